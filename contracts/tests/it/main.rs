@@ -1,0 +1,8 @@
+//! The rules, tested through the public door.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod history;
+mod rules;
+mod script;
+mod tally;

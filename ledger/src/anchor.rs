@@ -1,0 +1,101 @@
+//! The anchor: the last signed checkpoint, kept in two files in turn, so that one of them is whole
+//! whatever happens while the other is written.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::note::{Checkpoint, NoteError, Verifier};
+use crate::reader::SignedCheckpoint;
+use crate::{Error, journal};
+
+const NAMES: [&str; 2] = ["anchor-a", "anchor-b"];
+/// Each file always has this size, so that rewriting one changes no metadata and the sync is cheap.
+const FILE_BYTES: usize = 2048;
+
+/// Reads the newer of the two checkpoints; `None` if there are no anchor files.
+pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheckpoint>, Error> {
+    let mut newest: Option<SignedCheckpoint> = None;
+    let mut bad: Option<NoteError> = None;
+    for name in NAMES {
+        let path = dir.join(name);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::storage("read", &path)(error)),
+        };
+        let text: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
+        if text.is_empty() {
+            continue;
+        }
+        let note = String::from_utf8_lossy(&text).into_owned();
+        match Checkpoint::open(&note, verifier) {
+            Ok(checkpoint)
+                if newest.as_ref().is_none_or(|other| other.checkpoint.size < checkpoint.size) =>
+            {
+                newest = Some(SignedCheckpoint { checkpoint, note });
+            }
+            Ok(_) => {}
+            Err(error) => bad = Some(error),
+        }
+    }
+    match (newest, bad) {
+        // One of the two may be half written.
+        (Some(newest), _) => Ok(Some(newest)),
+        (None, Some(reason)) => Err(Error::Foreign { dir: dir.to_owned(), reason }),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Writes checkpoints to the two files in turn.
+pub(crate) struct Anchor {
+    files: [(PathBuf, File); 2],
+    next: usize,
+}
+
+impl Anchor {
+    /// Opens the files, creating them if need be. The file that holds `newest` is written last.
+    pub(crate) fn open(dir: &Path, newest: Option<&SignedCheckpoint>) -> Result<Self, Error> {
+        let open = |name: &str| {
+            let path = dir.join(name);
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .and_then(|file| {
+                    if file.metadata()?.len() != FILE_BYTES as u64 {
+                        file.set_len(FILE_BYTES as u64)?;
+                    }
+                    file.sync_all()?;
+                    Ok(file)
+                })
+                .map_err(Error::storage("open", &path))?;
+            Ok::<_, Error>((path, file))
+        };
+        let files = [open(NAMES[0])?, open(NAMES[1])?];
+        journal::sync_dir(dir)?;
+        let mut first = vec![0; FILE_BYTES];
+        let (path, file) = &files[0];
+        file.read_exact_at(&mut first, 0).map_err(Error::storage("read", path))?;
+        let holds_newest = newest.is_some_and(|newest| first.starts_with(newest.note.as_bytes()));
+        Ok(Self { files, next: usize::from(holds_newest) })
+    }
+
+    /// Makes a checkpoint durable. Only then may it leave the process.
+    pub(crate) fn write(&mut self, note: &str) -> Result<(), Error> {
+        let (path, file) = &self.files[self.next];
+        let mut bytes = note.as_bytes().to_vec();
+        if bytes.len() >= FILE_BYTES {
+            let error = io::Error::other("the checkpoint is longer than an anchor file");
+            return Err(Error::storage("write", path)(error));
+        }
+        bytes.resize(FILE_BYTES, 0);
+        file.write_all_at(&bytes, 0).map_err(Error::storage("write", path))?;
+        file.sync_data().map_err(Error::storage("sync", path))?;
+        self.next = 1 - self.next;
+        Ok(())
+    }
+}

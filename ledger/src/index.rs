@@ -1,0 +1,198 @@
+//! The index: sled, derived from the journal and rebuildable from it at any time.
+//!
+//! One tree with one-letter prefixes, so that a batch is atomic:
+//! `t` tile number → the 256 leaf hashes of a full tile; `n` level, index → the root of a complete
+//! subtree, at the levels 8, 16, ...; `p` block number → the journal positions of 256 entries;
+//! `k` key, entry index → nothing; `m` → how far the index goes.
+
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::entry::Head;
+use crate::journal::Position;
+use crate::tile::{TILE_WIDTH, Tile};
+use crate::{Error, Hash};
+
+const META: &[u8] = b"m";
+/// Bytes sled may cache.
+const CACHE_BYTES: u64 = 64 << 20;
+/// sled's lock outlives its owner by a moment; how often and how long to wait for it.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(40);
+
+/// How far the index goes: everything below `head.size`, a multiple of 256, is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Extent {
+    pub(crate) head: Head,
+    /// Where the next entry's frame begins.
+    pub(crate) end: Position,
+}
+
+pub(crate) struct Index {
+    db: sled::Db,
+}
+
+/// Changes to the index that become visible together.
+#[derive(Default)]
+pub(crate) struct Batch(sled::Batch);
+
+impl Index {
+    /// Opens the index in a folder. `Err` carries the reason why it must be rebuilt from nothing.
+    pub(crate) fn open(dir: &Path) -> Result<Self, String> {
+        remove_unfinished_snapshots(dir);
+        for attempt in 0.. {
+            let open = || {
+                sled::Config::new()
+                    .path(dir)
+                    .cache_capacity(CACHE_BYTES)
+                    .flush_every_ms(Some(10_000))
+                    .open()
+            };
+            // sled panics on some kinds of damage.
+            match std::panic::catch_unwind(AssertUnwindSafe(open)) {
+                Ok(Ok(db)) => return Ok(Self { db }),
+                Ok(Err(sled::Error::Io(error))) if attempt < LOCK_TRIES && is_lock(&error) => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Err("sled panicked".to_owned()),
+            }
+        }
+        Err("the lock was never free".to_owned())
+    }
+
+    /// How far the index goes; `None` if it is empty or of another format.
+    pub(crate) fn extent(&self) -> Result<Option<Extent>, Error> {
+        let Some(bytes) = self.db.get(META)? else { return Ok(None) };
+        let Ok(bytes) = <[u8; 56]>::try_from(&*bytes) else { return Ok(None) };
+        let number = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            word
+        };
+        let mut leaf = [0; 32];
+        leaf.copy_from_slice(&bytes[8..40]);
+        let head = Head {
+            size: u64::from_be_bytes(number(0)),
+            leaf: Hash(leaf),
+            time_ms: u64::from_be_bytes(number(40)),
+        };
+        Ok(Some(Extent { head, end: Position::from_bytes(number(48)) }))
+    }
+
+    pub(crate) fn apply(&self, batch: Batch) -> Result<(), Error> {
+        Ok(self.db.apply_batch(batch.0)?)
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// The full tile of leaf hashes.
+    pub(crate) fn tile(&self, number: u64) -> Result<Option<Tile>, Error> {
+        let Some(bytes) = self.db.get(key(b't', number))? else { return Ok(None) };
+        let hashes = bytes.chunks_exact(32).filter_map(|chunk| Hash::try_from(chunk).ok());
+        let tile = Tile::of(hashes.take(TILE_WIDTH as usize));
+        Ok((tile.width() == TILE_WIDTH).then_some(tile))
+    }
+
+    /// The roots of up to 256 complete subtrees of a level from `first` on.
+    pub(crate) fn nodes(&self, level: u8, first: u64) -> Result<Vec<Hash>, Error> {
+        let mut hashes = Vec::new();
+        for item in self.db.range(node_key(level, first)..node_key(level, first + TILE_WIDTH)) {
+            let (key, value) = item?;
+            let expected = node_key(level, first + hashes.len() as u64);
+            let Ok(hash) = Hash::try_from(&*value) else { break };
+            if *key != *expected {
+                break;
+            }
+            hashes.push(hash);
+        }
+        Ok(hashes)
+    }
+
+    /// Where an entry below the extent lies in the journal.
+    pub(crate) fn position(&self, index: u64) -> Result<Option<Position>, Error> {
+        let Some(bytes) = self.db.get(key(b'p', index / TILE_WIDTH))? else { return Ok(None) };
+        let at = (index % TILE_WIDTH) as usize * 8;
+        let bytes = bytes.get(at..at + 8).and_then(|slice| slice.try_into().ok());
+        Ok(bytes.map(Position::from_bytes))
+    }
+
+    /// The first entry from `from` on that has the key.
+    pub(crate) fn find(&self, wanted: &[u8], from: u64) -> Result<Option<u64>, Error> {
+        let range = lookup_key(wanted, from)..=lookup_key(wanted, u64::MAX);
+        let Some(item) = self.db.range(range).next() else { return Ok(None) };
+        let (key, _) = item?;
+        let index = key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+        Ok(index)
+    }
+}
+
+impl Batch {
+    pub(crate) fn tile(&mut self, number: u64, tile: &Tile) {
+        let bytes: Vec<u8> = tile.hashes().iter().flat_map(|hash| hash.0).collect();
+        self.0.insert(key(b't', number).to_vec(), bytes);
+    }
+
+    pub(crate) fn node(&mut self, level: u8, index: u64, hash: Hash) {
+        self.0.insert(node_key(level, index), hash.0.to_vec());
+    }
+
+    pub(crate) fn positions(&mut self, block: u64, positions: &[Position]) {
+        let bytes: Vec<u8> = positions.iter().flat_map(|position| position.to_bytes()).collect();
+        self.0.insert(key(b'p', block).to_vec(), bytes);
+    }
+
+    pub(crate) fn key(&mut self, key: &[u8], index: u64) {
+        self.0.insert(lookup_key(key, index), Vec::new());
+    }
+
+    pub(crate) fn extent(&mut self, extent: &Extent) {
+        let mut bytes = Vec::with_capacity(56);
+        bytes.extend(extent.head.size.to_be_bytes());
+        bytes.extend(extent.head.leaf.0);
+        bytes.extend(extent.head.time_ms.to_be_bytes());
+        bytes.extend(extent.end.to_bytes());
+        self.0.insert(META, bytes);
+    }
+}
+
+fn key(prefix: u8, number: u64) -> [u8; 9] {
+    let mut key = [prefix; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn node_key(level: u8, index: u64) -> Vec<u8> {
+    let mut key = vec![b'n', level];
+    key.extend(index.to_be_bytes());
+    key
+}
+
+/// A length before the key, so that no key is the beginning of another.
+fn lookup_key(wanted: &[u8], index: u64) -> Vec<u8> {
+    let mut key = vec![b'k', wanted.len() as u8];
+    key.extend(wanted);
+    key.extend(index.to_be_bytes());
+    key
+}
+
+/// sled never opens again if it was killed while it wrote a snapshot, unless this file is removed.
+fn remove_unfinished_snapshots(dir: &Path) {
+    let Ok(files) = std::fs::read_dir(dir) else { return };
+    for file in files.flatten() {
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            // If it cannot be removed, opening fails and the index is rebuilt.
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
+fn is_lock(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::WouldBlock || error.to_string().contains("lock")
+}

@@ -1,0 +1,390 @@
+//! The journal: append-only segment files of checksummed frames. It is the ledger; everything
+//! else can be rebuilt from it.
+//!
+//! A segment begins with 32 bytes: the magic (16), its number (u32), the index of its first entry
+//! (u64) and the CRC-32C of these 28 bytes. A frame is the entry's length (u32), the CRC-32C of
+//! that length and the entry (u32), and the entry. Integers are little-endian. Every byte is
+//! covered by a check.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use crate::entry::MAX_ENTRY_BYTES;
+use crate::error::{Damage, Error};
+
+const MAGIC: &[u8; 16] = b"colearn journal\n";
+const HEADER_BYTES: u64 = 32;
+const FRAME_HEADER_BYTES: usize = 8;
+
+/// Where an entry's frame begins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Position {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+}
+
+impl Position {
+    pub(crate) const START: Self = Self { segment: 0, offset: HEADER_BYTES as u32 };
+
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        (u64::from(self.segment) << 32 | u64::from(self.offset)).to_be_bytes()
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 8]) -> Self {
+        let both = u64::from_be_bytes(bytes);
+        Self { segment: (both >> 32) as u32, offset: both as u32 }
+    }
+}
+
+fn segment_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:08}.journal"))
+}
+
+fn segment_header(number: u32, first: u64) -> [u8; HEADER_BYTES as usize] {
+    let mut header = [0; HEADER_BYTES as usize];
+    header[..16].copy_from_slice(MAGIC);
+    header[16..20].copy_from_slice(&number.to_le_bytes());
+    header[20..28].copy_from_slice(&first.to_le_bytes());
+    let crc = crc32c::crc32c(&header[..28]);
+    header[28..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// A frame's length and checksum.
+fn frame_header(entry: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
+    // MAX_ENTRY_BYTES keeps the length far below u32::MAX.
+    let length = (entry.len() as u32).to_le_bytes();
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&length), entry);
+    let mut header = [0; FRAME_HEADER_BYTES];
+    header[..4].copy_from_slice(&length);
+    header[4..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// The length a frame header announces, if an entry can have it.
+fn announced_length(header: &[u8; FRAME_HEADER_BYTES]) -> Option<usize> {
+    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+    (1..=MAX_ENTRY_BYTES).contains(&length).then_some(length)
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::storage("sync", dir))
+}
+
+/// The segments' files, shared between the writer and the readers.
+#[derive(Clone, Default)]
+pub(crate) struct Segments(Arc<RwLock<Vec<Arc<File>>>>);
+
+impl Segments {
+    fn push(&self, file: Arc<File>) {
+        // A poisoned lock means a panic elsewhere; the list itself is always whole.
+        self.0.write().unwrap_or_else(|e| e.into_inner()).push(file);
+    }
+
+    fn file(&self, segment: u32) -> Option<Arc<File>> {
+        self.0.read().unwrap_or_else(|e| e.into_inner()).get(segment as usize).cloned()
+    }
+
+    /// Reads the entry at a position, and the position after it.
+    pub(crate) fn read(&self, at: Position) -> Result<(Vec<u8>, Position), io::Error> {
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "no whole frame is there");
+        let file = self.file(at.segment).ok_or_else(wrong)?;
+        let offset = u64::from(at.offset);
+        let mut header = [0; FRAME_HEADER_BYTES];
+        file.read_exact_at(&mut header, offset)?;
+        let length = announced_length(&header).ok_or_else(wrong)?;
+        let mut entry = vec![0; length];
+        file.read_exact_at(&mut entry, offset + FRAME_HEADER_BYTES as u64)?;
+        if header != frame_header(&entry) {
+            return Err(wrong());
+        }
+        let next = at.offset + (FRAME_HEADER_BYTES + length) as u32;
+        Ok((entry, Position { segment: at.segment, offset: next }))
+    }
+}
+
+/// The writing end.
+pub(crate) struct Journal {
+    dir: PathBuf,
+    segments: Segments,
+    tail: Arc<File>,
+    /// Where the next frame goes.
+    end: Position,
+    /// Frames not yet written.
+    buffer: Vec<u8>,
+    segment_bytes: u64,
+}
+
+impl Journal {
+    /// Opens the journal for appending at `end`, cutting off whatever lies behind. `next` is the
+    /// index of the next entry.
+    pub(crate) fn open(
+        dir: &Path,
+        end: Position,
+        next: u64,
+        segment_bytes: u64,
+    ) -> Result<Self, Error> {
+        let segments = Segments::default();
+        for number in 0..end.segment {
+            let path = segment_path(dir, number);
+            let file = File::open(&path).map_err(Error::storage("open", &path))?;
+            segments.push(Arc::new(file));
+        }
+        for number in end.segment + 1.. {
+            let path = segment_path(dir, number);
+            match std::fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(Error::storage("remove", &path)(error)),
+            }
+        }
+        let path = segment_path(dir, end.segment);
+        let tail = if end.offset == Position::START.offset {
+            create_segment(dir, end.segment, next)?
+        } else {
+            let file = OpenOptions::new().read(true).write(true).open(&path);
+            file.and_then(|mut file| {
+                if file.metadata()?.len() != u64::from(end.offset) {
+                    file.set_len(u64::from(end.offset))?;
+                    file.sync_all()?;
+                }
+                file.seek(SeekFrom::End(0))?;
+                Ok(Arc::new(file))
+            })
+            .map_err(Error::storage("open", &path))?
+        };
+        segments.push(tail.clone());
+        let buffer = Vec::new();
+        Ok(Self { dir: dir.to_owned(), segments, tail, end, buffer, segment_bytes })
+    }
+
+    pub(crate) fn segments(&self) -> Segments {
+        self.segments.clone()
+    }
+
+    /// Adds a frame to what the next [`Journal::sync`] writes. `index` is the entry's.
+    pub(crate) fn append(&mut self, index: u64, entry: &[u8]) -> Result<Position, Error> {
+        if u64::from(self.end.offset) >= self.segment_bytes {
+            // The finished segment is synced before a newer one exists.
+            self.sync()?;
+            let segment = self.end.segment + 1;
+            self.tail = create_segment(&self.dir, segment, index)?;
+            self.segments.push(self.tail.clone());
+            self.end = Position { segment, offset: Position::START.offset };
+        }
+        let at = self.end;
+        self.buffer.extend_from_slice(&frame_header(entry));
+        self.buffer.extend_from_slice(entry);
+        self.end.offset += (FRAME_HEADER_BYTES + entry.len()) as u32;
+        Ok(at)
+    }
+
+    /// Writes and syncs everything appended. After an error nothing may be appended any more.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let path = || segment_path(&self.dir, self.end.segment);
+        (&*self.tail).write_all(&self.buffer).map_err(|e| Error::storage("write", &path())(e))?;
+        self.buffer.clear();
+        self.tail.sync_data().map_err(|e| Error::storage("sync", &path())(e))
+    }
+
+    pub(crate) fn end(&self) -> Position {
+        self.end
+    }
+}
+
+fn create_segment(dir: &Path, number: u32, first: u64) -> Result<Arc<File>, Error> {
+    let path = segment_path(dir, number);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        // A crash may have left a segment that never held an acknowledged entry.
+        .truncate(true)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(&segment_header(number, first))?;
+            file.sync_all()?;
+            Ok(Arc::new(file))
+        })
+        .map_err(Error::storage("create", &path))?;
+    sync_dir(dir)?;
+    Ok(file)
+}
+
+/// One entry as the journal holds it.
+#[derive(Clone, Debug)]
+pub struct JournalEntry {
+    /// The entry's bytes; their checksum was right.
+    pub bytes: Vec<u8>,
+    pub(crate) at: Position,
+}
+
+/// Reads a journal from front to back. Works on the folder of a running ledger too.
+pub struct JournalReader {
+    dir: PathBuf,
+    at: Position,
+    index: u64,
+    segment: Option<BufReader<File>>,
+}
+
+impl JournalReader {
+    /// Reads from the first entry on.
+    ///
+    /// # Errors
+    /// If the folder has no first segment.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let reader = Self::from(dir, Position::START, 0);
+        let path = segment_path(&reader.dir, 0);
+        std::fs::metadata(&path).map_err(Error::storage("open", &path))?;
+        Ok(reader)
+    }
+
+    pub(crate) fn from(dir: &Path, at: Position, index: u64) -> Self {
+        Self { dir: journal_dir(dir), at, index, segment: None }
+    }
+
+    /// Where the next frame begins, or where damage was found.
+    pub(crate) fn position(&self) -> Position {
+        self.at
+    }
+
+    /// The index of the entry that comes next, or that is damaged.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The next entry; `None` at the journal's end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a frame that is not what was written, whether by damage or because
+    /// writing it was interrupted; reading cannot go on then.
+    pub fn next_entry(&mut self) -> Result<Option<JournalEntry>, Error> {
+        loop {
+            if self.segment.is_none() && !self.open_segment()? {
+                return Ok(None);
+            }
+            let Some(segment) = self.segment.as_mut() else { return Ok(None) };
+            let mut header = [0; FRAME_HEADER_BYTES];
+            let read = read_up_to(segment, &mut header).map_err(|e| self.storage(e))?;
+            if read == 0 {
+                // The segment's end; the next one must be there unless this is the last.
+                self.segment = None;
+                let next = self.at.segment + 1;
+                if !self.has_segment(next) && !self.has_segment(next + 1) {
+                    return Ok(None);
+                }
+                self.at = Position { segment: next, ..Position::START };
+                continue;
+            }
+            if read < header.len() {
+                return Err(self.corrupt(Damage::CutOff));
+            }
+            let length = announced_length(&header).ok_or_else(|| self.corrupt(Damage::Length))?;
+            let mut bytes = vec![0; length];
+            let read = match self.segment.as_mut().map(|s| read_up_to(s, &mut bytes)) {
+                Some(read) => read.map_err(|e| self.storage(e))?,
+                None => 0,
+            };
+            if read < length {
+                return Err(self.corrupt(Damage::CutOff));
+            }
+            if header != frame_header(&bytes) {
+                return Err(self.corrupt(Damage::Checksum));
+            }
+            let at = self.at;
+            self.at.offset += (FRAME_HEADER_BYTES + length) as u32;
+            self.index += 1;
+            return Ok(Some(JournalEntry { bytes, at }));
+        }
+    }
+
+    /// Opens the segment at the present position; `false` if the journal ends before it.
+    fn open_segment(&mut self) -> Result<bool, Error> {
+        let path = segment_path(&self.dir, self.at.segment);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return if self.has_segment(self.at.segment + 1) {
+                    Err(self.corrupt(Damage::MissingSegment))
+                } else {
+                    Ok(false)
+                };
+            }
+            Err(error) => return Err(self.storage(error)),
+        };
+        let mut header = [0; HEADER_BYTES as usize];
+        read_up_to(&mut file, &mut header).map_err(|e| self.storage(e))?;
+        // Past the header the first entry's index is not known, only that it is consistent.
+        let first = if self.at.offset == Position::START.offset {
+            self.index
+        } else {
+            header[20..28].try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX)
+        };
+        if header != segment_header(self.at.segment, first) {
+            return Err(self.corrupt(Damage::Header));
+        }
+        file.seek(SeekFrom::Start(u64::from(self.at.offset))).map_err(|e| self.storage(e))?;
+        self.segment = Some(BufReader::with_capacity(1 << 18, file));
+        Ok(true)
+    }
+
+    fn has_segment(&self, number: u32) -> bool {
+        segment_path(&self.dir, number).exists()
+    }
+
+    pub(crate) fn corrupt(&self, what: Damage) -> Error {
+        let file = segment_path(&self.dir, self.at.segment);
+        Error::Corrupt { index: self.index, what, file }
+    }
+
+    fn storage(&self, source: io::Error) -> Error {
+        Error::storage("read", &segment_path(&self.dir, self.at.segment))(source)
+    }
+
+    /// The bytes from the present position to the end of the journal.
+    pub(crate) fn bytes_behind(&self) -> u64 {
+        let length =
+            |number| std::fs::metadata(segment_path(&self.dir, number)).map(|data| data.len()).ok();
+        // A segment without even a whole header lies behind its own start.
+        let before = if self.at == (Position { segment: self.at.segment, ..Position::START }) {
+            0
+        } else {
+            u64::from(self.at.offset)
+        };
+        let mut bytes = length(self.at.segment).unwrap_or(0).saturating_sub(before);
+        if bytes == HEADER_BYTES {
+            bytes = 0;
+        }
+        for number in self.at.segment + 1.. {
+            let Some(length) = length(number) else { break };
+            bytes += length;
+        }
+        bytes
+    }
+}
+
+/// The folder of the segments within the ledger's.
+pub(crate) fn journal_dir(dir: &Path) -> PathBuf {
+    dir.join("journal")
+}
+
+/// Fills the buffer as far as the reader has bytes.
+fn read_up_to(reader: &mut impl io::Read, buffer: &mut [u8]) -> Result<usize, io::Error> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}

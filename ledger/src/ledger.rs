@@ -1,0 +1,468 @@
+//! The writing end of a ledger: opening and recovery, appending, committing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::anchor::{self, Anchor};
+use crate::entry::{Entry, Head, MAX_ENTRY_BYTES};
+use crate::error::{Damage, Error};
+use crate::hash::Hash;
+use crate::index::{Batch, Extent, Index};
+use crate::journal::{self, Journal, JournalReader, Position};
+use crate::note::{Checkpoint, Signer};
+use crate::reader::{Reader, Shared, SignedCheckpoint, State};
+use crate::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
+use crate::tree;
+
+/// Gives the keys an entry is to be found under, each at most 255 bytes, from its payload.
+pub type KeysOf = fn(&[u8]) -> Vec<Vec<u8>>;
+
+/// How a ledger is opened.
+pub struct Options {
+    /// Signs the checkpoints; its name is the ledger's origin.
+    pub signer: Signer,
+    /// What the index can look entries up by.
+    pub keys_of: KeysOf,
+    /// A segment that has reached this size is followed by a new one.
+    pub segment_bytes: u64,
+    /// Told how many bytes of the journal are read, and of how many, while the index is rebuilt.
+    pub progress: Option<Box<dyn Fn(u64, u64)>>,
+}
+
+impl Options {
+    /// The defaults with this signer: no keys, segments of 64 MiB.
+    pub fn new(signer: Signer) -> Self {
+        Self { signer, keys_of: |_| Vec::new(), segment_bytes: 64 << 20, progress: None }
+    }
+}
+
+/// What opening found and did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// The number of entries.
+    pub size: u64,
+    /// Bytes of an interrupted write that were cut off. No acknowledged entry was in them.
+    pub torn_bytes: u64,
+    /// Whether the index could be used.
+    pub index: IndexUse,
+}
+
+/// Whether the index could be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IndexUse {
+    /// It was whole up to this many entries; the rest was read from the journal.
+    UpTo(u64),
+    /// It was made anew, for this reason.
+    Rebuilt(String),
+}
+
+/// What became of an appended entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// The entry's index.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: Hash,
+    /// The entry, encoded.
+    pub bytes: Vec<u8>,
+}
+
+/// A ledger, open for appending. One process at a time.
+pub struct Ledger {
+    shared: Arc<Shared>,
+    journal: Journal,
+    anchor: Anchor,
+    signer: Signer,
+    keys_of: KeysOf,
+    head: Head,
+    /// Keys of entries that are not in the index yet.
+    keys: Vec<(Vec<u8>, u64)>,
+    stopped: bool,
+    _lock: File,
+}
+
+impl Ledger {
+    /// Opens the ledger in a folder, or begins an empty one, and recovers from whatever stopped
+    /// it: cuts off an unfinished write, brings the index up to date or rebuilds it.
+    ///
+    /// # Errors
+    /// If another process has it open, if the journal is damaged, shorter than or different from
+    /// what the ledger has vouched for, or belongs to another key.
+    pub fn open(dir: &Path, options: Options) -> Result<(Self, Opened), Error> {
+        create_dir(dir)?;
+        create_dir(&journal::journal_dir(dir))?;
+        let lock = lock(dir)?;
+        let anchored = anchor::read(dir, options.signer.verifier())?;
+        let index_dir = dir.join("index");
+        let mut attempt = match Index::open(&index_dir) {
+            Ok(index) => match index.extent() {
+                Ok(Some(extent)) => Recovery::run(dir, &options, &anchored, index, Some(extent)),
+                Ok(None) => Err(Setback::Rebuild("it is empty".to_owned())),
+                Err(error) => Err(Setback::Rebuild(error.to_string())),
+            },
+            Err(reason) => Err(Setback::Rebuild(reason)),
+        };
+        let mut used = None;
+        if let Err(Setback::Rebuild(reason)) = attempt {
+            used = Some(IndexUse::Rebuilt(reason));
+            remove_dir(&index_dir)?;
+            let index = Index::open(&index_dir).map_err(Error::Index)?;
+            attempt = Recovery::run(dir, &options, &anchored, index, None);
+        }
+        let recovery = match attempt {
+            Ok(recovery) => recovery,
+            Err(Setback::Refuse(error)) => return Err(error),
+            Err(Setback::Rebuild(reason)) => return Err(Error::Index(reason)),
+        };
+
+        let Recovery { index, state, head, end, torn_bytes, keys, used_up_to } = recovery;
+        let journal =
+            Journal::open(&journal::journal_dir(dir), end, head.size, options.segment_bytes)?;
+        let anchor = Anchor::open(dir, anchored.as_ref())?;
+        let shared = Arc::new(Shared::new(index, journal.segments(), state));
+        let mut ledger = Self {
+            shared,
+            journal,
+            anchor,
+            signer: options.signer,
+            keys_of: options.keys_of,
+            head,
+            keys,
+            stopped: false,
+            _lock: lock,
+        };
+        ledger.update_index()?;
+        if head.size > 0 {
+            // Entries that were written but never acknowledged count from here on.
+            ledger.commit()?;
+        }
+        let index = used.unwrap_or(IndexUse::UpTo(used_up_to));
+        Ok((ledger, Opened { size: head.size, torn_bytes, index }))
+    }
+
+    /// A handle for reading.
+    pub fn reader(&self) -> Reader {
+        Reader(self.shared.clone())
+    }
+
+    /// What the next entry will follow.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Appends an entry. It is neither durable nor visible to readers before [`Ledger::commit`].
+    /// A time before the last entry's is raised to that.
+    ///
+    /// # Errors
+    /// If it is too large, or a write failed, now or before.
+    pub fn append(&mut self, time_ms: u64, payload: Vec<u8>) -> Result<Appended, Error> {
+        if self.stopped {
+            return Err(Error::Stopped);
+        }
+        let keys = (self.keys_of)(&payload);
+        let entry = Entry {
+            index: self.head.size,
+            parent: self.head.leaf,
+            time_ms: time_ms.max(self.head.time_ms),
+            payload,
+        };
+        let bytes = entry.encode();
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(Error::TooLarge { size: bytes.len() });
+        }
+        let leaf = Hash::leaf(&bytes);
+        let at = self.journal.append(entry.index, &bytes).inspect_err(|_| self.stopped = true)?;
+        self.head = Head { size: entry.index + 1, leaf, time_ms: entry.time_ms };
+        self.keys.extend(keys.into_iter().map(|key| (key, entry.index)));
+        self.shared.state_mut().push(leaf, at);
+        Ok(Appended { index: entry.index, leaf, bytes })
+    }
+
+    /// Makes everything appended durable, signs the new checkpoint and makes that durable too.
+    /// When it returns, what was appended may be acknowledged and the checkpoint may be published.
+    ///
+    /// # Errors
+    /// If a write or sync failed. Nothing may be acknowledged then, and nothing more is taken.
+    pub fn commit(&mut self) -> Result<Arc<SignedCheckpoint>, Error> {
+        if self.stopped {
+            return Err(Error::Stopped);
+        }
+        self.try_commit().inspect_err(|_| self.stopped = true)
+    }
+
+    fn try_commit(&mut self) -> Result<Arc<SignedCheckpoint>, Error> {
+        self.journal.sync()?;
+        let size = self.head.size;
+        let root = tree::root(&*self.shared, size)?;
+        if let Some(committed) = &self.shared.state().committed
+            && committed.checkpoint.size == size
+        {
+            return Ok(committed.clone());
+        }
+        let origin = self.signer.verifier().name().to_owned();
+        let checkpoint = Checkpoint { origin, size, root };
+        let note = checkpoint.sign(&self.signer);
+        self.anchor.write(&note)?;
+        let signed = Arc::new(SignedCheckpoint { checkpoint, note });
+        self.shared.state_mut().committed = Some(signed.clone());
+        Ok(signed)
+    }
+
+    /// Brings the index up to date with what is committed. Not needed for durability, so it can
+    /// wait until the acknowledgements are out.
+    ///
+    /// # Errors
+    /// If sled fails; nothing is lost, the next open rebuilds the index.
+    pub fn update_index(&mut self) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        for (key, index) in self.keys.drain(..) {
+            batch.key(&key, index);
+        }
+        let (moved, indexed, indexable) = {
+            let state = self.shared.state();
+            (state.copy_to(&mut batch), state.indexed, state.indexable())
+        };
+        if indexable > indexed {
+            batch.extent(&self.extent_at(indexable)?);
+        }
+        self.shared.index.apply(batch)?;
+        // Only now may readers stop finding these in memory.
+        self.shared.state_mut().forget(&moved);
+        Ok(())
+    }
+
+    /// The extent of an index that covers the first `size` entries.
+    fn extent_at(&self, size: u64) -> Result<Extent, Error> {
+        if size == self.head.size {
+            return Ok(Extent { head: self.head, end: self.journal.end() });
+        }
+        let end = self.shared.position(size)?;
+        let lost = |error| Error::Index(format!("entry {} cannot be read: {error}", size - 1));
+        let at = self.shared.position(size - 1)?;
+        let (bytes, _) = self.shared.segments.read(at).map_err(lost)?;
+        let broken = |_| Error::Index(format!("entry {} is damaged", size - 1));
+        let entry = Entry::decode(&bytes).map_err(broken)?;
+        let head = Head { size, leaf: Hash::leaf(&bytes), time_ms: entry.time_ms };
+        Ok(Extent { head, end })
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // The index is only a convenience; what fails here is rebuilt.
+        if !self.stopped && self.update_index().is_ok() {
+            let _ = self.shared.index.flush();
+        }
+    }
+}
+
+/// Why recovery did not succeed at once.
+enum Setback {
+    /// The index is not what it should be; try again without it.
+    Rebuild(String),
+    /// The journal is not what it should be.
+    Refuse(Error),
+}
+
+impl From<Error> for Setback {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Index(reason) => Self::Rebuild(reason),
+            error => Self::Refuse(error),
+        }
+    }
+}
+
+/// The state of a ledger as recovered from its files.
+struct Recovery {
+    index: Index,
+    state: State,
+    head: Head,
+    end: Position,
+    torn_bytes: u64,
+    keys: Vec<(Vec<u8>, u64)>,
+    used_up_to: u64,
+}
+
+impl Recovery {
+    /// Reads the journal from where the index ends, or from the start, and checks the result
+    /// against the anchor.
+    fn run(
+        dir: &Path,
+        options: &Options,
+        anchored: &Option<SignedCheckpoint>,
+        index: Index,
+        extent: Option<Extent>,
+    ) -> Result<Self, Setback> {
+        let from = extent.unwrap_or(Extent { head: Head::EMPTY, end: Position::START });
+        let anchored_size = anchored.as_ref().map_or(0, |signed| signed.checkpoint.size);
+        if from.head.size > anchored_size {
+            return Err(Setback::Rebuild("it is ahead of the anchor".to_owned()));
+        }
+        let edge = right_edge(&index, from.head.size)?;
+        let mut state = State {
+            committed: None,
+            edge,
+            full: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            positions: VecDeque::new(),
+            indexed: from.head.size,
+            size: from.head.size,
+        };
+        let mut reader = JournalReader::from(dir, from.end, from.head.size);
+        let total_bytes = reader.bytes_behind();
+        let mut read_bytes = 0;
+        let mut head = from.head;
+        let mut keys = Vec::new();
+        let mut torn_bytes = 0;
+        loop {
+            let step = reader.next_entry().and_then(|entry| {
+                let Some(entry) = entry else { return Ok(None) };
+                let broken = |broken| Error::Corrupt {
+                    index: head.size,
+                    what: Damage::Chain(broken),
+                    file: dir.to_owned(),
+                };
+                let (decoded, next) = head.follow(&entry.bytes).map_err(broken)?;
+                Ok(Some((entry, decoded, next)))
+            });
+            match step {
+                Ok(Some((entry, decoded, next))) => {
+                    head = next;
+                    keys.extend(
+                        (options.keys_of)(&decoded.payload)
+                            .into_iter()
+                            .map(|key| (key, decoded.index)),
+                    );
+                    state.push(head.leaf, entry.at);
+                    read_bytes += entry.bytes.len() as u64;
+                    if head.size.is_multiple_of(65_536) {
+                        // Bounds the memory of a rebuild.
+                        let mut batch = Batch::default();
+                        for (key, entry) in keys.drain(..) {
+                            batch.key(&key, entry);
+                        }
+                        let moved = state.copy_to(&mut batch);
+                        batch.extent(&Extent { head, end: reader.position() });
+                        index.apply(batch)?;
+                        state.forget(&moved);
+                        if let Some(progress) = &options.progress {
+                            progress(read_bytes, total_bytes);
+                        }
+                    }
+                }
+                Ok(None) => break,
+                Err(Error::Corrupt { index: _, what, file })
+                    if head.size < anchored_size
+                        // A header is synced before its first frame is written: no torn write.
+                        || (what == Damage::Header
+                            && reader.position().offset != Position::START.offset) =>
+                {
+                    return if extent.is_some() && head.size == from.head.size {
+                        // Perhaps only the index's idea of where to begin is wrong.
+                        Err(Setback::Rebuild("it does not fit the journal".to_owned()))
+                    } else {
+                        Err(Setback::Refuse(Error::Corrupt { index: head.size, what, file }))
+                    };
+                }
+                // Nothing from here on was ever acknowledged.
+                Err(Error::Corrupt { .. }) => {
+                    torn_bytes = reader.bytes_behind();
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let end = reader.position();
+        if head.size < anchored_size {
+            let dir = dir.to_owned();
+            let error = Error::RolledBack { size: head.size, anchored: anchored_size, dir };
+            return if extent.is_some() && from.head.size > 0 && head.size == from.head.size {
+                Err(Setback::Rebuild("it ends where the journal ends early".to_owned()))
+            } else {
+                Err(Setback::Refuse(error))
+            };
+        }
+        if anchored.is_none() && head.size > 1 {
+            return Err(Setback::Refuse(Error::AnchorMissing { dir: dir.to_owned() }));
+        }
+        let recovery =
+            Self { index, state, head, end, torn_bytes, keys, used_up_to: from.head.size };
+        match anchored {
+            Some(anchored) => recovery.check_root(dir, &anchored.checkpoint, extent.is_some()),
+            None => Ok(recovery),
+        }
+    }
+
+    /// Checks that the journal's first entries have the root the ledger has vouched for.
+    fn check_root(
+        self,
+        dir: &Path,
+        anchored: &Checkpoint,
+        by_index: bool,
+    ) -> Result<Self, Setback> {
+        let Self { index, state, head, end, torn_bytes, keys, used_up_to } = self;
+        let shared = Shared::new(index, journal::Segments::default(), state);
+        let root = tree::root(&shared, anchored.size)?;
+        if root != anchored.root {
+            return Err(if by_index {
+                Setback::Rebuild("its hashes do not lead to the last checkpoint".to_owned())
+            } else {
+                Setback::Refuse(Error::Rewritten { size: anchored.size, dir: dir.to_owned() })
+            });
+        }
+        let (index, state) = shared.into_parts();
+        Ok(Self { index, state, head, end, torn_bytes, keys, used_up_to })
+    }
+}
+
+/// The unfinished tiles of a tree whose size is a multiple of 256, from the index.
+fn right_edge(index: &Index, size: u64) -> Result<Vec<Tile>, Setback> {
+    let mut edge = vec![Tile::new()];
+    for level in 1..=64 / TILE_HEIGHT {
+        let hashes = size.checked_shr(u32::from(level * TILE_HEIGHT)).unwrap_or(0);
+        if hashes == 0 {
+            break;
+        }
+        let first = hashes / TILE_WIDTH * TILE_WIDTH;
+        let mut nodes = index.nodes(level * TILE_HEIGHT, first)?;
+        nodes.truncate((hashes - first) as usize);
+        if nodes.len() as u64 != hashes - first {
+            return Err(Setback::Rebuild(format!("nodes of level {level} are missing")));
+        }
+        edge.push(Tile::of(nodes));
+    }
+    Ok(edge)
+}
+
+fn create_dir(dir: &Path) -> Result<(), Error> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(Error::storage("create", dir))?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => journal::sync_dir(parent),
+        _ => Ok(()),
+    }
+}
+
+fn remove_dir(dir: &PathBuf) -> Result<(), Error> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::storage("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("LOCK");
+    let file = File::create(&path).map_err(Error::storage("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(Error::storage("lock", &path)(error)),
+    }
+}

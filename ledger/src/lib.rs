@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+
+mod anchor;
+mod entry;
+mod error;
+mod hash;
+mod index;
+mod journal;
+mod ledger;
+pub mod note;
+mod reader;
+mod receipt;
+mod tile;
+pub mod tree;
+
+pub use entry::{Broken, Entry, Head, MAX_ENTRY_BYTES};
+pub use error::{Damage, Error};
+pub use hash::Hash;
+pub use journal::{JournalEntry, JournalReader};
+pub use ledger::{Appended, IndexUse, KeysOf, Ledger, Opened, Options};
+pub use note::{Checkpoint, NoteError, SignedNote, Signer, Verifier};
+pub use reader::{Reader, SignedCheckpoint};
+pub use receipt::Receipt;
+pub use tile::{Resource, TILE_WIDTH};
+
+/// Reads the last checkpoint a ledger folder vouches for, without opening the ledger.
+///
+/// # Errors
+/// If there is none, or the files cannot be read.
+pub fn anchored_checkpoint(
+    dir: &std::path::Path,
+    verifier: &Verifier,
+) -> Result<SignedCheckpoint, Error> {
+    anchor::read(dir, verifier)?.ok_or_else(|| Error::AnchorMissing { dir: dir.to_owned() })
+}

@@ -1,0 +1,82 @@
+//! Roots and proofs against the recursive definitions, and proofs that must not verify.
+
+use colearn_ledger::{Hash, tree};
+use proptest::prelude::*;
+
+use crate::memory::{MemoryTree, mth, path, subproof};
+
+fn memory(size: u64) -> MemoryTree {
+    MemoryTree::of((0..size).map(|i| i.to_be_bytes().to_vec()))
+}
+
+#[test]
+fn every_root_and_proof_up_to_130_is_as_defined() {
+    let source = memory(130);
+    for size in 0..=130_usize {
+        let leaves = &source.leaves()[..size];
+        let root = mth(leaves);
+        assert_eq!(tree::root(&source, size as u64), Ok(root));
+        for index in 0..size {
+            let proof = tree::inclusion(&source, index as u64, size as u64).unwrap();
+            assert_eq!(proof, path(index, leaves), "inclusion of {index} in {size}");
+            let leaf = leaves[index];
+            assert!(tree::verify_inclusion(leaf, index as u64, size as u64, &proof, root));
+        }
+        for old in 1..=size {
+            let proof = tree::consistency(&source, old as u64, size as u64).unwrap();
+            assert_eq!(proof, subproof(old, leaves, true), "consistency of {old} with {size}");
+            let old_root = mth(&leaves[..old]);
+            assert!(tree::verify_consistency(old as u64, old_root, size as u64, root, &proof));
+        }
+    }
+}
+
+proptest! {
+    /// A proof verifies for exactly one leaf, index, size and root.
+    #[test]
+    fn a_changed_inclusion_proof_does_not_verify(
+        size in 1..3000_u64, index in any::<u64>(), change in 0..6, bit in 0..256_usize,
+        which in any::<prop::sample::Index>(),
+    ) {
+        let source = memory(size);
+        let index = index % size;
+        let root = tree::root(&source, size).unwrap();
+        let leaf = source.leaves()[index as usize];
+        let good = tree::inclusion(&source, index, size).unwrap();
+        let flip = |hash: Hash| { let mut h = hash; h.0[bit / 8] ^= 1 << (bit % 8); h };
+        let (mut i, mut n, mut l, mut r, mut p) = (index, size, leaf, root, good.clone());
+        match change {
+            0 => l = flip(l),
+            1 => r = flip(r),
+            2 => p.push(root),
+            3 => { if p.pop().is_none() { return Ok(()); } }
+            4 => { if p.is_empty() { return Ok(()); } let at = which.index(p.len()); p[at] = flip(p[at]); }
+            _ => { i = (index + 1) % (size + 1); n = size; }
+        }
+        prop_assert!(tree::verify_inclusion(leaf, index, size, &good, root));
+        prop_assert!(!tree::verify_inclusion(l, i, n, &p, r));
+    }
+
+    #[test]
+    fn a_changed_consistency_proof_does_not_verify(
+        new in 2..3000_u64, old in any::<u64>(), change in 0..5, bit in 0..256_usize,
+        which in any::<prop::sample::Index>(),
+    ) {
+        let source = memory(new);
+        let old = 1 + old % (new - 1);
+        let (old_root, new_root) =
+            (tree::root(&source, old).unwrap(), tree::root(&source, new).unwrap());
+        let good = tree::consistency(&source, old, new).unwrap();
+        prop_assert!(tree::verify_consistency(old, old_root, new, new_root, &good));
+        let flip = |hash: Hash| { let mut h = hash; h.0[bit / 8] ^= 1 << (bit % 8); h };
+        let (mut o, mut n, mut p) = (old_root, new_root, good);
+        match change {
+            0 => o = flip(o),
+            1 => n = flip(n),
+            2 => p.push(new_root),
+            3 => { p.pop(); }
+            _ => { let at = which.index(p.len()); p[at] = flip(p[at]); }
+        }
+        prop_assert!(!tree::verify_consistency(old, o, new, n, &p));
+    }
+}

@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+/// The messages, clients and servers of package `colearn.v1`.
+#[allow(missing_docs, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("colearn.v1");
+}
+
+/// The package's file descriptors, encoded, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,2 @@
+//! The `colearn` command.
+fn main() {}

@@ -1,0 +1,107 @@
+//! What the services share: the way of a transaction from the wire to its receipt.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use colearn_contracts::Action;
+use colearn_ledger::{Hash, Reader, Verifier};
+use colearn_proto::v1;
+use tokio_util::sync::CancellationToken;
+
+use super::artifacts::ArtifactStore;
+use super::refusal::Refusal;
+use super::writer::WriterHandle;
+use crate::transaction::{LedgerId, Seen, Transaction, Unverified};
+
+/// Shared by all services; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Core(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) ledger_id: LedgerId,
+    pub(crate) verifier: Verifier,
+    pub(crate) reader: Reader,
+    pub(crate) writer: WriterHandle,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl std::ops::Deref for Core {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        ledger_id: LedgerId,
+        verifier: Verifier,
+        reader: Reader,
+        writer: WriterHandle,
+        artifacts: ArtifactStore,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner { ledger_id, verifier, reader, writer, artifacts, stopping }))
+    }
+
+    /// Records a transaction: decode, verify, check, queue, wait until durable, prove.
+    pub(crate) async fn submit(
+        &self,
+        message: Option<v1::SignedTransaction>,
+    ) -> Result<v1::Receipt, Refusal> {
+        let transaction = self.admit(message.ok_or(Refusal::Empty)?)?;
+        let recorded = self.writer.submit(transaction).await?;
+        let size = recorded.checkpoint.checkpoint.size;
+        let proof = self.reader.inclusion(recorded.index, size)?;
+        Ok(v1::Receipt {
+            index: recorded.index,
+            leaf_hash: hash_bytes(&recorded.leaf),
+            inclusion_proof: proof.iter().map(hash_bytes).collect(),
+            checkpoint: recorded.checkpoint.note.clone(),
+            entry: recorded.entry.into(),
+        })
+    }
+
+    fn admit(&self, message: v1::SignedTransaction) -> Result<Transaction, Refusal> {
+        let transaction = Unverified::decode(message)?.verify(&self.ledger_id)?;
+        self.check_seen(transaction.seen())?;
+        let weights = match transaction.action() {
+            Action::Create(create) => Some(&create.model),
+            Action::Propose(proposal) => Some(&proposal.weights),
+            Action::Join { .. }
+            | Action::Leave { .. }
+            | Action::Pass { .. }
+            | Action::Vote(_)
+            | Action::Stop { .. } => None,
+        };
+        if let Some(weights) = weights
+            && self.artifacts.size_of(&weights.digest) != Some(weights.size)
+        {
+            return Err(Refusal::NoSuchArtifact(weights.digest.to_string()));
+        }
+        Ok(transaction)
+    }
+
+    /// The history a signer vouches for must be this ledger's.
+    fn check_seen(&self, seen: Seen) -> Result<(), Refusal> {
+        if let Some(latest) = self.reader.checkpoint()
+            && latest.checkpoint.size == seen.size
+            && latest.checkpoint.root == seen.root
+        {
+            return Ok(());
+        }
+        match self.reader.root(seen.size) {
+            Ok(root) if root == seen.root => Ok(()),
+            Ok(_) | Err(colearn_ledger::Error::NoSuchEntry { .. }) => {
+                Err(Refusal::UnknownSeen(seen.size))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+pub(crate) fn hash_bytes(hash: &Hash) -> Bytes {
+    Bytes::copy_from_slice(&hash.0)
+}

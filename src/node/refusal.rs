@@ -1,0 +1,112 @@
+//! What a peer is told when something is refused.
+
+use colearn_contracts::Rejection;
+use colearn_ledger::Error as LedgerError;
+use tonic::{Code, Status};
+
+use crate::transaction::Invalid;
+
+/// Why a transaction was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// It is not a transaction of this ledger.
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+    /// The message has no transaction.
+    #[error("the request has no transaction")]
+    Empty,
+    /// The signer vouches for a history that is not this ledger's.
+    #[error(
+        "the checkpoint this transaction vouches for (size {0}) is not in this ledger's history; \
+         if it was served by this node, keep it: it is evidence of a fork"
+    )]
+    UnknownSeen(u64),
+    /// The weights were not uploaded.
+    #[error(
+        "the weights {0} are not in the artifact store (or have another size); upload them first"
+    )]
+    NoSuchArtifact(String),
+    /// The contract refuses it.
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    /// The queue is full.
+    #[error("the node is busy; try again in 100 ms")]
+    Busy,
+    /// The node takes nothing more.
+    #[error("the node is stopping; try again when it is back")]
+    Stopped,
+    /// The ledger cannot be read.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+}
+
+impl Refusal {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Invalid(Invalid::BadSignature) => Code::Unauthenticated,
+            Self::Invalid(Invalid::Malformed(_) | Invalid::NotCanonical | Invalid::TooLarge(_))
+            | Self::Empty => Code::InvalidArgument,
+            Self::UnknownSeen(_) | Self::NoSuchArtifact(_) => Code::FailedPrecondition,
+            Self::Rejected(rejection) => code(rejection),
+            Self::Busy => Code::ResourceExhausted,
+            Self::Stopped => Code::Unavailable,
+            Self::Ledger(error) => ledger_code(error),
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code(), refusal.to_string())
+    }
+}
+
+/// No `_` arm: a new rule does not compile until someone decides what peers are told.
+fn code(rejection: &Rejection) -> Code {
+    match rejection {
+        Rejection::InvalidParameters(_)
+        | Rejection::WeightsSize { .. }
+        | Rejection::MediaTypeDiffers => Code::InvalidArgument,
+        Rejection::ExperimentExists | Rejection::AlreadyMember | Rejection::AlreadyVoted => {
+            Code::AlreadyExists
+        }
+        Rejection::TooManyExperiments | Rejection::TooManyMembers => Code::ResourceExhausted,
+        Rejection::UnknownExperiment => Code::NotFound,
+        Rejection::NotInvited
+        | Rejection::NotMember
+        | Rejection::NotCreator
+        | Rejection::ProposerCannotVote => Code::PermissionDenied,
+        Rejection::WrongTerm { .. }
+        | Rejection::WrongRound { .. }
+        | Rejection::WrongBase { .. }
+        | Rejection::WrongProposal { .. } => Code::Aborted,
+        Rejection::DeadlinePassed => Code::DeadlineExceeded,
+        Rejection::ExperimentFinished
+        | Rejection::WaitingForMembers
+        | Rejection::AlreadyProposed
+        | Rejection::NothingProposed
+        | Rejection::NotYourTurn { .. }
+        | Rejection::NotInElectorate => Code::FailedPrecondition,
+    }
+}
+
+fn ledger_code(error: &LedgerError) -> Code {
+    match error {
+        LedgerError::NoSuchEntry { .. } => Code::OutOfRange,
+        LedgerError::TooLarge { .. } => Code::InvalidArgument,
+        LedgerError::Stopped => Code::Unavailable,
+        LedgerError::Index(_)
+        | LedgerError::InUse { .. }
+        | LedgerError::Corrupt { .. }
+        | LedgerError::RolledBack { .. }
+        | LedgerError::Rewritten { .. }
+        | LedgerError::AnchorMissing { .. }
+        | LedgerError::Foreign { .. }
+        | LedgerError::Storage { .. } => Code::Internal,
+    }
+}
+
+/// The status for an error of the ledger.
+pub(crate) fn ledger_status(error: &LedgerError) -> Status {
+    Status::new(ledger_code(error), error.to_string())
+}

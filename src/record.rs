@@ -1,0 +1,120 @@
+//! What the ledger's opaque payloads are: genesis, transactions and outcomes.
+
+use colearn_contracts::Outcome;
+use colearn_proto::v1;
+use prost::Message as _;
+
+use crate::convert::{self, BadField};
+use crate::transaction::{self, Invalid, Transaction, Unverified};
+
+/// The version of the contract's rules that this program follows.
+pub const CONTRACT_VERSION: u32 = 1;
+
+/// An entry's payload.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// What the ledger is.
+    Genesis(v1::Genesis),
+    /// What a learner did; its signature has not been looked at.
+    Transaction(Box<Unverified>),
+    /// What the contract decided.
+    Outcome(Outcome),
+}
+
+/// Why an entry does not hold a record.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotARecord {
+    /// Not protobuf, or no payload.
+    #[error("it has no payload that can be read")]
+    Malformed,
+    /// Not in the one encoding.
+    #[error("it is not in the one encoding")]
+    NotCanonical,
+    /// The outcome or genesis is malformed.
+    #[error(transparent)]
+    Field(#[from] BadField),
+    /// The transaction is malformed.
+    #[error(transparent)]
+    Transaction(#[from] Invalid),
+}
+
+/// A record with its place in the ledger.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The entry's index.
+    pub index: u64,
+    /// The entry's ledger time, in ms since 1970.
+    pub time_ms: u64,
+    /// The record.
+    pub record: Record,
+}
+
+impl Record {
+    /// Reads an entry's bytes, insisting on the one encoding.
+    ///
+    /// # Errors
+    /// If they are not a canonical entry with a well-formed payload.
+    pub fn decode(bytes: &[u8]) -> Result<Placed, NotARecord> {
+        let entry = v1::Entry::decode(bytes).map_err(|_| NotARecord::Malformed)?;
+        if entry.encode_to_vec() != bytes {
+            return Err(NotARecord::NotCanonical);
+        }
+        let record = match entry.payload.ok_or(NotARecord::Malformed)? {
+            v1::entry::Payload::Genesis(genesis) => Self::Genesis(genesis),
+            v1::entry::Payload::Transaction(signed) => {
+                Self::Transaction(Box::new(Unverified::decode(signed)?))
+            }
+            v1::entry::Payload::Outcome(outcome) => Self::Outcome(convert::outcome(outcome)?),
+        };
+        Ok(Placed { index: entry.index, time_ms: entry.time_ms, record })
+    }
+}
+
+/// The payload of a genesis entry.
+pub fn genesis_payload(genesis: v1::Genesis) -> Vec<u8> {
+    payload(v1::entry::Payload::Genesis(genesis))
+}
+
+/// The payload of a transaction's entry.
+pub fn transaction_payload(transaction: &Transaction) -> Vec<u8> {
+    payload(v1::entry::Payload::Transaction(transaction.message().clone()))
+}
+
+/// The payload of an outcome's entry.
+pub fn outcome_payload(outcome: &Outcome) -> Vec<u8> {
+    payload(v1::entry::Payload::Outcome(convert::outcome_message(outcome)))
+}
+
+/// An entry without an envelope is just its payload.
+fn payload(payload: v1::entry::Payload) -> Vec<u8> {
+    let entry = v1::Entry { payload: Some(payload), ..v1::Entry::default() };
+    entry.encode_to_vec()
+}
+
+/// The key under which an experiment's entries are found.
+pub fn experiment_key(name: &str) -> Vec<u8> {
+    [b"e", name.as_bytes()].concat()
+}
+
+/// The key under which a transaction's entry is found.
+pub fn transaction_key(message: &v1::SignedTransaction) -> Vec<u8> {
+    [b"t", &transaction::digest(message)[..16]].concat()
+}
+
+/// What an entry is found under, from its payload.
+pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
+    let Ok(entry) = v1::Entry::decode(payload) else { return Vec::new() };
+    match entry.payload {
+        Some(v1::entry::Payload::Transaction(message)) => {
+            let key = transaction_key(&message);
+            match Unverified::decode(message) {
+                Ok(transaction) => {
+                    vec![key, experiment_key(transaction.action.experiment().as_str())]
+                }
+                Err(_) => vec![key],
+            }
+        }
+        Some(v1::entry::Payload::Outcome(outcome)) => vec![experiment_key(&outcome.experiment)],
+        Some(v1::entry::Payload::Genesis(_)) | None => Vec::new(),
+    }
+}

@@ -1,0 +1,182 @@
+//! Transactions: a learner's signed actions, in their one encoding.
+
+use bytes::Bytes;
+use colearn_contracts::{Action, LearnerId};
+use colearn_ledger::Hash;
+use colearn_proto::v1;
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::convert::{self, BadField};
+
+/// The longest body, in bytes; what is left of an entry is for the envelope and the signature.
+pub const MAX_BODY_BYTES: usize = 65_000;
+const DOMAIN: &[u8] = b"colearn/v1/transaction\n";
+
+/// Which ledger a transaction is for: the SHA-256 of the genesis message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LedgerId(pub [u8; 32]);
+
+impl LedgerId {
+    /// The id of the ledger that begins with this genesis.
+    pub fn of(genesis: &v1::Genesis) -> Self {
+        Self(Sha256::digest(genesis.encode_to_vec()).into())
+    }
+}
+
+impl std::fmt::Display for LedgerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl std::fmt::Debug for LedgerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// The history a signer vouches for: a checkpoint's size and root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// The number of entries.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: Hash,
+}
+
+/// Why a transaction is not one.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Invalid {
+    /// The body is too long.
+    #[error("a transaction's body has at most 65,000 bytes, this one {0}")]
+    TooLarge(usize),
+    /// The body is not a transaction.
+    #[error("not a transaction: {0}")]
+    Malformed(#[from] BadField),
+    /// The body is a transaction, but not in its one encoding.
+    #[error(
+        "not in the one encoding: fields ascend, defaults and unknown fields are left out, and \
+         decoding and encoding again gives the same bytes"
+    )]
+    NotCanonical,
+    /// The key or signature does not fit.
+    #[error(
+        "the signature does not verify; it must be made with this learner's key over this \
+         ledger's id"
+    )]
+    BadSignature,
+}
+
+/// A well-formed transaction whose signature has not been looked at.
+#[derive(Clone, Debug)]
+pub struct Unverified {
+    /// Who is said to have signed it.
+    pub sender: LearnerId,
+    /// What is asked.
+    pub action: Action,
+    /// The history the signer vouches for.
+    pub seen: Seen,
+    message: v1::SignedTransaction,
+}
+
+impl Unverified {
+    /// Decodes a transaction, insisting on its one encoding.
+    ///
+    /// # Errors
+    /// If it is too large, malformed or not canonical.
+    pub fn decode(message: v1::SignedTransaction) -> Result<Self, Invalid> {
+        if message.body.len() > MAX_BODY_BYTES {
+            return Err(Invalid::TooLarge(message.body.len()));
+        }
+        let sender = convert::learner(&message.public_key, "public_key")?;
+        let body = v1::Transaction::decode(message.body.clone())
+            .map_err(|_| Invalid::Malformed(BadField("body")))?;
+        if body.encode_to_vec() != message.body {
+            return Err(Invalid::NotCanonical);
+        }
+        let seen = body.seen.ok_or(BadField("seen"))?;
+        let root = Hash::try_from(&seen.root[..]).map_err(|_| BadField("seen.root"))?;
+        let seen = Seen { size: seen.size, root };
+        let action = convert::action(body.action.ok_or(BadField("action"))?)?;
+        Ok(Self { sender, action, seen, message })
+    }
+
+    /// Verifies the signature: `verify_strict`, one at a time, is the rule everywhere.
+    ///
+    /// # Errors
+    /// If it is not the sender's over this ledger's id and the body.
+    pub fn verify(self, ledger: &LedgerId) -> Result<Transaction, Invalid> {
+        let key = VerifyingKey::from_bytes(&self.sender.0).map_err(|_| Invalid::BadSignature)?;
+        let signature =
+            Signature::from_slice(&self.message.signature).map_err(|_| Invalid::BadSignature)?;
+        key.verify_strict(&signed_bytes(ledger, &self.message.body), &signature)
+            .map_err(|_| Invalid::BadSignature)?;
+        let Self { sender, action, seen, message } = self;
+        Ok(Transaction { sender, action, seen, message })
+    }
+}
+
+/// A transaction with a good signature. Only [`Transaction::sign`] and [`Unverified::verify`] make
+/// one, so holding one is the proof.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    sender: LearnerId,
+    action: Action,
+    seen: Seen,
+    message: v1::SignedTransaction,
+}
+
+impl Transaction {
+    /// Signs an action.
+    pub fn sign(key: &SigningKey, ledger: &LedgerId, seen: Seen, action: Action) -> Self {
+        let body = v1::Transaction {
+            seen: Some(v1::Seen { size: seen.size, root: Bytes::copy_from_slice(&seen.root.0) }),
+            action: Some(convert::action_message(&action)),
+        }
+        .encode_to_vec();
+        let signature = key.sign(&signed_bytes(ledger, &body));
+        let public_key = key.verifying_key();
+        let message = v1::SignedTransaction {
+            body: body.into(),
+            public_key: Bytes::copy_from_slice(public_key.as_bytes()),
+            signature: Bytes::copy_from_slice(&signature.to_bytes()),
+        };
+        Self { sender: LearnerId(public_key.to_bytes()), action, seen, message }
+    }
+
+    /// Who signed it.
+    pub fn sender(&self) -> LearnerId {
+        self.sender
+    }
+
+    /// What is asked.
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// The history the signer vouches for.
+    pub fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// The message that is sent and recorded.
+    pub fn message(&self) -> &v1::SignedTransaction {
+        &self.message
+    }
+}
+
+/// Identifies what is asked and by whom, whatever signature it carries.
+pub fn digest(message: &v1::SignedTransaction) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(b"colearn/v1/transaction-digest\n")
+        .chain_update(&message.public_key)
+        .chain_update(&message.body)
+        .finalize()
+        .into()
+}
+
+fn signed_bytes(ledger: &LedgerId, body: &[u8]) -> Vec<u8> {
+    [DOMAIN, &ledger.0, body].concat()
+}
