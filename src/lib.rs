@@ -1,9 +1,16 @@
 //! The ledger backend for collective learning.
 
+pub mod audit;
+pub mod client;
 mod clock;
 pub mod convert;
+pub mod history;
 pub mod keys;
+pub mod learner;
+pub mod learning;
+pub mod local;
 pub mod node;
+pub mod plot;
 pub mod record;
 pub mod replay;
 pub mod transaction;

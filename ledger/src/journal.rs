@@ -226,6 +226,13 @@ pub struct JournalEntry {
     pub(crate) at: Position,
 }
 
+/// A place in a journal to which reading can return.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    at: Position,
+    index: u64,
+}
+
 /// Reads a journal from front to back. Works on the folder of a running ledger too.
 pub struct JournalReader {
     dir: PathBuf,
@@ -248,6 +255,16 @@ impl JournalReader {
 
     pub(crate) fn from(dir: &Path, at: Position, index: u64) -> Self {
         Self { dir: journal_dir(dir), at, index, segment: None }
+    }
+
+    /// Where the next entry begins, to return to with [`JournalReader::resume`].
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.at, index: self.index }
+    }
+
+    /// Reads from a mark on.
+    pub fn resume(dir: &Path, mark: Mark) -> Self {
+        Self::from(dir, mark.at, mark.index)
     }
 
     /// Where the next frame begins, or where damage was found.

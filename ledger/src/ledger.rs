@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::anchor::{self, Anchor};
+use crate::edge::Edge;
 use crate::entry::{Entry, Head, MAX_ENTRY_BYTES};
 use crate::error::{Damage, Error};
 use crate::hash::Hash;
@@ -309,7 +310,6 @@ impl Recovery {
             nodes: BTreeMap::new(),
             positions: VecDeque::new(),
             indexed: from.head.size,
-            size: from.head.size,
         };
         let mut reader = JournalReader::from(dir, from.end, from.head.size);
         let total_bytes = reader.bytes_behind();
@@ -419,8 +419,8 @@ impl Recovery {
 }
 
 /// The unfinished tiles of a tree whose size is a multiple of 256, from the index.
-fn right_edge(index: &Index, size: u64) -> Result<Vec<Tile>, Setback> {
-    let mut edge = vec![Tile::new()];
+fn right_edge(index: &Index, size: u64) -> Result<Edge, Setback> {
+    let mut upper = Vec::new();
     for level in 1..=64 / TILE_HEIGHT {
         let hashes = size.checked_shr(u32::from(level * TILE_HEIGHT)).unwrap_or(0);
         if hashes == 0 {
@@ -432,9 +432,9 @@ fn right_edge(index: &Index, size: u64) -> Result<Vec<Tile>, Setback> {
         if nodes.len() as u64 != hashes - first {
             return Err(Setback::Rebuild(format!("nodes of level {level} are missing")));
         }
-        edge.push(Tile::of(nodes));
+        upper.push(Tile::of(nodes));
     }
-    Ok(edge)
+    Ok(Edge::of(size, upper))
 }
 
 fn create_dir(dir: &Path) -> Result<(), Error> {

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod anchor;
+mod builder;
+mod edge;
 mod entry;
 mod error;
 mod hash;
@@ -13,10 +15,11 @@ mod receipt;
 mod tile;
 pub mod tree;
 
+pub use builder::{Forgotten, TreeBuilder};
 pub use entry::{Broken, Entry, Head, MAX_ENTRY_BYTES};
 pub use error::{Damage, Error};
 pub use hash::Hash;
-pub use journal::{JournalEntry, JournalReader};
+pub use journal::{JournalEntry, JournalReader, Mark};
 pub use ledger::{Appended, IndexUse, KeysOf, Ledger, Opened, Options};
 pub use note::{Checkpoint, NoteError, SignedNote, Signer, Verifier};
 pub use reader::{Reader, SignedCheckpoint};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::edge::{Edge, locate};
 use crate::error::Error;
 use crate::hash::Hash;
 use crate::index::{Batch, Index};
@@ -35,8 +36,8 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     /// The last checkpoint that may leave the process.
     pub(crate) committed: Option<Arc<SignedCheckpoint>>,
-    /// The unfinished tile of each level; level 0 holds leaves.
-    pub(crate) edge: Vec<Tile>,
+    /// The tree's right edge, committed or not.
+    pub(crate) edge: Edge,
     /// Full tiles of leaves that are not in the index yet, by number.
     pub(crate) full: BTreeMap<u64, Arc<Tile>>,
     /// Roots of complete subtrees that are not in the index yet.
@@ -45,30 +46,18 @@ pub(crate) struct State {
     pub(crate) positions: VecDeque<Position>,
     /// How many entries are in the index; a multiple of 256.
     pub(crate) indexed: u64,
-    /// The number of leaves in the tree, committed or not.
-    pub(crate) size: u64,
 }
 
 impl State {
     /// Appends a leaf to the tree.
     pub(crate) fn push(&mut self, leaf: Hash, at: Position) {
         self.positions.push_back(at);
-        let number = self.size / TILE_WIDTH;
-        self.size += 1;
-        let mut hash = leaf;
-        for level in 0.. {
-            if self.edge.len() <= level {
-                self.edge.push(Tile::new());
-            }
-            let Some(root) = self.edge[level].push(hash) else { break };
-            let tile = std::mem::replace(&mut self.edge[level], Tile::new());
-            if level == 0 {
-                self.full.insert(number, Arc::new(tile));
-            }
+        for full in self.edge.push(leaf) {
             // The root of a full tile is a hash of the level above.
-            let above = (level as u8 + 1) * TILE_HEIGHT;
-            self.nodes.insert((above, (self.size >> above) - 1), root);
-            hash = root;
+            self.nodes.insert(((full.level + 1) * TILE_HEIGHT, full.number), full.root);
+            if full.level == 0 {
+                self.full.insert(full.number, Arc::new(full.tile));
+            }
         }
     }
 }
@@ -83,7 +72,7 @@ pub(crate) struct Moved {
 impl State {
     /// How many entries can be in the index: whole blocks only.
     pub(crate) fn indexable(&self) -> u64 {
-        self.size / TILE_WIDTH * TILE_WIDTH
+        self.edge.size() / TILE_WIDTH * TILE_WIDTH
     }
 
     /// Adds what can move to the index to a batch.
@@ -162,7 +151,7 @@ impl Shared {
             {
                 return Ok(*at);
             }
-            state.size
+            state.edge.size()
         };
         if index >= size {
             return Err(Error::NoSuchEntry { index, size });
@@ -206,17 +195,10 @@ impl Subtrees for Shared {
     type Error = Error;
 
     fn subtree(&self, level: u8, index: u64) -> Result<Hash, Error> {
-        let (tile_level, above) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
-        let per_tile = TILE_HEIGHT - above;
-        let (number, offset) = (index >> per_tile, index & ((1 << per_tile) - 1));
+        let (tile_level, number, above, offset) = locate(level, index);
         let lost = || Error::Index(format!("subtree {index} of level {level} is missing"));
-        {
-            let state = self.state();
-            let hashes = state.size >> (tile_level * TILE_HEIGHT);
-            if hashes / TILE_WIDTH == number {
-                let tile = state.edge.get(usize::from(tile_level));
-                return tile.and_then(|tile| tile.node(above, offset)).ok_or_else(lost);
-            }
+        if let Some(tile) = self.state().edge.tile(tile_level, number) {
+            return tile.node(above, offset).ok_or_else(lost);
         }
         self.full_tile(tile_level, number)?.node(above, offset).ok_or_else(lost)
     }

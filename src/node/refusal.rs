@@ -4,6 +4,7 @@ use colearn_contracts::Rejection;
 use colearn_ledger::Error as LedgerError;
 use tonic::{Code, Status};
 
+use crate::client::RULE_METADATA;
 use crate::transaction::Invalid;
 
 /// Why a transaction was not recorded.
@@ -57,7 +58,11 @@ impl Refusal {
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.code(), refusal.to_string())
+        let mut status = Self::new(refusal.code(), refusal.to_string());
+        if let Refusal::Rejected(rejection) = &refusal {
+            status.metadata_mut().insert(RULE_METADATA, u16::from(rejection.rule()).into());
+        }
+        status
     }
 }
 

@@ -1,6 +1,6 @@
 //! Roots and proofs against the recursive definitions, and proofs that must not verify.
 
-use colearn_ledger::{Hash, tree};
+use colearn_ledger::{Forgotten, Hash, TreeBuilder, tree};
 use proptest::prelude::*;
 
 use crate::memory::{MemoryTree, mth, path, subproof};
@@ -28,6 +28,34 @@ fn every_root_and_proof_up_to_130_is_as_defined() {
             let old_root = mth(&leaves[..old]);
             assert!(tree::verify_consistency(old as u64, old_root, size as u64, root, &proof));
         }
+    }
+}
+
+#[test]
+fn a_built_tree_has_the_same_roots_and_asks_for_what_it_forgot() {
+    let size = 70_000;
+    let source = memory(size);
+    let mut builder = TreeBuilder::new();
+    for leaf in source.leaves() {
+        builder.push(*leaf);
+        let now = builder.size();
+        if now.is_multiple_of(997) || (65_530..65_540).contains(&now) {
+            assert_eq!(tree::root(&builder, now), Ok(tree::root(&source, now).unwrap()));
+        }
+    }
+    for old in [1, 255, 256, 257, 4_000, 65_535, 65_536, 65_537, 69_999, size] {
+        let root = loop {
+            match tree::root(&builder, old) {
+                Ok(root) => break root,
+                Err(Forgotten(tile)) => {
+                    let first = tile as usize * 256;
+                    let leaves = source.leaves()[first..first + 256].iter().copied();
+                    assert!(!builder.recall(tile, leaves.clone().rev()));
+                    assert!(builder.recall(tile, leaves));
+                }
+            }
+        };
+        assert_eq!(root, tree::root(&source, old).unwrap(), "at {old}");
     }
 }
 

@@ -1,0 +1,69 @@
+//! The right edge of a growing tree: the unfinished tile of each level.
+
+use crate::Hash;
+use crate::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
+
+/// A tree's size and the tiles that are not full yet.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    tiles: Vec<Tile>,
+    size: u64,
+}
+
+/// A tile that became full.
+#[derive(Debug)]
+pub(crate) struct Full {
+    /// 0 for a tile of leaves.
+    pub(crate) level: u8,
+    pub(crate) number: u64,
+    pub(crate) tile: Tile,
+    /// The tile's root, which is hash `number` of the level above.
+    pub(crate) root: Hash,
+}
+
+impl Edge {
+    /// The edge of a tree of `size` leaves, a multiple of 256: the unfinished tiles from level 1 up.
+    pub(crate) fn of(size: u64, upper: Vec<Tile>) -> Self {
+        debug_assert!(size.is_multiple_of(TILE_WIDTH));
+        let mut tiles = vec![Tile::new()];
+        tiles.extend(upper);
+        Self { tiles, size }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends a leaf; the tiles that it fills, from the leaves up.
+    pub(crate) fn push(&mut self, leaf: Hash) -> Vec<Full> {
+        let mut filled = Vec::new();
+        let mut hash = leaf;
+        self.size += 1;
+        for level in 0.. {
+            if self.tiles.len() <= level {
+                self.tiles.push(Tile::new());
+            }
+            let Some(root) = self.tiles[level].push(hash) else { break };
+            let tile = std::mem::replace(&mut self.tiles[level], Tile::new());
+            let level = level as u8;
+            let number = (self.size >> (TILE_HEIGHT * (level + 1))) - 1;
+            filled.push(Full { level, number, tile, root });
+            hash = root;
+        }
+        filled
+    }
+
+    /// The unfinished tile, if that is where tile `number` of the level is.
+    pub(crate) fn tile(&self, level: u8, number: u64) -> Option<&Tile> {
+        let hashes = self.size.checked_shr(u32::from(TILE_HEIGHT * level)).unwrap_or(0);
+        if hashes / TILE_WIDTH == number { self.tiles.get(usize::from(level)) } else { None }
+    }
+}
+
+/// Where a complete subtree's root stands: tile level, tile number, levels above the tile's own
+/// hashes, and place.
+pub(crate) fn locate(level: u8, index: u64) -> (u8, u64, u8, u64) {
+    let (tile_level, above) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+    let per_tile = TILE_HEIGHT - above;
+    (tile_level, index >> per_tile, above, index & ((1 << per_tile) - 1))
+}

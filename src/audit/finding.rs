@@ -1,0 +1,72 @@
+//! What an audit can find, each with its exit code.
+
+use serde::Serialize;
+
+/// A kind of finding. The number is the exit code of `colearn audit`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The first entry is not a genesis, or the key is not the expected one.
+    Genesis = 10,
+    /// The checkpoint is missing, malformed, or not signed by the ledger's key.
+    Checkpoint = 11,
+    /// Entries that the checkpoint counts are missing.
+    Incomplete = 12,
+    /// Bytes of the journal are not what was written.
+    Damaged = 13,
+    /// An entry does not follow the one before it.
+    Chain = 14,
+    /// The entries do not have the checkpoint's root.
+    Root = 15,
+    /// An entry is not a record in its one encoding.
+    Encoding = 16,
+    /// A transaction's signature does not verify.
+    Signature = 17,
+    /// A transaction vouches for a history that is not this one.
+    Seen = 18,
+    /// The record departs from the contract.
+    Contract = 19,
+}
+
+impl Kind {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Genesis => "genesis",
+            Self::Checkpoint => "checkpoint",
+            Self::Incomplete => "incomplete",
+            Self::Damaged => "damaged",
+            Self::Chain => "chain",
+            Self::Root => "root",
+            Self::Encoding => "encoding",
+            Self::Signature => "signature",
+            Self::Seen => "seen",
+            Self::Contract => "contract",
+        }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: Kind,
+    /// The entry, where it is about one.
+    pub index: Option<u64>,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "entry {index}: {}: {}", self.kind.name(), self.message),
+            None => write!(f, "{}: {}", self.kind.name(), self.message),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Re-deriving a ledger's whole history from its bytes alone.
+//!
+//! The checks, in order: the genesis and the checkpoint's signature; framing and completeness; the
+//! chain of parents; every entry's encoding; every signature; every history a signer vouches for;
+//! the contract, outcome by outcome; the root.
+
+mod finding;
+mod source;
+
+use colearn_ledger::note::KeyKind;
+use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, NoteError, TreeBuilder, Verifier, tree};
+use ed25519_dalek::VerifyingKey;
+use rayon::prelude::*;
+use serde::Serialize;
+
+pub use self::finding::{Finding, Kind};
+pub use self::source::{Source, SourceError, Trouble, open};
+use crate::record::{CONTRACT_VERSION, Record};
+use crate::replay::Replay;
+use crate::transaction::{LedgerId, Seen, Unverified};
+
+/// The most findings that are reported.
+pub const MAX_FINDINGS: usize = 10;
+
+/// What an audit came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Whether everything is as it should be.
+    pub ok: bool,
+    /// The ledger's name.
+    pub origin: String,
+    /// The key the checkpoint was verified with.
+    pub verifier_key: String,
+    /// Entries in the checkpoint.
+    pub size: u64,
+    /// The checkpoint's root, hex.
+    pub root: String,
+    /// Experiments created.
+    pub experiments: u64,
+    /// Rounds closed.
+    pub rounds: u64,
+    /// Transactions recorded.
+    pub transactions: u64,
+    /// Signatures verified, the checkpoint's included.
+    pub signatures: u64,
+    /// What is not as it should be: the first ten.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The last line of the output.
+    pub fn verdict_line(&self) -> String {
+        match self.findings.first() {
+            None => format!(
+                "AUDIT OK origin={} size={} root={} experiments={} rounds={} transactions={} \
+                 signatures={}",
+                self.origin,
+                self.size,
+                self.root,
+                self.experiments,
+                self.rounds,
+                self.transactions,
+                self.signatures
+            ),
+            Some(finding) => format!(
+                "AUDIT FAIL code={} name={} index={} found={:?}",
+                finding.kind.code(),
+                finding.kind.name(),
+                finding.index.map_or_else(|| "-".to_owned(), |index| index.to_string()),
+                finding.message
+            ),
+        }
+    }
+
+    /// 0, or the code of the first finding.
+    pub fn exit_code(&self) -> u8 {
+        self.findings.first().map_or(0, |finding| finding.kind.code())
+    }
+}
+
+/// How an audit is done.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// The key the ledger must be signed with; `None` to take the one in its first entry.
+    pub key: Option<Verifier>,
+    /// Told how many entries are done, and of how many.
+    pub progress: Option<&'a dyn Fn(u64, u64)>,
+    /// Told every record that was read, in order.
+    pub watch: Option<&'a mut dyn FnMut(&Record)>,
+}
+
+/// Audits a ledger.
+///
+/// # Errors
+/// Only if it cannot be read; whatever is wrong with it is in the report.
+pub fn audit(source: &mut dyn Source, options: Options<'_>) -> Result<Report, SourceError> {
+    let mut audit = Audit::new(options);
+    match audit.run(source) {
+        Ok(()) => {}
+        Err(Trouble::Damaged { index, what }) => audit.find(Kind::Damaged, Some(index), what),
+        Err(Trouble::Unreadable(error)) => return Err(error),
+    }
+    audit.report.ok = audit.report.findings.is_empty();
+    Ok(audit.report)
+}
+
+struct Audit<'a> {
+    options: Options<'a>,
+    report: Report,
+    head: Head,
+    tree: TreeBuilder,
+    ledger_id: LedgerId,
+    /// `None` once the record has departed from the contract.
+    replay: Option<Replay>,
+    /// The last roots asked for: many signers vouch for the same history.
+    known_root: Option<(u64, Hash)>,
+}
+
+impl<'a> Audit<'a> {
+    fn new(options: Options<'a>) -> Self {
+        let report = Report {
+            ok: false,
+            origin: String::new(),
+            verifier_key: String::new(),
+            size: 0,
+            root: String::new(),
+            experiments: 0,
+            rounds: 0,
+            transactions: 0,
+            signatures: 0,
+            findings: Vec::new(),
+        };
+        Self {
+            options,
+            report,
+            head: Head::EMPTY,
+            tree: TreeBuilder::new(),
+            ledger_id: LedgerId([0; 32]),
+            replay: Some(Replay::default()),
+            known_root: None,
+        }
+    }
+
+    fn find(&mut self, kind: Kind, index: Option<u64>, message: impl ToString) {
+        if self.report.findings.len() < MAX_FINDINGS {
+            self.report.findings.push(Finding { kind, index, message: message.to_string() });
+        }
+    }
+
+    fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
+        let first = source.next_entries(1)?;
+        let Some(genesis) = first.first() else {
+            self.find(Kind::Incomplete, Some(0), "the ledger has no entries");
+            return Ok(());
+        };
+        let Some(verifier) = self.genesis(genesis) else { return Ok(()) };
+        self.report.origin = verifier.name().to_owned();
+        self.report.verifier_key = verifier.to_string();
+        let checkpoint = match source.checkpoint(&verifier)? {
+            Some(note) => Checkpoint::open(&note, &verifier),
+            None => Err(NoteError::Malformed("there is none of this ledger's key")),
+        };
+        let checkpoint = match checkpoint {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => {
+                self.find(Kind::Checkpoint, None, error);
+                return Ok(());
+            }
+        };
+        self.report.signatures += 1;
+        self.report.size = checkpoint.size;
+        self.report.root = checkpoint.root.to_string();
+        self.chain(genesis);
+        while self.head.size < checkpoint.size {
+            let entries = source.next_entries(checkpoint.size)?;
+            if entries.is_empty() {
+                let size = self.head.size;
+                let message = format!("the checkpoint counts {} entries", checkpoint.size);
+                self.find(Kind::Incomplete, Some(size), message);
+                return Ok(());
+            }
+            if !self.batch(source, &entries)? {
+                return Ok(());
+            }
+            if let Some(progress) = self.options.progress {
+                progress(self.head.size, checkpoint.size);
+            }
+        }
+        if let Some(replay) = self.replay.take() {
+            let (_, _, due) = replay.finish();
+            if let Some(outcome) = due.first() {
+                let message = format!("the contract decided {outcome:?}, which is not recorded");
+                self.find(Kind::Contract, Some(self.head.size), message);
+            }
+        }
+        match self.root(source, checkpoint.size)? {
+            Some(root) if root == checkpoint.root => {}
+            found => {
+                let found = found.map_or_else(|| "none".to_owned(), |root| root.to_string());
+                let message = format!("the entries have root {found}, not {}", checkpoint.root);
+                self.find(Kind::Root, None, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the first entry; gives the key that checkpoints must be signed with.
+    fn genesis(&mut self, bytes: &[u8]) -> Option<Verifier> {
+        let genesis = match Record::decode(bytes).map(|placed| placed.record) {
+            Ok(Record::Genesis(genesis)) if genesis.contract_version == CONTRACT_VERSION => genesis,
+            Ok(_) => {
+                self.find(Kind::Genesis, Some(0), "it is not a genesis of a known version");
+                return None;
+            }
+            Err(error) => {
+                self.find(Kind::Genesis, Some(0), error);
+                return None;
+            }
+        };
+        self.ledger_id = LedgerId::of(&genesis);
+        let key = genesis.log_public_key[..].try_into().ok();
+        let key = key.and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
+        let own = key.and_then(|key| Verifier::new(&genesis.origin, KeyKind::Log, key).ok());
+        let Some(own) = own else {
+            self.find(Kind::Genesis, Some(0), "its key or origin cannot be used");
+            return None;
+        };
+        if let Some(expected) = &self.options.key
+            && *expected != own
+        {
+            let message = format!("the ledger's key is {own}, not {expected}");
+            self.find(Kind::Genesis, Some(0), message);
+            return None;
+        }
+        Some(own)
+    }
+
+    /// Follows the chain by one entry; `false` if it is broken.
+    fn chain(&mut self, bytes: &[u8]) -> bool {
+        match self.head.follow(bytes) {
+            Ok((_, head)) => {
+                self.head = head;
+                self.tree.push(head.leaf);
+                true
+            }
+            Err(broken) => {
+                self.find(Kind::Chain, Some(self.head.size), broken);
+                false
+            }
+        }
+    }
+
+    /// Checks some entries; `false` if going on makes no sense.
+    fn batch(&mut self, source: &mut dyn Source, entries: &[Vec<u8>]) -> Result<bool, Trouble> {
+        let first = self.head.size;
+        // Signatures are most of the work, and independent of one another.
+        let ledger_id = self.ledger_id;
+        let checked: Vec<_> = entries
+            .par_iter()
+            .map(|bytes| {
+                let placed = Record::decode(bytes)?;
+                let signature = match &placed.record {
+                    Record::Transaction(transaction) => {
+                        Some(Unverified::clone(transaction).verify(&ledger_id).map(drop))
+                    }
+                    Record::Genesis(_) | Record::Outcome(_) => None,
+                };
+                Ok::<_, crate::record::NotARecord>((placed, signature))
+            })
+            .collect();
+        for (at, (bytes, checked)) in entries.iter().zip(checked).enumerate() {
+            let index = first + at as u64;
+            if !self.chain(bytes) {
+                return Ok(false);
+            }
+            let (placed, signature) = match checked {
+                Ok(checked) => checked,
+                Err(error) => {
+                    self.find(Kind::Encoding, Some(index), error);
+                    // What cannot be read cannot be replayed.
+                    self.replay = None;
+                    continue;
+                }
+            };
+            match signature {
+                Some(Ok(())) => self.report.signatures += 1,
+                Some(Err(error)) => self.find(Kind::Signature, Some(index), error),
+                None => {}
+            }
+            if let Some(watch) = self.options.watch.as_mut() {
+                watch(&placed.record);
+            }
+            let time_ms = placed.time_ms;
+            let step = match &placed.record {
+                Record::Genesis(_) => {
+                    self.find(Kind::Encoding, Some(index), "a second genesis");
+                    continue;
+                }
+                Record::Transaction(transaction) => {
+                    self.report.transactions += 1;
+                    if let colearn_contracts::Action::Create(_) = transaction.action {
+                        self.report.experiments += 1;
+                    }
+                    self.seen(source, index, transaction.seen)?;
+                    self.replay.as_mut().map(|replay| {
+                        replay.transaction(time_ms, transaction.sender, &transaction.action)
+                    })
+                }
+                Record::Outcome(outcome) => {
+                    if let colearn_contracts::Outcome::RoundClosed { .. } = outcome {
+                        self.report.rounds += 1;
+                    }
+                    self.replay.as_mut().map(|replay| replay.outcome(time_ms, outcome))
+                }
+            };
+            if let Some(Err(departure)) = step {
+                self.find(Kind::Contract, Some(index), departure);
+                // After a departure the states differ, and every later comparison would too.
+                self.replay = None;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The history a signer vouches for must be the beginning of this one.
+    fn seen(&mut self, source: &mut dyn Source, index: u64, seen: Seen) -> Result<(), Trouble> {
+        if self.known_root != Some((seen.size, seen.root)) {
+            let root = if seen.size <= index { self.root(source, seen.size)? } else { None };
+            if root != Some(seen.root) {
+                let message = format!(
+                    "its signer saw size {} root {}, here the root is {}",
+                    seen.size,
+                    seen.root,
+                    root.map_or_else(|| "none".to_owned(), |root| root.to_string())
+                );
+                self.find(Kind::Seen, Some(index), message);
+                return Ok(());
+            }
+            self.known_root = Some((seen.size, seen.root));
+        }
+        Ok(())
+    }
+
+    /// The root over the first `size` entries; `None` if the source no longer gives what it gave.
+    fn root(&mut self, source: &mut dyn Source, size: u64) -> Result<Option<Hash>, Trouble> {
+        if size > self.tree.size() {
+            return Ok(None);
+        }
+        loop {
+            match tree::root(&self.tree, size) {
+                Ok(root) => return Ok(Some(root)),
+                Err(Forgotten(tile)) => {
+                    let leaves = source.leaves(tile)?;
+                    if !self.tree.recall(tile, leaves) {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Talking to a node: a client that verifies what it is told, and the loop that runs a learner.
+
+mod connection;
+mod error;
+mod memory;
+mod run;
+
+pub use connection::{Client, Submitted};
+pub use error::ClientError;
+pub use memory::Memory;
+pub use run::{Event, Options, Summary, run};
+
+/// The metadata of a refused call that holds the number of the contract's broken rule.
+pub const RULE_METADATA: &str = "colearn-rule";

@@ -1,0 +1,302 @@
+//! The story of one experiment, told from its actions and outcomes.
+
+use std::collections::BTreeMap;
+
+use colearn_contracts::{
+    Action, Digest, ExperimentName, FinishReason, LearnerId, Outcome, Scores, Verdict,
+};
+use serde::Serialize;
+
+use crate::record::Record;
+
+/// Everything that happened in an experiment, round by round.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The experiment.
+    pub experiment: ExperimentName,
+    /// Everyone who ever joined, in that order.
+    pub learners: Vec<LearnerId>,
+    /// The rounds, in order; the last may be open.
+    pub rounds: Vec<Round>,
+    /// Why it ended, if it did.
+    pub finished: Option<FinishReason>,
+}
+
+/// One round.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// Counted from 1.
+    pub number: u64,
+    /// Whose turn it was.
+    pub proposer: LearnerId,
+    /// The global model it began with.
+    pub base: Digest,
+    /// What was proposed, and what the proposer measured.
+    pub proposal: Option<(Digest, Scores)>,
+    /// Who voted how.
+    pub ballots: BTreeMap<LearnerId, Ballot>,
+    /// The result; `None` while the round is open, or if the experiment was stopped in it.
+    pub result: Option<RoundResult>,
+}
+
+/// A cast vote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ballot {
+    /// For or against.
+    pub approve: bool,
+    /// What the voter measured.
+    pub scores: Scores,
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoundResult {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Votes for.
+    pub approvals: u32,
+    /// Votes against.
+    pub rejections: u32,
+    /// How many could vote.
+    pub electorate: u32,
+    /// The global model afterwards.
+    pub model: Digest,
+}
+
+impl RoundResult {
+    /// How many could vote and did not.
+    pub fn absent(&self) -> u32 {
+        self.electorate.saturating_sub(self.approvals + self.rejections)
+    }
+}
+
+impl Round {
+    /// What a learner measured of this round's proposal.
+    pub fn scores_of(&self, learner: LearnerId) -> Option<Scores> {
+        if learner == self.proposer {
+            return self.proposal.map(|(_, scores)| scores);
+        }
+        self.ballots.get(&learner).map(|ballot| ballot.scores)
+    }
+
+    /// The mean of the vote scores and of the test scores that were recorded, proposer included.
+    pub fn mean_scores(&self) -> (Option<f64>, Option<f64>) {
+        let all = || {
+            let own = self.proposal.map(|(_, scores)| scores);
+            own.into_iter().chain(self.ballots.values().map(|ballot| ballot.scores))
+        };
+        (mean(all().filter_map(|scores| scores.vote)), mean(all().filter_map(|scores| scores.test)))
+    }
+}
+
+/// The mean of micro-units, as a number.
+fn mean(values: impl Iterator<Item = i64>) -> Option<f64> {
+    let (mut sum, mut count) = (0.0, 0_u32);
+    for value in values {
+        sum += unit(value);
+        count += 1;
+    }
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// Micro-units as a number.
+pub fn unit(micro: i64) -> f64 {
+    micro as f64 / 1e6
+}
+
+impl History {
+    /// An experiment nothing has happened in yet.
+    pub fn new(experiment: ExperimentName) -> Self {
+        Self { experiment, learners: Vec::new(), rounds: Vec::new(), finished: None }
+    }
+
+    /// Adds a record of the ledger; those of other experiments are passed over.
+    pub fn record(&mut self, record: &Record) {
+        match record {
+            Record::Genesis(_) => {}
+            Record::Transaction(transaction) => {
+                if *transaction.action.experiment() == self.experiment {
+                    self.action(transaction.sender, &transaction.action);
+                }
+            }
+            Record::Outcome(outcome) => {
+                if *outcome.experiment() == self.experiment {
+                    self.outcome(outcome);
+                }
+            }
+        }
+    }
+
+    /// Adds an accepted action.
+    pub fn action(&mut self, sender: LearnerId, action: &Action) {
+        match action {
+            Action::Join { .. } => {
+                if !self.learners.contains(&sender) {
+                    self.learners.push(sender);
+                }
+            }
+            Action::Propose(proposal) => {
+                if let Some(round) = self.rounds.last_mut() {
+                    round.proposal = Some((proposal.weights.digest, proposal.scores));
+                }
+            }
+            Action::Vote(vote) => {
+                if let Some(round) = self.rounds.last_mut() {
+                    let ballot = Ballot { approve: vote.approve, scores: vote.scores };
+                    round.ballots.insert(sender, ballot);
+                }
+            }
+            Action::Create(_)
+            | Action::Leave { .. }
+            | Action::Pass { .. }
+            | Action::Stop { .. } => {}
+        }
+    }
+
+    /// Adds an outcome.
+    pub fn outcome(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::RoundOpened { round, proposer, base, .. } => self.rounds.push(Round {
+                number: *round,
+                proposer: *proposer,
+                base: *base,
+                proposal: None,
+                ballots: BTreeMap::new(),
+                result: None,
+            }),
+            Outcome::RoundClosed { verdict, approvals, rejections, electorate, model, .. } => {
+                if let Some(round) = self.rounds.last_mut() {
+                    round.result = Some(RoundResult {
+                        verdict: *verdict,
+                        approvals: *approvals,
+                        rejections: *rejections,
+                        electorate: *electorate,
+                        model: *model,
+                    });
+                }
+            }
+            Outcome::Finished { reason, .. } => self.finished = Some(*reason),
+            Outcome::VotingOpened { .. } | Outcome::Waiting { .. } => {}
+        }
+    }
+
+    /// A learner's number in joining order, from 1; what people see instead of a key.
+    pub fn number_of(&self, learner: LearnerId) -> Option<usize> {
+        self.learners.iter().position(|known| *known == learner).map(|at| at + 1)
+    }
+
+    /// The mean test score of the global model: that of the last accepted proposal.
+    pub fn final_test_score(&self) -> Option<f64> {
+        let accepted =
+            |round: &&Round| round.result.is_some_and(|result| result.verdict == Verdict::Accepted);
+        self.rounds.iter().rev().find(accepted).and_then(|round| round.mean_scores().1)
+    }
+
+    /// A learner's totals.
+    pub fn totals_of(&self, learner: LearnerId) -> Totals {
+        let mut totals = Totals::default();
+        for round in &self.rounds {
+            let verdict = round.result.map(|result| result.verdict);
+            if round.proposer == learner {
+                match (round.proposal, verdict) {
+                    (Some(_), Some(Verdict::Accepted)) => totals.accepted += 1,
+                    (Some(_), Some(_)) => totals.rejected += 1,
+                    (None, Some(_)) => totals.missed_turns += 1,
+                    (_, None) => {}
+                }
+            } else if let Some(ballot) = round.ballots.get(&learner) {
+                if ballot.approve {
+                    totals.approvals += 1;
+                } else {
+                    totals.rejections += 1;
+                }
+            } else if round.proposal.is_some() && verdict.is_some() {
+                totals.missed_votes += 1;
+            }
+            if let Some(scores) = round.scores_of(learner) {
+                totals.last_vote_score = scores.vote.map(unit);
+                totals.last_test_score = scores.test.map(unit);
+            }
+        }
+        totals
+    }
+
+    /// As JSON for scripts.
+    pub fn to_json(&self) -> serde_json::Value {
+        let scores = |scores: Scores| {
+            serde_json::json!({
+                "vote_score": scores.vote.map(unit),
+                "test_score": scores.test.map(unit),
+            })
+        };
+        let rounds: Vec<serde_json::Value> = self
+            .rounds
+            .iter()
+            .map(|round| {
+                let (vote_score, test_score) = round.mean_scores();
+                let votes: serde_json::Map<String, serde_json::Value> = round
+                    .ballots
+                    .iter()
+                    .map(|(learner, ballot)| {
+                        let mut vote = scores(ballot.scores);
+                        vote["approve"] = ballot.approve.into();
+                        (learner.to_string(), vote)
+                    })
+                    .collect();
+                serde_json::json!({
+                    "round": round.number,
+                    "proposer": round.proposer.to_string(),
+                    "base": round.base.to_string(),
+                    "weights": round.proposal.map(|(digest, _)| digest.to_string()),
+                    "proposer_scores": round.proposal.map(|(_, own)| scores(own)),
+                    "votes": votes,
+                    "verdict": round.result.map(|result| verdict_word(result.verdict)),
+                    "approvals": round.result.map(|result| result.approvals),
+                    "rejections": round.result.map(|result| result.rejections),
+                    "electorate": round.result.map(|result| result.electorate),
+                    "mean_vote_score": vote_score,
+                    "mean_test_score": test_score,
+                })
+            })
+            .collect();
+        let learners: Vec<String> = self.learners.iter().map(ToString::to_string).collect();
+        serde_json::json!({
+            "experiment": self.experiment.to_string(),
+            "learners": learners,
+            "rounds": rounds,
+            "finished": self.finished.is_some(),
+            "final_mean_test_score": self.final_test_score(),
+        })
+    }
+}
+
+/// What a learner did over a whole experiment.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize)]
+pub struct Totals {
+    /// Its proposals that were accepted.
+    pub accepted: u32,
+    /// Its proposals that were not.
+    pub rejected: u32,
+    /// Its turns without a proposal.
+    pub missed_turns: u32,
+    /// Its votes for.
+    pub approvals: u32,
+    /// Its votes against.
+    pub rejections: u32,
+    /// Proposals it did not vote on.
+    pub missed_votes: u32,
+    /// The last vote score it recorded.
+    pub last_vote_score: Option<f64>,
+    /// The last test score it recorded.
+    pub last_test_score: Option<f64>,
+}
+
+/// A verdict in one word.
+pub fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::Rejected => "rejected",
+        Verdict::Expired => "expired",
+        Verdict::Passed => "passed",
+    }
+}

@@ -1,0 +1,135 @@
+//! What a learner is: the one interface for the local backend and the ledger.
+
+use bytes::Bytes;
+use colearn_contracts::{Digest, Model, Scores};
+use sha2::{Digest as _, Sha256};
+
+/// The media type of weights in the safetensors format, which cannot execute code.
+pub const SAFETENSORS: &str = "application/x-safetensors";
+
+/// Whatever a learner cannot do, in its own words.
+pub type LearnerError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a learner's methods return.
+pub type Result<T> = std::result::Result<T, LearnerError>;
+
+/// The bytes of a model, with their digest. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Weights {
+    bytes: Bytes,
+    digest: Digest,
+}
+
+impl Weights {
+    /// Takes bytes and computes their digest.
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let digest = Digest(Sha256::digest(&bytes).into());
+        Self { bytes, digest }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// SHA-256 of the bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// How the ledger knows them.
+    pub fn model(&self, media_type: &str) -> Model {
+        Model {
+            digest: self.digest,
+            size: self.bytes.len() as u64,
+            media_type: media_type.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Weights({} bytes, {})", self.bytes.len(), self.digest)
+    }
+}
+
+/// What a learner proposes in its turn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Proposed {
+    /// New weights.
+    Weights(Weights),
+    /// Nothing: the turn is given up, for example when a privacy budget is spent.
+    Pass,
+}
+
+/// A learner's judgement of some weights on its own data.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Score {
+    /// The score the judgement is based on, for example an accuracy between 0 and 1.
+    pub vote: f64,
+    /// The score on data that decides nothing, if the learner keeps any.
+    pub test: Option<f64>,
+    /// Whether the weights should become the global model.
+    pub approve: bool,
+}
+
+impl Score {
+    /// As recorded: in micro-units, absent where it is not a finite number.
+    pub fn scores(&self) -> Scores {
+        Scores { vote: micro(self.vote), test: self.test.and_then(micro) }
+    }
+}
+
+/// A number in micro-units, clamped to what fits.
+fn micro(value: f64) -> Option<i64> {
+    // The cast saturates.
+    value.is_finite().then(|| (value * 1e6).round() as i64)
+}
+
+/// A participant with private data.
+///
+/// Implement this once; run it on one machine with [`crate::local::run`] and on a ledger with
+/// [`crate::client::run`].
+pub trait Learner {
+    /// Trains on private data from the current weights, without changing them, and proposes the
+    /// result.
+    ///
+    /// # Errors
+    /// If it cannot; the turn is passed then.
+    fn propose(&mut self) -> Result<Proposed>;
+
+    /// Scores weights on private data, without changing the current ones.
+    ///
+    /// # Errors
+    /// If they cannot be scored, for example because their shapes are wrong; that counts as a vote
+    /// against them.
+    fn test(&mut self, weights: &Weights) -> Result<Score>;
+
+    /// Takes weights as the current ones: the round accepted them, or they are where to begin.
+    ///
+    /// # Errors
+    /// If they do not fit this learner, which cannot take part then.
+    fn accept(&mut self, weights: &Weights) -> Result<()>;
+
+    /// The current weights.
+    fn current(&self) -> Weights;
+}
+
+impl<L: Learner + ?Sized> Learner for Box<L> {
+    fn propose(&mut self) -> Result<Proposed> {
+        (**self).propose()
+    }
+
+    fn test(&mut self, weights: &Weights) -> Result<Score> {
+        (**self).test(weights)
+    }
+
+    fn accept(&mut self, weights: &Weights) -> Result<()> {
+        (**self).accept(weights)
+    }
+
+    fn current(&self) -> Weights {
+        (**self).current()
+    }
+}

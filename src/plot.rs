@@ -1,0 +1,274 @@
+//! Pictures of an experiment: scores over rounds above, who voted how below.
+
+use std::path::{Path, PathBuf};
+
+use colearn_contracts::{LearnerId, Verdict};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg;
+
+use crate::history::{History, Round, unit};
+
+const WIDTH: u32 = 1000;
+const SCORES_HEIGHT: u32 = 420;
+const MARGIN: u32 = 24;
+const LABELS: u32 = 90;
+const ROW_HEIGHT: u32 = 26;
+const FONT: &str = "sans-serif";
+/// PNG pixels for each unit of the picture.
+const PNG_SCALE: f32 = 1.5;
+/// More learners than this are not drawn one by one.
+const MAX_ROWS: usize = 40;
+
+const VOTE: RGBColor = RGBColor(31, 119, 180);
+const TEST: RGBColor = RGBColor(214, 110, 20);
+const YES: RGBColor = RGBColor(68, 160, 84);
+const NO: RGBColor = RGBColor(208, 66, 62);
+const ABSENT: RGBColor = RGBColor(205, 205, 205);
+const PROPOSER: RGBColor = RGBColor(240, 240, 250);
+
+/// Why a plot could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlotError {
+    /// The file's ending says nothing.
+    #[error("a plot is written to a file ending in .svg, .png or .html, not {}", .0.display())]
+    Format(PathBuf),
+    /// The file cannot be written.
+    #[error("cannot write the plot {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The picture cannot be drawn.
+    #[error("cannot draw the plot: {0}")]
+    Draw(String),
+}
+
+/// Draws an experiment to a file; its ending decides between SVG, PNG and HTML.
+///
+/// # Errors
+/// If the ending is another, or the file cannot be written.
+pub fn write(history: &History, path: &Path) -> Result<(), PlotError> {
+    let bytes = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("svg") => svg(history)?.into_bytes(),
+        Some("png") => png(&svg(history)?)?,
+        Some("html") => html(history)?.into_bytes(),
+        _ => return Err(PlotError::Format(path.to_owned())),
+    };
+    std::fs::write(path, bytes).map_err(|source| PlotError::Io { path: path.to_owned(), source })
+}
+
+/// Checks before a long run that a plot could be written to this file afterwards.
+///
+/// # Errors
+/// If its ending is not one of a picture's.
+pub fn check_path(path: &Path) -> Result<(), PlotError> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("svg" | "png" | "html") => Ok(()),
+        _ => Err(PlotError::Format(path.to_owned())),
+    }
+}
+
+fn html(history: &History) -> Result<String, PlotError> {
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>colearn: {}</title>\n\
+         <body style=\"margin:1em auto;max-width:1000px\">\n{}\n</body>\n</html>\n",
+        history.experiment,
+        svg(history)?
+    ))
+}
+
+fn png(svg: &str) -> Result<Vec<u8>, PlotError> {
+    let draw = |error: &dyn std::fmt::Display| PlotError::Draw(error.to_string());
+    let mut options = usvg::Options::default();
+    // The machine may have no fonts; this one comes with the program.
+    options.fontdb_mut().load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
+    options.fontdb_mut().set_sans_serif_family("Ubuntu");
+    let tree = usvg::Tree::from_str(svg, &options).map_err(|error| draw(&error))?;
+    let size = tree.size().to_int_size();
+    let (width, height) = (size.width() as f32 * PNG_SCALE, size.height() as f32 * PNG_SCALE);
+    let mut pixels = Pixmap::new(width as u32, height as u32)
+        .ok_or_else(|| PlotError::Draw("the picture is too large".to_owned()))?;
+    let scale = Transform::from_scale(PNG_SCALE, PNG_SCALE);
+    resvg::render(&tree, scale, &mut pixels.as_mut());
+    pixels.encode_png().map_err(|error| draw(&error))
+}
+
+/// The picture as SVG.
+///
+/// # Errors
+/// If it cannot be drawn.
+pub fn svg(history: &History) -> Result<String, PlotError> {
+    let rows = history.learners.len().min(MAX_ROWS) as u32;
+    let height = SCORES_HEIGHT + rows * ROW_HEIGHT + 2 * MARGIN + 56;
+    let mut text = String::new();
+    {
+        let root = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
+        draw(history, &root).map_err(|error| PlotError::Draw(error.to_string()))?;
+    }
+    Ok(text)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+fn draw(history: &History, root: &Area<'_>) -> Drawn {
+    root.fill(&WHITE)?;
+    let (upper, lower) = root.split_vertically(SCORES_HEIGHT);
+    draw_scores(history, &upper)?;
+    draw_votes(history, &lower)?;
+    root.present()?;
+    Ok(())
+}
+
+fn last_round(history: &History) -> u64 {
+    history.rounds.last().map_or(1, |round| round.number)
+}
+
+fn draw_scores(history: &History, area: &Area<'_>) -> Drawn {
+    let rounds = last_round(history);
+    let all = history.rounds.iter().flat_map(|round| {
+        let learners = history.learners.iter();
+        learners.filter_map(|learner| round.scores_of(*learner)).flat_map(|s| [s.vote, s.test])
+    });
+    let all: Vec<f64> = all.flatten().map(unit).collect();
+    let low = all.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+    let room = ((high - low) * 0.06).max(0.01);
+    let title = format!("{}: scores of each round's proposal", history.experiment);
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, (FONT, 20))
+        .margin_top(10)
+        .margin_right(MARGIN)
+        .x_label_area_size(36)
+        .y_label_area_size(LABELS)
+        .build_cartesian_2d(0.5..rounds as f64 + 0.5, low - room..high + room)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(RGBColor(230, 230, 230))
+        .x_desc("round")
+        .y_desc("score")
+        .x_labels((rounds as usize).min(20))
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y:.2}"))
+        .label_style((FONT, 14))
+        .axis_desc_style((FONT, 15))
+        .draw()?;
+    let points = |score: &dyn Fn(&Round) -> Option<f64>| -> Vec<(f64, f64)> {
+        let rounds = history.rounds.iter();
+        rounds.filter_map(|round| Some((round.number as f64, score(round)?))).collect()
+    };
+    for learner in &history.learners {
+        let vote = points(&|round| round.scores_of(*learner)?.vote.map(unit));
+        let test = points(&|round| round.scores_of(*learner)?.test.map(unit));
+        chart.draw_series(LineSeries::new(vote, VOTE.mix(0.3).stroke_width(1)))?;
+        chart.draw_series(LineSeries::new(test, TEST.mix(0.3).stroke_width(1)))?;
+    }
+    let means = [
+        ("vote score: mean (thick), each learner (thin)", VOTE, true),
+        ("test score: mean (thick), each learner (thin)", TEST, false),
+    ];
+    for (name, color, vote) in means {
+        let mean = points(&|round| {
+            let (of_vote, of_test) = round.mean_scores();
+            if vote { of_vote } else { of_test }
+        });
+        chart
+            .draw_series(LineSeries::new(mean.clone(), color.stroke_width(3)))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
+        chart.draw_series(mean.into_iter().map(|at| Circle::new(at, 3, color.filled())))?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.85))
+        .border_style(RGBColor(200, 200, 200))
+        .label_font((FONT, 14))
+        .draw()?;
+    Ok(())
+}
+
+fn draw_votes(history: &History, area: &Area<'_>) -> Drawn {
+    let rounds = last_round(history);
+    let left = LABELS as i32;
+    let right = (WIDTH - MARGIN) as i32;
+    let cell = f64::from(right - left) / rounds as f64;
+    let text = |size: u32| (FONT, size).into_font().color(&BLACK);
+    area.draw_text("votes", &text(15), (left, 2))?;
+    let top = 22;
+    for (row, learner) in history.learners.iter().take(MAX_ROWS).enumerate() {
+        let y = top + row as i32 * ROW_HEIGHT as i32;
+        area.draw_text(&format!("learner {}", row + 1), &text(14), (12, y + 5))?;
+        for round in &history.rounds {
+            let x = |column: u64| left + (column as f64 * cell) as i32;
+            let corners = [
+                (x(round.number - 1) + 1, y + 1),
+                (x(round.number) - 1, y + ROW_HEIGHT as i32 - 1),
+            ];
+            let (color, mark) = look(round, *learner);
+            if let Some(color) = color {
+                area.draw(&Rectangle::new(corners, color.filled()))?;
+            }
+            if let Some((mark, color)) = mark {
+                let middle = i32::midpoint(corners[0].0, corners[1].0);
+                draw_mark(area, mark, (middle, y + ROW_HEIGHT as i32 / 2), &color)?;
+            }
+        }
+    }
+    let rows = history.learners.len().min(MAX_ROWS) as i32;
+    let y = top + rows * ROW_HEIGHT as i32 + 12;
+    let mut x = left;
+    let legend = [
+        ("approved", YES, None),
+        ("rejected", NO, None),
+        ("absent", ABSENT, None),
+        ("proposer, accepted", PROPOSER, Some(true)),
+        ("proposer, not accepted", PROPOSER, Some(false)),
+    ];
+    for (name, color, mark) in legend {
+        area.draw(&Rectangle::new([(x, y), (x + 16, y + 16)], color.filled()))?;
+        if let Some(good) = mark {
+            draw_mark(area, good, (x + 8, y + 8), &if good { YES } else { NO })?;
+        }
+        area.draw_text(name, &text(14), (x + 22, y + 1))?;
+        x += 46 + 8 * name.len() as i32;
+    }
+    Ok(())
+}
+
+/// A learner's cell in a round: its colour, and for the proposer whether it succeeded.
+fn look(round: &Round, learner: LearnerId) -> (Option<RGBColor>, Option<(bool, RGBColor)>) {
+    if learner == round.proposer {
+        let good = round.result.map(|result| result.verdict == Verdict::Accepted);
+        return (Some(PROPOSER), good.map(|good| (good, if good { YES } else { NO })));
+    }
+    let color = match round.ballots.get(&learner) {
+        Some(ballot) if ballot.approve => Some(YES),
+        Some(_) => Some(NO),
+        None if round.proposal.is_some() => Some(ABSENT),
+        None => None,
+    };
+    (color, None)
+}
+
+/// A tick or a cross, drawn as lines: not every font has them.
+fn draw_mark(area: &Area<'_>, good: bool, (x, y): (i32, i32), color: &RGBColor) -> Drawn {
+    let style = color.stroke_width(3);
+    let strokes: &[&[(i32, i32)]] = if good {
+        &[&[(-6, 0), (-2, 5), (6, -5)]]
+    } else {
+        &[&[(-5, -5), (5, 5)], &[(-5, 5), (5, -5)]]
+    };
+    for stroke in strokes {
+        let points: Vec<(i32, i32)> = stroke.iter().map(|(dx, dy)| (x + dx, y + dy)).collect();
+        area.draw(&PathElement::new(points, style))?;
+    }
+    Ok(())
+}
