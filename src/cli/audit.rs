@@ -1,0 +1,69 @@
+//! `colearn audit`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use colearn::audit::{self, Options};
+use colearn_ledger::Verifier;
+use indicatif::{ProgressBar, ProgressStyle};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  colearn audit colearn-data
+  colearn audit http://127.0.0.1:7400
+  colearn audit colearn-data --key 'colearn/0011223344556677+...' --json
+
+Exit codes: 0 all is well; 1 cannot be read; 10 genesis or key; 11 checkpoint; 12 entries missing;
+13 damaged bytes; 14 chain broken; 15 root differs; 16 encoding; 17 signature; 18 a signer saw another
+history; 19 departs from the contract.")]
+pub(crate) struct Audit {
+    /// A node's data folder (it may be running), an exported folder, or a node's URL
+    place: String,
+    /// The verifier key the ledger must be signed with [default: the one in its first entry]
+    #[arg(long, value_name = "VKEY")]
+    key: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Audit {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let key = self.key.as_deref().map(Verifier::parse).transpose()?;
+        let pinned = key.is_some();
+        let mut source = audit::open(&self.place)?;
+        let bar = progress_bar();
+        let progress = |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        };
+        let options = Options { key, progress: Some(&progress), watch: None };
+        let report = audit::audit(&mut *source, options)?;
+        bar.finish_and_clear();
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            for finding in &report.findings {
+                println!("{finding}");
+            }
+            if !pinned && report.ok {
+                println!(
+                    "verified with the key in the ledger's first entry; to insist on one: --key {}",
+                    report.verifier_key
+                );
+            }
+            println!("{}", report.verdict_line());
+        }
+        Ok(ExitCode::from(report.exit_code()))
+    }
+}
+
+/// Shows how many entries are done, how fast, and the time left; only at a terminal.
+pub(crate) fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let template = "auditing {bar:30} {pos}/{len} entries {per_sec} {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}

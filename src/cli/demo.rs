@@ -1,0 +1,558 @@
+//! `colearn demo`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use colearn::audit::{self, Report};
+use colearn::client::{self, Client, ClientError, Memory, Options};
+use colearn::history::History;
+use colearn::keys;
+use colearn::learner::{Learner as _, SAFETENSORS};
+use colearn::learning::BuiltinLearner;
+use colearn::learning::data::Share;
+use colearn::record::Record;
+use colearn::{local, plot};
+use colearn_contracts::{
+    Action, Admission, CreateExperiment, ExperimentName, Parameters, Threshold,
+};
+use ed25519_dalek::SigningKey;
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::args::{Data, TrainingArgs, learner_seed};
+use super::audit::progress_bar;
+use super::table;
+
+const EXPERIMENT: &str = "demo";
+/// How long a node may take to stop before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that was killed is started again this often.
+const MAX_RESTARTS: u32 = 20;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// A real node process; the learners connect to it over gRPC.
+    Ledger,
+    /// The same contract and learners in this process, without network or disk.
+    Local,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  colearn demo
+  colearn demo --learners 8 --rounds 30 --threshold 2/3 --baselines --plot rounds.png
+  colearn demo --backend local --model softmax
+  colearn demo --csv customers.csv --label default --scale 1000 --json
+
+The exit code is 0 only if the audit passes.")]
+pub(crate) struct Demo {
+    /// How many learners share the data
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    learners: usize,
+    /// How many rounds
+    #[arg(long, default_value_t = 15, value_name = "N")]
+    rounds: u64,
+    /// The share of the electorate that must approve; exactly reaching it counts
+    #[arg(long, default_value_t = Threshold::HALF, value_name = "N/D")]
+    threshold: Threshold,
+    /// Where the rounds run
+    #[arg(long, value_enum, default_value = "ledger")]
+    backend: Backend,
+    #[command(flatten)]
+    source: Data,
+    #[command(flatten)]
+    training: TrainingArgs,
+    /// Decides the split, the initial weights and the order of training
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Keep everything here; a demo that was interrupted goes on [default: a new folder in the
+    /// system's temporary one]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Draw scores and votes to this file (.svg, .png or .html) [default: rounds.svg in the data
+    /// folder]
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Also train each learner alone, and one on all data together
+    #[arg(long)]
+    baselines: bool,
+    /// Print one JSON object at the end instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a backend leaves.
+struct Outcome {
+    history: History,
+    /// The mean accuracy of the final model over the learners' test rows.
+    accuracy: f64,
+    audit: Option<Report>,
+}
+
+impl Demo {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(path) = &self.plot {
+            plot::check_path(path)?;
+        }
+        let data = self.source.load()?;
+        let shares = data.split_iid(self.learners, self.seed)?;
+        let dir = self.folder()?;
+        self.say(format!(
+            "{} learners, {} rounds, threshold {}, {} ({} rows, {} features, {} classes)",
+            self.learners,
+            self.rounds,
+            self.threshold,
+            data.name,
+            data.rows(),
+            data.width(),
+            data.classes.len()
+        ));
+        let learners = self.make_learners(&shares)?;
+        let started = Instant::now();
+        let outcome = match self.backend {
+            Backend::Local => self.run_local(learners)?,
+            Backend::Ledger => {
+                tokio::select! {
+                    outcome = self.run_ledger(learners, &dir) => outcome?,
+                    () = interrupted() => return Ok(ExitCode::from(130)),
+                }
+            }
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        let baselines = if self.baselines { Some(self.baselines(&shares)?) } else { None };
+        let plot = self.plot.clone().unwrap_or_else(|| dir.join("rounds.svg"));
+        plot::write(&outcome.history, &plot)?;
+        self.report(&outcome, seconds, baselines, &plot, &dir)?;
+        Ok(ExitCode::from(outcome.audit.map_or(0, |report| report.exit_code())))
+    }
+
+    /// Prints for people.
+    fn say(&self, text: impl AsRef<str>) {
+        if !self.json {
+            println!("{}", text.as_ref());
+        }
+    }
+
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        let dir = match &self.data {
+            Some(dir) => dir.clone(),
+            // Kept, so that it can be looked into afterwards.
+            None => tempfile::Builder::new().prefix("colearn-demo-").tempdir()?.keep(),
+        };
+        std::fs::create_dir_all(&dir)
+            .with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(dir)
+    }
+
+    fn make_learners(&self, shares: &[Share]) -> anyhow::Result<Vec<BuiltinLearner>> {
+        let training = self.training.training();
+        let learners = shares.iter().enumerate().map(|(at, share)| {
+            BuiltinLearner::new(share.clone(), training, self.seed, learner_seed(self.seed, at + 1))
+        });
+        Ok(learners.collect::<Result<_, _>>()?)
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters {
+            threshold: self.threshold,
+            max_rounds: Some(self.rounds),
+            min_learners: self.learners as u32,
+            ..Parameters::default()
+        }
+    }
+
+    fn progress(&self) -> ProgressBar {
+        let bar = if self.json { ProgressBar::hidden() } else { ProgressBar::new(self.rounds) };
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} round {pos}/{len} {eta} left") {
+            bar.set_style(style);
+        }
+        if !self.json {
+            println!("\n{}", table::ROUND_HEADER);
+        }
+        bar
+    }
+
+    fn run_local(&self, mut learners: Vec<BuiltinLearner>) -> anyhow::Result<Outcome> {
+        let bar = self.progress();
+        let history = local::run(&mut learners, self.parameters(), |history, round| {
+            bar.suspend(|| self.say(table::round_line(history, round)));
+            bar.set_position(round.number);
+        })?;
+        bar.finish_and_clear();
+        Ok(Outcome { history, accuracy: mean_accuracy(&learners), audit: None })
+    }
+
+    async fn run_ledger(
+        &self,
+        learners: Vec<BuiltinLearner>,
+        dir: &Path,
+    ) -> anyhow::Result<Outcome> {
+        let name: ExperimentName = EXPERIMENT.parse()?;
+        let learner_keys = learner_keys(dir, learners.len())?;
+        let node = NodeProcess::start(&dir.join("node")).await?;
+        self.say(format!(
+            "node at {} (process {}), data in {}",
+            node.url,
+            node.pid(),
+            dir.display()
+        ));
+        self.prepare(&node.url, &name, &learner_keys, &learners).await?;
+
+        let running: Vec<JoinHandle<_>> = learners
+            .into_iter()
+            .zip(learner_keys)
+            .enumerate()
+            .map(|(at, (learner, key))| {
+                let options = Options {
+                    data: Some(dir.join(format!("learners/{}.data", at + 1))),
+                    ..Options::new(&node.url, name.clone(), key)
+                };
+                tokio::spawn(client::run(learner, options))
+            })
+            .collect();
+        let bar = self.progress();
+        let watching = follow(&node.url, &name, |history, closed| {
+            let number = closed.number;
+            bar.suspend(|| self.say(table::round_line(history, closed)));
+            bar.set_position(number);
+        });
+        let (history, learners) = tokio::select! {
+            both = async { tokio::try_join!(watching, all(running)) } => both?,
+            error = node.given_up() => return Err(error),
+        };
+        bar.finish_and_clear();
+        node.stop().await?;
+        let audit = tokio::task::spawn_blocking({
+            let place = dir.join("node").display().to_string();
+            let bar = if self.json { ProgressBar::hidden() } else { progress_bar() };
+            move || audit_folder(&place, &bar)
+        });
+        let audit = audit.await??;
+        Ok(Outcome { history, accuracy: mean_accuracy(&learners), audit: Some(audit) })
+    }
+
+    /// Creates the experiment and lets the learners join in order, unless that was done before.
+    async fn prepare(
+        &self,
+        url: &str,
+        name: &ExperimentName,
+        learner_keys: &[SigningKey],
+        learners: &[BuiltinLearner],
+    ) -> anyhow::Result<()> {
+        let mut memory = Memory::default();
+        let mut client = Client::connect(url, &mut memory).await?;
+        let creator = learner_keys.first().context("a demo needs a learner")?;
+        match client.experiment(EXPERIMENT, None).await {
+            Ok(known) => {
+                let known = known.experiment.unwrap_or_default();
+                if known.phase() == colearn_proto::v1::Phase::Finished {
+                    bail!("the demo in this folder has finished; choose another --data folder");
+                }
+                self.say(format!("going on after round {}", known.round.saturating_sub(1)));
+            }
+            Err(ClientError::Refused { rule: None, code: tonic::Code::NotFound, .. }) => {
+                let first = learners.first().context("a demo needs a learner")?.current();
+                client.upload(&first).await?;
+                let mut invited: Vec<_> = learner_keys.iter().map(keys::learner_id).collect();
+                invited.sort_unstable();
+                let parameters =
+                    Parameters { admission: Admission::Invited(invited), ..self.parameters() };
+                let model = first.model(SAFETENSORS);
+                let create =
+                    Action::Create(CreateExperiment { name: name.clone(), parameters, model });
+                let signed = client.sign(creator, create, &mut memory).await?;
+                client.submit(signed).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        for key in learner_keys {
+            let me = keys::learner_id(key);
+            if client.experiment(EXPERIMENT, Some(me)).await?.member.is_none() {
+                let join = Action::Join { experiment: name.clone(), term: 0 };
+                let signed = client.sign(key, join, &mut memory).await?;
+                client.submit(signed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Test accuracies of learning alone (each learner's) and of all data together.
+    fn baselines(&self, shares: &[Share]) -> anyhow::Result<(Vec<f64>, f64)> {
+        let train = |mut learner: BuiltinLearner| {
+            for _ in 0..self.rounds {
+                learner.train_alone().map_err(|error| anyhow::anyhow!("{error}"))?;
+            }
+            anyhow::Ok(learner)
+        };
+        // Everyone is tested on everybody's test rows, as the shared model is.
+        let together = Share::merge(shares).context("no data")?;
+        let alone: Vec<Share> = shares
+            .iter()
+            .map(|share| Share { test: together.test.clone(), ..share.clone() })
+            .collect();
+        let alone = self
+            .make_learners(&alone)?
+            .into_par_iter()
+            .map(|learner| Ok(train(learner)?.test_accuracy()))
+            .collect::<anyhow::Result<Vec<f64>>>()?;
+        let central = self.make_learners(&[together])?.pop().context("no data")?;
+        Ok((alone, train(central)?.test_accuracy()))
+    }
+
+    fn report(
+        &self,
+        outcome: &Outcome,
+        seconds: f64,
+        baselines: Option<(Vec<f64>, f64)>,
+        plot: &Path,
+        dir: &Path,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            let report = serde_json::json!({
+                "backend": match self.backend { Backend::Ledger => "ledger", Backend::Local => "local" },
+                "seed": self.seed,
+                "seconds": seconds,
+                "final_mean_test_accuracy": outcome.accuracy,
+                "history": outcome.history.to_json(),
+                "baselines": baselines.map(|(alone, together)| {
+                    serde_json::json!({ "alone": alone, "together": together })
+                }),
+                "audit": outcome.audit,
+                "plot": plot,
+                "data": dir,
+            });
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(());
+        }
+        println!("\n{}", table::learner_table(&outcome.history));
+        println!(
+            "final model: mean accuracy {:.3} on the learners' test rows, after {seconds:.1} s",
+            outcome.accuracy
+        );
+        if let Some((alone, together)) = baselines {
+            let mean = alone.iter().sum::<f64>() / alone.len().max(1) as f64;
+            let low = alone.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = alone.iter().copied().fold(0.0, f64::max);
+            println!("  each learner alone: mean {mean:.3}, from {low:.3} to {high:.3}");
+            println!("  all data together:  {together:.3}");
+        }
+        println!("plot: {}", plot.display());
+        if let Some(audit) = &outcome.audit {
+            println!("audit it again: colearn audit {}", dir.join("node").display());
+            for finding in &audit.findings {
+                println!("{finding}");
+            }
+            println!("{}", audit.verdict_line());
+        }
+        Ok(())
+    }
+}
+
+fn mean_accuracy(learners: &[BuiltinLearner]) -> f64 {
+    let sum: f64 = learners.iter().map(BuiltinLearner::test_accuracy).sum();
+    sum / learners.len().max(1) as f64
+}
+
+fn audit_folder(place: &str, bar: &ProgressBar) -> anyhow::Result<Report> {
+    let mut source = audit::open(place)?;
+    let progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let options = audit::Options { key: None, progress: Some(&progress), watch: None };
+    let report = audit::audit(&mut *source, options)?;
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+fn learner_keys(dir: &Path, count: usize) -> anyhow::Result<Vec<SigningKey>> {
+    let dir = dir.join("learners");
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let keys = (1..=count).map(|i| keys::load_or_create(&dir.join(format!("{i}.pem"))));
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
+/// All learners, when they have finished; the first error, as soon as there is one.
+async fn all(
+    running: Vec<JoinHandle<Result<(BuiltinLearner, client::Summary), ClientError>>>,
+) -> anyhow::Result<Vec<BuiltinLearner>> {
+    let mut learners = Vec::new();
+    for (at, learner) in running.into_iter().enumerate() {
+        let ended = learner.await.map_err(|_| ClientError::Panicked)?;
+        learners.push(ended.with_context(|| format!("learner {}", at + 1))?.0);
+    }
+    Ok(learners)
+}
+
+/// Follows an experiment until it finishes, whatever happens to the node in between.
+async fn follow(
+    url: &str,
+    name: &ExperimentName,
+    mut closed: impl FnMut(&History, &colearn::history::Round),
+) -> anyhow::Result<History> {
+    let mut history = History::new(name.clone());
+    let mut memory = Memory::default();
+    let (mut next, mut told) = (0, 0);
+    while history.finished.is_none() {
+        let stream = match Client::connect(url, &mut memory).await {
+            Ok(mut client) => client.watch(name.as_str(), next).await,
+            Err(error) => Err(error),
+        };
+        let mut stream = match stream {
+            Ok(stream) => stream,
+            Err(ClientError::Unreachable { .. }) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // A broken stream is opened again where it broke.
+        while let Ok(Some(message)) = stream.message().await {
+            next = message.next;
+            let Some(entry) = message.entry else { continue };
+            history.record(&Record::decode(&entry)?.record);
+            let rounds = history.rounds.iter().filter(|round| round.result.is_some());
+            for round in rounds.skip(told) {
+                closed(&history, round);
+                told += 1;
+            }
+            if history.finished.is_some() {
+                break;
+            }
+        }
+    }
+    Ok(history)
+}
+
+async fn interrupted() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    match terminate {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            // Ctrl-C alone, then.
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
+/// A node in a process of its own, started again if it dies.
+struct NodeProcess {
+    url: String,
+    pid: watch::Receiver<u32>,
+    stop: watch::Sender<bool>,
+    supervisor: JoinHandle<anyhow::Result<()>>,
+    failed: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl NodeProcess {
+    async fn start(data: &Path) -> anyhow::Result<Self> {
+        let (mut child, address) = launch(data, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let (pid_sender, pid) = watch::channel(child.id().unwrap_or(0));
+        let (stop, mut stopping) = watch::channel(false);
+        let (fail, failed) = watch::channel(None);
+        let data = data.to_owned();
+        let supervisor = tokio::spawn(async move {
+            for _ in 0..MAX_RESTARTS {
+                tokio::select! {
+                    () = asked(&mut stopping) => return terminate(child).await,
+                    status = child.wait() => {
+                        eprintln!("the node ended ({}); starting it again on its data", status?);
+                    }
+                }
+                match launch(&data, address).await {
+                    Ok((again, _)) => child = again,
+                    Err(error) => {
+                        fail.send_replace(Some(super::one_line(&error).into()));
+                        return Err(error);
+                    }
+                }
+                pid_sender.send_replace(child.id().unwrap_or(0));
+            }
+            fail.send_replace(Some("the node died too often".into()));
+            bail!("the node died {MAX_RESTARTS} times")
+        });
+        Ok(Self { url: format!("http://{address}"), pid, stop, supervisor, failed })
+    }
+
+    fn pid(&self) -> u32 {
+        *self.pid.borrow()
+    }
+
+    /// Resolves when the node could not be kept running.
+    async fn given_up(&self) -> anyhow::Error {
+        let mut failed = self.failed.clone();
+        let reason = failed.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        match reason {
+            Ok(Some(reason)) => anyhow::anyhow!("{reason}"),
+            // The supervisor has ended without a failure: the node was stopped.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.stop.send_replace(true);
+        self.supervisor.await?
+    }
+}
+
+/// Resolves when stopping is asked for, or nobody is left to ask.
+async fn asked(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Starts the node and waits until it says where it listens.
+async fn launch(data: &Path, listen: SocketAddr) -> anyhow::Result<(Child, SocketAddr)> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut child = Command::new(program)
+        .args(["node", "--json", "--listen", &listen.to_string(), "--data"])
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start the node")?;
+    let stdout = child.stdout.take().context("the node has no output")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).await?;
+    if line.is_empty() {
+        bail!("the node did not start ({}); see its message above", child.wait().await?);
+    }
+    let started: serde_json::Value = serde_json::from_str(&line)?;
+    let address = started["address"].as_str().and_then(|url| url.strip_prefix("http://"));
+    Ok((child, address.context("the node did not say where it listens")?.parse()?))
+}
+
+/// Asks the node to stop and waits for it.
+async fn terminate(mut child: Child) -> anyhow::Result<()> {
+    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
+    if let Some(pid) = pid {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+    }
+    match tokio::time::timeout(STOP_TIMEOUT, child.wait()).await {
+        Ok(status) => {
+            let status = status?;
+            if !status.success() {
+                bail!("the node stopped with {status}");
+            }
+            Ok(())
+        }
+        Err(_) => {
+            child.kill().await?;
+            bail!("the node did not stop in time and was killed")
+        }
+    }
+}

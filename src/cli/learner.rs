@@ -1,0 +1,188 @@
+//! `colearn learner`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use colearn::client::{self, Event, Options};
+use colearn::history::{unit, verdict_word};
+use colearn::keys;
+use colearn::learning::BuiltinLearner;
+use colearn_contracts::{ExperimentName, Scores};
+use serde_json::json;
+
+use super::args::{Data, NodeAddress, TrainingArgs, learner_seed};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  colearn learner --experiment digits --key a.pem --share 1/5
+  colearn learner --experiment credit --key bank.pem --csv my-customers.csv --label default
+
+Runs until the experiment finishes. Ctrl-C stops it; started again with the same key it goes on where
+the ledger stands.")]
+pub(crate) struct LearnerArgs {
+    #[command(flatten)]
+    node: NodeAddress,
+    /// The experiment to take part in
+    #[arg(long, value_name = "NAME")]
+    experiment: String,
+    /// The learner's private key (colearn key new FILE)
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Where to remember what must survive a restart [default: the key file's name with .data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    source: Data,
+    /// Which part of the data is this learner's, such as 2/5: the second of five even parts
+    #[arg(long, default_value = "1/1", value_parser = share, value_name = "I/N")]
+    share: (usize, usize),
+    #[command(flatten)]
+    training: TrainingArgs,
+    /// Decides the split and the order of training; the same for all learners of one split
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Give up when the node cannot be reached for this long, such as 5m [default: never]
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    patience: Option<Duration>,
+    /// Write the final model here (safetensors)
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Print one JSON object an event
+    #[arg(long)]
+    json: bool,
+}
+
+fn share(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((i, n)) if 1 <= i && i <= n => Ok((i, n)),
+        _ => Err("write it as I/N, for example 2/5".to_owned()),
+    }
+}
+
+impl LearnerArgs {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let key = keys::load(&self.key)?;
+        let experiment: ExperimentName = self.experiment.parse()?;
+        let data = self.source.load()?;
+        let (number, learners) = self.share;
+        let share = data.split_iid(learners, self.seed)?.swap_remove(number - 1);
+        let learner = BuiltinLearner::new(
+            share,
+            self.training.training(),
+            self.seed,
+            learner_seed(self.seed, number),
+        )?;
+        let json = self.json;
+        let options = Options {
+            data: Some(self.data.unwrap_or_else(|| self.key.with_extension("data"))),
+            patience: self.patience,
+            watch: Box::new(move |event| {
+                println!(
+                    "{}",
+                    if json { event_json(event).to_string() } else { event_line(event) }
+                );
+            }),
+            ..Options::new(self.node.node, experiment, key)
+        };
+        let (learner, summary) = tokio::select! {
+            ended = client::run(learner, options) => ended?,
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(130)),
+        };
+        if let Some(path) = self.save {
+            learner
+                .save(&path)
+                .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
+        }
+        if !json {
+            println!(
+                "final model {} after {} rounds, accuracy {:.3} on this learner's test rows",
+                summary.model.digest,
+                summary.rounds,
+                learner.test_accuracy()
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn both(scores: Scores) -> String {
+    let text = |value: Option<i64>| value.map_or("-".to_owned(), |v| format!("{:.3}", unit(v)));
+    format!("vote score {}, test score {}", text(scores.vote), text(scores.test))
+}
+
+fn event_line(event: &Event) -> String {
+    match event {
+        Event::Connected { url } => format!("connected to {url}"),
+        Event::Joined => "joined".to_owned(),
+        Event::MyTurn { round } => format!("round {round}: my turn, training"),
+        Event::Proposed { round, scores } => format!("round {round}: proposed, {}", both(*scores)),
+        Event::Passed { round, reason: None } => format!("round {round}: passed"),
+        Event::Passed { round, reason: Some(reason) } => {
+            format!("round {round}: passed, because: {reason}")
+        }
+        Event::Voted { round, approve, scores } => {
+            let word = if *approve { "approved" } else { "rejected" };
+            format!("round {round}: {word}, {}", both(*scores))
+        }
+        Event::RoundClosed { round, verdict, approvals, rejections, electorate } => format!(
+            "round {round}: {} with {approvals} for, {rejections} against, of {electorate}",
+            verdict_word(*verdict)
+        ),
+        Event::Waiting { members, min_learners } => {
+            format!("waiting for members: {members} of {min_learners}")
+        }
+        Event::TooLate { reason } => format!("too late: {reason}"),
+        Event::Reconnecting { reason, pause } => {
+            format!("{reason}; trying again in {} ms", pause.as_millis())
+        }
+        Event::Finished { reason } => format!("finished: {reason:?}"),
+    }
+}
+
+fn event_json(event: &Event) -> serde_json::Value {
+    let scored = |name: &str, round: u64, scores: Scores| {
+        json!({
+            "event": name,
+            "round": round,
+            "vote_score": scores.vote.map(unit),
+            "test_score": scores.test.map(unit),
+        })
+    };
+    match event {
+        Event::Connected { url } => json!({ "event": "connected", "url": url }),
+        Event::Joined => json!({ "event": "joined" }),
+        Event::MyTurn { round } => json!({ "event": "my_turn", "round": round }),
+        Event::Proposed { round, scores } => scored("proposed", *round, *scores),
+        Event::Passed { round, reason } => {
+            json!({ "event": "passed", "round": round, "reason": reason })
+        }
+        Event::Voted { round, approve, scores } => {
+            let mut voted = scored("voted", *round, *scores);
+            voted["approve"] = (*approve).into();
+            voted
+        }
+        Event::RoundClosed { round, verdict, approvals, rejections, electorate } => json!({
+            "event": "round_closed",
+            "round": round,
+            "verdict": verdict_word(*verdict),
+            "approvals": approvals,
+            "rejections": rejections,
+            "electorate": electorate,
+        }),
+        Event::Waiting { members, min_learners } => {
+            json!({ "event": "waiting", "members": members, "min_learners": min_learners })
+        }
+        Event::TooLate { reason } => json!({ "event": "too_late", "reason": reason }),
+        Event::Reconnecting { reason, pause } => json!({
+            "event": "reconnecting",
+            "reason": reason,
+            "pause_ms": u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+        }),
+        Event::Finished { reason } => {
+            json!({ "event": "finished", "reason": format!("{reason:?}") })
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The commands, one file each.
+
+mod args;
+mod audit;
+mod demo;
+mod experiment;
+mod key;
+mod learner;
+mod ledger;
+mod node;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Collective learning on a ledger: learners propose model updates, vote on each other's on their
+/// own data, and anyone can audit the history.
+#[derive(Parser)]
+#[command(name = "colearn", version, about, max_term_width = 100)]
+#[command(
+    after_help = "Start here:\n  colearn demo\n\nLogs go to stderr; COLEARN_LOG=debug shows more."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this machine: a real node, learners over gRPC, audit and plot.
+    Demo(demo::Demo),
+    /// Run a node: it orders transactions, runs the contract and keeps the ledger.
+    Node(node::NodeArgs),
+    /// Make or show a private key.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Create, list, show, watch or stop experiments.
+    #[command(subcommand)]
+    Experiment(experiment::Experiment),
+    /// Take part in an experiment with a built-in model on a data file.
+    Learner(learner::LearnerArgs),
+    /// Re-derive a ledger's whole history from its bytes and say whether it is as it should be.
+    Audit(audit::Audit),
+    /// Look into a ledger.
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+}
+
+/// Runs a command.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        Command::Demo(command) => runtime()?.block_on(command.run()),
+        Command::Node(command) => runtime()?.block_on(command.run()),
+        Command::Key(command) => command.run(),
+        Command::Experiment(command) => runtime()?.block_on(command.run()),
+        Command::Learner(command) => runtime()?.block_on(command.run()),
+        Command::Audit(command) => command.run(),
+        Command::Ledger(command) => command.run(),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        // Many errors repeat their cause.
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text.replace('\n', " ")
+}

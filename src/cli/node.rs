@@ -1,0 +1,94 @@
+//! `colearn node`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use colearn::node::{Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, Node};
+use colearn_ledger::IndexUse;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  colearn node --data colearn-data
+  colearn node --data /var/lib/colearn --listen 0.0.0.0:7400
+  curl http://127.0.0.1:7400/checkpoint
+
+The node answers gRPC and HTTP on one port and stops cleanly on Ctrl-C or SIGTERM. There is no
+encryption: put a TLS proxy in front of it where others can reach it.")]
+pub(crate) struct NodeArgs {
+    /// Where everything is kept; created on first start
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The address to listen on; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// The ledger's name, on first start [default: one made from its key]
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
+    /// The largest model that can be uploaded, in bytes
+    #[arg(long, default_value_t = DEFAULT_MAX_ARTIFACT_BYTES, value_name = "BYTES")]
+    max_artifact_bytes: u64,
+    /// What all models together may take, in bytes
+    #[arg(long, default_value_t = DEFAULT_ARTIFACT_QUOTA_BYTES, value_name = "BYTES")]
+    artifact_quota_bytes: u64,
+    /// Print what was started as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl NodeArgs {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let node = Node::start(Config {
+            data: self.data.clone(),
+            listen: self.listen,
+            origin: self.origin,
+            max_artifact_bytes: self.max_artifact_bytes,
+            artifact_quota_bytes: self.artifact_quota_bytes,
+        })
+        .await?;
+        let opened = node.opened();
+        let index = match &opened.index {
+            IndexUse::UpTo(_) => None,
+            IndexUse::Rebuilt(reason) => Some(reason.clone()),
+        };
+        let data = std::path::absolute(&self.data)?;
+        if self.json {
+            let line = serde_json::json!({
+                "address": format!("http://{}", node.address()),
+                "ledger_id": node.ledger_id().to_string(),
+                "verifier_key": node.verifier().to_string(),
+                "data": data,
+                "entries": opened.size,
+                "torn_bytes": opened.torn_bytes,
+                "index_rebuilt": index,
+            });
+            println!("{line}");
+        } else {
+            println!("address       http://{}", node.address());
+            println!("ledger id     {}", node.ledger_id());
+            println!("verifier key  {}", node.verifier());
+            println!("data          {}", data.display());
+            println!("entries       {}", opened.size);
+            if opened.torn_bytes > 0 {
+                println!(
+                    "recovered     cut off {} bytes of an unfinished write",
+                    opened.torn_bytes
+                );
+            }
+            if let (Some(reason), true) = (&index, opened.size > 0) {
+                println!("recovered     rebuilt the index: {reason}");
+            }
+        }
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = node.stopped() => {}
+        }
+        node.shutdown().await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
