@@ -89,14 +89,14 @@ impl Round {
     }
 }
 
-/// The mean of micro-units, as a number.
+/// The mean of micro-units, as a number. Summed as integers, so that the order does not matter.
 fn mean(values: impl Iterator<Item = i64>) -> Option<f64> {
-    let (mut sum, mut count) = (0.0, 0_u32);
+    let (mut sum, mut count) = (0_i128, 0_u32);
     for value in values {
-        sum += unit(value);
+        sum += i128::from(value);
         count += 1;
     }
-    (count > 0).then(|| sum / f64::from(count))
+    (count > 0).then(|| sum as f64 / f64::from(count) / 1e6)
 }
 
 /// Micro-units as a number.

@@ -178,13 +178,13 @@ impl Run {
     }
 }
 
-/// Local learners are numbered; nobody signs here.
-fn learner_id(number: usize) -> LearnerId {
+/// Local learners are numbered from 1; nobody signs here.
+fn learner_id(at: usize) -> LearnerId {
     let mut id = [0; 32];
-    id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    id[..4].copy_from_slice(&(at as u32 + 1).to_be_bytes());
     LearnerId(id)
 }
 
 fn learner_number(id: LearnerId) -> Option<usize> {
-    id.0.first_chunk().map(|bytes| u64::from_be_bytes(*bytes) as usize)
+    id.0.first_chunk().map(|bytes| u32::from_be_bytes(*bytes) as usize - 1)
 }

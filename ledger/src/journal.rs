@@ -281,8 +281,13 @@ impl JournalReader {
     ///
     /// # Errors
     /// [`Error::Corrupt`] for a frame that is not what was written, whether by damage or because
-    /// writing it was interrupted; reading cannot go on then.
+    /// writing it was interrupted; reading cannot get past it.
     pub fn next_entry(&mut self) -> Result<Option<JournalEntry>, Error> {
+        // After an error the same place is read again, and gives the same error.
+        self.read_entry().inspect_err(|_| self.segment = None)
+    }
+
+    fn read_entry(&mut self) -> Result<Option<JournalEntry>, Error> {
         loop {
             if self.segment.is_none() && !self.open_segment()? {
                 return Ok(None);

@@ -1,0 +1,140 @@
+//! Killing processes in the middle of an experiment.
+
+use std::path::Path;
+
+use colearn::client::{self, Options};
+use colearn_contracts::Action;
+
+use crate::support::{Counter, NodeProcess, Process, Speaker, id, key, name, succeed, wait_for};
+
+fn audit_passes(data: &Path) {
+    let audited = succeed(&["audit", data.to_str().unwrap()]);
+    assert!(audited.lines().last().unwrap().starts_with("AUDIT OK"), "{audited}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_killed_again_and_again_lets_the_same_learners_finish() {
+    const ROUNDS: u64 = 60;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("node");
+    let mut node = NodeProcess::start(&data);
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), ROUNDS).await;
+    let learners: Vec<_> = (0..3_u8)
+        .map(|i| {
+            let options = Options {
+                data: Some(dir.path().join(format!("{i}"))),
+                ..Options::new(&node.url, name("x"), key(i))
+            };
+            tokio::spawn(client::run(Counter { value: 0 }, options))
+        })
+        .collect();
+    for round in [5, 20, 35, 50] {
+        loop {
+            let known =
+                match client::Client::connect(&node.url, &mut client::Memory::default()).await {
+                    Ok(mut client) => client.experiment("x", None).await,
+                    Err(error) => Err(error),
+                };
+            if known.is_ok_and(|known| known.experiment.unwrap().round >= round) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        node.kill_and_restart(&data);
+    }
+    let mut finals = Vec::new();
+    for learner in learners {
+        let (counter, summary) = learner.await.unwrap().unwrap();
+        assert_eq!(summary.rounds, ROUNDS);
+        finals.push(counter.value);
+    }
+    // Everybody holds the same model, and no turn was lost: every proposal was accepted.
+    assert_eq!(finals, [ROUNDS; 3]);
+    node.stop();
+    audit_passes(&data);
+}
+
+#[test]
+fn a_learner_killed_in_the_middle_goes_on_without_voting_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let data = dir.path().join("node");
+    let node = NodeProcess::start(&data);
+    let keys = ["a.pem", "b.pem", "c.pem"].map(path);
+    for key in &keys {
+        succeed(&["key", "new", key]);
+    }
+    let create = ["experiment", "create", "x", "--node", &node.url, "--key", &keys[0], "--open"];
+    succeed(&[&create[..], &["--min-learners", "3", "--max-rounds", "30"]].concat());
+    let start = |at: usize| {
+        let share = format!("{}/3", at + 1);
+        let arguments = ["learner", "--json", "--node", &node.url, "--experiment", "x", "--key"];
+        Process::start(&[&arguments[..], &[&keys[at], "--share", &share]].concat())
+    };
+    let mut learners: Vec<Process> = (0..3).map(start).collect();
+    for (at, until) in [(0, 4), (1, 10), (2, 16), (0, 22)] {
+        // Until a little way on; then kill -9 at whatever it is doing.
+        wait_for("the round", || {
+            let line = learners[at].line().expect("the experiment goes on");
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+            event["round"].as_u64().filter(|round| *round >= until)
+        });
+        learners[at].kill();
+        learners[at] = start(at);
+    }
+    for learner in &mut learners {
+        let events: Vec<String> = std::iter::from_fn(|| learner.line()).collect();
+        assert_eq!(learner.wait(), Some(0), "{events:?}");
+    }
+    let shown = succeed(&["experiment", "show", "x", "--node", &node.url, "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    for round in shown["history"]["rounds"].as_array().unwrap() {
+        // Within the deadlines nobody is absent and no turn is lost, in spite of it all.
+        assert_eq!(round["votes"].as_object().unwrap().len(), 2, "{round}");
+        assert!(round["weights"].is_string(), "{round}");
+    }
+    node.stop();
+    audit_passes(&data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_write_is_completed_by_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(dir.path());
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    let join = || Action::Join { experiment: name("x"), term: 0 };
+    speaker.act(&key(1), join()).await.unwrap();
+    let before = speaker.client.size();
+    node.stop();
+    let journal = dir.path().join("ledger/journal/00000000.journal");
+    let (anchors, whole) = (["a", "b"], std::fs::read(&journal).unwrap());
+    let saved =
+        anchors.map(|a| std::fs::read(dir.path().join(format!("ledger/anchor-{a}"))).unwrap());
+
+    // The second join opens round 1: two entries in one write.
+    let node = NodeProcess::start(dir.path());
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.act(&key(2), join()).await.unwrap();
+    speaker.client.refresh(&mut speaker.memory).await.unwrap();
+    assert_eq!(speaker.client.size(), before + 3);
+    node.stop();
+
+    // As if power had failed after the first of the two entries was on disk, before the anchor.
+    let longer = std::fs::read(&journal).unwrap();
+    let join_frame =
+        8 + u32::from_le_bytes(longer[whole.len()..][..4].try_into().unwrap()) as usize;
+    std::fs::write(&journal, &longer[..whole.len() + join_frame]).unwrap();
+    for (a, bytes) in anchors.iter().zip(&saved) {
+        std::fs::write(dir.path().join(format!("ledger/anchor-{a}")), bytes).unwrap();
+    }
+    let node = NodeProcess::start(dir.path());
+    let mut speaker = Speaker::connect(&node.url).await;
+    let known = speaker.client.experiment("x", Some(id(&key(2)))).await.unwrap();
+    assert_eq!(known.experiment.unwrap().round, 1);
+    assert_eq!(known.size, before + 3);
+    node.stop();
+    audit_passes(dir.path());
+    assert_eq!(std::fs::read(&journal).unwrap(), longer, "the same entries, bit for bit");
+}

@@ -1,0 +1,10 @@
+//! The whole of colearn with real parts: node processes, sockets, files and data.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod audit;
+mod crash;
+mod demo;
+mod node;
+mod support;
+mod terminal;
+mod wire;

@@ -1,0 +1,113 @@
+//! The node process: starting, serving, stopping, refusing.
+
+use colearn_ledger::{Checkpoint, Hash, Verifier};
+
+use crate::support::{Counter, NodeProcess, Speaker, fail, http, run};
+
+#[test]
+fn a_node_starts_with_nothing_and_keeps_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("deep/data");
+    let node = NodeProcess::start(&data);
+    let (id, key) = (node.started["ledger_id"].clone(), node.started["verifier_key"].clone());
+    assert_eq!(id.as_str().unwrap().len(), 64);
+    assert_eq!(http(&format!("{}/healthz", node.url)), (200, b"ok\n".to_vec()));
+
+    let verifier = Verifier::parse(key.as_str().unwrap()).unwrap();
+    let (status, note) = http(&format!("{}/checkpoint", node.url));
+    assert_eq!(status, 200);
+    let checkpoint = Checkpoint::open(&String::from_utf8(note).unwrap(), &verifier).unwrap();
+    assert_eq!(checkpoint.size, 1);
+    let (status, bundle) = http(&format!("{}/tile/entries/000.p/1", node.url));
+    assert_eq!(status, 200);
+    assert_eq!(usize::from(u16::from_be_bytes([bundle[0], bundle[1]])), bundle.len() - 2);
+    assert_eq!(Hash::leaf(&bundle[2..]), checkpoint.root);
+    let (status, tile) = http(&format!("{}/tile/0/000.p/1", node.url));
+    assert_eq!((status, &tile[..]), (200, &checkpoint.root.0[..]));
+    for missing in ["tile/0/000", "tile/0/000.p/2", "tile/entries/001", "tile/0/0", "tile/9/000"] {
+        assert_eq!(http(&format!("{}/{missing}", node.url)).0, 404, "{missing}");
+    }
+
+    // A second node on the same data says why it does not start.
+    let error = fail(&["node", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    assert!(error.contains("in use by another process"), "{error}");
+    // And one on the same port.
+    let other = dir.path().join("other");
+    let error = fail(&["node", "--data", other.to_str().unwrap(), "--listen", &node.address()]);
+    assert!(error.contains("cannot listen on"), "{error}");
+
+    node.stop();
+    let again = NodeProcess::start(&data);
+    assert_eq!((&again.started["ledger_id"], &again.started["verifier_key"]), (&id, &key));
+    assert_eq!(again.started["entries"], 1);
+    assert_eq!(again.started["torn_bytes"], 0);
+}
+
+#[test]
+fn a_broken_data_folder_is_refused_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap().to_owned();
+    NodeProcess::start(dir.path()).stop();
+    let start = || fail(&["node", "--data", &data, "--listen", "127.0.0.1:0"]);
+    let journal = dir.path().join("ledger/journal/00000000.journal");
+    let whole = std::fs::read(&journal).unwrap();
+
+    let mut damaged = whole.clone();
+    damaged[60] ^= 1;
+    std::fs::write(&journal, &damaged).unwrap();
+    let error = start();
+    assert!(error.contains("entry 0 of the journal is damaged"), "{error}");
+
+    std::fs::write(&journal, &whole[..40]).unwrap();
+    let error = start();
+    assert!(error.contains("entry 0 of the journal is damaged"), "{error}");
+
+    std::fs::write(&journal, &whole[..32]).unwrap();
+    let error = start();
+    assert!(
+        error.contains("the journal ends at 0 entries but the ledger has vouched for 1"),
+        "{error}"
+    );
+
+    std::fs::write(&journal, &whole).unwrap();
+    std::fs::rename(dir.path().join("node.pem"), dir.path().join("old.pem")).unwrap();
+    let error = start();
+    assert!(error.contains("belongs to another ledger or key"), "{error}");
+
+    std::fs::remove_file(dir.path().join("node.pem")).unwrap();
+    std::fs::write(dir.path().join("node.pem"), "garbage").unwrap();
+    let error = start();
+    assert!(error.contains("can be read by others") && error.contains("chmod 600"), "{error}");
+
+    // Nothing was lost by refusing.
+    std::fs::rename(dir.path().join("old.pem"), dir.path().join("node.pem")).unwrap();
+    let node = NodeProcess::start(dir.path());
+    assert_eq!(node.started["entries"], 1);
+}
+
+#[test]
+fn a_data_folder_that_is_a_file_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = fail(&["node", "--data", file.path().to_str().unwrap()]);
+    assert!(error.starts_with("error: cannot "), "{error}");
+    assert_eq!(run(&["node"]).status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_stopping_node_ends_open_streams_and_exits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = NodeProcess::start(dir.path());
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    let mut stream = speaker.client.watch("x", 0).await.unwrap();
+    assert!(stream.message().await.unwrap().unwrap().entry.is_some());
+    node.process.terminate();
+    let ended = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            ended => break ended,
+        }
+    };
+    assert_eq!(ended.unwrap_err().code(), tonic::Code::Unavailable);
+    assert_eq!(node.process.wait(), Some(0));
+}

@@ -1,0 +1,256 @@
+//! Starting real processes and talking to them.
+
+use std::io::{BufRead as _, BufReader, Lines};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use colearn::client::{Client, Memory};
+use colearn::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
+use colearn_contracts::{
+    Action, Admission, CreateExperiment, ExperimentName, LearnerId, Parameters,
+};
+use ed25519_dalek::SigningKey;
+
+/// Longer than anything here takes on the slowest machine.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+pub(crate) fn colearn(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_colearn"));
+    command.args(arguments).env_remove("COLEARN_NODE").env_remove("COLEARN_LOG");
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    colearn(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs a command that must succeed, and gives its output.
+pub(crate) fn succeed(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Runs a command that must fail with one line that says why, and gives that line.
+pub(crate) fn fail(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "one line, not: {stderr}");
+    assert!(lines[0].starts_with("error: "), "{stderr}");
+    lines[0].to_owned()
+}
+
+/// Polls until something is there.
+pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A child process that is killed when it goes out of scope.
+pub(crate) struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = colearn(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line of output; `None` at its end.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        self.lines.next().map(|line| line.unwrap())
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn terminate(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end, and gives the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        wait_for("the end of a process", || self.child.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running node.
+pub(crate) struct NodeProcess {
+    pub(crate) process: Process,
+    pub(crate) url: String,
+    pub(crate) started: serde_json::Value,
+}
+
+impl NodeProcess {
+    pub(crate) fn start(data: &Path) -> Self {
+        Self::start_at(data, "127.0.0.1:0")
+    }
+
+    pub(crate) fn start_at(data: &Path, listen: &str) -> Self {
+        let data = data.to_str().unwrap();
+        let mut process = Process::start(&["node", "--json", "--data", data, "--listen", listen]);
+        let line = process.line().expect("the node says that it started");
+        let started: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let url = started["address"].as_str().unwrap().to_owned();
+        Self { process, url, started }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.url.strip_prefix("http://").unwrap().to_owned()
+    }
+
+    /// kill -9, then start again on the same data and port.
+    pub(crate) fn kill_and_restart(&mut self, data: &Path) {
+        self.process.kill();
+        *self = Self::start_at(data, &self.address());
+    }
+
+    pub(crate) fn stop(mut self) {
+        self.process.terminate();
+        assert_eq!(self.process.wait(), Some(0));
+    }
+}
+
+/// The body of an HTTP answer, and its status.
+pub(crate) fn http(url: &str) -> (u16, Vec<u8>) {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut answer = agent.get(url).call().unwrap();
+    (answer.status().as_u16(), answer.body_mut().read_to_vec().unwrap())
+}
+
+pub(crate) fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+pub(crate) fn id(key: &SigningKey) -> LearnerId {
+    colearn::keys::learner_id(key)
+}
+
+pub(crate) fn name(text: &str) -> ExperimentName {
+    text.parse().unwrap()
+}
+
+/// A connection that remembers, for tests that speak for a learner by hand.
+pub(crate) struct Speaker {
+    pub(crate) client: Client,
+    pub(crate) memory: Memory,
+}
+
+impl Speaker {
+    pub(crate) async fn connect(url: &str) -> Self {
+        let mut memory = Memory::default();
+        let client = Client::connect(url, &mut memory).await.unwrap();
+        Self { client, memory }
+    }
+
+    /// Signs and submits; the entry's index.
+    pub(crate) async fn act(
+        &mut self,
+        key: &SigningKey,
+        action: Action,
+    ) -> std::result::Result<u64, colearn::client::ClientError> {
+        let signed = self.client.sign(key, action, &mut self.memory).await?;
+        Ok(self.client.submit(signed).await?.receipt.index)
+    }
+
+    /// Creates an open experiment with these initial weights.
+    pub(crate) async fn create(&mut self, experiment: &str, weights: &Weights, max_rounds: u64) {
+        self.client.upload(weights).await.unwrap();
+        let parameters = Parameters {
+            max_rounds: Some(max_rounds),
+            admission: Admission::Open,
+            max_weights_bytes: 1 << 20,
+            ..Parameters::default()
+        };
+        let model = weights.model(SAFETENSORS);
+        let create = CreateExperiment { name: name(experiment), parameters, model };
+        self.act(&key(200), Action::Create(create)).await.unwrap();
+    }
+}
+
+/// A learner whose model is a number: it proposes the next one and approves what is larger.
+pub(crate) struct Counter {
+    pub(crate) value: u64,
+}
+
+impl Counter {
+    pub(crate) fn weights(value: u64) -> Weights {
+        Weights::new(value.to_be_bytes().to_vec())
+    }
+
+    fn value_of(weights: &Weights) -> Result<u64> {
+        let bytes: &[u8] = weights.bytes();
+        Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| "a counter has 8 bytes")?))
+    }
+}
+
+impl Learner for Counter {
+    fn propose(&mut self) -> Result<Proposed> {
+        Ok(Proposed::Weights(Self::weights(self.value + 1)))
+    }
+
+    fn test(&mut self, weights: &Weights) -> Result<Score> {
+        let value = Self::value_of(weights)?;
+        Ok(Score { vote: value as f64, test: None, approve: value > self.value })
+    }
+
+    fn accept(&mut self, weights: &Weights) -> Result<()> {
+        self.value = Self::value_of(weights)?;
+        Ok(())
+    }
+
+    fn current(&self) -> Weights {
+        Self::weights(self.value)
+    }
+}
+
+/// A CSV of two classes that a straight line separates.
+pub(crate) fn write_csv(dir: &Path) -> PathBuf {
+    let path = dir.join("points.csv");
+    let mut text = String::from("x,y,class\n");
+    for i in 0..200 {
+        let (x, y) = (f64::from(i % 20) / 20.0, f64::from(i / 20) / 10.0);
+        text += &format!("{x},{y},{}\n", if x + y > 0.9 { "high" } else { "low" });
+    }
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// An address nobody listens on.
+pub(crate) fn closed_port() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,169 @@
+//! The commands by hand, as in several terminals.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use crate::support::{NodeProcess, Process, closed_port, fail, run, succeed};
+
+#[test]
+fn the_same_by_hand_in_several_terminals() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let keys = ["a.pem", "b.pem", "c.pem"].map(path);
+    let ids = keys.clone().map(|key| succeed(&["key", "new", &key]).trim().to_owned());
+    assert_eq!(succeed(&["key", "show", &keys[0]]).trim(), ids[0]);
+
+    let list = succeed(&["experiment", "list", "--node", &node.url]);
+    assert!(list.contains("no experiments yet"), "{list}");
+    let invite: Vec<&str> = ids.iter().flat_map(|id| ["--invite", id.as_str()]).collect();
+    let create = ["experiment", "create", "digits", "--node", &node.url, "--key", &keys[0]];
+    let rules = ["--min-learners", "3", "--max-rounds", "4", "--threshold", "1/2"];
+    let created = succeed(&[&create[..], &invite, &rules].concat());
+    assert!(created.starts_with("created digits, entry 1, initial model "), "{created}");
+
+    let mut learners: Vec<Process> = keys
+        .iter()
+        .enumerate()
+        .map(|(at, key)| {
+            let share = format!("{}/3", at + 1);
+            let arguments = ["learner", "--node", &node.url, "--experiment", "digits"];
+            Process::start(&[&arguments[..], &["--key", key, "--share", &share]].concat())
+        })
+        .collect();
+    let watched = succeed(&["experiment", "watch", "digits", "--node", &node.url]);
+    assert_eq!(watched.lines().last(), Some("finished: MaxRounds"), "{watched}");
+    assert_eq!(watched.lines().count(), 1 + 4 + 1, "{watched}");
+    for learner in &mut learners {
+        let lines: Vec<String> = std::iter::from_fn(|| learner.line()).collect();
+        assert_eq!(learner.wait(), Some(0), "{lines:?}");
+        assert!(
+            lines.iter().any(|line| line.contains("voted")
+                || line.contains("approved")
+                || line.contains("rejected")),
+            "{lines:?}"
+        );
+        assert!(lines.last().unwrap().starts_with("final model "), "{lines:?}");
+    }
+
+    let shown = succeed(&["experiment", "show", "digits", "--node", &node.url]);
+    assert!(shown.contains("experiment  digits (finished)"), "{shown}");
+    let plot = path("rounds.html");
+    let json = ["experiment", "show", "digits", "--node", &node.url, "--json", "--plot", &plot];
+    let json: Value = serde_json::from_str(&succeed(&json)).unwrap();
+    assert_eq!(json["history"]["rounds"].as_array().unwrap().len(), 4);
+    assert!(std::fs::read_to_string(&plot).unwrap().contains("<svg"));
+    let list: Value =
+        serde_json::from_str(&succeed(&["experiment", "list", "--node", &node.url, "--json"]))
+            .unwrap();
+    assert_eq!(list[0]["name"], "digits");
+
+    // The folder of the running node and its URL tell the same.
+    let data = path("data");
+    let from_folder = succeed(&["ledger", "show", &data]);
+    assert_eq!(from_folder, succeed(&["ledger", "show", &node.url]));
+    assert_eq!(from_folder.lines().count(), 1 + 4 + 4 * 6 + 1);
+    let one = succeed(&["ledger", "show", &data, "--start", "3", "--count", "1", "--json"]);
+    let one: Value = serde_json::from_str(&one).unwrap();
+    assert_eq!(one["index"], 3);
+    let audited = succeed(&["audit", &data]);
+    let verdict = audited.lines().last().unwrap().to_owned();
+    assert!(verdict.starts_with("AUDIT OK"), "{audited}");
+    let key = node.started["verifier_key"].as_str().unwrap();
+    let pinned = succeed(&["audit", &node.url, "--key", key]);
+    assert_eq!(pinned.trim_end(), verdict);
+    let json: Value = serde_json::from_str(&succeed(&["audit", &data, "--json"])).unwrap();
+    assert_eq!(json["ok"], true);
+
+    let error = fail(&["experiment", "stop", "digits", "--node", &node.url, "--key", &keys[1]]);
+    assert!(error.contains("R5: the experiment has finished"), "{error}");
+    let again = fail(&[&create[..], &invite].concat());
+    assert!(again.contains("R3: an experiment of this name exists"), "{again}");
+}
+
+#[test]
+fn what_goes_wrong_is_said_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let (mine, other) = (path("mine.pem"), path("other.pem"));
+    let my_id = succeed(&["key", "new", &mine]).trim().to_owned();
+    succeed(&["key", "new", &other]);
+    let create = ["experiment", "create", "x", "--node", &node.url, "--key", &mine];
+    succeed(
+        &[&create[..], &["--invite", &my_id, "--min-learners", "1", "--max-rounds", "2"]].concat(),
+    );
+    let learner = |key: &str, experiment: &str, more: &[&str]| {
+        let arguments = ["learner", "--node", &node.url, "--experiment", experiment, "--key", key];
+        fail(&[&arguments[..], more].concat())
+    };
+
+    // The wrong key.
+    let error = learner(&other, "x", &[]);
+    assert!(error.contains("R6: this learner is not invited"), "{error}");
+    // An unknown experiment.
+    let error = learner(&mine, "y", &[]);
+    assert!(error.contains("R4: there is no experiment \"y\""), "{error}");
+    // Weights of another shape.
+    let error = learner(&mine, "x", &["--hidden", "16"]);
+    assert!(error.contains("F32 [32, 64], this learner's model has F32 [16, 64]"), "{error}");
+    let error = learner(&mine, "x", &["--model", "softmax"]);
+    assert!(error.contains("start it with the experiment's --model"), "{error}");
+    // A key that others can read.
+    std::fs::set_permissions(&mine, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = learner(&mine, "x", &[]);
+    assert!(error.contains(&format!("chmod 600 {mine}")), "{error}");
+    std::fs::set_permissions(&mine, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let error = fail(&["key", "new", &mine]);
+    assert!(error.contains("is not overwritten"), "{error}");
+    let error = fail(&["key", "show", &path("none.pem")]);
+    assert!(error.contains("make one with: colearn key new"), "{error}");
+
+    // Nobody answers.
+    let nowhere = format!("http://{}", closed_port());
+    let error = fail(&["experiment", "list", "--node", &nowhere]);
+    assert!(error.contains("no node answers") && error.contains("refused"), "{error}");
+    let patient = ["--patience", "0s"];
+    let arguments = ["learner", "--node", &nowhere, "--experiment", "x", "--key", &mine];
+    let output = run(&[&arguments[..], &patient].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let error = fail(&["experiment", "list", "--node", "not a url"]);
+    assert!(error.contains("it looks like http://HOST:PORT"), "{error}");
+    // A learner that belongs to another ledger.
+    let elsewhere = NodeProcess::start(&dir.path().join("elsewhere"));
+    let arguments = ["learner", "--node", &elsewhere.url, "--experiment", "x", "--key", &mine];
+    let error = fail(&arguments);
+    assert!(error.contains("this learner belongs to"), "{error}");
+
+    let error = fail(&["audit", dir.path().to_str().unwrap()]);
+    assert!(error.contains("holds no ledger"), "{error}");
+    assert_eq!(run(&["experiment", "create", "z", "--key", &mine]).status.code(), Some(2));
+    let big = path("big.safetensors");
+    std::fs::write(&big, vec![0; 2000]).unwrap();
+    let create = ["experiment", "create", "z", "--node", &node.url, "--key", &mine, "--open"];
+    let error = fail(&[&create[..], &["--weights", &big, "--max-weights-bytes", "1000"]].concat());
+    assert!(error.contains("the initial model has 1 to max_weights_bytes bytes"), "{error}");
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for command in [
+        &["demo"][..],
+        &["node"],
+        &["key", "new"],
+        &["key", "show"],
+        &["experiment", "create"],
+        &["experiment", "list"],
+        &["experiment", "show"],
+        &["experiment", "watch"],
+        &["experiment", "stop"],
+        &["learner"],
+        &["audit"],
+        &["ledger", "show"],
+    ] {
+        let help = succeed(&[command, &["--help"]].concat());
+        assert!(help.contains("Example"), "{command:?}");
+        assert!(help.contains(&format!("  colearn {}", command.join(" "))), "{command:?}");
+    }
+}
