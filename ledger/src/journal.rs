@@ -107,27 +107,51 @@ impl Segments {
     }
 }
 
-/// The writing end.
+/// Frames in the making: where the next one goes, and those that are not written yet.
+pub(crate) struct Frames {
+    end: Position,
+    buffer: Vec<u8>,
+}
+
+impl Frames {
+    pub(crate) fn new(end: Position) -> Self {
+        Self { end, buffer: Vec::new() }
+    }
+
+    /// Adds a frame, and says where it will be.
+    pub(crate) fn push(&mut self, entry: &[u8]) -> Position {
+        let at = self.end;
+        self.buffer.extend_from_slice(&frame_header(entry));
+        self.buffer.extend_from_slice(entry);
+        self.end.offset += (FRAME_HEADER_BYTES + entry.len()) as u32;
+        at
+    }
+
+    pub(crate) fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Takes the frames to be written. With `new_segment` the next frame begins a new segment.
+    pub(crate) fn take(&mut self, new_segment: bool) -> Vec<u8> {
+        if new_segment {
+            self.end = Position { segment: self.end.segment + 1, ..Position::START };
+        }
+        std::mem::take(&mut self.buffer)
+    }
+}
+
+/// The writing end: the last segment's file.
 pub(crate) struct Journal {
     dir: PathBuf,
     segments: Segments,
     tail: Arc<File>,
-    /// Where the next frame goes.
-    end: Position,
-    /// Frames not yet written.
-    buffer: Vec<u8>,
-    segment_bytes: u64,
+    number: u32,
 }
 
 impl Journal {
     /// Opens the journal for appending at `end`, cutting off whatever lies behind. `next` is the
     /// index of the next entry.
-    pub(crate) fn open(
-        dir: &Path,
-        end: Position,
-        next: u64,
-        segment_bytes: u64,
-    ) -> Result<Self, Error> {
+    pub(crate) fn open(dir: &Path, end: Position, next: u64) -> Result<Self, Error> {
         let segments = Segments::default();
         for number in 0..end.segment {
             let path = segment_path(dir, number);
@@ -158,44 +182,26 @@ impl Journal {
             .map_err(Error::storage("open", &path))?
         };
         segments.push(tail.clone());
-        let buffer = Vec::new();
-        Ok(Self { dir: dir.to_owned(), segments, tail, end, buffer, segment_bytes })
+        Ok(Self { dir: dir.to_owned(), segments, tail, number: end.segment })
     }
 
     pub(crate) fn segments(&self) -> Segments {
         self.segments.clone()
     }
 
-    /// Adds a frame to what the next [`Journal::sync`] writes. `index` is the entry's.
-    pub(crate) fn append(&mut self, index: u64, entry: &[u8]) -> Result<Position, Error> {
-        if u64::from(self.end.offset) >= self.segment_bytes {
-            // The finished segment is synced before a newer one exists.
-            self.sync()?;
-            let segment = self.end.segment + 1;
-            self.tail = create_segment(&self.dir, segment, index)?;
-            self.segments.push(self.tail.clone());
-            self.end = Position { segment, offset: Position::START.offset };
-        }
-        let at = self.end;
-        self.buffer.extend_from_slice(&frame_header(entry));
-        self.buffer.extend_from_slice(entry);
-        self.end.offset += (FRAME_HEADER_BYTES + entry.len()) as u32;
-        Ok(at)
-    }
-
-    /// Writes and syncs everything appended. After an error nothing may be appended any more.
-    pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let path = || segment_path(&self.dir, self.end.segment);
-        (&*self.tail).write_all(&self.buffer).map_err(|e| Error::storage("write", &path())(e))?;
-        self.buffer.clear();
+    /// Writes frames and syncs them. After an error nothing may be written any more.
+    pub(crate) fn write(&mut self, frames: &[u8]) -> Result<(), Error> {
+        let path = || segment_path(&self.dir, self.number);
+        (&*self.tail).write_all(frames).map_err(|e| Error::storage("write", &path())(e))?;
         self.tail.sync_data().map_err(|e| Error::storage("sync", &path())(e))
     }
 
-    pub(crate) fn end(&self) -> Position {
-        self.end
+    /// Begins a new segment; `first` is the index of its first entry.
+    pub(crate) fn roll(&mut self, first: u64) -> Result<(), Error> {
+        self.number += 1;
+        self.tail = create_segment(&self.dir, self.number, first)?;
+        self.segments.push(self.tail.clone());
+        Ok(())
     }
 }
 

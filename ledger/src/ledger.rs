@@ -11,9 +11,10 @@ use crate::entry::{Entry, Head, MAX_ENTRY_BYTES};
 use crate::error::{Damage, Error};
 use crate::hash::Hash;
 use crate::index::{Batch, Extent, Index};
-use crate::journal::{self, Journal, JournalReader, Position};
+use crate::journal::{self, Frames, Journal, JournalReader, Position};
 use crate::note::{Checkpoint, Signer};
 use crate::reader::{Reader, Shared, SignedCheckpoint, State};
+use crate::syncer::{Job, Sealed, Syncer};
 use crate::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
 use crate::tree;
 
@@ -73,14 +74,16 @@ pub struct Appended {
 /// A ledger, open for appending. One process at a time.
 pub struct Ledger {
     shared: Arc<Shared>,
-    journal: Journal,
-    anchor: Anchor,
+    frames: Frames,
+    syncer: Syncer,
     signer: Signer,
+    segment_bytes: u64,
     keys_of: KeysOf,
     head: Head,
     /// Keys of entries that are not in the index yet.
-    keys: Vec<(Vec<u8>, u64)>,
-    stopped: bool,
+    keys: VecDeque<(Vec<u8>, u64)>,
+    /// The last sealed checkpoint, durable or on its way.
+    sealed: Option<Arc<SignedCheckpoint>>,
     _lock: File,
 }
 
@@ -119,26 +122,27 @@ impl Ledger {
         };
 
         let Recovery { index, state, head, end, torn_bytes, keys, used_up_to } = recovery;
-        let journal =
-            Journal::open(&journal::journal_dir(dir), end, head.size, options.segment_bytes)?;
+        let journal = Journal::open(&journal::journal_dir(dir), end, head.size)?;
         let anchor = Anchor::open(dir, anchored.as_ref())?;
         let shared = Arc::new(Shared::new(index, journal.segments(), state));
+        let syncer = Syncer::start(journal, anchor, shared.clone());
         let mut ledger = Self {
             shared,
-            journal,
-            anchor,
+            frames: Frames::new(end),
+            syncer,
             signer: options.signer,
+            segment_bytes: options.segment_bytes,
             keys_of: options.keys_of,
             head,
             keys,
-            stopped: false,
+            sealed: None,
             _lock: lock,
         };
-        ledger.update_index()?;
         if head.size > 0 {
             // Entries that were written but never acknowledged count from here on.
             ledger.commit()?;
         }
+        ledger.update_index()?;
         let index = used.unwrap_or(IndexUse::UpTo(used_up_to));
         Ok((ledger, Opened { size: head.size, torn_bytes, index }))
     }
@@ -153,15 +157,12 @@ impl Ledger {
         self.head
     }
 
-    /// Appends an entry. It is neither durable nor visible to readers before [`Ledger::commit`].
+    /// Appends an entry. It is neither durable nor visible to readers before it is committed.
     /// A time before the last entry's is raised to that.
     ///
     /// # Errors
-    /// If it is too large, or a write failed, now or before.
+    /// If it is too large.
     pub fn append(&mut self, time_ms: u64, payload: Vec<u8>) -> Result<Appended, Error> {
-        if self.stopped {
-            return Err(Error::Stopped);
-        }
         let keys = (self.keys_of)(&payload);
         let entry = Entry {
             index: self.head.size,
@@ -174,86 +175,74 @@ impl Ledger {
             return Err(Error::TooLarge { size: bytes.len() });
         }
         let leaf = Hash::leaf(&bytes);
-        let at = self.journal.append(entry.index, &bytes).inspect_err(|_| self.stopped = true)?;
+        let at = self.frames.push(&bytes);
         self.head = Head { size: entry.index + 1, leaf, time_ms: entry.time_ms };
         self.keys.extend(keys.into_iter().map(|key| (key, entry.index)));
-        self.shared.state_mut().push(leaf, at);
+        self.shared.state_mut().push(self.head, at, self.frames.end());
         Ok(Appended { index: entry.index, leaf, bytes })
     }
 
-    /// Makes everything appended durable, signs the new checkpoint and makes that durable too.
-    /// When it returns, what was appended may be acknowledged and the checkpoint may be published.
+    /// Signs the checkpoint over everything appended and sends both on their way to the disk. The
+    /// next batch can be appended meanwhile; acknowledge nothing before [`Sealed::wait`] returns.
     ///
     /// # Errors
-    /// If a write or sync failed. Nothing may be acknowledged then, and nothing more is taken.
-    pub fn commit(&mut self) -> Result<Arc<SignedCheckpoint>, Error> {
-        if self.stopped {
-            return Err(Error::Stopped);
-        }
-        self.try_commit().inspect_err(|_| self.stopped = true)
-    }
-
-    fn try_commit(&mut self) -> Result<Arc<SignedCheckpoint>, Error> {
-        self.journal.sync()?;
+    /// If a write or sync failed before: nothing more is taken then.
+    pub fn seal(&mut self) -> Result<Sealed, Error> {
         let size = self.head.size;
-        let root = tree::root(&*self.shared, size)?;
-        if let Some(committed) = &self.shared.state().committed
-            && committed.checkpoint.size == size
+        if let Some(sealed) = &self.sealed
+            && sealed.checkpoint.size == size
         {
-            return Ok(committed.clone());
+            return Ok(Sealed::done(sealed.clone()));
         }
+        let root = tree::root(&*self.shared, size)?;
         let origin = self.signer.verifier().name().to_owned();
         let checkpoint = Checkpoint { origin, size, root };
         let note = checkpoint.sign(&self.signer);
-        self.anchor.write(&note)?;
         let signed = Arc::new(SignedCheckpoint { checkpoint, note });
-        self.shared.state_mut().committed = Some(signed.clone());
-        Ok(signed)
+        let full = u64::from(self.frames.end().offset) >= self.segment_bytes;
+        let job = Job {
+            frames: self.frames.take(full),
+            roll: full.then_some(size),
+            signed: signed.clone(),
+        };
+        self.sealed = Some(signed);
+        self.syncer.seal(job)
     }
 
-    /// Brings the index up to date with what is committed. Not needed for durability, so it can
-    /// wait until the acknowledgements are out.
+    /// Makes everything appended durable, signs the new checkpoint and makes that durable too.
+    ///
+    /// # Errors
+    /// If a write or sync failed, now or before. Nothing may be acknowledged then.
+    pub fn commit(&mut self) -> Result<Arc<SignedCheckpoint>, Error> {
+        self.seal()?.wait()
+    }
+
+    /// Brings the index up to date with what is durable. Not needed for durability itself, so it
+    /// can wait until the acknowledgements are out.
     ///
     /// # Errors
     /// If sled fails; nothing is lost, the next open rebuilds the index.
     pub fn update_index(&mut self) -> Result<(), Error> {
         let mut batch = Batch::default();
-        for (key, index) in self.keys.drain(..) {
-            batch.key(&key, index);
-        }
-        let (moved, indexed, indexable) = {
+        let moved = {
             let state = self.shared.state();
-            (state.copy_to(&mut batch), state.indexed, state.indexable())
+            let committed = state.committed.as_ref().map_or(0, |signed| signed.checkpoint.size);
+            while let Some((key, index)) = self.keys.pop_front_if(|(_, index)| *index < committed) {
+                batch.key(&key, index);
+            }
+            state.copy_to(&mut batch, committed)
         };
-        if indexable > indexed {
-            batch.extent(&self.extent_at(indexable)?);
-        }
         self.shared.index.apply(batch)?;
         // Only now may readers stop finding these in memory.
         self.shared.state_mut().forget(&moved);
         Ok(())
-    }
-
-    /// The extent of an index that covers the first `size` entries.
-    fn extent_at(&self, size: u64) -> Result<Extent, Error> {
-        if size == self.head.size {
-            return Ok(Extent { head: self.head, end: self.journal.end() });
-        }
-        let end = self.shared.position(size)?;
-        let lost = |error| Error::Index(format!("entry {} cannot be read: {error}", size - 1));
-        let at = self.shared.position(size - 1)?;
-        let (bytes, _) = self.shared.segments.read(at).map_err(lost)?;
-        let broken = |_| Error::Index(format!("entry {} is damaged", size - 1));
-        let entry = Entry::decode(&bytes).map_err(broken)?;
-        let head = Head { size, leaf: Hash::leaf(&bytes), time_ms: entry.time_ms };
-        Ok(Extent { head, end })
     }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
         // The index is only a convenience; what fails here is rebuilt.
-        if !self.stopped && self.update_index().is_ok() {
+        if self.update_index().is_ok() {
             let _ = self.shared.index.flush();
         }
     }
@@ -283,7 +272,7 @@ struct Recovery {
     head: Head,
     end: Position,
     torn_bytes: u64,
-    keys: Vec<(Vec<u8>, u64)>,
+    keys: VecDeque<(Vec<u8>, u64)>,
     used_up_to: u64,
 }
 
@@ -309,13 +298,14 @@ impl Recovery {
             full: BTreeMap::new(),
             nodes: BTreeMap::new(),
             positions: VecDeque::new(),
+            extents: VecDeque::new(),
             indexed: from.head.size,
         };
         let mut reader = JournalReader::from(dir, from.end, from.head.size);
         let total_bytes = reader.bytes_behind();
         let mut read_bytes = 0;
         let mut head = from.head;
-        let mut keys = Vec::new();
+        let mut keys = VecDeque::new();
         let mut torn_bytes = 0;
         loop {
             let step = reader.next_entry().and_then(|entry| {
@@ -336,7 +326,7 @@ impl Recovery {
                             .into_iter()
                             .map(|key| (key, decoded.index)),
                     );
-                    state.push(head.leaf, entry.at);
+                    state.push(head, entry.at, reader.position());
                     read_bytes += entry.bytes.len() as u64;
                     if head.size.is_multiple_of(65_536) {
                         // Bounds the memory of a rebuild.
@@ -344,8 +334,7 @@ impl Recovery {
                         for (key, entry) in keys.drain(..) {
                             batch.key(&key, entry);
                         }
-                        let moved = state.copy_to(&mut batch);
-                        batch.extent(&Extent { head, end: reader.position() });
+                        let moved = state.copy_to(&mut batch, head.size);
                         index.apply(batch)?;
                         state.forget(&moved);
                         if let Some(progress) = &options.progress {

@@ -12,6 +12,7 @@ mod ledger;
 pub mod note;
 mod reader;
 mod receipt;
+mod syncer;
 mod tile;
 pub mod tree;
 
@@ -24,6 +25,7 @@ pub use ledger::{Appended, IndexUse, KeysOf, Ledger, Opened, Options};
 pub use note::{Checkpoint, NoteError, SignedNote, Signer, Verifier};
 pub use reader::{Reader, SignedCheckpoint};
 pub use receipt::Receipt;
+pub use syncer::Sealed;
 pub use tile::{Resource, TILE_WIDTH};
 
 /// Reads the last checkpoint a ledger folder vouches for, without opening the ledger.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::edge::{Edge, locate};
+use crate::entry::Head;
 use crate::error::Error;
 use crate::hash::Hash;
-use crate::index::{Batch, Index};
+use crate::index::{Batch, Extent, Index};
 use crate::journal::{Position, Segments};
 use crate::note::Checkpoint;
 use crate::tile::{Resource, TILE_HEIGHT, TILE_WIDTH, Tile};
@@ -44,15 +45,20 @@ pub(crate) struct State {
     pub(crate) nodes: BTreeMap<(u8, u64), Hash>,
     /// The positions of the entries from `indexed` on.
     pub(crate) positions: VecDeque<Position>,
+    /// How far the index goes after each block of 256 entries that is not in it yet.
+    pub(crate) extents: VecDeque<Extent>,
     /// How many entries are in the index; a multiple of 256.
     pub(crate) indexed: u64,
 }
 
 impl State {
-    /// Appends a leaf to the tree.
-    pub(crate) fn push(&mut self, leaf: Hash, at: Position) {
+    /// Appends an entry: the head after it, where its frame begins and where that ends.
+    pub(crate) fn push(&mut self, head: Head, at: Position, end: Position) {
         self.positions.push_back(at);
-        for full in self.edge.push(leaf) {
+        if head.size.is_multiple_of(TILE_WIDTH) {
+            self.extents.push_back(Extent { head, end });
+        }
+        for full in self.edge.push(head.leaf) {
             // The root of a full tile is a hash of the level above.
             self.nodes.insert(((full.level + 1) * TILE_HEIGHT, full.number), full.root);
             if full.level == 0 {
@@ -70,32 +76,34 @@ pub(crate) struct Moved {
 }
 
 impl State {
-    /// How many entries can be in the index: whole blocks only.
-    pub(crate) fn indexable(&self) -> u64 {
-        self.edge.size() / TILE_WIDTH * TILE_WIDTH
-    }
-
-    /// Adds what can move to the index to a batch.
-    pub(crate) fn copy_to(&self, batch: &mut Batch) -> Moved {
-        let positions = (self.indexable() - self.indexed) as usize;
-        let moved: Vec<Position> = self.positions.range(..positions).copied().collect();
-        for (block, positions) in moved.chunks(TILE_WIDTH as usize).enumerate() {
+    /// Adds to a batch what of the first `upto` entries is not in the index: whole blocks only.
+    pub(crate) fn copy_to(&self, batch: &mut Batch, upto: u64) -> Moved {
+        let blocks = upto / TILE_WIDTH;
+        let positions = (blocks * TILE_WIDTH).saturating_sub(self.indexed) as usize;
+        let moving: Vec<Position> = self.positions.range(..positions).copied().collect();
+        for (block, positions) in moving.chunks(TILE_WIDTH as usize).enumerate() {
             batch.positions(self.indexed / TILE_WIDTH + block as u64, positions);
         }
-        for (number, tile) in &self.full {
-            batch.tile(*number, tile);
+        let full: Vec<u64> = self.full.range(..blocks).map(|(number, _)| *number).collect();
+        for number in &full {
+            batch.tile(*number, &self.full[number]);
         }
-        for ((level, index), hash) in &self.nodes {
-            batch.node(*level, *index, *hash);
+        let covered = |at: &(u8, u64)| (at.1 + 1) << at.0 <= upto;
+        let nodes: Vec<(u8, u64)> = self.nodes.keys().filter(|at| covered(at)).copied().collect();
+        for (level, index) in &nodes {
+            batch.node(*level, *index, self.nodes[&(*level, *index)]);
         }
-        let full = self.full.keys().copied().collect();
-        Moved { positions, full, nodes: self.nodes.keys().copied().collect() }
+        if let Some(extent) = self.extents.iter().rfind(|extent| extent.head.size <= upto) {
+            batch.extent(extent);
+        }
+        Moved { positions, full, nodes }
     }
 
     /// Forgets what is in the index now.
     pub(crate) fn forget(&mut self, moved: &Moved) {
         self.positions.drain(..moved.positions);
         self.indexed += moved.positions as u64;
+        self.extents.retain(|extent| extent.head.size > self.indexed);
         for number in &moved.full {
             self.full.remove(number);
         }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use colearn_contracts::Contract;
-use colearn_ledger::{Appended, Hash, Ledger, Reader, SignedCheckpoint};
+use colearn_ledger::{Appended, Hash, Ledger, Reader, Sealed, SignedCheckpoint};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,9 @@ pub(crate) struct Recorded {
 }
 
 type Reply = oneshot::Sender<Result<Recorded, Refusal>>;
-type Query = Box<dyn FnOnce(&Contract, u64) + Send>;
+/// Asks the contract, and gives what is to be done with the answer once it is durable.
+type Query = Box<dyn FnOnce(&Contract, u64) -> Answer + Send>;
+type Answer = Box<dyn FnOnce() + Send>;
 
 enum Command {
     Submit { transaction: Box<Transaction>, reply: Reply },
@@ -57,15 +59,19 @@ impl WriterHandle {
         answer.await.map_err(|_| Refusal::Stopped)?
     }
 
-    /// Asks something of the contract's committed state; the closure also gets its size.
+    /// Asks something of the contract's state; resolves when that is durable. The closure also gets
+    /// the number of entries the state results from.
     pub(crate) async fn query<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Contract, u64) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Query(Box::new(move |contract, size| {
-            // Nobody waits any more if this fails.
-            let _ = reply.send(ask(contract, size));
+            let told = ask(contract, size);
+            Box::new(move || {
+                // Nobody waits any more if this fails.
+                let _ = reply.send(told);
+            })
         })))?;
         answer.await.map_err(|_| Refusal::Stopped)
     }
@@ -126,42 +132,60 @@ struct Writer {
     grown: watch::Sender<u64>,
     /// Ledger time, which never runs backwards.
     now_ms: u64,
-    /// Transactions of this batch, which the index does not have yet.
-    recent: HashMap<Vec<u8>, usize>,
+    /// Transactions that the index may not have yet, with their entries.
+    recent: HashMap<Vec<u8>, u64>,
 }
 
-/// What becomes of a submitted transaction when the batch is durable.
+/// What becomes of a submitted transaction when its batch is durable.
 enum Decision {
+    /// Place in the batch.
     Appended(usize),
+    /// The entry of the very same transaction.
     Original(u64),
     Refused(Refusal),
 }
 
+/// A decided batch and whoever waits for it.
+#[derive(Default)]
+struct Batch {
+    appended: Vec<Appended>,
+    decisions: Vec<(Decision, Reply)>,
+    answers: Vec<Answer>,
+}
+
 impl Writer {
+    /// Decides one batch while the one before is on its way to the disk.
     fn run(mut self, commands: &Receiver<Command>) -> Result<(), NodeError> {
+        let mut in_flight: Option<(Batch, Sealed)> = None;
         let mut go_on = true;
-        while go_on {
-            let first = match commands.recv_timeout(self.sleep()) {
-                Ok(command) => Some(command),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        while go_on || in_flight.is_some() {
+            let first = match &in_flight {
+                Some(_) => commands.try_recv().ok(),
+                None => match commands.recv_timeout(self.sleep()) {
+                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                },
             };
-            let mut submitted = Vec::new();
-            let mut queries = Vec::new();
             let rest = std::iter::from_fn(|| commands.try_recv().ok());
-            for command in first.into_iter().chain(rest).take(MAX_BATCH) {
-                match command {
-                    Command::Submit { transaction, reply } => submitted.push((transaction, reply)),
-                    Command::Query(query) => queries.push(query),
-                    Command::Stop => go_on = false,
+            let taken: Vec<Command> = first.into_iter().chain(rest).take(MAX_BATCH).collect();
+            go_on &= !taken.iter().any(|command| matches!(command, Command::Stop));
+            let step = self.decide_all(taken).and_then(|batch| {
+                if let Some((before, sealed)) = in_flight.take() {
+                    self.land(before, sealed)?;
                 }
-            }
-            if let Err(error) = self.batch(submitted) {
+                if batch.appended.is_empty() {
+                    // Nothing to wait for.
+                    self.reply(batch, self.reader.checkpoint());
+                } else {
+                    in_flight = Some((batch, self.ledger.seal()?));
+                }
+                // While the disk is busy.
+                self.update_index()
+            });
+            if let Err(error) = step {
                 tracing::error!(%error, "the ledger cannot be written; stopping");
                 return Err(error.into());
-            }
-            for query in queries {
-                query(&self.contract, self.reader.size());
             }
         }
         Ok(())
@@ -177,38 +201,28 @@ impl Writer {
         }
     }
 
-    /// Applies, appends, syncs once, answers all. Nothing is awaited between deciding and
-    /// recording.
-    fn batch(
-        &mut self,
-        submitted: Vec<(Box<Transaction>, Reply)>,
-    ) -> Result<(), colearn_ledger::Error> {
+    /// Applies and appends, in order. Nothing is awaited between deciding and appending.
+    fn decide_all(&mut self, commands: Vec<Command>) -> Result<Batch, colearn_ledger::Error> {
         self.now_ms = self.now_ms.max(now_ms()).max(self.ledger.head().time_ms);
         let now_ms = self.now_ms;
-        let mut appended = Vec::new();
+        let mut batch = Batch::default();
         for outcome in self.contract.advance(now_ms) {
-            appended.push(self.ledger.append(now_ms, record::outcome_payload(&outcome))?);
+            batch.appended.push(self.ledger.append(now_ms, record::outcome_payload(&outcome))?);
         }
-        let mut decisions = Vec::with_capacity(submitted.len());
-        for (transaction, reply) in submitted {
-            decisions.push((self.decide(now_ms, &transaction, &mut appended)?, reply));
-        }
-        self.recent.clear();
-        if appended.is_empty() {
-            let checkpoint = self.reader.checkpoint();
-            for (decision, reply) in decisions {
-                let _ = reply.send(self.answer(decision, &[], checkpoint.clone()));
+        let mut queries = Vec::new();
+        for command in commands {
+            match command {
+                Command::Submit { transaction, reply } => {
+                    let decision = self.decide(now_ms, &transaction, &mut batch.appended)?;
+                    batch.decisions.push((decision, reply));
+                }
+                Command::Query(query) => queries.push(query),
+                Command::Stop => {}
             }
-            return Ok(());
         }
-        let checkpoint = self.ledger.commit()?;
-        for (decision, reply) in decisions {
-            // A peer that has gone will find its transaction in the ledger.
-            let _ = reply.send(self.answer(decision, &appended, Some(checkpoint.clone())));
-        }
-        self.ledger.update_index()?;
-        self.grown.send_replace(checkpoint.checkpoint.size);
-        Ok(())
+        let size = self.ledger.head().size;
+        batch.answers = queries.into_iter().map(|query| query(&self.contract, size)).collect();
+        Ok(batch)
     }
 
     fn decide(
@@ -217,12 +231,13 @@ impl Writer {
         transaction: &Transaction,
         appended: &mut Vec<Appended>,
     ) -> Result<Decision, colearn_ledger::Error> {
+        let key = record::transaction_key(transaction.message());
         match self.contract.apply(now_ms, transaction.sender(), transaction.action()) {
             Ok(outcomes) => {
                 let at = appended.len();
-                let payload = record::transaction_payload(transaction);
-                appended.push(self.ledger.append(now_ms, payload)?);
-                self.recent.insert(record::transaction_key(transaction.message()), at);
+                let entry = self.ledger.append(now_ms, record::transaction_payload(transaction))?;
+                self.recent.insert(key, entry.index);
+                appended.push(entry);
                 for outcome in outcomes {
                     appended.push(self.ledger.append(now_ms, record::outcome_payload(&outcome))?);
                 }
@@ -230,22 +245,49 @@ impl Writer {
             }
             Err(rejection) => {
                 // Every action is idempotent by meaning, so a repetition is always rejected here.
-                let key = record::transaction_key(transaction.message());
-                if let Some(at) = self.recent.get(&key) {
-                    return Ok(Decision::Appended(*at));
-                }
-                Ok(match self.reader.find(&key, 0)? {
-                    Some(index) => Decision::Original(index),
-                    None => Decision::Refused(rejection.into()),
-                })
+                let original = match self.recent.get(&key) {
+                    Some(index) => Some(*index),
+                    None => self.reader.find(&key, 0)?,
+                };
+                Ok(original.map_or_else(|| Decision::Refused(rejection.into()), Decision::Original))
             }
         }
+    }
+
+    /// Waits until a batch is durable, then answers.
+    fn land(&mut self, batch: Batch, sealed: Sealed) -> Result<(), colearn_ledger::Error> {
+        let checkpoint = sealed.wait()?;
+        self.reply(batch, Some(checkpoint));
+        Ok(())
+    }
+
+    fn reply(&self, mut batch: Batch, checkpoint: Option<Arc<SignedCheckpoint>>) {
+        for (decision, reply) in batch.decisions {
+            let answer = self.answer(decision, &mut batch.appended, checkpoint.clone());
+            // A peer that has gone will find its transaction in the ledger.
+            let _ = reply.send(answer);
+        }
+        for answer in batch.answers {
+            answer();
+        }
+    }
+
+    /// Indexes what is durable, and tells those who watch.
+    fn update_index(&mut self) -> Result<(), colearn_ledger::Error> {
+        let size = self.reader.size();
+        if *self.grown.borrow() == size {
+            return Ok(());
+        }
+        self.ledger.update_index()?;
+        self.recent.retain(|_, index| *index >= size);
+        self.grown.send_replace(size);
+        Ok(())
     }
 
     fn answer(
         &self,
         decision: Decision,
-        appended: &[Appended],
+        appended: &mut [Appended],
         checkpoint: Option<Arc<SignedCheckpoint>>,
     ) -> Result<Recorded, Refusal> {
         let checkpoint = checkpoint.ok_or(Refusal::Stopped)?;
@@ -256,8 +298,10 @@ impl Writer {
                 Ok(Recorded { index, leaf: Hash::leaf(&entry), entry, checkpoint })
             }
             Decision::Appended(at) => {
-                let Appended { index, leaf, bytes } = appended[at].clone();
-                Ok(Recorded { index, leaf, entry: bytes, checkpoint })
+                // Each is asked for once.
+                let Appended { index, leaf, bytes } = &mut appended[at];
+                let entry = std::mem::take(bytes);
+                Ok(Recorded { index: *index, leaf: *leaf, entry, checkpoint })
             }
         }
     }

@@ -93,7 +93,7 @@ fn a_data_folder_that_is_a_file_is_refused() {
     assert_eq!(run(&["node"]).status.code(), Some(2));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_node_ends_open_streams_and_exits() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = NodeProcess::start(dir.path());

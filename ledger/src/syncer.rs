@@ -1,0 +1,103 @@
+//! The thread that makes batches durable while the writer goes on with the next one.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use crate::anchor::Anchor;
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::reader::{Shared, SignedCheckpoint};
+
+/// A batch to be made durable.
+pub(crate) struct Job {
+    pub(crate) frames: Vec<u8>,
+    /// The first index of the segment that begins behind the frames, if one does.
+    pub(crate) roll: Option<u64>,
+    pub(crate) signed: Arc<SignedCheckpoint>,
+}
+
+/// A batch that is on its way to the disk.
+#[must_use = "nothing may be acknowledged before it is durable"]
+pub struct Sealed(Receiver<Result<Arc<SignedCheckpoint>, Error>>);
+
+impl Sealed {
+    /// Waits until the batch and its checkpoint are durable. Then what was appended may be
+    /// acknowledged and the checkpoint may be published.
+    ///
+    /// # Errors
+    /// If a write or sync failed. Nothing may be acknowledged then, and nothing more is taken.
+    pub fn wait(self) -> Result<Arc<SignedCheckpoint>, Error> {
+        self.0.recv().unwrap_or(Err(Error::Stopped))
+    }
+
+    /// A batch that is durable already.
+    pub(crate) fn done(signed: Arc<SignedCheckpoint>) -> Self {
+        let (sender, receiver) = sync_channel(1);
+        // The receiver is here and the channel has room.
+        let _ = sender.send(Ok(signed));
+        Self(receiver)
+    }
+}
+
+type Request = (Job, SyncSender<Result<Arc<SignedCheckpoint>, Error>>);
+
+/// Hands batches to the thread.
+pub(crate) struct Syncer {
+    jobs: Option<SyncSender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    pub(crate) fn start(mut journal: Journal, mut anchor: Anchor, shared: Arc<Shared>) -> Self {
+        let (jobs, requests) = sync_channel::<Request>(1);
+        let thread = std::thread::spawn(move || {
+            for (job, reply) in requests {
+                let done = sync(&mut journal, &mut anchor, &shared, job);
+                let failed = done.is_err();
+                // Whoever does not wait does not acknowledge either.
+                let _ = reply.send(done);
+                if failed {
+                    // A failed sync is never tried again: what the disk holds is unknown.
+                    return;
+                }
+            }
+        });
+        Self { jobs: Some(jobs), thread: Some(thread) }
+    }
+
+    /// Hands over a batch; waits if two are on their way.
+    pub(crate) fn seal(&self, job: Job) -> Result<Sealed, Error> {
+        let (reply, done) = sync_channel(1);
+        let jobs = self.jobs.as_ref().ok_or(Error::Stopped)?;
+        jobs.send((job, reply)).map_err(|_| Error::Stopped)?;
+        Ok(Sealed(done))
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported; there is nothing left to do here.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn sync(
+    journal: &mut Journal,
+    anchor: &mut Anchor,
+    shared: &Shared,
+    job: Job,
+) -> Result<Arc<SignedCheckpoint>, Error> {
+    if !job.frames.is_empty() {
+        journal.write(&job.frames)?;
+    }
+    anchor.write(&job.signed.note)?;
+    shared.state_mut().committed = Some(job.signed.clone());
+    if let Some(first) = job.roll {
+        journal.roll(first)?;
+    }
+    Ok(job.signed)
+}
