@@ -1,6 +1,6 @@
 //! What the ledger's opaque payloads are: genesis, transactions and outcomes.
 
-use colearn_contracts::Outcome;
+use colearn_contracts::{Action, Outcome};
 use colearn_proto::v1;
 use prost::Message as _;
 
@@ -97,21 +97,29 @@ pub fn experiment_key(name: &str) -> Vec<u8> {
 }
 
 /// The key under which a transaction's entry is found.
-pub fn transaction_key(message: &v1::SignedTransaction) -> Vec<u8> {
+fn transaction_key(message: &v1::SignedTransaction) -> Vec<u8> {
     [b"t", &transaction::digest(message)[..16]].concat()
 }
 
-/// What an entry is found under, from its payload.
+/// What a transaction's entry is found under: itself, and its experiment.
+pub fn keys_of_transaction(message: &v1::SignedTransaction, action: &Action) -> [Vec<u8>; 2] {
+    [transaction_key(message), experiment_key(action.experiment().as_str())]
+}
+
+/// What an outcome's entry is found under: its experiment.
+pub fn keys_of_outcome(outcome: &Outcome) -> Vec<Vec<u8>> {
+    vec![experiment_key(outcome.experiment().as_str())]
+}
+
+/// What an entry is found under, from its payload: what the writer gives when it appends, and what
+/// an index is rebuilt from.
 pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
     let Ok(entry) = v1::Entry::decode(payload) else { return Vec::new() };
     match entry.payload {
         Some(v1::entry::Payload::Transaction(message)) => {
-            let key = transaction_key(&message);
-            match Unverified::decode(message) {
-                Ok(transaction) => {
-                    vec![key, experiment_key(transaction.action.experiment().as_str())]
-                }
-                Err(_) => vec![key],
+            match Unverified::decode(message.clone()) {
+                Ok(transaction) => keys_of_transaction(&message, &transaction.action).into(),
+                Err(_) => Vec::new(),
             }
         }
         Some(v1::entry::Payload::Outcome(outcome)) => vec![experiment_key(&outcome.experiment)],

@@ -49,7 +49,7 @@ fn main() {
     let mut fill = |ledger: &mut Ledger, batch: usize| {
         for i in 0..BATCH {
             let time_ms = 1_700_000_000_000 + (batch * BATCH + i) as u64;
-            written = ledger.append(time_ms, payload.clone()).unwrap().bytes.len();
+            written = ledger.append(time_ms, payload.clone(), Vec::new()).unwrap().bytes.len();
         }
     };
     let (mut ours, mut once, mut twice) = (Vec::new(), Vec::new(), Vec::new());

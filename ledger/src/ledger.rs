@@ -158,12 +158,18 @@ impl Ledger {
     }
 
     /// Appends an entry. It is neither durable nor visible to readers before it is committed.
-    /// A time before the last entry's is raised to that.
+    /// A time before the last entry's is raised to that. `keys` are what [`Options::keys_of`] gives
+    /// for the payload; the caller knows them without decoding it.
     ///
     /// # Errors
     /// If it is too large.
-    pub fn append(&mut self, time_ms: u64, payload: Vec<u8>) -> Result<Appended, Error> {
-        let keys = (self.keys_of)(&payload);
+    pub fn append(
+        &mut self,
+        time_ms: u64,
+        payload: Vec<u8>,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Appended, Error> {
+        debug_assert_eq!(keys, (self.keys_of)(&payload), "a rebuilt index would differ");
         let entry = Entry {
             index: self.head.size,
             parent: self.head.leaf,

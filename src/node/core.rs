@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::artifacts::ArtifactStore;
 use super::refusal::Refusal;
-use super::writer::WriterHandle;
+use super::writer::{Recorded, WriterHandle};
 use crate::transaction::{LedgerId, Seen, Transaction, Unverified};
 
 /// Shared by all services; cheap to clone.
@@ -46,13 +46,50 @@ impl Core {
         Self(Arc::new(Inner { ledger_id, verifier, reader, writer, artifacts, stopping }))
     }
 
-    /// Records a transaction: decode, verify, check, queue, wait until durable, prove.
+    /// Records a transaction; resolves when it is durable.
     pub(crate) async fn submit(
         &self,
         message: Option<v1::SignedTransaction>,
     ) -> Result<v1::Receipt, Refusal> {
-        let transaction = self.admit(message.ok_or(Refusal::Empty)?)?;
-        let recorded = self.writer.submit(transaction).await?;
+        let mut answers = self.submit_all(vec![message]).await;
+        answers.pop().unwrap_or(Err(Refusal::Stopped))
+    }
+
+    /// Records transactions in their order: decode, verify, check and queue each before this
+    /// returns; the future resolves to their receipts when they are durable.
+    pub(crate) fn submit_all(
+        &self,
+        messages: Vec<Option<v1::SignedTransaction>>,
+    ) -> impl Future<Output = Vec<Result<v1::Receipt, Refusal>>> + Send + use<> {
+        let mut admitted = Vec::with_capacity(messages.len());
+        let places: Vec<Result<(), Refusal>> = messages
+            .into_iter()
+            .map(|message| {
+                admitted.push(self.admit(message.ok_or(Refusal::Empty)?)?);
+                Ok(())
+            })
+            .collect();
+        let queued = if admitted.is_empty() { None } else { Some(self.writer.submit(admitted)) };
+        let core = self.clone();
+        async move {
+            let recorded = match queued {
+                Some(Ok(answers)) => answers.await.unwrap_or_default(),
+                Some(Err(Refusal::Busy)) => {
+                    let busy = places.into_iter().map(|place| place.and(Err(Refusal::Busy)));
+                    return busy.collect();
+                }
+                Some(Err(_)) | None => Vec::new(),
+            };
+            let mut recorded = recorded.into_iter();
+            let answers = places.into_iter().map(|place| {
+                place?;
+                core.receipt(recorded.next().unwrap_or(Err(Refusal::Stopped))?)
+            });
+            answers.collect()
+        }
+    }
+
+    fn receipt(&self, recorded: Recorded) -> Result<v1::Receipt, Refusal> {
         let size = recorded.checkpoint.checkpoint.size;
         let proof = self.reader.inclusion(recorded.index, size)?;
         Ok(v1::Receipt {

@@ -56,7 +56,8 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     };
     let (mut ledger, report) = Ledger::open(&dir, options)?;
     if ledger.head().size == 0 {
-        ledger.append(crate::clock::now_ms(), record::genesis_payload(genesis.clone()))?;
+        let payload = record::genesis_payload(genesis.clone());
+        ledger.append(crate::clock::now_ms(), payload, Vec::new())?;
         ledger.commit()?;
     } else if recorded.is_none() {
         return Err(NodeError::Genesis(dir));
@@ -119,7 +120,8 @@ fn replay(ledger: &mut Ledger) -> Result<Contract, NodeError> {
     let (contract, time_ms, due) = replay.finish();
     if !due.is_empty() {
         for outcome in &due {
-            ledger.append(time_ms, record::outcome_payload(outcome))?;
+            let keys = record::keys_of_outcome(outcome);
+            ledger.append(time_ms, record::outcome_payload(outcome), keys)?;
         }
         ledger.commit()?;
         ledger.update_index()?;

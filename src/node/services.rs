@@ -8,9 +8,10 @@ use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_server::ArtifactService;
 use colearn_proto::v1::coordinator_service_server::CoordinatorService;
 use colearn_proto::v1::ledger_service_server::LedgerService;
+use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -23,8 +24,10 @@ use crate::record;
 /// How many entries one message of a stream holds at most, and how many bytes about.
 const ENTRIES_PER_MESSAGE: u64 = 4096;
 const BYTES_PER_MESSAGE: usize = 1 << 20;
-/// How many submissions of one stream may be on their way.
-const STREAM_IN_FLIGHT: usize = 256;
+/// How many submissions of one stream are handled together at most, and how many times that may
+/// be on its way.
+const STREAM_CHUNK: usize = 64;
+const STREAM_CHUNKS_IN_FLIGHT: usize = 4;
 /// The most members a description lists.
 const MAX_LISTED_MEMBERS: usize = 10_000;
 const MAX_PAGE: usize = 1_000;
@@ -55,32 +58,42 @@ impl CoordinatorService for Coordinator {
         &self,
         request: Request<Streaming<v1::SubmitStreamRequest>>,
     ) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        use v1::submit_stream_response::Result as Wire;
         let core = self.0.clone();
-        let mut requests = request.into_inner();
-        // Each answer is a task of its own; the channel keeps their order and bounds them.
-        let (sender, answers) = mpsc::channel(STREAM_IN_FLIGHT);
+        // Whatever has arrived by now is handled together; the channel bounds what is on its way.
+        let mut arrived = request.into_inner().ready_chunks(STREAM_CHUNK);
+        let (sender, mut answers) = mpsc::channel(STREAM_CHUNKS_IN_FLIGHT);
         tokio::spawn(async move {
-            while let Ok(Some(request)) = requests.message().await {
-                let core = core.clone();
-                let answer = tokio::spawn(async move { core.submit(request.transaction).await });
-                if sender.send(answer).await.is_err() {
+            while let Some(chunk) = arrived.next().await {
+                // A broken stream ends here; what came before the break is still answered.
+                let whole = chunk.len();
+                let messages: Vec<_> =
+                    chunk.into_iter().map_while(Result::ok).map(|one| one.transaction).collect();
+                let broken = messages.len() < whole;
+                if sender.send(core.submit_all(messages)).await.is_err() || broken {
                     break;
                 }
             }
         });
-        let responses = ReceiverStream::new(answers).then(|answer| async {
-            use v1::submit_stream_response::Result as Wire;
-            let answer = answer.await.map_err(|_| Status::internal("a submission panicked"))?;
-            let result = match answer {
-                Ok(receipt) => Wire::Receipt(receipt),
-                Err(refusal) => Wire::Refusal(v1::Refusal {
-                    code: refusal.code() as u32,
-                    message: refusal.to_string(),
-                }),
-            };
-            Ok(v1::SubmitStreamResponse { result: Some(result) })
+        let (out, responses) = mpsc::channel(2 * STREAM_CHUNK);
+        tokio::spawn(async move {
+            while let Some(answer) = answers.recv().await {
+                for result in answer.await {
+                    let result = match result {
+                        Ok(receipt) => Wire::Receipt(receipt),
+                        Err(refusal) => Wire::Refusal(v1::Refusal {
+                            code: refusal.code() as u32,
+                            message: refusal.to_string(),
+                        }),
+                    };
+                    let response = v1::SubmitStreamResponse { result: Some(result) };
+                    if out.send(Ok(response)).await.is_err() {
+                        return;
+                    }
+                }
+            }
         });
-        Ok(Response::new(Box::pin(responses)))
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 
     async fn get_experiment(

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use colearn_contracts::Contract;
+use colearn_contracts::{Contract, Outcome};
 use colearn_ledger::{Appended, Hash, Ledger, Reader, Sealed, SignedCheckpoint};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -33,15 +33,28 @@ pub(crate) struct Recorded {
     pub(crate) checkpoint: Arc<SignedCheckpoint>,
 }
 
-type Reply = oneshot::Sender<Result<Recorded, Refusal>>;
+type Reply = oneshot::Sender<Vec<Result<Recorded, Refusal>>>;
 /// Asks the contract, and gives what is to be done with the answer once it is durable.
 type Query = Box<dyn FnOnce(&Contract, u64) -> Answer + Send>;
 type Answer = Box<dyn FnOnce() + Send>;
 
 enum Command {
-    Submit { transaction: Box<Transaction>, reply: Reply },
+    /// Some transactions of one peer, in its order.
+    Submit {
+        transactions: Vec<Transaction>,
+        reply: Reply,
+    },
     Query(Query),
     Stop,
+}
+
+impl Command {
+    fn transactions(&self) -> usize {
+        match self {
+            Self::Submit { transactions, .. } => transactions.len(),
+            Self::Query(_) | Self::Stop => 0,
+        }
+    }
 }
 
 /// Hands commands to the writer.
@@ -52,11 +65,14 @@ pub(crate) struct WriterHandle {
 }
 
 impl WriterHandle {
-    /// Records a transaction; resolves when it is durable.
-    pub(crate) async fn submit(&self, transaction: Transaction) -> Result<Recorded, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Submit { transaction: Box::new(transaction), reply })?;
-        answer.await.map_err(|_| Refusal::Stopped)?
+    /// Records transactions in their order; what comes back resolves when they are durable.
+    pub(crate) fn submit(
+        &self,
+        transactions: Vec<Transaction>,
+    ) -> Result<oneshot::Receiver<Vec<Result<Recorded, Refusal>>>, Refusal> {
+        let (reply, answers) = oneshot::channel();
+        self.send(Command::Submit { transactions, reply })?;
+        Ok(answers)
     }
 
     /// Asks something of the contract's state; resolves when that is durable. The closure also gets
@@ -149,7 +165,7 @@ enum Decision {
 #[derive(Default)]
 struct Batch {
     appended: Vec<Appended>,
-    decisions: Vec<(Decision, Reply)>,
+    decisions: Vec<(Vec<Decision>, Reply)>,
     answers: Vec<Answer>,
 }
 
@@ -167,8 +183,14 @@ impl Writer {
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 },
             };
-            let rest = std::iter::from_fn(|| commands.try_recv().ok());
-            let taken: Vec<Command> = first.into_iter().chain(rest).take(MAX_BATCH).collect();
+            let mut taken: Vec<Command> = first.into_iter().collect();
+            let mut transactions = taken.iter().map(Command::transactions).sum::<usize>();
+            while transactions < MAX_BATCH
+                && let Ok(command) = commands.try_recv()
+            {
+                transactions += command.transactions().max(1);
+                taken.push(command);
+            }
             go_on &= !taken.iter().any(|command| matches!(command, Command::Stop));
             let step = self.decide_all(taken).and_then(|batch| {
                 if let Some((before, sealed)) = in_flight.take() {
@@ -207,14 +229,17 @@ impl Writer {
         let now_ms = self.now_ms;
         let mut batch = Batch::default();
         for outcome in self.contract.advance(now_ms) {
-            batch.appended.push(self.ledger.append(now_ms, record::outcome_payload(&outcome))?);
+            batch.appended.push(append_outcome(&mut self.ledger, now_ms, &outcome)?);
         }
         let mut queries = Vec::new();
         for command in commands {
             match command {
-                Command::Submit { transaction, reply } => {
-                    let decision = self.decide(now_ms, &transaction, &mut batch.appended)?;
-                    batch.decisions.push((decision, reply));
+                Command::Submit { transactions, reply } => {
+                    let decisions = transactions
+                        .iter()
+                        .map(|transaction| self.decide(now_ms, transaction, &mut batch.appended))
+                        .collect::<Result<_, _>>()?;
+                    batch.decisions.push((decisions, reply));
                 }
                 Command::Query(query) => queries.push(query),
                 Command::Stop => {}
@@ -231,23 +256,27 @@ impl Writer {
         transaction: &Transaction,
         appended: &mut Vec<Appended>,
     ) -> Result<Decision, colearn_ledger::Error> {
-        let key = record::transaction_key(transaction.message());
+        let keys = record::keys_of_transaction(transaction.message(), transaction.action());
         match self.contract.apply(now_ms, transaction.sender(), transaction.action()) {
             Ok(outcomes) => {
                 let at = appended.len();
-                let entry = self.ledger.append(now_ms, record::transaction_payload(transaction))?;
+                let [key, _] = &keys;
+                let key = key.clone();
+                let payload = record::transaction_payload(transaction);
+                let entry = self.ledger.append(now_ms, payload, keys.into())?;
                 self.recent.insert(key, entry.index);
                 appended.push(entry);
                 for outcome in outcomes {
-                    appended.push(self.ledger.append(now_ms, record::outcome_payload(&outcome))?);
+                    appended.push(append_outcome(&mut self.ledger, now_ms, &outcome)?);
                 }
                 Ok(Decision::Appended(at))
             }
             Err(rejection) => {
                 // Every action is idempotent by meaning, so a repetition is always rejected here.
-                let original = match self.recent.get(&key) {
+                let [key, _] = &keys;
+                let original = match self.recent.get(key) {
                     Some(index) => Some(*index),
-                    None => self.reader.find(&key, 0)?,
+                    None => self.reader.find(key, 0)?,
                 };
                 Ok(original.map_or_else(|| Decision::Refused(rejection.into()), Decision::Original))
             }
@@ -262,10 +291,13 @@ impl Writer {
     }
 
     fn reply(&self, mut batch: Batch, checkpoint: Option<Arc<SignedCheckpoint>>) {
-        for (decision, reply) in batch.decisions {
-            let answer = self.answer(decision, &mut batch.appended, checkpoint.clone());
-            // A peer that has gone will find its transaction in the ledger.
-            let _ = reply.send(answer);
+        for (decisions, reply) in batch.decisions {
+            let answers = decisions
+                .into_iter()
+                .map(|decision| self.answer(decision, &mut batch.appended, checkpoint.clone()))
+                .collect();
+            // A peer that has gone will find its transactions in the ledger.
+            let _ = reply.send(answers);
         }
         for answer in batch.answers {
             answer();
@@ -305,4 +337,12 @@ impl Writer {
             }
         }
     }
+}
+
+fn append_outcome(
+    ledger: &mut Ledger,
+    now_ms: u64,
+    outcome: &Outcome,
+) -> Result<Appended, colearn_ledger::Error> {
+    ledger.append(now_ms, record::outcome_payload(outcome), record::keys_of_outcome(outcome))
 }

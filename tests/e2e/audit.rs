@@ -43,7 +43,7 @@ fn forge(payloads: Vec<Vec<u8>>) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut ledger, _) = Ledger::open(dir.path(), colearn_ledger::Options::new(signer())).unwrap();
     for (at, payload) in payloads.into_iter().enumerate() {
-        ledger.append(at as u64, payload).unwrap();
+        ledger.append(at as u64, payload, Vec::new()).unwrap();
         ledger.commit().unwrap();
     }
     dir
@@ -102,7 +102,7 @@ fn ledger_of(payloads: Vec<Vec<u8>>) -> TempDir {
         if matches!(entry.payload, Some(v1::entry::Payload::Transaction(_))) {
             time += 1;
         }
-        ledger.append(time, payload).unwrap();
+        ledger.append(time, payload, Vec::new()).unwrap();
     }
     ledger.commit().unwrap();
     dir

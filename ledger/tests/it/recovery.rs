@@ -17,9 +17,12 @@ use crate::memory::mth;
 fn options(seed: u8) -> Options {
     let key = SigningKey::from_bytes(&[seed; 32]);
     let signer = Signer::new("example.org/ledger", KeyKind::Log, key).unwrap();
-    // The payload's last byte is its key.
-    let keys_of = |payload: &[u8]| vec![vec![*payload.last().unwrap()]];
     Options { segment_bytes: 20_000, keys_of, ..Options::new(signer) }
+}
+
+/// The payload's last byte is its key.
+fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
+    vec![vec![*payload.last().unwrap()]]
 }
 
 /// A payload must not look like the envelope's fields, so it is protobuf field 4.
@@ -44,7 +47,7 @@ fn ledger_of(size: u64) -> TempDir {
 
 fn grow(ledger: &mut Ledger, to: u64) {
     for i in ledger.head().size..to {
-        ledger.append(1000 + i, payload(i)).unwrap();
+        ledger.append(1000 + i, payload(i), keys_of(&payload(i))).unwrap();
         if i % 10 == 9 {
             ledger.commit().unwrap();
             ledger.update_index().unwrap();
@@ -201,7 +204,7 @@ fn another_history_of_the_same_length_is_refused() {
     let other = tempfile::tempdir().unwrap();
     let (mut ledger, _) = open(other.path()).unwrap();
     for i in 0..300 {
-        ledger.append(2000 + i, payload(i)).unwrap();
+        ledger.append(2000 + i, payload(i), keys_of(&payload(i))).unwrap();
     }
     ledger.commit().unwrap();
     drop(ledger);
@@ -251,7 +254,7 @@ fn readers_see_only_what_is_committed() {
     let reader = ledger.reader();
     assert_eq!((reader.size(), reader.checkpoint()), (0, None));
     assert_eq!(reader.root(0).unwrap(), Hash::empty_root());
-    ledger.append(5, payload(0)).unwrap();
+    ledger.append(5, payload(0), keys_of(&payload(0))).unwrap();
     assert_eq!(reader.size(), 0);
     assert!(reader.entry(0).is_err());
     let signed = ledger.commit().unwrap();
@@ -268,7 +271,10 @@ fn readers_see_only_what_is_committed() {
 fn an_entry_over_the_limit_is_refused_and_nothing_changes() {
     let dir = tempfile::tempdir().unwrap();
     let (mut ledger, _) = open(dir.path()).unwrap();
-    assert!(matches!(ledger.append(0, vec![0x22; 65_536]), Err(Error::TooLarge { .. })));
+    assert!(matches!(
+        ledger.append(0, vec![0x22; 65_536], vec![vec![0x22]]),
+        Err(Error::TooLarge { .. })
+    ));
     grow(&mut ledger, 10);
     check_whole(dir.path(), &ledger);
 }
@@ -277,8 +283,8 @@ fn an_entry_over_the_limit_is_refused_and_nothing_changes() {
 fn time_never_runs_backwards() {
     let dir = tempfile::tempdir().unwrap();
     let (mut ledger, _) = open(dir.path()).unwrap();
-    ledger.append(500, payload(0)).unwrap();
-    ledger.append(400, payload(1)).unwrap();
+    ledger.append(500, payload(0), keys_of(&payload(0))).unwrap();
+    ledger.append(400, payload(1), keys_of(&payload(1))).unwrap();
     ledger.commit().unwrap();
     ledger.update_index().unwrap();
     assert_eq!(ledger.head().time_ms, 500);
