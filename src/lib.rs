@@ -1,4 +1,4 @@
-//! The ledger backend for collective learning.
+#![doc = include_str!("../README.md")]
 
 pub mod audit;
 pub mod client;

@@ -40,6 +40,9 @@ pub(crate) struct NodeArgs {
 
 impl NodeArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        // Before anyone is told that the node runs, so that no signal is missed.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let node = Node::start(Config {
             data: self.data.clone(),
             listen: self.listen,
@@ -81,8 +84,6 @@ impl NodeArgs {
                 println!("recovered     rebuilt the index: {reason}");
             }
         }
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

@@ -54,11 +54,12 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
         progress: Some(rebuild_progress()),
         ..Options::new(signer)
     };
-    let (mut ledger, report) = Ledger::open(&dir, options)?;
+    let (mut ledger, mut report) = Ledger::open(&dir, options)?;
     if ledger.head().size == 0 {
         let payload = record::genesis_payload(genesis.clone());
         ledger.append(crate::clock::now_ms(), payload, Vec::new())?;
         ledger.commit()?;
+        report.size = 1;
     } else if recorded.is_none() {
         return Err(NodeError::Genesis(dir));
     }

@@ -167,3 +167,53 @@ fn every_command_has_help_with_an_example() {
         assert!(help.contains(&format!("  colearn {}", command.join(" "))), "{command:?}");
     }
 }
+
+/// The README's second terminal session ends where this example begins.
+#[test]
+fn a_learner_of_ones_own_runs_on_both_backends() {
+    let example = std::path::Path::new(env!("CARGO_BIN_EXE_colearn"))
+        .with_file_name("examples")
+        .join("own_learner");
+    let local = std::process::Command::new(&example).output();
+    let local = local.expect("plain `cargo test` builds the examples first");
+    let local = String::from_utf8(local.stdout).unwrap();
+    assert!(local.contains("the learners' shared mean: "), "{local}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let initial = path("initial");
+    std::fs::write(&initial, "0").unwrap();
+    let keys = ["a.pem", "b.pem"].map(path);
+    for key in &keys {
+        succeed(&["key", "new", key]);
+    }
+    let create = ["experiment", "create", "mean", "--node", &node.url, "--key", &keys[0]];
+    let rules = ["--open", "--weights", &initial, "--max-rounds", "6"];
+    succeed(&[&create[..], &rules].concat());
+    let learners: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            std::process::Command::new(&example)
+                .args([&node.url, "mean", key, "3", "4", "8"])
+                .output_in_background()
+        })
+        .collect();
+    for learner in learners {
+        let text = learner.join().unwrap();
+        assert!(text.starts_with("after 6 rounds: 4.9"), "{text}");
+    }
+}
+
+trait InBackground {
+    fn output_in_background(&mut self) -> std::thread::JoinHandle<String>;
+}
+
+impl InBackground for std::process::Command {
+    fn output_in_background(&mut self) -> std::thread::JoinHandle<String> {
+        let child = self.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::thread::spawn(move || {
+            String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+        })
+    }
+}
