@@ -1,6 +1,7 @@
 //! The ledger through its public door.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod export;
 mod memory;
 mod recovery;
 mod tree;

@@ -1,0 +1,163 @@
+//! Writing a ledger as static files, under the paths of the read API (C2SP tlog-tiles).
+
+use std::path::{Path, PathBuf};
+
+use crate::edge::Edge;
+use crate::error::Error;
+use crate::hash::Hash;
+use crate::note::SignedNote;
+use crate::tile::{Resource, TILE_WIDTH, Tile};
+use crate::{Checkpoint, tree};
+
+/// Writes tiles, entry bundles and at last the checkpoint into a folder that a web server can
+/// serve. What is there and right already is left alone, so a second export writes only what is
+/// new.
+pub struct Exporter {
+    dir: PathBuf,
+    edge: Edge,
+    bundle: Vec<u8>,
+    upper: Vec<Vec<Hash>>,
+    written: u64,
+}
+
+impl Exporter {
+    /// Begins an export into a folder, which is created if need be.
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            edge: Edge::of(0, Vec::new()),
+            bundle: Vec::new(),
+            upper: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// The number of entries so far.
+    pub fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// The number of files that were new or had to be changed.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Adds the next entry.
+    ///
+    /// # Errors
+    /// If it is too large, or a file cannot be written.
+    pub fn push(&mut self, entry: &[u8]) -> Result<(), Error> {
+        let length =
+            u16::try_from(entry.len()).map_err(|_| Error::TooLarge { size: entry.len() })?;
+        self.bundle.extend(length.to_be_bytes());
+        self.bundle.extend_from_slice(entry);
+        for full in self.edge.push(Hash::leaf(entry)) {
+            self.hashes(full.level, full.number, &full.tile)?;
+            let level = usize::from(full.level);
+            if self.upper.len() <= level {
+                self.upper.push(Vec::new());
+            }
+            self.upper[level].push(full.root);
+        }
+        if self.size().is_multiple_of(TILE_WIDTH) {
+            let bundle = std::mem::take(&mut self.bundle);
+            let number = self.size() / TILE_WIDTH - 1;
+            self.file(Resource::Entries { number, width: TILE_WIDTH as u16 }, &bundle)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the unfinished tiles, and the checkpoint last.
+    ///
+    /// # Errors
+    /// [`Error::Rewritten`] if the checkpoint is not about exactly these entries; it is not written
+    /// then.
+    pub fn finish(mut self, checkpoint: &str) -> Result<u64, Error> {
+        let stated = SignedNote::parse(checkpoint)
+            .and_then(|note| Checkpoint::parse(note.text()))
+            .map_err(|reason| Error::Foreign { dir: self.dir.clone(), reason })?;
+        let size = self.size();
+        let edge = EdgeTree { edge: &self.edge, upper: &self.upper };
+        let root = tree::root(&edge, size).ok();
+        if stated.size != size || root != Some(stated.root) {
+            return Err(Error::Rewritten { size: stated.size, dir: self.dir });
+        }
+        let mut level = 0;
+        loop {
+            let number = size.checked_shr(u32::from(level) * 8).unwrap_or(0) / TILE_WIDTH;
+            let Some(tile) = self.edge.tile(level, number).cloned() else { break };
+            if tile.width() > 0 {
+                self.hashes(level, number, &tile)?;
+            }
+            level += 1;
+        }
+        let width = (size % TILE_WIDTH) as u16;
+        if width > 0 {
+            let bundle = std::mem::take(&mut self.bundle);
+            self.file(Resource::Entries { number: size / TILE_WIDTH, width }, &bundle)?;
+        }
+        self.write(&self.dir.join("checkpoint"), checkpoint.as_bytes())?;
+        Ok(self.written)
+    }
+
+    fn hashes(&mut self, level: u8, number: u64, tile: &Tile) -> Result<(), Error> {
+        let bytes: Vec<u8> = tile.hashes().iter().flat_map(|hash| hash.0).collect();
+        self.file(Resource::Hashes { level, number, width: tile.width() as u16 }, &bytes)
+    }
+
+    fn file(&mut self, resource: Resource, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.dir.join(resource.path());
+        self.write(&path, bytes)?;
+        let (Resource::Hashes { width, .. } | Resource::Entries { width, .. }) = resource;
+        if u64::from(width) == TILE_WIDTH {
+            // The full tile serves everyone the partial ones did.
+            let partial = path.with_extension("p");
+            match std::fs::remove_dir_all(&partial) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::storage("remove", &partial)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a file as a whole, unless it is right already.
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        if std::fs::read(path).is_ok_and(|there| there == bytes) {
+            return Ok(());
+        }
+        let new = path.with_extension("new");
+        let write = || {
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(&new, bytes)?;
+            std::fs::rename(&new, path)
+        };
+        write().map_err(Error::storage("write", path))?;
+        self.written += 1;
+        Ok(())
+    }
+}
+
+/// The root of a tree needs its edge and the roots of its full tiles, nothing below.
+struct EdgeTree<'a> {
+    edge: &'a Edge,
+    upper: &'a [Vec<Hash>],
+}
+
+impl tree::Subtrees for EdgeTree<'_> {
+    type Error = ();
+
+    fn subtree(&self, level: u8, index: u64) -> Result<Hash, ()> {
+        let (tile_level, number, above, offset) = crate::edge::locate(level, index);
+        match self.edge.tile(tile_level, number) {
+            Some(tile) => tile.node(above, offset).ok_or(()),
+            None => {
+                let row = tile_level.checked_sub(1).and_then(|l| self.upper.get(usize::from(l)));
+                row.and_then(|row| row.get(index as usize)).copied().ok_or(())
+            }
+        }
+    }
+}
