@@ -152,7 +152,7 @@ async fn votes(url: &str) {
     let model = weights(0).model(SAFETENSORS);
     let create = CreateExperiment { name: name("votes"), parameters, model };
     let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
-    client.submit(signed).await.unwrap();
+    client.submit(signed, &memory).await.unwrap();
     let seen = client.refresh(&mut memory).await.unwrap();
     let join = || Action::Join { experiment: name("votes"), term: 0 };
     streamed(url, sign_all(ledger, seen, MEMBERS, join)).await;
@@ -175,7 +175,7 @@ async fn votes(url: &str) {
             scores: Scores::default(),
         });
         let signed = client.sign(&key(proposer), proposal, &mut memory).await.unwrap();
-        client.submit(signed).await.unwrap();
+        client.submit(signed, &memory).await.unwrap();
         let seen = client.refresh(&mut memory).await.unwrap();
         let ballots = sign_all(ledger, seen, proposer, || {
             Action::Vote(Vote {
@@ -250,7 +250,7 @@ async fn rounds(url: &str) {
     let model = weights(0).model(SAFETENSORS);
     let create = CreateExperiment { name: name("rounds"), parameters, model };
     let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
-    client.submit(signed).await.unwrap();
+    client.submit(signed, &memory).await.unwrap();
     let (closed, times) = std::sync::mpsc::channel();
     let tasks: Vec<_> = (0..LEARNERS)
         .map(|number| {

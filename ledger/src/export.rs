@@ -9,50 +9,42 @@ use crate::note::SignedNote;
 use crate::tile::{Resource, TILE_WIDTH, Tile};
 use crate::{Checkpoint, tree};
 
-/// Writes tiles, entry bundles and at last the checkpoint into a folder that a web server can
-/// serve. What is there and right already is left alone, so a second export writes only what is
-/// new.
-pub struct Exporter {
-    dir: PathBuf,
+/// Makes the tiles and entry bundles of a ledger from its entries, one after another.
+#[derive(Debug)]
+pub struct Tiler {
     edge: Edge,
     bundle: Vec<u8>,
     upper: Vec<Vec<Hash>>,
-    written: u64,
 }
 
-impl Exporter {
-    /// Begins an export into a folder, which is created if need be.
-    pub fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            edge: Edge::of(0, Vec::new()),
-            bundle: Vec::new(),
-            upper: Vec::new(),
-            written: 0,
-        }
+impl Default for Tiler {
+    fn default() -> Self {
+        Self { edge: Edge::of(0, Vec::new()), bundle: Vec::new(), upper: Vec::new() }
     }
+}
 
+impl Tiler {
     /// The number of entries so far.
     pub fn size(&self) -> u64 {
         self.edge.size()
     }
 
-    /// The number of files that were new or had to be changed.
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// Adds the next entry.
+    /// Adds the next entry; `emit` gets what it completes.
     ///
     /// # Errors
-    /// If it is too large, or a file cannot be written.
-    pub fn push(&mut self, entry: &[u8]) -> Result<(), Error> {
+    /// Those of `emit`, and if the entry is too large.
+    pub fn push<E: From<Error>>(
+        &mut self,
+        entry: &[u8],
+        mut emit: impl FnMut(Resource, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         let length =
             u16::try_from(entry.len()).map_err(|_| Error::TooLarge { size: entry.len() })?;
         self.bundle.extend(length.to_be_bytes());
         self.bundle.extend_from_slice(entry);
         for full in self.edge.push(Hash::leaf(entry)) {
-            self.hashes(full.level, full.number, &full.tile)?;
+            let resource = hashes(full.level, full.number, &full.tile);
+            emit(resource, &full.tile.to_bytes())?;
             let level = usize::from(full.level);
             if self.upper.len() <= level {
                 self.upper.push(Vec::new());
@@ -60,52 +52,97 @@ impl Exporter {
             self.upper[level].push(full.root);
         }
         if self.size().is_multiple_of(TILE_WIDTH) {
-            let bundle = std::mem::take(&mut self.bundle);
             let number = self.size() / TILE_WIDTH - 1;
-            self.file(Resource::Entries { number, width: TILE_WIDTH as u16 }, &bundle)?;
+            emit(Resource::Entries { number, width: TILE_WIDTH as u16 }, &self.bundle)?;
+            self.bundle.clear();
         }
         Ok(())
     }
 
-    /// Writes the unfinished tiles, and the checkpoint last.
+    /// Emits the unfinished tiles and bundle.
+    ///
+    /// # Errors
+    /// Those of `emit`.
+    pub fn finish<E>(
+        &self,
+        mut emit: impl FnMut(Resource, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let size = self.size();
+        let number = |level: u8| size.checked_shr(u32::from(level) * 8).unwrap_or(0) / TILE_WIDTH;
+        for level in 0.. {
+            let Some(tile) = self.edge.tile(level, number(level)) else { break };
+            if tile.width() > 0 {
+                emit(hashes(level, number(level), tile), &tile.to_bytes())?;
+            }
+        }
+        let width = (size % TILE_WIDTH) as u16;
+        if width > 0 {
+            emit(Resource::Entries { number: size / TILE_WIDTH, width }, &self.bundle)?;
+        }
+        Ok(())
+    }
+
+    /// The root over all entries so far.
+    pub fn root(&self) -> Option<Hash> {
+        tree::root(self, self.size()).ok()
+    }
+}
+
+fn hashes(level: u8, number: u64, tile: &Tile) -> Resource {
+    Resource::Hashes { level, number, width: tile.width() as u16 }
+}
+
+/// Writes tiles, entry bundles and at last the checkpoint into a folder that a web server can
+/// serve. What is there and right already is left alone, so a second export writes only what is
+/// new.
+pub struct Exporter {
+    tiler: Tiler,
+    files: Files,
+}
+
+struct Files {
+    dir: PathBuf,
+    written: u64,
+}
+
+impl Exporter {
+    /// Begins an export into a folder, which is created if need be.
+    pub fn new(dir: &Path) -> Self {
+        let files = Files { dir: dir.to_owned(), written: 0 };
+        Self { tiler: Tiler::default(), files }
+    }
+
+    /// Adds the next entry.
+    ///
+    /// # Errors
+    /// If it is too large, or a file cannot be written.
+    pub fn push(&mut self, entry: &[u8]) -> Result<(), Error> {
+        let files = &mut self.files;
+        self.tiler.push(entry, |resource, bytes| files.put(resource, bytes))
+    }
+
+    /// Writes the unfinished tiles, and the checkpoint last. Gives the number of files that were
+    /// new or had to be changed.
     ///
     /// # Errors
     /// [`Error::Rewritten`] if the checkpoint is not about exactly these entries; it is not written
     /// then.
-    pub fn finish(mut self, checkpoint: &str) -> Result<u64, Error> {
+    pub fn finish(self, checkpoint: &str) -> Result<u64, Error> {
+        let Self { tiler, mut files } = self;
         let stated = SignedNote::parse(checkpoint)
             .and_then(|note| Checkpoint::parse(note.text()))
-            .map_err(|reason| Error::Foreign { dir: self.dir.clone(), reason })?;
-        let size = self.size();
-        let edge = EdgeTree { edge: &self.edge, upper: &self.upper };
-        let root = tree::root(&edge, size).ok();
-        if stated.size != size || root != Some(stated.root) {
-            return Err(Error::Rewritten { size: stated.size, dir: self.dir });
+            .map_err(|reason| Error::Foreign { dir: files.dir.clone(), reason })?;
+        if stated.size != tiler.size() || tiler.root() != Some(stated.root) {
+            return Err(Error::Rewritten { size: stated.size, dir: files.dir });
         }
-        let mut level = 0;
-        loop {
-            let number = size.checked_shr(u32::from(level) * 8).unwrap_or(0) / TILE_WIDTH;
-            let Some(tile) = self.edge.tile(level, number).cloned() else { break };
-            if tile.width() > 0 {
-                self.hashes(level, number, &tile)?;
-            }
-            level += 1;
-        }
-        let width = (size % TILE_WIDTH) as u16;
-        if width > 0 {
-            let bundle = std::mem::take(&mut self.bundle);
-            self.file(Resource::Entries { number: size / TILE_WIDTH, width }, &bundle)?;
-        }
-        self.write(&self.dir.join("checkpoint"), checkpoint.as_bytes())?;
-        Ok(self.written)
+        tiler.finish(|resource, bytes| files.put(resource, bytes))?;
+        files.write(&files.dir.join("checkpoint"), checkpoint.as_bytes())?;
+        Ok(files.written)
     }
+}
 
-    fn hashes(&mut self, level: u8, number: u64, tile: &Tile) -> Result<(), Error> {
-        let bytes: Vec<u8> = tile.hashes().iter().flat_map(|hash| hash.0).collect();
-        self.file(Resource::Hashes { level, number, width: tile.width() as u16 }, &bytes)
-    }
-
-    fn file(&mut self, resource: Resource, bytes: &[u8]) -> Result<(), Error> {
+impl Files {
+    fn put(&mut self, resource: Resource, bytes: &[u8]) -> Result<(), Error> {
         let path = self.dir.join(resource.path());
         self.write(&path, bytes)?;
         let (Resource::Hashes { width, .. } | Resource::Entries { width, .. }) = resource;
@@ -142,12 +179,7 @@ impl Exporter {
 }
 
 /// The root of a tree needs its edge and the roots of its full tiles, nothing below.
-struct EdgeTree<'a> {
-    edge: &'a Edge,
-    upper: &'a [Vec<Hash>],
-}
-
-impl tree::Subtrees for EdgeTree<'_> {
+impl tree::Subtrees for Tiler {
     type Error = ();
 
     fn subtree(&self, level: u8, index: u64) -> Result<Hash, ()> {

@@ -133,8 +133,7 @@ impl Index {
 
 impl Batch {
     pub(crate) fn tile(&mut self, number: u64, tile: &Tile) {
-        let bytes: Vec<u8> = tile.hashes().iter().flat_map(|hash| hash.0).collect();
-        self.0.insert(key(b't', number).to_vec(), bytes);
+        self.0.insert(key(b't', number).to_vec(), tile.to_bytes());
     }
 
     pub(crate) fn node(&mut self, level: u8, index: u64, hash: Hash) {

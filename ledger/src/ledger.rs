@@ -245,6 +245,49 @@ impl Ledger {
     }
 }
 
+/// Compares the index in a ledger's folder with its journal: the first entry it is wrong about, and
+/// how. An index that cannot be opened now, because the ledger is in use or there is none, is not
+/// compared.
+///
+/// # Errors
+/// If the journal cannot be read.
+pub fn check_index(dir: &Path) -> Result<Option<(u64, String)>, Error> {
+    let index_dir = dir.join("index");
+    if !index_dir.is_dir() {
+        return Ok(None);
+    }
+    let Ok(_lock) = lock(dir) else { return Ok(None) };
+    let Ok(index) = Index::open(&index_dir) else { return Ok(None) };
+    let Some(extent) = index.extent()? else { return Ok(None) };
+    let mut journal = JournalReader::open(dir)?;
+    let (mut leaves, mut positions) = (Vec::new(), Vec::new());
+    while journal.index() < extent.head.size {
+        let at = journal.index();
+        let Some(entry) = journal.next_entry()? else {
+            return Ok(Some((at, "the index goes beyond the journal".to_owned())));
+        };
+        leaves.push(Hash::leaf(&entry.bytes));
+        positions.push(entry.at);
+        if positions.len() as u64 == TILE_WIDTH {
+            let first = at + 1 - TILE_WIDTH;
+            let mut tile = Tile::new();
+            let root = leaves.drain(..).fold(None, |_, leaf| tile.push(leaf));
+            let stored = index.tile(first / TILE_WIDTH)?.map(|stored| stored.to_bytes());
+            let node = index.nodes(TILE_HEIGHT, first / TILE_WIDTH)?.first().copied();
+            if stored != Some(tile.to_bytes()) || node != root {
+                return Ok(Some((first, "the index has other hashes".to_owned())));
+            }
+            for (offset, position) in positions.drain(..).enumerate() {
+                let index_of = first + offset as u64;
+                if index.position(index_of)? != Some(position) {
+                    return Ok(Some((index_of, "the index has another position".to_owned())));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
 impl Drop for Ledger {
     fn drop(&mut self) {
         // The index is only a convenience; what fails here is rebuilt.

@@ -26,6 +26,12 @@ pub enum Kind {
     Seen = 18,
     /// The record departs from the contract.
     Contract = 19,
+    /// The ledger no longer holds what a signed receipt or checkpoint promises.
+    BrokenPromise = 20,
+    /// A receipt or checkpoint that was to be honoured is not one of this ledger's.
+    Receipt = 21,
+    /// The index, or a served hash tile, does not agree with the entries.
+    Index = 22,
 }
 
 impl Kind {
@@ -47,6 +53,9 @@ impl Kind {
             Self::Signature => "signature",
             Self::Seen => "seen",
             Self::Contract => "contract",
+            Self::BrokenPromise => "broken_promise",
+            Self::Receipt => "receipt",
+            Self::Index => "index",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the contract, outcome by outcome; the root.
 
 mod finding;
+mod promise;
 mod source;
 
 use colearn_ledger::note::KeyKind;
@@ -14,6 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 pub use self::finding::{Finding, Kind};
+pub use self::promise::{Promise, PromiseError};
 pub use self::source::{Source, SourceError, Trouble, open};
 use crate::record::{CONTRACT_VERSION, Record};
 use crate::replay::Replay;
@@ -78,11 +80,27 @@ impl Report {
     }
 }
 
+/// How deep an audit goes. Each level includes those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Level {
+    /// Bytes, chain and tree only.
+    Tree,
+    /// Every encoding, signature and vouched history too.
+    Signatures,
+    /// Everything: also the contract, outcome by outcome.
+    #[default]
+    Contract,
+}
+
 /// How an audit is done.
 #[derive(Default)]
 pub struct Options<'a> {
     /// The key the ledger must be signed with; `None` to take the one in its first entry.
     pub key: Option<Verifier>,
+    /// How deep to go.
+    pub level: Level,
+    /// What the ledger has promised before: receipts and older checkpoints.
+    pub promises: Vec<Promise>,
     /// Told how many entries are done, and of how many.
     pub progress: Option<&'a dyn Fn(u64, u64)>,
     /// Told every record that was read, in order.
@@ -102,6 +120,35 @@ pub fn audit(source: &mut dyn Source, options: Options<'_>) -> Result<Report, So
     }
     audit.report.ok = audit.report.findings.is_empty();
     Ok(audit.report)
+}
+
+/// Why a place has no checkpoint that can be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum NoCheckpoint {
+    /// Something is not as it should be.
+    #[error("{0}")]
+    Finding(Finding),
+    /// It cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// The key in a ledger's first entry, and the checkpoint signed with it, verbatim. Nothing else is
+/// checked.
+///
+/// # Errors
+/// If there is no genesis or no such checkpoint.
+pub fn signed_checkpoint(source: &mut dyn Source) -> Result<(Verifier, String), NoCheckpoint> {
+    let mut audit = Audit::new(Options::default());
+    match audit.begin(source) {
+        Ok(Some((verifier, _, note))) => return Ok((verifier, note)),
+        Ok(None) => {}
+        Err(Trouble::Damaged { index, what }) => audit.find(Kind::Damaged, Some(index), what),
+        Err(Trouble::Unreadable(error)) => return Err(error.into()),
+    }
+    let nothing =
+        || Finding { kind: Kind::Checkpoint, index: None, message: "there is none".to_owned() };
+    Err(NoCheckpoint::Finding(audit.report.findings.pop().unwrap_or_else(nothing)))
 }
 
 struct Audit<'a> {
@@ -131,12 +178,12 @@ impl<'a> Audit<'a> {
             findings: Vec::new(),
         };
         Self {
-            options,
             report,
             head: Head::EMPTY,
             tree: TreeBuilder::new(),
             ledger_id: LedgerId([0; 32]),
-            replay: Some(Replay::default()),
+            replay: (options.level == Level::Contract).then(Replay::default),
+            options,
             known_root: None,
         }
     }
@@ -147,30 +194,41 @@ impl<'a> Audit<'a> {
         }
     }
 
-    fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
+    /// Reads the genesis, and the checkpoint that is signed with its key.
+    fn begin(
+        &mut self,
+        source: &mut dyn Source,
+    ) -> Result<Option<(Verifier, Checkpoint, String)>, Trouble> {
         let first = source.next_entries(1)?;
         let Some(genesis) = first.first() else {
             self.find(Kind::Incomplete, Some(0), "the ledger has no entries");
-            return Ok(());
+            return Ok(None);
         };
-        let Some(verifier) = self.genesis(genesis) else { return Ok(()) };
+        let Some(verifier) = self.genesis(genesis) else { return Ok(None) };
         self.report.origin = verifier.name().to_owned();
         self.report.verifier_key = verifier.to_string();
-        let checkpoint = match source.checkpoint(&verifier)? {
-            Some(note) => Checkpoint::open(&note, &verifier),
+        let note = source.checkpoint(&verifier)?;
+        let checkpoint = match &note {
+            Some(note) => Checkpoint::open(note, &verifier),
             None => Err(NoteError::Malformed("there is none of this ledger's key")),
         };
-        let checkpoint = match checkpoint {
-            Ok(checkpoint) => checkpoint,
+        match checkpoint {
+            Ok(checkpoint) => {
+                self.report.signatures += 1;
+                self.report.size = checkpoint.size;
+                self.report.root = checkpoint.root.to_string();
+                self.chain(genesis);
+                Ok(Some((verifier, checkpoint, note.unwrap_or_default())))
+            }
             Err(error) => {
                 self.find(Kind::Checkpoint, None, error);
-                return Ok(());
+                Ok(None)
             }
-        };
-        self.report.signatures += 1;
-        self.report.size = checkpoint.size;
-        self.report.root = checkpoint.root.to_string();
-        self.chain(genesis);
+        }
+    }
+
+    fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
+        let Some((verifier, checkpoint, _)) = self.begin(source)? else { return Ok(()) };
         while self.head.size < checkpoint.size {
             let entries = source.next_entries(checkpoint.size)?;
             if entries.is_empty() {
@@ -179,7 +237,11 @@ impl<'a> Audit<'a> {
                 self.find(Kind::Incomplete, Some(size), message);
                 return Ok(());
             }
-            if !self.batch(source, &entries)? {
+            let goes_on = match self.options.level {
+                Level::Tree => entries.iter().all(|entry| self.chain(entry)),
+                Level::Signatures | Level::Contract => self.batch(source, &entries)?,
+            };
+            if !goes_on {
                 return Ok(());
             }
             if let Some(progress) = self.options.progress {
@@ -193,6 +255,7 @@ impl<'a> Audit<'a> {
                 self.find(Kind::Contract, Some(self.head.size), message);
             }
         }
+        self.promises(source, &verifier, &checkpoint)?;
         match self.root(source, checkpoint.size)? {
             Some(root) if root == checkpoint.root => {}
             found => {
@@ -200,6 +263,9 @@ impl<'a> Audit<'a> {
                 let message = format!("the entries have root {found}, not {}", checkpoint.root);
                 self.find(Kind::Root, None, message);
             }
+        }
+        if let Some((index, what)) = source.check_derived()? {
+            self.find(Kind::Index, Some(index), what);
         }
         Ok(())
     }
@@ -337,6 +403,39 @@ impl<'a> Audit<'a> {
                 return Ok(());
             }
             self.known_root = Some((seen.size, seen.root));
+        }
+        Ok(())
+    }
+
+    /// What the ledger signed before must be the beginning of what it shows now.
+    fn promises(
+        &mut self,
+        source: &mut dyn Source,
+        verifier: &Verifier,
+        now: &Checkpoint,
+    ) -> Result<(), Trouble> {
+        for promise in std::mem::take(&mut self.options.promises) {
+            let then = match promise.verify(verifier) {
+                Ok(then) => then,
+                Err(error) => {
+                    self.find(Kind::Receipt, promise.index(), format!("{}: {error}", promise.name));
+                    continue;
+                }
+            };
+            self.report.signatures += 1;
+            let root = self.root(source, then.size)?;
+            if root != Some(then.root) {
+                let found = root.map_or_else(
+                    || format!("it has only {} entries", now.size),
+                    |root| format!("its first {} entries have root {root}", then.size),
+                );
+                let message = format!(
+                    "BROKEN PROMISE: {} holds a checkpoint of size {} and root {} that this \
+                     ledger's key signed, but {found}",
+                    promise.name, then.size, then.root
+                );
+                self.find(Kind::BrokenPromise, promise.index(), message);
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use colearn_ledger::{
     Checkpoint, Error as LedgerError, Hash, JournalReader, Mark, Resource, SignedNote, TILE_WIDTH,
-    Verifier,
+    Tiler, Verifier,
 };
 
 /// The largest bundle: 256 entries of 65,535 bytes and their lengths.
@@ -75,6 +75,13 @@ pub trait Source {
     /// # Errors
     /// If they cannot be read, or are damaged.
     fn next_entries(&mut self, size: u64) -> Result<Vec<Vec<u8>>, Trouble>;
+
+    /// Whatever the place keeps beside the entries must agree with them, now that all are read:
+    /// the first entry it is wrong about, and how.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn check_derived(&mut self) -> Result<Option<(u64, String)>, SourceError>;
 
     /// The leaf hashes of a full tile that was read before.
     ///
@@ -158,6 +165,10 @@ impl Source for Folder {
         Ok(entries)
     }
 
+    fn check_derived(&mut self) -> Result<Option<(u64, String)>, SourceError> {
+        Ok(colearn_ledger::check_index(&self.dir)?)
+    }
+
     fn leaves(&mut self, tile: u64) -> Result<Vec<Hash>, Trouble> {
         let Some(mark) = self.marks.get(tile as usize) else { return Ok(Vec::new()) };
         let mut journal = JournalReader::resume(&self.dir, *mark);
@@ -216,6 +227,10 @@ struct Tiles {
     /// What the checkpoint, not verified yet, says: partial bundles are named by it.
     size: u64,
     next: u64,
+    /// What the hash tiles must be.
+    tiler: Tiler,
+    /// The first entry under the first hash tile that is not.
+    wrong: Option<(u64, String)>,
 }
 
 impl Tiles {
@@ -226,7 +241,7 @@ impl Tiles {
             .as_ref()
             .and_then(|note| Checkpoint::parse(SignedNote::parse(note).ok()?.text()).ok());
         let size = stated.map_or(0, |checkpoint| checkpoint.size);
-        Ok(Self { store, checkpoint, size, next: 0 })
+        Ok(Self { store, checkpoint, size, next: 0, tiler: Tiler::default(), wrong: None })
     }
 
     /// How many entries bundle `number` has.
@@ -234,15 +249,61 @@ impl Tiles {
         self.size.saturating_sub(number * TILE_WIDTH).min(TILE_WIDTH)
     }
 
+    /// A tile or bundle, or its beginning if the ledger has grown since and the partial one is gone.
+    fn fetch(
+        &self,
+        resource: Resource,
+        bytes_wanted: usize,
+    ) -> Result<Option<Vec<u8>>, SourceError> {
+        if let Some(bytes) = self.store.get(&resource.path())? {
+            return Ok(Some(bytes));
+        }
+        let full = match resource {
+            Resource::Hashes { level, number, .. } => {
+                Resource::Hashes { level, number, width: TILE_WIDTH as u16 }
+            }
+            Resource::Entries { number, .. } => {
+                Resource::Entries { number, width: TILE_WIDTH as u16 }
+            }
+        };
+        let mut bytes = self.store.get(&full.path())?;
+        if let Some(bytes) = &mut bytes {
+            bytes.truncate(bytes_wanted);
+        }
+        Ok(bytes)
+    }
+
+    /// Checks that the hash tiles are those of these entries.
+    fn check_hashes(&mut self, entries: &[Vec<u8>]) -> Result<(), Trouble> {
+        let mut tiler = std::mem::take(&mut self.tiler);
+        let mut wrong = None;
+        let mut compare = |resource: Resource, bytes: &[u8]| {
+            if let Resource::Hashes { level, number, .. } = resource
+                && wrong.is_none()
+                && self.fetch(resource, bytes.len())?.as_deref() != Some(bytes)
+            {
+                let what = format!("{} is not what its entries hash to", resource.path());
+                wrong = Some(((number * TILE_WIDTH) << (8 * level), what));
+            }
+            Ok::<(), SourceError>(())
+        };
+        for entry in entries {
+            tiler.push(entry, &mut compare)?;
+        }
+        if tiler.size() == self.size {
+            tiler.finish(&mut compare)?;
+        }
+        self.tiler = tiler;
+        if self.wrong.is_none() {
+            self.wrong = wrong;
+        }
+        Ok(())
+    }
+
     /// The entries of a bundle, of which the tree has `width`; fewer if it is cut off.
     fn bundle(&self, number: u64, width: u64) -> Result<Vec<Vec<u8>>, Trouble> {
-        let resource = |width: u64| Resource::Entries { number, width: width as u16 };
-        let mut bytes = self.store.get(&resource(width).path())?;
-        if bytes.is_none() && width < TILE_WIDTH {
-            // The ledger has grown since, and the partial bundle is gone.
-            bytes = self.store.get(&resource(TILE_WIDTH).path())?;
-        }
-        let Some(bytes) = bytes else { return Ok(Vec::new()) };
+        let resource = Resource::Entries { number, width: width as u16 };
+        let Some(bytes) = self.fetch(resource, usize::MAX)? else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
         let mut rest = &bytes[..];
         while (entries.len() as u64) < width && !rest.is_empty() {
@@ -274,7 +335,12 @@ impl Source for Tiles {
         entries.drain(..((self.next % TILE_WIDTH) as usize).min(entries.len()));
         entries.truncate((size - self.next) as usize);
         self.next += entries.len() as u64;
+        self.check_hashes(&entries)?;
         Ok(entries)
+    }
+
+    fn check_derived(&mut self) -> Result<Option<(u64, String)>, SourceError> {
+        Ok(self.wrong.take())
     }
 
     fn leaves(&mut self, tile: u64) -> Result<Vec<Hash>, Trouble> {

@@ -1,9 +1,10 @@
 //! `colearn audit`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
-use colearn::audit::{self, Options};
+use clap::{Args, ValueEnum};
+use colearn::audit::{self, Level, Options, Promise};
 use colearn_ledger::Verifier;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -11,20 +12,41 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[command(after_help = "Examples:
   colearn audit colearn-data
   colearn audit http://127.0.0.1:7400
+  colearn audit http://127.0.0.1:7400 --receipts a.data/receipts --since last-week.checkpoint
   colearn audit colearn-data --key 'colearn/0011223344556677+...' --json
 
 Exit codes: 0 all is well; 1 cannot be read; 10 genesis or key; 11 checkpoint; 12 entries missing;
 13 damaged bytes; 14 chain broken; 15 root differs; 16 encoding; 17 signature; 18 a signer saw another
-history; 19 departs from the contract.")]
+history; 19 departs from the contract; 20 broken promise; 21 a bad receipt or older checkpoint; 22 the
+index or a hash tile differs from the entries.")]
 pub(crate) struct Audit {
     /// A node's data folder (it may be running), an exported folder, or a node's URL
     place: String,
     /// The verifier key the ledger must be signed with [default: the one in its first entry]
     #[arg(long, value_name = "VKEY")]
     key: Option<String>,
+    /// Insist that the ledger still holds what the receipts in this folder promise
+    #[arg(long, value_name = "DIR")]
+    receipts: Option<PathBuf>,
+    /// Insist that the ledger continues this older checkpoint; may be repeated
+    #[arg(long, value_name = "CHECKPOINT")]
+    since: Vec<PathBuf>,
+    /// How deep to go
+    #[arg(long, value_enum, default_value = "contract")]
+    level: LevelArg,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LevelArg {
+    /// Bytes, chain and tree only.
+    Tree,
+    /// Every encoding, signature and vouched history too.
+    Signatures,
+    /// Everything: also the contract, outcome by outcome.
+    Contract,
 }
 
 impl Audit {
@@ -32,12 +54,25 @@ impl Audit {
         let key = self.key.as_deref().map(Verifier::parse).transpose()?;
         let pinned = key.is_some();
         let mut source = audit::open(&self.place)?;
-        let bar = progress_bar();
+        let bar = progress_bar("auditing");
         let progress = |done, total| {
             bar.set_length(total);
             bar.set_position(done);
         };
-        let options = Options { key, progress: Some(&progress), watch: None };
+        let mut promises = match &self.receipts {
+            Some(dir) => Promise::receipts(dir)?,
+            None => Vec::new(),
+        };
+        for path in &self.since {
+            promises.push(Promise::checkpoint(path)?);
+        }
+        let level = match self.level {
+            LevelArg::Tree => Level::Tree,
+            LevelArg::Signatures => Level::Signatures,
+            LevelArg::Contract => Level::Contract,
+        };
+        let options =
+            Options { key, level, promises, progress: Some(&progress), ..Options::default() };
         let report = audit::audit(&mut *source, options)?;
         bar.finish_and_clear();
         if self.json {
@@ -59,10 +94,10 @@ impl Audit {
 }
 
 /// Shows how many entries are done, how fast, and the time left; only at a terminal.
-pub(crate) fn progress_bar() -> ProgressBar {
+pub(crate) fn progress_bar(doing: &str) -> ProgressBar {
     let bar = ProgressBar::new(0);
-    let template = "auditing {bar:30} {pos}/{len} entries {per_sec} {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
+    let template = format!("{doing} {{bar:30}} {{pos}}/{{len}} entries {{per_sec}} {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);
     }
     bar

@@ -233,7 +233,7 @@ impl Demo {
         node.stop().await?;
         let audit = tokio::task::spawn_blocking({
             let place = dir.join("node").display().to_string();
-            let bar = if self.json { ProgressBar::hidden() } else { progress_bar() };
+            let bar = if self.json { ProgressBar::hidden() } else { progress_bar("auditing") };
             move || audit_folder(&place, &bar)
         });
         let audit = audit.await??;
@@ -270,7 +270,7 @@ impl Demo {
                 let create =
                     Action::Create(CreateExperiment { name: name.clone(), parameters, model });
                 let signed = client.sign(creator, create, &mut memory).await?;
-                client.submit(signed).await?;
+                client.submit(signed, &memory).await?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -279,7 +279,7 @@ impl Demo {
             if client.experiment(EXPERIMENT, Some(me)).await?.member.is_none() {
                 let join = Action::Join { experiment: name.clone(), term: 0 };
                 let signed = client.sign(key, join, &mut memory).await?;
-                client.submit(signed).await?;
+                client.submit(signed, &memory).await?;
             }
         }
         Ok(())
@@ -368,7 +368,7 @@ fn audit_folder(place: &str, bar: &ProgressBar) -> anyhow::Result<Report> {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let options = audit::Options { key: None, progress: Some(&progress), watch: None };
+    let options = audit::Options { progress: Some(&progress), ..audit::Options::default() };
     let report = audit::audit(&mut *source, options)?;
     bar.finish_and_clear();
     Ok(report)

@@ -135,7 +135,7 @@ impl Experiment {
                 let mut memory = Memory::default();
                 let mut client = Client::connect(&node.node, &mut memory).await?;
                 let signed = client.sign(&key, Action::Stop { experiment }, &mut memory).await?;
-                let submitted = client.submit(signed).await?;
+                let submitted = client.submit(signed, &memory).await?;
                 println!("stopped {name}, entry {}", submitted.receipt.index);
                 Ok(ExitCode::SUCCESS)
             }
@@ -182,7 +182,7 @@ impl Create {
         client.upload(&weights).await?;
         let action = Action::Create(CreateExperiment { name: name.clone(), parameters, model });
         let signed = client.sign(&key, action, &mut memory).await?;
-        let submitted = client.submit(signed).await?;
+        let submitted = client.submit(signed, &memory).await?;
         println!(
             "created {name}, entry {}, initial model {}",
             submitted.receipt.index,

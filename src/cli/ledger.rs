@@ -1,15 +1,18 @@
 //! `colearn ledger`.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use colearn::audit::{self, Trouble};
+use colearn::audit::{self, Source, Trouble};
 use colearn::history::unit;
 use colearn::record::{Placed, Record};
 use colearn_contracts::{Action, Outcome, Scores};
-use colearn_ledger::Hash;
+use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
 use serde_json::json;
 
+use super::audit::progress_bar;
 use super::table::short;
 
 #[derive(Subcommand)]
@@ -31,41 +34,205 @@ pub(crate) enum Ledger {
         #[arg(long)]
         json: bool,
     },
+    /// Write the ledger as static files that any web server can serve: C2SP tlog-tiles.
+    #[command(after_help = "Examples:
+  colearn ledger export public --from colearn-data
+  colearn ledger export public --from http://127.0.0.1:7400
+
+What is there already is left alone; a second export writes only what is new.")]
+    Export {
+        /// The folder to write to
+        dir: PathBuf,
+        /// A node's data folder (it may be running), an exported folder, or a node's URL
+        #[arg(long, default_value = "http://127.0.0.1:7400", value_name = "PLACE")]
+        from: String,
+    },
+    /// Make a receipt for an entry: the proof that the signed ledger holds it (C2SP tlog-proof).
+    #[command(after_help = "Example:
+  colearn ledger proof 42 --from colearn-data --out 42.tlog-proof
+
+Beside the receipt, with the ending .entry, the entry itself is written.")]
+    Proof {
+        /// The entry
+        index: u64,
+        /// A node's data folder (it may be running), an exported folder, or a node's URL
+        #[arg(long, default_value = "http://127.0.0.1:7400", value_name = "PLACE")]
+        from: String,
+        /// The receipt's file [default: INDEX.tlog-proof]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Check a receipt offline, against nothing but the ledger's key.
+    #[command(after_help = "Example:
+  colearn ledger verify-receipt 42.tlog-proof --key 'colearn/0011223344556677+...'")]
+    VerifyReceipt {
+        /// The receipt (tlog-proof)
+        file: PathBuf,
+        /// The ledger's verifier key
+        #[arg(long, value_name = "VKEY")]
+        key: String,
+        /// The entry the receipt is for [default: the receipt's file with the ending .entry]
+        #[arg(long, value_name = "FILE")]
+        entry: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Ledger {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let Self::Show { place, start, count, json } = self;
-        let mut source = audit::open(&place)?;
-        let end = count.map_or(u64::MAX, |count| start.saturating_add(count));
-        let mut index = 0;
-        while index < end {
-            let entries = match source.next_entries(end) {
-                Ok(entries) => entries,
-                Err(Trouble::Unreadable(error)) => return Err(error.into()),
-                Err(Trouble::Damaged { index, what }) => {
-                    anyhow::bail!("entry {index} is damaged: {what}; run: colearn audit {place}")
-                }
-            };
-            if entries.is_empty() {
-                break;
+        match self {
+            Self::Show { place, start, count, json } => show(&place, start, count, json),
+            Self::Export { dir, from } => export(&dir, &from),
+            Self::Proof { index, from, out } => {
+                let out = out.unwrap_or_else(|| format!("{index}.tlog-proof").into());
+                proof(index, &from, &out)
             }
-            for bytes in entries {
-                if index >= start && index < end {
-                    let placed = Record::decode(&bytes).map_err(|error| {
-                        anyhow::anyhow!("entry {index}: {error}; run: colearn audit {place}")
-                    })?;
-                    if json {
-                        println!("{}", describe_json(&placed, &bytes));
-                    } else {
-                        println!("{}", describe(&placed));
-                    }
-                }
-                index += 1;
+            Self::VerifyReceipt { file, key, entry, json } => {
+                let entry = entry.unwrap_or_else(|| file.with_extension("entry"));
+                verify_receipt(&file, &key, &entry, json)
             }
         }
-        Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Reads entries in order until `each` has had enough or there are no more.
+fn read_all(
+    source: &mut dyn Source,
+    place: &str,
+    end: u64,
+    mut each: impl FnMut(u64, Vec<u8>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut index = 0;
+    while index < end {
+        let entries = match source.next_entries(end) {
+            Ok(entries) => entries,
+            Err(Trouble::Unreadable(error)) => return Err(error.into()),
+            Err(Trouble::Damaged { index, what }) => {
+                bail!("entry {index} is damaged: {what}; run: colearn audit {place}")
+            }
+        };
+        if entries.is_empty() {
+            break;
+        }
+        for bytes in entries {
+            each(index, bytes)?;
+            index += 1;
+        }
+    }
+    Ok(())
+}
+
+fn show(place: &str, start: u64, count: Option<u64>, json: bool) -> anyhow::Result<ExitCode> {
+    let end = count.map_or(u64::MAX, |count| start.saturating_add(count));
+    read_all(&mut *audit::open(place)?, place, end, |index, bytes| {
+        if index >= start {
+            let placed = Record::decode(&bytes).map_err(|error| {
+                anyhow::anyhow!("entry {index}: {error}; run: colearn audit {place}")
+            })?;
+            if json {
+                println!("{}", describe_json(&placed, &bytes));
+            } else {
+                println!("{}", describe(&placed));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The signed checkpoint of a place, verified with the key in its first entry.
+fn signed_checkpoint(place: &str) -> anyhow::Result<(Verifier, Checkpoint, String)> {
+    let mut source = audit::open(place)?;
+    let (verifier, note) = audit::signed_checkpoint(&mut *source)
+        .with_context(|| format!("{place} cannot be trusted; run: colearn audit {place}"))?;
+    let checkpoint = Checkpoint::open(&note, &verifier)?;
+    Ok((verifier, checkpoint, note))
+}
+
+fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
+    let (_, checkpoint, note) = signed_checkpoint(place)?;
+    let bar = progress_bar("exporting");
+    bar.set_length(checkpoint.size);
+    let mut exporter = Exporter::new(dir);
+    read_all(&mut *audit::open(place)?, place, checkpoint.size, |index, bytes| {
+        bar.set_position(index + 1);
+        Ok(exporter.push(&bytes)?)
+    })?;
+    bar.finish_and_clear();
+    let written = exporter.finish(&note)?;
+    println!("exported {} entries to {}, {written} files written", checkpoint.size, dir.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
+    let (_, checkpoint, note) = signed_checkpoint(place)?;
+    if index >= checkpoint.size {
+        bail!("entry {index} does not exist; the ledger has {}", checkpoint.size);
+    }
+    let mut tree = TreeBuilder::new();
+    let mut wanted = Vec::new();
+    let mut source = audit::open(place)?;
+    read_all(&mut *source, place, checkpoint.size, |at, bytes| {
+        tree.push(Hash::leaf(&bytes));
+        if at == index {
+            wanted = bytes;
+        }
+        Ok(())
+    })?;
+    let path = loop {
+        match tree::inclusion(&tree, index, checkpoint.size) {
+            Ok(path) => break path,
+            Err(Forgotten(tile)) => {
+                let leaves = source.leaves(tile).map_err(|trouble| match trouble {
+                    Trouble::Unreadable(error) => error.into(),
+                    Trouble::Damaged { index, what } => anyhow::anyhow!("entry {index}: {what}"),
+                })?;
+                if !tree.recall(tile, leaves) {
+                    bail!("{place} gave other entries the second time");
+                }
+            }
+        }
+    };
+    let receipt = Receipt { index, path, checkpoint: note };
+    let write = |path: &Path, bytes: &[u8]| {
+        std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write(out, receipt.to_text().as_bytes())?;
+    write(&out.with_extension("entry"), &wanted)?;
+    println!("wrote {} and its entry", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify_receipt(file: &Path, key: &str, entry: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let verifier = Verifier::parse(key)?;
+    let receipt = Receipt::parse(&String::from_utf8_lossy(&read(file)?))?;
+    let entry = read(entry).context("a receipt is checked with its entry: --entry FILE")?;
+    let checkpoint = receipt.verify(Hash::leaf(&entry), &verifier)?;
+    let placed = Record::decode(&entry)?;
+    if placed.index != receipt.index {
+        bail!("the entry says it is {}, the receipt {}", placed.index, receipt.index);
+    }
+    if json {
+        let receipt = json!({
+            "index": receipt.index,
+            "size": checkpoint.size,
+            "root": checkpoint.root.to_string(),
+            "entry": describe_json(&placed, &entry),
+        });
+        println!("{receipt}");
+    } else {
+        println!("{}", describe(&placed));
+        println!(
+            "RECEIPT OK index={} size={} root={}",
+            receipt.index, checkpoint.size, checkpoint.root
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn scores(scores: Scores) -> String {

@@ -215,13 +215,14 @@ impl Client {
         Ok(Transaction::sign(key, &self.ledger_id, seen, action).message().clone())
     }
 
-    /// Submits a signed transaction and verifies the receipt.
+    /// Submits a signed transaction, verifies the receipt and keeps it.
     ///
     /// # Errors
     /// If the node refuses, or its receipt does not prove the transaction's place.
     pub async fn submit(
         &mut self,
         transaction: v1::SignedTransaction,
+        memory: &Memory,
     ) -> Result<Submitted, ClientError> {
         let request = v1::SubmitRequest { transaction: Some(transaction.clone()) };
         let answer = self.coordinator.submit(request).await.map_err(|s| self.status(&s))?;
@@ -245,6 +246,7 @@ impl Client {
         receipt
             .verify(Hash::leaf(&message.entry), &self.verifier)
             .map_err(|error| bad(&error.to_string()))?;
+        memory.keep_receipt(&receipt, &message.entry)?;
         Ok(Submitted { receipt, entry: message.entry })
     }
 

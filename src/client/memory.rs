@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use colearn_contracts::{Action, Digest};
+use colearn_ledger::Receipt;
 use colearn_proto::v1;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,17 @@ impl Memory {
     ) -> Result<(), ClientError> {
         self.kept.signed = Some(hex::encode(message.encode_to_vec()));
         self.save()
+    }
+
+    /// Keeps a verified receipt and its entry: `receipts/<index>.tlog-proof` and `.entry`.
+    pub(super) fn keep_receipt(&self, receipt: &Receipt, entry: &[u8]) -> Result<(), ClientError> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let dir = dir.join("receipts");
+        let stem = dir.join(receipt.index.to_string());
+        std::fs::create_dir_all(&dir)
+            .and_then(|()| std::fs::write(stem.with_extension("entry"), entry))
+            .and_then(|()| std::fs::write(stem.with_extension("tlog-proof"), receipt.to_text()))
+            .map_err(|source| ClientError::Data { path: dir, source })
     }
 
     /// Keeps two checkpoints that do not fit as evidence; where, if there is a folder.

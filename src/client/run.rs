@@ -236,7 +236,7 @@ impl<L: Learner + Send + 'static> Run<L> {
                 let term = known.member.as_ref().map_or(0, |member| member.term + 1);
                 let action = Action::Join { experiment: self.options.experiment.clone(), term };
                 let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
-                client.submit(signed).await?;
+                client.submit(signed, &self.memory).await?;
                 self.tell(Event::Joined);
                 known = client.experiment(&name, Some(self.me)).await?;
             }
@@ -309,7 +309,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         let experiment = self.options.experiment.clone();
         let turn = Turn::Propose { experiment: experiment.to_string(), round };
         if let Some(signed) = self.memory.signed_for(&turn) {
-            client.submit(signed).await?;
+            client.submit(signed, &self.memory).await?;
             return Ok(());
         }
         self.tell(Event::MyTurn { round });
@@ -354,7 +354,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         let digest = weights.digest;
         let turn = Turn::Vote { experiment: experiment.to_string(), round, weights: digest };
         if let Some(signed) = self.memory.signed_for(&turn) {
-            client.submit(signed).await?;
+            client.submit(signed, &self.memory).await?;
             return Ok(());
         }
         let proposed = self.fetch(client, &weights).await?;
@@ -381,7 +381,7 @@ impl<L: Learner + Send + 'static> Run<L> {
     ) -> Result<(), ClientError> {
         let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
         self.memory.keep_signed(&signed)?;
-        client.submit(signed).await?;
+        client.submit(signed, &self.memory).await?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod audit;
 mod crash;
 mod demo;
 mod node;
+mod promises;
 mod support;
 mod terminal;
 mod wire;

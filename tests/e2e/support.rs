@@ -184,7 +184,7 @@ impl Speaker {
         action: Action,
     ) -> std::result::Result<u64, colearn::client::ClientError> {
         let signed = self.client.sign(key, action, &mut self.memory).await?;
-        Ok(self.client.submit(signed).await?.receipt.index)
+        Ok(self.client.submit(signed, &self.memory).await?.receipt.index)
     }
 
     /// Creates an open experiment with these initial weights.

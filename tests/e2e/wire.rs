@@ -48,8 +48,8 @@ async fn the_very_same_transaction_gets_its_original_receipt() {
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
     let signed = speaker.client.sign(&key(1), join(), &mut speaker.memory).await.unwrap();
-    let first = speaker.client.submit(signed.clone()).await.unwrap();
-    let again = speaker.client.submit(signed.clone()).await.unwrap();
+    let first = speaker.client.submit(signed.clone(), &speaker.memory).await.unwrap();
+    let again = speaker.client.submit(signed.clone(), &speaker.memory).await.unwrap();
     assert_eq!(first.receipt.index, again.receipt.index);
     assert_eq!(first.entry, again.entry);
     // Also after a restart, and all at once.

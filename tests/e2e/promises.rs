@@ -1,0 +1,243 @@
+//! Receipts, exports, and ledgers that break their word.
+
+use std::path::Path;
+
+use colearn::client::{Client, ClientError, Memory};
+use colearn_contracts::Action;
+use serde_json::Value;
+
+use crate::support::{Counter, NodeProcess, Speaker, colearn, fail, key, name, run, succeed};
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let (from, to) = (file.path(), to.join(file.file_name()));
+        if from.is_dir() { copy(&from, &to) } else { std::fs::copy(&from, &to).map(drop).unwrap() }
+    }
+}
+
+/// A node with an experiment and a learner that keeps its receipts.
+async fn node_with_receipts(dir: &Path) -> (NodeProcess, Speaker) {
+    let node = NodeProcess::start(&dir.join("data"));
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    speaker.memory = Memory::open(&dir.join("learner")).unwrap();
+    speaker.act(&key(1), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    (node, speaker)
+}
+
+fn audit(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(&[&["audit"], arguments].concat());
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_is_kept_checked_offline_and_honoured() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (node, mut speaker) = node_with_receipts(dir.path()).await;
+    let vkey = node.started["verifier_key"].as_str().unwrap().to_owned();
+    let receipts = path("learner/receipts");
+    let receipt = path("learner/receipts/2.tlog-proof");
+    let verify = |receipt: &str, more: &[&str]| {
+        [&["ledger", "verify-receipt", receipt, "--key", &vkey], more]
+            .concat()
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect::<Vec<String>>()
+    };
+    let run_verify = |receipt: &str, more: &[&str]| {
+        let output = colearn(&[]).args(verify(receipt, more)).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (good, text) = run_verify(&receipt, &[]);
+    assert!(
+        good && text.contains("joins x") && text.contains("RECEIPT OK index=2 size=3"),
+        "{text}"
+    );
+    let (good, text) = run_verify(&receipt, &["--json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert!(good && json["index"] == 2, "{text}");
+
+    // A receipt for any entry, from the folder of the running node or its URL.
+    for from in [&path("data"), &node.url] {
+        let made = path("made.tlog-proof");
+        succeed(&["ledger", "proof", "1", "--from", from, "--out", &made]);
+        assert!(run_verify(&made, &[]).0);
+        // With another entry it proves nothing.
+        assert!(!run_verify(&made, &["--entry", &path("learner/receipts/2.entry")]).0);
+    }
+    let error = fail(&["ledger", "proof", "9", "--from", &node.url]);
+    assert!(error.contains("entry 9 does not exist"), "{error}");
+
+    // As long as the ledger grows, it honours what it has signed.
+    let checkpoint = path("old.checkpoint");
+    std::fs::write(&checkpoint, crate::support::http(&format!("{}/checkpoint", node.url)).1)
+        .unwrap();
+    let snapshot = dir.path().join("snapshot");
+    copy(&dir.path().join("data"), &snapshot);
+    speaker.act(&key(2), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    let honoured = ["--receipts", &receipts, "--since", &checkpoint];
+    let (code, text) = audit(&[&[path("data").as_str()], &honoured[..]].concat());
+    assert_eq!(code, Some(0), "{text}");
+    let (code, _) = audit(&[&[node.url.as_str()], &honoured[..]].concat());
+    assert_eq!(code, Some(0));
+    node.stop();
+
+    // Put back to an older copy it is a ledger that passes by itself, but not before its receipts.
+    let place = snapshot.to_str().unwrap();
+    assert_eq!(audit(&[place]).0, Some(0));
+    let (code, text) = audit(&[place, "--receipts", &receipts]);
+    assert_eq!(code, Some(20), "{text}");
+    assert!(text.contains("entry 3: broken_promise: BROKEN PROMISE: "), "{text}");
+    assert!(text.contains("it has only 3 entries"), "{text}");
+    // A receipt of another ledger is no promise of this one.
+    let stranger = dir.path().join("stranger");
+    NodeProcess::start(&stranger).stop();
+    let (code, text) = audit(&[stranger.to_str().unwrap(), "--receipts", &receipts]);
+    assert_eq!(code, Some(21), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, mut ann) = node_with_receipts(dir.path()).await;
+    let mut bob = Speaker::connect(&node.url).await;
+    bob.memory = Memory::open(&dir.path().join("bob")).unwrap();
+    bob.client.refresh(&mut bob.memory).await.unwrap();
+    let address = node.address();
+    node.stop();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    copy(&dir.path().join("data"), &one);
+    copy(&dir.path().join("data"), &other);
+
+    // The operator shows Ann one history and Bob another, under the same key.
+    let node = NodeProcess::start_at(&one, &address);
+    ann.act(&key(3), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    ann.client.refresh(&mut ann.memory).await.unwrap();
+    let seen_by_ann = ann
+        .client
+        .sign(&key(4), Action::Join { experiment: name("x"), term: 0 }, &mut ann.memory)
+        .await
+        .unwrap();
+    node.stop();
+    let node = NodeProcess::start_at(&other, &address);
+    bob.act(&key(5), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    bob.client.refresh(&mut bob.memory).await.unwrap();
+
+    // Ann, connected to Bob's, is told of a longer history that does not continue hers.
+    let error = Client::connect(&node.url, &mut ann.memory).await.map(drop).unwrap_err();
+    assert!(matches!(error, ClientError::Fork { .. }), "{error}");
+    assert!(error.to_string().starts_with("FORK: "), "{error}");
+    let evidence = std::fs::read_to_string(dir.path().join("learner/fork-evidence.txt")).unwrap();
+    assert_eq!(
+        evidence.matches("\u{2014} colearn/").count(),
+        2,
+        "both signed checkpoints: {evidence}"
+    );
+    // Nor can what she signed ever be merged into it.
+    let refused = bob.client.submit(seen_by_ann, &bob.memory).await.unwrap_err();
+    assert!(refused.to_string().contains("not in this ledger's history"), "{refused}");
+    node.stop();
+
+    // And Bob, connected to Ann's.
+    let node = NodeProcess::start_at(&one, &address);
+    let error = Client::connect(&node.url, &mut bob.memory).await.map(drop).unwrap_err();
+    assert!(matches!(error, ClientError::Fork { .. }), "{error}");
+    assert!(dir.path().join("bob/fork-evidence.txt").exists());
+    // Each history passes by itself; with the other's receipts it does not.
+    let receipts = dir.path().join("bob/receipts");
+    let (code, text) = audit(&[one.to_str().unwrap(), "--receipts", receipts.to_str().unwrap()]);
+    assert_eq!(code, Some(20), "{text}");
+    // Rolled back to before, too.
+    node.stop();
+    let _node = NodeProcess::start_at(&dir.path().join("data"), &address);
+    let error =
+        Client::connect(&format!("http://{address}"), &mut bob.memory).await.map(drop).unwrap_err();
+    assert!(matches!(error, ClientError::Fork { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_is_complete_incremental_and_audited() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    let public = path("public");
+    let exported = succeed(&["ledger", "export", &public, "--from", &path("data")]);
+    assert!(exported.starts_with("exported 2 entries to "), "{exported}");
+    // Beyond one tile.
+    let join = |seed: u16| {
+        let mut bytes = [9; 32];
+        bytes[..2].copy_from_slice(&seed.to_le_bytes());
+        (
+            ed25519_dalek::SigningKey::from_bytes(&bytes),
+            Action::Join { experiment: name("x"), term: 0 },
+        )
+    };
+    for seed in 0..300 {
+        let (key, action) = join(seed);
+        speaker.act(&key, action).await.unwrap();
+    }
+    let from_url = path("from-url");
+    succeed(&["ledger", "export", &public, "--from", &path("data")]);
+    succeed(&["ledger", "export", &from_url, "--from", &node.url]);
+    let again = succeed(&["ledger", "export", &public, "--from", &public]);
+    assert!(again.ends_with(", 0 files written\n"), "{again}");
+    let verdict = |place: &str| audit(&[place]).1.lines().last().unwrap().to_owned();
+    assert!(verdict(&public).starts_with("AUDIT OK"), "{}", verdict(&public));
+    assert_eq!(verdict(&public), verdict(&from_url));
+    assert_eq!(verdict(&public), verdict(&node.url));
+    assert_eq!(verdict(&public), verdict(&path("data")));
+    for (level, signatures) in [("tree", "signatures=1"), ("signatures", "signatures=302")] {
+        let (code, text) = audit(&[&public, "--level", level]);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains(signatures), "{text}");
+    }
+
+    // The lies that a foreign reader finds, ours finds too.
+    let old_checkpoint = std::fs::read(dir.path().join("public/checkpoint")).unwrap();
+    let lie = |file: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let file = dir.path().join("public").join(file);
+        let truth = std::fs::read(&file).unwrap();
+        let mut lie = truth.clone();
+        change(&mut lie);
+        std::fs::write(&file, lie).unwrap();
+        let (code, text) = audit(&[&public]);
+        std::fs::write(&file, truth).unwrap();
+        (code, text)
+    };
+    let (code, text) = lie("tile/0/000", &|tile| tile[7000] ^= 1);
+    assert_eq!(code, Some(22), "{text}");
+    assert!(text.contains("tile/0/000 is not what its entries hash to"), "{text}");
+    assert_eq!(lie("tile/1/000.p/1", &|tile| tile[0] ^= 1).0, Some(22));
+    // Wherever in an entry it falls.
+    let (code, text) = lie("tile/entries/000", &|bundle| bundle[20_000] ^= 1);
+    assert!(matches!(code, Some(13..=19)), "{text}");
+    assert_eq!(
+        lie("tile/entries/001.p/47", &|bundle| bundle.truncate(bundle.len() - 1)).0,
+        Some(13)
+    );
+    assert_eq!(lie("tile/entries/001.p/47", &|bundle| bundle.clear()).0, Some(12));
+    assert_eq!(
+        lie("checkpoint", &|note| {
+            let at = note.len() - 9;
+            note[at] ^= 1;
+        })
+        .0,
+        Some(11)
+    );
+    let (key, action) = join(300);
+    speaker.act(&key, action).await.unwrap();
+    succeed(&["ledger", "export", &public, "--from", &node.url]);
+    let old = path("old.checkpoint");
+    std::fs::copy(dir.path().join("public/checkpoint"), &old).unwrap();
+    // An old checkpoint, shown as the newest: known by whoever has seen a newer one.
+    let file = dir.path().join("public/checkpoint");
+    std::fs::write(&file, &old_checkpoint).unwrap();
+    assert_eq!(audit(&[&public]).0, Some(0));
+    let (code, text) = audit(&[&public, "--since", &old]);
+    assert_eq!(code, Some(20), "{text}");
+}
