@@ -31,6 +31,11 @@ pub enum Departure {
 }
 
 impl Replay {
+    /// Goes on from a state in which nothing was due.
+    pub fn resume(contract: Contract) -> Self {
+        Self { contract, ..Self::default() }
+    }
+
     /// Follows a recorded transaction.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 //! One tree with one-letter prefixes, so that a batch is atomic:
 //! `t` tile number → the 256 leaf hashes of a full tile; `n` level, index → the root of a complete
 //! subtree, at the levels 8, 16, ...; `p` block number → the journal positions of 256 entries;
-//! `k` key, entry index → nothing; `m` → how far the index goes.
+//! `k` key, entry index → nothing; `s` number → a piece of the caller's snapshot; `S` → what the
+//! snapshot is of; `m` → how far the index goes.
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -15,6 +16,9 @@ use crate::tile::{TILE_WIDTH, Tile};
 use crate::{Error, Hash};
 
 const META: &[u8] = b"m";
+const SNAPSHOT: &[u8] = b"S";
+/// sled is to hold small values only.
+const PIECE_BYTES: usize = 65_536;
 /// Bytes sled may cache.
 const CACHE_BYTES: u64 = 64 << 20;
 /// sled's lock outlives its owner by a moment; how often and how long to wait for it.
@@ -27,6 +31,11 @@ pub(crate) struct Extent {
     pub(crate) head: Head,
     /// Where the next entry's frame begins.
     pub(crate) end: Position,
+}
+
+impl Extent {
+    /// An index of nothing.
+    pub(crate) const NOTHING: Self = Self { head: Head::EMPTY, end: Position::START };
 }
 
 pub(crate) struct Index {
@@ -83,6 +92,37 @@ impl Index {
 
     pub(crate) fn apply(&self, batch: Batch) -> Result<(), Error> {
         Ok(self.db.apply_batch(batch.0)?)
+    }
+
+    /// Replaces the caller's snapshot: bytes that describe the state after `size` entries, the last
+    /// of which has this leaf hash.
+    pub(crate) fn save_snapshot(&self, size: u64, leaf: Hash, bytes: &[u8]) -> Result<(), Error> {
+        let mut batch = sled::Batch::default();
+        for piece in self.db.scan_prefix(b"s").keys() {
+            batch.remove(piece?);
+        }
+        for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+            batch.insert(key(b's', number as u64).to_vec(), piece);
+        }
+        let about = [&size.to_be_bytes()[..], &leaf.0, &Hash::leaf(bytes).0].concat();
+        batch.insert(SNAPSHOT, about);
+        Ok(self.db.apply_batch(batch)?)
+    }
+
+    /// The snapshot, if it is whole: its size, leaf hash and bytes.
+    pub(crate) fn snapshot(&self) -> Result<Option<(u64, Hash, Vec<u8>)>, Error> {
+        let Some(about) = self.db.get(SNAPSHOT)? else { return Ok(None) };
+        let Ok(about) = <[u8; 72]>::try_from(&*about) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        for piece in self.db.scan_prefix(b"s").values() {
+            bytes.extend_from_slice(&piece?);
+        }
+        let (size, hashes) = about.split_at(8);
+        let whole = hashes[32..] == Hash::leaf(&bytes).0;
+        match (size.try_into().map(u64::from_be_bytes), Hash::try_from(&hashes[..32])) {
+            (Ok(size), Ok(leaf)) if whole => Ok(Some((size, leaf, bytes))),
+            _ => Ok(None),
+        }
     }
 
     pub(crate) fn flush(&self) -> Result<(), Error> {

@@ -103,7 +103,7 @@ impl Ledger {
         let mut attempt = match Index::open(&index_dir) {
             Ok(index) => match index.extent() {
                 Ok(Some(extent)) => Recovery::run(dir, &options, &anchored, index, Some(extent)),
-                Ok(None) => Err(Setback::Rebuild("it is empty".to_owned())),
+                Ok(None) => Err(Setback::Rebuild("there was none".to_owned())),
                 Err(error) => Err(Setback::Rebuild(error.to_string())),
             },
             Err(reason) => Err(Setback::Rebuild(reason)),
@@ -113,6 +113,9 @@ impl Ledger {
             used = Some(IndexUse::Rebuilt(reason));
             remove_dir(&index_dir)?;
             let index = Index::open(&index_dir).map_err(Error::Index)?;
+            let mut batch = Batch::default();
+            batch.extent(&Extent::NOTHING);
+            index.apply(batch)?;
             attempt = Recovery::run(dir, &options, &anchored, index, None);
         }
         let recovery = match attempt {
@@ -288,6 +291,35 @@ pub fn check_index(dir: &Path) -> Result<Option<(u64, String)>, Error> {
     Ok(None)
 }
 
+impl Ledger {
+    /// Keeps bytes that describe the caller's state after the entries of `head`, which must be
+    /// committed, so that the next open need not replay them. Derived, like the rest of the index.
+    ///
+    /// # Errors
+    /// If sled fails.
+    pub fn save_snapshot(&self, head: Head, bytes: &[u8]) -> Result<(), Error> {
+        debug_assert!(head.size <= self.reader().size());
+        self.shared.index.save_snapshot(head.size, head.leaf, bytes)
+    }
+
+    /// The last kept snapshot and the number of entries it covers, if it is whole and of this
+    /// history.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        let reader = self.reader();
+        match self.shared.index.snapshot()? {
+            Some((size, leaf, bytes))
+                if size > 0 && size <= reader.size() && reader.leaf(size - 1)? == leaf =>
+            {
+                Ok(Some((size, bytes)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
 impl Drop for Ledger {
     fn drop(&mut self) {
         // The index is only a convenience; what fails here is rebuilt.
@@ -335,7 +367,7 @@ impl Recovery {
         index: Index,
         extent: Option<Extent>,
     ) -> Result<Self, Setback> {
-        let from = extent.unwrap_or(Extent { head: Head::EMPTY, end: Position::START });
+        let from = extent.unwrap_or(Extent::NOTHING);
         let anchored_size = anchored.as_ref().map_or(0, |signed| signed.checkpoint.size);
         if from.head.size > anchored_size {
             return Err(Setback::Rebuild("it is ahead of the anchor".to_owned()));

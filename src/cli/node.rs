@@ -64,6 +64,7 @@ impl NodeArgs {
                 "verifier_key": node.verifier().to_string(),
                 "data": data,
                 "entries": opened.size,
+                "replayed_from": node.replayed_from(),
                 "torn_bytes": opened.torn_bytes,
                 "index_rebuilt": index,
             });
@@ -74,6 +75,9 @@ impl NodeArgs {
             println!("verifier key  {}", node.verifier());
             println!("data          {}", data.display());
             println!("entries       {}", opened.size);
+            if node.replayed_from() > 1 {
+                println!("snapshot      used for the first {} entries", node.replayed_from());
+            }
             if opened.torn_bytes > 0 {
                 println!(
                     "recovered     cut off {} bytes of an unfinished write",

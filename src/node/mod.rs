@@ -7,6 +7,7 @@ mod open;
 mod refusal;
 mod serve;
 mod services;
+mod snapshot;
 mod writer;
 
 use std::net::SocketAddr;
@@ -106,6 +107,7 @@ pub struct Node {
     ledger_id: LedgerId,
     verifier: Verifier,
     opened: Opened,
+    replayed_from: u64,
     stopping: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
     writer: writer::WriterThread,
@@ -131,7 +133,8 @@ impl Node {
         )?;
         let opening = tokio::task::spawn_blocking(move || open::open(&config));
         let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
-        let open::OpenLedger { ledger, contract, genesis, verifier, report } = opened;
+        let open::OpenLedger { ledger, contract, genesis, verifier, report, replayed_from } =
+            opened;
         let ledger_id = LedgerId::of(&genesis);
         let stopping = CancellationToken::new();
         let reader = ledger.reader();
@@ -145,7 +148,16 @@ impl Node {
             stopping.clone(),
         );
         let serving = tokio::spawn(serve::serve(listener, core, stopping.clone()));
-        Ok(Self { address, ledger_id, verifier, opened: report, stopping, serving, writer })
+        Ok(Self {
+            address,
+            ledger_id,
+            verifier,
+            opened: report,
+            replayed_from,
+            stopping,
+            serving,
+            writer,
+        })
     }
 
     /// Where it listens.
@@ -166,6 +178,11 @@ impl Node {
     /// What opening the ledger found and did.
     pub fn opened(&self) -> &Opened {
         &self.opened
+    }
+
+    /// From which entry on the contract was replayed; what lies before came from a snapshot.
+    pub fn replayed_from(&self) -> u64 {
+        self.replayed_from
     }
 
     /// Resolves when the node has stopped taking transactions by itself.

@@ -9,7 +9,7 @@ use colearn_ledger::{JournalReader, Ledger, Opened, Options, Signer, Verifier};
 use colearn_proto::v1;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Config, NodeError};
+use super::{Config, NodeError, snapshot};
 use crate::keys;
 use crate::record::{self, CONTRACT_VERSION, Record};
 use crate::replay::Replay;
@@ -21,6 +21,8 @@ pub(super) struct OpenLedger {
     pub(super) genesis: v1::Genesis,
     pub(super) verifier: Verifier,
     pub(super) report: Opened,
+    /// The first entry that was replayed; those before came from a snapshot.
+    pub(super) replayed_from: u64,
 }
 
 /// Opens the data folder, or makes a new ledger in it.
@@ -63,8 +65,8 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     } else if recorded.is_none() {
         return Err(NodeError::Genesis(dir));
     }
-    let contract = replay(&mut ledger)?;
-    Ok(OpenLedger { ledger, contract, genesis, verifier, report })
+    let (contract, replayed_from) = replay(&mut ledger)?;
+    Ok(OpenLedger { ledger, contract, genesis, verifier, report, replayed_from })
 }
 
 /// The genesis of the ledger in a folder; `None` if there is no whole entry yet.
@@ -92,14 +94,18 @@ fn read_genesis(dir: &Path) -> Result<Option<v1::Genesis>, NodeError> {
     }
 }
 
-/// Replays the ledger, and records what an interrupted write has left undone.
-fn replay(ledger: &mut Ledger) -> Result<Contract, NodeError> {
+/// Replays the ledger from the last snapshot on, and records what an interrupted write has left
+/// undone. Gives the contract and the first entry that was replayed.
+fn replay(ledger: &mut Ledger) -> Result<(Contract, u64), NodeError> {
     /// How many entries are read at once.
     const CHUNK: u64 = 4096;
     let reader = ledger.reader();
     let size = reader.size();
-    let mut replay = Replay::default();
-    let mut next = 1;
+    let kept = ledger.snapshot()?;
+    let kept = kept.and_then(|(size, bytes)| Some((size, snapshot::decode(&bytes)?)));
+    let (first, contract) = kept.unwrap_or((1, Contract::new()));
+    let mut replay = Replay::resume(contract);
+    let mut next = first;
     while next < size {
         for bytes in reader.entries(next, next + CHUNK, 8 << 20)? {
             let placed = Record::decode(&bytes)
@@ -127,7 +133,7 @@ fn replay(ledger: &mut Ledger) -> Result<Contract, NodeError> {
         ledger.commit()?;
         ledger.update_index()?;
     }
-    Ok(contract)
+    Ok((contract, first))
 }
 
 /// A progress bar that appears only when an index is rebuilt.

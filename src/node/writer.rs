@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use colearn_contracts::{Contract, Outcome};
-use colearn_ledger::{Appended, Hash, Ledger, Reader, Sealed, SignedCheckpoint};
+use colearn_ledger::{Appended, Hash, Head, Ledger, Reader, Sealed, SignedCheckpoint};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::NodeError;
 use super::refusal::Refusal;
+use super::{NodeError, snapshot};
 use crate::clock::now_ms;
 use crate::record;
 use crate::transaction::Transaction;
@@ -117,7 +117,9 @@ impl WriterThread {
         let (queue, commands) = sync_channel(QUEUE);
         let reader = ledger.reader();
         let (grown, size) = watch::channel(reader.size());
-        let writer = Writer { ledger, reader, contract, grown, now_ms: 0, recent: HashMap::new() };
+        let snapshot_size = reader.size();
+        let recent = HashMap::new();
+        let writer = Writer { ledger, reader, contract, grown, now_ms: 0, recent, snapshot_size };
         let thread = std::thread::spawn(move || {
             let result = writer.run(&commands);
             stopping.cancel();
@@ -150,6 +152,8 @@ struct Writer {
     now_ms: u64,
     /// Transactions that the index may not have yet, with their entries.
     recent: HashMap<Vec<u8>, u64>,
+    /// How many entries the last snapshot covers.
+    snapshot_size: u64,
 }
 
 /// What becomes of a submitted transaction when its batch is durable.
@@ -167,6 +171,8 @@ struct Batch {
     appended: Vec<Appended>,
     decisions: Vec<(Vec<Decision>, Reply)>,
     answers: Vec<Answer>,
+    /// The contract's state after this batch, to be kept when that is durable.
+    snapshot: Option<(Head, Vec<u8>)>,
 }
 
 impl Writer {
@@ -210,6 +216,11 @@ impl Writer {
                 return Err(error.into());
             }
         }
+        if self.ledger.head().size > self.snapshot_size {
+            // Everything is durable now; the next start need not replay it.
+            let (head, bytes) = self.take_snapshot();
+            self.ledger.save_snapshot(head, &bytes)?;
+        }
         Ok(())
     }
 
@@ -247,7 +258,16 @@ impl Writer {
         }
         let size = self.ledger.head().size;
         batch.answers = queries.into_iter().map(|query| query(&self.contract, size)).collect();
+        if size >= self.snapshot_size + snapshot::EVERY {
+            batch.snapshot = Some(self.take_snapshot());
+        }
         Ok(batch)
+    }
+
+    fn take_snapshot(&mut self) -> (Head, Vec<u8>) {
+        let head = self.ledger.head();
+        self.snapshot_size = head.size;
+        (head, snapshot::encode(&self.contract))
     }
 
     fn decide(
@@ -284,10 +304,14 @@ impl Writer {
     }
 
     /// Waits until a batch is durable, then answers.
-    fn land(&mut self, batch: Batch, sealed: Sealed) -> Result<(), colearn_ledger::Error> {
+    fn land(&mut self, mut batch: Batch, sealed: Sealed) -> Result<(), colearn_ledger::Error> {
         let checkpoint = sealed.wait()?;
+        let kept = batch.snapshot.take();
         self.reply(batch, Some(checkpoint));
-        Ok(())
+        match kept {
+            Some((head, bytes)) => self.ledger.save_snapshot(head, &bytes),
+            None => Ok(()),
+        }
     }
 
     fn reply(&self, mut batch: Batch, checkpoint: Option<Arc<SignedCheckpoint>>) {

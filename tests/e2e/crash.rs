@@ -138,3 +138,36 @@ async fn an_interrupted_write_is_completed_by_the_next_start() {
     audit_passes(dir.path());
     assert_eq!(std::fs::read(&journal).unwrap(), longer, "the same entries, bit for bit");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_used_only_if_it_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(dir.path());
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    let join = || Action::Join { experiment: name("x"), term: 0 };
+    speaker.act(&key(1), join()).await.unwrap();
+    node.stop();
+    // A clean stop leaves a snapshot of all of it.
+    let mut node = NodeProcess::start(dir.path());
+    assert_eq!(node.started["replayed_from"], 3);
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.act(&key(2), join()).await.unwrap();
+    // After a kill the older one serves, and the rest is replayed.
+    node.kill_and_restart(dir.path());
+    assert_eq!((&node.started["replayed_from"], &node.started["entries"]), (&3.into(), &5.into()));
+    let mut speaker = Speaker::connect(&node.url).await;
+    let known = speaker.client.experiment("x", Some(id(&key(2)))).await.unwrap();
+    assert_eq!((known.experiment.unwrap().round, known.size), (1, 5));
+    node.stop();
+    // Without an index everything is replayed, and the state is the same.
+    std::fs::remove_dir_all(dir.path().join("ledger/index")).unwrap();
+    let node = NodeProcess::start(dir.path());
+    assert_eq!(node.started["replayed_from"], 1);
+    assert_eq!(node.started["index_rebuilt"], "there was none");
+    let mut speaker = Speaker::connect(&node.url).await;
+    let known = speaker.client.experiment("x", Some(id(&key(2)))).await.unwrap();
+    assert_eq!((known.experiment.unwrap().round, known.size), (1, 5));
+    node.stop();
+    audit_passes(dir.path());
+}
