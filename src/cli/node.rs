@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use colearn::node::{Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, Node};
+use colearn::node::{
+    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES, Node,
+};
 use colearn_ledger::IndexUse;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,6 +35,9 @@ pub(crate) struct NodeArgs {
     /// What all models together may take, in bytes
     #[arg(long, default_value_t = DEFAULT_ARTIFACT_QUOTA_BYTES, value_name = "BYTES")]
     artifact_quota_bytes: u64,
+    /// Refuse transactions while the disk has fewer bytes free; reading goes on
+    #[arg(long, default_value_t = DEFAULT_RESERVE_BYTES, value_name = "BYTES")]
+    reserve_bytes: u64,
     /// Print what was started as one line of JSON
     #[arg(long)]
     json: bool,
@@ -49,6 +54,7 @@ impl NodeArgs {
             origin: self.origin,
             max_artifact_bytes: self.max_artifact_bytes,
             artifact_quota_bytes: self.artifact_quota_bytes,
+            reserve_bytes: self.reserve_bytes,
         })
         .await?;
         let opened = node.opened();

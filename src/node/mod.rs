@@ -27,6 +27,9 @@ pub const DEFAULT_MAX_ARTIFACT_BYTES: u64 = 2 << 30;
 /// What all artifacts together may take unless told otherwise: 100 GiB.
 pub const DEFAULT_ARTIFACT_QUOTA_BYTES: u64 = 100 << 30;
 
+/// The disk space a node keeps free unless told otherwise: 64 MiB.
+pub const DEFAULT_RESERVE_BYTES: u64 = 64 << 20;
+
 /// How a node is started.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -40,6 +43,8 @@ pub struct Config {
     pub max_artifact_bytes: u64,
     /// What all artifacts together may take, in bytes.
     pub artifact_quota_bytes: u64,
+    /// Transactions are refused while the disk has fewer bytes free.
+    pub reserve_bytes: u64,
 }
 
 impl Config {
@@ -51,6 +56,7 @@ impl Config {
             origin: None,
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
             artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
+            reserve_bytes: DEFAULT_RESERVE_BYTES,
         }
     }
 }
@@ -131,6 +137,7 @@ impl Node {
             config.max_artifact_bytes,
             config.artifact_quota_bytes,
         )?;
+        let room = writer::Room { dir: config.data.clone(), reserve_bytes: config.reserve_bytes };
         let opening = tokio::task::spawn_blocking(move || open::open(&config));
         let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
         let open::OpenLedger { ledger, contract, genesis, verifier, report, replayed_from } =
@@ -138,7 +145,7 @@ impl Node {
         let ledger_id = LedgerId::of(&genesis);
         let stopping = CancellationToken::new();
         let reader = ledger.reader();
-        let writer = writer::WriterThread::start(ledger, contract, stopping.clone());
+        let writer = writer::WriterThread::start(ledger, contract, room, stopping.clone());
         let core = core::Core::new(
             ledger_id,
             verifier.clone(),

@@ -33,6 +33,17 @@ pub(crate) enum Refusal {
     /// The queue is full.
     #[error("the node is busy; try again in 100 ms")]
     Busy,
+    /// The disk is nearly full.
+    #[error(
+        "the node's disk is nearly full ({free} bytes free, {reserve} are kept in reserve); nothing \
+         is taken until there is room, reading goes on"
+    )]
+    DiskFull {
+        /// Bytes free.
+        free: u64,
+        /// Bytes kept in reserve.
+        reserve: u64,
+    },
     /// The node takes nothing more.
     #[error("the node is stopping; try again when it is back")]
     Stopped,
@@ -49,7 +60,7 @@ impl Refusal {
             | Self::Empty => Code::InvalidArgument,
             Self::UnknownSeen(_) | Self::NoSuchArtifact(_) => Code::FailedPrecondition,
             Self::Rejected(rejection) => code(rejection),
-            Self::Busy => Code::ResourceExhausted,
+            Self::Busy | Self::DiskFull { .. } => Code::ResourceExhausted,
             Self::Stopped => Code::Unavailable,
             Self::Ledger(error) => ledger_code(error),
         }

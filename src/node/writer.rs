@@ -1,6 +1,7 @@
 //! The writer: the one thread that decides the order, applies the contract and appends.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -113,13 +114,19 @@ pub(crate) struct WriterThread {
 
 impl WriterThread {
     /// Starts writing. When it stops by itself it cancels `stopping`.
-    pub(crate) fn start(ledger: Ledger, contract: Contract, stopping: CancellationToken) -> Self {
+    pub(crate) fn start(
+        ledger: Ledger,
+        contract: Contract,
+        room: Room,
+        stopping: CancellationToken,
+    ) -> Self {
         let (queue, commands) = sync_channel(QUEUE);
         let reader = ledger.reader();
         let (grown, size) = watch::channel(reader.size());
         let snapshot_size = reader.size();
         let recent = HashMap::new();
-        let writer = Writer { ledger, reader, contract, grown, now_ms: 0, recent, snapshot_size };
+        let writer =
+            Writer { ledger, reader, contract, grown, now_ms: 0, recent, snapshot_size, room };
         let thread = std::thread::spawn(move || {
             let result = writer.run(&commands);
             stopping.cancel();
@@ -154,6 +161,23 @@ struct Writer {
     recent: HashMap<Vec<u8>, u64>,
     /// How many entries the last snapshot covers.
     snapshot_size: u64,
+    room: Room,
+}
+
+/// The disk space that must stay free, so that what was taken can always be completed.
+pub(crate) struct Room {
+    pub(crate) dir: PathBuf,
+    pub(crate) reserve_bytes: u64,
+}
+
+impl Room {
+    /// The free and the reserved bytes, if there are fewer free than reserved.
+    fn lacking(&self) -> Option<(u64, u64)> {
+        // A disk that does not say how full it is will say so when it is written.
+        let stat = rustix::fs::statvfs(&self.dir).ok()?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        (free < self.reserve_bytes).then_some((free, self.reserve_bytes))
+    }
 }
 
 /// What becomes of a submitted transaction when its batch is durable.
@@ -243,9 +267,17 @@ impl Writer {
             batch.appended.push(append_outcome(&mut self.ledger, now_ms, &outcome)?);
         }
         let mut queries = Vec::new();
+        let full = if commands.is_empty() { None } else { self.room.lacking() };
         for command in commands {
             match command {
                 Command::Submit { transactions, reply } => {
+                    if let Some((free, reserve)) = full {
+                        let refused =
+                            transactions.iter().map(|_| Err(Refusal::DiskFull { free, reserve }));
+                        // A peer that has gone does not need to know.
+                        let _ = reply.send(refused.collect());
+                        continue;
+                    }
                     let decisions = transactions
                         .iter()
                         .map(|transaction| self.decide(now_ms, transaction, &mut batch.appended))

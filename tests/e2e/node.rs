@@ -111,3 +111,19 @@ async fn a_stopping_node_ends_open_streams_and_exits() {
     assert_eq!(ended.unwrap_err().code(), tonic::Code::Unavailable);
     assert_eq!(node.process.wait(), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_transactions_and_goes_on_reading() {
+    let dir = tempfile::tempdir().unwrap();
+    NodeProcess::start(dir.path()).stop();
+    let reserve = u64::MAX.to_string();
+    let more = ["--listen", "127.0.0.1:0", "--reserve-bytes", &reserve];
+    let node = NodeProcess::start_with(dir.path(), &more);
+    let mut speaker = Speaker::connect(&node.url).await;
+    let join = colearn_contracts::Action::Join { experiment: crate::support::name("x"), term: 0 };
+    let error = speaker.act(&crate::support::key(1), join).await.unwrap_err();
+    assert!(error.to_string().contains("disk is nearly full"), "{error}");
+    assert_eq!(speaker.client.experiments().await.unwrap(), []);
+    assert_eq!(speaker.client.entries(0, 9).await.unwrap().len(), 1);
+    node.stop();
+}

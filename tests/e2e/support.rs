@@ -120,8 +120,12 @@ impl NodeProcess {
     }
 
     pub(crate) fn start_at(data: &Path, listen: &str) -> Self {
-        let data = data.to_str().unwrap();
-        let mut process = Process::start(&["node", "--json", "--data", data, "--listen", listen]);
+        Self::start_with(data, &["--listen", listen])
+    }
+
+    pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
+        let arguments = ["node", "--json", "--data", data.to_str().unwrap()];
+        let mut process = Process::start(&[&arguments[..], more].concat());
         let line = process.line().expect("the node says that it started");
         let started: serde_json::Value = serde_json::from_str(&line).unwrap();
         let url = started["address"].as_str().unwrap().to_owned();
