@@ -1,14 +1,16 @@
 //! The anchor: the last signed checkpoint, kept in two files in turn, so that one of them is whole
 //! whatever happens while the other is written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::Error;
+use crate::disk::Disk;
 use crate::note::{Checkpoint, NoteError, Verifier};
 use crate::reader::SignedCheckpoint;
-use crate::{Error, journal};
 
 const NAMES: [&str; 2] = ["anchor-a", "anchor-b"];
 /// Each file always has this size, so that rewriting one changes no metadata and the sync is cheap.
@@ -50,38 +52,38 @@ pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheck
 
 /// Writes checkpoints to the two files in turn.
 pub(crate) struct Anchor {
+    disk: Arc<dyn Disk>,
     files: [(PathBuf, File); 2],
     next: usize,
 }
 
 impl Anchor {
     /// Opens the files, creating them if need be. The file that holds `newest` is written last.
-    pub(crate) fn open(dir: &Path, newest: Option<&SignedCheckpoint>) -> Result<Self, Error> {
+    pub(crate) fn open(
+        dir: &Path,
+        newest: Option<&SignedCheckpoint>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, Error> {
         let open = |name: &str| {
             let path = dir.join(name);
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .and_then(|file| {
-                    if file.metadata()?.len() != FILE_BYTES as u64 {
-                        file.set_len(FILE_BYTES as u64)?;
-                    }
-                    file.sync_all()?;
-                    Ok(file)
-                })
-                .map_err(Error::storage("open", &path))?;
+            let open = || {
+                let file = disk.open(&path, !path.exists())?;
+                if file.metadata()?.len() != FILE_BYTES as u64 {
+                    disk.set_len(&path, &file, FILE_BYTES as u64)?;
+                    disk.sync(&path, &file)?;
+                }
+                Ok(file)
+            };
+            let file = open().map_err(Error::storage("open", &path))?;
             Ok::<_, Error>((path, file))
         };
         let files = [open(NAMES[0])?, open(NAMES[1])?];
-        journal::sync_dir(dir)?;
+        disk.sync_dir(dir).map_err(Error::storage("sync", dir))?;
         let mut first = vec![0; FILE_BYTES];
         let (path, file) = &files[0];
         file.read_exact_at(&mut first, 0).map_err(Error::storage("read", path))?;
         let holds_newest = newest.is_some_and(|newest| first.starts_with(newest.note.as_bytes()));
-        Ok(Self { files, next: usize::from(holds_newest) })
+        Ok(Self { disk, files, next: usize::from(holds_newest) })
     }
 
     /// Makes a checkpoint durable. Only then may it leave the process.
@@ -93,8 +95,8 @@ impl Anchor {
             return Err(Error::storage("write", path)(error));
         }
         bytes.resize(FILE_BYTES, 0);
-        file.write_all_at(&bytes, 0).map_err(Error::storage("write", path))?;
-        file.sync_data().map_err(Error::storage("sync", path))?;
+        self.disk.write_at(path, file, &bytes, 0).map_err(Error::storage("write", path))?;
+        self.disk.sync(path, file).map_err(Error::storage("sync", path))?;
         self.next = 1 - self.next;
         Ok(())
     }

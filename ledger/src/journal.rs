@@ -6,12 +6,13 @@
 //! that length and the entry (u32), and the entry. Integers are little-endian. Every byte is
 //! covered by a check.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
+use std::fs::File;
+use std::io::{self, BufReader, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
+use crate::disk::Disk;
 use crate::entry::MAX_ENTRY_BYTES;
 use crate::error::{Damage, Error};
 
@@ -68,11 +69,6 @@ fn frame_header(entry: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
 fn announced_length(header: &[u8; FRAME_HEADER_BYTES]) -> Option<usize> {
     let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
     (1..=MAX_ENTRY_BYTES).contains(&length).then_some(length)
-}
-
-/// Makes the names in a folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::storage("sync", dir))
 }
 
 /// The segments' files, shared between the writer and the readers.
@@ -143,15 +139,22 @@ impl Frames {
 /// The writing end: the last segment's file.
 pub(crate) struct Journal {
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
     segments: Segments,
     tail: Arc<File>,
     number: u32,
+    length: u64,
 }
 
 impl Journal {
     /// Opens the journal for appending at `end`, cutting off whatever lies behind. `next` is the
     /// index of the next entry.
-    pub(crate) fn open(dir: &Path, end: Position, next: u64) -> Result<Self, Error> {
+    pub(crate) fn open(
+        dir: &Path,
+        end: Position,
+        next: u64,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, Error> {
         let segments = Segments::default();
         for number in 0..end.segment {
             let path = segment_path(dir, number);
@@ -160,29 +163,29 @@ impl Journal {
         }
         for number in end.segment + 1.. {
             let path = segment_path(dir, number);
-            match std::fs::remove_file(&path) {
+            match disk.remove(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 Err(error) => return Err(Error::storage("remove", &path)(error)),
             }
         }
         let path = segment_path(dir, end.segment);
+        let length = u64::from(end.offset);
         let tail = if end.offset == Position::START.offset {
-            create_segment(dir, end.segment, next)?
+            create_segment(dir, end.segment, next, &*disk)?
         } else {
-            let file = OpenOptions::new().read(true).write(true).open(&path);
-            file.and_then(|mut file| {
-                if file.metadata()?.len() != u64::from(end.offset) {
-                    file.set_len(u64::from(end.offset))?;
-                    file.sync_all()?;
+            let open = || {
+                let file = disk.open(&path, false)?;
+                if file.metadata()?.len() != length {
+                    disk.set_len(&path, &file, length)?;
+                    disk.sync(&path, &file)?;
                 }
-                file.seek(SeekFrom::End(0))?;
                 Ok(Arc::new(file))
-            })
-            .map_err(Error::storage("open", &path))?
+            };
+            open().map_err(Error::storage("open", &path))?
         };
         segments.push(tail.clone());
-        Ok(Self { dir: dir.to_owned(), segments, tail, number: end.segment })
+        Ok(Self { dir: dir.to_owned(), disk, segments, tail, number: end.segment, length })
     }
 
     pub(crate) fn segments(&self) -> Segments {
@@ -191,37 +194,40 @@ impl Journal {
 
     /// Writes frames and syncs them. After an error nothing may be written any more.
     pub(crate) fn write(&mut self, frames: &[u8]) -> Result<(), Error> {
-        let path = || segment_path(&self.dir, self.number);
-        (&*self.tail).write_all(frames).map_err(|e| Error::storage("write", &path())(e))?;
-        self.tail.sync_data().map_err(|e| Error::storage("sync", &path())(e))
+        let path = segment_path(&self.dir, self.number);
+        self.disk
+            .write_at(&path, &self.tail, frames, self.length)
+            .map_err(Error::storage("write", &path))?;
+        self.length += frames.len() as u64;
+        self.disk.sync(&path, &self.tail).map_err(Error::storage("sync", &path))
     }
 
     /// Begins a new segment; `first` is the index of its first entry.
     pub(crate) fn roll(&mut self, first: u64) -> Result<(), Error> {
         self.number += 1;
-        self.tail = create_segment(&self.dir, self.number, first)?;
+        self.tail = create_segment(&self.dir, self.number, first, &*self.disk)?;
+        self.length = HEADER_BYTES;
         self.segments.push(self.tail.clone());
         Ok(())
     }
 }
 
-fn create_segment(dir: &Path, number: u32, first: u64) -> Result<Arc<File>, Error> {
+fn create_segment(
+    dir: &Path,
+    number: u32,
+    first: u64,
+    disk: &dyn Disk,
+) -> Result<Arc<File>, Error> {
     let path = segment_path(dir, number);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        // A crash may have left a segment that never held an acknowledged entry.
-        .truncate(true)
-        .open(&path)
-        .and_then(|mut file| {
-            file.write_all(&segment_header(number, first))?;
-            file.sync_all()?;
-            Ok(Arc::new(file))
-        })
-        .map_err(Error::storage("create", &path))?;
-    sync_dir(dir)?;
-    Ok(file)
+    let create = || {
+        // A crash may have left a segment here that never held an acknowledged entry.
+        let file = disk.open(&path, true)?;
+        disk.write_at(&path, &file, &segment_header(number, first), 0)?;
+        disk.sync(&path, &file)?;
+        disk.sync_dir(dir)?;
+        Ok(Arc::new(file))
+    };
+    create().map_err(Error::storage("create", &path))
 }
 
 /// One entry as the journal holds it.
@@ -253,10 +259,19 @@ impl JournalReader {
     /// # Errors
     /// If the folder has no first segment.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let reader = Self::from(dir, Position::START, 0);
+        let reader = Self::from_start(dir);
         let path = segment_path(&reader.dir, 0);
         std::fs::metadata(&path).map_err(Error::storage("open", &path))?;
         Ok(reader)
+    }
+
+    pub(crate) fn from_start(dir: &Path) -> Self {
+        Self::from(dir, Position::START, 0)
+    }
+
+    /// Whether a whole entry comes next.
+    pub(crate) fn has_entry(mut self) -> bool {
+        matches!(self.next_entry(), Ok(Some(_)))
     }
 
     pub(crate) fn from(dir: &Path, at: Position, index: u64) -> Self {

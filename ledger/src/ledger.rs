@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::anchor::{self, Anchor};
+use crate::disk::{Disk, RealDisk};
 use crate::edge::Edge;
 use crate::entry::{Entry, Head, MAX_ENTRY_BYTES};
 use crate::error::{Damage, Error};
@@ -29,6 +30,8 @@ pub struct Options {
     pub keys_of: KeysOf,
     /// A segment that has reached this size is followed by a new one.
     pub segment_bytes: u64,
+    /// What durability rests on.
+    pub disk: Arc<dyn Disk>,
     /// Told how many bytes of the journal are read, and of how many, while the index is rebuilt.
     pub progress: Option<Box<dyn Fn(u64, u64)>>,
 }
@@ -36,7 +39,13 @@ pub struct Options {
 impl Options {
     /// The defaults with this signer: no keys, segments of 64 MiB.
     pub fn new(signer: Signer) -> Self {
-        Self { signer, keys_of: |_| Vec::new(), segment_bytes: 64 << 20, progress: None }
+        Self {
+            signer,
+            keys_of: |_| Vec::new(),
+            segment_bytes: 64 << 20,
+            disk: Arc::new(RealDisk),
+            progress: None,
+        }
     }
 }
 
@@ -98,7 +107,11 @@ impl Ledger {
         create_dir(dir)?;
         create_dir(&journal::journal_dir(dir))?;
         let lock = lock(dir)?;
-        let anchored = anchor::read(dir, options.signer.verifier())?;
+        let anchored = match anchor::read(dir, options.signer.verifier()) {
+            // Power may have failed while the very first anchor was written.
+            Err(Error::Foreign { .. }) if !JournalReader::from_start(dir).has_entry() => None,
+            read => read?,
+        };
         let index_dir = dir.join("index");
         let mut attempt = match Index::open(&index_dir) {
             Ok(index) => match index.extent() {
@@ -125,8 +138,9 @@ impl Ledger {
         };
 
         let Recovery { index, state, head, end, torn_bytes, keys, used_up_to } = recovery;
-        let journal = Journal::open(&journal::journal_dir(dir), end, head.size)?;
-        let anchor = Anchor::open(dir, anchored.as_ref())?;
+        let disk = options.disk;
+        let journal = Journal::open(&journal::journal_dir(dir), end, head.size, disk.clone())?;
+        let anchor = Anchor::open(dir, anchored.as_ref(), disk)?;
         let shared = Arc::new(Shared::new(index, journal.segments(), state));
         let syncer = Syncer::start(journal, anchor, shared.clone());
         let mut ledger = Self {
@@ -141,10 +155,9 @@ impl Ledger {
             sealed: None,
             _lock: lock,
         };
-        if head.size > 0 {
-            // Entries that were written but never acknowledged count from here on.
-            ledger.commit()?;
-        }
+        // Entries that were written but never acknowledged count from here on. An empty ledger is
+        // anchored too, so that there is never an entry without an anchor.
+        ledger.commit()?;
         ledger.update_index()?;
         let index = used.unwrap_or(IndexUse::UpTo(used_up_to));
         Ok((ledger, Opened { size: head.size, torn_bytes, index }))
@@ -455,7 +468,7 @@ impl Recovery {
                 Err(Setback::Refuse(error))
             };
         }
-        if anchored.is_none() && head.size > 1 {
+        if anchored.is_none() && head.size > 0 {
             return Err(Setback::Refuse(Error::AnchorMissing { dir: dir.to_owned() }));
         }
         let recovery =
@@ -513,7 +526,9 @@ fn create_dir(dir: &Path) -> Result<(), Error> {
     }
     std::fs::create_dir_all(dir).map_err(Error::storage("create", dir))?;
     match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => journal::sync_dir(parent),
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            RealDisk.sync_dir(parent).map_err(Error::storage("sync", parent))
+        }
         _ => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 mod anchor;
 mod builder;
+mod disk;
 mod edge;
 mod entry;
 mod error;
@@ -18,6 +19,7 @@ mod tile;
 pub mod tree;
 
 pub use builder::{Forgotten, TreeBuilder};
+pub use disk::{Disk, RealDisk};
 pub use entry::{Broken, Entry, Head, MAX_ENTRY_BYTES};
 pub use error::{Damage, Error};
 pub use export::{Exporter, Tiler};

@@ -217,7 +217,7 @@ impl Subtrees for Shared {
 pub struct Reader(pub(crate) Arc<Shared>);
 
 impl Reader {
-    /// The last signed checkpoint; `None` before the first entry is committed.
+    /// The last signed checkpoint; `None` only while the ledger is being opened.
     pub fn checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
         self.0.state().committed.clone()
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod export;
+mod faults;
 mod memory;
 mod recovery;
 mod tree;

@@ -10,9 +10,9 @@ fn memory(size: u64) -> MemoryTree {
 }
 
 #[test]
-fn every_root_and_proof_up_to_130_is_as_defined() {
-    let source = memory(130);
-    for size in 0..=130_usize {
+fn every_root_and_proof_up_to_260_is_as_defined() {
+    let source = memory(260);
+    for size in 0..=260_usize {
         let leaves = &source.leaves()[..size];
         let root = mth(leaves);
         assert_eq!(tree::root(&source, size as u64), Ok(root));
