@@ -4,6 +4,7 @@
 mod audit;
 mod crash;
 mod demo;
+mod frozen;
 mod node;
 mod promises;
 mod support;

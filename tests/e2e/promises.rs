@@ -6,16 +6,7 @@ use colearn::client::{Client, ClientError, Memory};
 use colearn_contracts::Action;
 use serde_json::Value;
 
-use crate::support::{Counter, NodeProcess, Speaker, colearn, fail, key, name, run, succeed};
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let (from, to) = (file.path(), to.join(file.file_name()));
-        if from.is_dir() { copy(&from, &to) } else { std::fs::copy(&from, &to).map(drop).unwrap() }
-    }
-}
+use crate::support::{Counter, NodeProcess, Speaker, colearn, copy, fail, key, name, run, succeed};
 
 /// A node with an experiment and a learner that keeps its receipts.
 async fn node_with_receipts(dir: &Path) -> (NodeProcess, Speaker) {
