@@ -17,9 +17,9 @@ use serde::Serialize;
 pub use self::finding::{Finding, Kind};
 pub use self::promise::{Promise, PromiseError};
 pub use self::source::{Source, SourceError, Trouble, open};
-use crate::record::{CONTRACT_VERSION, Record};
+use crate::record::{CONTRACT_VERSION, NotARecord, Placed, Record};
 use crate::replay::Replay;
-use crate::transaction::{LedgerId, Seen, Unverified};
+use crate::transaction::{Invalid, LedgerId, Seen, Unverified};
 
 /// The most findings that are reported.
 pub const MAX_FINDINGS: usize = 10;
@@ -102,9 +102,9 @@ pub struct Options<'a> {
     /// What the ledger has promised before: receipts and older checkpoints.
     pub promises: Vec<Promise>,
     /// Told how many entries are done, and of how many.
-    pub progress: Option<&'a dyn Fn(u64, u64)>,
+    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
     /// Told every record that was read, in order.
-    pub watch: Option<&'a mut dyn FnMut(&Record)>,
+    pub watch: Option<&'a mut (dyn FnMut(&Record) + Send)>,
 }
 
 /// Audits a ledger.
@@ -149,6 +149,25 @@ pub fn signed_checkpoint(source: &mut dyn Source) -> Result<(Verifier, String), 
     let nothing =
         || Finding { kind: Kind::Checkpoint, index: None, message: "there is none".to_owned() };
     Err(NoCheckpoint::Finding(audit.report.findings.pop().unwrap_or_else(nothing)))
+}
+
+/// What an entry is by itself: its record, and whether the signature verifies if it has one.
+type Checked = Result<(Placed, Option<Result<(), Invalid>>), NotARecord>;
+
+/// Decodes entries and verifies their signatures, on all cores: most of the work of an audit, and
+/// the same for each entry whatever the others are.
+fn check_each(entries: &[Vec<u8>], ledger_id: &LedgerId) -> Vec<Checked> {
+    let check = |bytes: &Vec<u8>| {
+        let placed = Record::decode(bytes)?;
+        let signature = match &placed.record {
+            Record::Transaction(transaction) => {
+                Some(Unverified::clone(transaction).verify(ledger_id).map(drop))
+            }
+            Record::Genesis(_) | Record::Outcome(_) => None,
+        };
+        Ok((placed, signature))
+    };
+    entries.par_iter().map(check).collect()
 }
 
 struct Audit<'a> {
@@ -229,23 +248,39 @@ impl<'a> Audit<'a> {
 
     fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
         let Some((verifier, checkpoint, _)) = self.begin(source)? else { return Ok(()) };
+        let ledger_id = self.ledger_id;
+        let level = self.options.level;
+        let check = |entries: &[Vec<u8>]| match level {
+            Level::Tree => Vec::new(),
+            Level::Signatures | Level::Contract => check_each(entries, &ledger_id),
+        };
+        let mut entries = source.next_entries(checkpoint.size)?;
+        let mut checked = check(&entries);
         while self.head.size < checkpoint.size {
-            let entries = source.next_entries(checkpoint.size)?;
             if entries.is_empty() {
                 let size = self.head.size;
                 let message = format!("the checkpoint counts {} entries", checkpoint.size);
                 self.find(Kind::Incomplete, Some(size), message);
                 return Ok(());
             }
-            let goes_on = match self.options.level {
-                Level::Tree => entries.iter().all(|entry| self.chain(entry)),
-                Level::Signatures | Level::Contract => self.batch(source, &entries)?,
-            };
-            if !goes_on {
+            // Damage in what comes next is reported after what comes before it.
+            let next = source.next_entries(checkpoint.size);
+            // What has to go in order goes on beside what need not.
+            let (goes_on, next_checked) = rayon::join(
+                || self.follow(source, &entries, checked),
+                || next.as_ref().map_or_else(|_| Vec::new(), |next| check(next)),
+            );
+            if !goes_on? {
                 return Ok(());
             }
             if let Some(progress) = self.options.progress {
                 progress(self.head.size, checkpoint.size);
+            }
+            if self.head.size < checkpoint.size {
+                entries = next?;
+                checked = next_checked;
+            } else {
+                break;
             }
         }
         if let Some(replay) = self.replay.take() {
@@ -316,24 +351,18 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Checks some entries; `false` if going on makes no sense.
-    fn batch(&mut self, source: &mut dyn Source, entries: &[Vec<u8>]) -> Result<bool, Trouble> {
+    /// Takes some entries in order, with what was found of each alone; `false` if going on makes no
+    /// sense.
+    fn follow(
+        &mut self,
+        source: &mut dyn Source,
+        entries: &[Vec<u8>],
+        checked: Vec<Checked>,
+    ) -> Result<bool, Trouble> {
+        if self.options.level == Level::Tree {
+            return Ok(entries.iter().all(|entry| self.chain(entry)));
+        }
         let first = self.head.size;
-        // Signatures are most of the work, and independent of one another.
-        let ledger_id = self.ledger_id;
-        let checked: Vec<_> = entries
-            .par_iter()
-            .map(|bytes| {
-                let placed = Record::decode(bytes)?;
-                let signature = match &placed.record {
-                    Record::Transaction(transaction) => {
-                        Some(Unverified::clone(transaction).verify(&ledger_id).map(drop))
-                    }
-                    Record::Genesis(_) | Record::Outcome(_) => None,
-                };
-                Ok::<_, crate::record::NotARecord>((placed, signature))
-            })
-            .collect();
         for (at, (bytes, checked)) in entries.iter().zip(checked).enumerate() {
             let index = first + at as u64;
             if !self.chain(bytes) {

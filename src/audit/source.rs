@@ -63,7 +63,7 @@ impl<E: Into<SourceError>> From<E> for Trouble {
 }
 
 /// Gives a ledger's bytes, in order.
-pub trait Source {
+pub trait Source: Send {
     /// The newest signed checkpoint, verbatim; `None` if there is none.
     ///
     /// # Errors
