@@ -170,7 +170,7 @@ fn open(data: &Path) -> (f64, serde_json::Value) {
 
 fn main() {
     let entries = std::env::args().find_map(|text| text.parse().ok()).unwrap_or(100_000);
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = dir.path().join("data");
     let started = Instant::now();
     write(&data, entries);

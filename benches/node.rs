@@ -44,7 +44,7 @@ fn weights(value: u64) -> Weights {
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let dir = tempfile::tempdir_in(".").unwrap();
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let node = Node::start(Config::new(dir.path())).await.unwrap();
         let url = format!("http://{}", node.address());
         votes(&url).await;

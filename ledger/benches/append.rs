@@ -36,7 +36,7 @@ impl Raw {
 }
 
 fn main() {
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let signer =
         Signer::new("bench/ledger", KeyKind::Log, SigningKey::from_bytes(&[1; 32])).unwrap();
     let (mut ledger, _) = Ledger::open(&dir.path().join("ledger"), Options::new(signer)).unwrap();
