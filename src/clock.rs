@@ -1,9 +1,63 @@
 //! The one place that reads the clock.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970; 0 for a clock set before that.
 pub(crate) fn now_ms() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    millis(elapsed)
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ledger time: the system's, except that it never runs backwards and never stands still. Were it
+/// only the larger of the system's and the last one, a clock that was once set a year ahead would
+/// stop all deadlines for a year.
+#[derive(Debug)]
+pub(crate) struct LedgerClock {
+    read: Instant,
+    last_ms: u64,
+}
+
+impl LedgerClock {
+    /// A clock that goes on from a ledger's last time.
+    pub(crate) fn after(last_ms: u64) -> Self {
+        Self { read: Instant::now(), last_ms }
+    }
+
+    /// The time now.
+    pub(crate) fn now_ms(&mut self) -> u64 {
+        self.advance(now_ms(), Instant::now())
+    }
+
+    fn advance(&mut self, system_ms: u64, now: Instant) -> u64 {
+        let passed_ms = millis(now.saturating_duration_since(self.read));
+        let next = system_ms.max(self.last_ms.saturating_add(passed_ms));
+        if next > self.last_ms {
+            (self.read, self.last_ms) = (now, next);
+        }
+        self.last_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn time_follows_the_system_and_goes_on_when_that_is_set_back() {
+        let mut clock = LedgerClock::after(1_000);
+        let start = clock.read;
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(clock.advance(5_000, at(1)), 5_000);
+        // Set a year ahead by mistake, and back again.
+        assert_eq!(clock.advance(31_536_000_000, at(2)), 31_536_000_000);
+        assert_eq!(clock.advance(5_010, at(12)), 31_536_000_010);
+        assert_eq!(clock.advance(5_510, at(512)), 31_536_000_510);
+        assert_eq!(clock.advance(0, at(512)), 31_536_000_510);
+    }
 }

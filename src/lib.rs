@@ -14,3 +14,4 @@ pub mod plot;
 pub mod record;
 pub mod replay;
 pub mod transaction;
+pub mod witness;

@@ -9,6 +9,7 @@ mod learner;
 mod ledger;
 mod node;
 mod table;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ enum Command {
     Learner(learner::LearnerArgs),
     /// Re-derive a ledger's whole history from its bytes and say whether it is as it should be.
     Audit(audit::Audit),
+    /// Cosign a ledger's checkpoints, so that nobody can show two histories unnoticed.
+    Witness(witness::WitnessArgs),
     /// Look into a ledger.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -55,6 +58,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Key(command) => command.run(),
         Command::Experiment(command) => runtime()?.block_on(command.run()),
         Command::Learner(command) => runtime()?.block_on(command.run()),
+        Command::Witness(command) => runtime()?.block_on(command.run()),
         Command::Audit(command) => command.run(),
         Command::Ledger(command) => command.run(),
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use colearn::node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES, Node,
+    WitnessAddress,
 };
 use colearn_ledger::IndexUse;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +39,12 @@ pub(crate) struct NodeArgs {
     /// Refuse transactions while the disk has fewer bytes free; reading goes on
     #[arg(long, default_value_t = DEFAULT_RESERVE_BYTES, value_name = "BYTES")]
     reserve_bytes: u64,
+    /// Ask this witness to cosign every checkpoint; may be repeated
+    #[arg(long, value_name = "NAME=VKEY@URL")]
+    witness: Vec<WitnessAddress>,
+    /// How many cosignatures make a checkpoint witnessed [default: all witnesses']
+    #[arg(long, value_name = "K")]
+    witness_quorum: Option<usize>,
     /// Print what was started as one line of JSON
     #[arg(long)]
     json: bool,
@@ -55,6 +62,8 @@ impl NodeArgs {
             max_artifact_bytes: self.max_artifact_bytes,
             artifact_quota_bytes: self.artifact_quota_bytes,
             reserve_bytes: self.reserve_bytes,
+            witness_quorum: self.witness_quorum.unwrap_or(self.witness.len()),
+            witnesses: self.witness,
         })
         .await?;
         let opened = node.opened();

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::artifacts::ArtifactStore;
 use super::refusal::Refusal;
+use super::witnesses::Cosignatures;
 use super::writer::{Recorded, WriterHandle};
 use crate::transaction::{LedgerId, Seen, Transaction, Unverified};
 
@@ -23,6 +24,7 @@ pub(crate) struct Inner {
     pub(crate) reader: Reader,
     pub(crate) writer: WriterHandle,
     pub(crate) artifacts: ArtifactStore,
+    pub(crate) cosignatures: Cosignatures,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -41,9 +43,18 @@ impl Core {
         reader: Reader,
         writer: WriterHandle,
         artifacts: ArtifactStore,
+        cosignatures: Cosignatures,
         stopping: CancellationToken,
     ) -> Self {
-        Self(Arc::new(Inner { ledger_id, verifier, reader, writer, artifacts, stopping }))
+        Self(Arc::new(Inner {
+            ledger_id,
+            verifier,
+            reader,
+            writer,
+            artifacts,
+            cosignatures,
+            stopping,
+        }))
     }
 
     /// Records a transaction; resolves when it is durable.

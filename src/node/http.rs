@@ -16,6 +16,9 @@ const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const SHORT: HeaderValue = HeaderValue::from_static("public, max-age=2");
 
+/// Says whether enough witnesses have cosigned a checkpoint.
+const WITNESSED: &str = "colearn-witnessed";
+
 pub(super) fn router(core: Core) -> Router {
     Router::new()
         .route("/checkpoint", get(checkpoint))
@@ -27,7 +30,12 @@ pub(super) fn router(core: Core) -> Router {
 async fn checkpoint(State(core): State<Core>) -> Response {
     match core.reader.checkpoint() {
         Some(signed) => {
-            ([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, SHORT)], signed.note.clone()).into_response()
+            let (note, state) = core.cosignatures.attach(&signed);
+            let mut answer = ([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, SHORT)], note).into_response();
+            if let Some(state) = state.and_then(|state| HeaderValue::try_from(state).ok()) {
+                answer.headers_mut().insert(WITNESSED, state);
+            }
+            answer
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }

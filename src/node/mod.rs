@@ -8,6 +8,7 @@ mod refusal;
 mod serve;
 mod services;
 mod snapshot;
+mod witnesses;
 mod writer;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use colearn_ledger::{Opened, Verifier};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::witnesses::{BadWitness, WitnessAddress};
 use crate::keys::KeyError;
 use crate::record::NotARecord;
 use crate::replay::Departure;
@@ -45,6 +47,10 @@ pub struct Config {
     pub artifact_quota_bytes: u64,
     /// Transactions are refused while the disk has fewer bytes free.
     pub reserve_bytes: u64,
+    /// Who is asked to cosign checkpoints.
+    pub witnesses: Vec<WitnessAddress>,
+    /// How many cosignatures make a checkpoint witnessed.
+    pub witness_quorum: usize,
 }
 
 impl Config {
@@ -57,6 +63,8 @@ impl Config {
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
             artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
             reserve_bytes: DEFAULT_RESERVE_BYTES,
+            witnesses: Vec::new(),
+            witness_quorum: 0,
         }
     }
 }
@@ -138,6 +146,7 @@ impl Node {
             config.artifact_quota_bytes,
         )?;
         let room = writer::Room { dir: config.data.clone(), reserve_bytes: config.reserve_bytes };
+        let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
         let opening = tokio::task::spawn_blocking(move || open::open(&config));
         let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
         let open::OpenLedger { ledger, contract, genesis, verifier, report, replayed_from } =
@@ -146,12 +155,23 @@ impl Node {
         let stopping = CancellationToken::new();
         let reader = ledger.reader();
         let writer = writer::WriterThread::start(ledger, contract, room, stopping.clone());
+        let cosignatures = witnesses::Cosignatures::new(witnesses.len(), quorum);
+        for witness in witnesses {
+            tokio::spawn(witnesses::ask(
+                witness,
+                reader.clone(),
+                writer.handle().size(),
+                cosignatures.clone(),
+                stopping.clone(),
+            ));
+        }
         let core = core::Core::new(
             ledger_id,
             verifier.clone(),
             reader,
             writer.handle(),
             store,
+            cosignatures,
             stopping.clone(),
         );
         let serving = tokio::spawn(serve::serve(listener, core, stopping.clone()));

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::refusal::Refusal;
 use super::{NodeError, snapshot};
-use crate::clock::now_ms;
+use crate::clock::LedgerClock;
 use crate::record;
 use crate::transaction::Transaction;
 
@@ -124,9 +124,9 @@ impl WriterThread {
         let reader = ledger.reader();
         let (grown, size) = watch::channel(reader.size());
         let snapshot_size = reader.size();
+        let clock = LedgerClock::after(ledger.head().time_ms);
         let recent = HashMap::new();
-        let writer =
-            Writer { ledger, reader, contract, grown, now_ms: 0, recent, snapshot_size, room };
+        let writer = Writer { ledger, reader, contract, grown, clock, recent, snapshot_size, room };
         let thread = std::thread::spawn(move || {
             let result = writer.run(&commands);
             stopping.cancel();
@@ -155,8 +155,7 @@ struct Writer {
     reader: Reader,
     contract: Contract,
     grown: watch::Sender<u64>,
-    /// Ledger time, which never runs backwards.
-    now_ms: u64,
+    clock: LedgerClock,
     /// Transactions that the index may not have yet, with their entries.
     recent: HashMap<Vec<u8>, u64>,
     /// How many entries the last snapshot covers.
@@ -249,10 +248,11 @@ impl Writer {
     }
 
     /// How long nothing will happen by itself.
-    fn sleep(&self) -> Duration {
+    fn sleep(&mut self) -> Duration {
         match self.contract.next_deadline_ms() {
             Some(deadline_ms) => {
-                Duration::from_millis(deadline_ms.saturating_sub(now_ms())).min(MAX_SLEEP)
+                let left_ms = deadline_ms.saturating_sub(self.clock.now_ms());
+                Duration::from_millis(left_ms).min(MAX_SLEEP)
             }
             None => MAX_SLEEP,
         }
@@ -260,8 +260,7 @@ impl Writer {
 
     /// Applies and appends, in order. Nothing is awaited between deciding and appending.
     fn decide_all(&mut self, commands: Vec<Command>) -> Result<Batch, colearn_ledger::Error> {
-        self.now_ms = self.now_ms.max(now_ms()).max(self.ledger.head().time_ms);
-        let now_ms = self.now_ms;
+        let now_ms = self.clock.now_ms();
         let mut batch = Batch::default();
         for outcome in self.contract.advance(now_ms) {
             batch.appended.push(append_outcome(&mut self.ledger, now_ms, &outcome)?);

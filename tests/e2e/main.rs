@@ -8,5 +8,6 @@ mod frozen;
 mod node;
 mod promises;
 mod support;
+mod sweep;
 mod terminal;
 mod wire;

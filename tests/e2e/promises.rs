@@ -232,3 +232,71 @@ async fn an_export_is_complete_incremental_and_audited() {
     let (code, text) = audit(&[&public, "--since", &old]);
     assert_eq!(code, Some(20), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn witnesses_cosign_what_the_node_shows_and_no_fork_of_it() {
+    use crate::support::Process;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let vkey = node.started["verifier_key"].as_str().unwrap().to_owned();
+    let (fork, address) = (dir.path().join("fork"), node.address());
+
+    let log = format!("{vkey}={}", node.url);
+    let data = path("witness");
+    let arguments =
+        ["witness", "--json", "--data", &data, "--listen", "127.0.0.1:0", "--log", &log];
+    let mut witness = Process::start(&arguments);
+    let started: Value = serde_json::from_str(&witness.line().unwrap()).unwrap();
+    let witness_key = started["verifier_key"].as_str().unwrap().to_owned();
+    let witness_url = started["address"].as_str().unwrap().to_owned();
+    let error =
+        fail(&["witness", "--data", &path("w2"), "--log", &format!("{witness_key}={}", node.url)]);
+    assert!(error.contains("is not of this log"), "{error}");
+    node.stop();
+    copy(&dir.path().join("data"), &fork);
+
+    let by = format!("w={witness_key}@{witness_url}");
+    let more = ["--listen", &address, "--witness", &by];
+    let node = NodeProcess::start_with(&dir.path().join("data"), &more);
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    let cosigned = |url: &str| {
+        let verifier = colearn_ledger::Verifier::parse(&witness_key).unwrap();
+        let note = String::from_utf8(crate::support::http(&format!("{url}/checkpoint")).1).unwrap();
+        let note = colearn_ledger::SignedNote::parse(&note).unwrap();
+        verifier.verify(&note).is_ok().then(|| note.text().to_owned())
+    };
+    let state = |url: &str| {
+        let answer = ureq::get(format!("{url}/checkpoint")).call().unwrap();
+        answer.headers().get("colearn-witnessed").unwrap().to_str().unwrap().to_owned()
+    };
+    let text = crate::support::wait_for("the cosignature", || cosigned(&node.url));
+    assert_eq!(text.lines().nth(1), Some("2"));
+    assert_eq!(state(&node.url), "witnessed; cosignatures=1 quorum=1");
+    // Other readers are not bothered by it.
+    assert_eq!(audit(&[&node.url]).0, Some(0));
+    // Killed and started again, the witness goes on where it was.
+    witness.kill();
+    let listen = witness_url.strip_prefix("http://").unwrap();
+    let again = ["witness", "--json", "--data", &data, "--listen", listen, "--log", &vkey];
+    let mut witness = Process::start(&again);
+    assert!(witness.line().unwrap().contains(&witness_url));
+    speaker.act(&key(1), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    crate::support::wait_for("the next cosignature", || {
+        cosigned(&node.url).filter(|text| text.lines().nth(1) == Some("3"))
+    });
+    node.stop();
+
+    // The same key with another history gets no cosignature, and says so.
+    let node = NodeProcess::start_with(&fork, &more);
+    let mut speaker = Speaker::connect(&node.url).await;
+    for seed in 1..=4 {
+        speaker.create(&format!("y{seed}"), &Counter::weights(seed), 3).await;
+    }
+    assert_eq!(state(&node.url), "unwitnessed; cosignatures=0 quorum=1");
+    assert_eq!(cosigned(&node.url), None);
+    node.stop();
+    witness.terminate();
+    assert_eq!(witness.wait(), Some(0));
+}

@@ -159,6 +159,10 @@ fn every_command_has_help_with_an_example() {
         &["experiment", "watch"],
         &["experiment", "stop"],
         &["learner"],
+        &["witness"],
+        &["ledger", "export"],
+        &["ledger", "proof"],
+        &["ledger", "verify-receipt"],
         &["audit"],
         &["ledger", "show"],
     ] {

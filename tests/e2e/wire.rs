@@ -323,3 +323,23 @@ async fn uploads_resume_and_lie_in_vain() {
     let status = artifacts.upload_artifact(tokio_stream::iter([])).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn who_is_silent_stalls_nothing_beyond_the_deadlines() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(dir.path());
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (key_file, initial) = (path("creator.pem"), path("initial"));
+    crate::support::succeed(&["key", "new", &key_file]);
+    std::fs::write(&initial, "0").unwrap();
+    let create = ["experiment", "create", "x", "--node", &node.url, "--key", &key_file, "--open"];
+    let rules = ["--weights", &initial, "--proposal-deadline", "20ms", "--max-rounds", "3"];
+    crate::support::succeed(&[&create[..], &rules].concat());
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.act(&key(1), join()).await.unwrap();
+    speaker.act(&key(2), join()).await.unwrap();
+    // Nobody ever says anything again, and still it comes to its end.
+    let watched = crate::support::succeed(&["experiment", "watch", "x", "--node", &node.url]);
+    assert_eq!(watched.matches("expired").count(), 3, "{watched}");
+    assert!(watched.ends_with("finished: MaxRounds\n"), "{watched}");
+}

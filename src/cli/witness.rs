@@ -1,0 +1,98 @@
+//! `colearn witness`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use colearn::keys;
+use colearn::witness::Witness;
+use colearn_ledger::note::KeyKind;
+use colearn_ledger::{Checkpoint, Signer, Verifier};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  colearn witness --data witness-data --log 'colearn/0011223344556677+...'
+  colearn witness --data w --log 'colearn/0011223344556677+...=http://10.0.0.5:7400'
+
+It cosigns a ledger's checkpoints (C2SP tlog-witness), but never two that do not continue one another.
+Give its verifier key and address to the node: colearn node --witness NAME=VKEY@http://HOST:PORT")]
+pub(crate) struct WitnessArgs {
+    /// Where its key and the latest checkpoints are kept; created on first start
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The address to listen on; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:7401", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// The witness's name in its cosignatures
+    #[arg(long, default_value = "colearn-witness", value_name = "NAME")]
+    name: String,
+    /// A ledger to cosign: its verifier key, and optionally =URL to check at the start that a node
+    /// of this key answers there; may be repeated
+    #[arg(long, value_name = "VKEY[=URL]", required = true)]
+    log: Vec<String>,
+    /// Print what was started as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl WitnessArgs {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        // Before anyone is told that it runs, so that no signal is missed.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut logs = Vec::new();
+        for log in &self.log {
+            let (vkey, url) = match log.split_once("=http") {
+                Some((vkey, rest)) => (vkey, Some(format!("http{rest}"))),
+                None => (log.as_str(), None),
+            };
+            let verifier = Verifier::parse(vkey)?;
+            if let Some(url) = url {
+                let log = verifier.clone();
+                tokio::task::spawn_blocking(move || check(&url, &log)).await??;
+            }
+            logs.push(verifier);
+        }
+        std::fs::create_dir_all(&self.data)
+            .with_context(|| format!("cannot create {}", self.data.display()))?;
+        let key = keys::load_or_create(&self.data.join("witness.pem"))?;
+        let signer = Signer::new(&self.name, KeyKind::Witness, key)?;
+        let witness = Witness::open(&self.data, signer, logs)?;
+        let listener = tokio::net::TcpListener::bind(self.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", self.listen))?;
+        let address = listener.local_addr()?;
+        if self.json {
+            let line = serde_json::json!({
+                "address": format!("http://{address}"),
+                "verifier_key": witness.verifier().to_string(),
+            });
+            println!("{line}");
+        } else {
+            println!("address       http://{address}");
+            println!("verifier key  {}", witness.verifier());
+        }
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        axum::serve(listener, witness.router()).with_graceful_shutdown(stop).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whether a ledger of this key is served there.
+fn check(url: &str, log: &Verifier) -> anyhow::Result<()> {
+    let address = format!("{}/checkpoint", url.trim_end_matches('/'));
+    let note = ureq::get(&address)
+        .call()
+        .and_then(|mut answer| answer.body_mut().with_config().limit(65_536).read_to_string())
+        .with_context(|| format!("cannot fetch {address}"))?;
+    Checkpoint::open(&note, log).with_context(|| format!("{address} is not of this log"))?;
+    Ok(())
+}

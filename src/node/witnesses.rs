@@ -1,0 +1,193 @@
+//! Asking witnesses to cosign the node's checkpoints.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use colearn_ledger::{NoteError, Reader, SignedCheckpoint, SignedNote, Verifier};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::witness::request;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a witness that does not cosign is left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+/// A cosignature line, or a size.
+const MAX_ANSWER_BYTES: u64 = 4096;
+
+/// A witness that the node asks.
+#[derive(Clone, Debug)]
+pub struct WitnessAddress {
+    /// What it is called in messages.
+    pub name: String,
+    /// Its key (C2SP tlog-cosignature).
+    pub verifier: Verifier,
+    /// The prefix of its URL, before `/add-checkpoint`.
+    pub url: String,
+}
+
+/// Why a text is not the address of a witness.
+#[derive(Debug, thiserror::Error)]
+pub enum BadWitness {
+    /// It is not of the form.
+    #[error("a witness is written NAME=VKEY@URL")]
+    Form,
+    /// The key cannot be read.
+    #[error(transparent)]
+    Key(#[from] NoteError),
+}
+
+impl std::str::FromStr for WitnessAddress {
+    type Err = BadWitness;
+
+    fn from_str(text: &str) -> Result<Self, BadWitness> {
+        let (name, rest) = text.split_once('=').ok_or(BadWitness::Form)?;
+        let (vkey, url) = rest.rsplit_once('@').ok_or(BadWitness::Form)?;
+        let verifier = Verifier::parse(vkey)?;
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(BadWitness::Form);
+        }
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { name: name.to_owned(), verifier, url })
+    }
+}
+
+/// The cosignatures of the latest checkpoint.
+#[derive(Clone, Default)]
+pub(crate) struct Cosignatures(Arc<Mutex<Gathered>>);
+
+#[derive(Default)]
+struct Gathered {
+    asked: usize,
+    quorum: usize,
+    /// By witness: the size of the checkpoint, and the line.
+    lines: BTreeMap<String, (u64, String)>,
+}
+
+impl Cosignatures {
+    pub(crate) fn new(asked: usize, quorum: usize) -> Self {
+        Self(Arc::new(Mutex::new(Gathered { asked, quorum, lines: BTreeMap::new() })))
+    }
+
+    fn add(&self, witness: &str, size: u64, line: String) {
+        let mut gathered = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        gathered.lines.insert(witness.to_owned(), (size, line));
+    }
+
+    /// A checkpoint with its cosignatures, and how well it is witnessed if anybody is asked.
+    pub(crate) fn attach(&self, signed: &SignedCheckpoint) -> (String, Option<String>) {
+        let gathered = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let size = signed.checkpoint.size;
+        let lines: Vec<&str> = gathered
+            .lines
+            .values()
+            .filter(|(of, _)| *of == size)
+            .map(|(_, line)| line.as_str())
+            .collect();
+        let word = if lines.len() >= gathered.quorum { "witnessed" } else { "unwitnessed" };
+        let state = (gathered.asked > 0)
+            .then(|| format!("{word}; cosignatures={} quorum={}", lines.len(), gathered.quorum));
+        (signed.note.clone() + &lines.concat(), state)
+    }
+}
+
+/// Asks one witness to cosign each new checkpoint, until the node stops. Checkpoints that come
+/// while it is being asked are passed over for the newest.
+pub(crate) async fn ask(
+    witness: WitnessAddress,
+    reader: Reader,
+    mut size: watch::Receiver<u64>,
+    cosignatures: Cosignatures,
+    stopping: CancellationToken,
+) {
+    let mut known_size = 0;
+    let mut cosigned = None;
+    loop {
+        size.borrow_and_update();
+        let latest = reader.checkpoint();
+        let mut pause = None;
+        if let Some(latest) = latest
+            && cosigned != Some(latest.checkpoint.size)
+        {
+            let (asked, reader, latest2) = (witness.clone(), reader.clone(), latest.clone());
+            let answer = tokio::task::spawn_blocking(move || {
+                ask_once(&asked, &reader, &latest2, known_size)
+            });
+            match answer.await {
+                Ok(Ok(Told::Cosigned(line))) => {
+                    known_size = latest.checkpoint.size;
+                    cosigned = Some(known_size);
+                    cosignatures.add(&witness.name, known_size, line);
+                    continue;
+                }
+                // It knows another checkpoint than the node thought; ask again from there.
+                Ok(Ok(Told::Knows(size))) if size != known_size => {
+                    known_size = size;
+                    continue;
+                }
+                Ok(Ok(Told::Knows(_))) | Err(_) => pause = Some(PAUSE),
+                Ok(Err(reason)) => {
+                    tracing::warn!(witness = witness.name, reason, "no cosignature");
+                    pause = Some(PAUSE);
+                }
+            }
+        }
+        let changed = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => {
+                    if size.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = changed => {}
+        }
+    }
+}
+
+enum Told {
+    Cosigned(String),
+    Knows(u64),
+}
+
+fn ask_once(
+    witness: &WitnessAddress,
+    reader: &Reader,
+    latest: &SignedCheckpoint,
+    old_size: u64,
+) -> Result<Told, String> {
+    let size = latest.checkpoint.size;
+    if old_size > size {
+        return Err(format!("it has cosigned {old_size} entries, more than the {size} there are"));
+    }
+    let proof = reader.consistency(old_size, size).map_err(|error| error.to_string())?;
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut answer = agent
+        .post(format!("{}/add-checkpoint", witness.url))
+        .send(request(old_size, &proof, &latest.note))
+        .map_err(|error| error.to_string())?;
+    let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+    let body = body.map_err(|error| error.to_string())?;
+    match answer.status().as_u16() {
+        200 => {
+            let note = latest.note.clone() + &body;
+            let cosigned = SignedNote::parse(&note).and_then(|n| witness.verifier.verify(&n));
+            cosigned.map_err(|error| format!("its answer is no cosignature: {error}"))?;
+            Ok(Told::Cosigned(body))
+        }
+        409 => {
+            let size = body.trim().parse().map_err(|_| "its size cannot be read".to_owned())?;
+            Ok(Told::Knows(size))
+        }
+        status => Err(format!("it answers {status}: {}", body.trim())),
+    }
+}
