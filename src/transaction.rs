@@ -1,5 +1,8 @@
 //! Transactions: a learner's signed actions, in their one encoding.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use colearn_contracts::{Action, LearnerId};
 use colearn_ledger::Hash;
@@ -107,15 +110,51 @@ impl Unverified {
     ///
     /// # Errors
     /// If it is not the sender's over this ledger's id and the body.
-    pub fn verify(self, ledger: &LedgerId) -> Result<Transaction, Invalid> {
-        let key = VerifyingKey::from_bytes(&self.sender.0).map_err(|_| Invalid::BadSignature)?;
+    pub fn check(&self, ledger: &LedgerId) -> Result<(), Invalid> {
+        let key = verifying_key(self.sender).ok_or(Invalid::BadSignature)?;
         let signature =
             Signature::from_slice(&self.message.signature).map_err(|_| Invalid::BadSignature)?;
         key.verify_strict(&signed_bytes(ledger, &self.message.body), &signature)
-            .map_err(|_| Invalid::BadSignature)?;
+            .map_err(|_| Invalid::BadSignature)
+    }
+
+    /// Turns into a transaction whose signature is known to verify.
+    ///
+    /// # Errors
+    /// Those of [`Unverified::check`].
+    pub fn verify(self, ledger: &LedgerId) -> Result<Transaction, Invalid> {
+        self.check(ledger)?;
         let Self { sender, action, seen, message } = self;
         Ok(Transaction { sender, action, seen, message })
     }
+
+    /// The message as it was received.
+    pub fn message(&self) -> &v1::SignedTransaction {
+        &self.message
+    }
+}
+
+/// How many keys each thread keeps decompressed, 200 bytes each.
+const KEPT_KEYS: usize = 10_000;
+
+thread_local! {
+    static KEYS: RefCell<HashMap<LearnerId, VerifyingKey>> = RefCell::default();
+}
+
+/// A learner's key, decompressed. That is a fifth of the work of a verification and the same every
+/// time, so it is done once for those who come often.
+fn verifying_key(learner: LearnerId) -> Option<VerifyingKey> {
+    KEYS.with_borrow_mut(|keys| {
+        if let Some(key) = keys.get(&learner) {
+            return Some(*key);
+        }
+        let key = VerifyingKey::from_bytes(&learner.0).ok()?;
+        if keys.len() == KEPT_KEYS {
+            keys.clear();
+        }
+        keys.insert(learner, key);
+        Some(key)
+    })
 }
 
 /// A transaction with a good signature. Only [`Transaction::sign`] and [`Unverified::verify`] make
@@ -177,6 +216,7 @@ pub fn digest(message: &v1::SignedTransaction) -> [u8; 32] {
         .into()
 }
 
-fn signed_bytes(ledger: &LedgerId, body: &[u8]) -> Vec<u8> {
+/// What a signature covers: "colearn/v1/transaction\n", the ledger's id, the body.
+pub fn signed_bytes(ledger: &LedgerId, body: &[u8]) -> Vec<u8> {
     [DOMAIN, &ledger.0, body].concat()
 }

@@ -19,7 +19,7 @@ pub use self::promise::{Promise, PromiseError};
 pub use self::source::{Source, SourceError, Trouble, open};
 use crate::record::{CONTRACT_VERSION, NotARecord, Placed, Record};
 use crate::replay::Replay;
-use crate::transaction::{Invalid, LedgerId, Seen, Unverified};
+use crate::transaction::{Invalid, LedgerId, Seen};
 
 /// The most findings that are reported.
 pub const MAX_FINDINGS: usize = 10;
@@ -160,9 +160,7 @@ fn check_each(entries: &[Vec<u8>], ledger_id: &LedgerId) -> Vec<Checked> {
     let check = |bytes: &Vec<u8>| {
         let placed = Record::decode(bytes)?;
         let signature = match &placed.record {
-            Record::Transaction(transaction) => {
-                Some(Unverified::clone(transaction).verify(ledger_id).map(drop))
-            }
+            Record::Transaction(transaction) => Some(transaction.check(ledger_id)),
             Record::Genesis(_) | Record::Outcome(_) => None,
         };
         Ok((placed, signature))
