@@ -343,3 +343,29 @@ async fn who_is_silent_stalls_nothing_beyond_the_deadlines() {
     assert_eq!(watched.matches("expired").count(), 3, "{watched}");
     assert!(watched.ends_with("finished: MaxRounds\n"), "{watched}");
 }
+
+#[tokio::test]
+async fn health_and_reflection_are_on() {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(dir.path());
+    let channel = Channel::from_shared(node.url.clone()).unwrap().connect().await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+    let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
+    let status = health.check(request).await.unwrap().into_inner().status();
+    assert_eq!(status, tonic_health::pb::health_check_response::ServingStatus::Serving);
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let asked = reflection.server_reflection_info(tokio_stream::iter([request])).await.unwrap();
+    let answer = asked.into_inner().message().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(list) = answer else { panic!("no list") };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    for service in ["CoordinatorService", "LedgerService", "ArtifactService"] {
+        assert!(names.contains(&format!("colearn.v1.{service}")), "{names:?}");
+    }
+}
