@@ -153,6 +153,13 @@ impl Index {
         Ok(hashes)
     }
 
+    /// Where the 256 entries of a block below the extent lie in the journal.
+    pub(crate) fn positions(&self, block: u64) -> Result<Option<Vec<Position>>, Error> {
+        let Some(bytes) = self.db.get(key(b'p', block))? else { return Ok(None) };
+        let words = bytes.chunks_exact(8).filter_map(|word| word.try_into().ok());
+        Ok(Some(words.map(Position::from_bytes).collect()))
+    }
+
     /// Where an entry below the extent lies in the journal.
     pub(crate) fn position(&self, index: u64) -> Result<Option<Position>, Error> {
         let Some(bytes) = self.db.get(key(b'p', index / TILE_WIDTH))? else { return Ok(None) };
