@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::Hash;
-use crate::edge::{Edge, locate};
-use crate::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
+use crate::edge::{Spine, locate};
+use crate::tile::{TILE_WIDTH, Tile};
 use crate::tree::Subtrees;
 
 /// How many full tiles of leaves are kept, about 16 KB each.
@@ -13,11 +13,9 @@ const KEPT_TILES: usize = 256;
 /// A growing tree that remembers every 256th level's hashes, and the leaves only of late.
 ///
 /// Older leaves can be handed back with [`TreeBuilder::recall`] when a proof or root needs them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TreeBuilder {
-    edge: Edge,
-    /// Hashes of the levels 8, 16, ...
-    upper: Vec<Vec<Hash>>,
+    spine: Spine,
     kept: BTreeMap<u64, Tile>,
 }
 
@@ -25,12 +23,6 @@ pub struct TreeBuilder {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the leaves {} to {} are no longer remembered", .0 * 256, .0 * 256 + 255)]
 pub struct Forgotten(pub u64);
-
-impl Default for TreeBuilder {
-    fn default() -> Self {
-        Self { edge: Edge::of(0, Vec::new()), upper: Vec::new(), kept: BTreeMap::new() }
-    }
-}
 
 impl TreeBuilder {
     /// A tree without leaves.
@@ -40,18 +32,13 @@ impl TreeBuilder {
 
     /// The number of leaves.
     pub fn size(&self) -> u64 {
-        self.edge.size()
+        self.spine.size()
     }
 
     /// Appends a leaf.
     pub fn push(&mut self, leaf: Hash) {
-        for full in self.edge.push(leaf) {
-            let level = usize::from(full.level);
-            if self.upper.len() <= level {
-                self.upper.push(Vec::new());
-            }
-            self.upper[level].push(full.root);
-            if level == 0 {
+        for full in self.spine.push(leaf) {
+            if full.level == 0 {
                 self.keep(full.number, full.tile);
             }
         }
@@ -65,8 +52,7 @@ impl TreeBuilder {
         for leaf in leaves.into_iter().take(TILE_WIDTH as usize) {
             root = tile.push(leaf);
         }
-        let known = self.upper.first().and_then(|roots| roots.get(number as usize)).copied();
-        let right = root.is_some() && root == known;
+        let right = root.is_some() && root == self.spine.leaf_tile_root(number);
         if right {
             self.keep(number, tile);
         }
@@ -86,30 +72,11 @@ impl Subtrees for TreeBuilder {
     type Error = Forgotten;
 
     fn subtree(&self, level: u8, index: u64) -> Result<Hash, Forgotten> {
-        let (tile_level, number, above, offset) = locate(level, index);
-        if let Some(tile) = self.edge.tile(tile_level, number) {
-            return tile.node(above, offset).ok_or(Forgotten(number));
+        if let Some(hash) = self.spine.subtree(level, index) {
+            return Ok(hash);
         }
-        if tile_level == 0 {
-            return self
-                .kept
-                .get(&number)
-                .and_then(|tile| tile.node(above, offset))
-                .ok_or(Forgotten(number));
-        }
-        let row = &self.upper[usize::from(tile_level - 1)];
-        let first = (index << above) as usize;
-        let hashes = row[first..first + (1 << above)].iter().copied();
-        // At most 128 hashes; only for sizes far behind the end.
-        Ok(fold(hashes.collect()))
+        let (_, number, above, offset) = locate(level, index);
+        let kept = self.kept.get(&number).and_then(|tile| tile.node(above, offset));
+        kept.ok_or(Forgotten(number))
     }
-}
-
-/// The root over a power of two of hashes.
-fn fold(mut hashes: Vec<Hash>) -> Hash {
-    debug_assert!(hashes.len().is_power_of_two() && hashes.len() <= 1 << TILE_HEIGHT);
-    while hashes.len() > 1 {
-        hashes = hashes.chunks_exact(2).map(|pair| Hash::node(&pair[0], &pair[1])).collect();
-    }
-    hashes[0]
 }

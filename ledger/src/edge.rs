@@ -60,6 +60,70 @@ impl Edge {
     }
 }
 
+/// A tree's edge with the roots of all its full tiles: everything above the leaves' own tiles.
+#[derive(Debug)]
+pub(crate) struct Spine {
+    edge: Edge,
+    /// Hashes of the levels 8, 16, ...
+    upper: Vec<Vec<Hash>>,
+}
+
+impl Default for Spine {
+    fn default() -> Self {
+        Self { edge: Edge::of(0, Vec::new()), upper: Vec::new() }
+    }
+}
+
+impl Spine {
+    pub(crate) fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    /// Appends a leaf; the tiles that it fills, from the leaves up.
+    pub(crate) fn push(&mut self, leaf: Hash) -> Vec<Full> {
+        let filled = self.edge.push(leaf);
+        for full in &filled {
+            let level = usize::from(full.level);
+            if self.upper.len() <= level {
+                self.upper.push(Vec::new());
+            }
+            self.upper[level].push(full.root);
+        }
+        filled
+    }
+
+    /// The unfinished tile, if that is where tile `number` of the level is.
+    pub(crate) fn tile(&self, level: u8, number: u64) -> Option<&Tile> {
+        self.edge.tile(level, number)
+    }
+
+    /// The root of full tile `number` of leaves.
+    pub(crate) fn leaf_tile_root(&self, number: u64) -> Option<Hash> {
+        self.upper.first()?.get(number as usize).copied()
+    }
+
+    /// The root of a complete subtree; `None` within a full tile of leaves, which is not kept.
+    pub(crate) fn subtree(&self, level: u8, index: u64) -> Option<Hash> {
+        let (tile_level, number, above, offset) = locate(level, index);
+        if let Some(tile) = self.edge.tile(tile_level, number) {
+            return tile.node(above, offset);
+        }
+        let row = self.upper.get(usize::from(tile_level.checked_sub(1)?))?;
+        let first = (index << above) as usize;
+        // At most 128 hashes; more than one only for sizes far behind the end.
+        Some(fold(row.get(first..first + (1 << above))?.to_vec()))
+    }
+}
+
+/// The root over a power of two of hashes.
+fn fold(mut hashes: Vec<Hash>) -> Hash {
+    debug_assert!(hashes.len().is_power_of_two() && hashes.len() <= 1 << TILE_HEIGHT);
+    while hashes.len() > 1 {
+        hashes = hashes.chunks_exact(2).map(|pair| Hash::node(&pair[0], &pair[1])).collect();
+    }
+    hashes[0]
+}
+
 /// Where a complete subtree's root stands: tile level, tile number, levels above the tile's own
 /// hashes, and place.
 pub(crate) fn locate(level: u8, index: u64) -> (u8, u64, u8, u64) {

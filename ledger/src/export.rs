@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::edge::Edge;
+use crate::edge::Spine;
 use crate::error::Error;
 use crate::hash::Hash;
 use crate::note::SignedNote;
@@ -10,23 +10,16 @@ use crate::tile::{Resource, TILE_WIDTH, Tile};
 use crate::{Checkpoint, tree};
 
 /// Makes the tiles and entry bundles of a ledger from its entries, one after another.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tiler {
-    edge: Edge,
+    spine: Spine,
     bundle: Vec<u8>,
-    upper: Vec<Vec<Hash>>,
-}
-
-impl Default for Tiler {
-    fn default() -> Self {
-        Self { edge: Edge::of(0, Vec::new()), bundle: Vec::new(), upper: Vec::new() }
-    }
 }
 
 impl Tiler {
     /// The number of entries so far.
     pub fn size(&self) -> u64 {
-        self.edge.size()
+        self.spine.size()
     }
 
     /// Adds the next entry; `emit` gets what it completes.
@@ -42,14 +35,9 @@ impl Tiler {
             u16::try_from(entry.len()).map_err(|_| Error::TooLarge { size: entry.len() })?;
         self.bundle.extend(length.to_be_bytes());
         self.bundle.extend_from_slice(entry);
-        for full in self.edge.push(Hash::leaf(entry)) {
+        for full in self.spine.push(Hash::leaf(entry)) {
             let resource = hashes(full.level, full.number, &full.tile);
             emit(resource, &full.tile.to_bytes())?;
-            let level = usize::from(full.level);
-            if self.upper.len() <= level {
-                self.upper.push(Vec::new());
-            }
-            self.upper[level].push(full.root);
         }
         if self.size().is_multiple_of(TILE_WIDTH) {
             let number = self.size() / TILE_WIDTH - 1;
@@ -70,7 +58,7 @@ impl Tiler {
         let size = self.size();
         let number = |level: u8| size.checked_shr(u32::from(level) * 8).unwrap_or(0) / TILE_WIDTH;
         for level in 0.. {
-            let Some(tile) = self.edge.tile(level, number(level)) else { break };
+            let Some(tile) = self.spine.tile(level, number(level)) else { break };
             if tile.width() > 0 {
                 emit(hashes(level, number(level), tile), &tile.to_bytes())?;
             }
@@ -183,13 +171,6 @@ impl tree::Subtrees for Tiler {
     type Error = ();
 
     fn subtree(&self, level: u8, index: u64) -> Result<Hash, ()> {
-        let (tile_level, number, above, offset) = crate::edge::locate(level, index);
-        match self.edge.tile(tile_level, number) {
-            Some(tile) => tile.node(above, offset).ok_or(()),
-            None => {
-                let row = tile_level.checked_sub(1).and_then(|l| self.upper.get(usize::from(l)));
-                row.and_then(|row| row.get(index as usize)).copied().ok_or(())
-            }
-        }
+        self.spine.subtree(level, index).ok_or(())
     }
 }

@@ -103,8 +103,6 @@ pub struct Options<'a> {
     pub promises: Vec<Promise>,
     /// Told how many entries are done, and of how many.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
-    /// Told every record that was read, in order.
-    pub watch: Option<&'a mut (dyn FnMut(&Record) + Send)>,
 }
 
 /// Audits a ledger.
@@ -379,9 +377,6 @@ impl<'a> Audit<'a> {
                 Some(Ok(())) => self.report.signatures += 1,
                 Some(Err(error)) => self.find(Kind::Signature, Some(index), error),
                 None => {}
-            }
-            if let Some(watch) = self.options.watch.as_mut() {
-                watch(&placed.record);
             }
             let time_ms = placed.time_ms;
             let step = match &placed.record {

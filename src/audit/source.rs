@@ -113,7 +113,8 @@ pub fn open(place: &str) -> Result<Box<dyn Source>, SourceError> {
     Err(SourceError::NoLedger(place.to_owned()))
 }
 
-/// A ledger's own folder. Nothing is written, so the node may be running.
+/// A ledger's own folder. The journal is only read, so the node may be running; the index is looked
+/// into only where no node has the folder open.
 struct Folder {
     dir: PathBuf,
     journal: JournalReader,

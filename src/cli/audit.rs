@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use colearn::audit::{self, Level, Options, Promise};
+use colearn::audit::{self, Level, Options, Promise, Report};
 use colearn_ledger::Verifier;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -53,12 +53,6 @@ impl Audit {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let key = self.key.as_deref().map(Verifier::parse).transpose()?;
         let pinned = key.is_some();
-        let mut source = audit::open(&self.place)?;
-        let bar = progress_bar("auditing");
-        let progress = |done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        };
         let mut promises = match &self.receipts {
             Some(dir) => Promise::receipts(dir)?,
             None => Vec::new(),
@@ -71,10 +65,8 @@ impl Audit {
             LevelArg::Signatures => Level::Signatures,
             LevelArg::Contract => Level::Contract,
         };
-        let options =
-            Options { key, level, promises, progress: Some(&progress), ..Options::default() };
-        let report = audit::audit(&mut *source, options)?;
-        bar.finish_and_clear();
+        let options = Options { key, level, promises, ..Options::default() };
+        let report = audit_place(&self.place, options, &progress_bar("auditing"))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
@@ -91,6 +83,22 @@ impl Audit {
         }
         Ok(ExitCode::from(report.exit_code()))
     }
+}
+
+/// Audits a place, showing progress on the bar.
+pub(crate) fn audit_place(
+    place: &str,
+    options: Options<'_>,
+    bar: &ProgressBar,
+) -> anyhow::Result<Report> {
+    let mut source = audit::open(place)?;
+    let progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let report = audit::audit(&mut *source, Options { progress: Some(&progress), ..options })?;
+    bar.finish_and_clear();
+    Ok(report)
 }
 
 /// Shows how many entries are done, how fast, and the time left; only at a terminal.

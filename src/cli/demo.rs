@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::args::{Data, TrainingArgs, learner_seed};
-use super::audit::progress_bar;
+use super::audit::{audit_place, progress_bar};
 use super::table;
 
 const EXPERIMENT: &str = "demo";
@@ -234,7 +234,7 @@ impl Demo {
         let audit = tokio::task::spawn_blocking({
             let place = dir.join("node").display().to_string();
             let bar = if self.json { ProgressBar::hidden() } else { progress_bar("auditing") };
-            move || audit_folder(&place, &bar)
+            move || audit_place(&place, audit::Options::default(), &bar)
         });
         let audit = audit.await??;
         Ok(Outcome { history, accuracy: mean_accuracy(&learners), audit: Some(audit) })
@@ -360,18 +360,6 @@ impl Demo {
 fn mean_accuracy(learners: &[BuiltinLearner]) -> f64 {
     let sum: f64 = learners.iter().map(BuiltinLearner::test_accuracy).sum();
     sum / learners.len().max(1) as f64
-}
-
-fn audit_folder(place: &str, bar: &ProgressBar) -> anyhow::Result<Report> {
-    let mut source = audit::open(place)?;
-    let progress = |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    };
-    let options = audit::Options { progress: Some(&progress), ..audit::Options::default() };
-    let report = audit::audit(&mut *source, options)?;
-    bar.finish_and_clear();
-    Ok(report)
 }
 
 fn learner_keys(dir: &Path, count: usize) -> anyhow::Result<Vec<SigningKey>> {

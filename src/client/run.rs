@@ -308,8 +308,7 @@ impl<L: Learner + Send + 'static> Run<L> {
     ) -> Result<(), ClientError> {
         let experiment = self.options.experiment.clone();
         let turn = Turn::Propose { experiment: experiment.to_string(), round };
-        if let Some(signed) = self.memory.signed_for(&turn) {
-            client.submit(signed, &self.memory).await?;
+        if self.send_again(client, &turn).await? {
             return Ok(());
         }
         self.tell(Event::MyTurn { round });
@@ -353,8 +352,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         let experiment = self.options.experiment.clone();
         let digest = weights.digest;
         let turn = Turn::Vote { experiment: experiment.to_string(), round, weights: digest };
-        if let Some(signed) = self.memory.signed_for(&turn) {
-            client.submit(signed, &self.memory).await?;
+        if self.send_again(client, &turn).await? {
             return Ok(());
         }
         let proposed = self.fetch(client, &weights).await?;
@@ -371,6 +369,13 @@ impl<L: Learner + Send + 'static> Run<L> {
         self.sign_and_submit(client, Action::Vote(vote)).await?;
         self.tell(Event::Voted { round, approve, scores });
         Ok(())
+    }
+
+    /// Sends what was signed for this turn or ballot before, if there is something.
+    async fn send_again(&mut self, client: &mut Client, turn: &Turn) -> Result<bool, ClientError> {
+        let Some(signed) = self.memory.signed_for(turn) else { return Ok(false) };
+        client.submit(signed, &self.memory).await?;
+        Ok(true)
     }
 
     /// Remembers what is signed before it is sent: after a restart the same is sent again.

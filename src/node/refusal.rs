@@ -121,8 +121,3 @@ fn ledger_code(error: &LedgerError) -> Code {
         | LedgerError::Storage { .. } => Code::Internal,
     }
 }
-
-/// The status for an error of the ledger.
-pub(crate) fn ledger_status(error: &LedgerError) -> Status {
-    Status::new(ledger_code(error), error.to_string())
-}

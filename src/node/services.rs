@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::artifacts::ArtifactError;
 use super::core::{Core, hash_bytes};
-use super::refusal::{Refusal, ledger_status};
+use super::refusal::Refusal;
 use crate::convert::{self, BadField};
 use crate::record;
 
@@ -173,13 +173,11 @@ async fn watch(
     let mut size = core.writer.size();
     loop {
         let upto = *size.borrow_and_update();
-        while let Some(index) =
-            core.reader.find(&key, next).map_err(|error| ledger_status(&error))?
-        {
+        while let Some(index) = core.reader.find(&key, next).map_err(Refusal::from)? {
             if index >= upto {
                 break;
             }
-            let entry = core.reader.entry(index).map_err(|error| ledger_status(&error))?;
+            let entry = core.reader.entry(index).map_err(Refusal::from)?;
             next = index + 1;
             let message = v1::WatchExperimentResponse { entry: Some(entry.into()), next };
             if sender.send(Ok(message)).await.is_err() {
@@ -298,8 +296,7 @@ impl LedgerService for Ledger {
                  it was rolled back: keep that checkpoint as evidence"
             )));
         }
-        let proof =
-            self.0.reader.consistency(old_size, size).map_err(|error| ledger_status(&error))?;
+        let proof = self.0.reader.consistency(old_size, size).map_err(Refusal::from)?;
         Ok(Response::new(v1::GetCheckpointResponse {
             checkpoint: signed.note.clone(),
             consistency_proof: Self::proof(proof),
@@ -312,11 +309,8 @@ impl LedgerService for Ledger {
     ) -> Result<Response<v1::GetEntriesResponse>, Status> {
         let v1::GetEntriesRequest { start, count } = request.into_inner();
         let end = start.saturating_add(u64::from(count).clamp(1, ENTRIES_PER_MESSAGE));
-        let entries = self
-            .0
-            .reader
-            .entries(start, end, BYTES_PER_MESSAGE)
-            .map_err(|error| ledger_status(&error))?;
+        let entries =
+            self.0.reader.entries(start, end, BYTES_PER_MESSAGE).map_err(Refusal::from)?;
         let entries = entries.into_iter().map(Bytes::from).collect();
         Ok(Response::new(v1::GetEntriesResponse { entries }))
     }
@@ -328,8 +322,8 @@ impl LedgerService for Ledger {
         let v1::GetInclusionProofRequest { index, size } = request.into_inner();
         let reader = &self.0.reader;
         let size = if size == 0 { reader.size() } else { size };
-        let proof = reader.inclusion(index, size).map_err(|error| ledger_status(&error))?;
-        let leaf = reader.leaf(index).map_err(|error| ledger_status(&error))?;
+        let proof = reader.inclusion(index, size).map_err(Refusal::from)?;
+        let leaf = reader.leaf(index).map_err(Refusal::from)?;
         Ok(Response::new(v1::GetInclusionProofResponse {
             size,
             leaf_hash: hash_bytes(&leaf),
@@ -342,8 +336,7 @@ impl LedgerService for Ledger {
         request: Request<v1::GetConsistencyProofRequest>,
     ) -> Result<Response<v1::GetConsistencyProofResponse>, Status> {
         let v1::GetConsistencyProofRequest { old_size, new_size } = request.into_inner();
-        let proof =
-            self.0.reader.consistency(old_size, new_size).map_err(|error| ledger_status(&error))?;
+        let proof = self.0.reader.consistency(old_size, new_size).map_err(Refusal::from)?;
         Ok(Response::new(v1::GetConsistencyProofResponse { proof: Self::proof(proof) }))
     }
 
@@ -378,10 +371,8 @@ async fn subscribe(
         let upto = *size.borrow_and_update();
         while next < upto {
             let end = upto.min(next.saturating_add(ENTRIES_PER_MESSAGE));
-            let entries = core
-                .reader
-                .entries(next, end, BYTES_PER_MESSAGE)
-                .map_err(|error| ledger_status(&error))?;
+            let entries =
+                core.reader.entries(next, end, BYTES_PER_MESSAGE).map_err(Refusal::from)?;
             next += entries.len() as u64;
             let entries = entries.into_iter().map(Bytes::from).collect();
             if sender.send(Ok(v1::SubscribeResponse { entries })).await.is_err() {
