@@ -192,7 +192,7 @@ fn main() {
                 }
                 transactions.push(*transaction);
             }
-            Record::Outcome(_) => {}
+            Record::Outcome(_) | Record::KeyRotation(_) => {}
         }
     }
     let votes = transactions.iter().filter(|t| matches!(t.action, Action::Vote(_))).count();

@@ -13,5 +13,6 @@ pub mod node;
 pub mod plot;
 pub mod record;
 pub mod replay;
+pub mod rotation;
 pub mod transaction;
 pub mod witness;

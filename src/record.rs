@@ -19,6 +19,8 @@ pub enum Record {
     Transaction(Box<Unverified>),
     /// What the contract decided.
     Outcome(Outcome),
+    /// Another key signs from here on; its signatures have not been looked at.
+    KeyRotation(v1::KeyRotation),
 }
 
 /// Why an entry does not hold a record.
@@ -65,6 +67,7 @@ impl Record {
                 Self::Transaction(Box::new(Unverified::decode(signed)?))
             }
             v1::entry::Payload::Outcome(outcome) => Self::Outcome(convert::outcome(outcome)?),
+            v1::entry::Payload::KeyRotation(rotation) => Self::KeyRotation(rotation),
         };
         Ok(Placed { index: entry.index, time_ms: entry.time_ms, record })
     }
@@ -84,6 +87,30 @@ pub fn transaction_payload(transaction: &Transaction) -> Vec<u8> {
 pub fn outcome_payload(outcome: &Outcome) -> Vec<u8> {
     payload(v1::entry::Payload::Outcome(convert::outcome_message(outcome)))
 }
+
+/// The payload of the entry that changes the key.
+pub fn rotation_payload(rotation: &v1::KeyRotation) -> Vec<u8> {
+    payload(v1::entry::Payload::KeyRotation(rotation.clone()))
+}
+
+/// The change of the key that a payload records, if it does. Far cheaper than decoding all.
+pub fn rotation(payload: &[u8]) -> Option<v1::KeyRotation> {
+    /// Field 7, length-delimited.
+    const TAG: u8 = 7 << 3 | 2;
+    let first = *payload.first()?;
+    if first != TAG {
+        return None;
+    }
+    match v1::Entry::decode(payload).ok()?.payload? {
+        v1::entry::Payload::KeyRotation(rotation) => Some(rotation),
+        v1::entry::Payload::Genesis(_)
+        | v1::entry::Payload::Transaction(_)
+        | v1::entry::Payload::Outcome(_) => None,
+    }
+}
+
+/// The key under which the changes of the ledger's key are found.
+pub const ROTATION_KEY: &[u8] = b"k";
 
 /// An entry without an envelope is just its payload.
 fn payload(payload: v1::entry::Payload) -> Vec<u8> {
@@ -123,6 +150,7 @@ pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
             }
         }
         Some(v1::entry::Payload::Outcome(outcome)) => vec![experiment_key(&outcome.experiment)],
+        Some(v1::entry::Payload::KeyRotation(_)) => vec![ROTATION_KEY.to_vec()],
         Some(v1::entry::Payload::Genesis(_)) | None => Vec::new(),
     }
 }

@@ -89,7 +89,7 @@ impl Witness {
             let path = kept_path(dir, log.name());
             match std::fs::read_to_string(&path) {
                 Ok(note) => {
-                    let kept = Checkpoint::open(&note, log)
+                    let kept = open_any(&note, logs.iter().filter(|key| key.name() == log.name()))
                         .map_err(|source| WitnessError::Kept { path, source })?;
                     latest.insert(log.name().to_owned(), kept);
                 }
@@ -120,10 +120,11 @@ impl Witness {
         };
         let stated = SignedNote::parse(note).and_then(|note| Checkpoint::parse(note.text()));
         let Ok(stated) = stated else { return Answer::Malformed("not a checkpoint\n") };
-        let Some(log) = self.0.logs.iter().find(|log| log.name() == stated.origin) else {
+        let mut keys = self.0.logs.iter().filter(|log| log.name() == stated.origin).peekable();
+        if keys.peek().is_none() {
             return Answer::UnknownLog;
-        };
-        let Ok(new) = Checkpoint::open(note, log) else { return Answer::Unsigned };
+        }
+        let Ok(new) = open_any(note, keys) else { return Answer::Unsigned };
         if old_size > new.size {
             return Answer::Malformed("the old size is larger than the checkpoint's\n");
         }
@@ -154,6 +155,21 @@ impl Witness {
         std::fs::rename(&new, &path)?;
         File::open(&self.0.dir)?.sync_all()
     }
+}
+
+/// Opens a checkpoint with the first of a log's keys that signed it: two while it changes its key.
+fn open_any<'a>(
+    note: &str,
+    keys: impl Iterator<Item = &'a Verifier>,
+) -> Result<Checkpoint, NoteError> {
+    let mut opened = Err(NoteError::Malformed("of an unknown log"));
+    for key in keys {
+        opened = Checkpoint::open(note, key);
+        if opened.is_ok() {
+            break;
+        }
+    }
+    opened
 }
 
 /// The file of a log's latest checkpoint: named by the hash of its origin.

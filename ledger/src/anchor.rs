@@ -20,18 +20,7 @@ const FILE_BYTES: usize = 2048;
 pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheckpoint>, Error> {
     let mut newest: Option<SignedCheckpoint> = None;
     let mut bad: Option<NoteError> = None;
-    for name in NAMES {
-        let path = dir.join(name);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::storage("read", &path)(error)),
-        };
-        let text: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
-        if text.is_empty() {
-            continue;
-        }
-        let note = String::from_utf8_lossy(&text).into_owned();
+    for note in notes(dir)? {
         match Checkpoint::open(&note, verifier) {
             Ok(checkpoint)
                 if newest.as_ref().is_none_or(|other| other.checkpoint.size < checkpoint.size) =>
@@ -48,6 +37,24 @@ pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheck
         (None, Some(reason)) => Err(Error::Foreign { dir: dir.to_owned(), reason }),
         (None, None) => Ok(None),
     }
+}
+
+/// What the files hold, unverified.
+pub(crate) fn notes(dir: &Path) -> Result<Vec<String>, Error> {
+    let mut notes = Vec::new();
+    for name in NAMES {
+        let path = dir.join(name);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::storage("read", &path)(error)),
+        };
+        let text: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
+        if !text.is_empty() {
+            notes.push(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
+    Ok(notes)
 }
 
 /// Writes checkpoints to the two files in turn.

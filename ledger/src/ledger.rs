@@ -26,6 +26,8 @@ pub type KeysOf = fn(&[u8]) -> Vec<Vec<u8>>;
 pub struct Options {
     /// Signs the checkpoints; its name is the ledger's origin.
     pub signer: Signer,
+    /// Sign the checkpoints too, for readers that do not know `signer` yet.
+    pub cosigners: Vec<Signer>,
     /// What the index can look entries up by.
     pub keys_of: KeysOf,
     /// A segment that has reached this size is followed by a new one.
@@ -41,6 +43,7 @@ impl Options {
     pub fn new(signer: Signer) -> Self {
         Self {
             signer,
+            cosigners: Vec::new(),
             keys_of: |_| Vec::new(),
             segment_bytes: 64 << 20,
             disk: Arc::new(RealDisk),
@@ -86,6 +89,7 @@ pub struct Ledger {
     frames: Frames,
     syncer: Syncer,
     signer: Signer,
+    cosigners: Vec<Signer>,
     segment_bytes: u64,
     keys_of: KeysOf,
     head: Head,
@@ -148,6 +152,7 @@ impl Ledger {
             frames: Frames::new(end),
             syncer,
             signer: options.signer,
+            cosigners: options.cosigners,
             segment_bytes: options.segment_bytes,
             keys_of: options.keys_of,
             head,
@@ -219,7 +224,9 @@ impl Ledger {
         let root = tree::root(&*self.shared, size)?;
         let origin = self.signer.verifier().name().to_owned();
         let checkpoint = Checkpoint { origin, size, root };
-        let note = checkpoint.sign(&self.signer);
+        let text = checkpoint.text();
+        let cosignatures = self.cosigners.iter().map(|cosigner| cosigner.sign(&text, 0));
+        let note = checkpoint.sign(&self.signer) + &cosignatures.collect::<String>();
         let signed = Arc::new(SignedCheckpoint { checkpoint, note });
         let full = u64::from(self.frames.end().offset) >= self.segment_bytes;
         let job = Job {
@@ -229,6 +236,12 @@ impl Ledger {
         };
         self.sealed = Some(signed);
         self.syncer.seal(job)
+    }
+
+    /// Has the checkpoints signed by another key from the next seal on, which signs even where
+    /// nothing was appended.
+    pub fn set_signers(&mut self, signer: Signer, cosigners: Vec<Signer>) {
+        (self.signer, self.cosigners, self.sealed) = (signer, cosigners, None);
     }
 
     /// Makes everything appended durable, signs the new checkpoint and makes that durable too.

@@ -42,3 +42,11 @@ pub fn anchored_checkpoint(
 ) -> Result<SignedCheckpoint, Error> {
     anchor::read(dir, verifier)?.ok_or_else(|| Error::AnchorMissing { dir: dir.to_owned() })
 }
+
+/// The checkpoints in a folder's anchor files, verbatim and unverified.
+///
+/// # Errors
+/// If a file is there but cannot be read.
+pub fn anchored_notes(dir: &std::path::Path) -> Result<Vec<String>, Error> {
+    anchor::notes(dir)
+}

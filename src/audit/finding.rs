@@ -67,15 +67,21 @@ pub struct Finding {
     pub kind: Kind,
     /// The entry, where it is about one.
     pub index: Option<u64>,
-    /// What was found and what was expected.
-    pub message: String,
+    /// What should have been there.
+    pub expected: String,
+    /// What was.
+    pub got: String,
 }
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.index {
-            Some(index) => write!(f, "entry {index}: {}: {}", self.kind.name(), self.message),
-            None => write!(f, "{}: {}", self.kind.name(), self.message),
+        if let Some(index) = self.index {
+            write!(f, "entry {index}: ")?;
         }
+        let name = match self.kind {
+            Kind::BrokenPromise => "BROKEN PROMISE",
+            kind => kind.name(),
+        };
+        write!(f, "{name}: {}; expected {}", self.got, self.expected)
     }
 }

@@ -8,17 +8,19 @@ mod finding;
 mod promise;
 mod source;
 
-use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, NoteError, TreeBuilder, Verifier, tree};
-use ed25519_dalek::VerifyingKey;
+use colearn_ledger::{
+    Checkpoint, Forgotten, Hash, Head, NoteError, SignedCheckpoint, SignedNote, TreeBuilder,
+    Verifier, tree,
+};
 use rayon::prelude::*;
 use serde::Serialize;
 
 pub use self::finding::{Finding, Kind};
 pub use self::promise::{Promise, PromiseError};
 pub use self::source::{Source, SourceError, Trouble, open};
-use crate::record::{CONTRACT_VERSION, NotARecord, Placed, Record};
-use crate::replay::Replay;
+use crate::record::{self, CONTRACT_VERSION, NotARecord, Placed, Record};
+use crate::replay::{Departure, Replay};
+use crate::rotation::LogKeys;
 use crate::transaction::{Invalid, LedgerId, Seen};
 
 /// The most findings that are reported.
@@ -65,11 +67,12 @@ impl Report {
                 self.signatures
             ),
             Some(finding) => format!(
-                "AUDIT FAIL code={} name={} index={} found={:?}",
+                "AUDIT FAIL code={} name={} index={} expected={:?} got={:?}",
                 finding.kind.code(),
                 finding.kind.name(),
                 finding.index.map_or_else(|| "-".to_owned(), |index| index.to_string()),
-                finding.message
+                finding.expected,
+                finding.got
             ),
         }
     }
@@ -110,14 +113,20 @@ pub struct Options<'a> {
 /// # Errors
 /// Only if it cannot be read; whatever is wrong with it is in the report.
 pub fn audit(source: &mut dyn Source, options: Options<'_>) -> Result<Report, SourceError> {
+    Ok(run(source, options)?.report)
+}
+
+fn run<'a>(source: &mut dyn Source, options: Options<'a>) -> Result<Audit<'a>, SourceError> {
     let mut audit = Audit::new(options);
     match audit.run(source) {
         Ok(()) => {}
-        Err(Trouble::Damaged { index, what }) => audit.find(Kind::Damaged, Some(index), what),
+        Err(Trouble::Damaged { index, what }) => {
+            audit.find(Kind::Damaged, Some(index), "a whole entry", what);
+        }
         Err(Trouble::Unreadable(error)) => return Err(error),
     }
     audit.report.ok = audit.report.findings.is_empty();
-    Ok(audit.report)
+    Ok(audit)
 }
 
 /// Why a place has no checkpoint that can be believed.
@@ -131,22 +140,43 @@ pub enum NoCheckpoint {
     Source(#[from] SourceError),
 }
 
-/// The key in a ledger's first entry, and the checkpoint signed with it, verbatim. Nothing else is
-/// checked.
+/// The newest checkpoint of a place that is signed by the ledger's key of its time, verbatim, with
+/// what it says. Where the key never changed only the first entry is read.
 ///
 /// # Errors
-/// If there is no genesis or no such checkpoint.
-pub fn signed_checkpoint(source: &mut dyn Source) -> Result<(Verifier, String), NoCheckpoint> {
-    let mut audit = Audit::new(Options::default());
-    match audit.begin(source) {
-        Ok(Some((verifier, _, note))) => return Ok((verifier, note)),
-        Ok(None) => {}
-        Err(Trouble::Damaged { index, what }) => audit.find(Kind::Damaged, Some(index), what),
+/// If there is no genesis or no such checkpoint, or if what has to be read is not as it should be.
+pub fn signed_checkpoint(source: &mut dyn Source) -> Result<(Checkpoint, String), NoCheckpoint> {
+    let mut audit = Audit::new(Options { level: Level::Tree, ..Options::default() });
+    let quick = match audit.begin(source) {
+        Ok(quick) => quick,
+        Err(Trouble::Damaged { .. }) => None,
         Err(Trouble::Unreadable(error)) => return Err(error.into()),
+    };
+    if let (Some((keys, notes)), true) = (&quick, audit.report.findings.is_empty())
+        && let Some(newest) = notes.first()
+        && keys.open(&newest.note).is_ok()
+    {
+        return Ok((newest.checkpoint.clone(), newest.note.clone()));
     }
-    let nothing =
-        || Finding { kind: Kind::Checkpoint, index: None, message: "there is none".to_owned() };
-    Err(NoCheckpoint::Finding(audit.report.findings.pop().unwrap_or_else(nothing)))
+    audit.follow_all(source).map_err(|trouble| match trouble {
+        Trouble::Damaged { index, what } => NoCheckpoint::Finding(Finding {
+            kind: Kind::Damaged,
+            index: Some(index),
+            expected: "a whole entry".to_owned(),
+            got: what,
+        }),
+        Trouble::Unreadable(error) => error.into(),
+    })?;
+    match (audit.report.findings.pop(), audit.checkpoint.take()) {
+        (None, Some(SignedCheckpoint { checkpoint, note })) => Ok((checkpoint, note)),
+        (Some(finding), _) => Err(NoCheckpoint::Finding(finding)),
+        (None, None) => Err(NoCheckpoint::Finding(Finding {
+            kind: Kind::Checkpoint,
+            index: None,
+            expected: "a checkpoint".to_owned(),
+            got: "none".to_owned(),
+        })),
+    }
 }
 
 /// What an entry is by itself: its record, and whether the signature verifies if it has one.
@@ -159,7 +189,7 @@ fn check_each(entries: &[Vec<u8>], ledger_id: &LedgerId) -> Vec<Checked> {
         let placed = Record::decode(bytes)?;
         let signature = match &placed.record {
             Record::Transaction(transaction) => Some(transaction.check(ledger_id)),
-            Record::Genesis(_) | Record::Outcome(_) => None,
+            Record::Genesis(_) | Record::Outcome(_) | Record::KeyRotation(_) => None,
         };
         Ok((placed, signature))
     };
@@ -171,11 +201,14 @@ struct Audit<'a> {
     report: Report,
     head: Head,
     tree: TreeBuilder,
-    ledger_id: LedgerId,
+    /// The keys the entries so far give the ledger.
+    keys: Option<LogKeys>,
     /// `None` once the record has departed from the contract.
     replay: Option<Replay>,
     /// The last roots asked for: many signers vouch for the same history.
     known_root: Option<(u64, Hash)>,
+    /// The checkpoint that the entries are held to.
+    checkpoint: Option<SignedCheckpoint>,
 }
 
 impl<'a> Audit<'a> {
@@ -196,71 +229,78 @@ impl<'a> Audit<'a> {
             report,
             head: Head::EMPTY,
             tree: TreeBuilder::new(),
-            ledger_id: LedgerId([0; 32]),
+            keys: None,
             replay: (options.level == Level::Contract).then(Replay::default),
             options,
             known_root: None,
+            checkpoint: None,
         }
     }
 
-    fn find(&mut self, kind: Kind, index: Option<u64>, message: impl ToString) {
+    fn find(
+        &mut self,
+        kind: Kind,
+        index: Option<u64>,
+        expected: impl ToString,
+        got: impl ToString,
+    ) {
         if self.report.findings.len() < MAX_FINDINGS {
-            self.report.findings.push(Finding { kind, index, message: message.to_string() });
+            let (expected, got) = (expected.to_string(), got.to_string());
+            self.report.findings.push(Finding { kind, index, expected, got });
         }
     }
 
-    /// Reads the genesis, and the checkpoint that is signed with its key.
+    /// Reads the genesis, and the checkpoints that are stated, none of them verified, largest
+    /// first. `None` if there is nothing to go on with.
     fn begin(
         &mut self,
         source: &mut dyn Source,
-    ) -> Result<Option<(Verifier, Checkpoint, String)>, Trouble> {
+    ) -> Result<Option<(LogKeys, Vec<SignedCheckpoint>)>, Trouble> {
         let first = source.next_entries(1)?;
         let Some(genesis) = first.first() else {
-            self.find(Kind::Incomplete, Some(0), "the ledger has no entries");
+            self.find(Kind::Incomplete, Some(0), "a first entry", "there are no entries");
             return Ok(None);
         };
-        let Some(verifier) = self.genesis(genesis) else { return Ok(None) };
-        self.report.origin = verifier.name().to_owned();
-        self.report.verifier_key = verifier.to_string();
-        let note = source.checkpoint(&verifier)?;
-        let checkpoint = match &note {
-            Some(note) => Checkpoint::open(note, &verifier),
-            None => Err(NoteError::Malformed("there is none of this ledger's key")),
-        };
-        match checkpoint {
-            Ok(checkpoint) => {
-                self.report.signatures += 1;
-                self.report.size = checkpoint.size;
-                self.report.root = checkpoint.root.to_string();
-                self.chain(genesis);
-                Ok(Some((verifier, checkpoint, note.unwrap_or_default())))
-            }
-            Err(error) => {
-                self.find(Kind::Checkpoint, None, error);
-                Ok(None)
+        let Some(keys) = self.genesis(genesis) else { return Ok(None) };
+        self.report.origin = keys.current().name().to_owned();
+        self.report.verifier_key = keys.current().to_string();
+        self.keys = Some(keys.clone());
+        self.chain(genesis);
+        let mut stated = Vec::new();
+        let mut bad = None;
+        for note in source.checkpoints()? {
+            match SignedNote::parse(&note).and_then(|parsed| Checkpoint::parse(parsed.text())) {
+                Ok(checkpoint) => stated.push(SignedCheckpoint { checkpoint, note }),
+                Err(error) => bad = Some(error),
             }
         }
+        stated.sort_by_key(|signed| std::cmp::Reverse(signed.checkpoint.size));
+        if stated.is_empty() {
+            let got = bad.map_or_else(|| "there is none".to_owned(), |error| error.to_string());
+            self.find(Kind::Checkpoint, None, "a signed checkpoint", got);
+            return Ok(None);
+        }
+        Ok(Some((keys, stated)))
     }
 
-    fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
-        let Some((verifier, checkpoint, _)) = self.begin(source)? else { return Ok(()) };
-        let ledger_id = self.ledger_id;
+    /// Follows every entry, and finds the checkpoint that they are to be held to: the newest that is
+    /// signed by the key of its time. Which key that is, the entries before say.
+    fn follow_all(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
+        *self = Self::new(std::mem::take(&mut self.options));
+        source.rewind()?;
+        let Some((keys, stated)) = self.begin(source)? else { return Ok(()) };
+        let size = stated.first().map_or(0, |signed| signed.checkpoint.size);
+        let ledger_id = keys.ledger();
         let level = self.options.level;
         let check = |entries: &[Vec<u8>]| match level {
             Level::Tree => Vec::new(),
             Level::Signatures | Level::Contract => check_each(entries, &ledger_id),
         };
-        let mut entries = source.next_entries(checkpoint.size)?;
+        let mut entries = source.next_entries(size)?;
         let mut checked = check(&entries);
-        while self.head.size < checkpoint.size {
-            if entries.is_empty() {
-                let size = self.head.size;
-                let message = format!("the checkpoint counts {} entries", checkpoint.size);
-                self.find(Kind::Incomplete, Some(size), message);
-                return Ok(());
-            }
+        while self.head.size < size && !entries.is_empty() {
             // Damage in what comes next is reported after what comes before it.
-            let next = source.next_entries(checkpoint.size);
+            let next = source.next_entries(size);
             // What has to go in order goes on beside what need not.
             let (goes_on, next_checked) = rayon::join(
                 || self.follow(source, &entries, checked),
@@ -270,78 +310,112 @@ impl<'a> Audit<'a> {
                 return Ok(());
             }
             if let Some(progress) = self.options.progress {
-                progress(self.head.size, checkpoint.size);
+                progress(self.head.size, size);
             }
-            if self.head.size < checkpoint.size {
-                entries = next?;
-                checked = next_checked;
-            } else {
+            if self.head.size == size {
                 break;
             }
+            entries = next?;
+            checked = next_checked;
         }
+        let Some(keys) = self.keys.clone() else { return Ok(()) };
+        self.report.verifier_key = keys.current().to_string();
+        let mut error = NoteError::Malformed("there is none");
+        let signed = stated.into_iter().find(|signed| match keys.open(&signed.note) {
+            Ok(_) => true,
+            Err(why) => {
+                error = why;
+                false
+            }
+        });
+        let Some(signed) = signed else {
+            let expected = format!("a checkpoint signed by {}", keys.current());
+            self.find(Kind::Checkpoint, None, expected, error);
+            return Ok(());
+        };
+        self.report.signatures += 1;
+        self.report.size = signed.checkpoint.size;
+        self.report.root = signed.checkpoint.root.to_string();
+        if self.head.size < signed.checkpoint.size {
+            let (expected, got) = (signed.checkpoint.size, self.head.size);
+            let expected = format!("{expected} entries, as the checkpoint counts");
+            self.find(Kind::Incomplete, Some(got), expected, format!("{got} entries"));
+            return Ok(());
+        }
+        self.checkpoint = Some(signed);
+        Ok(())
+    }
+
+    fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
+        self.follow_all(source)?;
+        let Some(keys) = self.keys.clone() else { return Ok(()) };
+        if let Some(expected) = self.options.key.take()
+            && !keys.contains(&expected)
+        {
+            self.find(Kind::Genesis, Some(0), expected, format!("the key {}", keys.current()));
+        }
+        let Some(SignedCheckpoint { checkpoint, .. }) = self.checkpoint.clone() else {
+            return Ok(());
+        };
         if let Some(replay) = self.replay.take() {
             let (_, _, due) = replay.finish();
             if let Some(outcome) = due.first() {
-                let message = format!("the contract decided {outcome:?}, which is not recorded");
-                self.find(Kind::Contract, Some(self.head.size), message);
+                self.find(Kind::Contract, Some(self.head.size), format!("{outcome:?}"), "nothing");
             }
         }
-        self.promises(source, &verifier, &checkpoint)?;
+        self.promises(source, &keys, &checkpoint)?;
         match self.root(source, checkpoint.size)? {
             Some(root) if root == checkpoint.root => {}
             found => {
                 let found = found.map_or_else(|| "none".to_owned(), |root| root.to_string());
-                let message = format!("the entries have root {found}, not {}", checkpoint.root);
-                self.find(Kind::Root, None, message);
+                self.find(Kind::Root, None, format!("root {}", checkpoint.root), found);
             }
         }
         if let Some((index, what)) = source.check_derived()? {
-            self.find(Kind::Index, Some(index), what);
+            self.find(Kind::Index, Some(index), "what the entries give", what);
         }
         Ok(())
     }
 
-    /// Reads the first entry; gives the key that checkpoints must be signed with.
-    fn genesis(&mut self, bytes: &[u8]) -> Option<Verifier> {
+    /// Reads the first entry; gives the key that the first checkpoints must be signed with.
+    fn genesis(&mut self, bytes: &[u8]) -> Option<LogKeys> {
+        let expected = format!("a genesis of version {CONTRACT_VERSION}");
         let genesis = match Record::decode(bytes).map(|placed| placed.record) {
             Ok(Record::Genesis(genesis)) if genesis.contract_version == CONTRACT_VERSION => genesis,
             Ok(_) => {
-                self.find(Kind::Genesis, Some(0), "it is not a genesis of a known version");
+                self.find(Kind::Genesis, Some(0), expected, "something else");
                 return None;
             }
             Err(error) => {
-                self.find(Kind::Genesis, Some(0), error);
+                self.find(Kind::Genesis, Some(0), expected, error);
                 return None;
             }
         };
-        self.ledger_id = LedgerId::of(&genesis);
-        let key = genesis.log_public_key[..].try_into().ok();
-        let key = key.and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
-        let own = key.and_then(|key| Verifier::new(&genesis.origin, KeyKind::Log, key).ok());
-        let Some(own) = own else {
-            self.find(Kind::Genesis, Some(0), "its key or origin cannot be used");
-            return None;
-        };
-        if let Some(expected) = &self.options.key
-            && *expected != own
-        {
-            let message = format!("the ledger's key is {own}, not {expected}");
-            self.find(Kind::Genesis, Some(0), message);
-            return None;
+        let keys = LogKeys::of_genesis(&genesis);
+        if keys.is_none() {
+            self.find(Kind::Genesis, Some(0), expected, "its key or origin cannot be used");
         }
-        Some(own)
+        keys
     }
 
-    /// Follows the chain by one entry; `false` if it is broken.
+    /// Follows the chain by one entry, and the changes of the ledger's key; `false` if it is broken.
     fn chain(&mut self, bytes: &[u8]) -> bool {
+        let index = self.head.size;
         match self.head.follow(bytes) {
-            Ok((_, head)) => {
+            Ok((entry, head)) => {
                 self.head = head;
                 self.tree.push(head.leaf);
+                if let (Some(keys), Some(rotation)) =
+                    (&mut self.keys, record::rotation(&entry.payload))
+                    && let Err(error) = keys.follow(index, &rotation)
+                {
+                    let expected = "a change of the ledger's key";
+                    self.find(Kind::Signature, Some(index), expected, error);
+                }
                 true
             }
             Err(broken) => {
-                self.find(Kind::Chain, Some(self.head.size), broken);
+                self.find(Kind::Chain, Some(index), "an entry that follows the one before", broken);
                 false
             }
         }
@@ -367,7 +441,7 @@ impl<'a> Audit<'a> {
             let (placed, signature) = match checked {
                 Ok(checked) => checked,
                 Err(error) => {
-                    self.find(Kind::Encoding, Some(index), error);
+                    self.find(Kind::Encoding, Some(index), "a record in its one encoding", error);
                     // What cannot be read cannot be replayed.
                     self.replay = None;
                     continue;
@@ -375,13 +449,19 @@ impl<'a> Audit<'a> {
             };
             match signature {
                 Some(Ok(())) => self.report.signatures += 1,
-                Some(Err(error)) => self.find(Kind::Signature, Some(index), error),
+                Some(Err(error)) => {
+                    self.find(Kind::Signature, Some(index), "a signature that verifies", error);
+                }
                 None => {}
             }
             let time_ms = placed.time_ms;
             let step = match &placed.record {
                 Record::Genesis(_) => {
-                    self.find(Kind::Encoding, Some(index), "a second genesis");
+                    self.find(Kind::Encoding, Some(index), "one genesis", "a second");
+                    continue;
+                }
+                Record::KeyRotation(_) => {
+                    self.report.signatures += 2;
                     continue;
                 }
                 Record::Transaction(transaction) => {
@@ -402,7 +482,16 @@ impl<'a> Audit<'a> {
                 }
             };
             if let Some(Err(departure)) = step {
-                self.find(Kind::Contract, Some(index), departure);
+                let (expected, got) = match departure {
+                    Departure::Refused(rejection) => {
+                        ("what the contract accepts".to_owned(), rejection.to_string())
+                    }
+                    Departure::OtherOutcome { expected, found } => (
+                        expected.map_or_else(|| "no decision".to_owned(), |it| format!("{it:?}")),
+                        found.map_or_else(|| "a transaction".to_owned(), |it| format!("{it:?}")),
+                    ),
+                };
+                self.find(Kind::Contract, Some(index), expected, got);
                 // After a departure the states differ, and every later comparison would too.
                 self.replay = None;
             }
@@ -415,13 +504,10 @@ impl<'a> Audit<'a> {
         if self.known_root != Some((seen.size, seen.root)) {
             let root = if seen.size <= index { self.root(source, seen.size)? } else { None };
             if root != Some(seen.root) {
-                let message = format!(
-                    "its signer saw size {} root {}, here the root is {}",
-                    seen.size,
-                    seen.root,
-                    root.map_or_else(|| "none".to_owned(), |root| root.to_string())
-                );
-                self.find(Kind::Seen, Some(index), message);
+                let root = root.map_or_else(|| "none".to_owned(), |root| root.to_string());
+                let expected = format!("root {root} at size {}", seen.size);
+                let got = format!("its signer saw root {} there", seen.root);
+                self.find(Kind::Seen, Some(index), expected, got);
                 return Ok(());
             }
             self.known_root = Some((seen.size, seen.root));
@@ -433,14 +519,15 @@ impl<'a> Audit<'a> {
     fn promises(
         &mut self,
         source: &mut dyn Source,
-        verifier: &Verifier,
+        keys: &LogKeys,
         now: &Checkpoint,
     ) -> Result<(), Trouble> {
         for promise in std::mem::take(&mut self.options.promises) {
-            let then = match promise.verify(verifier) {
+            let then = match promise.verify(keys) {
                 Ok(then) => then,
                 Err(error) => {
-                    self.find(Kind::Receipt, promise.index(), format!("{}: {error}", promise.name));
+                    let got = format!("{}: {error}", promise.name);
+                    self.find(Kind::Receipt, promise.index(), "a promise of this ledger", got);
                     continue;
                 }
             };
@@ -451,12 +538,12 @@ impl<'a> Audit<'a> {
                     || format!("it has only {} entries", now.size),
                     |root| format!("its first {} entries have root {root}", then.size),
                 );
-                let message = format!(
-                    "BROKEN PROMISE: {} holds a checkpoint of size {} and root {} that this \
-                     ledger's key signed, but {found}",
-                    promise.name, then.size, then.root
+                let expected = format!(
+                    "root {} at size {}: {} holds a checkpoint that says so, signed by the \
+                     ledger's key",
+                    then.root, then.size, promise.name
                 );
-                self.find(Kind::BrokenPromise, promise.index(), message);
+                self.find(Kind::BrokenPromise, promise.index(), expected, found);
             }
         }
         Ok(())

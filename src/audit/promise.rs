@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use colearn_ledger::{Checkpoint, Hash, NoteError, Receipt, Verifier};
+use colearn_ledger::{Checkpoint, Hash, NoteError, Receipt};
+
+use crate::rotation::LogKeys;
 
 /// A signed statement of the ledger's that its later states must honour.
 #[derive(Clone, Debug)]
@@ -84,10 +86,11 @@ impl Promise {
     }
 
     /// Verifies the signature, and that the receipt holds its entry.
-    pub(super) fn verify(&self, verifier: &Verifier) -> Result<Checkpoint, NoteError> {
+    pub(super) fn verify(&self, keys: &LogKeys) -> Result<Checkpoint, NoteError> {
+        let then = keys.open(&self.checkpoint)?;
         match (&self.receipt, &self.entry) {
-            (Some(receipt), Some(entry)) => receipt.verify(Hash::leaf(entry), verifier),
-            _ => Checkpoint::open(&self.checkpoint, verifier),
+            (Some(receipt), Some(entry)) => receipt.verify(Hash::leaf(entry), keys.at(then.size)),
+            _ => Ok(then),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use colearn_ledger::{
     Checkpoint, Error as LedgerError, Hash, JournalReader, Mark, Resource, SignedNote, TILE_WIDTH,
-    Tiler, Verifier,
+    Tiler,
 };
 
 /// The largest bundle: 256 entries of 65,535 bytes and their lengths.
@@ -64,11 +64,17 @@ impl<E: Into<SourceError>> From<E> for Trouble {
 
 /// Gives a ledger's bytes, in order.
 pub trait Source: Send {
-    /// The newest signed checkpoint, verbatim; `None` if there is none.
+    /// What is there of checkpoints, verbatim and unverified.
     ///
     /// # Errors
     /// If it cannot be read.
-    fn checkpoint(&mut self, verifier: &Verifier) -> Result<Option<String>, SourceError>;
+    fn checkpoints(&mut self) -> Result<Vec<String>, SourceError>;
+
+    /// Begins with the first entry again.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn rewind(&mut self) -> Result<(), SourceError>;
 
     /// The next entries, some thousands at most; none at the end. Not beyond `size` entries.
     ///
@@ -140,12 +146,13 @@ fn next_entry(journal: &mut JournalReader) -> Result<Option<Vec<u8>>, Trouble> {
 }
 
 impl Source for Folder {
-    fn checkpoint(&mut self, verifier: &Verifier) -> Result<Option<String>, SourceError> {
-        match colearn_ledger::anchored_checkpoint(&self.dir, verifier) {
-            Ok(signed) => Ok(Some(signed.note)),
-            Err(LedgerError::AnchorMissing { .. } | LedgerError::Foreign { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    fn checkpoints(&mut self) -> Result<Vec<String>, SourceError> {
+        Ok(colearn_ledger::anchored_notes(&self.dir)?)
+    }
+
+    fn rewind(&mut self) -> Result<(), SourceError> {
+        *self = Self::open(&self.dir)?;
+        Ok(())
     }
 
     fn next_entries(&mut self, size: u64) -> Result<Vec<Vec<u8>>, Trouble> {
@@ -323,8 +330,13 @@ impl Tiles {
 }
 
 impl Source for Tiles {
-    fn checkpoint(&mut self, _: &Verifier) -> Result<Option<String>, SourceError> {
-        Ok(self.checkpoint.clone())
+    fn checkpoints(&mut self) -> Result<Vec<String>, SourceError> {
+        Ok(self.checkpoint.clone().into_iter().collect())
+    }
+
+    fn rewind(&mut self) -> Result<(), SourceError> {
+        (self.next, self.tiler, self.wrong) = (0, Tiler::default(), None);
+        Ok(())
     }
 
     fn next_entries(&mut self, size: u64) -> Result<Vec<Vec<u8>>, Trouble> {

@@ -142,17 +142,14 @@ fn show(place: &str, start: u64, count: Option<u64>, json: bool) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-/// The signed checkpoint of a place, verified with the key in its first entry.
-fn signed_checkpoint(place: &str) -> anyhow::Result<(Verifier, Checkpoint, String)> {
-    let mut source = audit::open(place)?;
-    let (verifier, note) = audit::signed_checkpoint(&mut *source)
-        .with_context(|| format!("{place} cannot be trusted; run: colearn audit {place}"))?;
-    let checkpoint = Checkpoint::open(&note, &verifier)?;
-    Ok((verifier, checkpoint, note))
+/// The signed checkpoint of a place, verified with the ledger's key.
+fn signed_checkpoint(place: &str) -> anyhow::Result<(Checkpoint, String)> {
+    audit::signed_checkpoint(&mut *audit::open(place)?)
+        .with_context(|| format!("{place} cannot be trusted; run: colearn audit {place}"))
 }
 
 fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
-    let (_, checkpoint, note) = signed_checkpoint(place)?;
+    let (checkpoint, note) = signed_checkpoint(place)?;
     let bar = progress_bar("exporting");
     bar.set_length(checkpoint.size);
     let mut exporter = Exporter::new(dir);
@@ -167,7 +164,7 @@ fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
 }
 
 fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
-    let (_, checkpoint, note) = signed_checkpoint(place)?;
+    let (checkpoint, note) = signed_checkpoint(place)?;
     if index >= checkpoint.size {
         bail!("entry {index} does not exist; the ledger has {}", checkpoint.size);
     }
@@ -247,6 +244,10 @@ fn scores(scores: Scores) -> String {
 fn describe(placed: &Placed) -> String {
     let what = match &placed.record {
         Record::Genesis(genesis) => format!("genesis      {}", genesis.origin),
+        Record::KeyRotation(rotation) => {
+            let [from, to] = [&rotation.old_public_key, &rotation.new_public_key].map(hex::encode);
+            format!("node         changes its key from {from} to {to}")
+        }
         Record::Transaction(transaction) => {
             let action = match &transaction.action {
                 Action::Create(create) => {
@@ -321,6 +322,10 @@ fn describe_json(placed: &Placed, bytes: &[u8]) -> serde_json::Value {
             "sender": transaction.sender.to_string(),
             "seen_size": transaction.seen.size,
             "action": readable(serde_json::to_value(&transaction.action).unwrap_or_default()),
+        } }),
+        Record::KeyRotation(rotation) => json!({ "key_rotation": {
+            "from": hex::encode(&rotation.old_public_key),
+            "to": hex::encode(&rotation.new_public_key),
         } }),
         Record::Outcome(outcome) => {
             json!({ "outcome": readable(serde_json::to_value(outcome).unwrap_or_default()) })

@@ -32,7 +32,7 @@ enum Command {
     /// Run everything on this machine: a real node, learners over gRPC, audit and plot.
     Demo(demo::Demo),
     /// Run a node: it orders transactions, runs the contract and keeps the ledger.
-    Node(node::NodeArgs),
+    Node(node::Node),
     /// Make or show a private key.
     #[command(subcommand)]
     Key(key::Key),

@@ -4,13 +4,67 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use colearn::node::{
-    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES, Node,
+    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
     WitnessAddress,
 };
 use colearn_ledger::IndexUse;
 use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Node {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<NodeArgs>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Change the key that signs the ledger's checkpoints; the node must be stopped.
+    #[command(after_help = "Example:
+  colearn node rotate-key --data /var/lib/colearn
+
+The change is an entry signed by both keys. From then on checkpoints are signed by the new key and, while
+DIR/node-old.pem is there, by the old one too: give witnesses and pinned readers the new verifier key, then
+delete that file and start the node again. Learners and audit follow the change by themselves.")]
+    RotateKey {
+        /// The node's data folder
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Delete the old key at once, for example because it has leaked
+        #[arg(long)]
+        drop_old: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Node {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match (self.command, self.run) {
+            (Some(Command::RotateKey { data, drop_old, json }), _) => {
+                let rotate = move || colearn::node::rotate_key(&data, drop_old);
+                let done = tokio::task::spawn_blocking(rotate).await??;
+                let (from, to) = (done.from.to_string(), done.to.to_string());
+                if json {
+                    let done = serde_json::json!({ "index": done.index, "from": from, "to": to });
+                    println!("{done}");
+                } else {
+                    println!("entry         {}", done.index);
+                    println!("old key       {from}");
+                    println!("new key       {to}");
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            (None, Some(run)) => run.run().await,
+            (None, None) => anyhow::bail!("--data DIR is needed; see colearn node --help"),
+        }
+    }
+}
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -20,7 +74,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 The node answers gRPC and HTTP on one port and stops cleanly on Ctrl-C or SIGTERM. There is no
 encryption: put a TLS proxy in front of it where others can reach it.")]
-pub(crate) struct NodeArgs {
+struct NodeArgs {
     /// Where everything is kept; created on first start
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -51,11 +105,11 @@ pub(crate) struct NodeArgs {
 }
 
 impl NodeArgs {
-    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+    async fn run(self) -> anyhow::Result<ExitCode> {
         // Before anyone is told that the node runs, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let node = Node::start(Config {
+        let node = colearn::node::Node::start(Config {
             data: self.data.clone(),
             listen: self.listen,
             origin: self.origin,

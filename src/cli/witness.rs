@@ -30,7 +30,8 @@ pub(crate) struct WitnessArgs {
     #[arg(long, default_value = "colearn-witness", value_name = "NAME")]
     name: String,
     /// A ledger to cosign: its verifier key, and optionally =URL to check at the start that a node
-    /// of this key answers there; may be repeated
+    /// of this key answers there; may be repeated, also for the keys of one ledger before and after
+    /// it changes
     #[arg(long, value_name = "VKEY[=URL]", required = true)]
     log: Vec<String>,
     /// Print what was started as one line of JSON

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use colearn_contracts::{Action, LearnerId, Model};
-use colearn_ledger::{Checkpoint, Hash, Receipt, Verifier, tree};
+use colearn_ledger::{Checkpoint, Hash, NoteError, Receipt, Verifier, tree};
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
@@ -17,6 +17,8 @@ use tonic::{Code, Status, Streaming};
 use super::error::Evidence;
 use super::{ClientError, Memory};
 use crate::learner::Weights;
+use crate::record::Record;
+use crate::rotation::LogKeys;
 use crate::transaction::{LedgerId, Seen, Transaction};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// The largest message that is read: 4,096 entries or some chunks.
 const MAX_MESSAGE_BYTES: usize = 8 << 20;
+/// How many changes of the ledger's key are followed.
+const MAX_ROTATIONS: usize = 1000;
 /// The size of an uploaded chunk.
 const CHUNK_BYTES: usize = 1 << 18;
 /// What is set aside for a download before any of it has arrived.
@@ -97,15 +101,16 @@ impl Client {
                 expected: expected.to_owned(),
             });
         }
-        let verifier = Verifier::parse(&known.verifier_key)?;
         let latest = match memory.checkpoint() {
-            Some(note) => Some((Checkpoint::open(note, &verifier)?, note.to_owned())),
+            Some((note, key)) => {
+                Some((Checkpoint::open(note, &Verifier::parse(key)?)?, note.to_owned()))
+            }
             None => None,
         };
         let mut client = Self {
             url,
             ledger_id,
-            verifier,
+            verifier: Verifier::parse(&known.verifier_key)?,
             latest,
             coordinator: CoordinatorServiceClient::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
@@ -113,9 +118,44 @@ impl Client {
             artifacts: ArtifactServiceClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         };
-        client.refresh(memory).await?;
-        client.check_genesis().await?;
+        client.establish(known, memory).await?;
         Ok(client)
+    }
+
+    /// Believes the node's checkpoint, and the key that signs it, only if that key is the one in the
+    /// ledger's first entry or was changed to by entries signed by both keys.
+    async fn establish(
+        &mut self,
+        known: v1::GetLedgerResponse,
+        memory: &mut Memory,
+    ) -> Result<Seen, ClientError> {
+        let malformed = |what: &str| ClientError::Malformed(what.to_owned());
+        self.verifier = Verifier::parse(&known.verifier_key)?;
+        let (checkpoint, note) = self.fetch_checkpoint(memory).await?;
+        let first = self.proven_entry(0, &checkpoint).await?;
+        let mut keys = match Record::decode(&first).map(|placed| placed.record) {
+            Ok(Record::Genesis(genesis)) if LedgerId::of(&genesis) == self.ledger_id => {
+                LogKeys::of_genesis(&genesis)
+            }
+            _ => None,
+        }
+        .ok_or_else(|| malformed("the ledger id is not that of the first entry"))?;
+        if known.key_rotations.len() > MAX_ROTATIONS {
+            return Err(malformed("the key changed too often"));
+        }
+        for index in known.key_rotations {
+            let entry = self.proven_entry(index, &checkpoint).await?;
+            let Ok(Record::KeyRotation(rotation)) =
+                Record::decode(&entry).map(|placed| placed.record)
+            else {
+                return Err(malformed("an entry said to change the key does not"));
+            };
+            keys.follow(index, &rotation).map_err(|error| malformed(&error.to_string()))?;
+        }
+        if *keys.current() != self.verifier {
+            return Err(malformed("the key is neither the first entry's nor one it changed to"));
+        }
+        self.keep(checkpoint, note, memory)
     }
 
     /// The node's address.
@@ -137,34 +177,25 @@ impl Client {
         ClientError::from_status(&self.url, status)
     }
 
-    /// The ledger id and the key are what the first entry says.
-    async fn check_genesis(&mut self) -> Result<(), ClientError> {
-        let request = v1::GetEntriesRequest { start: 0, count: 1 };
+    /// An entry that the checkpoint's tree is proven to hold.
+    async fn proven_entry(
+        &mut self,
+        index: u64,
+        checkpoint: &Checkpoint,
+    ) -> Result<Bytes, ClientError> {
+        let request = v1::GetEntriesRequest { start: index, count: 1 };
         let entries = self.ledger.get_entries(request).await.map_err(|s| self.status(&s))?;
-        let malformed = |what: &str| ClientError::Malformed(what.to_owned());
-        let first = entries.into_inner().entries.into_iter().next();
-        let first = first.ok_or_else(|| malformed("no first entry"))?;
-        let size = self.latest.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
-        let request = v1::GetInclusionProofRequest { index: 0, size };
+        let missing = || ClientError::Malformed(format!("entry {index} is missing"));
+        let entry = entries.into_inner().entries.into_iter().next().ok_or_else(missing)?;
+        let request = v1::GetInclusionProofRequest { index, size: checkpoint.size };
         let proof = self.ledger.get_inclusion_proof(request).await.map_err(|s| self.status(&s))?;
         let path = hashes(&proof.into_inner().proof)?;
-        let root = self.latest.as_ref().map(|(checkpoint, _)| checkpoint.root);
-        if !root
-            .is_some_and(|root| tree::verify_inclusion(Hash::leaf(&first), 0, size, &path, root))
-        {
-            return Err(malformed("the first entry is not in the checkpoint's tree"));
+        let (size, root) = (checkpoint.size, checkpoint.root);
+        if !tree::verify_inclusion(Hash::leaf(&entry), index, size, &path, root) {
+            let what = format!("entry {index} is not in the checkpoint's tree");
+            return Err(ClientError::Malformed(what));
         }
-        let entry = v1::Entry::decode(first).map_err(|_| malformed("the first entry"))?;
-        match entry.payload {
-            Some(v1::entry::Payload::Genesis(genesis))
-                if LedgerId::of(&genesis) == self.ledger_id
-                    && genesis.origin == self.verifier.name()
-                    && genesis.log_public_key[..] == self.verifier.key().as_bytes()[..] =>
-            {
-                Ok(())
-            }
-            _ => Err(malformed("the ledger id and key are not those of the first entry")),
-        }
+        Ok(entry)
     }
 
     /// Fetches the node's checkpoint and verifies that it continues the last one.
@@ -172,6 +203,23 @@ impl Client {
     /// # Errors
     /// [`ClientError::Fork`] if it does not, with both checkpoints kept as evidence.
     pub async fn refresh(&mut self, memory: &mut Memory) -> Result<Seen, ClientError> {
+        match self.fetch_checkpoint(memory).await {
+            Ok((checkpoint, note)) => self.keep(checkpoint, note, memory),
+            // Perhaps the ledger's key was changed.
+            Err(ClientError::Checkpoint(NoteError::Unsigned(_))) => {
+                let known = self.ledger.get_ledger(v1::GetLedgerRequest {}).await;
+                let known = known.map_err(|status| self.status(&status))?.into_inner();
+                self.establish(known, memory).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The node's checkpoint, if it is signed and continues the last one.
+    async fn fetch_checkpoint(
+        &mut self,
+        memory: &Memory,
+    ) -> Result<(Checkpoint, String), ClientError> {
         let old_size = self.latest.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
         let request = v1::GetCheckpointRequest { old_size };
         let answer = match self.ledger.get_checkpoint(request).await {
@@ -189,10 +237,19 @@ impl Client {
                 return Err(self.fork(memory, "the proof does not fit", &answer.checkpoint));
             }
         }
+        Ok((checkpoint, answer.checkpoint))
+    }
+
+    fn keep(
+        &mut self,
+        checkpoint: Checkpoint,
+        note: String,
+        memory: &mut Memory,
+    ) -> Result<Seen, ClientError> {
         let seen = Seen { size: checkpoint.size, root: checkpoint.root };
         let (id, key) = (self.ledger_id.to_string(), self.verifier.to_string());
-        memory.keep_checkpoint(&id, &key, &answer.checkpoint)?;
-        self.latest = Some((checkpoint, answer.checkpoint));
+        memory.keep_checkpoint(&id, &key, &note)?;
+        self.latest = Some((checkpoint, note));
         Ok(seen)
     }
 

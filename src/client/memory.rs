@@ -56,8 +56,9 @@ impl Memory {
         self.kept.ledger_id.as_deref()
     }
 
-    pub(super) fn checkpoint(&self) -> Option<&str> {
-        self.kept.checkpoint.as_deref()
+    /// The last verified checkpoint and the key that signed it.
+    pub(super) fn checkpoint(&self) -> Option<(&str, &str)> {
+        Some((self.kept.checkpoint.as_deref()?, self.kept.verifier_key.as_deref()?))
     }
 
     /// Remembers the ledger and the last verified checkpoint.
@@ -67,7 +68,7 @@ impl Memory {
         verifier_key: &str,
         checkpoint: &str,
     ) -> Result<(), ClientError> {
-        if self.checkpoint() == Some(checkpoint) {
+        if self.checkpoint() == Some((checkpoint, verifier_key)) {
             return Ok(());
         }
         self.kept.ledger_id = Some(ledger_id.to_owned());

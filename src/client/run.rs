@@ -434,7 +434,7 @@ impl<L: Learner + Send + 'static> Run<L> {
                 Outcome::Finished { reason, .. } => standing.phase = Phase::Finished(reason),
                 Outcome::VotingOpened { .. } => {}
             },
-            Record::Genesis(_) => {}
+            Record::Genesis(_) | Record::KeyRotation(_) => {}
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use colearn_contracts::Action;
-use colearn_ledger::{Hash, Reader, Verifier};
+use colearn_ledger::{Hash, Reader};
 use colearn_proto::v1;
 use tokio_util::sync::CancellationToken;
 
@@ -12,15 +12,15 @@ use super::artifacts::ArtifactStore;
 use super::refusal::Refusal;
 use super::witnesses::Cosignatures;
 use super::writer::{Recorded, WriterHandle};
-use crate::transaction::{LedgerId, Seen, Transaction, Unverified};
+use crate::rotation::LogKeys;
+use crate::transaction::{Seen, Transaction, Unverified};
 
 /// Shared by all services; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Core(Arc<Inner>);
 
 pub(crate) struct Inner {
-    pub(crate) ledger_id: LedgerId,
-    pub(crate) verifier: Verifier,
+    pub(crate) keys: LogKeys,
     pub(crate) reader: Reader,
     pub(crate) writer: WriterHandle,
     pub(crate) artifacts: ArtifactStore,
@@ -38,23 +38,14 @@ impl std::ops::Deref for Core {
 
 impl Core {
     pub(crate) fn new(
-        ledger_id: LedgerId,
-        verifier: Verifier,
+        keys: LogKeys,
         reader: Reader,
         writer: WriterHandle,
         artifacts: ArtifactStore,
         cosignatures: Cosignatures,
         stopping: CancellationToken,
     ) -> Self {
-        Self(Arc::new(Inner {
-            ledger_id,
-            verifier,
-            reader,
-            writer,
-            artifacts,
-            cosignatures,
-            stopping,
-        }))
+        Self(Arc::new(Inner { keys, reader, writer, artifacts, cosignatures, stopping }))
     }
 
     /// Records a transaction; resolves when it is durable.
@@ -113,7 +104,7 @@ impl Core {
     }
 
     fn admit(&self, message: v1::SignedTransaction) -> Result<Transaction, Refusal> {
-        let transaction = Unverified::decode(message)?.verify(&self.ledger_id)?;
+        let transaction = Unverified::decode(message)?.verify(&self.keys.ledger())?;
         self.check_seen(transaction.seen())?;
         let weights = match transaction.action() {
             Action::Create(create) => Some(&create.model),

@@ -18,10 +18,12 @@ use colearn_ledger::{Opened, Verifier};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::open::{Rotated, rotate_key};
 pub use self::witnesses::{BadWitness, WitnessAddress};
 use crate::keys::KeyError;
 use crate::record::NotARecord;
 use crate::replay::Departure;
+use crate::rotation::{BadRotation, LogKeys};
 use crate::transaction::LedgerId;
 
 /// The largest artifact a node stores unless told otherwise: 2 GiB.
@@ -92,6 +94,25 @@ pub enum NodeError {
         /// What is wrong with it.
         source: NotARecord,
     },
+    /// An entry changes the key but may not.
+    #[error(
+        "entry {index} does not change the ledger's key: {source}; run `colearn audit` on the data \
+         folder"
+    )]
+    Rotation {
+        /// The entry.
+        index: u64,
+        /// Why not.
+        source: BadRotation,
+    },
+    /// The key file holds another key than the ledger's.
+    #[error("{} is not the ledger's key, which is {expected}; restore it from a copy", path.display())]
+    OtherKey {
+        /// The key file.
+        path: PathBuf,
+        /// The ledger's key.
+        expected: String,
+    },
     /// An entry breaks the rules.
     #[error(
         "entry {index} departs from the contract: {source}; run `colearn audit` on the data folder"
@@ -118,8 +139,7 @@ pub enum NodeError {
 /// A running node.
 pub struct Node {
     address: SocketAddr,
-    ledger_id: LedgerId,
-    verifier: Verifier,
+    keys: LogKeys,
     opened: Opened,
     replayed_from: u64,
     stopping: CancellationToken,
@@ -149,9 +169,7 @@ impl Node {
         let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
         let opening = tokio::task::spawn_blocking(move || open::open(&config));
         let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
-        let open::OpenLedger { ledger, contract, genesis, verifier, report, replayed_from } =
-            opened;
-        let ledger_id = LedgerId::of(&genesis);
+        let open::OpenLedger { ledger, contract, keys, report, replayed_from } = opened;
         let stopping = CancellationToken::new();
         let reader = ledger.reader();
         let writer = writer::WriterThread::start(ledger, contract, room, stopping.clone());
@@ -166,8 +184,7 @@ impl Node {
             ));
         }
         let core = core::Core::new(
-            ledger_id,
-            verifier.clone(),
+            keys.clone(),
             reader,
             writer.handle(),
             store,
@@ -175,16 +192,7 @@ impl Node {
             stopping.clone(),
         );
         let serving = tokio::spawn(serve::serve(listener, core, stopping.clone()));
-        Ok(Self {
-            address,
-            ledger_id,
-            verifier,
-            opened: report,
-            replayed_from,
-            stopping,
-            serving,
-            writer,
-        })
+        Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, writer })
     }
 
     /// Where it listens.
@@ -194,12 +202,12 @@ impl Node {
 
     /// Which ledger it keeps.
     pub fn ledger_id(&self) -> LedgerId {
-        self.ledger_id
+        self.keys.ledger()
     }
 
     /// The key that verifies its checkpoints.
     pub fn verifier(&self) -> &Verifier {
-        &self.verifier
+        self.keys.current()
     }
 
     /// What opening the ledger found and did.

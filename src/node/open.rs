@@ -1,25 +1,26 @@
 //! Opening a node's data folder: key, genesis, ledger, contract.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use colearn_contracts::Contract;
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{JournalReader, Ledger, Opened, Options, Signer, Verifier};
 use colearn_proto::v1;
+use ed25519_dalek::SigningKey;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Config, NodeError, snapshot};
 use crate::keys;
 use crate::record::{self, CONTRACT_VERSION, Record};
 use crate::replay::Replay;
+use crate::rotation::{self, LogKeys};
 
 /// A ledger ready to be written.
 pub(super) struct OpenLedger {
     pub(super) ledger: Ledger,
     pub(super) contract: Contract,
-    pub(super) genesis: v1::Genesis,
-    pub(super) verifier: Verifier,
+    pub(super) keys: LogKeys,
     pub(super) report: Opened,
     /// The first entry that was replayed; those before came from a snapshot.
     pub(super) replayed_from: u64,
@@ -31,7 +32,8 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     std::fs::create_dir_all(&config.data)
         .map_err(io(format!("create {}", config.data.display())))?;
     let dir = config.data.join("ledger");
-    let key = keys::load_or_create(&config.data.join("node.pem"))?;
+    let files = KeyFiles::of(&config.data);
+    let key = keys::load_or_create(&files.current)?;
     let recorded = read_genesis(&dir)?;
     let genesis = match recorded.clone() {
         Some(genesis) => genesis,
@@ -48,13 +50,18 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
             }
         }
     };
-    let signer = Signer::new(&genesis.origin, KeyKind::Log, key)
-        .map_err(|error| NodeError::Origin(genesis.origin.clone(), error))?;
-    let verifier = signer.verifier().clone();
+    let signer = |key| {
+        Signer::new(&genesis.origin, KeyKind::Log, key)
+            .map_err(|error| NodeError::Origin(genesis.origin.clone(), error))
+    };
+    let own = signer(key)?;
+    let own_verifier = own.verifier().clone();
+    let old = files.load(&files.old)?.map(signer).transpose()?;
     let options = Options {
         keys_of: record::keys_of,
         progress: Some(rebuild_progress()),
-        ..Options::new(signer)
+        cosigners: old.into_iter().collect(),
+        ..Options::new(own.clone())
     };
     let (mut ledger, mut report) = Ledger::open(&dir, options)?;
     if ledger.head().size == 0 {
@@ -65,8 +72,141 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     } else if recorded.is_none() {
         return Err(NodeError::Genesis(dir));
     }
+    let keys = log_keys(&ledger, &genesis)?;
+    if *keys.current() != own_verifier {
+        // A change of the key was recorded but its files are not in place yet.
+        let next = files.load(&files.next)?.map(signer).transpose()?;
+        let next = next.filter(|next| next.verifier() == keys.current());
+        let next = next.ok_or_else(|| NodeError::OtherKey {
+            path: files.current.clone(),
+            expected: keys.current().to_string(),
+        })?;
+        ledger.set_signers(next, vec![own]);
+        ledger.commit()?;
+        files.install_next()?;
+    }
     let (contract, replayed_from) = replay(&mut ledger)?;
-    Ok(OpenLedger { ledger, contract, genesis, verifier, report, replayed_from })
+    Ok(OpenLedger { ledger, contract, keys, report, replayed_from })
+}
+
+/// The keys that the ledger's entries give it.
+fn log_keys(ledger: &Ledger, genesis: &v1::Genesis) -> Result<LogKeys, NodeError> {
+    let reader = ledger.reader();
+    let bad = || NodeError::Genesis(PathBuf::from("the ledger"));
+    let mut keys = LogKeys::of_genesis(genesis).ok_or_else(bad)?;
+    let mut from = 0;
+    while let Some(index) = reader.find(record::ROTATION_KEY, from)? {
+        let malformed = |source| NodeError::Record { index, source };
+        let placed = Record::decode(&reader.entry(index)?).map_err(malformed)?;
+        if let Record::KeyRotation(rotation) = placed.record {
+            let step = keys.follow(index, &rotation);
+            step.map_err(|source| NodeError::Rotation { index, source })?;
+        }
+        from = index + 1;
+    }
+    Ok(keys)
+}
+
+/// Changes the key that signs the ledger's checkpoints: makes a new one, records the change signed
+/// by both, and puts the new key file in place. The old one stays beside it and goes on signing
+/// too, so that readers and witnesses that know only that one have time; with `drop_old` it is
+/// deleted at once. Interrupted at any point, the next start or the next try completes it.
+///
+/// # Errors
+/// If a node has the folder open, or it cannot be opened or written.
+pub fn rotate_key(data: &Path, drop_old: bool) -> Result<Rotated, NodeError> {
+    let config = Config::new(data);
+    if !data.join("ledger").is_dir() {
+        return Err(NodeError::Genesis(data.to_owned()));
+    }
+    let files = KeyFiles::of(data);
+    let OpenLedger { mut ledger, keys, .. } = open(&config)?;
+    let from = keys.current().clone();
+    // What an interrupted try has left is used: it may be recorded already.
+    let (old, new) = (keys::load(&files.current)?, keys::load_or_create(&files.next)?);
+    let rotation = rotation::sign(&keys.ledger(), &old, &new);
+    let mut after = keys.clone();
+    let index = ledger.head().size;
+    after.follow(index, &rotation).map_err(|source| NodeError::Rotation { index, source })?;
+    ledger.append(
+        crate::clock::now_ms(),
+        record::rotation_payload(&rotation),
+        vec![record::ROTATION_KEY.to_vec()],
+    )?;
+    let signer = |key| {
+        Signer::new(from.name(), KeyKind::Log, key)
+            .map_err(|error| NodeError::Origin(from.name().to_owned(), error))
+    };
+    ledger.set_signers(signer(new)?, vec![signer(old)?]);
+    ledger.commit()?;
+    files.install_next()?;
+    if drop_old {
+        files.drop_old()?;
+    }
+    Ok(Rotated { index, from, to: after.current().clone() })
+}
+
+/// A completed change of the key.
+#[derive(Clone, Debug)]
+pub struct Rotated {
+    /// The entry that records it.
+    pub index: u64,
+    /// The key until then.
+    pub from: Verifier,
+    /// The key from then on.
+    pub to: Verifier,
+}
+
+/// The files of the node's keys.
+struct KeyFiles {
+    dir: PathBuf,
+    /// Signs.
+    current: PathBuf,
+    /// Signed before, and signs beside the current one while it is there.
+    old: PathBuf,
+    /// Will sign; there only while the key is being changed.
+    next: PathBuf,
+}
+
+impl KeyFiles {
+    fn of(dir: &Path) -> Self {
+        let at = |name: &str| dir.join(name);
+        Self {
+            dir: dir.to_owned(),
+            current: at("node.pem"),
+            old: at("node-old.pem"),
+            next: at("node-next.pem"),
+        }
+    }
+
+    fn load(&self, path: &Path) -> Result<Option<SigningKey>, NodeError> {
+        match keys::load(path) {
+            Ok(key) => Ok(Some(key)),
+            Err(keys::KeyError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next key becomes the current one, and that the old one.
+    fn install_next(&self) -> Result<(), NodeError> {
+        self.drop_old()?;
+        let done = std::fs::hard_link(&self.current, &self.old)
+            .and_then(|()| std::fs::rename(&self.next, &self.current))
+            .and_then(|()| std::fs::File::open(&self.dir)?.sync_all());
+        done.map_err(|source| NodeError::Io {
+            doing: format!("put {} in place", self.current.display()),
+            source,
+        })
+    }
+
+    fn drop_old(&self) -> Result<(), NodeError> {
+        match std::fs::remove_file(&self.old) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(NodeError::Io { doing: format!("delete {}", self.old.display()), source })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The genesis of the ledger in a folder; `None` if there is no whole entry yet.
@@ -86,9 +226,10 @@ fn read_genesis(dir: &Path) -> Result<Option<v1::Genesis>, NodeError> {
             Record::Genesis(genesis) if genesis.contract_version == CONTRACT_VERSION => {
                 Ok(Some(genesis))
             }
-            Record::Genesis(_) | Record::Transaction(_) | Record::Outcome(_) => {
-                Err(NodeError::Genesis(dir.to_owned()))
-            }
+            Record::Genesis(_)
+            | Record::Transaction(_)
+            | Record::Outcome(_)
+            | Record::KeyRotation(_) => Err(NodeError::Genesis(dir.to_owned())),
         },
         Err(source) => Err(NodeError::Record { index: 0, source }),
     }
@@ -115,6 +256,8 @@ fn replay(ledger: &mut Ledger) -> Result<(Contract, u64), NodeError> {
                     replay.transaction(placed.time_ms, transaction.sender, &transaction.action)
                 }
                 Record::Outcome(outcome) => replay.outcome(placed.time_ms, outcome),
+                // The contract knows nothing of it.
+                Record::KeyRotation(_) => Ok(()),
                 Record::Genesis(_) => {
                     let source = record::NotARecord::Malformed;
                     return Err(NodeError::Record { index: next, source });

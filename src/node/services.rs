@@ -275,9 +275,10 @@ impl LedgerService for Ledger {
         _: Request<v1::GetLedgerRequest>,
     ) -> Result<Response<v1::GetLedgerResponse>, Status> {
         Ok(Response::new(v1::GetLedgerResponse {
-            ledger_id: Bytes::copy_from_slice(&self.0.ledger_id.0),
-            origin: self.0.verifier.name().to_owned(),
-            verifier_key: self.0.verifier.to_string(),
+            ledger_id: Bytes::copy_from_slice(&self.0.keys.ledger().0),
+            origin: self.0.keys.current().name().to_owned(),
+            verifier_key: self.0.keys.current().to_string(),
+            key_rotations: self.0.keys.changes(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             max_artifact_bytes: self.0.artifacts.max_bytes(),
         }))

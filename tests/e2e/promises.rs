@@ -81,7 +81,7 @@ async fn a_receipt_is_kept_checked_offline_and_honoured() {
     assert_eq!(audit(&[place]).0, Some(0));
     let (code, text) = audit(&[place, "--receipts", &receipts]);
     assert_eq!(code, Some(20), "{text}");
-    assert!(text.contains("entry 3: broken_promise: BROKEN PROMISE: "), "{text}");
+    assert!(text.contains("entry 3: BROKEN PROMISE: "), "{text}");
     assert!(text.contains("it has only 3 entries"), "{text}");
     // A receipt of another ledger is no promise of this one.
     let stranger = dir.path().join("stranger");

@@ -1,0 +1,162 @@
+//! The keys that sign a ledger's checkpoints: the one in its first entry, and those it was changed
+//! to by later ones.
+
+use bytes::Bytes;
+use colearn_ledger::note::KeyKind;
+use colearn_ledger::{Checkpoint, NoteError, SignedNote, Verifier};
+use colearn_proto::v1;
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+
+use crate::transaction::LedgerId;
+
+const DOMAIN: &[u8] = b"colearn/v1/key-rotation\n";
+
+/// Why an entry does not change the key.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadRotation {
+    /// The old key is not the ledger's.
+    #[error("it changes another key than the ledger's, which is {0}")]
+    OtherKey(Verifier),
+    /// The new key is none, or the same.
+    #[error("its new key cannot be used")]
+    BadKey,
+    /// A signature is missing or wrong.
+    #[error("it is not signed by both keys")]
+    Unsigned,
+}
+
+/// The keys of a ledger, from the first on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogKeys {
+    ledger: LedgerId,
+    first: Verifier,
+    /// The entries that changed the key, and the key after each.
+    changes: Vec<(u64, Verifier)>,
+}
+
+impl LogKeys {
+    /// The key in a ledger's first entry; `None` if it cannot be used.
+    pub fn of_genesis(genesis: &v1::Genesis) -> Option<Self> {
+        let first = verifier(&genesis.origin, &genesis.log_public_key)?;
+        Some(Self { ledger: LedgerId::of(genesis), first, changes: Vec::new() })
+    }
+
+    /// Which ledger's keys these are.
+    pub fn ledger(&self) -> LedgerId {
+        self.ledger
+    }
+
+    /// Follows the change at entry `index`.
+    ///
+    /// # Errors
+    /// If it is not signed by the key until then and the new one.
+    pub fn follow(&mut self, index: u64, rotation: &v1::KeyRotation) -> Result<(), BadRotation> {
+        let current = self.current();
+        if rotation.old_public_key[..] != current.key().as_bytes()[..] {
+            return Err(BadRotation::OtherKey(current.clone()));
+        }
+        let new = verifier(current.name(), &rotation.new_public_key);
+        let new = new.filter(|new| new != current).ok_or(BadRotation::BadKey)?;
+        let message = message(&self.ledger, &rotation.old_public_key, &rotation.new_public_key);
+        let signed = |key: &VerifyingKey, signature: &[u8]| {
+            Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(&message, &signature).is_ok())
+        };
+        if !signed(current.key(), &rotation.old_signature)
+            || !signed(new.key(), &rotation.new_signature)
+        {
+            return Err(BadRotation::Unsigned);
+        }
+        self.changes.push((index, new));
+        Ok(())
+    }
+
+    /// The key that signs now.
+    pub fn current(&self) -> &Verifier {
+        self.changes.last().map_or(&self.first, |(_, key)| key)
+    }
+
+    /// The key that must have signed a checkpoint of this size.
+    pub fn at(&self, size: u64) -> &Verifier {
+        let change = self.changes.iter().rfind(|(index, _)| *index < size);
+        change.map_or(&self.first, |(_, key)| key)
+    }
+
+    /// Whether this is, or was, the ledger's key.
+    pub fn contains(&self, key: &Verifier) -> bool {
+        self.first == *key || self.changes.iter().any(|(_, other)| other == key)
+    }
+
+    /// The entries that changed the key.
+    pub fn changes(&self) -> Vec<u64> {
+        self.changes.iter().map(|(index, _)| *index).collect()
+    }
+
+    /// Reads a signed checkpoint and verifies it with the key of its time.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`].
+    pub fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
+        let stated = Checkpoint::parse(SignedNote::parse(note)?.text())?;
+        Checkpoint::open(note, self.at(stated.size))
+    }
+}
+
+/// The entry that changes a ledger's key from `old` to `new`.
+pub fn sign(ledger: &LedgerId, old: &SigningKey, new: &SigningKey) -> v1::KeyRotation {
+    let (old_key, new_key) = (old.verifying_key(), new.verifying_key());
+    let message = message(ledger, old_key.as_bytes(), new_key.as_bytes());
+    v1::KeyRotation {
+        old_public_key: Bytes::copy_from_slice(old_key.as_bytes()),
+        new_public_key: Bytes::copy_from_slice(new_key.as_bytes()),
+        old_signature: Bytes::copy_from_slice(&old.sign(&message).to_bytes()),
+        new_signature: Bytes::copy_from_slice(&new.sign(&message).to_bytes()),
+    }
+}
+
+fn verifier(origin: &str, key: &[u8]) -> Option<Verifier> {
+    let key = VerifyingKey::from_bytes(key.try_into().ok()?).ok()?;
+    Verifier::new(origin, KeyKind::Log, key).ok()
+}
+
+fn message(ledger: &LedgerId, old: &[u8], new: &[u8]) -> Vec<u8> {
+    [DOMAIN, &ledger.0, old, new].concat()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_both_keys_together_change_the_key() {
+        let [a, b, c] = [1, 2, 3].map(|seed| SigningKey::from_bytes(&[seed; 32]));
+        let genesis = v1::Genesis {
+            origin: "log".to_owned(),
+            log_public_key: Bytes::copy_from_slice(a.verifying_key().as_bytes()),
+            ..v1::Genesis::default()
+        };
+        let mut keys = LogKeys::of_genesis(&genesis).unwrap();
+        let first = keys.current().clone();
+        let ledger = keys.ledger();
+
+        let stolen = sign(&ledger, &c, &b);
+        assert!(matches!(keys.follow(5, &stolen), Err(BadRotation::OtherKey(_))));
+        let same = sign(&ledger, &a, &a);
+        assert_eq!(keys.follow(5, &same), Err(BadRotation::BadKey));
+        let other_ledger = sign(&LedgerId([9; 32]), &a, &b);
+        assert_eq!(keys.follow(5, &other_ledger), Err(BadRotation::Unsigned));
+        let good = sign(&ledger, &a, &b);
+        let unwilling =
+            v1::KeyRotation { new_signature: good.old_signature.clone(), ..good.clone() };
+        assert_eq!(keys.follow(5, &unwilling), Err(BadRotation::Unsigned));
+        assert_eq!(*keys.current(), first);
+
+        keys.follow(5, &good).unwrap();
+        keys.follow(9, &sign(&ledger, &b, &c)).unwrap();
+        assert_eq!(keys.at(5), &first, "a checkpoint that does not count the change");
+        assert_eq!(keys.at(6).key(), &b.verifying_key());
+        assert_eq!(keys.at(10), keys.current());
+        assert!(keys.contains(&first) && keys.changes() == [5, 9]);
+    }
+}

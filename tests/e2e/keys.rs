@@ -1,0 +1,145 @@
+//! Changing keys: the node's and the learners'.
+
+use std::path::Path;
+
+use colearn::client::{Client, Memory};
+use colearn::keys;
+use colearn_contracts::Action;
+use colearn_ledger::note::KeyKind;
+use colearn_ledger::{Checkpoint, SignedNote, Signer, Verifier};
+
+use crate::support::{Counter, NodeProcess, Speaker, copy, fail, http, key, name, run, succeed};
+
+fn audit(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(&[&["audit"], arguments].concat());
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn rotate(data: &Path, more: &[&str]) -> serde_json::Value {
+    let arguments = ["node", "rotate-key", "--json", "--data", data.to_str().unwrap()];
+    serde_json::from_str(&succeed(&[&arguments[..], more].concat())).unwrap()
+}
+
+fn verifies(note: &str, key: &serde_json::Value) -> bool {
+    Checkpoint::open(note, &Verifier::parse(key.as_str().unwrap()).unwrap()).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everyone_follows_the_nodes_new_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let data = dir.path().join("data");
+    let node = NodeProcess::start(&data);
+    let address = node.address();
+    let error = fail(&["node", "rotate-key", "--data", &path("data")]);
+    assert!(error.contains("in use"), "{error}");
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.memory = Memory::open(&dir.path().join("learner")).unwrap();
+    speaker.create("x", &Counter::weights(0), 3).await;
+    speaker.act(&key(1), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    let old = node.started["verifier_key"].clone();
+    node.stop();
+
+    let before = dir.path().join("before");
+    copy(&data, &before);
+    let done = rotate(&data, &[]);
+    assert_eq!((&done["from"], &done["index"]), (&old, &3.into()));
+    let new = done["to"].clone();
+    let node = NodeProcess::start_at(&data, &address);
+    assert_eq!(node.started["verifier_key"], new);
+    // While the old key is there, both sign.
+    let note = String::from_utf8(http(&format!("{}/checkpoint", node.url)).1).unwrap();
+    assert!(verifies(&note, &old) && verifies(&note, &new), "{note}");
+    // A learner that knew the old key, anew and with its connection of before.
+    let mut memory = Memory::open(&dir.path().join("learner")).unwrap();
+    Client::connect(&node.url, &mut memory).await.unwrap();
+    speaker.act(&key(2), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    node.stop();
+
+    // Changed again, and this time the old key is gone at once.
+    let newest = rotate(&data, &["--drop-old"])["to"].clone();
+    assert!(!data.join("node-old.pem").exists());
+    let node = NodeProcess::start_at(&data, &address);
+    let note = String::from_utf8(http(&format!("{}/checkpoint", node.url)).1).unwrap();
+    assert!(!verifies(&note, &new) && verifies(&note, &newest), "{note}");
+    // The first call over a connection that broke may fail.
+    let mut tries = 0;
+    let join = Action::Join { experiment: name("x"), term: 0 };
+    while let Err(error) = speaker.act(&key(3), join.clone()).await {
+        tries += 1;
+        assert!(tries < 10, "{error}");
+    }
+
+    // The audit follows too, wherever it reads from, and takes any of the ledger's keys.
+    let export = path("export");
+    succeed(&["ledger", "export", &export, "--from", &path("data")]);
+    succeed(&["ledger", "proof", "3", "--from", &node.url, "--out", &path("3.tlog-proof")]);
+    succeed(&[
+        "ledger",
+        "verify-receipt",
+        &path("3.tlog-proof"),
+        "--key",
+        newest.as_str().unwrap(),
+    ]);
+    for place in [&path("data"), &export, &node.url] {
+        for pinned in [&old, &new, &newest] {
+            let (code, text) = audit(&[
+                place,
+                "--key",
+                pinned.as_str().unwrap(),
+                "--receipts",
+                &path("learner/receipts"),
+            ]);
+            assert_eq!(code, Some(0), "{text}");
+        }
+        for level in ["tree", "signatures"] {
+            assert_eq!(audit(&[place, "--level", level]).0, Some(0));
+        }
+        let stranger = Signer::new("other", KeyKind::Log, key(9)).unwrap();
+        let (code, text) = audit(&[place, "--key", &stranger.verifier().to_string()]);
+        assert_eq!(code, Some(10), "{text}");
+    }
+    node.stop();
+
+    // Whoever has the old key can no longer speak for the ledger.
+    let old_key = keys::load(&before.join("node.pem")).unwrap();
+    let checkpoint = dir.path().join("export/checkpoint");
+    let note = std::fs::read_to_string(&checkpoint).unwrap();
+    let stated = Checkpoint::parse(SignedNote::parse(&note).unwrap().text()).unwrap();
+    let forger = Signer::new(&stated.origin, KeyKind::Log, old_key).unwrap();
+    std::fs::write(&checkpoint, stated.sign(&forger)).unwrap();
+    let (code, text) = audit(&[&export]);
+    assert_eq!(code, Some(11), "{text}");
+    assert!(text.contains("AUDIT FAIL code=11 name=checkpoint index=- expected="), "{text}");
+    assert!(text.contains(" got=\"no signature by "), "{text}");
+}
+
+#[test]
+fn an_interrupted_change_of_the_key_is_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    NodeProcess::start(&data).stop();
+    let old = std::fs::read(data.join("node.pem")).unwrap();
+    // Interrupted before the change was recorded: the key that was made is used by the next try.
+    succeed(&["key", "new", data.join("node-next.pem").to_str().unwrap()]);
+    let made = std::fs::read(data.join("node-next.pem")).unwrap();
+    let done = rotate(&data, &[]);
+    assert_eq!(std::fs::read(data.join("node.pem")).unwrap(), made);
+    assert_eq!(std::fs::read(data.join("node-old.pem")).unwrap(), old);
+
+    // Interrupted after it was recorded, before the files were in place.
+    let half = dir.path().join("half");
+    copy(&data, &half);
+    std::fs::rename(half.join("node.pem"), half.join("node-next.pem")).unwrap();
+    std::fs::rename(half.join("node-old.pem"), half.join("node.pem")).unwrap();
+    let node = NodeProcess::start(&half);
+    assert_eq!(node.started["verifier_key"], done["to"]);
+    node.stop();
+    assert_eq!(std::fs::read(half.join("node.pem")).unwrap(), made);
+    assert_eq!(audit(&[half.to_str().unwrap()]).0, Some(0));
+
+    // With the old key alone the node does not go on.
+    std::fs::rename(half.join("node-old.pem"), half.join("node.pem")).unwrap();
+    let error = fail(&["node", "--data", half.to_str().unwrap()]);
+    assert!(error.contains("node.pem is not the ledger's key"), "{error}");
+}
