@@ -6,6 +6,7 @@ mod codec;
 mod crash;
 mod demo;
 mod frozen;
+mod interop;
 mod keys;
 mod node;
 mod promises;

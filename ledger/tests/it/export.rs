@@ -1,7 +1,9 @@
 //! An exported ledger, read by programs that are not ours.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
 use colearn_ledger::note::KeyKind;
@@ -118,6 +120,43 @@ fn verify(dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Where Debian's packages put the source of golang.org/x/mod.
+const GO_PATH: &str = "/usr/share/gocode";
+
+/// The reader in Go, built from `tests/interop`; `None` where Go or its library is missing.
+fn go_reader() -> Option<PathBuf> {
+    let library = Path::new(GO_PATH).join("src/golang.org/x/mod/sumdb/tlog");
+    let has_go = Command::new("go").arg("version").output().is_ok();
+    if !has_go || !library.is_dir() {
+        let what = "skipped: Go's reader, for lack of golang-go and golang-golang-x-mod-dev";
+        writeln!(std::io::stderr(), "{what}").unwrap();
+        return None;
+    }
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sumdb");
+    let output = Command::new("go")
+        .env("GO111MODULE", "off")
+        .env("GOPATH", GO_PATH)
+        .env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache"))
+        .args(["build", "-o"])
+        .arg(&built)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/sumdb.go"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(built)
+}
+
+/// What Go's reader says of the folder.
+fn verify_in_go(reader: &Path, dir: &Path) -> Result<(), String> {
+    let (vkey, size) = (signer().verifier().to_string(), SIZE.to_string());
+    let output = Command::new(reader).arg(dir).args([vkey, size]).output().unwrap();
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(1) => Err(String::from_utf8_lossy(&output.stdout).into_owned()),
+        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
 static OLD_ROOTS: OnceLock<Mutex<BTreeMap<u64, tlog_tiles::Hash>>> = OnceLock::new();
 
 #[test]
@@ -132,6 +171,10 @@ fn a_foreign_reader_verifies_everything_and_finds_every_lie() {
     assert_eq!(written, (70_000 / 256 + 1 - 40_000 / 256) * 2 + 1 + 2 + 1);
     assert_eq!(export(dir, SIZE), 0);
     assert_eq!(verify(dir), Ok(()));
+    let go = go_reader();
+    if let Some(go) = &go {
+        assert_eq!(verify_in_go(go, dir), Ok(()));
+    }
 
     let lie = |what: &str, path: &str, change: &dyn Fn(&mut Vec<u8>)| {
         let path = dir.join(path);
@@ -140,6 +183,9 @@ fn a_foreign_reader_verifies_everything_and_finds_every_lie() {
         change(&mut lie);
         std::fs::write(&path, lie).unwrap();
         assert!(verify(dir).is_err(), "{what} was not found");
+        if let Some(go) = &go {
+            assert!(verify_in_go(go, dir).is_err(), "{what} was not found by Go's reader");
+        }
         std::fs::write(&path, truth).unwrap();
     };
     lie("a flipped byte of a tile", "tile/0/100", &|tile| tile[77] ^= 1);
