@@ -47,6 +47,7 @@ fn main() {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let node = Node::start(Config::new(dir.path())).await.unwrap();
         let url = format!("http://{}", node.address());
+        acknowledgements(&url, dir.path()).await;
         votes(&url).await;
         rounds(&url).await;
         node.shutdown().await.unwrap();
@@ -67,26 +68,30 @@ fn sign_all(
         .collect()
 }
 
-async fn connections(url: &str) -> Vec<CoordinatorServiceClient<Channel>> {
+async fn connections(url: &str, count: usize) -> Vec<CoordinatorServiceClient<Channel>> {
     let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..count {
         connections.push(CoordinatorServiceClient::connect(url.to_owned()).await.unwrap());
     }
     connections
 }
 
-fn shares(all: Vec<v1::SignedTransaction>) -> Vec<Vec<v1::SignedTransaction>> {
-    let size = all.len().div_ceil(CONNECTIONS);
+fn shares(all: Vec<v1::SignedTransaction>, count: usize) -> Vec<Vec<v1::SignedTransaction>> {
+    let size = all.len().div_ceil(count);
     all.chunks(size).map(<[_]>::to_vec).collect()
 }
 
 /// One call after another on each connection. Gives the time for all and the sorted latencies.
-async fn unary(url: &str, all: Vec<v1::SignedTransaction>) -> (Duration, Vec<Duration>) {
-    let connections = connections(url).await;
+async fn unary(
+    url: &str,
+    all: Vec<v1::SignedTransaction>,
+    count: usize,
+) -> (Duration, Vec<Duration>) {
+    let connections = connections(url, count).await;
     let started = Instant::now();
     let tasks: Vec<_> = connections
         .into_iter()
-        .zip(shares(all))
+        .zip(shares(all, count))
         .map(|(mut connection, share)| {
             tokio::spawn(async move {
                 let mut latencies = Vec::with_capacity(share.len());
@@ -112,11 +117,11 @@ async fn unary(url: &str, all: Vec<v1::SignedTransaction>) -> (Duration, Vec<Dur
 /// One stream on each connection.
 async fn streamed(url: &str, all: Vec<v1::SignedTransaction>) -> Duration {
     use v1::submit_stream_response::Result as Wire;
-    let connections = connections(url).await;
+    let connections = connections(url, CONNECTIONS).await;
     let started = Instant::now();
     let tasks: Vec<_> = connections
         .into_iter()
-        .zip(shares(all))
+        .zip(shares(all, CONNECTIONS))
         .map(|(mut connection, share)| {
             tokio::spawn(async move {
                 let count = share.len();
@@ -140,6 +145,47 @@ async fn streamed(url: &str, all: Vec<v1::SignedTransaction>) -> Duration {
         task.await.unwrap();
     }
     started.elapsed()
+}
+
+/// How long a durable receipt takes with few and many submitters, each waiting for its own, beside
+/// what a synced write of the same size takes.
+async fn acknowledgements(url: &str, dir: &std::path::Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(dir.join("raw")).unwrap();
+    let mut raw: Vec<Duration> = (0..1000)
+        .map(|_| {
+            let started = Instant::now();
+            file.write_all(&[1; 300]).unwrap();
+            file.sync_data().unwrap();
+            started.elapsed()
+        })
+        .collect();
+    raw.sort_unstable();
+    println!("write and fdatasync: p50 {:.2?} p99 {:.2?}", raw[500], raw[990]);
+
+    let mut memory = Memory::default();
+    let mut client = Client::connect(url, &mut memory).await.unwrap();
+    client.upload(&weights(0)).await.unwrap();
+    for (count, each) in [(1, 2000), (16, 500), (256, 78)] {
+        let experiment = name(&format!("acknowledgements-{count}"));
+        let parameters = Parameters { min_learners: 100_000, ..Parameters::default() };
+        let model = weights(0).model(SAFETENSORS);
+        let create = CreateExperiment { name: experiment.clone(), parameters, model };
+        let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
+        client.submit(signed, &memory).await.unwrap();
+        let seen = client.refresh(&mut memory).await.unwrap();
+        let join = || Action::Join { experiment: experiment.clone(), term: 0 };
+        let mut joins = sign_all(client.ledger_id(), seen, MEMBERS, join);
+        joins.truncate(count * each);
+        let (elapsed, latencies) = unary(url, joins, count).await;
+        let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
+        println!(
+            "durable receipts, {count} submitters: p50 {:.2?} p99 {:.2?}, {:.0}/s",
+            at(0.5),
+            at(0.99),
+            latencies.len() as f64 / elapsed.as_secs_f64()
+        );
+    }
 }
 
 async fn votes(url: &str) {
@@ -202,7 +248,7 @@ async fn votes(url: &str) {
         let limit = MEMBERS as f64 / started.elapsed().as_secs_f64();
         println!("verify_strict on all cores: {limit:.0} votes/s");
         if round == 1 {
-            let (elapsed, latencies) = unary(url, ballots).await;
+            let (elapsed, latencies) = unary(url, ballots, CONNECTIONS).await;
             let rate = MEMBERS as f64 / elapsed.as_secs_f64();
             let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
             println!(
