@@ -21,6 +21,8 @@ const SNAPSHOT: &[u8] = b"S";
 const PIECE_BYTES: usize = 65_536;
 /// Bytes sled may cache.
 const CACHE_BYTES: u64 = 64 << 20;
+/// Bytes sled may cache where all is read once, in order.
+const ONCE_CACHE_BYTES: u64 = 4 << 20;
 /// sled's lock outlives its owner by a moment; how often and how long to wait for it.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(40);
@@ -49,12 +51,21 @@ pub(crate) struct Batch(sled::Batch);
 impl Index {
     /// Opens the index in a folder. `Err` carries the reason why it must be rebuilt from nothing.
     pub(crate) fn open(dir: &Path) -> Result<Self, String> {
+        Self::open_with(dir, CACHE_BYTES)
+    }
+
+    /// Opens the index to read it once.
+    pub(crate) fn open_once(dir: &Path) -> Result<Self, String> {
+        Self::open_with(dir, ONCE_CACHE_BYTES)
+    }
+
+    fn open_with(dir: &Path, cache_bytes: u64) -> Result<Self, String> {
         remove_unfinished_snapshots(dir);
         for attempt in 0.. {
             let open = || {
                 sled::Config::new()
                     .path(dir)
-                    .cache_capacity(CACHE_BYTES)
+                    .cache_capacity(cache_bytes)
                     .flush_every_ms(Some(10_000))
                     .open()
             };

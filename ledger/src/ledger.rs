@@ -286,7 +286,7 @@ pub fn check_index(dir: &Path) -> Result<Option<(u64, String)>, Error> {
         return Ok(None);
     }
     let Ok(_lock) = lock(dir) else { return Ok(None) };
-    let Ok(index) = Index::open(&index_dir) else { return Ok(None) };
+    let Ok(index) = Index::open_once(&index_dir) else { return Ok(None) };
     let Some(extent) = index.extent()? else { return Ok(None) };
     let mut journal = JournalReader::open(dir)?;
     let (mut leaves, mut positions) = (Vec::new(), Vec::new());

@@ -287,7 +287,7 @@ impl<'a> Audit<'a> {
     /// signed by the key of its time. Which key that is, the entries before say.
     fn follow_all(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
         *self = Self::new(std::mem::take(&mut self.options));
-        source.rewind()?;
+        source.begin()?;
         let Some((keys, stated)) = self.begin(source)? else { return Ok(()) };
         let size = stated.first().map_or(0, |signed| signed.checkpoint.size);
         let ledger_id = keys.ledger();

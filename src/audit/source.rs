@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use colearn_ledger::{
@@ -70,11 +71,11 @@ pub trait Source: Send {
     /// If it cannot be read.
     fn checkpoints(&mut self) -> Result<Vec<String>, SourceError>;
 
-    /// Begins with the first entry again.
+    /// Begins with the first entry, and begins to check what the place keeps beside the entries.
     ///
     /// # Errors
     /// If it cannot be read.
-    fn rewind(&mut self) -> Result<(), SourceError>;
+    fn begin(&mut self) -> Result<(), SourceError>;
 
     /// The next entries, some thousands at most; none at the end. Not beyond `size` entries.
     ///
@@ -82,8 +83,8 @@ pub trait Source: Send {
     /// If they cannot be read, or are damaged.
     fn next_entries(&mut self, size: u64) -> Result<Vec<Vec<u8>>, Trouble>;
 
-    /// Whatever the place keeps beside the entries must agree with them, now that all are read:
-    /// the first entry it is wrong about, and how.
+    /// What the place keeps beside the entries must agree with them, now that all are read since
+    /// [`Source::begin`]: the first entry it is wrong about, and how.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -126,12 +127,23 @@ struct Folder {
     journal: JournalReader,
     /// Where each tile's first entry lies.
     marks: Vec<Mark>,
+    /// Compares the index with the journal.
+    index_check: Option<JoinHandle<Result<Option<(u64, String)>, LedgerError>>>,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It holds the folder's lock; whoever has closed the source may rely on that being free.
+        if let Some(check) = self.index_check.take() {
+            let _ = check.join();
+        }
+    }
 }
 
 impl Folder {
     fn open(dir: &Path) -> Result<Self, SourceError> {
         let journal = JournalReader::open(dir)?;
-        Ok(Self { dir: dir.to_owned(), journal, marks: Vec::new() })
+        Ok(Self { dir: dir.to_owned(), journal, marks: Vec::new(), index_check: None })
     }
 }
 
@@ -150,8 +162,12 @@ impl Source for Folder {
         Ok(colearn_ledger::anchored_notes(&self.dir)?)
     }
 
-    fn rewind(&mut self) -> Result<(), SourceError> {
-        *self = Self::open(&self.dir)?;
+    fn begin(&mut self) -> Result<(), SourceError> {
+        self.journal = JournalReader::open(&self.dir)?;
+        self.marks.clear();
+        let dir = self.dir.clone();
+        // Mostly waits for the disk and would keep one core busy alone at the end.
+        self.index_check = Some(std::thread::spawn(move || colearn_ledger::check_index(&dir)));
         Ok(())
     }
 
@@ -174,7 +190,12 @@ impl Source for Folder {
     }
 
     fn check_derived(&mut self) -> Result<Option<(u64, String)>, SourceError> {
-        Ok(colearn_ledger::check_index(&self.dir)?)
+        let Some(check) = self.index_check.take() else { return Ok(None) };
+        match check.join() {
+            Ok(checked) => Ok(checked?),
+            // sled panics on some kinds of damage.
+            Err(_) => Ok(Some((0, "the index cannot be read".to_owned()))),
+        }
     }
 
     fn leaves(&mut self, tile: u64) -> Result<Vec<Hash>, Trouble> {
@@ -334,7 +355,7 @@ impl Source for Tiles {
         Ok(self.checkpoint.clone().into_iter().collect())
     }
 
-    fn rewind(&mut self) -> Result<(), SourceError> {
+    fn begin(&mut self) -> Result<(), SourceError> {
         (self.next, self.tiler, self.wrong) = (0, Tiler::default(), None);
         Ok(())
     }
