@@ -15,8 +15,8 @@ use colearn::learner::SAFETENSORS;
 use colearn::record::{self, Record};
 use colearn::transaction::{LedgerId, Seen, Transaction, Unverified, signed_bytes};
 use colearn_contracts::{
-    Action, Contract, CreateExperiment, Digest, ExperimentName, Model, Parameters, Proposal,
-    Scores, Vote,
+    Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, Model, Moment,
+    Parameters, Proposal, Scores, Vote,
 };
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Ledger, Options, Signer};
@@ -62,13 +62,14 @@ fn write(dir: &Path, entries: u64) {
     let options = Options { keys_of: record::keys_of, ..Options::new(signer) };
     let (mut ledger, _) = Ledger::open(&dir.join("ledger"), options).unwrap();
     ledger.append(0, record::genesis_payload(genesis), Vec::new()).unwrap();
-    let mut contract = Contract::new();
+    let mut contract = Contract::new(Digest(id.0));
     let mut now_ms = 1_700_000_000_000;
     let mut apply = |ledger: &mut Ledger, signed: Vec<Transaction>| {
         for transaction in signed {
             now_ms += 1;
             let (sender, action) = (transaction.sender(), transaction.action());
-            let outcomes = contract.apply(now_ms, sender, action).unwrap();
+            let at = Moment { now_ms, head: Digest(ledger.head().leaf.0) };
+            let outcomes = contract.apply(at, sender, action).unwrap();
             let keys = record::keys_of_transaction(transaction.message(), action).into();
             ledger.append(now_ms, record::transaction_payload(&transaction), keys).unwrap();
             for outcome in outcomes {
@@ -84,7 +85,13 @@ fn write(dir: &Path, entries: u64) {
     };
     let start = seen(&mut ledger);
     let parameters = Parameters { min_learners: LEARNERS as u32, ..Parameters::default() };
-    let create = CreateExperiment { name: name(), parameters, model: model(0) };
+    let create = CreateExperiment {
+        name: name(),
+        parameters,
+        admission: Admission::Open,
+        model: model(0),
+        plan: None,
+    };
     let mut signed = vec![Transaction::sign(&key(0), &id, start, Action::Create(create))];
     signed.extend((0..LEARNERS).map(|number| {
         let join = Action::Join { experiment: name(), term: 0 };
@@ -105,6 +112,7 @@ fn write(dir: &Path, entries: u64) {
                     base: model(round - 1).digest,
                     weights: model(round),
                     scores: Scores { vote: Some(950_000), test: Some(940_000) },
+                    privacy: None,
                 });
                 let mut signed = vec![Transaction::sign(&key(proposer), &id, seen, proposal)];
                 for number in (0..LEARNERS).filter(|number| *number != proposer) {

@@ -12,7 +12,7 @@ use colearn::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use colearn::node::{Config, Node};
 use colearn::transaction::{LedgerId, Seen, Transaction, signed_bytes};
 use colearn_contracts::{
-    Action, CreateExperiment, ExperimentName, Parameters, Proposal, Scores, Vote,
+    Action, Admission, CreateExperiment, ExperimentName, Model, Parameters, Proposal, Scores, Vote,
 };
 use colearn_proto::v1;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
@@ -39,6 +39,10 @@ fn name(text: &str) -> ExperimentName {
 
 fn weights(value: u64) -> Weights {
     Weights::new(value.to_be_bytes().to_vec())
+}
+
+fn create(name: ExperimentName, parameters: Parameters, model: Model) -> CreateExperiment {
+    CreateExperiment { name, parameters, admission: Admission::Open, model, plan: None }
 }
 
 fn main() {
@@ -170,7 +174,7 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
         let experiment = name(&format!("acknowledgements-{count}"));
         let parameters = Parameters { min_learners: 100_000, ..Parameters::default() };
         let model = weights(0).model(SAFETENSORS);
-        let create = CreateExperiment { name: experiment.clone(), parameters, model };
+        let create = create(experiment.clone(), parameters, model);
         let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
         client.submit(signed, &memory).await.unwrap();
         let seen = client.refresh(&mut memory).await.unwrap();
@@ -196,7 +200,7 @@ async fn votes(url: &str) {
     let parameters =
         Parameters { min_learners: MEMBERS as u32, max_rounds: Some(2), ..Parameters::default() };
     let model = weights(0).model(SAFETENSORS);
-    let create = CreateExperiment { name: name("votes"), parameters, model };
+    let create = create(name("votes"), parameters, model);
     let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
     client.submit(signed, &memory).await.unwrap();
     let seen = client.refresh(&mut memory).await.unwrap();
@@ -219,6 +223,7 @@ async fn votes(url: &str) {
             base: base.digest(),
             weights: proposed.model(SAFETENSORS),
             scores: Scores::default(),
+            privacy: None,
         });
         let signed = client.sign(&key(proposer), proposal, &mut memory).await.unwrap();
         client.submit(signed, &memory).await.unwrap();
@@ -303,7 +308,7 @@ async fn rounds(url: &str) {
         ..Parameters::default()
     };
     let model = weights(0).model(SAFETENSORS);
-    let create = CreateExperiment { name: name("rounds"), parameters, model };
+    let create = create(name("rounds"), parameters, model);
     let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
     client.submit(signed, &memory).await.unwrap();
     let (closed, times) = std::sync::mpsc::channel();

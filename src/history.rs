@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use colearn_contracts::{
-    Action, Digest, ExperimentName, FinishReason, LearnerId, Outcome, Scores, Verdict,
+    Action, Digest, ExperimentName, FinishReason, LearnerId, Outcome, PrivacySpent, Scores,
+    Verdict, Vote,
 };
 use serde::Serialize;
 
@@ -20,6 +21,19 @@ pub struct History {
     pub rounds: Vec<Round>,
     /// Why it ended, if it did.
     pub finished: Option<FinishReason>,
+    /// What each learner has stated of its privacy budget.
+    pub privacy: BTreeMap<LearnerId, Privacy>,
+}
+
+/// What a learner has stated of its privacy budget.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Privacy {
+    /// Proposals with a statement.
+    pub proposals: u32,
+    /// The last statement.
+    pub spent: Option<PrivacySpent>,
+    /// Whether it has declared its budget spent.
+    pub exhausted: bool,
 }
 
 /// One round.
@@ -107,7 +121,13 @@ pub fn unit(micro: i64) -> f64 {
 impl History {
     /// An experiment nothing has happened in yet.
     pub fn new(experiment: ExperimentName) -> Self {
-        Self { experiment, learners: Vec::new(), rounds: Vec::new(), finished: None }
+        Self {
+            experiment,
+            learners: Vec::new(),
+            rounds: Vec::new(),
+            finished: None,
+            privacy: BTreeMap::new(),
+        }
     }
 
     /// Adds a record of the ledger; those of other experiments are passed over.
@@ -139,17 +159,49 @@ impl History {
                 if let Some(round) = self.rounds.last_mut() {
                     round.proposal = Some((proposal.weights.digest, proposal.scores));
                 }
-            }
-            Action::Vote(vote) => {
-                if let Some(round) = self.rounds.last_mut() {
-                    let ballot = Ballot { approve: vote.approve, scores: vote.scores };
-                    round.ballots.insert(sender, ballot);
+                if let Some(spent) = proposal.privacy {
+                    let privacy = self.privacy.entry(sender).or_default();
+                    privacy.spent = Some(spent);
+                    privacy.proposals += 1;
                 }
             }
+            Action::Vote(vote) => self.vote(sender, vote),
+            Action::Reveal(reveal) => self.vote(sender, &reveal.vote),
+            Action::Pass { exhausted: true, .. } => {
+                self.privacy.entry(sender).or_default().exhausted = true;
+            }
+            Action::ReplaceKey { to, .. } => self.replace_key(sender, *to),
             Action::Create(_)
             | Action::Leave { .. }
             | Action::Pass { .. }
+            | Action::Commit(_)
+            | Action::Resume { .. }
+            | Action::Move { .. }
+            | Action::Ballot { .. }
             | Action::Stop { .. } => {}
+        }
+    }
+
+    fn vote(&mut self, sender: LearnerId, vote: &Vote) {
+        if let Some(round) = self.rounds.last_mut() {
+            let ballot = Ballot { approve: vote.approve, scores: vote.scores };
+            round.ballots.insert(sender, ballot);
+        }
+    }
+
+    /// What was done under one key counts as the other's.
+    fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
+        self.learners.iter_mut().filter(|learner| **learner == from).for_each(|it| *it = to);
+        if let Some(privacy) = self.privacy.remove(&from) {
+            self.privacy.insert(to, privacy);
+        }
+        for round in &mut self.rounds {
+            if round.proposer == from {
+                round.proposer = to;
+            }
+            if let Some(ballot) = round.ballots.remove(&from) {
+                round.ballots.insert(to, ballot);
+            }
         }
     }
 
@@ -176,7 +228,14 @@ impl History {
                 }
             }
             Outcome::Finished { reason, .. } => self.finished = Some(*reason),
-            Outcome::VotingOpened { .. } | Outcome::Waiting { .. } => {}
+            Outcome::VotingOpened { .. }
+            | Outcome::RevealOpened { .. }
+            | Outcome::Waiting { .. }
+            | Outcome::Paused { .. }
+            | Outcome::Suspended { .. }
+            | Outcome::MotionOpened { .. }
+            | Outcome::MotionDecided { .. }
+            | Outcome::MotionTookEffect { .. } => {}
         }
     }
 

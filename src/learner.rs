@@ -1,7 +1,7 @@
 //! What a learner is: the one interface for the local backend and the ledger.
 
 use bytes::Bytes;
-use colearn_contracts::{Digest, Model, Scores};
+use colearn_contracts::{Digest, Model, PrivacySpent, Scores};
 use sha2::{Digest as _, Sha256};
 
 /// The media type of weights in the safetensors format, which cannot execute code.
@@ -59,8 +59,30 @@ impl std::fmt::Debug for Weights {
 pub enum Proposed {
     /// New weights.
     Weights(Weights),
-    /// Nothing: the turn is given up, for example when a privacy budget is spent.
+    /// New weights, and what this learner's proposals have revealed so far, these included.
+    Private(Weights, PrivacySpent),
+    /// Nothing: the turn is given up.
     Pass,
+    /// Nothing, now and later: the privacy budget is spent. The learner still votes.
+    Exhausted,
+}
+
+impl Proposed {
+    /// The proposed weights, if there are any.
+    pub fn weights(&self) -> Option<&Weights> {
+        match self {
+            Self::Weights(weights) | Self::Private(weights, _) => Some(weights),
+            Self::Pass | Self::Exhausted => None,
+        }
+    }
+
+    /// What is stated of privacy, if anything is.
+    pub fn privacy(&self) -> Option<PrivacySpent> {
+        match self {
+            Self::Private(_, spent) => Some(*spent),
+            Self::Weights(_) | Self::Pass | Self::Exhausted => None,
+        }
+    }
 }
 
 /// A learner's judgement of some weights on its own data.

@@ -1,13 +1,21 @@
-//! The local backend: the same contract and the same learners, without network or disk.
+//! The local backend: the same contract, the same learners and the same ledger entries, without
+//! network or disk, in simulated time.
 
 use colearn_contracts::{
-    Action, Contract, CreateExperiment, ExperimentName, LearnerId, Outcome, Parameters, Phase,
-    Proposal, Rejection, Scores, Vote,
+    Action, Admission, Commit, Contract, CreateExperiment, Digest, ExperimentName, LearnerId,
+    Moment, Parameters, Phase, Proposal, Rejection, Reveal, Scores, Sealed, Stage, Vote,
 };
+use colearn_ledger::{Entry, Hash, Head, TreeBuilder, tree};
+use colearn_proto::v1;
+use ed25519_dalek::SigningKey;
 use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use crate::history::{History, Round};
+use crate::keys::learner_id;
 use crate::learner::{Learner, LearnerError, Proposed, SAFETENSORS, Weights};
+use crate::record::{self, CONTRACT_VERSION};
+use crate::transaction::{LedgerId, Seen, Transaction};
 
 /// Why a local run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +24,7 @@ pub enum LocalError {
     #[error("a run needs at least one learner")]
     NoLearners,
     /// The parameters need an end.
-    #[error("a local run needs max_rounds, or it would never end")]
+    #[error("a local run needs max_rounds or patience, or it would never end")]
     Endless,
     /// The contract refuses something, such as parameters out of range.
     #[error(transparent)]
@@ -31,21 +39,36 @@ pub enum LocalError {
     },
 }
 
-/// Runs learners through `max_rounds` rounds, beginning with the first one's weights.
+/// What a local run leaves.
+#[derive(Clone, Debug)]
+pub struct LocalRun {
+    /// What happened.
+    pub history: History,
+    /// How many entries the ledger has in memory.
+    pub size: u64,
+    /// The root of the tree over them. The same learners, parameters and seeds give the same root,
+    /// on any number of threads.
+    pub root: Hash,
+}
+
+/// Runs learners until `max_rounds` or `patience` ends the experiment, beginning with the first
+/// one's weights.
 ///
-/// Everything goes through the contract, in simulated time that advances by 1 ms a step. Learners
-/// score a proposal in parallel; the result does not depend on the number of threads. `watch` sees
-/// every round as it closes.
+/// Everything goes through the contract and into a ledger in memory, in simulated time that advances
+/// by 1 ms a step, signed with keys that are made for the run and are no secret. Learners score a
+/// proposal in parallel; the result does not depend on the number of threads. `watch` sees every
+/// round as it closes.
 ///
 /// # Errors
 /// If there are no learners, no end, or a learner does not take the model. A learner that fails to
-/// propose passes its turn; one that fails to score votes against.
+/// propose passes its turn; one that fails to score votes against. A run in which nobody proposes
+/// any more ends with what there is.
 pub fn run<L: Learner + Send>(
     learners: &mut [L],
     parameters: Parameters,
     mut watch: impl FnMut(&History, &Round),
-) -> Result<History, LocalError> {
-    if parameters.max_rounds.is_none() {
+) -> Result<LocalRun, LocalError> {
+    if parameters.max_rounds.is_none() && parameters.patience.is_none() {
         return Err(LocalError::Endless);
     }
     let mut model = learners.first().ok_or(LocalError::NoLearners)?.current();
@@ -60,11 +83,10 @@ pub fn run<L: Learner + Send>(
                 Proposed::Pass
             }
         };
-        match proposed {
-            Proposed::Pass => {
-                run.act(proposer, Action::Pass { experiment: run.name(), round })?;
-            }
-            Proposed::Weights(weights) => {
+        let over_cap = |privacy| run.is_over_cap(privacy);
+        match proposed.weights() {
+            Some(weights) if !proposed.privacy().is_some_and(over_cap) => {
+                let weights = weights.clone();
                 let judgements = judge(learners, &weights);
                 run.act(
                     proposer,
@@ -74,31 +96,27 @@ pub fn run<L: Learner + Send>(
                         base: model.digest(),
                         weights: weights.model(SAFETENSORS),
                         scores: judgements[proposer].1,
+                        privacy: proposed.privacy(),
                     }),
                 )?;
-                for (voter, (approve, scores)) in judgements.into_iter().enumerate() {
-                    if voter != proposer {
-                        let vote = Vote {
-                            experiment: run.name(),
-                            round,
-                            weights: weights.digest(),
-                            approve,
-                            scores,
-                        };
-                        run.act(voter, Action::Vote(vote))?;
-                    }
-                }
+                run.vote(round, weights.digest(), &judgements)?;
                 if run.model_is(&weights) {
                     accept_all(learners, &weights)?;
                     model = weights;
                 }
+            }
+            _ => {
+                // What the cap does not allow is not even tried: the budget is spent.
+                let exhausted = !matches!(proposed, Proposed::Pass);
+                run.act(proposer, Action::Pass { experiment: run.name(), round, exhausted })?;
             }
         }
         if let Some(round) = run.history.rounds.iter().rfind(|round| round.result.is_some()) {
             watch(&run.history, round);
         }
     }
-    Ok(run.history)
+    let root = tree::root(&run.tree, run.head.size).unwrap_or(Hash::ZERO);
+    Ok(LocalRun { history: run.history, size: run.head.size, root })
 }
 
 /// Every learner's approval and scores of some weights.
@@ -122,10 +140,14 @@ fn accept_all<L: Learner>(learners: &mut [L], weights: &Weights) -> Result<(), L
     Ok(())
 }
 
-/// A contract with one experiment and simulated time.
+/// A contract with one experiment, a ledger in memory, and simulated time.
 struct Run {
+    ledger: LedgerId,
+    keys: Vec<SigningKey>,
     contract: Contract,
     history: History,
+    head: Head,
+    tree: TreeBuilder,
     now_ms: u64,
 }
 
@@ -133,11 +155,29 @@ impl Run {
     fn new(learners: usize, parameters: Parameters, model: &Weights) -> Result<Self, LocalError> {
         // A name of the contract's own choosing is always valid.
         let name: ExperimentName = "local".parse().map_err(|_| Rejection::UnknownExperiment)?;
-        let mut run =
-            Self { contract: Contract::new(), history: History::new(name.clone()), now_ms: 0 };
+        let keys: Vec<SigningKey> = (0..learners).map(local_key).collect();
+        let log_key = local_key(usize::MAX);
+        let genesis = v1::Genesis {
+            origin: "colearn/local".to_owned(),
+            log_public_key: log_key.verifying_key().to_bytes().to_vec().into(),
+            nonce: vec![0; 32].into(),
+            contract_version: CONTRACT_VERSION,
+        };
+        let ledger = LedgerId::of(&genesis);
+        let mut run = Self {
+            ledger,
+            keys,
+            contract: Contract::new(Digest(ledger.0)),
+            history: History::new(name.clone()),
+            head: Head::EMPTY,
+            tree: TreeBuilder::new(),
+            now_ms: 0,
+        };
+        run.append(record::genesis_payload(genesis));
         let parameters = Parameters { min_learners: learners as u32, ..parameters };
-        let model = model.model(SAFETENSORS);
-        let create = CreateExperiment { name: name.clone(), parameters, model };
+        let (admission, model) = (Admission::Open, model.model(SAFETENSORS));
+        let create =
+            CreateExperiment { name: name.clone(), parameters, admission, model, plan: None };
         run.act(0, Action::Create(create))?;
         for learner in 0..learners {
             run.act(learner, Action::Join { experiment: name.clone(), term: 0 })?;
@@ -145,19 +185,100 @@ impl Run {
         Ok(run)
     }
 
-    fn act(&mut self, learner: usize, action: Action) -> Result<Vec<Outcome>, Rejection> {
+    fn append(&mut self, payload: Vec<u8>) {
+        let Head { size, leaf, .. } = self.head;
+        let entry = Entry { index: size, parent: leaf, time_ms: self.now_ms, payload };
+        let leaf = Hash::leaf(&entry.encode());
+        self.head = Head { size: size + 1, leaf, time_ms: self.now_ms };
+        self.tree.push(leaf);
+    }
+
+    fn act(&mut self, learner: usize, action: Action) -> Result<(), Rejection> {
         self.now_ms += 1;
-        let sender = learner_id(learner);
-        let outcomes = self.contract.apply(self.now_ms, sender, &action)?;
-        self.history.action(sender, &action);
+        let key = &self.keys[learner];
+        let sender = learner_id(key);
+        let at = Moment { now_ms: self.now_ms, head: Digest(self.head.leaf.0) };
+        let outcomes = self.contract.apply(at, sender, &action)?;
+        // Nobody vouches for a history here that nobody else sees.
+        let seen = Seen { size: 0, root: Hash::empty_root() };
+        let signed = Transaction::sign(key, &self.ledger, seen, action);
+        self.append(record::transaction_payload(&signed));
+        self.history.action(sender, signed.action());
         for outcome in &outcomes {
+            self.append(record::outcome_payload(outcome));
             self.history.outcome(outcome);
         }
-        Ok(outcomes)
+        Ok(())
+    }
+
+    /// Casts everybody's votes, or as many as the round takes; sealed ones in two steps.
+    fn vote(
+        &mut self,
+        round: u64,
+        weights: Digest,
+        judgements: &[(bool, Scores)],
+    ) -> Result<(), Rejection> {
+        let vote = |(approve, scores): (bool, Scores)| Vote {
+            experiment: self.history.experiment.clone(),
+            round,
+            weights,
+            approve,
+            scores,
+        };
+        let votes: Vec<Vote> = judgements.iter().copied().map(vote).collect();
+        let proposer = match self.phase() {
+            Some(Phase::Voting { proposer, .. }) => *proposer,
+            _ => return Ok(()),
+        };
+        let voters: Vec<usize> =
+            (0..votes.len()).filter(|i| learner_id(&self.keys[*i]) != proposer).collect();
+        // A salt that is no secret: everybody is in this process.
+        let salt = |voter: usize| {
+            let hash = Sha256::new().chain_update(b"salt").chain_update(voter.to_be_bytes());
+            <[u8; 32]>::from(hash.chain_update(round.to_be_bytes()).finalize())
+        };
+        for &voter in &voters {
+            let action = match self.stage(round) {
+                Some(Stage::Open) => Action::Vote(votes[voter].clone()),
+                Some(Stage::Commit { .. }) => {
+                    let sealed = Sealed {
+                        ledger: self.contract.ledger(),
+                        voter: learner_id(&self.keys[voter]),
+                        vote: &votes[voter],
+                        salt: &salt(voter),
+                    };
+                    let commitment = sealed.commitment();
+                    let experiment = self.name();
+                    Action::Commit(Commit { experiment, round, weights, commitment })
+                }
+                Some(Stage::Reveal { .. }) | None => break,
+            };
+            self.act(voter, action)?;
+        }
+        for voter in voters {
+            if !matches!(self.stage(round), Some(Stage::Reveal { .. })) {
+                break;
+            }
+            let (vote, salt) = (votes[voter].clone(), salt(voter));
+            self.act(voter, Action::Reveal(Reveal { vote, salt }))?;
+        }
+        Ok(())
     }
 
     fn name(&self) -> ExperimentName {
         self.history.experiment.clone()
+    }
+
+    fn phase(&self) -> Option<&Phase> {
+        Some(self.contract.experiment(&self.history.experiment)?.phase())
+    }
+
+    /// How votes are taken now, if this round takes any.
+    fn stage(&self, round: u64) -> Option<Stage> {
+        match self.phase()? {
+            Phase::Voting { stage, .. } if self.round() == round => Some(*stage),
+            _ => None,
+        }
     }
 
     fn round(&self) -> u64 {
@@ -169,22 +290,29 @@ impl Run {
         experiment.is_some_and(|experiment| experiment.model().digest == weights.digest())
     }
 
-    /// Whose turn it is; `None` when the experiment has finished.
+    fn is_over_cap(&self, spent: colearn_contracts::PrivacySpent) -> bool {
+        let experiment = self.contract.experiment(&self.history.experiment);
+        let cap = experiment.and_then(|experiment| experiment.parameters().privacy);
+        cap.is_some_and(|cap| !spent.is_within(&cap))
+    }
+
+    /// Whose turn it is; `None` when the experiment has finished, or nobody proposes any more.
     fn proposer(&self) -> Option<usize> {
-        match self.contract.experiment(&self.history.experiment)?.phase() {
-            Phase::Proposing { proposer, .. } => learner_number(*proposer),
-            Phase::Waiting | Phase::Voting { .. } | Phase::Finished(_) => None,
+        match self.phase()? {
+            Phase::Proposing { proposer, .. } => self.number_of(*proposer),
+            Phase::Waiting | Phase::Paused(_) | Phase::Voting { .. } | Phase::Finished(_) => None,
         }
+    }
+
+    fn number_of(&self, learner: LearnerId) -> Option<usize> {
+        self.keys.iter().position(|key| learner_id(key) == learner)
     }
 }
 
-/// Local learners are numbered from 1; nobody signs here.
-fn learner_id(at: usize) -> LearnerId {
-    let mut id = [0; 32];
-    id[..4].copy_from_slice(&(at as u32 + 1).to_be_bytes());
-    LearnerId(id)
-}
-
-fn learner_number(id: LearnerId) -> Option<usize> {
-    id.0.first_chunk().map(|bytes| u32::from_be_bytes(*bytes) as usize - 1)
+/// The key of a local learner, the same in every run.
+fn local_key(number: usize) -> SigningKey {
+    let hash = Sha256::new()
+        .chain_update(b"colearn/v1/local-key\n")
+        .chain_update((number as u64).to_be_bytes());
+    SigningKey::from_bytes(&hash.finalize().into())
 }

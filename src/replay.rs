@@ -3,15 +3,17 @@
 
 use std::collections::VecDeque;
 
-use colearn_contracts::{Action, Contract, LearnerId, Outcome, Rejection};
+use colearn_contracts::{Action, Contract, Digest, LearnerId, Moment, Outcome, Rejection};
+
+use crate::transaction::LedgerId;
 
 /// The contract, fed with what a ledger records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Replay {
     contract: Contract,
-    /// Outcomes that have to be recorded next, and their time.
+    /// Outcomes that have to be recorded next, and when they were decided.
     due: VecDeque<Outcome>,
-    due_time_ms: u64,
+    decided: Moment,
 }
 
 /// How a ledger departs from the contract.
@@ -31,49 +33,54 @@ pub enum Departure {
 }
 
 impl Replay {
-    /// Goes on from a state in which nothing was due.
-    pub fn resume(contract: Contract) -> Self {
-        Self { contract, ..Self::default() }
+    /// Begins with an empty contract.
+    pub fn new(ledger: LedgerId) -> Self {
+        Self::resume(Contract::new(Digest(ledger.0)))
     }
 
-    /// Follows a recorded transaction.
+    /// Goes on from a state in which nothing was due.
+    pub fn resume(contract: Contract) -> Self {
+        Self { contract, due: VecDeque::new(), decided: Moment::without_ledger(0) }
+    }
+
+    /// Follows a recorded transaction, at the time of its entry and after the entry before it.
     ///
     /// # Errors
     /// If an outcome should have been recorded before, or the contract refuses it.
     pub fn transaction(
         &mut self,
-        time_ms: u64,
+        at: Moment,
         sender: LearnerId,
         action: &Action,
     ) -> Result<(), Departure> {
-        self.advance(time_ms);
+        self.advance(at);
         if let Some(expected) = self.due.front() {
             return Err(Departure::OtherOutcome { expected: Some(expected.clone()), found: None });
         }
-        let outcomes = self.contract.apply(time_ms, sender, action).map_err(Departure::Refused)?;
+        let outcomes = self.contract.apply(at, sender, action).map_err(Departure::Refused)?;
         self.due.extend(outcomes);
-        self.due_time_ms = time_ms;
+        self.decided = at;
         Ok(())
     }
 
-    /// Follows a recorded outcome.
+    /// Follows a recorded outcome, at the time of its entry and after the entry before it.
     ///
     /// # Errors
     /// If it is not what the contract decided.
-    pub fn outcome(&mut self, time_ms: u64, found: &Outcome) -> Result<(), Departure> {
-        self.advance(time_ms);
+    pub fn outcome(&mut self, at: Moment, found: &Outcome) -> Result<(), Departure> {
+        self.advance(at);
         let expected = self.due.pop_front();
-        if expected.as_ref() == Some(found) && time_ms == self.due_time_ms {
+        if expected.as_ref() == Some(found) && at.now_ms == self.decided.now_ms {
             Ok(())
         } else {
             Err(Departure::OtherOutcome { expected, found: Some(found.clone()) })
         }
     }
 
-    fn advance(&mut self, time_ms: u64) {
+    fn advance(&mut self, at: Moment) {
         if self.due.is_empty() {
-            self.due.extend(self.contract.advance(time_ms));
-            self.due_time_ms = time_ms;
+            self.due.extend(self.contract.advance(at));
+            self.decided = at;
         }
     }
 
@@ -82,9 +89,14 @@ impl Replay {
         &self.contract
     }
 
+    /// When what is recorded last was decided, and after which entry.
+    pub fn decided(&self) -> Moment {
+        self.decided
+    }
+
     /// The contract, and the outcomes that are decided but not recorded: what an interrupted write
     /// has cut off. They are to be recorded with the given time.
     pub fn finish(self) -> (Contract, u64, Vec<Outcome>) {
-        (self.contract, self.due_time_ms, self.due.into())
+        (self.contract, self.decided.now_ms, self.due.into())
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use colearn_contracts::{Action, LearnerId};
+use colearn_contracts::{Action, ExperimentName, LearnerId};
 use colearn_ledger::Hash;
 use colearn_proto::v1;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -16,6 +16,7 @@ use crate::convert::{self, BadField};
 /// The longest body, in bytes; what is left of an entry is for the envelope and the signature.
 pub const MAX_BODY_BYTES: usize = 65_000;
 const DOMAIN: &[u8] = b"colearn/v1/transaction\n";
+const REPLACE_KEY_DOMAIN: &[u8] = b"colearn/v1/replace-key\n";
 
 /// Which ledger a transaction is for: the SHA-256 of the genesis message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +71,12 @@ pub enum Invalid {
          ledger's id"
     )]
     BadSignature,
+    /// The new key has not agreed to replace the old one.
+    #[error(
+        "the new key has not agreed to replace this one: its signature over this ledger's id, both \
+         keys and the experiment does not verify"
+    )]
+    NoConsent,
 }
 
 /// A well-formed transaction whose signature has not been looked at.
@@ -81,6 +88,8 @@ pub struct Unverified {
     pub action: Action,
     /// The history the signer vouches for.
     pub seen: Seen,
+    /// The signature by which another key agrees to replace the sender's.
+    consent: Option<Bytes>,
     message: v1::SignedTransaction,
 }
 
@@ -102,8 +111,13 @@ impl Unverified {
         let seen = body.seen.ok_or(BadField("seen"))?;
         let root = Hash::try_from(&seen.root[..]).map_err(|_| BadField("seen.root"))?;
         let seen = Seen { size: seen.size, root };
-        let action = convert::action(body.action.ok_or(BadField("action"))?)?;
-        Ok(Self { sender, action, seen, message })
+        let action = body.action.ok_or(BadField("action"))?;
+        let consent = match &action {
+            v1::transaction::Action::ReplaceKey(replace) => Some(replace.new_signature.clone()),
+            _ => None,
+        };
+        let action = convert::action(action)?;
+        Ok(Self { sender, action, seen, consent, message })
     }
 
     /// Verifies the signature: `verify_strict`, one at a time, is the rule everywhere.
@@ -115,7 +129,16 @@ impl Unverified {
         let signature =
             Signature::from_slice(&self.message.signature).map_err(|_| Invalid::BadSignature)?;
         key.verify_strict(&signed_bytes(ledger, &self.message.body), &signature)
-            .map_err(|_| Invalid::BadSignature)
+            .map_err(|_| Invalid::BadSignature)?;
+        match (&self.action, &self.consent) {
+            (Action::ReplaceKey { experiment, to }, Some(consent)) => {
+                let key = verifying_key(*to).ok_or(Invalid::NoConsent)?;
+                let consent = Signature::from_slice(consent).map_err(|_| Invalid::NoConsent)?;
+                let message = consent_bytes(ledger, self.sender, *to, experiment);
+                key.verify_strict(&message, &consent).map_err(|_| Invalid::NoConsent)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Turns into a transaction whose signature is known to verify.
@@ -124,7 +147,7 @@ impl Unverified {
     /// Those of [`Unverified::check`].
     pub fn verify(self, ledger: &LedgerId) -> Result<Transaction, Invalid> {
         self.check(ledger)?;
-        let Self { sender, action, seen, message } = self;
+        let Self { sender, action, seen, message, .. } = self;
         Ok(Transaction { sender, action, seen, message })
     }
 
@@ -168,11 +191,40 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Signs an action.
+    /// Signs an action. Replacing a key also takes the new key: [`Transaction::replace_key`].
     pub fn sign(key: &SigningKey, ledger: &LedgerId, seen: Seen, action: Action) -> Self {
+        let message = convert::action_message(&action);
+        Self::sign_message(key, ledger, seen, action, message)
+    }
+
+    /// Signs, with both keys, that `new` goes on in an experiment in place of `old`.
+    pub fn replace_key(
+        old: &SigningKey,
+        new: &SigningKey,
+        ledger: &LedgerId,
+        seen: Seen,
+        experiment: ExperimentName,
+    ) -> Self {
+        let [from, to] = [old, new].map(|key| LearnerId(key.verifying_key().to_bytes()));
+        let consent = new.sign(&consent_bytes(ledger, from, to, &experiment));
+        let message = v1::transaction::Action::ReplaceKey(v1::ReplaceKey {
+            experiment: experiment.to_string(),
+            new_public_key: Bytes::copy_from_slice(&to.0),
+            new_signature: Bytes::copy_from_slice(&consent.to_bytes()),
+        });
+        Self::sign_message(old, ledger, seen, Action::ReplaceKey { experiment, to }, message)
+    }
+
+    fn sign_message(
+        key: &SigningKey,
+        ledger: &LedgerId,
+        seen: Seen,
+        action: Action,
+        message: v1::transaction::Action,
+    ) -> Self {
         let body = v1::Transaction {
             seen: Some(v1::Seen { size: seen.size, root: Bytes::copy_from_slice(&seen.root.0) }),
-            action: Some(convert::action_message(&action)),
+            action: Some(message),
         }
         .encode_to_vec();
         let signature = key.sign(&signed_bytes(ledger, &body));
@@ -219,4 +271,15 @@ pub fn digest(message: &v1::SignedTransaction) -> [u8; 32] {
 /// What a signature covers: "colearn/v1/transaction\n", the ledger's id, the body.
 pub fn signed_bytes(ledger: &LedgerId, body: &[u8]) -> Vec<u8> {
     [DOMAIN, &ledger.0, body].concat()
+}
+
+/// What a new key signs to agree: "colearn/v1/replace-key\n", the ledger's id, the old key, the new
+/// key, the experiment's name.
+fn consent_bytes(
+    ledger: &LedgerId,
+    from: LearnerId,
+    to: LearnerId,
+    experiment: &ExperimentName,
+) -> Vec<u8> {
+    [REPLACE_KEY_DOMAIN, &ledger.0, &from.0, &to.0, experiment.as_str().as_bytes()].concat()
 }

@@ -1,8 +1,9 @@
 //! What a learner can ask of the contract.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::{Digest, ExperimentName, Model, Parameters};
+use crate::{Admission, Digest, ExperimentName, LearnerId, Model, Parameters, PrivacySpent, Share};
 
 /// A learner's action, already known to be signed by its sender.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,14 +32,68 @@ pub enum Action {
         experiment: ExperimentName,
         /// The round whose turn is given up.
         round: u64,
+        /// Whether the sender's privacy budget is spent: it has no more turns then, but still votes
+        /// (R43).
+        exhausted: bool,
     },
     /// Approve or reject the round's proposal.
     Vote(Vote),
-    /// End the experiment at once; only its creator may.
+    /// Commit to a sealed ballot.
+    Commit(Commit),
+    /// Reveal a sealed ballot.
+    Reveal(Reveal),
+    /// Let a paused experiment go on.
+    Resume {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// The last opened round, so that a recorded resumption never counts twice.
+        round: u64,
+    },
+    /// Go on under another key, which has agreed to it.
+    ReplaceKey {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// The new key.
+        to: LearnerId,
+    },
+    /// Move that the members decide something.
+    Move {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// The number the motion will have: one more than the last.
+        number: u64,
+        /// What is to be decided.
+        motion: Motion,
+    },
+    /// Approve or reject a motion.
+    Ballot {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// The motion's number.
+        number: u64,
+        /// For or against.
+        approve: bool,
+    },
+    /// End the experiment at once (R29).
     Stop {
         /// The experiment to end.
         experiment: ExperimentName,
     },
+}
+
+/// What members can decide (R48).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Motion {
+    /// Go on under these rules.
+    SetParameters(Box<Parameters>),
+    /// Let a learner join, also one that was expelled.
+    Admit(Share),
+    /// Suspend a member; it may rejoin.
+    Suspend(LearnerId),
+    /// Expel a member; it may not rejoin unless it is admitted again.
+    Expel(LearnerId),
+    /// End the experiment.
+    Stop,
 }
 
 impl Action {
@@ -48,9 +103,15 @@ impl Action {
             Self::Create(create) => &create.name,
             Self::Propose(proposal) => &proposal.experiment,
             Self::Vote(vote) => &vote.experiment,
+            Self::Commit(commit) => &commit.experiment,
+            Self::Reveal(reveal) => &reveal.vote.experiment,
             Self::Join { experiment, .. }
             | Self::Leave { experiment, .. }
             | Self::Pass { experiment, .. }
+            | Self::Resume { experiment, .. }
+            | Self::ReplaceKey { experiment, .. }
+            | Self::Move { experiment, .. }
+            | Self::Ballot { experiment, .. }
             | Self::Stop { experiment } => experiment,
         }
     }
@@ -61,10 +122,15 @@ impl Action {
 pub struct CreateExperiment {
     /// Unique on its ledger.
     pub name: ExperimentName,
-    /// The rules, fixed for the experiment's life.
+    /// The rules.
     pub parameters: Parameters,
+    /// Who may join.
+    pub admission: Admission,
     /// The global model before the first round.
     pub model: Model,
+    /// The digest of the plan that the experiment was created from, if it was (the contract only
+    /// records it).
+    pub plan: Option<Digest>,
 }
 
 /// Scores as decimal fixed point in micro-units: `950_000` is 0.95. Absent when withheld.
@@ -89,6 +155,8 @@ pub struct Proposal {
     pub weights: Model,
     /// What the proposer says its proposal scores on its own data.
     pub scores: Scores,
+    /// What the proposer's proposals have revealed so far; needed under a cap (R42).
+    pub privacy: Option<PrivacySpent>,
 }
 
 /// A member's judgement of one proposal.
@@ -104,4 +172,69 @@ pub struct Vote {
     pub approve: bool,
     /// What the voter measured.
     pub scores: Scores,
+}
+
+/// A promise to reveal a vote that nobody can read yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Commit {
+    /// The experiment.
+    pub experiment: ExperimentName,
+    /// The round; must be the current one (R11).
+    pub round: u64,
+    /// The digest of the proposal's weights (R17).
+    pub weights: Digest,
+    /// What [`Sealed::commitment`] gives for the vote.
+    pub commitment: Digest,
+}
+
+/// A vote that was committed to, with the salt that kept it secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reveal {
+    /// The vote.
+    pub vote: Vote,
+    /// 32 random bytes.
+    pub salt: [u8; 32],
+}
+
+/// What a commitment is to.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealed<'a> {
+    /// The ledger's id.
+    pub ledger: Digest,
+    /// Who votes. Part of what is hashed, so that nobody can copy another's commitment.
+    pub voter: LearnerId,
+    /// The vote.
+    pub vote: &'a Vote,
+    /// 32 random bytes.
+    pub salt: &'a [u8; 32],
+}
+
+impl Sealed<'_> {
+    /// SHA-256 over "colearn/v1/ballot\n", the ledger's id, the voter's key, the length of the
+    /// experiment's name in one byte, the name, the round in 8 bytes, the digest of the proposed
+    /// weights, 1 or 0 for the vote, each of the two scores as 0 or as 1 and 8 bytes, and the salt.
+    /// Numbers are big-endian.
+    pub fn commitment(&self) -> Digest {
+        let Self { ledger, voter, vote, salt } = self;
+        let name = vote.experiment.as_str().as_bytes();
+        let mut hash = Sha256::new()
+            .chain_update(b"colearn/v1/ballot\n")
+            .chain_update(ledger.0)
+            .chain_update(voter.0)
+            .chain_update([name.len() as u8])
+            .chain_update(name)
+            .chain_update(vote.round.to_be_bytes())
+            .chain_update(vote.weights.0)
+            .chain_update([u8::from(vote.approve)]);
+        for score in [vote.scores.vote, vote.scores.test] {
+            match score {
+                Some(score) => {
+                    hash.update([1]);
+                    hash.update(score.to_be_bytes());
+                }
+                None => hash.update([0]),
+            }
+        }
+        Digest(hash.chain_update(salt).finalize().into())
+    }
 }

@@ -4,28 +4,53 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, CreateExperiment, Experiment, ExperimentName, LearnerId, Outcome, Rejection};
+use crate::{
+    Action, CreateExperiment, Digest, Experiment, ExperimentName, LearnerId, Outcome, Rejection,
+};
 
 /// The most experiments one ledger can hold (R3).
 pub const MAX_EXPERIMENTS: usize = 10_000;
 
+/// When something happens: in ledger time, and after which entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// Ledger time, in ms.
+    pub now_ms: u64,
+    /// The leaf hash of the ledger's last entry: what sortition draws from (R32).
+    pub head: Digest,
+}
+
+impl Moment {
+    /// A moment where there is no ledger: the head is zero.
+    pub fn without_ledger(now_ms: u64) -> Self {
+        Self { now_ms, head: Digest([0; 32]) }
+    }
+}
+
 /// The state of every experiment, and the rules that change it.
 ///
-/// Driven only by (time, sender, action): the same sequence gives the same outcomes on every
-/// machine, for ever. Call [`Contract::advance`] with the time before each [`Contract::apply`].
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+/// Driven only by (moment, sender, action): the same sequence gives the same outcomes on every
+/// machine, for ever. Call [`Contract::advance`] before each [`Contract::apply`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Contract {
+    /// The ledger's id, which sealed ballots and sortition are bound to.
+    ledger: Digest,
     experiments: BTreeMap<ExperimentName, Experiment>,
     /// The deadline of each experiment that has one, soonest first.
     deadlines: BTreeSet<(u64, ExperimentName)>,
-    /// The latest time seen (R30).
+    /// The time of the last thing that happened (R30).
     now_ms: u64,
 }
 
 impl Contract {
-    /// A contract with no experiments.
-    pub fn new() -> Self {
-        Self::default()
+    /// A contract with no experiments, on the ledger with this id.
+    pub fn new(ledger: Digest) -> Self {
+        Self { ledger, experiments: BTreeMap::new(), deadlines: BTreeSet::new(), now_ms: 0 }
+    }
+
+    /// The ledger's id.
+    pub fn ledger(&self) -> Digest {
+        self.ledger
     }
 
     /// The experiment of this name.
@@ -43,17 +68,19 @@ impl Contract {
         self.deadlines.first().map(|(deadline_ms, _)| *deadline_ms)
     }
 
-    /// Closes every round whose deadline has come, soonest deadline first, then by name.
-    pub fn advance(&mut self, now_ms: u64) -> Vec<Outcome> {
-        // R30. Time never runs backwards.
-        self.now_ms = self.now_ms.max(now_ms);
+    /// Closes every round and motion whose deadline has come, soonest deadline first, then by name.
+    pub fn advance(&mut self, at: Moment) -> Vec<Outcome> {
+        // R30. Time never runs backwards, but where nothing happens it leaves no trace: what is
+        // recorded is all there is to replay.
+        let at = Moment { now_ms: self.now_ms.max(at.now_ms), ..at };
         let mut outcomes = Vec::new();
         while let Some((deadline_ms, name)) = self.deadlines.first().cloned()
-            && deadline_ms <= self.now_ms
+            && deadline_ms <= at.now_ms
         {
+            self.now_ms = at.now_ms;
             self.deadlines.pop_first();
             let Some(experiment) = self.experiments.get_mut(&name) else { continue };
-            outcomes.extend(experiment.expire(self.now_ms));
+            experiment.expire(self.ledger, at, &mut outcomes);
             if let Some(next_ms) = experiment.deadline_ms() {
                 debug_assert!(next_ms > self.now_ms, "a deadline opened in the past");
                 self.deadlines.insert((next_ms, name));
@@ -62,36 +89,27 @@ impl Contract {
         outcomes
     }
 
-    /// Applies one action of `sender` at ledger time `now_ms`.
+    /// Applies one action of `sender`.
     ///
     /// # Errors
     /// The first broken rule, in the order [`Rejection`] declares them; the state is unchanged.
     pub fn apply(
         &mut self,
-        now_ms: u64,
+        at: Moment,
         sender: LearnerId,
         action: &Action,
     ) -> Result<Vec<Outcome>, Rejection> {
         // R30. Time never runs backwards; a rejection leaves even the clock as it was.
-        let now_ms = self.now_ms.max(now_ms);
+        let at = Moment { now_ms: self.now_ms.max(at.now_ms), ..at };
         if let Action::Create(create) = action {
             self.create(sender, create)?;
-            self.now_ms = now_ms;
+            self.now_ms = at.now_ms;
             return Ok(Vec::new());
         }
         let experiment =
             self.experiments.get_mut(action.experiment()).ok_or(Rejection::UnknownExperiment)?;
         let before = experiment.deadline_ms();
-        let outcomes = match action {
-            // Handled above.
-            Action::Create(_) => Vec::new(),
-            Action::Join { term, .. } => experiment.join(now_ms, sender, *term)?,
-            Action::Leave { term, .. } => experiment.leave(now_ms, sender, *term)?,
-            Action::Propose(proposal) => experiment.propose(now_ms, sender, proposal)?,
-            Action::Pass { round, .. } => experiment.pass(now_ms, sender, *round)?,
-            Action::Vote(vote) => experiment.vote(now_ms, sender, vote)?,
-            Action::Stop { .. } => experiment.stop(sender)?,
-        };
+        let outcomes = experiment.apply(self.ledger, at, sender, action)?;
         let after = experiment.deadline_ms();
         if before != after {
             let name = experiment.name().clone();
@@ -102,12 +120,13 @@ impl Contract {
                 self.deadlines.insert((deadline_ms, name));
             }
         }
-        self.now_ms = now_ms;
+        self.now_ms = at.now_ms;
         Ok(outcomes)
     }
 
     fn create(&mut self, sender: LearnerId, create: &CreateExperiment) -> Result<(), Rejection> {
         create.parameters.check(&create.model).map_err(Rejection::InvalidParameters)?;
+        create.admission.check(&create.parameters).map_err(Rejection::InvalidParameters)?;
         if self.experiments.contains_key(&create.name) {
             return Err(Rejection::ExperimentExists);
         }
@@ -115,13 +134,7 @@ impl Contract {
             return Err(Rejection::TooManyExperiments);
         }
 
-        let experiment = Experiment::new(
-            sender,
-            create.name.clone(),
-            create.parameters.clone(),
-            create.model.clone(),
-        );
-        self.experiments.insert(create.name.clone(), experiment);
+        self.experiments.insert(create.name.clone(), Experiment::new(sender, create));
         Ok(())
     }
 }

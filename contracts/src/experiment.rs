@@ -1,18 +1,25 @@
-//! One experiment: its members, its round, and the rules that move it.
+//! One experiment: its state, and what can be asked of it. The rules that move it are in `round`,
+//! `membership` and `governance`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{FinishReason, Outcome, Verdict};
-use crate::parameters::{Admission, MAX_MEMBERS};
-use crate::{ExperimentName, LearnerId, Model, Parameters, Proposal, Rejection, Vote};
+use crate::contract::Moment;
+use crate::governance::OpenMotion;
+use crate::outcome::{FinishReason, Outcome, PauseReason};
+use crate::{
+    Action, Admission, CreateExperiment, Digest, ExperimentName, LearnerId, Model, Motion,
+    Parameters, PrivacySpent, Rejection, Share,
+};
 
 /// Where an experiment stands.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Phase {
     /// No round is open: fewer members than `min_learners` (R26).
     Waiting,
+    /// No round is open, for another reason (R40, R43).
+    Paused(PauseReason),
     /// The proposer may propose.
     Proposing {
         /// Whose turn it is.
@@ -28,17 +35,36 @@ pub enum Phase {
         weights: Model,
         /// The votes so far.
         tally: Tally,
-        /// When voting ends, exclusive.
+        /// How votes are taken now.
+        stage: Stage,
+        /// When the stage ends, exclusive.
         deadline_ms: u64,
     },
     /// The experiment has ended.
     Finished(FinishReason),
 }
 
-/// The count of a round's votes.
+/// How votes are taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Stage {
+    /// As they are.
+    Open,
+    /// As commitments.
+    Commit {
+        /// The votes committed to so far.
+        committed: u32,
+    },
+    /// By revealing what was committed to.
+    Reveal {
+        /// The votes that were committed to.
+        committed: u32,
+    },
+}
+
+/// The count of a round's votes. Where members' votes weigh differently, the sums of their weights.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Tally {
-    /// How many may vote; frozen when the proposal arrives (R19).
+    /// The votes there are; frozen when the proposal arrives (R19).
     pub electorate: u32,
     /// Votes for.
     pub approvals: u32,
@@ -47,10 +73,18 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Whether every eligible vote is in.
-    fn is_complete(self) -> bool {
-        debug_assert!(self.approvals + self.rejections <= self.electorate);
-        self.approvals + self.rejections == self.electorate
+    /// The votes that were cast.
+    pub fn cast(self) -> u32 {
+        self.approvals + self.rejections
+    }
+
+    pub(crate) fn add(&mut self, approve: bool, weight: u32) {
+        if approve {
+            self.approvals += weight;
+        } else {
+            self.rejections += weight;
+        }
+        debug_assert!(self.cast() <= self.electorate);
     }
 }
 
@@ -61,8 +95,26 @@ pub struct Member {
     pub term: u32,
     /// Whether it takes part.
     pub seat: Seat,
-    /// The last round it voted in; 0 for none. Rounds only grow, so this is all that R20 needs.
+    /// What its vote weighs (R37).
+    pub weight: u32,
+    /// The last round it voted or committed in; 0 for none. Rounds only grow, so this is all that
+    /// R20 needs.
     pub last_vote: u64,
+    /// What it committed to in that round, and under which key, until that is revealed.
+    pub(crate) commitment: Option<(Digest, LearnerId)>,
+    /// How many turns it has missed in a row (R39).
+    pub missed: u32,
+    /// Whether it has declared its privacy budget spent (R43).
+    pub exhausted: bool,
+    /// What its proposals have revealed, in its words (R42).
+    pub privacy: Option<PrivacySpent>,
+}
+
+impl Member {
+    /// Whether it has committed to a ballot that is not revealed.
+    pub fn has_unrevealed(&self) -> bool {
+        self.commitment.is_some()
+    }
 }
 
 /// Whether a member takes part in rounds. Changes of seat happen between rounds (R25).
@@ -76,46 +128,91 @@ pub enum Seat {
     Leaving(u64),
     /// Was a member.
     Left,
+    /// Was a member until it missed too many turns or was suspended; may rejoin (R39).
+    Suspended,
+    /// Was a member until it was expelled (R50).
+    Expelled,
+    /// Goes on under another key (R31).
+    Replaced,
+}
+
+impl Seat {
+    /// The number, of who takes part in the present round.
+    pub(crate) fn number(self) -> Option<u64> {
+        match self {
+            Self::Seated(number) | Self::Leaving(number) => Some(number),
+            Self::Joining | Self::Left | Self::Suspended | Self::Expelled | Self::Replaced => None,
+        }
+    }
+
+    /// Whether the learner is a member, though perhaps not from this round on.
+    pub(crate) fn is_member(self) -> bool {
+        self == Self::Joining || self.number().is_some()
+    }
 }
 
 /// The state of one experiment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Experiment {
-    name: ExperimentName,
-    creator: LearnerId,
-    parameters: Parameters,
-    model: Model,
+    pub(crate) name: ExperimentName,
+    pub(crate) creator: LearnerId,
+    pub(crate) parameters: Parameters,
+    pub(crate) plan: Option<Digest>,
+    pub(crate) model: Model,
     /// The last opened round; 0 before the first.
-    round: u64,
-    phase: Phase,
-    members: BTreeMap<LearnerId, Member>,
+    pub(crate) round: u64,
+    pub(crate) phase: Phase,
+    /// Whether anyone may join.
+    pub(crate) open: bool,
+    /// Whether those listed at the beginning were called founders.
+    pub(crate) by_vote: bool,
+    /// Who may join otherwise, and what their votes weigh.
+    pub(crate) admitted: BTreeMap<LearnerId, u32>,
+    pub(crate) members: BTreeMap<LearnerId, Member>,
     /// The seated members by seat: the electorate with the proposer. Fixed while a round is open.
-    roster: BTreeMap<u64, LearnerId>,
-    next_seat: u64,
-    last_proposer_seat: Option<u64>,
+    pub(crate) roster: BTreeMap<u64, LearnerId>,
+    /// The votes of the roster together.
+    pub(crate) roster_weight: u32,
+    pub(crate) next_seat: u64,
+    pub(crate) last_proposer_seat: Option<u64>,
     /// Seat changes that wait for the round's end, in order of arrival.
-    pending: Vec<LearnerId>,
+    pub(crate) pending: Vec<LearnerId>,
+    /// Rejected proposals in a row (R38).
+    pub(crate) rejected: u64,
+    /// Rounds in a row in which nothing was proposed (R40).
+    pub(crate) idle: u64,
+    pub(crate) motions: BTreeMap<u64, OpenMotion>,
+    /// The number of the last motion.
+    pub(crate) last_motion: u64,
+    /// Adopted motions that wait for the round's end.
+    pub(crate) adopted: Vec<(u64, Motion)>,
 }
 
 impl Experiment {
-    pub(crate) fn new(
-        creator: LearnerId,
-        name: ExperimentName,
-        parameters: Parameters,
-        model: Model,
-    ) -> Self {
+    pub(crate) fn new(creator: LearnerId, create: &CreateExperiment) -> Self {
+        let shares = create.admission.shares();
         Self {
-            name,
+            name: create.name.clone(),
             creator,
-            parameters,
-            model,
+            parameters: create.parameters.clone(),
+            plan: create.plan,
+            model: create.model.clone(),
             round: 0,
             phase: Phase::Waiting,
+            open: create.admission == Admission::Open,
+            by_vote: matches!(create.admission, Admission::ByVote(_)),
+            admitted: shares.iter().map(|share| (share.learner, share.weight)).collect(),
             members: BTreeMap::new(),
             roster: BTreeMap::new(),
+            roster_weight: 0,
             next_seat: 0,
             last_proposer_seat: None,
             pending: Vec::new(),
+            rejected: 0,
+            idle: 0,
+            motions: BTreeMap::new(),
+            last_motion: 0,
+            adopted: Vec::new(),
         }
     }
 
@@ -132,6 +229,23 @@ impl Experiment {
     /// Its rules.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// The digest of the plan it was created from, if it was.
+    pub fn plan(&self) -> Option<Digest> {
+        self.plan
+    }
+
+    /// Who may join now: what was created, and what the members have decided since.
+    pub fn admission(&self) -> Admission {
+        let share =
+            |(learner, weight): (&LearnerId, &u32)| Share { learner: *learner, weight: *weight };
+        let shares = self.admitted.iter().map(share).collect();
+        match (self.open, self.by_vote) {
+            (true, _) => Admission::Open,
+            (false, true) => Admission::ByVote(shares),
+            (false, false) => Admission::Invited(shares),
+        }
     }
 
     /// The global model.
@@ -154,363 +268,138 @@ impl Experiment {
         self.members.get(&learner)
     }
 
+    /// Everyone who is, will be or was a member, by key.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = (LearnerId, &Member)> {
+        self.members.iter().map(|(learner, member)| (*learner, member))
+    }
+
     /// The members that take part in the present round, in joining order.
     pub fn seated(&self) -> impl ExactSizeIterator<Item = LearnerId> + '_ {
         self.roster.values().copied()
     }
 
-    /// When the contract must be advanced next; `None` if time alone changes nothing.
-    pub fn deadline_ms(&self) -> Option<u64> {
+    /// The open motions, by number.
+    pub fn motions(&self) -> impl ExactSizeIterator<Item = (u64, &OpenMotion)> {
+        self.motions.iter().map(|(number, motion)| (*number, motion))
+    }
+
+    /// The number of the last motion; 0 before the first.
+    pub fn last_motion(&self) -> u64 {
+        self.last_motion
+    }
+
+    /// When the round's phase ends by itself.
+    fn round_deadline_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Proposing { deadline_ms, .. } | Phase::Voting { deadline_ms, .. } => {
                 Some(deadline_ms)
             }
-            Phase::Waiting | Phase::Finished(_) => None,
+            Phase::Waiting | Phase::Paused(_) | Phase::Finished(_) => None,
         }
     }
 
-    pub(crate) fn join(
+    /// When the contract must be advanced next; `None` if time alone changes nothing.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        let motions = self.motions.values().map(|motion| motion.deadline_ms);
+        motions.chain(self.round_deadline_ms()).min()
+    }
+
+    /// The votes that those who take part have together.
+    pub fn weight(&self) -> u32 {
+        self.roster_weight
+    }
+
+    pub(crate) fn apply(
         &mut self,
-        now_ms: u64,
+        ledger: Digest,
+        at: Moment,
         sender: LearnerId,
-        term: u32,
+        action: &Action,
     ) -> Result<Vec<Outcome>, Rejection> {
         self.check_live()?;
-        if let Admission::Invited(invited) = &self.parameters.admission
-            && invited.binary_search(&sender).is_err()
+        let mut step = Step { ledger, at, outcomes: Vec::new() };
+        match action {
+            // The contract creates experiments; here one of this name exists.
+            Action::Create(_) => return Err(Rejection::ExperimentExists),
+            Action::Join { term, .. } => self.join(&mut step, sender, *term)?,
+            Action::Leave { term, .. } => self.leave(&mut step, sender, *term)?,
+            Action::ReplaceKey { to, .. } => self.replace_key(sender, *to)?,
+            Action::Resume { round, .. } => self.resume(&mut step, sender, *round)?,
+            Action::Propose(proposal) => self.propose(&mut step, sender, proposal)?,
+            Action::Pass { round, exhausted, .. } => {
+                self.pass(&mut step, sender, *round, *exhausted)?;
+            }
+            Action::Vote(vote) => self.vote(&mut step, sender, vote)?,
+            Action::Commit(commit) => self.commit(&mut step, sender, commit)?,
+            Action::Reveal(reveal) => self.reveal(&mut step, sender, reveal)?,
+            Action::Move { number, motion, .. } => {
+                self.make_motion(&mut step, sender, *number, motion)?;
+            }
+            Action::Ballot { number, approve, .. } => {
+                self.ballot(&mut step, sender, *number, *approve)?;
+            }
+            Action::Stop { .. } => self.stop(&mut step, sender)?,
+        }
+        Ok(step.outcomes)
+    }
+
+    /// R13, R47. Closes what is due, soonest first; a round before a motion of the same time.
+    pub(crate) fn expire(&mut self, ledger: Digest, at: Moment, outcomes: &mut Vec<Outcome>) {
+        let mut step = Step { ledger, at, outcomes: core::mem::take(outcomes) };
+        while let Some(deadline_ms) = self.deadline_ms()
+            && deadline_ms <= at.now_ms
         {
-            return Err(Rejection::NotInvited);
-        }
-        let expected = match self.members.get(&sender) {
-            None => 0,
-            Some(Member { seat: Seat::Left, term, .. }) => term.saturating_add(1),
-            Some(_) => return Err(Rejection::AlreadyMember),
-        };
-        if term != expected {
-            return Err(Rejection::WrongTerm { expected });
-        }
-        if self.members.len() >= MAX_MEMBERS && !self.members.contains_key(&sender) {
-            return Err(Rejection::TooManyMembers);
-        }
-
-        let member = self.members.entry(sender).or_insert(Member {
-            term,
-            seat: Seat::Joining,
-            last_vote: 0,
-        });
-        member.term = term;
-        member.seat = Seat::Joining;
-        self.pending.push(sender);
-        let mut outcomes = Vec::new();
-        if self.phase == Phase::Waiting {
-            self.settle_seats();
-            if self.roster.len() >= self.parameters.min_learners as usize {
-                self.open_round(now_ms, &mut outcomes);
+            if self.round_deadline_ms() == Some(deadline_ms) {
+                self.expire_round(&mut step);
+            } else {
+                self.expire_motion(&mut step, deadline_ms);
             }
         }
-        Ok(outcomes)
-    }
-
-    pub(crate) fn leave(
-        &mut self,
-        now_ms: u64,
-        sender: LearnerId,
-        term: u32,
-    ) -> Result<Vec<Outcome>, Rejection> {
-        self.check_live()?;
-        let member = self.members.get_mut(&sender).ok_or(Rejection::NotMember)?;
-        let left = match member.seat {
-            Seat::Left | Seat::Leaving(_) => return Err(Rejection::NotMember),
-            Seat::Joining => Seat::Left,
-            Seat::Seated(seat) => Seat::Leaving(seat),
-        };
-        if term != member.term {
-            return Err(Rejection::WrongTerm { expected: member.term });
-        }
-
-        member.seat = left;
-        let mut outcomes = Vec::new();
-        if left == Seat::Left {
-            self.pending.retain(|pending| *pending != sender);
-            return Ok(outcomes);
-        }
-        self.pending.push(sender);
-        match self.phase {
-            Phase::Waiting => self.settle_seats(),
-            // R28. Who leaves before proposing gives up its turn.
-            Phase::Proposing { proposer, .. } if proposer == sender => {
-                self.close_round(now_ms, Verdict::Passed, Tally::default(), &mut outcomes);
-            }
-            Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Finished(_) => {}
-        }
-        Ok(outcomes)
-    }
-
-    pub(crate) fn propose(
-        &mut self,
-        now_ms: u64,
-        sender: LearnerId,
-        proposal: &Proposal,
-    ) -> Result<Vec<Outcome>, Rejection> {
-        self.check_turn(now_ms, sender, proposal.round)?;
-        if proposal.base != self.model.digest {
-            return Err(Rejection::WrongBase { current: self.model.digest });
-        }
-        let limit = self.parameters.max_weights_bytes;
-        if proposal.weights.size == 0 || proposal.weights.size > limit {
-            return Err(Rejection::WeightsSize { limit });
-        }
-        if proposal.weights.media_type != self.model.media_type {
-            return Err(Rejection::MediaTypeDiffers);
-        }
-
-        let tally = Tally { electorate: self.seated_count() - 1, ..Tally::default() };
-        let deadline_ms = now_ms.saturating_add(self.parameters.vote_deadline_ms);
-        let mut outcomes = vec![Outcome::VotingOpened {
-            experiment: self.name.clone(),
-            round: self.round,
-            weights: proposal.weights.digest,
-            electorate: tally.electorate,
-            deadline_ms,
-        }];
-        self.phase = Phase::Voting {
-            proposer: sender,
-            weights: proposal.weights.clone(),
-            tally,
-            deadline_ms,
-        };
-        self.close_if_complete(now_ms, &mut outcomes);
-        Ok(outcomes)
-    }
-
-    pub(crate) fn pass(
-        &mut self,
-        now_ms: u64,
-        sender: LearnerId,
-        round: u64,
-    ) -> Result<Vec<Outcome>, Rejection> {
-        self.check_turn(now_ms, sender, round)?;
-
-        let mut outcomes = Vec::new();
-        self.close_round(now_ms, Verdict::Passed, Tally::default(), &mut outcomes);
-        Ok(outcomes)
-    }
-
-    pub(crate) fn vote(
-        &mut self,
-        now_ms: u64,
-        sender: LearnerId,
-        vote: &Vote,
-    ) -> Result<Vec<Outcome>, Rejection> {
-        self.check_round(sender, vote.round)?;
-        let Phase::Voting { proposer, weights, tally, deadline_ms } = &mut self.phase else {
-            return Err(Rejection::NothingProposed);
-        };
-        if now_ms >= *deadline_ms {
-            return Err(Rejection::DeadlinePassed);
-        }
-        if vote.weights != weights.digest {
-            return Err(Rejection::WrongProposal { proposed: weights.digest });
-        }
-        if sender == *proposer {
-            return Err(Rejection::ProposerCannotVote);
-        }
-        let member = self.members.get_mut(&sender).ok_or(Rejection::NotMember)?;
-        match member.seat {
-            Seat::Seated(_) | Seat::Leaving(_) => {}
-            Seat::Joining | Seat::Left => return Err(Rejection::NotInElectorate),
-        }
-        if member.last_vote == self.round {
-            return Err(Rejection::AlreadyVoted);
-        }
-
-        member.last_vote = self.round;
-        if vote.approve {
-            tally.approvals += 1;
-        } else {
-            tally.rejections += 1;
-        }
-        let mut outcomes = Vec::new();
-        self.close_if_complete(now_ms, &mut outcomes);
-        Ok(outcomes)
-    }
-
-    pub(crate) fn stop(&mut self, sender: LearnerId) -> Result<Vec<Outcome>, Rejection> {
-        self.check_live()?;
-        if sender != self.creator {
-            return Err(Rejection::NotCreator);
-        }
-
-        let mut outcomes = Vec::new();
-        self.finish(FinishReason::Stopped, &mut outcomes);
-        Ok(outcomes)
-    }
-
-    /// R13, R22, R23. Closes the round if its deadline has come.
-    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        match self.phase {
-            Phase::Proposing { deadline_ms, .. } if now_ms >= deadline_ms => {
-                self.close_round(now_ms, Verdict::Expired, Tally::default(), &mut outcomes);
-            }
-            Phase::Voting { deadline_ms, tally, .. } if now_ms >= deadline_ms => {
-                self.close_round(now_ms, self.verdict(tally), tally, &mut outcomes);
-            }
-            Phase::Proposing { .. }
-            | Phase::Voting { .. }
-            | Phase::Waiting
-            | Phase::Finished(_) => {}
-        }
-        outcomes
+        *outcomes = step.outcomes;
     }
 
     /// R5.
     fn check_live(&self) -> Result<(), Rejection> {
         match self.phase {
             Phase::Finished(_) => Err(Rejection::ExperimentFinished),
-            Phase::Waiting | Phase::Proposing { .. } | Phase::Voting { .. } => Ok(()),
+            Phase::Waiting | Phase::Paused(_) | Phase::Proposing { .. } | Phase::Voting { .. } => {
+                Ok(())
+            }
         }
     }
 
-    /// R5, R9, R10, R11: what proposing, passing and voting have in common.
-    fn check_round(&self, sender: LearnerId, round: u64) -> Result<(), Rejection> {
-        self.check_live()?;
-        match self.members.get(&sender) {
-            None | Some(Member { seat: Seat::Left, .. }) => return Err(Rejection::NotMember),
-            Some(_) => {}
+    /// Whether no round is open.
+    pub(crate) fn is_between_rounds(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Paused(_))
+    }
+
+    /// R29.
+    fn stop(&mut self, step: &mut Step, sender: LearnerId) -> Result<(), Rejection> {
+        // Before anybody takes part, nobody else could.
+        let untouched = self.round == 0 && self.roster.is_empty();
+        if sender != self.creator || !(self.parameters.creator_may_stop || untouched) {
+            return Err(Rejection::NotCreator);
         }
-        if self.phase == Phase::Waiting {
-            return Err(Rejection::WaitingForMembers);
-        }
-        if round != self.round {
-            return Err(Rejection::WrongRound { current: self.round });
-        }
+
+        self.finish(step, FinishReason::Stopped);
         Ok(())
     }
 
-    /// R11 to R14: what proposing and passing have in common.
-    fn check_turn(&self, now_ms: u64, sender: LearnerId, round: u64) -> Result<(), Rejection> {
-        self.check_round(sender, round)?;
-        let Phase::Proposing { proposer, deadline_ms } = self.phase else {
-            return Err(Rejection::AlreadyProposed);
-        };
-        if now_ms >= deadline_ms {
-            return Err(Rejection::DeadlinePassed);
-        }
-        if sender != proposer {
-            return Err(Rejection::NotYourTurn { proposer });
-        }
-        Ok(())
-    }
-
-    /// R21. Silence is not approval: the count is over the electorate, not over those who came.
-    fn verdict(&self, tally: Tally) -> Verdict {
-        if self.parameters.threshold.is_met(tally.approvals, tally.electorate) {
-            Verdict::Accepted
-        } else {
-            Verdict::Rejected
-        }
-    }
-
-    /// R22.
-    fn close_if_complete(&mut self, now_ms: u64, outcomes: &mut Vec<Outcome>) {
-        if let Phase::Voting { tally, .. } = self.phase
-            && tally.is_complete()
-        {
-            self.close_round(now_ms, self.verdict(tally), tally, outcomes);
-        }
-    }
-
-    /// R23, R25 to R27. Records the verdict and opens the next round, waits, or finishes.
-    fn close_round(
-        &mut self,
-        now_ms: u64,
-        verdict: Verdict,
-        tally: Tally,
-        outcomes: &mut Vec<Outcome>,
-    ) {
-        let closing = core::mem::replace(&mut self.phase, Phase::Waiting);
-        if verdict == Verdict::Accepted
-            && let Phase::Voting { weights, .. } = closing
-        {
-            self.model = weights;
-        }
-        outcomes.push(Outcome::RoundClosed {
-            experiment: self.name.clone(),
-            round: self.round,
-            verdict,
-            approvals: tally.approvals,
-            rejections: tally.rejections,
-            electorate: tally.electorate,
-            model: self.model.digest,
-        });
-        self.settle_seats();
-        if self.parameters.max_rounds.is_some_and(|max| self.round >= max) {
-            self.finish(FinishReason::MaxRounds, outcomes);
-        } else if self.roster.len() < self.parameters.min_learners as usize {
-            outcomes.push(Outcome::Waiting {
-                experiment: self.name.clone(),
-                members: self.seated_count(),
-                min_learners: self.parameters.min_learners,
-            });
-        } else {
-            self.open_round(now_ms, outcomes);
-        }
-    }
-
-    /// R24. The seat after the last proposer's, or the first, has the turn.
-    fn open_round(&mut self, now_ms: u64, outcomes: &mut Vec<Outcome>) {
-        let after = self.last_proposer_seat.map_or(0, |seat| seat + 1);
-        let next = self.roster.range(after..).next().or_else(|| self.roster.iter().next());
-        let Some((&seat, &proposer)) = next else {
-            // min_learners is at least 1, so there is someone whenever a round may open.
-            debug_assert!(false, "a round opened without members");
-            return;
-        };
-        self.last_proposer_seat = Some(seat);
-        self.round += 1;
-        let deadline_ms = now_ms.saturating_add(self.parameters.proposal_deadline_ms);
-        self.phase = Phase::Proposing { proposer, deadline_ms };
-        outcomes.push(Outcome::RoundOpened {
-            experiment: self.name.clone(),
-            round: self.round,
-            proposer,
-            base: self.model.digest,
-            deadline_ms,
-        });
-    }
-
-    fn finish(&mut self, reason: FinishReason, outcomes: &mut Vec<Outcome>) {
+    pub(crate) fn finish(&mut self, step: &mut Step, reason: FinishReason) {
         self.phase = Phase::Finished(reason);
-        outcomes.push(Outcome::Finished {
+        self.motions.clear();
+        step.outcomes.push(Outcome::Finished {
             experiment: self.name.clone(),
             reason,
             rounds: self.round,
             model: self.model.digest,
         });
     }
+}
 
-    /// R25. Gives a seat to who joined and takes it from who left since the last round opened.
-    fn settle_seats(&mut self) {
-        for learner in core::mem::take(&mut self.pending) {
-            let Some(member) = self.members.get_mut(&learner) else { continue };
-            match member.seat {
-                Seat::Joining => {
-                    member.seat = Seat::Seated(self.next_seat);
-                    self.roster.insert(self.next_seat, learner);
-                    self.next_seat += 1;
-                }
-                Seat::Leaving(seat) => {
-                    member.seat = Seat::Left;
-                    self.roster.remove(&seat);
-                }
-                Seat::Seated(_) | Seat::Left => {}
-            }
-        }
-    }
-
-    fn seated_count(&self) -> u32 {
-        // MAX_MEMBERS keeps the roster far below u32::MAX.
-        u32::try_from(self.roster.len()).unwrap_or(u32::MAX)
-    }
+/// One action, or one advance of time, on its way through the rules.
+pub(crate) struct Step {
+    pub(crate) ledger: Digest,
+    pub(crate) at: Moment,
+    pub(crate) outcomes: Vec<Outcome>,
 }

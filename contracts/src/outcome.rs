@@ -22,8 +22,30 @@ pub enum Verdict {
 pub enum FinishReason {
     /// `max_rounds` rounds are closed (R27).
     MaxRounds,
-    /// The creator stopped it (R29).
+    /// The creator or the members stopped it (R29, R48).
     Stopped,
+    /// As many proposals in a row were rejected as `patience` allows (R38).
+    Patience,
+}
+
+/// Why an experiment pauses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum PauseReason {
+    /// Nobody proposed for as many rotations as `idle_rotations` says (R40).
+    NobodyProposes,
+    /// Every member has declared its privacy budget spent (R43).
+    BudgetsSpent,
+}
+
+/// Why a member was suspended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SuspendReason {
+    /// It missed as many turns in a row as `missed_turns` says (R39).
+    MissedTurns,
+    /// The members decided it (R48).
+    Decided,
+    /// The members decided it, and that it may not return (R48).
+    Expelled,
 }
 
 /// A consequence of an action or of time, in the order it happened.
@@ -42,7 +64,7 @@ pub enum Outcome {
         /// Ledger time at which the turn ends, exclusive.
         deadline_ms: u64,
     },
-    /// A proposal is in: `electorate` members may vote until `deadline_ms`.
+    /// A proposal is in: its electorate may vote, or commit, until `deadline_ms`.
     VotingOpened {
         /// The experiment.
         experiment: ExperimentName,
@@ -50,9 +72,21 @@ pub enum Outcome {
         round: u64,
         /// The proposed weights.
         weights: Digest,
-        /// How many may vote; frozen (R19).
+        /// The votes there are; frozen (R19).
         electorate: u32,
         /// Ledger time at which voting ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// Every eligible ballot is committed, or the time to commit is over: who committed may reveal
+    /// until `deadline_ms` (R35).
+    RevealOpened {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// The round.
+        round: u64,
+        /// The votes committed to.
+        committed: u32,
+        /// Ledger time at which revealing ends, exclusive.
         deadline_ms: u64,
     },
     /// A round ended.
@@ -67,7 +101,7 @@ pub enum Outcome {
         approvals: u32,
         /// Votes against. The rest of the electorate was silent.
         rejections: u32,
-        /// How many could vote; 0 when nothing was proposed.
+        /// The votes there were; 0 when nothing was proposed.
         electorate: u32,
         /// The global model from here on.
         model: Digest,
@@ -80,6 +114,55 @@ pub enum Outcome {
         members: u32,
         /// Members needed.
         min_learners: u32,
+    },
+    /// No round opens until somebody resumes, joins or leaves, or a motion takes effect (R40, R41).
+    Paused {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// Why.
+        reason: PauseReason,
+    },
+    /// A member lost its seat.
+    Suspended {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// The member.
+        learner: LearnerId,
+        /// Why.
+        reason: SuspendReason,
+    },
+    /// A motion was made: the members may vote on it until `deadline_ms` (R44).
+    MotionOpened {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// Its number.
+        number: u64,
+        /// The votes there are, the mover's not among them; frozen.
+        electorate: u32,
+        /// Ledger time at which voting ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// A motion was decided (R47).
+    MotionDecided {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// Its number.
+        number: u64,
+        /// Whether it was adopted.
+        adopted: bool,
+        /// Votes for.
+        approvals: u32,
+        /// Votes against.
+        rejections: u32,
+        /// The votes there were.
+        electorate: u32,
+    },
+    /// An adopted motion took effect (R48).
+    MotionTookEffect {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// Its number.
+        number: u64,
     },
     /// The experiment ended; nothing changes it any more.
     Finished {
@@ -100,6 +183,12 @@ impl Outcome {
         match self {
             Self::RoundOpened { experiment, .. }
             | Self::VotingOpened { experiment, .. }
+            | Self::RevealOpened { experiment, .. }
+            | Self::Paused { experiment, .. }
+            | Self::Suspended { experiment, .. }
+            | Self::MotionOpened { experiment, .. }
+            | Self::MotionDecided { experiment, .. }
+            | Self::MotionTookEffect { experiment, .. }
             | Self::RoundClosed { experiment, .. }
             | Self::Waiting { experiment, .. }
             | Self::Finished { experiment, .. } => experiment,

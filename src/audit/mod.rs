@@ -8,6 +8,7 @@ mod finding;
 mod promise;
 mod source;
 
+use colearn_contracts::{Digest, Moment};
 use colearn_ledger::{
     Checkpoint, Forgotten, Hash, Head, NoteError, SignedCheckpoint, SignedNote, TreeBuilder,
     Verifier, tree,
@@ -230,7 +231,7 @@ impl<'a> Audit<'a> {
             head: Head::EMPTY,
             tree: TreeBuilder::new(),
             keys: None,
-            replay: (options.level == Level::Contract).then(Replay::default),
+            replay: None,
             options,
             known_root: None,
             checkpoint: None,
@@ -265,6 +266,7 @@ impl<'a> Audit<'a> {
         self.report.origin = keys.current().name().to_owned();
         self.report.verifier_key = keys.current().to_string();
         self.keys = Some(keys.clone());
+        self.replay = (self.options.level == Level::Contract).then(|| Replay::new(keys.ledger()));
         self.chain(genesis);
         let mut stated = Vec::new();
         let mut bad = None;
@@ -435,6 +437,7 @@ impl<'a> Audit<'a> {
         let first = self.head.size;
         for (at, (bytes, checked)) in entries.iter().zip(checked).enumerate() {
             let index = first + at as u64;
+            let head = Digest(self.head.leaf.0);
             if !self.chain(bytes) {
                 return Ok(false);
             }
@@ -454,7 +457,7 @@ impl<'a> Audit<'a> {
                 }
                 None => {}
             }
-            let time_ms = placed.time_ms;
+            let at = Moment { now_ms: placed.time_ms, head };
             let step = match &placed.record {
                 Record::Genesis(_) => {
                     self.find(Kind::Encoding, Some(index), "one genesis", "a second");
@@ -471,14 +474,14 @@ impl<'a> Audit<'a> {
                     }
                     self.seen(source, index, transaction.seen)?;
                     self.replay.as_mut().map(|replay| {
-                        replay.transaction(time_ms, transaction.sender, &transaction.action)
+                        replay.transaction(at, transaction.sender, &transaction.action)
                     })
                 }
                 Record::Outcome(outcome) => {
                     if let colearn_contracts::Outcome::RoundClosed { .. } = outcome {
                         self.report.rounds += 1;
                     }
-                    self.replay.as_mut().map(|replay| replay.outcome(time_ms, outcome))
+                    self.replay.as_mut().map(|replay| replay.outcome(at, outcome))
                 }
             };
             if let Some(Err(departure)) = step {

@@ -120,6 +120,9 @@ pub fn open(place: &str) -> Result<Box<dyn Source>, SourceError> {
     Err(SourceError::NoLedger(place.to_owned()))
 }
 
+/// The first entry the index is wrong about, and how.
+type IndexChecked = Result<Option<(u64, String)>, LedgerError>;
+
 /// A ledger's own folder. The journal is only read, so the node may be running; the index is looked
 /// into only where no node has the folder open.
 struct Folder {
@@ -128,7 +131,7 @@ struct Folder {
     /// Where each tile's first entry lies.
     marks: Vec<Mark>,
     /// Compares the index with the journal.
-    index_check: Option<JoinHandle<Result<Option<(u64, String)>, LedgerError>>>,
+    index_check: Option<JoinHandle<IndexChecked>>,
 }
 
 impl Drop for Folder {

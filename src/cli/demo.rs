@@ -183,10 +183,11 @@ impl Demo {
 
     fn run_local(&self, mut learners: Vec<BuiltinLearner>) -> anyhow::Result<Outcome> {
         let bar = self.progress();
-        let history = local::run(&mut learners, self.parameters(), |history, round| {
-            bar.suspend(|| self.say(table::round_line(history, round)));
-            bar.set_position(round.number);
-        })?;
+        let local::LocalRun { history, .. } =
+            local::run(&mut learners, self.parameters(), |history, round| {
+                bar.suspend(|| self.say(table::round_line(history, round)));
+                bar.set_position(round.number);
+            })?;
         bar.finish_and_clear();
         Ok(Outcome { history, accuracy: mean_accuracy(&learners), audit: None })
     }
@@ -262,13 +263,13 @@ impl Demo {
             Err(ClientError::Refused { rule: None, code: tonic::Code::NotFound, .. }) => {
                 let first = learners.first().context("a demo needs a learner")?.current();
                 client.upload(&first).await?;
-                let mut invited: Vec<_> = learner_keys.iter().map(keys::learner_id).collect();
-                invited.sort_unstable();
-                let parameters =
-                    Parameters { admission: Admission::Invited(invited), ..self.parameters() };
-                let model = first.model(SAFETENSORS);
-                let create =
-                    Action::Create(CreateExperiment { name: name.clone(), parameters, model });
+                let create = Action::Create(CreateExperiment {
+                    name: name.clone(),
+                    parameters: self.parameters(),
+                    admission: Admission::invite(learner_keys.iter().map(keys::learner_id)),
+                    model: first.model(SAFETENSORS),
+                    plan: None,
+                });
                 let signed = client.sign(creator, create, &mut memory).await?;
                 client.submit(signed, &memory).await?;
             }

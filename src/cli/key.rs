@@ -1,10 +1,16 @@
 //! `colearn key`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Subcommand;
-use colearn::keys;
+use colearn::client::{Client, Memory};
+use colearn::transaction::Transaction;
+use colearn::{convert, keys};
+use colearn_proto::v1;
+
+use super::args::NodeAddress;
 
 #[derive(Subcommand)]
 pub(crate) enum Key {
@@ -26,10 +32,25 @@ pub(crate) enum Key {
         #[arg(long)]
         json: bool,
     },
+    /// Change a learner's key: it keeps its place in its experiments. Its process must be stopped.
+    #[command(after_help = "Example:
+  colearn key rotate hospital-a.pem --node http://10.0.0.5:7400
+
+The new key is made beside the old one (FILE.next) and takes its place when every experiment knows it; the
+old one is kept as FILE.old. Interrupted, run it again.")]
+    Rotate {
+        /// The learner's key file
+        file: PathBuf,
+        #[command(flatten)]
+        node: NodeAddress,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Key {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let (key, json) = match self {
             Self::New { file, json } => {
                 let key = keys::generate()?;
@@ -37,6 +58,7 @@ impl Key {
                 (key, json)
             }
             Self::Show { file, json } => (keys::load(&file)?, json),
+            Self::Rotate { file, node, json } => return rotate(&file, &node.node, json).await,
         };
         let id = keys::learner_id(&key);
         if json {
@@ -46,4 +68,61 @@ impl Key {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The file with this after its name.
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+async fn rotate(file: &Path, node: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let old = keys::load(file)?;
+    let next = beside(file, ".next");
+    // What an interrupted try has left is used: some experiments may know it already.
+    let new = keys::load_or_create(&next)?;
+    let (from, to) = (keys::learner_id(&old), keys::learner_id(&new));
+    let mut memory = Memory::default();
+    let mut client = Client::connect(node, &mut memory).await?;
+    let mut changed = Vec::new();
+    for experiment in client.experiments().await? {
+        if experiment.phase() == v1::Phase::Finished {
+            continue;
+        }
+        let name = experiment.name;
+        let member = client.experiment(&name, Some(from)).await?.member;
+        let known = member.is_some_and(|member| member.seat() != v1::Seat::Replaced);
+        let admitted = match experiment.parameters.and_then(|it| it.admission) {
+            Some(admission) => {
+                let admission = convert::admission(admission)?;
+                admission.shares().iter().any(|share| share.learner == from)
+            }
+            None => false,
+        };
+        if known || admitted || experiment.creator[..] == from.0[..] {
+            let seen = client.refresh(&mut memory).await?;
+            let experiment = name.parse()?;
+            let ledger = client.ledger_id();
+            let signed = Transaction::replace_key(&old, &new, &ledger, seen, experiment);
+            client.submit(signed.message().clone(), &memory).await?;
+            changed.push(name);
+        }
+    }
+    // Only now: until every experiment knows the new key, the old one is needed.
+    let kept = beside(file, ".old");
+    std::fs::rename(file, &kept)
+        .and_then(|()| std::fs::rename(&next, file))
+        .with_context(|| format!("cannot put {} in place", file.display()))?;
+    if json {
+        let done = serde_json::json!({
+            "from": from.to_string(), "to": to.to_string(), "experiments": changed,
+        });
+        println!("{done}");
+    } else {
+        println!("{from} goes on as {to} in {} experiments", changed.len());
+        changed.iter().for_each(|name| println!("  {name}"));
+        println!("the old key is kept in {}", kept.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }

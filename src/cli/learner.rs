@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use colearn::client::{self, Event, Options};
 use colearn::history::{unit, verdict_word};
 use colearn::keys;
 use colearn::learning::BuiltinLearner;
+use colearn::plan::Plan;
 use colearn_contracts::{ExperimentName, Scores};
 use serde_json::json;
 
 use super::args::{Data, NodeAddress, TrainingArgs, learner_seed};
+use super::experiment::load_plan;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -46,6 +49,9 @@ pub(crate) struct LearnerArgs {
     /// Give up when the node cannot be reached for this long, such as 5m [default: never]
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     patience: Option<Duration>,
+    /// Take part only if the experiment follows this plan (TOML)
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
     /// Write the final model here (safetensors)
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -66,6 +72,17 @@ impl LearnerArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let key = keys::load(&self.key)?;
         let experiment: ExperimentName = self.experiment.parse()?;
+        if let Some(path) = &self.plan {
+            let plan = Plan::read(path)?;
+            let actual = load_plan(&self.node.node, &self.experiment).await?;
+            let difference = plan.difference(&actual);
+            if !difference.is_empty() {
+                for line in difference {
+                    println!("{line}");
+                }
+                bail!("{} does not follow {}; nothing was joined", self.experiment, path.display());
+            }
+        }
         let data = self.source.load()?;
         let (number, learners) = self.share;
         let share = data.split_iid(learners, self.seed)?.swap_remove(number - 1);
@@ -134,6 +151,13 @@ fn event_line(event: &Event) -> String {
         Event::Waiting { members, min_learners } => {
             format!("waiting for members: {members} of {min_learners}")
         }
+        Event::Committed { round } => format!("round {round}: committed to a sealed vote"),
+        Event::Paused { reason } => format!("paused: {reason:?}"),
+        Event::Resumed => "resumed".to_owned(),
+        Event::Suspended { reason } => format!("suspended: {reason:?}"),
+        Event::MotionOpened { number } => format!(
+            "motion {number} is open; see: colearn experiment show, and vote: colearn experiment ballot"
+        ),
         Event::TooLate { reason } => format!("too late: {reason}"),
         Event::Reconnecting { reason, pause } => {
             format!("{reason}; trying again in {} ms", pause.as_millis())
@@ -175,6 +199,13 @@ fn event_json(event: &Event) -> serde_json::Value {
         Event::Waiting { members, min_learners } => {
             json!({ "event": "waiting", "members": members, "min_learners": min_learners })
         }
+        Event::Committed { round } => json!({ "event": "committed", "round": round }),
+        Event::Paused { reason } => json!({ "event": "paused", "reason": format!("{reason:?}") }),
+        Event::Resumed => json!({ "event": "resumed" }),
+        Event::Suspended { reason } => {
+            json!({ "event": "suspended", "reason": format!("{reason:?}") })
+        }
+        Event::MotionOpened { number } => json!({ "event": "motion_opened", "number": number }),
         Event::TooLate { reason } => json!({ "event": "too_late", "reason": reason }),
         Event::Reconnecting { reason, pause } => json!({
             "event": "reconnecting",

@@ -7,8 +7,9 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use colearn::audit::{self, Source, Trouble};
 use colearn::history::unit;
+use colearn::plan::Plan;
 use colearn::record::{Placed, Record};
-use colearn_contracts::{Action, Outcome, Scores};
+use colearn_contracts::{Action, Motion, Outcome, PauseReason, Reveal, Scores, SuspendReason};
 use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
 use serde_json::json;
 
@@ -98,7 +99,7 @@ impl Ledger {
 }
 
 /// Reads entries in order until `each` has had enough or there are no more.
-fn read_all(
+pub(crate) fn read_all(
     source: &mut dyn Source,
     place: &str,
     end: u64,
@@ -240,8 +241,93 @@ fn scores(scores: Scores) -> String {
     text("vote score", scores.vote) + &text("test score", scores.test)
 }
 
+/// What a motion is to do.
+pub(crate) fn describe_motion(motion: &Motion) -> String {
+    match motion {
+        Motion::SetParameters(parameters) => {
+            let plan = Plan {
+                name: None,
+                parameters: (**parameters).clone(),
+                limits_weights: true,
+                admission: None,
+            };
+            format!("set {}", plan.to_text().trim_end().replace('\n', ", "))
+        }
+        Motion::Admit(share) => format!("admit {} with weight {}", share.learner, share.weight),
+        Motion::Suspend(learner) => format!("suspend {learner}"),
+        Motion::Expel(learner) => format!("expel {learner}"),
+        Motion::Stop => "stop".to_owned(),
+    }
+}
+
+/// A decision of the contract.
+pub(crate) fn describe_outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::RoundOpened { experiment, round, proposer, .. } => {
+            format!("{experiment} round {round} opened, proposer {}", short(*proposer))
+        }
+        Outcome::VotingOpened { experiment, round, electorate, .. } => {
+            format!("{experiment} round {round}: {electorate} may vote")
+        }
+        Outcome::RevealOpened { experiment, round, committed, .. } => {
+            format!("{experiment} round {round}: {committed} may reveal")
+        }
+        Outcome::RoundClosed {
+            experiment,
+            round,
+            verdict,
+            approvals,
+            rejections,
+            electorate,
+            ..
+        } => format!(
+            "{experiment} round {round} {verdict:?}: {approvals} for, {rejections} against, of \
+             {electorate}"
+        ),
+        Outcome::Waiting { experiment, members, min_learners } => {
+            format!("{experiment} waits: {members} of {min_learners} members")
+        }
+        Outcome::Paused { experiment, reason } => format!(
+            "{experiment} pauses: {}",
+            match reason {
+                PauseReason::NobodyProposes => "nobody has proposed for too long",
+                PauseReason::BudgetsSpent => "every member's privacy budget is spent",
+            }
+        ),
+        Outcome::Suspended { experiment, learner, reason } => format!(
+            "{experiment}: {} {}",
+            short(*learner),
+            match reason {
+                SuspendReason::MissedTurns => "is suspended, having missed too many turns",
+                SuspendReason::Decided => "is suspended by the members",
+                SuspendReason::Expelled => "is expelled by the members",
+            }
+        ),
+        Outcome::MotionOpened { experiment, number, electorate, .. } => {
+            format!("{experiment} motion {number}: {electorate} may vote")
+        }
+        Outcome::MotionDecided {
+            experiment,
+            number,
+            adopted,
+            approvals,
+            rejections,
+            electorate,
+        } => format!(
+            "{experiment} motion {number} {}: {approvals} for, {rejections} against, of {electorate}",
+            if *adopted { "adopted" } else { "rejected" }
+        ),
+        Outcome::MotionTookEffect { experiment, number } => {
+            format!("{experiment} motion {number} is in effect")
+        }
+        Outcome::Finished { experiment, reason, rounds, model } => {
+            format!("{experiment} finished ({reason:?}) after {rounds} rounds: {model}")
+        }
+    }
+}
+
 /// An entry on one line.
-fn describe(placed: &Placed) -> String {
+pub(crate) fn describe(placed: &Placed) -> String {
     let what = match &placed.record {
         Record::Genesis(genesis) => format!("genesis      {}", genesis.origin),
         Record::KeyRotation(rotation) => {
@@ -262,7 +348,31 @@ fn describe(placed: &Placed) -> String {
                     proposal.weights.digest,
                     scores(proposal.scores)
                 ),
-                Action::Pass { experiment, round } => format!("passes {experiment} round {round}"),
+                Action::Pass { experiment, round, exhausted } => format!(
+                    "passes {experiment} round {round}{}",
+                    if *exhausted { ", its privacy budget is spent" } else { "" }
+                ),
+                Action::Commit(commit) => {
+                    format!("commits to a ballot in {} round {}", commit.experiment, commit.round)
+                }
+                Action::Reveal(Reveal { vote, .. }) => format!(
+                    "reveals that it {} in {} round {}{}",
+                    if vote.approve { "approves" } else { "rejects" },
+                    vote.experiment,
+                    vote.round,
+                    scores(vote.scores)
+                ),
+                Action::Resume { experiment, .. } => format!("resumes {experiment}"),
+                Action::ReplaceKey { experiment, to } => {
+                    format!("goes on as {} in {experiment}", short(*to))
+                }
+                Action::Move { experiment, number, motion } => {
+                    format!("moves in {experiment}, motion {number}: {}", describe_motion(motion))
+                }
+                Action::Ballot { experiment, number, approve } => format!(
+                    "{} motion {number} in {experiment}",
+                    if *approve { "approves" } else { "rejects" }
+                ),
                 Action::Vote(vote) => format!(
                     "{} in {} round {}{}",
                     if vote.approve { "approves" } else { "rejects" },
@@ -274,35 +384,7 @@ fn describe(placed: &Placed) -> String {
             };
             format!("{}     {action}", short(transaction.sender))
         }
-        Record::Outcome(outcome) => {
-            let text = match outcome {
-                Outcome::RoundOpened { experiment, round, proposer, .. } => {
-                    format!("{experiment} round {round} opened, proposer {}", short(*proposer))
-                }
-                Outcome::VotingOpened { experiment, round, electorate, .. } => {
-                    format!("{experiment} round {round}: {electorate} may vote")
-                }
-                Outcome::RoundClosed {
-                    experiment,
-                    round,
-                    verdict,
-                    approvals,
-                    rejections,
-                    electorate,
-                    ..
-                } => format!(
-                    "{experiment} round {round} {verdict:?}: {approvals} for, {rejections} against, \
-                     of {electorate}"
-                ),
-                Outcome::Waiting { experiment, members, min_learners } => {
-                    format!("{experiment} waits: {members} of {min_learners} members")
-                }
-                Outcome::Finished { experiment, reason, rounds, model } => {
-                    format!("{experiment} finished ({reason:?}) after {rounds} rounds: {model}")
-                }
-            };
-            format!("contract     {text}")
-        }
+        Record::Outcome(outcome) => format!("contract     {}", describe_outcome(outcome)),
     };
     format!(
         "{:>8}  {}  {what}",
@@ -315,7 +397,7 @@ fn time(time_ms: u64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(i64::MAX as u64 / 1000))
 }
 
-fn describe_json(placed: &Placed, bytes: &[u8]) -> serde_json::Value {
+pub(crate) fn describe_json(placed: &Placed, bytes: &[u8]) -> serde_json::Value {
     let record = match &placed.record {
         Record::Genesis(genesis) => json!({ "genesis": { "origin": genesis.origin } }),
         Record::Transaction(transaction) => json!({ "transaction": {

@@ -8,6 +8,7 @@ mod key;
 mod learner;
 mod ledger;
 mod node;
+mod round;
 mod table;
 mod witness;
 
@@ -33,12 +34,14 @@ enum Command {
     Demo(demo::Demo),
     /// Run a node: it orders transactions, runs the contract and keeps the ledger.
     Node(node::Node),
-    /// Make or show a private key.
+    /// Make, show or change a private key.
     #[command(subcommand)]
     Key(key::Key),
     /// Create, list, show, watch or stop experiments.
     #[command(subcommand)]
     Experiment(experiment::Experiment),
+    /// Tell what happened in a round, and why its proposer was chosen.
+    Round(round::RoundArgs),
     /// Take part in an experiment with a built-in model on a data file.
     Learner(learner::LearnerArgs),
     /// Re-derive a ledger's whole history from its bytes and say whether it is as it should be.
@@ -55,7 +58,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Demo(command) => runtime()?.block_on(command.run()),
         Command::Node(command) => runtime()?.block_on(command.run()),
-        Command::Key(command) => command.run(),
+        Command::Key(command) => runtime()?.block_on(command.run()),
+        Command::Round(command) => command.run(),
         Command::Experiment(command) => runtime()?.block_on(command.run()),
         Command::Learner(command) => runtime()?.block_on(command.run()),
         Command::Witness(command) => runtime()?.block_on(command.run()),

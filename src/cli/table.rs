@@ -1,7 +1,8 @@
 //! Tables and lines for people.
 
 use colearn::history::{History, Round, verdict_word};
-use colearn_contracts::LearnerId;
+use colearn_contracts::{LearnerId, PrivacyCap};
+use serde_json::json;
 
 /// A number with three digits behind the point, or a dash.
 pub(crate) fn score(value: Option<f64>) -> String {
@@ -65,4 +66,63 @@ pub(crate) fn learner_table(history: &History) -> String {
         );
     }
     text
+}
+
+/// What each learner has stated of its privacy budget.
+pub(crate) fn privacy_table(history: &History, cap: Option<PrivacyCap>) -> String {
+    let micros = |value: u64| value as f64 / 1e6;
+    let mut text = match cap {
+        Some(cap) => format!(
+            "cap: epsilon {} at delta {:e}\n",
+            micros(cap.epsilon_micros),
+            cap.delta_picos as f64 / 1e12
+        ),
+        None => "no cap\n".to_owned(),
+    };
+    text += "learner                proposals  epsilon     delta   left  noise   clip  sampling  steps\n";
+    for (at, learner) in history.learners.iter().enumerate() {
+        let privacy = history.privacy.get(learner).copied().unwrap_or_default();
+        let name = format!("{:>6}  {:<10}", at + 1, short(*learner));
+        let Some(spent) = privacy.spent else {
+            text += &format!("{name}  {:>12}  nothing stated\n", privacy.proposals);
+            continue;
+        };
+        let left = match cap {
+            _ if privacy.exhausted => "spent".to_owned(),
+            Some(cap) => {
+                let left = cap.epsilon_micros.saturating_sub(spent.epsilon_micros);
+                format!("{:.0} %", 100.0 * left as f64 / cap.epsilon_micros as f64)
+            }
+            None => "-".to_owned(),
+        };
+        text += &format!(
+            "{name}  {:>12}  {:>7.3}  {:>8.1e}  {left:>5}  {:>5.2}  {:>5.2}  {:>8.4}  {:>5}\n",
+            privacy.proposals,
+            micros(spent.epsilon_micros),
+            spent.delta_picos as f64 / 1e12,
+            micros(spent.noise_micros),
+            micros(spent.clip_micros),
+            spent.sampling_nanos as f64 / 1e9,
+            spent.steps
+        );
+    }
+    text
+}
+
+/// The same for scripts, in the units of the ledger.
+pub(crate) fn privacy_json(history: &History, cap: Option<PrivacyCap>) -> serde_json::Value {
+    let learners: Vec<serde_json::Value> = history
+        .learners
+        .iter()
+        .map(|learner| {
+            let privacy = history.privacy.get(learner).copied().unwrap_or_default();
+            json!({
+                "learner": learner.to_string(),
+                "proposals": privacy.proposals,
+                "spent": privacy.spent,
+                "exhausted": privacy.exhausted,
+            })
+        })
+        .collect();
+    json!({ "cap": cap, "learners": learners })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use colearn_contracts::Digest;
+use colearn_contracts::{Digest, SuspendReason};
 use colearn_ledger::NoteError;
 use tonic::{Code, Status};
 
@@ -71,6 +71,15 @@ pub enum ClientError {
     /// The learner cannot take the experiment's model.
     #[error("this learner cannot take the experiment's model: {0}")]
     Model(LearnerError),
+    /// The members have taken this learner's seat.
+    #[error(
+        "the members have {} this learner; see: colearn experiment show NAME",
+        match .0 { SuspendReason::Expelled => "expelled", _ => "suspended" }
+    )]
+    Unseated(SuspendReason),
+    /// There are no random numbers for a sealed ballot.
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
     /// The learner panicked.
     #[error("the learner panicked; see its own output")]
     Panicked,
@@ -129,8 +138,8 @@ impl ClientError {
 
     /// Whether the round has moved on in the meantime, which is nobody's fault.
     pub(super) fn is_stale(&self) -> bool {
-        // R5, R10 to R14, R17, R19, R20: the experiment is no longer where the action thought.
-        let moved_on = |rule: u8| matches!(rule, 5 | 10..=14 | 17 | 19 | 20);
+        // The experiment is no longer where the action thought.
+        let moved_on = |rule: u8| matches!(rule, 5 | 10..=14 | 17 | 19 | 20 | 34 | 35 | 40 | 41);
         matches!(self, Self::Refused { rule: Some(rule), .. } if moved_on(*rule))
     }
 }

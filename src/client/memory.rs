@@ -6,13 +6,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use colearn_contracts::{Action, Digest};
+use colearn_contracts::{Action, Digest, Reveal};
 use colearn_ledger::Receipt;
 use colearn_proto::v1;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::ClientError;
+use crate::convert;
 use crate::transaction::Unverified;
 
 const FILE: &str = "learner.json";
@@ -31,8 +32,11 @@ struct Kept {
     verifier_key: Option<String>,
     /// The last verified checkpoint, verbatim.
     checkpoint: Option<String>,
-    /// The last proposal, pass or vote that was signed: hex of a SignedTransaction.
+    /// The last proposal, pass, vote or commitment that was signed: hex of a SignedTransaction.
     signed: Option<String>,
+    /// The last sealed ballot, with its salt: hex of a Reveal.
+    #[serde(default)]
+    sealed: Option<String>,
 }
 
 impl Memory {
@@ -95,6 +99,31 @@ impl Memory {
         self.save()
     }
 
+    /// The sealed ballot on these weights, if there is one.
+    pub(super) fn sealed_for(&self, round: u64, weights: Digest) -> Option<Reveal> {
+        let bytes = hex::decode(self.kept.sealed.as_ref()?).ok()?;
+        let message = v1::Reveal::decode(Bytes::from(bytes)).ok()?;
+        let action = convert::action(v1::transaction::Action::Reveal(message)).ok()?;
+        match action {
+            Action::Reveal(reveal)
+                if reveal.vote.round == round && reveal.vote.weights == weights =>
+            {
+                Some(reveal)
+            }
+            _ => None,
+        }
+    }
+
+    /// Remembers a sealed ballot before it is committed to, durably: without the salt it could
+    /// never be revealed.
+    pub(super) fn keep_sealed(&mut self, reveal: &Reveal) -> Result<(), ClientError> {
+        let message = convert::action_message(&Action::Reveal(reveal.clone()));
+        if let v1::transaction::Action::Reveal(message) = message {
+            self.kept.sealed = Some(hex::encode(message.encode_to_vec()));
+        }
+        self.save()
+    }
+
     /// Keeps a verified receipt and its entry: `receipts/<index>.tlog-proof` and `.entry`.
     pub(super) fn keep_receipt(&self, receipt: &Receipt, entry: &[u8]) -> Result<(), ClientError> {
         let Some(dir) = &self.dir else { return Ok(()) };
@@ -141,7 +170,7 @@ impl Turn {
                 experiment: proposal.experiment.to_string(),
                 round: proposal.round,
             }),
-            Action::Pass { experiment, round } => {
+            Action::Pass { experiment, round, .. } => {
                 Some(Self::Propose { experiment: experiment.to_string(), round: *round })
             }
             Action::Vote(vote) => Some(Self::Vote {
@@ -149,9 +178,20 @@ impl Turn {
                 round: vote.round,
                 weights: vote.weights,
             }),
+            // A commitment is the vote, as far as signing once goes.
+            Action::Commit(commit) => Some(Self::Vote {
+                experiment: commit.experiment.to_string(),
+                round: commit.round,
+                weights: commit.weights,
+            }),
             Action::Create(_)
             | Action::Join { .. }
             | Action::Leave { .. }
+            | Action::Reveal(_)
+            | Action::Resume { .. }
+            | Action::ReplaceKey { .. }
+            | Action::Move { .. }
+            | Action::Ballot { .. }
             | Action::Stop { .. } => None,
         }
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use colearn_contracts::{
-    Action, ExperimentName, FinishReason, LearnerId, Model, Outcome, Proposal, Scores, Verdict,
-    Vote,
+    Action, Ballot, Commit, Digest, ExperimentName, FinishReason, LearnerId, Model, Outcome,
+    PauseReason, PrivacyCap, Proposal, Reveal, Scores, Sealed, SuspendReason, Verdict, Vote,
 };
 use colearn_proto::v1;
 use ed25519_dalek::SigningKey;
@@ -112,6 +112,28 @@ pub enum Event {
         /// Members needed.
         min_learners: u32,
     },
+    /// A sealed vote is committed to.
+    Committed {
+        /// The round.
+        round: u64,
+    },
+    /// No round opens for now.
+    Paused {
+        /// Why.
+        reason: PauseReason,
+    },
+    /// The experiment goes on at this learner's word.
+    Resumed,
+    /// This learner lost its seat.
+    Suspended {
+        /// Why.
+        reason: SuspendReason,
+    },
+    /// The members are asked to decide something; the learner leaves that to people.
+    MotionOpened {
+        /// The motion's number.
+        number: u64,
+    },
     /// What was about to be said came too late.
     TooLate {
         /// In the node's words.
@@ -200,13 +222,26 @@ struct Standing {
     phase: Phase,
     /// No vote before this round: not a member yet, or voted already.
     votes_from: u64,
+    /// Whether a committed ballot is still to be revealed.
+    unrevealed: bool,
+    /// Whether ballots are sealed.
+    sealed: bool,
+    /// What proposals may reveal.
+    cap: Option<PrivacyCap>,
 }
 
 enum Phase {
     Idle,
     Proposing { proposer: LearnerId },
-    Voting { proposer: LearnerId, weights: Model },
+    Voting { proposer: LearnerId, weights: Model, stage: Stage },
     Finished(FinishReason),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Commit,
+    Reveal,
 }
 
 struct Run<L> {
@@ -227,19 +262,24 @@ impl<L: Learner + Send + 'static> Run<L> {
     /// Takes part over one connection, until the experiment ends or the connection does.
     async fn session(&mut self, mut client: Client) -> Result<Summary, ClientError> {
         let name = self.options.experiment.to_string();
-        let mut known = client.experiment(&name, Some(self.me)).await?;
-        let seat = known.member.as_ref().map(v1::Member::seat);
-        if !matches!(seat, Some(v1::Seat::Joining | v1::Seat::Seated | v1::Seat::Leaving)) {
-            let finished =
-                known.experiment.as_ref().is_some_and(|e| e.phase() == v1::Phase::Finished);
-            if !finished {
-                let term = known.member.as_ref().map_or(0, |member| member.term + 1);
-                let action = Action::Join { experiment: self.options.experiment.clone(), term };
-                let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
-                client.submit(signed, &self.memory).await?;
-                self.tell(Event::Joined);
-                known = client.experiment(&name, Some(self.me)).await?;
+        let mut known = self.join(&mut client).await?;
+        let paused = |known: &v1::GetExperimentResponse| {
+            known
+                .experiment
+                .as_ref()
+                .filter(|it| it.phase() == v1::Phase::Paused)
+                .map(|it| (it.round, it.pause_reason()))
+        };
+        if let Some((round, v1::PauseReason::NobodyProposes)) = paused(&known) {
+            // Somebody is there again. Another may have been faster.
+            let action = Action::Resume { experiment: self.options.experiment.clone(), round };
+            let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
+            match client.submit(signed, &self.memory).await {
+                Ok(_) => self.tell(Event::Resumed),
+                Err(error) if error.is_stale() => {}
+                Err(error) => return Err(error),
             }
+            known = client.experiment(&name, Some(self.me)).await?;
         }
         let mut standing = standing(&known)?;
         self.accept(&mut client, &standing.model).await?;
@@ -267,6 +307,28 @@ impl<L: Learner + Send + 'static> Run<L> {
         }
     }
 
+    /// Joins if need be. Gives the experiment's state after that.
+    async fn join(
+        &mut self,
+        client: &mut Client,
+    ) -> Result<v1::GetExperimentResponse, ClientError> {
+        let name = self.options.experiment.to_string();
+        let known = client.experiment(&name, Some(self.me)).await?;
+        let seat = known.member.as_ref().map(v1::Member::seat);
+        let finished = known.experiment.as_ref().is_some_and(|e| e.phase() == v1::Phase::Finished);
+        if finished
+            || matches!(seat, Some(v1::Seat::Joining | v1::Seat::Seated | v1::Seat::Leaving))
+        {
+            return Ok(known);
+        }
+        let term = known.member.as_ref().map_or(0, |member| member.term + 1);
+        let action = Action::Join { experiment: self.options.experiment.clone(), term };
+        let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
+        client.submit(signed, &self.memory).await?;
+        self.tell(Event::Joined);
+        client.experiment(&name, Some(self.me)).await
+    }
+
     /// Does what the standing asks of this learner.
     async fn act(
         &mut self,
@@ -278,14 +340,22 @@ impl<L: Learner + Send + 'static> Run<L> {
                 let round = standing.round;
                 // Whatever becomes of it, the turn is not taken twice.
                 standing.phase = Phase::Idle;
-                self.take_turn(client, round, standing.model.clone()).await
+                self.take_turn(client, round, standing.model.clone(), standing.cap).await
             }
-            Phase::Voting { proposer, weights }
+            Phase::Voting { proposer, weights, stage: Stage::Reveal }
+                if *proposer != self.me && standing.unrevealed =>
+            {
+                standing.unrevealed = false;
+                let (round, weights) = (standing.round, weights.digest);
+                self.reveal(client, round, weights).await
+            }
+            Phase::Voting { proposer, weights, stage: stage @ (Stage::Open | Stage::Commit) }
                 if *proposer != self.me && standing.votes_from <= standing.round =>
             {
                 standing.votes_from = standing.round + 1;
-                let (round, weights) = (standing.round, weights.clone());
-                self.cast_vote(client, round, weights).await
+                standing.unrevealed = *stage == Stage::Commit;
+                let (round, weights, stage) = (standing.round, weights.clone(), *stage);
+                self.cast_vote(client, round, weights, stage).await
             }
             Phase::Idle | Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Finished(_) => {
                 Ok(())
@@ -305,6 +375,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         client: &mut Client,
         round: u64,
         base: Model,
+        cap: Option<PrivacyCap>,
     ) -> Result<(), ClientError> {
         let experiment = self.options.experiment.clone();
         let turn = Turn::Propose { experiment: experiment.to_string(), round };
@@ -312,31 +383,46 @@ impl<L: Learner + Send + 'static> Run<L> {
             return Ok(());
         }
         self.tell(Event::MyTurn { round });
-        let proposed = self.work(|learner| {
-            let proposed = learner.propose()?;
-            let score = match &proposed {
-                Proposed::Weights(weights) => Some(learner.test(weights)?),
-                Proposed::Pass => None,
-            };
-            Ok((proposed, score))
-        });
-        let (action, event) = match proposed.await? {
-            Ok((Proposed::Weights(weights), score)) => {
-                let scores = score.map_or_else(Scores::default, |score| score.scores());
-                client.upload(&weights).await?;
-                let model = weights.model(&base.media_type);
-                self.keep(weights);
-                let proposal =
-                    Proposal { experiment, round, base: base.digest, weights: model, scores };
-                (Action::Propose(proposal), Event::Proposed { round, scores })
-            }
-            Ok((Proposed::Pass, _)) => {
-                (Action::Pass { experiment, round }, Event::Passed { round, reason: None })
-            }
-            Err(error) => {
-                let reason = Some(error.to_string());
-                (Action::Pass { experiment, round }, Event::Passed { round, reason })
-            }
+        let proposed = self
+            .work(|learner| {
+                let proposed = learner.propose()?;
+                let score = match proposed.weights() {
+                    Some(weights) => Some(learner.test(weights)?),
+                    None => None,
+                };
+                Ok((proposed, score))
+            })
+            .await?;
+        let pass = |exhausted, reason: Option<&str>| {
+            let reason = reason.map(ToOwned::to_owned);
+            let experiment = self.options.experiment.clone();
+            (Action::Pass { experiment, round, exhausted }, Event::Passed { round, reason })
+        };
+        let (action, event) = match proposed {
+            Ok((proposed, score)) => match proposed.weights() {
+                // What the cap does not allow is not even tried: the budget is spent.
+                Some(_)
+                    if proposed.privacy().zip(cap).is_some_and(|(it, cap)| !it.is_within(&cap)) =>
+                {
+                    pass(true, Some("the privacy budget is spent"))
+                }
+                Some(weights) => {
+                    let scores = score.map_or_else(Scores::default, |score| score.scores());
+                    client.upload(weights).await?;
+                    let model = weights.model(&base.media_type);
+                    let privacy = proposed.privacy();
+                    self.keep(weights.clone());
+                    let base = base.digest;
+                    let weights = model;
+                    let proposal = Proposal { experiment, round, base, weights, scores, privacy };
+                    (Action::Propose(proposal), Event::Proposed { round, scores })
+                }
+                None if proposed == Proposed::Exhausted => {
+                    pass(true, Some("the privacy budget is spent"))
+                }
+                None => pass(false, None),
+            },
+            Err(error) => pass(false, Some(&error.to_string())),
         };
         self.sign_and_submit(client, action).await?;
         self.tell(event);
@@ -348,12 +434,17 @@ impl<L: Learner + Send + 'static> Run<L> {
         client: &mut Client,
         round: u64,
         weights: Model,
+        stage: Stage,
     ) -> Result<(), ClientError> {
         let experiment = self.options.experiment.clone();
         let digest = weights.digest;
         let turn = Turn::Vote { experiment: experiment.to_string(), round, weights: digest };
         if self.send_again(client, &turn).await? {
             return Ok(());
+        }
+        if let (Stage::Commit, Some(reveal)) = (stage, self.memory.sealed_for(round, digest)) {
+            // Sealed before a restart, but not committed to.
+            return self.commit(client, &reveal).await;
         }
         let proposed = self.fetch(client, &weights).await?;
         let score = self.work(move |learner| learner.test(&proposed)).await?;
@@ -366,7 +457,46 @@ impl<L: Learner + Send + 'static> Run<L> {
             }
         };
         let vote = Vote { experiment, round, weights: digest, approve, scores };
+        if stage == Stage::Commit {
+            let mut salt = [0; 32];
+            getrandom::fill(&mut salt).map_err(ClientError::Random)?;
+            let reveal = Reveal { vote, salt };
+            self.memory.keep_sealed(&reveal)?;
+            return self.commit(client, &reveal).await;
+        }
         self.sign_and_submit(client, Action::Vote(vote)).await?;
+        self.tell(Event::Voted { round, approve, scores });
+        Ok(())
+    }
+
+    async fn commit(&mut self, client: &mut Client, reveal: &Reveal) -> Result<(), ClientError> {
+        let Reveal { vote, salt } = reveal;
+        let ledger = Digest(client.ledger_id().0);
+        let sealed = Sealed { ledger, voter: self.me, vote, salt };
+        let (round, weights) = (vote.round, vote.weights);
+        let (experiment, commitment) = (vote.experiment.clone(), sealed.commitment());
+        let commit = Commit { experiment, round, weights, commitment };
+        self.sign_and_submit(client, Action::Commit(commit)).await?;
+        self.tell(Event::Committed { round });
+        Ok(())
+    }
+
+    async fn reveal(
+        &mut self,
+        client: &mut Client,
+        round: u64,
+        weights: Digest,
+    ) -> Result<(), ClientError> {
+        let Some(reveal) = self.memory.sealed_for(round, weights) else {
+            // Committed to by another process with the same key, or the data folder is lost.
+            tracing::warn!(round, "the sealed ballot is not in this learner's data folder");
+            return Ok(());
+        };
+        let Vote { approve, scores, .. } = reveal.vote;
+        // Not remembered as signed: revealing again says nothing else.
+        let action = Action::Reveal(reveal);
+        let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
+        client.submit(signed, &self.memory).await?;
         self.tell(Event::Voted { round, approve, scores });
         Ok(())
     }
@@ -400,8 +530,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         match record {
             Record::Transaction(transaction) => {
                 if let Action::Propose(proposal) = transaction.action {
-                    standing.phase =
-                        Phase::Voting { proposer: transaction.sender, weights: proposal.weights };
+                    let stage = if standing.sealed { Stage::Commit } else { Stage::Open };
+                    let (proposer, weights) = (transaction.sender, proposal.weights);
+                    standing.phase = Phase::Voting { proposer, weights, stage };
                 }
             }
             Record::Outcome(outcome) => match outcome {
@@ -431,8 +562,34 @@ impl<L: Learner + Send + 'static> Run<L> {
                     standing.phase = Phase::Idle;
                     self.tell(Event::Waiting { members, min_learners });
                 }
+                Outcome::Paused { reason, .. } => {
+                    standing.phase = Phase::Idle;
+                    self.tell(Event::Paused { reason });
+                }
+                Outcome::RevealOpened { .. } => {
+                    if let Phase::Voting { stage, .. } = &mut standing.phase {
+                        *stage = Stage::Reveal;
+                    }
+                }
+                Outcome::Suspended { learner, reason, .. } if learner == self.me => {
+                    self.tell(Event::Suspended { reason });
+                    if reason != SuspendReason::MissedTurns {
+                        return Err(ClientError::Unseated(reason));
+                    }
+                    // It is here again.
+                    self.join(client).await?;
+                }
+                Outcome::MotionTookEffect { .. } => {
+                    // Perhaps under other rules from here on.
+                    let name = self.options.experiment.to_string();
+                    let known = client.experiment(&name, None).await?;
+                    (standing.sealed, standing.cap) = rules(&known)?;
+                }
+                Outcome::MotionOpened { number, .. } => self.tell(Event::MotionOpened { number }),
                 Outcome::Finished { reason, .. } => standing.phase = Phase::Finished(reason),
-                Outcome::VotingOpened { .. } => {}
+                Outcome::VotingOpened { .. }
+                | Outcome::Suspended { .. }
+                | Outcome::MotionDecided { .. } => {}
             },
             Record::Genesis(_) | Record::KeyRotation(_) => {}
         }
@@ -486,19 +643,20 @@ fn standing(known: &v1::GetExperimentResponse) -> Result<Standing, ClientError> 
     let experiment = known.experiment.as_ref().ok_or_else(|| missing("experiment"))?;
     let model = experiment.model.clone().ok_or_else(|| missing("model"))?;
     let phase = match experiment.phase() {
-        v1::Phase::Waiting => Phase::Idle,
+        v1::Phase::Waiting | v1::Phase::Paused => Phase::Idle,
         v1::Phase::Proposing => {
             Phase::Proposing { proposer: convert::learner(&experiment.proposer, "proposer")? }
         }
         v1::Phase::Voting => Phase::Voting {
             proposer: convert::learner(&experiment.proposer, "proposer")?,
             weights: convert::model(experiment.weights.clone().ok_or_else(|| missing("weights"))?)?,
+            stage: match experiment.stage() {
+                v1::Stage::Open => Stage::Open,
+                v1::Stage::Commit => Stage::Commit,
+                v1::Stage::Reveal => Stage::Reveal,
+            },
         },
-        v1::Phase::Finished => Phase::Finished(match experiment.finish_reason() {
-            v1::FinishReason::MaxRounds => FinishReason::MaxRounds,
-            v1::FinishReason::Stopped => FinishReason::Stopped,
-            v1::FinishReason::Unspecified => return Err(missing("reason")),
-        }),
+        v1::Phase::Finished => Phase::Finished(convert::finish_reason(experiment.finish_reason())?),
         v1::Phase::Unspecified => return Err(missing("phase")),
     };
     let votes_from = match &known.member {
@@ -506,5 +664,19 @@ fn standing(known: &v1::GetExperimentResponse) -> Result<Standing, ClientError> 
         Some(member) => member.last_vote + 1,
         None => 0,
     };
-    Ok(Standing { round: experiment.round, model: convert::model(model)?, phase, votes_from })
+    let unrevealed = known
+        .member
+        .as_ref()
+        .is_some_and(|member| member.unrevealed && member.last_vote == experiment.round);
+    let (sealed, cap) = rules(known)?;
+    let (round, model) = (experiment.round, convert::model(model)?);
+    Ok(Standing { round, model, phase, votes_from, unrevealed, sealed, cap })
+}
+
+/// Whether ballots are sealed, and what proposals may reveal.
+fn rules(known: &v1::GetExperimentResponse) -> Result<(bool, Option<PrivacyCap>), ClientError> {
+    let missing = || ClientError::Malformed("no parameters".to_owned());
+    let parameters = known.experiment.as_ref().and_then(|it| it.parameters.as_ref());
+    let parameters = convert::parameters(parameters.ok_or_else(missing)?)?;
+    Ok((parameters.ballot == Ballot::Sealed, parameters.privacy))
 }

@@ -113,6 +113,12 @@ impl Core {
             | Action::Leave { .. }
             | Action::Pass { .. }
             | Action::Vote(_)
+            | Action::Commit(_)
+            | Action::Reveal(_)
+            | Action::Resume { .. }
+            | Action::ReplaceKey { .. }
+            | Action::Move { .. }
+            | Action::Ballot { .. }
             | Action::Stop { .. } => None,
         };
         if let Some(weights) = weights

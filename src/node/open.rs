@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use colearn_contracts::Contract;
+use colearn_contracts::{Contract, Digest, Moment};
 use colearn_ledger::note::KeyKind;
-use colearn_ledger::{JournalReader, Ledger, Opened, Options, Signer, Verifier};
+use colearn_ledger::{Hash, JournalReader, Ledger, Opened, Options, Signer, Verifier};
 use colearn_proto::v1;
 use ed25519_dalek::SigningKey;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,6 +15,7 @@ use crate::keys;
 use crate::record::{self, CONTRACT_VERSION, Record};
 use crate::replay::Replay;
 use crate::rotation::{self, LogKeys};
+use crate::transaction::LedgerId;
 
 /// A ledger ready to be written.
 pub(super) struct OpenLedger {
@@ -85,7 +86,7 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
         ledger.commit()?;
         files.install_next()?;
     }
-    let (contract, replayed_from) = replay(&mut ledger)?;
+    let (contract, replayed_from) = replay(&mut ledger, keys.ledger())?;
     Ok(OpenLedger { ledger, contract, keys, report, replayed_from })
 }
 
@@ -237,25 +238,30 @@ fn read_genesis(dir: &Path) -> Result<Option<v1::Genesis>, NodeError> {
 
 /// Replays the ledger from the last snapshot on, and records what an interrupted write has left
 /// undone. Gives the contract and the first entry that was replayed.
-fn replay(ledger: &mut Ledger) -> Result<(Contract, u64), NodeError> {
+fn replay(ledger: &mut Ledger, id: LedgerId) -> Result<(Contract, u64), NodeError> {
     /// How many entries are read at once.
     const CHUNK: u64 = 4096;
     let reader = ledger.reader();
     let size = reader.size();
     let kept = ledger.snapshot()?;
     let kept = kept.and_then(|(size, bytes)| Some((size, snapshot::decode(&bytes)?)));
-    let (first, contract) = kept.unwrap_or((1, Contract::new()));
-    let mut replay = Replay::resume(contract);
+    let kept = kept.filter(|(_, contract)| contract.ledger() == Digest(id.0));
+    let (first, mut replay) = match kept {
+        Some((first, contract)) => (first, Replay::resume(contract)),
+        None => (1, Replay::new(id)),
+    };
+    let mut head = if first < size { reader.leaf(first - 1)? } else { Hash::ZERO };
     let mut next = first;
     while next < size {
         for bytes in reader.entries(next, next + CHUNK, 8 << 20)? {
             let placed = Record::decode(&bytes)
                 .map_err(|source| NodeError::Record { index: next, source })?;
+            let at = Moment { now_ms: placed.time_ms, head: Digest(head.0) };
             let step = match &placed.record {
                 Record::Transaction(transaction) => {
-                    replay.transaction(placed.time_ms, transaction.sender, &transaction.action)
+                    replay.transaction(at, transaction.sender, &transaction.action)
                 }
-                Record::Outcome(outcome) => replay.outcome(placed.time_ms, outcome),
+                Record::Outcome(outcome) => replay.outcome(at, outcome),
                 // The contract knows nothing of it.
                 Record::KeyRotation(_) => Ok(()),
                 Record::Genesis(_) => {
@@ -264,6 +270,7 @@ fn replay(ledger: &mut Ledger) -> Result<(Contract, u64), NodeError> {
                 }
             };
             step.map_err(|source| NodeError::Departure { index: next, source })?;
+            head = Hash::leaf(&bytes);
             next += 1;
         }
     }

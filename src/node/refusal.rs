@@ -55,7 +55,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Invalid(Invalid::BadSignature) => Code::Unauthenticated,
+            Self::Invalid(Invalid::BadSignature | Invalid::NoConsent) => Code::Unauthenticated,
             Self::Invalid(Invalid::Malformed(_) | Invalid::NotCanonical | Invalid::TooLarge(_))
             | Self::Empty => Code::InvalidArgument,
             Self::UnknownSeen(_) | Self::NoSuchArtifact(_) => Code::FailedPrecondition,
@@ -81,27 +81,47 @@ impl From<Refusal> for Status {
 fn code(rejection: &Rejection) -> Code {
     match rejection {
         Rejection::InvalidParameters(_)
+        | Rejection::MotionInvalid(_)
         | Rejection::WeightsSize { .. }
-        | Rejection::MediaTypeDiffers => Code::InvalidArgument,
-        Rejection::ExperimentExists | Rejection::AlreadyMember | Rejection::AlreadyVoted => {
-            Code::AlreadyExists
+        | Rejection::MediaTypeDiffers
+        | Rejection::PrivacyMissing
+        | Rejection::PrivacyInvalid
+        | Rejection::RevealMismatch => Code::InvalidArgument,
+        Rejection::ExperimentExists
+        | Rejection::AlreadyMember
+        | Rejection::AlreadyVoted
+        | Rejection::KeyInUse => Code::AlreadyExists,
+        Rejection::TooManyExperiments
+        | Rejection::TooManyMembers
+        | Rejection::MotionsOpen
+        | Rejection::PrivacyOverCap => Code::ResourceExhausted,
+        Rejection::UnknownExperiment | Rejection::NoSuchMember | Rejection::NoSuchMotion => {
+            Code::NotFound
         }
-        Rejection::TooManyExperiments | Rejection::TooManyMembers => Code::ResourceExhausted,
-        Rejection::UnknownExperiment => Code::NotFound,
         Rejection::NotInvited
+        | Rejection::Expelled
+        | Rejection::KeyReplaced
         | Rejection::NotMember
         | Rejection::NotCreator
         | Rejection::ProposerCannotVote => Code::PermissionDenied,
         Rejection::WrongTerm { .. }
         | Rejection::WrongRound { .. }
         | Rejection::WrongBase { .. }
-        | Rejection::WrongProposal { .. } => Code::Aborted,
+        | Rejection::WrongProposal { .. }
+        | Rejection::WrongMotion { .. } => Code::Aborted,
         Rejection::DeadlinePassed => Code::DeadlineExceeded,
         Rejection::ExperimentFinished
         | Rejection::WaitingForMembers
+        | Rejection::Paused
+        | Rejection::NotPaused
+        | Rejection::BudgetsSpent
         | Rejection::AlreadyProposed
         | Rejection::NothingProposed
         | Rejection::NotYourTurn { .. }
+        | Rejection::BallotSealed
+        | Rejection::BallotOpen
+        | Rejection::NotRevealing
+        | Rejection::NothingCommitted
         | Rejection::NotInElectorate => Code::FailedPrecondition,
     }
 }

@@ -3,7 +3,9 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use colearn_contracts::{Contract, Experiment, ExperimentName, LearnerId, Member, Phase, Seat};
+use colearn_contracts::{
+    Contract, Experiment, ExperimentName, LearnerId, Member, OpenMotion, Phase, Seat, Stage,
+};
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_server::ArtifactService;
 use colearn_proto::v1::coordinator_service_server::CoordinatorService;
@@ -219,26 +221,47 @@ fn describe(experiment: &Experiment, max_members: usize) -> v1::Experiment {
     let mut described = v1::Experiment {
         name: experiment.name().to_string(),
         creator: learner_bytes(experiment.creator()),
-        parameters: Some(convert::parameters_message(experiment.parameters())),
+        parameters: Some(v1::Parameters {
+            admission: Some(convert::admission_message(&experiment.admission())),
+            ..convert::parameters_message(experiment.parameters())
+        }),
         model: Some(convert::model_message(experiment.model())),
         round: experiment.round(),
         members: seated.take(max_members).map(learner_bytes).collect(),
         member_count,
-        deadline_ms: experiment.deadline_ms().unwrap_or(0),
+        plan: experiment.plan().map_or_else(Bytes::new, |plan| Bytes::copy_from_slice(&plan.0)),
+        motions: experiment
+            .motions()
+            .map(|(number, open)| describe_motion(number, open, experiment))
+            .collect(),
+        last_motion: experiment.last_motion(),
         ..v1::Experiment::default()
     };
     let phase = match experiment.phase() {
         Phase::Waiting => v1::Phase::Waiting,
-        Phase::Proposing { proposer, .. } => {
+        Phase::Paused(reason) => {
+            described.set_pause_reason(convert::pause_reason_message(*reason));
+            v1::Phase::Paused
+        }
+        Phase::Proposing { proposer, deadline_ms } => {
             described.proposer = learner_bytes(*proposer);
+            described.deadline_ms = *deadline_ms;
             v1::Phase::Proposing
         }
-        Phase::Voting { proposer, weights, tally, .. } => {
+        Phase::Voting { proposer, weights, tally, stage, deadline_ms } => {
             described.proposer = learner_bytes(*proposer);
+            described.deadline_ms = *deadline_ms;
             described.weights = Some(convert::model_message(weights));
             described.electorate = tally.electorate;
             described.approvals = tally.approvals;
             described.rejections = tally.rejections;
+            let (stage, committed) = match stage {
+                Stage::Open => (v1::Stage::Open, 0),
+                Stage::Commit { committed } => (v1::Stage::Commit, *committed),
+                Stage::Reveal { committed } => (v1::Stage::Reveal, *committed),
+            };
+            described.committed = committed;
+            described.set_stage(stage);
             v1::Phase::Voting
         }
         Phase::Finished(reason) => {
@@ -250,14 +273,37 @@ fn describe(experiment: &Experiment, max_members: usize) -> v1::Experiment {
     described
 }
 
+fn describe_motion(number: u64, open: &OpenMotion, experiment: &Experiment) -> v1::OpenMotion {
+    v1::OpenMotion {
+        r#move: Some(convert::move_message(experiment.name(), number, &open.motion)),
+        mover: learner_bytes(open.mover),
+        electorate: open.tally.electorate,
+        approvals: open.tally.approvals,
+        rejections: open.tally.rejections,
+        deadline_ms: open.deadline_ms,
+    }
+}
+
 fn describe_member(member: &Member) -> v1::Member {
     let seat = match member.seat {
         Seat::Joining => v1::Seat::Joining,
         Seat::Seated(_) => v1::Seat::Seated,
         Seat::Leaving(_) => v1::Seat::Leaving,
         Seat::Left => v1::Seat::Left,
+        Seat::Suspended => v1::Seat::Suspended,
+        Seat::Expelled => v1::Seat::Expelled,
+        Seat::Replaced => v1::Seat::Replaced,
     };
-    v1::Member { term: member.term, seat: seat.into(), last_vote: member.last_vote }
+    v1::Member {
+        term: member.term,
+        seat: seat.into(),
+        last_vote: member.last_vote,
+        weight: member.weight,
+        missed: member.missed,
+        exhausted: member.exhausted,
+        privacy: member.privacy.map(convert::privacy_message),
+        unrevealed: member.has_unrevealed(),
+    }
 }
 
 pub(super) struct Ledger(pub(super) Core);

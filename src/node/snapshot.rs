@@ -3,7 +3,7 @@
 use colearn_contracts::Contract;
 
 /// Changes whenever the contract's state is laid out differently; older snapshots are ignored then.
-const FORMAT: &[u8] = b"colearn contract state 1\n";
+const FORMAT: &[u8] = b"colearn contract state 2\n";
 
 /// After how many entries a running node takes the next one.
 pub(super) const EVERY: u64 = 65_536;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use colearn_contracts::{Contract, Outcome};
+use colearn_contracts::{Contract, Digest, Moment, Outcome};
 use colearn_ledger::{Appended, Hash, Head, Ledger, Reader, Sealed, SignedCheckpoint};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -262,7 +262,7 @@ impl Writer {
     fn decide_all(&mut self, commands: Vec<Command>) -> Result<Batch, colearn_ledger::Error> {
         let now_ms = self.clock.now_ms();
         let mut batch = Batch::default();
-        for outcome in self.contract.advance(now_ms) {
+        for outcome in self.contract.advance(self.moment(now_ms)) {
             batch.appended.push(append_outcome(&mut self.ledger, now_ms, &outcome)?);
         }
         let mut queries = Vec::new();
@@ -295,6 +295,10 @@ impl Writer {
         Ok(batch)
     }
 
+    fn moment(&self, now_ms: u64) -> Moment {
+        Moment { now_ms, head: Digest(self.ledger.head().leaf.0) }
+    }
+
     fn take_snapshot(&mut self) -> (Head, Vec<u8>) {
         let head = self.ledger.head();
         self.snapshot_size = head.size;
@@ -308,7 +312,8 @@ impl Writer {
         appended: &mut Vec<Appended>,
     ) -> Result<Decision, colearn_ledger::Error> {
         let keys = record::keys_of_transaction(transaction.message(), transaction.action());
-        match self.contract.apply(now_ms, transaction.sender(), transaction.action()) {
+        let at = self.moment(now_ms);
+        match self.contract.apply(at, transaction.sender(), transaction.action()) {
             Ok(outcomes) => {
                 let at = appended.len();
                 let [key, _] = &keys;

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use colearn::audit::{self, Kind, Options, Report};
 use colearn::record;
 use colearn::transaction::{LedgerId, Seen, Transaction};
-use colearn_contracts::{Action, CreateExperiment, Digest, Model, Outcome, Parameters, Verdict};
+use colearn_contracts::{
+    Action, Admission, CreateExperiment, Digest, Model, Outcome, Parameters, Verdict,
+};
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Hash, Ledger, Signer, Verifier};
 use colearn_proto::v1;
@@ -64,7 +66,13 @@ fn model(byte: u8) -> Model {
 
 fn create() -> Action {
     let parameters = Parameters { min_learners: 1, ..Parameters::default() };
-    Action::Create(CreateExperiment { name: name("x"), parameters, model: model(0) })
+    Action::Create(CreateExperiment {
+        name: name("x"),
+        parameters,
+        admission: Admission::Open,
+        model: model(0),
+        plan: None,
+    })
 }
 
 fn join() -> Action {

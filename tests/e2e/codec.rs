@@ -4,8 +4,10 @@ use colearn::convert;
 use colearn::record::{self, Record};
 use colearn::transaction::{LedgerId, Seen, Transaction, Unverified};
 use colearn_contracts::{
-    Action, Admission, CreateExperiment, Digest, ExperimentName, FinishReason, LearnerId, Model,
-    Outcome, Parameters, Proposal, Scores, Threshold, Verdict, Vote,
+    Action, Admission, Ballot, Close, Commit, CreateExperiment, Digest, ExperimentName,
+    FinishReason, LearnerId, Model, Motion, Outcome, Parameters, PauseReason, PrivacyCap,
+    PrivacySpent, Proposal, Reveal, Scores, Selection, Share, SuspendReason, Threshold, Verdict,
+    Vote,
 };
 use colearn_ledger::{Checkpoint, Entry, Hash, Receipt, Resource, SignedNote, Verifier};
 use colearn_proto::v1;
@@ -34,46 +36,132 @@ fn scores() -> impl Strategy<Value = Scores> {
     (any::<Option<i64>>(), any::<Option<i64>>()).prop_map(|(vote, test)| Scores { vote, test })
 }
 
+fn threshold() -> impl Strategy<Value = Threshold> {
+    any::<(u32, u32)>().prop_map(|(numerator, denominator)| Threshold { numerator, denominator })
+}
+
 fn parameters() -> impl Strategy<Value = Parameters> {
-    let admission = prop_oneof![
-        Just(Admission::Open),
-        prop::collection::vec(any::<[u8; 32]>(), 0..20)
-            .prop_map(|keys| Admission::Invited(keys.into_iter().map(LearnerId).collect())),
-    ];
-    let numbers = (any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>(), any::<u32>());
-    (numbers, admission, any::<Option<u64>>(), any::<u64>()).prop_map(
-        |((numerator, denominator, proposal, vote, min), admission, max_rounds, max_weights)| {
+    let choices = (
+        prop_oneof![Just(Selection::RoundRobin), Just(Selection::Sortition)],
+        prop_oneof![Just(Close::All), Just(Close::Early)],
+        prop_oneof![Just(Ballot::Open), Just(Ballot::Sealed)],
+    );
+    // Zero stands for the default, or for never.
+    let deadlines = (any::<u64>(), any::<u64>(), 1..=u64::MAX, 1..=u64::MAX)
+        .prop_map(|(a, b, c, d)| [a, b, c, d]);
+    let never = || proptest::option::of(1..=u32::MAX);
+    let cap = any::<Option<(u64, u64)>>();
+    (
+        (threshold(), proptest::option::of(threshold()), choices, deadlines),
+        (any::<u32>(), any::<Option<u64>>(), any::<Option<u64>>(), never(), never()),
+        (cap, any::<u64>(), any::<bool>()),
+    )
+        .prop_map(|((threshold, governance_threshold, choices, deadlines), counts, rest)| {
             Parameters {
-                threshold: Threshold { numerator, denominator },
-                proposal_deadline_ms: proposal,
-                vote_deadline_ms: vote,
-                admission,
-                min_learners: min,
-                max_rounds,
-                max_weights_bytes: max_weights,
+                threshold,
+                selection: choices.0,
+                proposal_deadline_ms: deadlines[0],
+                vote_deadline_ms: deadlines[1],
+                reveal_deadline_ms: deadlines[2],
+                close: choices.1,
+                ballot: choices.2,
+                min_learners: counts.0,
+                max_rounds: counts.1,
+                patience: counts.2,
+                missed_turns: counts.3,
+                idle_rotations: counts.4,
+                privacy: rest.0.map(|(epsilon_micros, delta_picos)| PrivacyCap {
+                    epsilon_micros,
+                    delta_picos,
+                }),
+                max_weights_bytes: rest.1,
+                governance_threshold,
+                motion_deadline_ms: deadlines[3],
+                creator_may_stop: rest.2,
             }
+        })
+}
+
+fn share() -> impl Strategy<Value = Share> {
+    (any::<[u8; 32]>(), any::<u32>())
+        .prop_map(|(key, weight)| Share { learner: LearnerId(key), weight })
+}
+
+fn admission() -> impl Strategy<Value = Admission> {
+    let shares = || prop::collection::vec(share(), 0..20);
+    prop_oneof![
+        Just(Admission::Open),
+        shares().prop_map(Admission::Invited),
+        shares().prop_map(Admission::ByVote),
+        shares().prop_map(|shares| Admission::invite(shares.iter().map(|share| share.learner))),
+    ]
+}
+
+fn privacy() -> impl Strategy<Value = PrivacySpent> {
+    any::<[u64; 6]>().prop_map(|numbers| PrivacySpent {
+        epsilon_micros: numbers[0],
+        delta_picos: numbers[1],
+        noise_micros: numbers[2],
+        clip_micros: numbers[3],
+        sampling_nanos: numbers[4],
+        steps: numbers[5],
+    })
+}
+
+fn vote() -> impl Strategy<Value = Vote> {
+    (name(), any::<u64>(), digest(), any::<bool>(), scores()).prop_map(
+        |(experiment, round, weights, approve, scores)| Vote {
+            experiment,
+            round,
+            weights,
+            approve,
+            scores,
         },
     )
 }
 
-fn action() -> impl Strategy<Value = Action> {
+fn motion() -> impl Strategy<Value = Motion> {
+    let learner = || any::<[u8; 32]>().prop_map(LearnerId);
     prop_oneof![
-        (name(), parameters(), model()).prop_map(|(name, parameters, model)| {
-            Action::Create(CreateExperiment { name, parameters, model })
-        }),
+        parameters().prop_map(|parameters| Motion::SetParameters(Box::new(parameters))),
+        share().prop_map(Motion::Admit),
+        learner().prop_map(Motion::Suspend),
+        learner().prop_map(Motion::Expel),
+        Just(Motion::Stop),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let plan = || proptest::option::of(digest());
+    prop_oneof![
+        (name(), parameters(), admission(), model(), plan()).prop_map(
+            |(name, parameters, admission, model, plan)| {
+                Action::Create(CreateExperiment { name, parameters, admission, model, plan })
+            }
+        ),
         (name(), any::<u32>()).prop_map(|(experiment, term)| Action::Join { experiment, term }),
         (name(), any::<u32>()).prop_map(|(experiment, term)| Action::Leave { experiment, term }),
-        (name(), any::<u64>(), digest(), model(), scores()).prop_map(
-            |(experiment, round, base, weights, scores)| {
-                Action::Propose(Proposal { experiment, round, base, weights, scores })
+        (name(), any::<u64>(), digest(), model(), scores(), proptest::option::of(privacy()))
+            .prop_map(|(experiment, round, base, weights, scores, privacy)| {
+                Action::Propose(Proposal { experiment, round, base, weights, scores, privacy })
+            }),
+        (name(), any::<u64>(), any::<bool>()).prop_map(|(experiment, round, exhausted)| {
+            Action::Pass { experiment, round, exhausted }
+        }),
+        vote().prop_map(Action::Vote),
+        (name(), any::<u64>(), digest(), digest()).prop_map(
+            |(experiment, round, weights, commitment)| {
+                Action::Commit(Commit { experiment, round, weights, commitment })
             }
         ),
-        (name(), any::<u64>()).prop_map(|(experiment, round)| Action::Pass { experiment, round }),
-        (name(), any::<u64>(), digest(), any::<bool>(), scores()).prop_map(
-            |(experiment, round, weights, approve, scores)| {
-                Action::Vote(Vote { experiment, round, weights, approve, scores })
-            }
-        ),
+        (vote(), any::<[u8; 32]>()).prop_map(|(vote, salt)| Action::Reveal(Reveal { vote, salt })),
+        (name(), any::<u64>()).prop_map(|(experiment, round)| Action::Resume { experiment, round }),
+        (name(), any::<u64>(), motion()).prop_map(|(experiment, number, motion)| {
+            Action::Move { experiment, number, motion }
+        }),
+        (name(), any::<u64>(), any::<bool>()).prop_map(|(experiment, number, approve)| {
+            Action::Ballot { experiment, number, approve }
+        }),
         name().prop_map(|experiment| Action::Stop { experiment }),
     ]
 }
@@ -85,7 +173,16 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Verdict::Expired),
         Just(Verdict::Passed)
     ];
-    let reason = prop_oneof![Just(FinishReason::MaxRounds), Just(FinishReason::Stopped)];
+    let suspended = prop_oneof![
+        Just(SuspendReason::MissedTurns),
+        Just(SuspendReason::Decided),
+        Just(SuspendReason::Expelled)
+    ];
+    let reason = prop_oneof![
+        Just(FinishReason::MaxRounds),
+        Just(FinishReason::Stopped),
+        Just(FinishReason::Patience)
+    ];
     prop_oneof![
         (name(), any::<u64>(), any::<[u8; 32]>(), digest(), any::<u64>()).prop_map(
             |(experiment, round, proposer, base, deadline_ms)| Outcome::RoundOpened {
@@ -119,6 +216,39 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         (name(), any::<u32>(), any::<u32>()).prop_map(|(experiment, members, min_learners)| {
             Outcome::Waiting { experiment, members, min_learners }
         }),
+        (name(), any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
+            |(experiment, round, committed, deadline_ms)| Outcome::RevealOpened {
+                experiment,
+                round,
+                committed,
+                deadline_ms,
+            }
+        ),
+        (name(), prop_oneof![Just(PauseReason::NobodyProposes), Just(PauseReason::BudgetsSpent)])
+            .prop_map(|(experiment, reason)| Outcome::Paused { experiment, reason }),
+        (name(), any::<[u8; 32]>(), suspended).prop_map(|(experiment, learner, reason)| {
+            Outcome::Suspended { experiment, learner: LearnerId(learner), reason }
+        }),
+        (name(), any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
+            |(experiment, number, electorate, deadline_ms)| Outcome::MotionOpened {
+                experiment,
+                number,
+                electorate,
+                deadline_ms,
+            }
+        ),
+        (name(), any::<u64>(), any::<bool>(), any::<[u32; 3]>()).prop_map(
+            |(experiment, number, adopted, counts)| Outcome::MotionDecided {
+                experiment,
+                number,
+                adopted,
+                approvals: counts[0],
+                rejections: counts[1],
+                electorate: counts[2],
+            }
+        ),
+        (name(), any::<u64>())
+            .prop_map(|(experiment, number)| Outcome::MotionTookEffect { experiment, number }),
         (name(), reason, any::<u64>(), digest()).prop_map(|(experiment, reason, rounds, model)| {
             Outcome::Finished { experiment, reason, rounds, model }
         }),

@@ -196,12 +196,15 @@ impl Speaker {
         self.client.upload(weights).await.unwrap();
         let parameters = Parameters {
             max_rounds: Some(max_rounds),
-            admission: Admission::Open,
+            idle_rotations: None,
+            missed_turns: None,
+            creator_may_stop: true,
             max_weights_bytes: 1 << 20,
             ..Parameters::default()
         };
         let model = weights.model(SAFETENSORS);
-        let create = CreateExperiment { name: name(experiment), parameters, model };
+        let (name, admission) = (name(experiment), Admission::Open);
+        let create = CreateExperiment { name, parameters, admission, model, plan: None };
         self.act(&key(200), Action::Create(create)).await.unwrap();
     }
 }

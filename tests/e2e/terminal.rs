@@ -138,7 +138,8 @@ fn what_goes_wrong_is_said_in_one_line() {
 
     let error = fail(&["audit", dir.path().to_str().unwrap()]);
     assert!(error.contains("holds no ledger"), "{error}");
-    assert_eq!(run(&["experiment", "create", "z", "--key", &mine]).status.code(), Some(2));
+    let error = fail(&["experiment", "create", "z", "--key", &mine]);
+    assert!(error.contains("say who may join: --open, --invite, --founder"), "{error}");
     let big = path("big.safetensors");
     std::fs::write(&big, vec![0; 2000]).unwrap();
     let create = ["experiment", "create", "z", "--node", &node.url, "--key", &mine, "--open"];
@@ -158,6 +159,15 @@ fn every_command_has_help_with_an_example() {
         &["experiment", "show"],
         &["experiment", "watch"],
         &["experiment", "stop"],
+        &["experiment", "plan"],
+        &["experiment", "privacy"],
+        &["experiment", "move"],
+        &["experiment", "ballot"],
+        &["experiment", "leave"],
+        &["experiment", "resume"],
+        &["key", "rotate"],
+        &["node", "rotate-key"],
+        &["round"],
         &["learner"],
         &["witness"],
         &["ledger", "export"],

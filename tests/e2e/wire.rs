@@ -172,6 +172,7 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
             base: base.digest(),
             weights: weights.model(SAFETENSORS),
             scores: Scores { vote: Some(1), test: None },
+            privacy: None,
         })
     };
     let vote = |round, weights: &Weights| {
@@ -216,7 +217,10 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
         assert_eq!(part, whole[(start as usize - 1).min(9)..], "from {start}");
     }
     // What comes later arrives on an open stream.
-    speaker.act(&key(2), Action::Pass { experiment: name("x"), round: 2 }).await.unwrap();
+    speaker
+        .act(&key(2), Action::Pass { experiment: name("x"), round: 2, exhausted: false })
+        .await
+        .unwrap();
     let entry = loop {
         if let Some(entry) = stream.message().await.unwrap().unwrap().entry {
             break entry;
@@ -334,7 +338,8 @@ async fn who_is_silent_stalls_nothing_beyond_the_deadlines() {
     std::fs::write(&initial, "0").unwrap();
     let create = ["experiment", "create", "x", "--node", &node.url, "--key", &key_file, "--open"];
     let rules = ["--weights", &initial, "--proposal-deadline", "20ms", "--max-rounds", "3"];
-    crate::support::succeed(&[&create[..], &rules].concat());
+    let never = ["--missed-turns", "0", "--idle-rotations", "0"];
+    crate::support::succeed(&[&create[..], &rules, &never].concat());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.act(&key(1), join()).await.unwrap();
     speaker.act(&key(2), join()).await.unwrap();

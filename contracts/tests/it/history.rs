@@ -1,139 +1,448 @@
 //! Random histories: whatever is thrown at it, the contract keeps its invariants, and a second
-//! contract fed only with what was accepted arrives at the same state.
+//! contract that reads only what was recorded arrives at the very same bytes.
+//!
+//! `COLEARN_STEPS=1000000` runs the long form, `COLEARN_SEED=N` one seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use colearn_contracts::{
-    Action, Contract, CreateExperiment, Digest, LearnerId, Outcome, Parameters, Phase, Proposal,
-    Scores, Threshold, Verdict, Vote,
+    Action, Admission, Ballot, Close, Commit, Contract, Digest, Experiment, LearnerId, Moment,
+    Motion, Outcome, Parameters, Phase, PrivacyCap, PrivacySpent, Proposal, Rejection, Reveal,
+    Scores, Sealed, Seat, Selection, Share, Stage, Threshold, Verdict, Vote,
 };
-use proptest::prelude::*;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
-use crate::script::{defaults, model, name};
+use crate::script::{create, defaults, model, name, new_contract};
 
-#[derive(Clone, Debug)]
-enum Step {
-    Wait(u64),
-    Act(u8, Action),
+const LEARNERS: u8 = 7;
+const STEPS_PER_SEED: u64 = 400;
+
+fn id(number: u8) -> LearnerId {
+    LearnerId([number; 32])
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let digest = || (0..4_u8).prop_map(|n| Digest([n; 32]));
-    let action = prop_oneof![
-        2 => (0..3_u32).prop_map(|term| Action::Join { experiment: name(), term }),
-        1 => (0..3_u32).prop_map(|term| Action::Leave { experiment: name(), term }),
-        1 => (0..9_u64).prop_map(|round| Action::Pass { experiment: name(), round }),
-        6 => (0..9_u64, digest(), 0..4_u8).prop_map(|(round, base, weights)| {
-            let weights = model(weights);
-            let scores = Scores::default();
-            Action::Propose(Proposal { experiment: name(), round, base, weights, scores })
-        }),
-        9 => (0..9_u64, digest(), any::<bool>()).prop_map(|(round, weights, approve)| {
-            let scores = Scores::default();
-            Action::Vote(Vote { experiment: name(), round, weights, approve, scores })
-        }),
-        1 => (0..50_u8).prop_map(|dice| match dice {
-            0 => Action::Stop { experiment: name() },
-            _ => Action::Stop { experiment: "nowhere".parse().unwrap() },
-        }),
-    ];
-    prop_oneof![
-        1 => (0..80_u64).prop_map(Step::Wait),
-        9 => (0..5_u8, action).prop_map(|(who, action)| Step::Act(who, action)),
-    ]
+fn threshold(rng: &mut ChaCha8Rng) -> Threshold {
+    let denominator = rng.random_range(1..5);
+    Threshold { numerator: rng.random_range(0..=denominator), denominator }
 }
 
-/// Steps that fit the present state as often as not, so that rounds really happen.
-fn aim(contract: &Contract, who: u8, action: Action) -> (u8, Action) {
-    let Some(experiment) = contract.experiment(&name()) else { return (who, action) };
-    match (action, experiment.phase()) {
-        (Action::Propose(mut proposal), Phase::Proposing { proposer, .. }) if who > 0 => {
-            proposal.round = experiment.round();
-            proposal.base = experiment.model().digest;
-            (proposer.0[0], Action::Propose(proposal))
+fn parameters(rng: &mut ChaCha8Rng) -> Parameters {
+    let mut maybe = |most: u64| rng.random_bool(0.5).then(|| rng.random_range(1..=most));
+    let (patience, missed, idle) = (maybe(4), maybe(3), maybe(2));
+    Parameters {
+        threshold: threshold(rng),
+        selection: *pick(rng, &[Selection::RoundRobin, Selection::Sortition]),
+        close: *pick(rng, &[Close::All, Close::Early]),
+        ballot: *pick(rng, &[Ballot::Open, Ballot::Sealed]),
+        min_learners: rng.random_range(1..4),
+        max_rounds: rng.random_bool(0.3).then(|| rng.random_range(1..40)),
+        patience: patience.filter(|_| rng.random_bool(0.3)),
+        missed_turns: missed.map(|most| most as u32),
+        idle_rotations: idle.map(|most| most as u32),
+        privacy: rng
+            .random_bool(0.3)
+            .then_some(PrivacyCap { epsilon_micros: 1000, delta_picos: 10 }),
+        governance_threshold: rng.random_bool(0.5).then(|| threshold(rng)),
+        creator_may_stop: rng.random_bool(0.5),
+        ..defaults()
+    }
+}
+
+fn pick<'a, T>(rng: &mut ChaCha8Rng, items: &'a [T]) -> &'a T {
+    &items[rng.random_range(0..items.len())]
+}
+
+/// A vote that only the learner itself, and this test, can tell from others.
+fn sealed_vote(voter: LearnerId, experiment: &Experiment, weights: Digest) -> Reveal {
+    let approve = (voter.0[0] as u64 + experiment.round()).is_multiple_of(3);
+    let scores = Scores { vote: Some(i64::from(voter.0[0])), test: None };
+    let vote = Vote { experiment: name(), round: experiment.round(), weights, approve, scores };
+    Reveal { vote, salt: voter.0 }
+}
+
+/// Something that somebody may try: mostly what fits the present state, sometimes not.
+fn attempt(rng: &mut ChaCha8Rng, experiment: &Experiment) -> (LearnerId, Action) {
+    let who = id(rng.random_range(0..LEARNERS));
+    let member = experiment.member(who);
+    let weights = match experiment.phase() {
+        Phase::Voting { weights, .. } if rng.random_bool(0.95) => weights.digest,
+        _ => Digest([rng.random_range(0..4); 32]),
+    };
+    let round = match rng.random_range(0..20) {
+        0 => rng.random_range(0..9),
+        _ => experiment.round(),
+    };
+    let term = match member {
+        _ if rng.random_bool(0.1) => rng.random_range(0..3),
+        None => 0,
+        Some(member) if matches!(member.seat, Seat::Left | Seat::Suspended) => member.term + 1,
+        Some(member) => member.term,
+    };
+    let proposer = match experiment.phase() {
+        Phase::Proposing { proposer, .. } if rng.random_bool(0.9) => *proposer,
+        _ => who,
+    };
+    let experiment_name = name();
+    match rng.random_range(0..100) {
+        0..12 => (who, Action::Join { experiment: experiment_name, term }),
+        12..16 => (who, Action::Leave { experiment: experiment_name, term }),
+        16..36 => {
+            let base = match rng.random_range(0..20) {
+                0 => Digest([9; 32]),
+                _ => experiment.model().digest,
+            };
+            let before = experiment.member(proposer).and_then(|member| member.privacy);
+            let privacy = rng.random_bool(0.8).then(|| PrivacySpent {
+                epsilon_micros: before.map_or(0, |spent| spent.epsilon_micros)
+                    + rng.random_range(0..300),
+                delta_picos: 10,
+                noise_micros: 1,
+                clip_micros: 1,
+                sampling_nanos: 1,
+                steps: before.map_or(1, |spent| spent.steps),
+            });
+            let weights = model(rng.random_range(0..4));
+            let scores = Scores::default();
+            let proposal =
+                Proposal { experiment: experiment_name, round, base, weights, scores, privacy };
+            (proposer, Action::Propose(proposal))
         }
-        (Action::Vote(mut vote), Phase::Voting { weights, .. }) if vote.round > 2 => {
-            vote.round = experiment.round();
-            vote.weights = weights.digest;
+        36..39 => {
+            let exhausted = rng.random_bool(0.2);
+            (proposer, Action::Pass { experiment: experiment_name, round, exhausted })
+        }
+        39..55 => {
+            let approve = rng.random_bool(0.6);
+            let scores = Scores::default();
+            let vote = Vote { experiment: experiment_name, round, weights, approve, scores };
             (who, Action::Vote(vote))
         }
-        (action, _) => (who, action),
+        55..68 => {
+            let Reveal { vote, salt } = sealed_vote(who, experiment, weights);
+            let voter = if rng.random_bool(0.1) { id(1) } else { who };
+            let sealed = Sealed { ledger: Digest([0; 32]), voter, vote: &vote, salt: &salt };
+            let commitment = sealed.commitment();
+            let commit = Commit { experiment: experiment_name, round, weights, commitment };
+            (who, Action::Commit(commit))
+        }
+        68..82 => {
+            let mut reveal = sealed_vote(who, experiment, weights);
+            reveal.vote.approve ^= rng.random_bool(0.1);
+            (who, Action::Reveal(reveal))
+        }
+        82..85 => (who, Action::Resume { experiment: experiment_name, round }),
+        85..87 => {
+            let to = id(rng.random_range(0..LEARNERS + 30));
+            (who, Action::ReplaceKey { experiment: experiment_name, to })
+        }
+        87..91 => {
+            let about = id(rng.random_range(0..LEARNERS));
+            let motion = match rng.random_range(0..8) {
+                0..3 => Motion::SetParameters(Box::new(parameters(rng))),
+                3..5 => Motion::Admit(Share { learner: about, weight: rng.random_range(0..4) }),
+                5 => Motion::Suspend(about),
+                6 => Motion::Expel(about),
+                _ if rng.random_bool(0.1) => Motion::Stop,
+                _ => Motion::Suspend(about),
+            };
+            let number = experiment.last_motion() + u64::from(!rng.random_bool(0.1));
+            (who, Action::Move { experiment: experiment_name, number, motion })
+        }
+        91..99 => {
+            let number = experiment.last_motion().saturating_sub(rng.random_range(0..3));
+            let approve = rng.random_bool(0.7);
+            (who, Action::Ballot { experiment: experiment_name, number, approve })
+        }
+        _ if rng.random_bool(0.05) => (who, Action::Stop { experiment: experiment_name }),
+        _ => (who, Action::Stop { experiment: "nowhere".parse().unwrap() }),
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+/// What is recorded: an action with its moment, or the passing of time.
+struct Entry {
+    at: Moment,
+    action: Option<(LearnerId, Action)>,
+    outcomes: Vec<u8>,
+}
 
-    #[test]
-    fn invariants_hold_and_replay_agrees(
-        steps in proptest::collection::vec(step(), 1..120),
-        threshold in (0..4_u32, 1..4_u32).prop_filter("at most 1", |(n, d)| n <= d),
-        min_learners in 1..4_u32,
-    ) {
-        let threshold = Threshold { numerator: threshold.0, denominator: threshold.1 };
-        let parameters =
-            Parameters { threshold, min_learners, max_rounds: Some(8), ..defaults() };
-        let create = Action::Create(CreateExperiment { name: name(), parameters, model: model(0) });
-        let mut contract = Contract::new();
-        let mut replayer = Contract::new();
-        contract.apply(0, LearnerId([0; 32]), &create).unwrap();
-        replayer.apply(0, LearnerId([0; 32]), &create).unwrap();
+fn encode(outcomes: &[Outcome]) -> Vec<u8> {
+    postcard::to_allocvec(outcomes).unwrap()
+}
 
-        let mut now = 0;
-        let mut verdicts = BTreeMap::new();
-        let mut voted = BTreeSet::new();
-        for step in steps {
-            let round = contract.experiment(&name()).unwrap().round();
-            let proposer = match contract.experiment(&name()).unwrap().phase() {
-                Phase::Voting { proposer, .. } => Some(*proposer),
-                _ => None,
-            };
-            let (mine, theirs) = match step {
-                Step::Wait(ms) => {
-                    now += ms;
-                    (contract.advance(now), replayer.advance(now))
-                }
-                Step::Act(who, action) => {
-                    prop_assert!(contract.advance(now).is_empty());
-                    let (who, action) = aim(&contract, who, action);
-                    let before = contract.clone();
-                    match contract.apply(now, LearnerId([who; 32]), &action) {
-                        Err(_) => {
-                            prop_assert_eq!(&before, &contract, "a rejection changed the state");
-                            continue;
-                        }
-                        Ok(outcomes) => {
-                            if let Action::Vote(_) = action {
-                                prop_assert!(voted.insert((who, round)), "voted twice");
-                                prop_assert_ne!(Some(LearnerId([who; 32])), proposer);
-                            }
-                            let again = replayer.apply(now, LearnerId([who; 32]), &action);
-                            (outcomes, again.expect("what was accepted replays"))
-                        }
-                    }
-                }
-            };
-            prop_assert_eq!(&mine, &theirs);
-            for outcome in mine {
-                if let Outcome::RoundClosed {
-                    round, verdict, approvals, rejections, electorate, ..
-                } = outcome
-                {
-                    prop_assert_eq!(verdicts.insert(round, verdict), None, "one verdict a round");
-                    prop_assert!(approvals + rejections <= electorate);
-                    let met = u64::from(approvals) * u64::from(threshold.denominator)
-                        >= u64::from(electorate) * u64::from(threshold.numerator);
-                    match verdict {
-                        Verdict::Accepted => prop_assert!(met),
-                        Verdict::Rejected => prop_assert!(!met),
-                        Verdict::Expired | Verdict::Passed => prop_assert_eq!(electorate, 0),
-                    }
+/// The round's votes as the test itself counts them.
+#[derive(Default)]
+struct Shadow {
+    rounds: u64,
+    verdicts: BTreeMap<u64, Verdict>,
+    /// Who voted in this round, committed and revealed.
+    voted: BTreeSet<LearnerId>,
+    approvals: u32,
+    rejections: u32,
+    electorate: u32,
+    proposer: Option<LearnerId>,
+    proposed: Option<Digest>,
+    /// The model in force.
+    model: Option<Digest>,
+    /// The open motions: approvals, rejections, electorate, threshold.
+    motions: BTreeMap<u64, (u32, u32, u32)>,
+}
+
+impl Shadow {
+    /// Takes an accepted action, in the state before it.
+    fn action(&mut self, before: &Experiment, sender: LearnerId, action: &Action) {
+        let weight = before.member(sender).map_or(0, |member| member.weight);
+        match action {
+            Action::Propose(proposal) => {
+                assert!(
+                    matches!(before.phase(), Phase::Proposing { proposer, .. } if *proposer == sender)
+                );
+                let seats = before.seated().map(|seated| before.member(seated).unwrap().weight);
+                self.electorate = seats.sum::<u32>() - weight;
+                self.proposer = Some(sender);
+                self.proposed = Some(proposal.weights.digest);
+                if let Some(cap) = before.parameters().privacy {
+                    assert!(proposal.privacy.unwrap().epsilon_micros <= cap.epsilon_micros);
                 }
             }
-            if let Some(deadline) = contract.next_deadline_ms() {
-                prop_assert!(deadline > now, "a round outlives its deadline");
+            Action::Vote(vote) => {
+                assert!(self.voted.insert(sender), "voted twice");
+                assert_ne!(Some(sender), self.proposer, "voted on its own proposal");
+                self.count(vote.approve, weight);
+            }
+            Action::Commit(_) => {
+                assert!(self.voted.insert(sender), "committed twice");
+                assert_ne!(Some(sender), self.proposer, "committed on its own proposal");
+            }
+            Action::Reveal(reveal) => {
+                assert!(self.voted.contains(&sender), "revealed what it had not committed to");
+                self.count(reveal.vote.approve, weight);
+            }
+            Action::ReplaceKey { to, .. } => {
+                if self.voted.remove(&sender) {
+                    self.voted.insert(*to);
+                }
+                if self.proposer == Some(sender) {
+                    self.proposer = Some(*to);
+                }
+            }
+            Action::Ballot { number, approve, .. } => {
+                let motion = self.motions.get_mut(number).expect("an open motion");
+                *if *approve { &mut motion.0 } else { &mut motion.1 } += weight;
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, approve: bool, weight: u32) {
+        *if approve { &mut self.approvals } else { &mut self.rejections } += weight;
+    }
+
+    /// Takes an outcome, with the rules in force when it was decided.
+    fn outcome(&mut self, rules: &Parameters, outcome: &Outcome) {
+        let met = |threshold: Threshold, approvals: u32, electorate: u32| {
+            u64::from(approvals) * u64::from(threshold.denominator)
+                >= u64::from(electorate) * u64::from(threshold.numerator)
+        };
+        match outcome {
+            Outcome::RoundOpened { round, .. } => {
+                assert_eq!(*round, self.rounds + 1, "rounds are counted");
+                *self = Self {
+                    rounds: *round,
+                    verdicts: std::mem::take(&mut self.verdicts),
+                    motions: std::mem::take(&mut self.motions),
+                    model: self.model,
+                    ..Self::default()
+                };
+            }
+            Outcome::RoundClosed {
+                round,
+                verdict,
+                approvals,
+                rejections,
+                electorate,
+                model,
+                ..
+            } => {
+                assert_eq!(self.verdicts.insert(*round, *verdict), None, "one verdict a round");
+                assert_eq!(
+                    (*approvals, *rejections, *electorate),
+                    (self.approvals, self.rejections, self.electorate),
+                    "the tally is that of the votes"
+                );
+                match verdict {
+                    Verdict::Accepted => {
+                        assert!(met(rules.threshold, *approvals, *electorate));
+                        self.model = self.proposed;
+                    }
+                    Verdict::Rejected => assert!(!met(rules.threshold, *approvals, *electorate)),
+                    Verdict::Expired | Verdict::Passed => assert_eq!(*electorate, 0),
+                }
+                assert_eq!(Some(*model), self.model, "the model changes only by acceptance");
+            }
+            Outcome::MotionOpened { number, electorate, .. } => {
+                self.motions.insert(*number, (0, 0, *electorate));
+            }
+            Outcome::MotionDecided { number, adopted, approvals, rejections, .. } => {
+                let (for_it, against, electorate) = self.motions.remove(number).unwrap();
+                assert_eq!((*approvals, *rejections), (for_it, against));
+                let threshold = rules.governance_threshold.unwrap_or(rules.threshold);
+                assert_eq!(*adopted, met(threshold, for_it, electorate));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What holds in every state.
+fn check_state(contract: &Contract, now_ms: u64) {
+    let experiment = contract.experiment(&name()).unwrap();
+    let seated: Vec<LearnerId> = experiment.seated().collect();
+    let weight: u32 = seated.iter().map(|who| experiment.member(*who).unwrap().weight).sum();
+    assert_eq!(weight, experiment.weight());
+    let seats = experiment
+        .members()
+        .filter(|(_, member)| matches!(member.seat, Seat::Seated(_) | Seat::Leaving(_)))
+        .count();
+    assert_eq!(seats, seated.len());
+    if let Some(deadline_ms) = contract.next_deadline_ms() {
+        assert!(deadline_ms > now_ms, "a phase outlives its deadline");
+    }
+    match experiment.phase() {
+        Phase::Voting { proposer, tally, stage, .. } => {
+            assert!(tally.cast() <= tally.electorate);
+            if let Stage::Reveal { committed } | Stage::Commit { committed } = stage {
+                assert!(tally.cast() <= *committed && *committed <= tally.electorate);
+            }
+            assert!(seated.contains(proposer));
+        }
+        Phase::Proposing { proposer, .. } => {
+            assert!(seated.contains(proposer) && !experiment.member(*proposer).unwrap().exhausted);
+        }
+        Phase::Waiting | Phase::Paused(_) => {
+            assert!(
+                seated
+                    .iter()
+                    .all(|who| matches!(experiment.member(*who).unwrap().seat, Seat::Seated(_)))
+            );
+        }
+        Phase::Finished(_) => assert_eq!(contract.next_deadline_ms(), None),
+    }
+}
+
+/// One history of some hundred steps, until the experiment finishes; how many steps, how many of
+/// them accepted, and how many rounds.
+fn history(seed: u64) -> [u64; 3] {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut contract = new_contract();
+    let invited = rng.random_range(4..=LEARNERS);
+    let shares =
+        (0..invited).map(|i| Share { learner: id(i), weight: rng.random_range(1..4) }).collect();
+    let admission = match rng.random_range(0..3) {
+        0 => Admission::Open,
+        1 => Admission::Invited(shares),
+        _ => Admission::ByVote(shares),
+    };
+    let first = create(parameters(&mut rng), admission);
+    let mut at = Moment::without_ledger(0);
+    contract.apply(at, id(0), &first).unwrap();
+    let mut entries = vec![Entry { at, action: Some((id(0), first)), outcomes: encode(&[]) }];
+    let mut shadow = Shadow { model: Some(Digest([0; 32])), ..Shadow::default() };
+    let (mut accepted, mut steps) = (0, 0);
+    for step in 0..STEPS_PER_SEED {
+        if rng.random_bool(0.002) {
+            at.now_ms += 2000;
+        }
+        at.now_ms +=
+            *pick(&mut rng, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 5, 5, 30, 60, 110]);
+        // The clock may also be set back; the contract must not care.
+        let told = Moment {
+            now_ms: at.now_ms.saturating_sub(*pick(&mut rng, &[0, 0, 0, 500])),
+            head: Digest([(step % 251) as u8; 32]),
+        };
+        let before = contract.experiment(&name()).unwrap().clone();
+        if matches!(before.phase(), Phase::Finished(_)) && rng.random_bool(0.1) {
+            break;
+        }
+        steps += 1;
+        let outcomes = contract.advance(told);
+        let mut rules = before.parameters().clone();
+        for outcome in &outcomes {
+            shadow.outcome(&rules, outcome);
+            if let Outcome::MotionTookEffect { .. } = outcome {
+                rules = contract.experiment(&name()).unwrap().parameters().clone();
             }
         }
-        prop_assert_eq!(contract, replayer);
+        if !outcomes.is_empty() {
+            entries.push(Entry { at: told, action: None, outcomes: encode(&outcomes) });
+        }
+        check_state(&contract, told.now_ms);
+
+        let before = contract.experiment(&name()).unwrap().clone();
+        let (sender, action) = attempt(&mut rng, &before);
+        let state = contract.clone();
+        match contract.apply(told, sender, &action) {
+            Err(rejection) => {
+                assert_eq!(state, contract, "a rejection changed the state");
+                let rule = format!("R{}: ", rejection.rule());
+                assert!(rejection.to_string().starts_with(&rule));
+                assert_ne!(rejection, Rejection::TooManyMembers);
+            }
+            Ok(outcomes) => {
+                accepted += 1;
+                shadow.action(&before, sender, &action);
+                let mut rules = before.parameters().clone();
+                for outcome in &outcomes {
+                    shadow.outcome(&rules, outcome);
+                    if let Outcome::MotionTookEffect { .. } = outcome {
+                        rules = contract.experiment(&name()).unwrap().parameters().clone();
+                    }
+                }
+                // What was accepted is refused when it comes again.
+                let mut again = contract.clone();
+                assert!(again.apply(told, sender, &action).is_err(), "counted twice: {action:?}");
+                let action = Some((sender, action));
+                entries.push(Entry { at: told, action, outcomes: encode(&outcomes) });
+            }
+        }
+        check_state(&contract, told.now_ms);
     }
+    // A second contract reads what was recorded.
+    let mut replayer = new_contract();
+    for entry in entries {
+        let outcomes = match &entry.action {
+            Some((sender, action)) => {
+                assert_eq!(replayer.advance(entry.at), []);
+                replayer.apply(entry.at, *sender, action).expect("what was accepted replays")
+            }
+            None => replayer.advance(entry.at),
+        };
+        assert_eq!(encode(&outcomes), entry.outcomes);
+    }
+    let bytes = |contract: &Contract| {
+        let experiments: Vec<&Experiment> = contract.experiments().collect();
+        postcard::to_allocvec(&experiments).unwrap()
+    };
+    assert_eq!(bytes(&replayer), bytes(&contract));
+    [steps, accepted, shadow.verdicts.len() as u64]
+}
+
+#[test]
+fn invariants_hold_and_replay_agrees() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (one_seed, most) = (number("COLEARN_SEED"), number("COLEARN_STEPS").unwrap_or(80_000));
+    let mut seed = one_seed.unwrap_or(0);
+    let (mut steps, mut accepted, mut rounds) = (0, 0, 0);
+    while steps < most {
+        let run = std::panic::catch_unwind(|| history(seed));
+        let [more, taken, closed] =
+            run.unwrap_or_else(|_| panic!("replay it with COLEARN_SEED={seed}"));
+        (steps, accepted, rounds) = (steps + more, accepted + taken, rounds + closed);
+        seed += 1;
+        if one_seed.is_some() {
+            return;
+        }
+    }
+    println!("{seed} histories, {steps} steps, {accepted} accepted, {rounds} rounds");
+    assert!(accepted > steps / 10 && rounds > steps / 50, "mostly refused");
 }

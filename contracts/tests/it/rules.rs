@@ -1,12 +1,14 @@
 //! One test a rule, both sides of each boundary.
 
 use colearn_contracts::{
-    Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, InvalidParameters,
+    Action, Admission, CreateExperiment, Digest, ExperimentName, InvalidParameters,
     MAX_EXPERIMENTS, MAX_INVITED, MAX_MEMBERS, MAX_WEIGHTS_BYTES, Model, Parameters, Proposal,
     Rejection, Scores, Threshold,
 };
 
-use crate::script::{check, defaults, invited, learner, model, name};
+use crate::script::{
+    at, check, check_with, create, defaults, invited, learner, model, name, new_contract,
+};
 
 #[test]
 fn r1_names() {
@@ -28,6 +30,7 @@ fn r2_parameters_keep_their_bounds() {
         change(&mut parameters, &mut model);
         parameters.check(&model)
     };
+    let admit = |admission: Admission| admission.check(&defaults());
     let fraction = |numerator, denominator| Threshold { numerator, denominator };
     let keys = |count: usize| {
         let key = |i: usize| {
@@ -35,7 +38,7 @@ fn r2_parameters_keep_their_bounds() {
             key[..8].copy_from_slice(&(i as u64).to_be_bytes());
             colearn_contracts::LearnerId(key)
         };
-        Admission::Invited((0..count).map(key).collect())
+        Admission::invite((0..count).map(key))
     };
     let ok = Ok(());
 
@@ -49,11 +52,11 @@ fn r2_parameters_keep_their_bounds() {
     assert_eq!(check(&|p, _| p.vote_deadline_ms = 30 * day), ok);
     assert_eq!(check(&|p, _| p.vote_deadline_ms = 30 * day + 1), Err(InvalidParameters::Deadline));
 
-    assert_eq!(check(&|p, _| p.admission = keys(MAX_INVITED)), ok);
-    assert_eq!(check(&|p, _| p.admission = keys(MAX_INVITED + 1)), Err(InvalidParameters::Invited));
-    assert_eq!(check(&|p, _| p.admission = keys(0)), Err(InvalidParameters::Invited));
-    assert_eq!(check(&|p, _| p.admission = invited("BA")), Err(InvalidParameters::Invited));
-    assert_eq!(check(&|p, _| p.admission = invited("AA")), Err(InvalidParameters::Invited));
+    assert_eq!(admit(keys(MAX_INVITED)), ok);
+    assert_eq!(admit(keys(MAX_INVITED + 1)), Err(InvalidParameters::Invited));
+    assert_eq!(admit(keys(0)), Err(InvalidParameters::Invited));
+    assert_eq!(admit(invited("BA")), Err(InvalidParameters::Invited));
+    assert_eq!(admit(invited("AA")), Err(InvalidParameters::Invited));
 
     assert_eq!(check(&|p, _| p.min_learners = 1), ok);
     assert_eq!(check(&|p, _| p.min_learners = 0), Err(InvalidParameters::MinLearners));
@@ -62,8 +65,8 @@ fn r2_parameters_keep_their_bounds() {
         check(&|p, _| p.min_learners = MAX_MEMBERS as u32 + 1),
         Err(InvalidParameters::MinLearners)
     );
-    assert_eq!(check(&|p, _| p.admission = invited("AB")), ok);
-    assert_eq!(check(&|p, _| p.admission = invited("A")), Err(InvalidParameters::MinLearners));
+    assert_eq!(admit(invited("AB")), ok);
+    assert_eq!(admit(invited("A")), Err(InvalidParameters::MinLearners));
 
     assert_eq!(check(&|p, _| p.max_rounds = Some(1)), ok);
     assert_eq!(check(&|p, _| p.max_rounds = Some(0)), Err(InvalidParameters::MaxRounds));
@@ -98,20 +101,22 @@ fn r3_a_name_is_used_once_and_experiments_are_bounded() {
         Action::Create(CreateExperiment {
             name: text.parse().unwrap(),
             parameters: defaults(),
+            admission: Admission::Open,
             model: model(0),
+            plan: None,
         })
     };
-    let mut contract = Contract::new();
+    let mut contract = new_contract();
     for i in 0..MAX_EXPERIMENTS {
-        contract.apply(0, learner("A"), &create(&format!("e{i}"))).unwrap();
+        contract.apply(at(0), learner("A"), &create(&format!("e{i}"))).unwrap();
     }
-    let full = contract.apply(0, learner("A"), &create("one-more"));
+    let full = contract.apply(at(0), learner("A"), &create("one-more"));
     assert_eq!(full, Err(Rejection::TooManyExperiments));
-    let taken = contract.apply(0, learner("B"), &create("e0"));
+    let taken = contract.apply(at(0), learner("B"), &create("e0"));
     assert_eq!(taken, Err(Rejection::ExperimentExists));
     let stop = Action::Stop { experiment: "e0".parse().unwrap() };
-    contract.apply(0, learner("A"), &stop).unwrap();
-    let taken = contract.apply(0, learner("A"), &create("e0"));
+    contract.apply(at(0), learner("A"), &stop).unwrap();
+    let taken = contract.apply(at(0), learner("A"), &create("e0"));
     assert_eq!(taken, Err(Rejection::ExperimentExists));
 }
 
@@ -138,8 +143,9 @@ fn r5_nothing_changes_a_finished_experiment() {
 
 #[test]
 fn r6_only_the_invited_join() {
-    check(
-        Parameters { admission: invited("AB"), ..defaults() },
+    check_with(
+        defaults(),
+        invited("AB"),
         "C joins: NotInvited
          A joins: ok
          B joins: round 1 of A",
@@ -167,13 +173,9 @@ fn r7_one_membership_at_a_time_and_no_replay_of_an_old_one() {
 
 #[test]
 fn r8_members_are_bounded_but_who_was_one_may_return() {
-    let mut contract = Contract::new();
-    let create = CreateExperiment {
-        name: name(),
-        parameters: Parameters { min_learners: MAX_MEMBERS as u32, ..defaults() },
-        model: model(0),
-    };
-    contract.apply(0, learner("Z"), &Action::Create(create)).unwrap();
+    let mut contract = new_contract();
+    let parameters = Parameters { min_learners: MAX_MEMBERS as u32, ..defaults() };
+    contract.apply(at(0), learner("Z"), &create(parameters, Admission::Open)).unwrap();
     let id = |i: usize| {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&(i as u64).to_be_bytes());
@@ -181,12 +183,12 @@ fn r8_members_are_bounded_but_who_was_one_may_return() {
     };
     let join = |term| Action::Join { experiment: name(), term };
     for i in 0..MAX_MEMBERS - 1 {
-        contract.apply(0, id(i), &join(0)).unwrap();
+        contract.apply(at(0), id(i), &join(0)).unwrap();
     }
-    contract.apply(0, id(0), &Action::Leave { experiment: name(), term: 0 }).unwrap();
-    contract.apply(0, id(MAX_MEMBERS - 1), &join(0)).unwrap();
-    assert_eq!(contract.apply(0, id(MAX_MEMBERS), &join(0)), Err(Rejection::TooManyMembers));
-    assert_eq!(contract.apply(0, id(0), &join(1)).unwrap().len(), 1);
+    contract.apply(at(0), id(0), &Action::Leave { experiment: name(), term: 0 }).unwrap();
+    contract.apply(at(0), id(MAX_MEMBERS - 1), &join(0)).unwrap();
+    assert_eq!(contract.apply(at(0), id(MAX_MEMBERS), &join(0)), Err(Rejection::TooManyMembers));
+    assert_eq!(contract.apply(at(0), id(0), &join(1)).unwrap().len(), 1);
 }
 
 #[test]
@@ -261,9 +263,9 @@ fn r13_a_deadline_is_exclusive() {
     );
     // The rule holds even for a driver that forgot to advance first.
     let mut contract = check(defaults(), "A joins: ok\n B joins: round 1 of A");
-    let pass = Action::Pass { experiment: name(), round: 1 };
-    assert_eq!(contract.apply(100, learner("A"), &pass), Err(Rejection::DeadlinePassed));
-    assert!(contract.apply(99, learner("A"), &pass).is_ok());
+    let pass = Action::Pass { experiment: name(), round: 1, exhausted: false };
+    assert_eq!(contract.apply(at(100), learner("A"), &pass), Err(Rejection::DeadlinePassed));
+    assert!(contract.apply(at(99), learner("A"), &pass).is_ok());
 }
 
 #[test]
@@ -307,8 +309,9 @@ fn r16_weights_keep_their_size_and_type() {
             base: Digest([0; 32]),
             weights,
             scores: Scores::default(),
+            privacy: None,
         };
-        contract.apply(1, learner("A"), &Action::Propose(proposal))
+        contract.apply(at(1), learner("A"), &Action::Propose(proposal))
     };
     assert_eq!(propose(0, "m"), Err(Rejection::WeightsSize { limit: 20 }));
     assert_eq!(propose(21, "m"), Err(Rejection::WeightsSize { limit: 20 }));
@@ -498,18 +501,23 @@ fn r30_time_never_runs_backwards() {
     check(
         defaults(),
         "at 500: ok
-         at 3: ok
          A joins: ok
+         at 3: ok
          B joins: round 1 of A
          at 599: ok
-         at 600: expired, round 2 of B",
+         at 600: expired, round 2 of B
+         at 100: ok
+         B passes 2: passed, round 3 of A
+         at 699: ok
+         at 700: expired, round 4 of B",
     );
 }
 
 #[test]
 fn rejections_keep_their_precedence() {
-    check(
-        Parameters { admission: invited("AB"), ..defaults() },
+    check_with(
+        defaults(),
+        invited("AB"),
         // Not a member (R9) before waiting (R10) before the wrong round (R11).
         "C approves 1 in 7: NotMember
          A joins: ok

@@ -1,12 +1,13 @@
 //! A little language for scenarios, one line a step: `who does what: what comes of it`.
 //!
-//! Learners are `A` to `Z`, models are numbers below 256, the experiment is `x`. After the colon
-//! stand the outcomes, separated by commas, or the name of the rejection. `at N: ...` advances the
-//! clock to N ms.
+//! Learners are `A` to `Z`, models are numbers below 256, the experiment is `x`, its ledger's id is
+//! zeros. After the colon stand the outcomes, separated by commas, or the name of the rejection.
+//! `at N: ...` advances the clock to N ms. The ledger's head is the number of steps so far.
 
 use colearn_contracts::{
-    Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, LearnerId, Model,
-    Outcome, Parameters, Proposal, Scores, Verdict, Vote,
+    Action, Admission, Commit, Contract, CreateExperiment, Digest, ExperimentName, LearnerId,
+    Model, Moment, Motion, Outcome, Parameters, PrivacySpent, Proposal, Reveal, Scores, Sealed,
+    Share, Verdict, Vote,
 };
 
 pub(crate) fn learner(letter: &str) -> LearnerId {
@@ -21,29 +22,76 @@ pub(crate) fn name() -> ExperimentName {
     "x".parse().unwrap()
 }
 
+/// Short deadlines, and nothing that a rule's own test does not ask for.
 pub(crate) fn defaults() -> Parameters {
-    Parameters { proposal_deadline_ms: 100, vote_deadline_ms: 50, ..Parameters::default() }
+    Parameters {
+        proposal_deadline_ms: 100,
+        vote_deadline_ms: 50,
+        reveal_deadline_ms: 20,
+        motion_deadline_ms: 1000,
+        missed_turns: None,
+        idle_rotations: None,
+        creator_may_stop: true,
+        ..Parameters::default()
+    }
 }
 
-pub(crate) fn invited(letters: &str) -> Admission {
-    Admission::Invited(letters.chars().map(|c| learner(&c.to_string())).collect())
+/// These learners, each with the weight behind its letter, or 1.
+fn shares(text: &str) -> Vec<Share> {
+    let mut shares: Vec<Share> = Vec::new();
+    for c in text.chars() {
+        match c.to_digit(10) {
+            Some(weight) => shares.last_mut().unwrap().weight = weight,
+            None => shares.push(Share { learner: learner(&c.to_string()), weight: 1 }),
+        }
+    }
+    shares
 }
 
-/// Creates `x` by learner Z with these parameters and model 0, then runs the script.
+pub(crate) fn invited(text: &str) -> Admission {
+    Admission::Invited(shares(text))
+}
+
+pub(crate) fn by_vote(text: &str) -> Admission {
+    Admission::ByVote(shares(text))
+}
+
+pub(crate) fn create(parameters: Parameters, admission: Admission) -> Action {
+    let model = model(0);
+    Action::Create(CreateExperiment { name: name(), parameters, admission, model, plan: None })
+}
+
+pub(crate) fn at(now_ms: u64) -> Moment {
+    Moment::without_ledger(now_ms)
+}
+
+pub(crate) fn new_contract() -> Contract {
+    Contract::new(Digest([0; 32]))
+}
+
+/// Creates `x`, open to all, by learner Z with these parameters and model 0, then runs the script.
 pub(crate) fn check(parameters: Parameters, script: &str) -> Contract {
-    let mut contract = Contract::new();
-    let create = Action::Create(CreateExperiment { name: name(), parameters, model: model(0) });
-    contract.apply(0, learner("Z"), &create).expect("valid parameters");
+    check_with(parameters, Admission::Open, script)
+}
+
+/// The same with this admission.
+pub(crate) fn check_with(parameters: Parameters, admission: Admission, script: &str) -> Contract {
+    let mut contract = new_contract();
+    contract.apply(at(0), learner("Z"), &create(parameters, admission)).expect("valid parameters");
     let mut now = 0;
+    let mut steps = 0;
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (step, expected) = line.split_once(':').expect("a colon");
         let words: Vec<&str> = step.split_whitespace().collect();
         let got = if words[0] == "at" {
             now = words[1].parse().unwrap();
-            describe(&contract.advance(now))
+            steps += 1;
+            describe(&contract.advance(Moment { now_ms: now, head: Digest([steps; 32]) }))
         } else {
+            steps += 1;
+            let at = Moment { now_ms: now, head: Digest([steps; 32]) };
             let before = contract.clone();
-            match contract.apply(now, learner(words[0]), &action(&words[1..])) {
+            match contract.apply(at, learner(words[0]), &action(words[0], &words[1..])) {
                 Ok(outcomes) => describe(&outcomes),
                 Err(rejection) => {
                     assert_eq!(before, contract, "a rejection changed the state: {line}");
@@ -57,23 +105,94 @@ pub(crate) fn check(parameters: Parameters, script: &str) -> Contract {
     contract
 }
 
-fn action(words: &[&str]) -> Action {
+/// The vote of a sealed ballot, and its salt.
+fn sealed(who: &str, approve: &str, weights: &str, round: &str) -> Reveal {
+    let vote = Vote {
+        experiment: name(),
+        round: round.parse().unwrap(),
+        weights: Digest([weights.parse().unwrap(); 32]),
+        approve: approve == "yes",
+        scores: Scores { vote: Some(-5), test: None },
+    };
+    Reveal { vote, salt: learner(who).0 }
+}
+
+fn motion(words: &[&str]) -> Motion {
+    match *words {
+        ["stop"] => Motion::Stop,
+        ["admit", who] => Motion::Admit(shares(who)[0]),
+        ["suspend", who] => Motion::Suspend(learner(who)),
+        ["expel", who] => Motion::Expel(learner(who)),
+        ["set", field, value] => {
+            let mut parameters = defaults();
+            match field {
+                "threshold" => parameters.threshold = value.parse().unwrap(),
+                "min_learners" => parameters.min_learners = value.parse().unwrap(),
+                "max_rounds" => parameters.max_rounds = value.parse().ok(),
+                _ => panic!("no such field: {field}"),
+            }
+            Motion::SetParameters(Box::new(parameters))
+        }
+        _ => panic!("no such motion: {words:?}"),
+    }
+}
+
+fn action(who: &str, words: &[&str]) -> Action {
     let number = |word: &str| word.parse::<u64>().unwrap();
     let experiment = name();
+    let commit = |committer: &str, approve, weights: &str, round: &str| {
+        let Reveal { vote, salt } = sealed(who, approve, weights, round);
+        let ledger = Digest([0; 32]);
+        let sealed = Sealed { ledger, voter: learner(committer), vote: &vote, salt: &salt };
+        Action::Commit(Commit {
+            experiment: name(),
+            round: vote.round,
+            weights: vote.weights,
+            commitment: sealed.commitment(),
+        })
+    };
     match *words {
+        ["commits", approve, "on", weights, "in", round] => commit(who, approve, weights, round),
+        // The very bytes that another has committed to.
+        ["copies", other, approve, "on", weights, "in", round] => {
+            commit(other, approve, weights, round)
+        }
+        ["reveals", approve, "on", weights, "in", round] => {
+            Action::Reveal(sealed(who, approve, weights, round))
+        }
+        ["resumes", round] => Action::Resume { experiment, round: number(round) },
+        ["becomes", to] => Action::ReplaceKey { experiment, to: learner(to) },
+        ["moves", at, ..] => {
+            Action::Move { experiment, number: number(at), motion: motion(&words[2..]) }
+        }
+        ["seconds" | "opposes", at] => {
+            let approve = words[0] == "seconds";
+            Action::Ballot { experiment, number: number(at), approve }
+        }
+        ["passes", round, "exhausted"] => {
+            Action::Pass { experiment, round: number(round), exhausted: true }
+        }
         ["joins"] => Action::Join { experiment, term: 0 },
         ["joins", "term", term] => Action::Join { experiment, term: number(term) as u32 },
         ["joins", "nowhere"] => Action::Join { experiment: "nowhere".parse().unwrap(), term: 0 },
         ["leaves"] => Action::Leave { experiment, term: 0 },
         ["leaves", "term", term] => Action::Leave { experiment, term: number(term) as u32 },
         ["stops"] => Action::Stop { experiment },
-        ["passes", round] => Action::Pass { experiment, round: number(round) },
-        ["proposes", weights, "in", round, "from", base] => Action::Propose(Proposal {
+        ["passes", round] => Action::Pass { experiment, round: number(round), exhausted: false },
+        ["proposes", weights, "in", round, "from", base, ..] => Action::Propose(Proposal {
             experiment,
             round: number(round),
             base: Digest([number(base) as u8; 32]),
             weights: model(number(weights) as u8),
             scores: Scores::default(),
+            privacy: words.get(7).map(|epsilon_micros| PrivacySpent {
+                epsilon_micros: number(epsilon_micros),
+                delta_picos: 10,
+                noise_micros: 1_000_000,
+                clip_micros: 1_000_000,
+                sampling_nanos: 10_000_000,
+                steps: 100,
+            }),
         }),
         ["approves" | "rejects", weights, "in", round] => Action::Vote(Vote {
             experiment,
@@ -100,6 +219,19 @@ fn describe(outcomes: &[Outcome]) -> String {
                 Verdict::Expired => "expired".into(),
                 Verdict::Passed => "passed".into(),
             },
+            Outcome::RevealOpened { committed, .. } => format!("reveal {committed}"),
+            Outcome::Paused { reason, .. } => format!("paused {reason:?}"),
+            Outcome::Suspended { learner, reason, .. } => {
+                format!("{} suspended {reason:?}", learner.0[0] as char)
+            }
+            Outcome::MotionOpened { number, electorate, .. } => {
+                format!("motion {number}: {electorate} vote")
+            }
+            Outcome::MotionDecided { number, adopted, approvals, rejections, .. } => {
+                let word = if *adopted { "adopted" } else { "rejected" };
+                format!("motion {number} {word} {approvals}-{rejections}")
+            }
+            Outcome::MotionTookEffect { number, .. } => format!("motion {number} in effect"),
             Outcome::Waiting { members, .. } => format!("waiting with {members}"),
             Outcome::Finished { reason, .. } => format!("finished {reason:?}"),
         })

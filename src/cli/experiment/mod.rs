@@ -1,29 +1,32 @@
 //! `colearn experiment`.
 
+mod create;
+mod govern;
+mod rules;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Subcommand, ValueEnum};
 use colearn::client::{Client, Memory};
 use colearn::history::History;
-use colearn::learner::{SAFETENSORS, Weights};
-use colearn::record::Record;
-use colearn::{convert, keys, plot};
-use colearn_contracts::{
-    Action, Admission, CreateExperiment, ExperimentName, LearnerId, Parameters, Threshold,
-};
+use colearn::plan::Plan;
+use colearn::record::{Placed, Record};
+use colearn::{convert, plot};
+use colearn_contracts::{Action, Outcome};
 use colearn_proto::v1;
 use serde_json::json;
 
-use super::args::{Data, ModelShape, NodeAddress, duration_ms};
+use self::govern::{MoveArgs, Said};
+use super::args::NodeAddress;
+use super::ledger::describe_outcome;
 use super::table::{self, short};
-use colearn::learning::Training;
 
 #[derive(Subcommand)]
 pub(crate) enum Experiment {
     /// Create an experiment: its rules and its initial model.
-    Create(Box<Create>),
+    Create(Box<create::Create>),
     /// List the node's experiments.
     #[command(after_help = "Example:\n  colearn experiment list --json")]
     List {
@@ -55,66 +58,55 @@ pub(crate) enum Experiment {
         #[command(flatten)]
         node: NodeAddress,
     },
-    /// End an experiment; only its creator may.
-    #[command(after_help = "Example:\n  colearn experiment stop digits --key me.pem")]
-    Stop {
+    /// Print the rules in force as a plan file.
+    #[command(after_help = "Example:\n  colearn experiment plan xray > xray.toml")]
+    Plan {
         /// The experiment
         name: String,
         #[command(flatten)]
         node: NodeAddress,
-        /// The creator's private key
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
     },
+    /// Print what each learner's proposals have revealed, from the ledger alone.
+    #[command(after_help = "Example:\n  colearn experiment privacy xray --json")]
+    Privacy {
+        /// The experiment
+        name: String,
+        #[command(flatten)]
+        node: NodeAddress,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move that the members decide something: other rules, who may join, to stop.
+    Move(Box<MoveArgs>),
+    /// Vote on a motion.
+    #[command(after_help = "Example:\n  colearn experiment ballot xray 1 approve --key b.pem")]
+    Ballot {
+        #[command(flatten)]
+        said: Said,
+        /// The motion's number
+        number: u64,
+        /// The vote
+        #[arg(value_enum)]
+        vote: VoteArg,
+    },
+    /// Leave an experiment from the next round on.
+    #[command(after_help = "Example:\n  colearn experiment leave xray --key a.pem")]
+    Leave(Said),
+    /// Let a paused experiment go on.
+    #[command(after_help = "Example:\n  colearn experiment resume xray --key a.pem")]
+    Resume(Said),
+    /// End an experiment alone, where its rules let its creator do that.
+    #[command(after_help = "Example:\n  colearn experiment stop digits --key me.pem")]
+    Stop(Said),
 }
 
-#[derive(Args)]
-#[command(after_help = "Examples:
-  colearn experiment create digits --key a.pem --open --max-rounds 15
-  colearn experiment create xray --key a.pem --weights initial.safetensors \\
-      --invite 3b6a27bc... --invite d75a9801... --threshold 2/3 --vote-deadline 1h")]
-pub(crate) struct Create {
-    /// Its name: 1 to 64 of a-z 0-9 . _ -
-    name: String,
-    #[command(flatten)]
-    node: NodeAddress,
-    /// The creator's private key
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// The initial model (safetensors) [default: a built-in one for the data]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "model", "hidden"])]
-    weights: Option<PathBuf>,
-    #[command(flatten)]
-    source: Data,
-    #[command(flatten)]
-    shape: ModelShape,
-    /// Decides the built-in model's initial weights
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    seed: u64,
-    /// Let anyone join
-    #[arg(long, conflicts_with = "invite", required_unless_present = "invite")]
-    open: bool,
-    /// Let this learner join: a public key; may be repeated
-    #[arg(long, value_name = "PUBLIC_KEY", value_parser = keys::parse_learner_id)]
-    invite: Vec<LearnerId>,
-    /// The share of the electorate that must approve; exactly reaching it counts
-    #[arg(long, default_value_t = Threshold::HALF, value_name = "N/D")]
-    threshold: Threshold,
-    /// How long a proposer has, such as 10m
-    #[arg(long, default_value = "10m", value_parser = duration_ms, value_name = "TIME")]
-    proposal_deadline: u64,
-    /// How long the voters have, such as 10m
-    #[arg(long, default_value = "10m", value_parser = duration_ms, value_name = "TIME")]
-    vote_deadline: u64,
-    /// Rounds open only while there are at least this many members
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    min_learners: u32,
-    /// Finish after this many rounds [default: never]
-    #[arg(long, value_name = "N")]
-    max_rounds: Option<u64>,
-    /// The largest proposal, in bytes [default: twice the initial model, at least 1 MiB]
-    #[arg(long, value_name = "BYTES")]
-    max_weights_bytes: Option<u64>,
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VoteArg {
+    /// For.
+    Approve,
+    /// Against.
+    Reject,
 }
 
 impl Experiment {
@@ -129,67 +121,51 @@ impl Experiment {
                 show(&node.node, &name, plot, json).await
             }
             Self::Watch { name, node } => watch(&node.node, &name).await,
-            Self::Stop { name, node, key } => {
-                let key = keys::load(&key)?;
-                let experiment: ExperimentName = name.parse()?;
-                let mut memory = Memory::default();
-                let mut client = Client::connect(&node.node, &mut memory).await?;
-                let signed = client.sign(&key, Action::Stop { experiment }, &mut memory).await?;
-                let submitted = client.submit(signed, &memory).await?;
-                println!("stopped {name}, entry {}", submitted.receipt.index);
+            Self::Plan { name, node } => {
+                print!("{}", load_plan(&node.node, &name).await?.to_text());
                 Ok(ExitCode::SUCCESS)
             }
+            Self::Privacy { name, node, json } => privacy(&node.node, &name, json).await,
+            Self::Move(args) => args.run().await,
+            Self::Ballot { said, number, vote } => {
+                said.ballot(number, vote == VoteArg::Approve).await
+            }
+            Self::Leave(said) => said.leave().await,
+            Self::Resume(said) => said.resume().await,
+            Self::Stop(said) => said.stop().await,
         }
     }
 }
 
-impl Create {
-    async fn run(mut self) -> anyhow::Result<ExitCode> {
-        let key = keys::load(&self.key)?;
-        let name: ExperimentName = self.name.parse()?;
-        let weights = match &self.weights {
-            Some(path) => {
-                let bytes = std::fs::read(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                Weights::new(bytes)
-            }
-            None => {
-                let data = self.source.load()?;
-                let training = Training { hidden: self.shape.hidden(), ..Training::default() };
-                training.network(data.width(), data.classes.len(), self.seed).to_weights()?
-            }
-        };
-        let admission = if self.open {
-            Admission::Open
-        } else {
-            self.invite.sort_unstable();
-            self.invite.dedup();
-            Admission::Invited(self.invite)
-        };
-        let model = weights.model(SAFETENSORS);
-        let parameters = Parameters {
-            threshold: self.threshold,
-            proposal_deadline_ms: self.proposal_deadline,
-            vote_deadline_ms: self.vote_deadline,
-            admission,
-            min_learners: self.min_learners,
-            max_rounds: self.max_rounds,
-            max_weights_bytes: self.max_weights_bytes.unwrap_or((2 * model.size).max(1 << 20)),
-        };
-        parameters.check(&model)?;
-        let mut memory = Memory::default();
-        let mut client = Client::connect(&self.node.node, &mut memory).await?;
-        client.upload(&weights).await?;
-        let action = Action::Create(CreateExperiment { name: name.clone(), parameters, model });
-        let signed = client.sign(&key, action, &mut memory).await?;
-        let submitted = client.submit(signed, &memory).await?;
-        println!(
-            "created {name}, entry {}, initial model {}",
-            submitted.receipt.index,
-            weights.digest()
-        );
-        Ok(ExitCode::SUCCESS)
+/// The plan that an experiment follows.
+fn plan_of(experiment: &v1::Experiment) -> anyhow::Result<Plan> {
+    let parameters = experiment.parameters.as_ref().context("no parameters")?;
+    let admission = parameters.admission.clone().context("no admission")?;
+    Ok(Plan {
+        name: Some(experiment.name.parse()?),
+        parameters: convert::parameters(parameters)?,
+        limits_weights: true,
+        admission: Some(convert::admission(admission)?),
+    })
+}
+
+/// The plan that an experiment on a node follows.
+pub(crate) async fn load_plan(node: &str, name: &str) -> anyhow::Result<Plan> {
+    let mut client = Client::connect(node, &mut Memory::default()).await?;
+    let known = client.experiment(name, None).await?;
+    plan_of(&known.experiment.unwrap_or_default())
+}
+
+async fn privacy(node: &str, name: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let mut client = Client::connect(node, &mut Memory::default()).await?;
+    let (experiment, history) = load_history(&mut client, name).await?;
+    let cap = plan_of(&experiment)?.parameters.privacy;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&table::privacy_json(&history, cap))?);
+    } else {
+        print!("{}", table::privacy_table(&history, cap));
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn phase_word(experiment: &v1::Experiment) -> &'static str {
@@ -197,6 +173,12 @@ fn phase_word(experiment: &v1::Experiment) -> &'static str {
         v1::Phase::Waiting => "waiting for members",
         v1::Phase::Proposing => "proposing",
         v1::Phase::Voting => "voting",
+        v1::Phase::Paused => match experiment.pause_reason() {
+            v1::PauseReason::BudgetsSpent => "paused: every privacy budget is spent",
+            v1::PauseReason::NobodyProposes | v1::PauseReason::Unspecified => {
+                "paused: nobody proposes"
+            }
+        },
         v1::Phase::Finished => "finished",
         v1::Phase::Unspecified => "unknown",
     }
@@ -244,12 +226,29 @@ fn describe_json(experiment: &v1::Experiment, history: Option<&History>) -> serd
         "min_learners": parameters.min_learners,
         "max_rounds": parameters.max_rounds,
         "max_weights_bytes": parameters.max_weights_bytes,
+        "rules": plan_of(experiment).map(|plan| plan.to_text()).unwrap_or_default(),
+        "plan": hex::encode(&experiment.plan),
+        "motions": experiment.motions.iter().map(motion_json).collect::<Vec<_>>(),
         "model": {
             "digest": hex::encode(&model.digest),
             "size": model.size,
             "media_type": model.media_type,
         },
         "history": history.map(History::to_json),
+    })
+}
+
+fn motion_json(open: &v1::OpenMotion) -> serde_json::Value {
+    let moved = open.r#move.clone().unwrap_or_default();
+    let motion = moved.motion.and_then(|motion| convert::motion(motion).ok());
+    json!({
+        "number": moved.number,
+        "motion": motion.map(|motion| super::ledger::describe_motion(&motion)),
+        "mover": hex::encode(&open.mover),
+        "approvals": open.approvals,
+        "rejections": open.rejections,
+        "electorate": open.electorate,
+        "deadline_ms": open.deadline_ms,
     })
 }
 
@@ -280,25 +279,17 @@ async fn show(
     if json {
         println!("{}", serde_json::to_string_pretty(&describe_json(&experiment, Some(&history)))?);
     } else {
-        let parameters =
-            convert::parameters(experiment.parameters.clone().context("no parameters")?)?;
         let model = convert::model(experiment.model.clone().context("no model")?)?;
-        let admission = match &parameters.admission {
-            Admission::Open => "open".to_owned(),
-            Admission::Invited(invited) => format!("{} invited", invited.len()),
-        };
         println!("experiment  {} ({})", experiment.name, phase_word(&experiment));
         println!("creator     {}", short(convert::learner(&experiment.creator, "creator")?));
         println!("model       {} ({} bytes, {})", model.digest, model.size, model.media_type);
-        println!(
-            "rules       threshold {}, {admission}, at least {} learners, {} rounds, \
-             deadlines {} and {}",
-            parameters.threshold,
-            parameters.min_learners,
-            parameters.max_rounds.map_or_else(|| "endless".to_owned(), |max| max.to_string()),
-            duration_text(parameters.proposal_deadline_ms),
-            duration_text(parameters.vote_deadline_ms),
-        );
+        println!("members     {}", experiment.member_count);
+        for (at, line) in plan_of(&experiment)?.to_text().lines().skip(1).enumerate() {
+            println!("{}{line}", if at == 0 { "rules       " } else { "            " });
+        }
+        for open in &experiment.motions {
+            println!("motion      {}", motion_line(open));
+        }
         println!("\n{}", table::ROUND_HEADER);
         for round in &history.rounds {
             println!("{}", table::round_line(&history, round));
@@ -312,8 +303,12 @@ async fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-fn duration_text(ms: u64) -> String {
-    humantime::format_duration(std::time::Duration::from_millis(ms)).to_string()
+fn motion_line(open: &v1::OpenMotion) -> String {
+    let moved = open.r#move.clone().unwrap_or_default();
+    let motion = moved.motion.and_then(|motion| convert::motion(motion).ok());
+    let what = motion.map_or_else(String::new, |it| super::ledger::describe_motion(&it));
+    let v1::OpenMotion { approvals, rejections, electorate, .. } = open;
+    format!("{}: {what}; {approvals} for, {rejections} against, of {electorate}", moved.number)
 }
 
 async fn watch(node: &str, name: &str) -> anyhow::Result<ExitCode> {
@@ -324,7 +319,29 @@ async fn watch(node: &str, name: &str) -> anyhow::Result<ExitCode> {
     println!("{}", table::ROUND_HEADER);
     while let Some(message) = stream.message().await? {
         let Some(entry) = message.entry else { continue };
-        history.record(&Record::decode(&entry)?.record);
+        let Placed { record, .. } = Record::decode(&entry)?;
+        history.record(&record);
+        // What is not told by the rounds.
+        match &record {
+            Record::Outcome(
+                outcome @ (Outcome::Waiting { .. }
+                | Outcome::Paused { .. }
+                | Outcome::Suspended { .. }
+                | Outcome::MotionOpened { .. }
+                | Outcome::MotionDecided { .. }
+                | Outcome::MotionTookEffect { .. }),
+            ) => println!("       {}", describe_outcome(outcome)),
+            Record::Transaction(transaction) => {
+                if let Action::Move { motion, number, .. } = &transaction.action {
+                    let what = super::ledger::describe_motion(motion);
+                    println!(
+                        "       motion {number}: {} moves to {what}",
+                        short(transaction.sender)
+                    );
+                }
+            }
+            Record::Outcome(_) | Record::Genesis(_) | Record::KeyRotation(_) => {}
+        }
         let closed = history.rounds.iter().filter(|round| round.result.is_some());
         for round in closed.skip(printed) {
             println!("{}", table::round_line(&history, round));

@@ -1,0 +1,118 @@
+//! What a vote costs the contract alone, with few and with many members, and what a snapshot of its
+//! state costs.
+//!
+//! Run with `cargo bench -p colearn-contracts`. The rates are to be the same whatever the number of
+//! members: a hash of the same 300 bytes, measured in the same run, is the yardstick.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use std::hint::black_box;
+// Time is measured here, not decided upon.
+#[allow(clippy::disallowed_types)]
+use std::time::Instant;
+
+use colearn_contracts::{
+    Action, Admission, Contract, CreateExperiment, Digest, LearnerId, Model, Moment, Parameters,
+    Phase, Proposal, Scores, Vote,
+};
+use sha2::{Digest as _, Sha256};
+
+const VOTES: usize = 200_000;
+
+fn id(number: usize) -> LearnerId {
+    // Spread over the keys' space, as real keys are.
+    LearnerId(Sha256::digest((number as u64).to_be_bytes()).into())
+}
+
+fn model(number: u64) -> Model {
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&number.to_be_bytes());
+    Model { digest: Digest(digest), size: 8, media_type: "m".into() }
+}
+
+/// An experiment with this many members, in its first round.
+fn contract(members: usize) -> Contract {
+    let mut contract = Contract::new(Digest([0; 32]));
+    let name = "bench".parse().unwrap();
+    let parameters = Parameters { min_learners: members as u32, ..Parameters::default() };
+    let create = CreateExperiment {
+        name,
+        parameters,
+        admission: Admission::Open,
+        model: model(0),
+        plan: None,
+    };
+    let at = Moment::without_ledger(0);
+    contract.apply(at, id(0), &Action::Create(create)).unwrap();
+    let join = Action::Join { experiment: "bench".parse().unwrap(), term: 0 };
+    for member in 0..members {
+        contract.apply(at, id(member), &join).unwrap();
+    }
+    contract
+}
+
+#[allow(clippy::disallowed_types)]
+fn main() {
+    let bytes = [7; 300];
+    let started = Instant::now();
+    for _ in 0..VOTES {
+        black_box(Sha256::digest(black_box(bytes)));
+    }
+    let hashes = VOTES as f64 / started.elapsed().as_secs_f64();
+    println!("SHA-256 of 300 bytes: {hashes:.0}/s");
+    for members in [10, 1_000, 10_000] {
+        let ids: Vec<LearnerId> = (0..members).map(id).collect();
+        let mut contract = contract(members);
+        let at = Moment::without_ledger(1);
+        let experiment = "bench".parse().unwrap();
+        let mut votes = 0;
+        let mut spent = std::time::Duration::ZERO;
+        let mut round = 1;
+        while votes < VOTES {
+            let now = contract.experiment(&experiment).unwrap();
+            let Phase::Proposing { proposer, .. } = *now.phase() else { panic!() };
+            let proposal = Proposal {
+                experiment: experiment.clone(),
+                round,
+                base: now.model().digest,
+                weights: model(round),
+                scores: Scores::default(),
+                privacy: None,
+            };
+            contract.apply(at, proposer, &Action::Propose(proposal)).unwrap();
+            let scores = Scores { vote: Some(950_000), test: Some(940_000) };
+            let weights = model(round).digest;
+            let vote = Action::Vote(Vote {
+                experiment: experiment.clone(),
+                round,
+                weights,
+                approve: true,
+                scores,
+            });
+            let started = Instant::now();
+            for voter in ids.iter().filter(|voter| **voter != proposer) {
+                black_box(contract.apply(at, *voter, &vote).unwrap());
+            }
+            spent += started.elapsed();
+            votes += members - 1;
+            round += 1;
+        }
+        let rate = votes as f64 / spent.as_secs_f64();
+        println!(
+            "{members:>6} members: {rate:.0} votes/s, {:.2} of the hashes, {} rounds",
+            rate / hashes,
+            round - 1
+        );
+        let started = Instant::now();
+        let snapshot = postcard::to_allocvec(&contract).unwrap();
+        let written = started.elapsed();
+        let started = Instant::now();
+        let restored: Contract = postcard::from_bytes(&snapshot).unwrap();
+        println!(
+            "{:>14} snapshot: {} bytes in {written:.1?}, restored in {:.1?}",
+            "",
+            snapshot.len(),
+            started.elapsed()
+        );
+        assert_eq!(restored, contract);
+    }
+}

@@ -1,0 +1,115 @@
+//! `colearn experiment create`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use colearn::client::{Client, Memory};
+use colearn::keys;
+use colearn::learner::{SAFETENSORS, Weights};
+use colearn::learning::Training;
+use colearn::plan::Plan;
+use colearn_contracts::{Action, CreateExperiment, ExperimentName};
+
+use super::rules::{Admitted, Rules};
+use crate::cli::args::{Data, ModelShape, NodeAddress};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  colearn experiment create digits --key a.pem --open --max-rounds 15
+  colearn experiment create xray --key a.pem --weights initial.safetensors \\
+      --invite 3b6a27bc...=2 --invite d75a9801... --threshold 2/3 --vote-deadline 1h
+  colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml
+
+A plan file holds the same in TOML, for all members to agree on:
+  threshold = \"2/3\"
+  ballot = \"sealed\"
+  vote_deadline = \"1h\"
+  privacy = { epsilon = 3.0, delta = 1e-5 }
+  [members]
+  3b6a27bc... = 2
+  d75a9801... = 1")]
+pub(crate) struct Create {
+    /// Its name: 1 to 64 of a-z 0-9 . _ -
+    name: String,
+    #[command(flatten)]
+    node: NodeAddress,
+    /// The creator's private key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The initial model (safetensors) [default: a built-in one for the data]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "model", "hidden"])]
+    weights: Option<PathBuf>,
+    #[command(flatten)]
+    source: Data,
+    #[command(flatten)]
+    shape: ModelShape,
+    /// Decides the built-in model's initial weights
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    #[command(flatten)]
+    admitted: Admitted,
+    #[command(flatten)]
+    rules: Rules,
+}
+
+impl Create {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let key = keys::load(&self.key)?;
+        let name: ExperimentName = self.name.parse()?;
+        let mut plan = self.admitted.plan()?;
+        if let Some(planned) = &plan.name
+            && *planned != name
+        {
+            bail!("the plan is for {planned}, not for {name}");
+        }
+        let Some(admission) = plan.admission.clone() else {
+            bail!("say who may join: --open, --invite, --founder, or a plan with [members]");
+        };
+        let weights = match &self.weights {
+            Some(path) => {
+                let bytes = std::fs::read(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                Weights::new(bytes)
+            }
+            None => {
+                let data = self.source.load()?;
+                let training = Training { hidden: self.shape.hidden(), ..Training::default() };
+                training.network(data.width(), data.classes.len(), self.seed).to_weights()?
+            }
+        };
+        let model = weights.model(SAFETENSORS);
+        self.rules.apply(&mut plan.parameters)?;
+        if !plan.limits_weights && !self.rules.limits_weights() {
+            plan.parameters.max_weights_bytes = (2 * model.size).max(1 << 20);
+        }
+        plan.parameters.check(&model)?;
+        admission.check(&plan.parameters)?;
+        // What was agreed on is what is recorded, flags and defaults included.
+        let effective = Plan { name: Some(name.clone()), limits_weights: true, ..plan.clone() };
+        let plan_digest = self.admitted.has_plan().then(|| effective.digest());
+
+        let mut memory = Memory::default();
+        let mut client = Client::connect(&self.node.node, &mut memory).await?;
+        client.upload(&weights).await?;
+        let action = Action::Create(CreateExperiment {
+            name: name.clone(),
+            parameters: plan.parameters,
+            admission,
+            model,
+            plan: plan_digest,
+        });
+        let signed = client.sign(&key, action, &mut memory).await?;
+        let submitted = client.submit(signed, &memory).await?;
+        println!(
+            "created {name}, entry {}, initial model {}",
+            submitted.receipt.index,
+            weights.digest()
+        );
+        if let Some(digest) = plan_digest {
+            println!("plan {digest}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,225 @@
+//! What the contract decides.
+
+use colearn_contracts::{FinishReason, Outcome, PauseReason, SuspendReason, Verdict};
+use colearn_proto::v1;
+
+use super::{BadField, bytes, digest, learner, name};
+
+/// Writes a verdict.
+pub fn verdict_message(verdict: Verdict) -> v1::Verdict {
+    match verdict {
+        Verdict::Accepted => v1::Verdict::Accepted,
+        Verdict::Rejected => v1::Verdict::Rejected,
+        Verdict::Expired => v1::Verdict::Expired,
+        Verdict::Passed => v1::Verdict::Passed,
+    }
+}
+
+fn verdict(message: v1::Verdict) -> Result<Verdict, BadField> {
+    Ok(match message {
+        v1::Verdict::Accepted => Verdict::Accepted,
+        v1::Verdict::Rejected => Verdict::Rejected,
+        v1::Verdict::Expired => Verdict::Expired,
+        v1::Verdict::Passed => Verdict::Passed,
+        v1::Verdict::Unspecified => return Err(BadField("verdict")),
+    })
+}
+
+/// Writes the reason why an experiment ended.
+pub fn finish_reason_message(reason: FinishReason) -> v1::FinishReason {
+    match reason {
+        FinishReason::MaxRounds => v1::FinishReason::MaxRounds,
+        FinishReason::Stopped => v1::FinishReason::Stopped,
+        FinishReason::Patience => v1::FinishReason::Patience,
+    }
+}
+
+/// Reads the reason why an experiment ended.
+///
+/// # Errors
+/// If there is none, or an unknown one.
+pub fn finish_reason(message: v1::FinishReason) -> Result<FinishReason, BadField> {
+    Ok(match message {
+        v1::FinishReason::MaxRounds => FinishReason::MaxRounds,
+        v1::FinishReason::Stopped => FinishReason::Stopped,
+        v1::FinishReason::Patience => FinishReason::Patience,
+        v1::FinishReason::Unspecified => return Err(BadField("reason")),
+    })
+}
+
+/// Writes the reason why an experiment pauses.
+pub fn pause_reason_message(reason: PauseReason) -> v1::PauseReason {
+    match reason {
+        PauseReason::NobodyProposes => v1::PauseReason::NobodyProposes,
+        PauseReason::BudgetsSpent => v1::PauseReason::BudgetsSpent,
+    }
+}
+
+/// Reads the reason why an experiment pauses.
+///
+/// # Errors
+/// If there is none, or an unknown one.
+pub fn pause_reason(message: v1::PauseReason) -> Result<PauseReason, BadField> {
+    Ok(match message {
+        v1::PauseReason::NobodyProposes => PauseReason::NobodyProposes,
+        v1::PauseReason::BudgetsSpent => PauseReason::BudgetsSpent,
+        v1::PauseReason::Unspecified => return Err(BadField("reason")),
+    })
+}
+
+/// Reads an outcome.
+///
+/// # Errors
+/// The first field that is missing or malformed.
+pub fn outcome(message: v1::Outcome) -> Result<Outcome, BadField> {
+    use v1::outcome::Decision;
+    let experiment = name(&message.experiment)?;
+    Ok(match message.decision.ok_or(BadField("decision"))? {
+        Decision::RoundOpened(opened) => Outcome::RoundOpened {
+            experiment,
+            round: opened.round,
+            proposer: learner(&opened.proposer, "proposer")?,
+            base: digest(&opened.base, "base")?,
+            deadline_ms: opened.deadline_ms,
+        },
+        Decision::VotingOpened(opened) => Outcome::VotingOpened {
+            experiment,
+            round: opened.round,
+            weights: digest(&opened.weights, "weights")?,
+            electorate: opened.electorate,
+            deadline_ms: opened.deadline_ms,
+        },
+        Decision::RevealOpened(opened) => Outcome::RevealOpened {
+            experiment,
+            round: opened.round,
+            committed: opened.committed,
+            deadline_ms: opened.deadline_ms,
+        },
+        Decision::RoundClosed(closed) => Outcome::RoundClosed {
+            experiment,
+            round: closed.round,
+            verdict: verdict(closed.verdict())?,
+            approvals: closed.approvals,
+            rejections: closed.rejections,
+            electorate: closed.electorate,
+            model: digest(&closed.model, "model")?,
+        },
+        Decision::Waiting(waiting) => Outcome::Waiting {
+            experiment,
+            members: waiting.members,
+            min_learners: waiting.min_learners,
+        },
+        Decision::Paused(paused) => {
+            Outcome::Paused { experiment, reason: pause_reason(paused.reason())? }
+        }
+        Decision::Suspended(suspended) => Outcome::Suspended {
+            experiment,
+            learner: learner(&suspended.learner, "learner")?,
+            reason: match suspended.reason() {
+                v1::SuspendReason::MissedTurns => SuspendReason::MissedTurns,
+                v1::SuspendReason::Decided => SuspendReason::Decided,
+                v1::SuspendReason::Expelled => SuspendReason::Expelled,
+                v1::SuspendReason::Unspecified => return Err(BadField("reason")),
+            },
+        },
+        Decision::MotionOpened(opened) => Outcome::MotionOpened {
+            experiment,
+            number: opened.number,
+            electorate: opened.electorate,
+            deadline_ms: opened.deadline_ms,
+        },
+        Decision::MotionDecided(decided) => Outcome::MotionDecided {
+            experiment,
+            number: decided.number,
+            adopted: decided.adopted,
+            approvals: decided.approvals,
+            rejections: decided.rejections,
+            electorate: decided.electorate,
+        },
+        Decision::MotionTookEffect(number) => Outcome::MotionTookEffect { experiment, number },
+        Decision::Finished(finished) => Outcome::Finished {
+            experiment,
+            reason: finish_reason(finished.reason())?,
+            rounds: finished.rounds,
+            model: digest(&finished.model, "model")?,
+        },
+    })
+}
+
+/// Writes an outcome.
+pub fn outcome_message(outcome: &Outcome) -> v1::Outcome {
+    use v1::outcome::Decision;
+    let decision = match outcome {
+        Outcome::RoundOpened { round, proposer, base, deadline_ms, .. } => {
+            Decision::RoundOpened(v1::RoundOpened {
+                round: *round,
+                proposer: bytes(proposer.0),
+                base: bytes(base.0),
+                deadline_ms: *deadline_ms,
+            })
+        }
+        Outcome::VotingOpened { round, weights, electorate, deadline_ms, .. } => {
+            Decision::VotingOpened(v1::VotingOpened {
+                round: *round,
+                weights: bytes(weights.0),
+                electorate: *electorate,
+                deadline_ms: *deadline_ms,
+            })
+        }
+        Outcome::RevealOpened { round, committed, deadline_ms, .. } => {
+            Decision::RevealOpened(v1::RevealOpened {
+                round: *round,
+                committed: *committed,
+                deadline_ms: *deadline_ms,
+            })
+        }
+        Outcome::RoundClosed {
+            round, verdict, approvals, rejections, electorate, model, ..
+        } => Decision::RoundClosed(v1::RoundClosed {
+            round: *round,
+            verdict: verdict_message(*verdict).into(),
+            approvals: *approvals,
+            rejections: *rejections,
+            electorate: *electorate,
+            model: bytes(model.0),
+        }),
+        Outcome::Waiting { members, min_learners, .. } => {
+            Decision::Waiting(v1::Waiting { members: *members, min_learners: *min_learners })
+        }
+        Outcome::Paused { reason, .. } => {
+            Decision::Paused(v1::Paused { reason: pause_reason_message(*reason).into() })
+        }
+        Outcome::Suspended { learner, reason, .. } => {
+            let reason = match reason {
+                SuspendReason::MissedTurns => v1::SuspendReason::MissedTurns,
+                SuspendReason::Decided => v1::SuspendReason::Decided,
+                SuspendReason::Expelled => v1::SuspendReason::Expelled,
+            };
+            let learner = bytes(learner.0);
+            Decision::Suspended(v1::Suspended { learner, reason: reason.into() })
+        }
+        Outcome::MotionOpened { number, electorate, deadline_ms, .. } => {
+            Decision::MotionOpened(v1::MotionOpened {
+                number: *number,
+                electorate: *electorate,
+                deadline_ms: *deadline_ms,
+            })
+        }
+        Outcome::MotionDecided { number, adopted, approvals, rejections, electorate, .. } => {
+            Decision::MotionDecided(v1::MotionDecided {
+                number: *number,
+                adopted: *adopted,
+                approvals: *approvals,
+                rejections: *rejections,
+                electorate: *electorate,
+            })
+        }
+        Outcome::MotionTookEffect { number, .. } => Decision::MotionTookEffect(*number),
+        Outcome::Finished { reason, rounds, model, .. } => Decision::Finished(v1::Finished {
+            reason: finish_reason_message(*reason).into(),
+            rounds: *rounds,
+            model: bytes(model.0),
+        }),
+    };
+    v1::Outcome { experiment: outcome.experiment().to_string(), decision: Some(decision) }
+}

@@ -1,0 +1,139 @@
+//! The rules of an experiment.
+
+use colearn_contracts::{
+    Admission, Ballot, Close, Parameters, PrivacyCap, Selection, Share, Threshold,
+};
+use colearn_proto::v1;
+
+use super::{BadField, bytes, learner};
+
+/// What a deadline is that an old or short message leaves out.
+fn or_default(deadline_ms: u64, default_ms: u64) -> u64 {
+    if deadline_ms == 0 { default_ms } else { deadline_ms }
+}
+
+fn threshold(fraction: v1::Fraction) -> Threshold {
+    Threshold { numerator: fraction.numerator, denominator: fraction.denominator }
+}
+
+fn fraction(threshold: Threshold) -> v1::Fraction {
+    v1::Fraction { numerator: threshold.numerator, denominator: threshold.denominator }
+}
+
+/// Reads an experiment's parameters.
+///
+/// # Errors
+/// If something is missing or malformed; the rules are the contract's to check.
+pub fn parameters(message: &v1::Parameters) -> Result<Parameters, BadField> {
+    let unknown = |field: &'static str| move |_| BadField(field);
+    let defaults = Parameters::default();
+    Ok(Parameters {
+        threshold: threshold(message.threshold.ok_or(BadField("threshold"))?),
+        selection: match v1::Selection::try_from(message.selection).map_err(unknown("selection"))? {
+            v1::Selection::RoundRobin => Selection::RoundRobin,
+            v1::Selection::Sortition => Selection::Sortition,
+        },
+        proposal_deadline_ms: message.proposal_deadline_ms,
+        vote_deadline_ms: message.vote_deadline_ms,
+        reveal_deadline_ms: or_default(message.reveal_deadline_ms, defaults.reveal_deadline_ms),
+        close: match v1::Close::try_from(message.close).map_err(unknown("close"))? {
+            v1::Close::All => Close::All,
+            v1::Close::Early => Close::Early,
+        },
+        ballot: match v1::BallotKind::try_from(message.ballot).map_err(unknown("ballot"))? {
+            v1::BallotKind::Open => Ballot::Open,
+            v1::BallotKind::Sealed => Ballot::Sealed,
+        },
+        min_learners: message.min_learners,
+        max_rounds: message.max_rounds,
+        patience: message.patience,
+        missed_turns: Some(message.missed_turns).filter(|most| *most > 0),
+        idle_rotations: Some(message.idle_rotations).filter(|most| *most > 0),
+        privacy: message.privacy.map(|cap| PrivacyCap {
+            epsilon_micros: cap.epsilon_micros,
+            delta_picos: cap.delta_picos,
+        }),
+        max_weights_bytes: message.max_weights_bytes,
+        governance_threshold: message.governance_threshold.map(threshold),
+        motion_deadline_ms: or_default(message.motion_deadline_ms, defaults.motion_deadline_ms),
+        creator_may_stop: !message.stop_needs_motion,
+    })
+}
+
+/// Writes an experiment's parameters, without who may join.
+pub fn parameters_message(parameters: &Parameters) -> v1::Parameters {
+    let selection = match parameters.selection {
+        Selection::RoundRobin => v1::Selection::RoundRobin,
+        Selection::Sortition => v1::Selection::Sortition,
+    };
+    let close = match parameters.close {
+        Close::All => v1::Close::All,
+        Close::Early => v1::Close::Early,
+    };
+    let ballot = match parameters.ballot {
+        Ballot::Open => v1::BallotKind::Open,
+        Ballot::Sealed => v1::BallotKind::Sealed,
+    };
+    v1::Parameters {
+        threshold: Some(fraction(parameters.threshold)),
+        proposal_deadline_ms: parameters.proposal_deadline_ms,
+        vote_deadline_ms: parameters.vote_deadline_ms,
+        admission: None,
+        min_learners: parameters.min_learners,
+        max_rounds: parameters.max_rounds,
+        max_weights_bytes: parameters.max_weights_bytes,
+        selection: selection.into(),
+        close: close.into(),
+        ballot: ballot.into(),
+        reveal_deadline_ms: parameters.reveal_deadline_ms,
+        patience: parameters.patience,
+        missed_turns: parameters.missed_turns.unwrap_or(0),
+        idle_rotations: parameters.idle_rotations.unwrap_or(0),
+        privacy: parameters.privacy.map(|cap| v1::PrivacyCap {
+            epsilon_micros: cap.epsilon_micros,
+            delta_picos: cap.delta_picos,
+        }),
+        governance_threshold: parameters.governance_threshold.map(fraction),
+        motion_deadline_ms: parameters.motion_deadline_ms,
+        stop_needs_motion: !parameters.creator_may_stop,
+    }
+}
+
+/// Reads who may join.
+///
+/// # Errors
+/// If a key is malformed, or there are not as many weights as learners.
+pub fn admission(message: v1::parameters::Admission) -> Result<Admission, BadField> {
+    let shares = |invited: v1::InvitedAdmission| {
+        if !invited.weights.is_empty() && invited.weights.len() != invited.learners.len() {
+            return Err(BadField("weights"));
+        }
+        let weights = invited.weights.iter().copied().chain(std::iter::repeat(1));
+        let shares = invited
+            .learners
+            .iter()
+            .zip(weights)
+            .map(|(key, weight)| Ok(Share { learner: learner(key, "learners")?, weight }));
+        shares.collect::<Result<Vec<Share>, BadField>>()
+    };
+    Ok(match message {
+        v1::parameters::Admission::Open(_) => Admission::Open,
+        v1::parameters::Admission::Invited(invited) => Admission::Invited(shares(invited)?),
+        v1::parameters::Admission::ByVote(founders) => Admission::ByVote(shares(founders)?),
+    })
+}
+
+/// Writes who may join.
+pub fn admission_message(admission: &Admission) -> v1::parameters::Admission {
+    let shares = admission.shares();
+    let equal = shares.iter().all(|share| share.weight == 1);
+    let invited = v1::InvitedAdmission {
+        learners: shares.iter().map(|share| bytes(share.learner.0)).collect(),
+        weights: if equal { Vec::new() } else { shares.iter().map(|it| it.weight).collect() },
+    };
+    match admission {
+        Admission::Open => v1::parameters::Admission::Open(v1::OpenAdmission {}),
+        Admission::Invited(_) => v1::parameters::Admission::Invited(invited),
+        Admission::ByVote(_) => v1::parameters::Admission::ByVote(invited),
+    }
+}
