@@ -3,6 +3,7 @@
 
 mod audit;
 mod codec;
+mod consortium;
 mod crash;
 mod demo;
 mod frozen;
