@@ -511,6 +511,16 @@ fn r30_time_never_runs_backwards() {
          at 699: ok
          at 700: expired, round 4 of B",
     );
+    // Time that nothing happened at is not recorded, so a replay could not know of it.
+    check(
+        defaults(),
+        "at 500: ok
+         at 3: ok
+         A joins: ok
+         B joins: round 1 of A
+         at 102: ok
+         at 103: expired, round 2 of B",
+    );
 }
 
 #[test]
