@@ -278,6 +278,16 @@ impl Experiment {
         self.roster.values().copied()
     }
 
+    /// The members that take part and have turns to propose (R43), with their seats, in joining order.
+    pub fn proposers(&self) -> impl Iterator<Item = (u64, LearnerId)> + '_ {
+        let seated = self.roster.iter().map(|(seat, learner)| (*seat, *learner));
+        seated.filter(|(_, learner)| self.has_turns(*learner))
+    }
+
+    pub(crate) fn has_turns(&self, learner: LearnerId) -> bool {
+        self.members.get(&learner).is_some_and(|member| !member.exhausted)
+    }
+
     /// The open motions, by number.
     pub fn motions(&self) -> impl ExactSizeIterator<Item = (u64, &OpenMotion)> {
         self.motions.iter().map(|(number, motion)| (*number, motion))

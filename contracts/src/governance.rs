@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::{Experiment, Phase, Seat, Step, Tally};
+use crate::experiment::{Experiment, Seat, Step, Tally};
 use crate::outcome::{FinishReason, Outcome, SuspendReason};
 use crate::{Admission, LearnerId, Motion, Rejection, Share};
 
@@ -37,10 +37,7 @@ impl Experiment {
         number: u64,
         motion: &Motion,
     ) -> Result<(), Rejection> {
-        let member = self.members.get(&sender).ok_or(Rejection::NotMember)?;
-        if !member.seat.is_member() {
-            return Err(Rejection::NotMember);
-        }
+        let member = self.member_now(sender)?;
         // Those who happen to come first do not decide for those who are still to come.
         let alone = self.roster.len() < 2 && self.parameters.min_learners > 1;
         if self.round == 0 || alone {
@@ -66,7 +63,7 @@ impl Experiment {
             return Err(Rejection::MotionInvalid(which));
         }
         if let Motion::Suspend(learner) | Motion::Expel(learner) = motion
-            && !self.members.get(learner).is_some_and(|member| member.seat.is_member())
+            && self.member_now(*learner).is_err()
         {
             return Err(Rejection::NoSuchMember);
         }
@@ -103,10 +100,7 @@ impl Experiment {
         number: u64,
         approve: bool,
     ) -> Result<(), Rejection> {
-        let member = self.members.get(&sender).ok_or(Rejection::NotMember)?;
-        if !member.seat.is_member() {
-            return Err(Rejection::NotMember);
-        }
+        let member = self.member_now(sender)?;
         let weight = member.weight;
         let seat = member.seat.number();
         let open = self.motions.get_mut(&number);
@@ -182,14 +176,7 @@ impl Experiment {
             }
             motion @ (Motion::SetParameters(_) | Motion::Suspend(_) | Motion::Expel(_)) => {
                 self.adopted.push((number, motion));
-                if self.is_between_rounds() {
-                    let was_waiting = self.phase == Phase::Waiting;
-                    self.settle(step);
-                    // Waiting goes on waiting without saying so again.
-                    if !was_waiting || self.roster.len() >= self.parameters.min_learners as usize {
-                        self.go_on(step);
-                    }
-                }
+                self.settle_now(step);
             }
         }
     }
@@ -211,7 +198,7 @@ impl Experiment {
                     self.parameters = *parameters;
                     self.idle = 0;
                 }
-                Motion::Suspend(learner) if self.is_member(learner) => {
+                Motion::Suspend(learner) if self.member_now(learner).is_ok() => {
                     self.unseat(step, learner, Seat::Suspended, SuspendReason::Decided);
                 }
                 Motion::Expel(learner) if self.members.contains_key(&learner) => {
@@ -224,10 +211,6 @@ impl Experiment {
             }
             self.took_effect(step, number);
         }
-    }
-
-    fn is_member(&self, learner: LearnerId) -> bool {
-        self.members.get(&learner).is_some_and(|member| member.seat.is_member())
     }
 
     /// R31, in the open and adopted motions.

@@ -47,19 +47,7 @@ impl Experiment {
         self.pending.push(sender);
         // Somebody is there again.
         self.idle = 0;
-        match self.phase {
-            Phase::Waiting => {
-                self.settle(step);
-                if self.roster.len() >= self.parameters.min_learners as usize {
-                    self.go_on(step);
-                }
-            }
-            Phase::Paused(_) => {
-                self.settle(step);
-                self.go_on(step);
-            }
-            Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Finished(_) => {}
-        }
+        self.settle_now(step);
         Ok(())
     }
 
@@ -88,16 +76,15 @@ impl Experiment {
         }
         self.pending.push(sender);
         match self.phase {
-            Phase::Waiting => self.settle(step),
-            Phase::Paused(_) => {
-                self.settle(step);
-                self.go_on(step);
-            }
             // R28. Who leaves before proposing gives up its turn.
             Phase::Proposing { proposer, .. } if proposer == sender => {
                 self.close_round(step, Verdict::Passed, Tally::default());
             }
-            Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Finished(_) => {}
+            Phase::Waiting
+            | Phase::Paused(_)
+            | Phase::Proposing { .. }
+            | Phase::Voting { .. }
+            | Phase::Finished(_) => self.settle_now(step),
         }
         Ok(())
     }
@@ -109,9 +96,7 @@ impl Experiment {
         sender: LearnerId,
         round: u64,
     ) -> Result<(), Rejection> {
-        if !self.members.get(&sender).is_some_and(|member| member.seat.is_member()) {
-            return Err(Rejection::NotMember);
-        }
+        self.member_now(sender)?;
         match self.phase {
             Phase::Paused(PauseReason::NobodyProposes) => {}
             Phase::Paused(PauseReason::BudgetsSpent) => return Err(Rejection::BudgetsSpent),
@@ -178,6 +163,25 @@ impl Experiment {
         }
         self.replace_in_motions(from, to);
         Ok(())
+    }
+
+    /// R9. A learner that is a member now, though perhaps not from this round on.
+    pub(crate) fn member_now(&self, learner: LearnerId) -> Result<&Member, Rejection> {
+        let member = self.members.get(&learner).filter(|member| member.seat.is_member());
+        member.ok_or(Rejection::NotMember)
+    }
+
+    /// Settles the seats if no round is open, and goes on if that changes where the experiment
+    /// stands: waiting goes on waiting without saying so again.
+    pub(crate) fn settle_now(&mut self, step: &mut Step) {
+        if !self.is_between_rounds() {
+            return;
+        }
+        let was_waiting = self.phase == Phase::Waiting;
+        self.settle(step);
+        if !was_waiting || self.roster.len() >= self.parameters.min_learners as usize {
+            self.go_on(step);
+        }
     }
 
     /// R25, R48. Gives a seat to who joined and takes it from who left since the last round opened,

@@ -91,10 +91,7 @@ impl Experiment {
 
         (member.last_vote, member.missed) = (round, 0);
         let weight = member.weight;
-        if let Phase::Voting { tally, .. } = &mut self.phase {
-            tally.add(vote.approve, weight);
-        }
-        self.close_if_decided(step);
+        self.count(step, vote.approve, weight);
         Ok(())
     }
 
@@ -139,11 +136,16 @@ impl Experiment {
 
         (member.commitment, member.missed) = (None, 0);
         let weight = member.weight;
+        self.count(step, vote.approve, weight);
+        Ok(())
+    }
+
+    /// Adds a vote that can be read to the tally.
+    fn count(&mut self, step: &mut Step, approve: bool, weight: u32) {
         if let Phase::Voting { tally, .. } = &mut self.phase {
-            tally.add(vote.approve, weight);
+            tally.add(approve, weight);
         }
         self.close_if_decided(step);
-        Ok(())
     }
 
     /// R13, R22, R23, R36. The phase's deadline has come.
@@ -372,7 +374,7 @@ impl Experiment {
                 members: members as u32,
                 min_learners: parameters.min_learners,
             });
-        } else if self.roster.values().all(|learner| self.is_exhausted(*learner)) {
+        } else if self.proposers().next().is_none() {
             self.pause(step, PauseReason::BudgetsSpent);
         } else if rotations.is_some_and(|most| self.idle >= most) {
             self.pause(step, PauseReason::NobodyProposes);
@@ -386,33 +388,28 @@ impl Experiment {
         step.outcomes.push(Outcome::Paused { experiment: self.name.clone(), reason });
     }
 
-    fn is_exhausted(&self, learner: LearnerId) -> bool {
-        self.members.get(&learner).is_some_and(|member| member.exhausted)
-    }
-
     /// R24, R32, R43. Opens the next round with the next proposer.
     fn open_round(&mut self, step: &mut Step) {
-        let may_propose = |(_, learner): &(&u64, &LearnerId)| !self.is_exhausted(**learner);
+        let last = self.last_proposer_seat;
         let next = match self.parameters.selection {
             Selection::RoundRobin => {
-                let after = self.last_proposer_seat.map_or(0, |seat| seat + 1);
-                let mut turns = self.roster.range(after..).chain(self.roster.range(..after));
-                turns.find(may_propose)
+                let after = last.map_or(0, |seat| seat + 1);
+                let turns = self.roster.range(after..).chain(self.roster.range(..after));
+                let mut turns = turns.map(|(seat, learner)| (*seat, *learner));
+                turns.find(|(_, learner)| self.has_turns(*learner))
             }
             Selection::Sortition => {
-                let candidates = || self.roster.iter().filter(may_propose);
-                let not_last =
-                    |(seat, _): &(&u64, &LearnerId)| Some(**seat) != self.last_proposer_seat;
+                let not_last = |(seat, _): &(u64, LearnerId)| Some(*seat) != last;
                 let (head, round) = (step.at.head, self.round + 1);
                 let draw = |among| draw(&step.ledger, &head, &self.name, round, among);
-                match candidates().filter(not_last).count() {
+                match self.proposers().filter(not_last).count() {
                     // Only the last proposer is left.
-                    0 => candidates().next(),
-                    among => candidates().filter(not_last).nth(draw(among)),
+                    0 => self.proposers().next(),
+                    among => self.proposers().filter(not_last).nth(draw(among)),
                 }
             }
         };
-        let Some((&seat, &proposer)) = next else {
+        let Some((seat, proposer)) = next else {
             // go_on has found somebody who may propose.
             debug_assert!(false, "a round opened without a proposer");
             return;
