@@ -1,6 +1,8 @@
 //! Why a round had the proposer it had: drawn again from the ledger alone.
 
-use colearn_contracts::{Digest, ExperimentName, LearnerId, Outcome, Selection, draw};
+use colearn_contracts::{
+    Digest, Experiment, ExperimentName, LearnerId, Moment, Outcome, Selection, draw,
+};
 use colearn_ledger::Hash;
 
 use crate::audit::{Source, SourceError, Trouble};
@@ -74,7 +76,9 @@ pub fn explain(
 ) -> Result<Explanation, Unexplained> {
     let mut ledger = LedgerId([0; 32]);
     let mut replay = Replay::new(ledger);
-    let mut heads: Vec<Hash> = Vec::new();
+    let (mut index, mut head) = (0, Digest([0; 32]));
+    // The entry that what is decided now was decided after.
+    let mut head_index = 0;
     let mut last_proposer = None;
     loop {
         let entries = source.next_entries(u64::MAX)?;
@@ -82,54 +86,43 @@ pub fn explain(
             return Err(Unexplained::NoSuchRound(experiment.clone(), round));
         }
         for bytes in entries {
-            let index = heads.len() as u64;
             let placed =
                 Record::decode(&bytes).map_err(|error| Unexplained::Record(index, error))?;
-            let head = heads.last().copied().unwrap_or(Hash::ZERO);
-            let at = colearn_contracts::Moment { now_ms: placed.time_ms, head: Digest(head.0) };
-            match placed.record {
-                Record::Genesis(genesis) => {
-                    ledger = LedgerId::of(&genesis);
-                    replay = Replay::new(ledger);
-                }
-                Record::Transaction(transaction) => replay
-                    .transaction(at, transaction.sender, &transaction.action)
-                    .map_err(|error| Unexplained::Departure(index, error))?,
-                Record::Outcome(outcome) => {
-                    replay
-                        .outcome(at, &outcome)
-                        .map_err(|error| Unexplained::Departure(index, error))?;
-                    if let Outcome::RoundOpened { experiment: of, round: opened, proposer, .. } =
-                        &outcome
-                        && of == experiment
-                    {
-                        if *opened == round {
-                            let head = replay.decided().head;
-                            let of_head = heads.iter().rposition(|hash| hash.0 == head.0);
-                            return Ok(explanation(
-                                &replay,
-                                ledger,
-                                index,
-                                of_head.unwrap_or(0) as u64,
-                                (experiment, round, *proposer),
-                                last_proposer,
-                            ));
-                        }
-                        last_proposer = Some(*proposer);
-                    }
-                }
-                Record::KeyRotation(_) => {}
+            if let Record::Genesis(genesis) = &placed.record {
+                ledger = LedgerId::of(genesis);
+                replay = Replay::new(ledger);
             }
-            heads.push(Hash::leaf(&bytes));
+            replay
+                .record(Moment { now_ms: placed.time_ms, head }, &placed.record)
+                .map_err(|error| Unexplained::Departure(index, error))?;
+            if replay.decided().head == head {
+                head_index = index.saturating_sub(1);
+            }
+            if let Record::Outcome(Outcome::RoundOpened {
+                experiment: of,
+                round: opened,
+                proposer,
+                ..
+            }) = placed.record
+                && of == *experiment
+            {
+                if opened == round {
+                    let opened = (experiment, round, proposer);
+                    let told = explanation(&replay, ledger, opened, last_proposer);
+                    return Ok(Explanation { index, head_index, ..told });
+                }
+                last_proposer = Some(proposer);
+            }
+            head = Digest(Hash::leaf(&bytes).0);
+            index += 1;
         }
     }
 }
 
+/// The explanation of a round that has just been opened, but for the entries it names.
 fn explanation(
     replay: &Replay,
     ledger: LedgerId,
-    index: u64,
-    head_index: u64,
     (name, round, proposer): (&ExperimentName, u64, LearnerId),
     last_proposer: Option<LearnerId>,
 ) -> Explanation {
@@ -137,14 +130,8 @@ fn explanation(
     let experiment = replay.contract().experiment(name);
     let selection = experiment.map_or(Selection::RoundRobin, |it| it.parameters().selection);
     // Seats do not change while a round is open, so these are those it was drawn from.
-    let mut candidates: Vec<LearnerId> = experiment
-        .map(|experiment| {
-            let may_propose = |learner: &LearnerId| {
-                experiment.member(*learner).is_some_and(|member| !member.exhausted)
-            };
-            experiment.seated().filter(may_propose).collect()
-        })
-        .unwrap_or_default();
+    let mut candidates: Vec<LearnerId> =
+        experiment.into_iter().flat_map(Experiment::proposers).map(|(_, it)| it).collect();
     if selection == Selection::Sortition
         && candidates.len() > 1
         && let Some(last) = last_proposer
@@ -157,5 +144,6 @@ fn explanation(
             candidates.iter().position(|learner| *learner == proposer).unwrap_or(0)
         }
     };
+    let (index, head_index) = (0, 0);
     Explanation { index, selection, ledger, head, head_index, candidates, drawn, proposer }
 }

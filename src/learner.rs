@@ -1,7 +1,7 @@
 //! What a learner is: the one interface for the local backend and the ledger.
 
 use bytes::Bytes;
-use colearn_contracts::{Digest, Model, PrivacySpent, Scores};
+use colearn_contracts::{Digest, Model, PrivacyCap, PrivacySpent, Scores};
 use sha2::{Digest as _, Sha256};
 
 /// The media type of weights in the safetensors format, which cannot execute code.
@@ -73,6 +73,14 @@ impl Proposed {
         match self {
             Self::Weights(weights) | Self::Private(weights, _) => Some(weights),
             Self::Pass | Self::Exhausted => None,
+        }
+    }
+
+    /// The same, unless a cap does not allow it: the budget is spent then.
+    pub fn within(self, cap: Option<PrivacyCap>) -> Self {
+        match (&self, cap) {
+            (Self::Private(_, spent), Some(cap)) if !spent.is_within(&cap) => Self::Exhausted,
+            _ => self,
         }
     }
 

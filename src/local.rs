@@ -2,8 +2,9 @@
 //! network or disk, in simulated time.
 
 use colearn_contracts::{
-    Action, Admission, Commit, Contract, CreateExperiment, Digest, ExperimentName, LearnerId,
-    Moment, Parameters, Phase, Proposal, Rejection, Reveal, Scores, Sealed, Stage, Vote,
+    Action, Admission, Commit, Contract, CreateExperiment, Digest, Experiment, ExperimentName,
+    LearnerId, Moment, Parameters, Phase, PrivacyCap, Proposal, Rejection, Reveal, Scores, Sealed,
+    Stage, Vote,
 };
 use colearn_ledger::{Entry, Hash, Head, TreeBuilder, tree};
 use colearn_proto::v1;
@@ -83,9 +84,10 @@ pub fn run<L: Learner + Send>(
                 Proposed::Pass
             }
         };
-        let over_cap = |privacy| run.is_over_cap(privacy);
+        // What the cap does not allow is not even tried.
+        let proposed = proposed.within(run.cap());
         match proposed.weights() {
-            Some(weights) if !proposed.privacy().is_some_and(over_cap) => {
+            Some(weights) => {
                 let weights = weights.clone();
                 let judgements = judge(learners, &weights);
                 run.act(
@@ -99,15 +101,14 @@ pub fn run<L: Learner + Send>(
                         privacy: proposed.privacy(),
                     }),
                 )?;
-                run.vote(round, weights.digest(), &judgements)?;
+                run.vote(proposer, round, weights.digest(), &judgements)?;
                 if run.model_is(&weights) {
                     accept_all(learners, &weights)?;
                     model = weights;
                 }
             }
-            _ => {
-                // What the cap does not allow is not even tried: the budget is spent.
-                let exhausted = !matches!(proposed, Proposed::Pass);
+            None => {
+                let exhausted = proposed == Proposed::Exhausted;
                 run.act(proposer, Action::Pass { experiment: run.name(), round, exhausted })?;
             }
         }
@@ -214,6 +215,7 @@ impl Run {
     /// Casts everybody's votes, or as many as the round takes; sealed ones in two steps.
     fn vote(
         &mut self,
+        proposer: usize,
         round: u64,
         weights: Digest,
         judgements: &[(bool, Scores)],
@@ -226,12 +228,7 @@ impl Run {
             scores,
         };
         let votes: Vec<Vote> = judgements.iter().copied().map(vote).collect();
-        let proposer = match self.phase() {
-            Some(Phase::Voting { proposer, .. }) => *proposer,
-            _ => return Ok(()),
-        };
-        let voters: Vec<usize> =
-            (0..votes.len()).filter(|i| learner_id(&self.keys[*i]) != proposer).collect();
+        let voters: Vec<usize> = (0..votes.len()).filter(|voter| *voter != proposer).collect();
         // A salt that is no secret: everybody is in this process.
         let salt = |voter: usize| {
             let hash = Sha256::new().chain_update(b"salt").chain_update(voter.to_be_bytes());
@@ -269,36 +266,34 @@ impl Run {
         self.history.experiment.clone()
     }
 
-    fn phase(&self) -> Option<&Phase> {
-        Some(self.contract.experiment(&self.history.experiment)?.phase())
+    fn experiment(&self) -> Option<&Experiment> {
+        self.contract.experiment(&self.history.experiment)
     }
 
     /// How votes are taken now, if this round takes any.
     fn stage(&self, round: u64) -> Option<Stage> {
-        match self.phase()? {
-            Phase::Voting { stage, .. } if self.round() == round => Some(*stage),
+        let experiment = self.experiment()?;
+        match experiment.phase() {
+            Phase::Voting { stage, .. } if experiment.round() == round => Some(*stage),
             _ => None,
         }
     }
 
     fn round(&self) -> u64 {
-        self.contract.experiment(&self.history.experiment).map_or(0, |e| e.round())
+        self.experiment().map_or(0, Experiment::round)
     }
 
     fn model_is(&self, weights: &Weights) -> bool {
-        let experiment = self.contract.experiment(&self.history.experiment);
-        experiment.is_some_and(|experiment| experiment.model().digest == weights.digest())
+        self.experiment().is_some_and(|it| it.model().digest == weights.digest())
     }
 
-    fn is_over_cap(&self, spent: colearn_contracts::PrivacySpent) -> bool {
-        let experiment = self.contract.experiment(&self.history.experiment);
-        let cap = experiment.and_then(|experiment| experiment.parameters().privacy);
-        cap.is_some_and(|cap| !spent.is_within(&cap))
+    fn cap(&self) -> Option<PrivacyCap> {
+        self.experiment()?.parameters().privacy
     }
 
     /// Whose turn it is; `None` when the experiment has finished, or nobody proposes any more.
     fn proposer(&self) -> Option<usize> {
-        match self.phase()? {
+        match self.experiment()?.phase() {
             Phase::Proposing { proposer, .. } => self.number_of(*proposer),
             Phase::Waiting | Phase::Paused(_) | Phase::Voting { .. } | Phase::Finished(_) => None,
         }

@@ -133,7 +133,7 @@ impl<'de, T: Words> Deserialize<'de> for Choice<T> {
 }
 
 /// A plan: the rules of an experiment, and who may join.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Plan {
     /// The experiment's name, if the plan says it.
     pub name: Option<ExperimentName>,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use colearn_contracts::{Action, Contract, Digest, LearnerId, Moment, Outcome, Rejection};
 
+use crate::record::Record;
 use crate::transaction::LedgerId;
 
 /// The contract, fed with what a ledger records.
@@ -43,11 +44,26 @@ impl Replay {
         Self { contract, due: VecDeque::new(), decided: Moment::without_ledger(0) }
     }
 
+    /// Follows a record, at the time of its entry and after the entry before it. The contract knows
+    /// nothing of the genesis and of the ledger's keys.
+    ///
+    /// # Errors
+    /// If the record departs from the contract.
+    pub fn record(&mut self, at: Moment, record: &Record) -> Result<(), Departure> {
+        match record {
+            Record::Transaction(transaction) => {
+                self.transaction(at, transaction.sender, &transaction.action)
+            }
+            Record::Outcome(outcome) => self.outcome(at, outcome),
+            Record::Genesis(_) | Record::KeyRotation(_) => Ok(()),
+        }
+    }
+
     /// Follows a recorded transaction, at the time of its entry and after the entry before it.
     ///
     /// # Errors
     /// If an outcome should have been recorded before, or the contract refuses it.
-    pub fn transaction(
+    fn transaction(
         &mut self,
         at: Moment,
         sender: LearnerId,
@@ -67,7 +83,7 @@ impl Replay {
     ///
     /// # Errors
     /// If it is not what the contract decided.
-    pub fn outcome(&mut self, at: Moment, found: &Outcome) -> Result<(), Departure> {
+    fn outcome(&mut self, at: Moment, found: &Outcome) -> Result<(), Departure> {
         self.advance(at);
         let expected = self.due.pop_front();
         if expected.as_ref() == Some(found) && at.now_ms == self.decided.now_ms {

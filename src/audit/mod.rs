@@ -458,7 +458,7 @@ impl<'a> Audit<'a> {
                 None => {}
             }
             let at = Moment { now_ms: placed.time_ms, head };
-            let step = match &placed.record {
+            match &placed.record {
                 Record::Genesis(_) => {
                     self.find(Kind::Encoding, Some(index), "one genesis", "a second");
                     continue;
@@ -473,17 +473,14 @@ impl<'a> Audit<'a> {
                         self.report.experiments += 1;
                     }
                     self.seen(source, index, transaction.seen)?;
-                    self.replay.as_mut().map(|replay| {
-                        replay.transaction(at, transaction.sender, &transaction.action)
-                    })
                 }
                 Record::Outcome(outcome) => {
                     if let colearn_contracts::Outcome::RoundClosed { .. } = outcome {
                         self.report.rounds += 1;
                     }
-                    self.replay.as_mut().map(|replay| replay.outcome(at, outcome))
                 }
-            };
+            }
+            let step = self.replay.as_mut().map(|replay| replay.record(at, &placed.record));
             if let Some(Err(departure)) = step {
                 let (expected, got) = match departure {
                     Departure::Refused(rejection) => {

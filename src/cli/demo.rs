@@ -270,8 +270,7 @@ impl Demo {
                     model: first.model(SAFETENSORS),
                     plan: None,
                 });
-                let signed = client.sign(creator, create, &mut memory).await?;
-                client.submit(signed, &memory).await?;
+                client.act(creator, create, &mut memory).await?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -279,8 +278,7 @@ impl Demo {
             let me = keys::learner_id(key);
             if client.experiment(EXPERIMENT, Some(me)).await?.member.is_none() {
                 let join = Action::Join { experiment: name.clone(), term: 0 };
-                let signed = client.sign(key, join, &mut memory).await?;
-                client.submit(signed, &memory).await?;
+                client.act(key, join, &mut memory).await?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! `colearn ledger`.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -103,7 +104,7 @@ pub(crate) fn read_all(
     source: &mut dyn Source,
     place: &str,
     end: u64,
-    mut each: impl FnMut(u64, Vec<u8>) -> anyhow::Result<()>,
+    mut each: impl FnMut(u64, Vec<u8>) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let mut index = 0;
     while index < end {
@@ -118,7 +119,9 @@ pub(crate) fn read_all(
             break;
         }
         for bytes in entries {
-            each(index, bytes)?;
+            if each(index, bytes)?.is_break() {
+                return Ok(());
+            }
             index += 1;
         }
     }
@@ -138,7 +141,7 @@ fn show(place: &str, start: u64, count: Option<u64>, json: bool) -> anyhow::Resu
                 println!("{}", describe(&placed));
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -156,7 +159,8 @@ fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
     let mut exporter = Exporter::new(dir);
     read_all(&mut *audit::open(place)?, place, checkpoint.size, |index, bytes| {
         bar.set_position(index + 1);
-        Ok(exporter.push(&bytes)?)
+        exporter.push(&bytes)?;
+        Ok(ControlFlow::Continue(()))
     })?;
     bar.finish_and_clear();
     let written = exporter.finish(&note)?;
@@ -177,7 +181,7 @@ fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
         if at == index {
             wanted = bytes;
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     let path = loop {
         match tree::inclusion(&tree, index, checkpoint.size) {

@@ -1,5 +1,6 @@
 //! `colearn round`.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -7,10 +8,10 @@ use clap::Args;
 use colearn::audit;
 use colearn::explain::{Explanation, explain};
 use colearn::record::Record;
-use colearn_contracts::{Action, ExperimentName, Selection};
+use colearn_contracts::{Action, ExperimentName, Outcome, Selection};
 use serde_json::json;
 
-use super::ledger::describe;
+use super::ledger::{describe, describe_json, read_all};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -61,7 +62,7 @@ impl RoundArgs {
 fn only_experiment(place: &str) -> anyhow::Result<ExperimentName> {
     let mut source = audit::open(place)?;
     let mut found = None;
-    super::ledger::read_all(&mut *source, place, u64::MAX, |_, bytes| {
+    read_all(&mut *source, place, u64::MAX, |_, bytes| {
         if let Record::Transaction(transaction) = Record::decode(&bytes)?.record
             && let Action::Create(create) = transaction.action
         {
@@ -70,7 +71,7 @@ fn only_experiment(place: &str) -> anyhow::Result<ExperimentName> {
             }
             found = Some(create.name);
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     match found {
         Some(name) => Ok(name),
@@ -86,29 +87,26 @@ fn entries(
     first: u64,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    use colearn_contracts::Outcome;
     let mut source = audit::open(place)?;
-    let mut over = false;
-    super::ledger::read_all(&mut *source, place, u64::MAX, |index, bytes| {
-        if index < first || over {
-            return Ok(());
+    read_all(&mut *source, place, u64::MAX, |index, bytes| {
+        if index < first {
+            return Ok(ControlFlow::Continue(()));
         }
         let placed = Record::decode(&bytes)?;
-        let mine = match &placed.record {
-            Record::Transaction(transaction) => transaction.action.experiment() == experiment,
-            Record::Outcome(outcome) => {
-                over = matches!(outcome, Outcome::RoundClosed { experiment: of, round: closed, .. }
-                    if of == experiment && *closed == round);
-                outcome.experiment() == experiment
-            }
-            Record::Genesis(_) | Record::KeyRotation(_) => false,
+        let of = match &placed.record {
+            Record::Transaction(transaction) => Some(transaction.action.experiment()),
+            Record::Outcome(outcome) => Some(outcome.experiment()),
+            Record::Genesis(_) | Record::KeyRotation(_) => None,
         };
+        let mine = of == Some(experiment);
         if mine && json {
-            println!("{}", super::ledger::describe_json(&placed, &bytes));
+            println!("{}", describe_json(&placed, &bytes));
         } else if mine {
             println!("{}", describe(&placed));
         }
-        Ok(())
+        let over = matches!(&placed.record, Record::Outcome(Outcome::RoundClosed { round: closed, .. })
+            if mine && *closed == round);
+        Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -307,6 +307,20 @@ impl Client {
         Ok(Submitted { receipt, entry: message.entry })
     }
 
+    /// Signs an action, submits it, and keeps the receipt.
+    ///
+    /// # Errors
+    /// Those of [`Client::sign`] and [`Client::submit`].
+    pub async fn act(
+        &mut self,
+        key: &SigningKey,
+        action: Action,
+        memory: &mut Memory,
+    ) -> Result<Submitted, ClientError> {
+        let signed = self.sign(key, action, memory).await?;
+        self.submit(signed, memory).await
+    }
+
     /// An experiment's state, and how a learner stands in it.
     ///
     /// # Errors

@@ -263,18 +263,14 @@ impl<L: Learner + Send + 'static> Run<L> {
     async fn session(&mut self, mut client: Client) -> Result<Summary, ClientError> {
         let name = self.options.experiment.to_string();
         let mut known = self.join(&mut client).await?;
-        let paused = |known: &v1::GetExperimentResponse| {
-            known
-                .experiment
-                .as_ref()
-                .filter(|it| it.phase() == v1::Phase::Paused)
-                .map(|it| (it.round, it.pause_reason()))
-        };
-        if let Some((round, v1::PauseReason::NobodyProposes)) = paused(&known) {
+        if let Some(experiment) = &known.experiment
+            && experiment.phase() == v1::Phase::Paused
+            && experiment.pause_reason() == v1::PauseReason::NobodyProposes
+        {
+            let round = experiment.round;
             // Somebody is there again. Another may have been faster.
             let action = Action::Resume { experiment: self.options.experiment.clone(), round };
-            let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
-            match client.submit(signed, &self.memory).await {
+            match client.act(&self.options.key, action, &mut self.memory).await {
                 Ok(_) => self.tell(Event::Resumed),
                 Err(error) if error.is_stale() => {}
                 Err(error) => return Err(error),
@@ -323,8 +319,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         }
         let term = known.member.as_ref().map_or(0, |member| member.term + 1);
         let action = Action::Join { experiment: self.options.experiment.clone(), term };
-        let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
-        client.submit(signed, &self.memory).await?;
+        client.act(&self.options.key, action, &mut self.memory).await?;
         self.tell(Event::Joined);
         client.experiment(&name, Some(self.me)).await
     }
@@ -384,8 +379,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         }
         self.tell(Event::MyTurn { round });
         let proposed = self
-            .work(|learner| {
-                let proposed = learner.propose()?;
+            .work(move |learner| {
+                // What the cap does not allow is not even tried.
+                let proposed = learner.propose()?.within(cap);
                 let score = match proposed.weights() {
                     Some(weights) => Some(learner.test(weights)?),
                     None => None,
@@ -400,12 +396,6 @@ impl<L: Learner + Send + 'static> Run<L> {
         };
         let (action, event) = match proposed {
             Ok((proposed, score)) => match proposed.weights() {
-                // What the cap does not allow is not even tried: the budget is spent.
-                Some(_)
-                    if proposed.privacy().zip(cap).is_some_and(|(it, cap)| !it.is_within(&cap)) =>
-                {
-                    pass(true, Some("the privacy budget is spent"))
-                }
                 Some(weights) => {
                     let scores = score.map_or_else(Scores::default, |score| score.scores());
                     client.upload(weights).await?;
@@ -495,8 +485,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         let Vote { approve, scores, .. } = reveal.vote;
         // Not remembered as signed: revealing again says nothing else.
         let action = Action::Reveal(reveal);
-        let signed = client.sign(&self.options.key, action, &mut self.memory).await?;
-        client.submit(signed, &self.memory).await?;
+        client.act(&self.options.key, action, &mut self.memory).await?;
         self.tell(Event::Voted { round, approve, scores });
         Ok(())
     }

@@ -257,18 +257,11 @@ fn replay(ledger: &mut Ledger, id: LedgerId) -> Result<(Contract, u64), NodeErro
             let placed = Record::decode(&bytes)
                 .map_err(|source| NodeError::Record { index: next, source })?;
             let at = Moment { now_ms: placed.time_ms, head: Digest(head.0) };
-            let step = match &placed.record {
-                Record::Transaction(transaction) => {
-                    replay.transaction(at, transaction.sender, &transaction.action)
-                }
-                Record::Outcome(outcome) => replay.outcome(at, outcome),
-                // The contract knows nothing of it.
-                Record::KeyRotation(_) => Ok(()),
-                Record::Genesis(_) => {
-                    let source = record::NotARecord::Malformed;
-                    return Err(NodeError::Record { index: next, source });
-                }
-            };
+            if let Record::Genesis(_) = placed.record {
+                let source = record::NotARecord::Malformed;
+                return Err(NodeError::Record { index: next, source });
+            }
+            let step = replay.record(at, &placed.record);
             step.map_err(|source| NodeError::Departure { index: next, source })?;
             head = Hash::leaf(&bytes);
             next += 1;

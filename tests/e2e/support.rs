@@ -187,8 +187,7 @@ impl Speaker {
         key: &SigningKey,
         action: Action,
     ) -> std::result::Result<u64, colearn::client::ClientError> {
-        let signed = self.client.sign(key, action, &mut self.memory).await?;
-        Ok(self.client.submit(signed, &self.memory).await?.receipt.index)
+        Ok(self.client.act(key, action, &mut self.memory).await?.receipt.index)
     }
 
     /// Creates an open experiment with these initial weights.

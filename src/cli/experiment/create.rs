@@ -9,7 +9,6 @@ use colearn::client::{Client, Memory};
 use colearn::keys;
 use colearn::learner::{SAFETENSORS, Weights};
 use colearn::learning::Training;
-use colearn::plan::Plan;
 use colearn_contracts::{Action, CreateExperiment, ExperimentName};
 
 use super::rules::{Admitted, Rules};
@@ -87,8 +86,8 @@ impl Create {
         plan.parameters.check(&model)?;
         admission.check(&plan.parameters)?;
         // What was agreed on is what is recorded, flags and defaults included.
-        let effective = Plan { name: Some(name.clone()), limits_weights: true, ..plan.clone() };
-        let plan_digest = self.admitted.has_plan().then(|| effective.digest());
+        plan.name = Some(name.clone());
+        let plan_digest = self.admitted.has_plan().then(|| plan.digest());
 
         let mut memory = Memory::default();
         let mut client = Client::connect(&self.node.node, &mut memory).await?;
@@ -100,8 +99,7 @@ impl Create {
             model,
             plan: plan_digest,
         });
-        let signed = client.sign(&key, action, &mut memory).await?;
-        let submitted = client.submit(signed, &memory).await?;
+        let submitted = client.act(&key, action, &mut memory).await?;
         println!(
             "created {name}, entry {}, initial model {}",
             submitted.receipt.index,

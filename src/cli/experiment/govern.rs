@@ -38,8 +38,7 @@ impl Said {
         let mut client = Client::connect(&self.node.node, &mut memory).await?;
         let known = client.experiment(&self.name, Some(keys::learner_id(&key))).await?;
         let action = action(name, &known)?;
-        let signed = client.sign(&key, action, &mut memory).await?;
-        let submitted = client.submit(signed, &memory).await?;
+        let submitted = client.act(&key, action, &mut memory).await?;
         println!("{done} {}, entry {}", self.name, submitted.receipt.index);
         Ok(ExitCode::SUCCESS)
     }

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use self::govern::{MoveArgs, Said};
 use super::args::NodeAddress;
-use super::ledger::describe_outcome;
+use super::ledger::{describe_motion, describe_outcome};
 use super::table::{self, short};
 
 #[derive(Subcommand)]
@@ -238,12 +238,18 @@ fn describe_json(experiment: &v1::Experiment, history: Option<&History>) -> serd
     })
 }
 
-fn motion_json(open: &v1::OpenMotion) -> serde_json::Value {
+/// An open motion's number, and what it is to do.
+fn moved(open: &v1::OpenMotion) -> (u64, Option<String>) {
     let moved = open.r#move.clone().unwrap_or_default();
     let motion = moved.motion.and_then(|motion| convert::motion(motion).ok());
+    (moved.number, motion.map(|motion| describe_motion(&motion)))
+}
+
+fn motion_json(open: &v1::OpenMotion) -> serde_json::Value {
+    let (number, motion) = moved(open);
     json!({
-        "number": moved.number,
-        "motion": motion.map(|motion| super::ledger::describe_motion(&motion)),
+        "number": number,
+        "motion": motion,
         "mover": hex::encode(&open.mover),
         "approvals": open.approvals,
         "rejections": open.rejections,
@@ -304,11 +310,10 @@ async fn show(
 }
 
 fn motion_line(open: &v1::OpenMotion) -> String {
-    let moved = open.r#move.clone().unwrap_or_default();
-    let motion = moved.motion.and_then(|motion| convert::motion(motion).ok());
-    let what = motion.map_or_else(String::new, |it| super::ledger::describe_motion(&it));
+    let (number, motion) = moved(open);
+    let what = motion.unwrap_or_default();
     let v1::OpenMotion { approvals, rejections, electorate, .. } = open;
-    format!("{}: {what}; {approvals} for, {rejections} against, of {electorate}", moved.number)
+    format!("{number}: {what}; {approvals} for, {rejections} against, of {electorate}")
 }
 
 async fn watch(node: &str, name: &str) -> anyhow::Result<ExitCode> {
@@ -333,7 +338,7 @@ async fn watch(node: &str, name: &str) -> anyhow::Result<ExitCode> {
             ) => println!("       {}", describe_outcome(outcome)),
             Record::Transaction(transaction) => {
                 if let Action::Move { motion, number, .. } = &transaction.action {
-                    let what = super::ledger::describe_motion(motion);
+                    let what = describe_motion(motion);
                     println!(
                         "       motion {number}: {} moves to {what}",
                         short(transaction.sender)
