@@ -4,6 +4,7 @@ pub mod audit;
 pub mod client;
 mod clock;
 pub mod convert;
+pub mod dp;
 pub mod explain;
 pub mod history;
 pub mod keys;

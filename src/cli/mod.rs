@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod demo;
+mod dp;
 mod experiment;
 mod key;
 mod learner;
@@ -48,6 +49,9 @@ enum Command {
     Audit(audit::Audit),
     /// Cosign a ledger's checkpoints, so that nobody can show two histories unnoticed.
     Witness(witness::WitnessArgs),
+    /// Account for differential privacy.
+    #[command(subcommand)]
+    Dp(dp::Dp),
     /// Look into a ledger.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -64,6 +68,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Learner(command) => runtime()?.block_on(command.run()),
         Command::Witness(command) => runtime()?.block_on(command.run()),
         Command::Audit(command) => command.run(),
+        Command::Dp(command) => command.run(),
         Command::Ledger(command) => command.run(),
     }
 }

@@ -1,23 +1,13 @@
-//! Pictures of an experiment: scores over rounds above, who voted how below.
-
-use std::path::{Path, PathBuf};
+//! The picture of an experiment: scores over rounds above, who voted how below.
 
 use colearn_contracts::{LearnerId, Verdict};
-use plotters::coord::Shift;
 use plotters::prelude::*;
-use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg;
 
+use super::{Area, Drawn, FONT, LABELS, MARGIN, PlotError, WIDTH};
 use crate::history::{History, Round, unit};
 
-const WIDTH: u32 = 1000;
 const SCORES_HEIGHT: u32 = 420;
-const MARGIN: u32 = 24;
-const LABELS: u32 = 90;
 const ROW_HEIGHT: u32 = 26;
-const FONT: &str = "sans-serif";
-/// PNG pixels for each unit of the picture.
-const PNG_SCALE: f32 = 1.5;
 /// More learners than this are not drawn one by one.
 const MAX_ROWS: usize = 40;
 
@@ -28,80 +18,11 @@ const NO: RGBColor = RGBColor(208, 66, 62);
 const ABSENT: RGBColor = RGBColor(205, 205, 205);
 const PROPOSER: RGBColor = RGBColor(240, 240, 250);
 
-/// Why a plot could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum PlotError {
-    /// The file's ending says nothing.
-    #[error("a plot is written to a file ending in .svg, .png or .html, not {}", .0.display())]
-    Format(PathBuf),
-    /// The file cannot be written.
-    #[error("cannot write the plot {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The picture cannot be drawn.
-    #[error("cannot draw the plot: {0}")]
-    Draw(String),
-}
-
-/// Draws an experiment to a file; its ending decides between SVG, PNG and HTML.
-///
-/// # Errors
-/// If the ending is another, or the file cannot be written.
-pub fn write(history: &History, path: &Path) -> Result<(), PlotError> {
-    let bytes = match path.extension().and_then(|ending| ending.to_str()) {
-        Some("svg") => svg(history)?.into_bytes(),
-        Some("png") => png(&svg(history)?)?,
-        Some("html") => html(history)?.into_bytes(),
-        _ => return Err(PlotError::Format(path.to_owned())),
-    };
-    std::fs::write(path, bytes).map_err(|source| PlotError::Io { path: path.to_owned(), source })
-}
-
-/// Checks before a long run that a plot could be written to this file afterwards.
-///
-/// # Errors
-/// If its ending is not one of a picture's.
-pub fn check_path(path: &Path) -> Result<(), PlotError> {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("svg" | "png" | "html") => Ok(()),
-        _ => Err(PlotError::Format(path.to_owned())),
-    }
-}
-
-fn html(history: &History) -> Result<String, PlotError> {
-    Ok(format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>colearn: {}</title>\n\
-         <body style=\"margin:1em auto;max-width:1000px\">\n{}\n</body>\n</html>\n",
-        history.experiment,
-        svg(history)?
-    ))
-}
-
-fn png(svg: &str) -> Result<Vec<u8>, PlotError> {
-    let draw = |error: &dyn std::fmt::Display| PlotError::Draw(error.to_string());
-    let mut options = usvg::Options::default();
-    // The machine may have no fonts; this one comes with the program.
-    options.fontdb_mut().load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
-    options.fontdb_mut().set_sans_serif_family("Ubuntu");
-    let tree = usvg::Tree::from_str(svg, &options).map_err(|error| draw(&error))?;
-    let size = tree.size().to_int_size();
-    let (width, height) = (size.width() as f32 * PNG_SCALE, size.height() as f32 * PNG_SCALE);
-    let mut pixels = Pixmap::new(width as u32, height as u32)
-        .ok_or_else(|| PlotError::Draw("the picture is too large".to_owned()))?;
-    let scale = Transform::from_scale(PNG_SCALE, PNG_SCALE);
-    resvg::render(&tree, scale, &mut pixels.as_mut());
-    pixels.encode_png().map_err(|error| draw(&error))
-}
-
 /// The picture as SVG.
 ///
 /// # Errors
 /// If it cannot be drawn.
-pub fn svg(history: &History) -> Result<String, PlotError> {
+pub(super) fn svg(history: &History) -> Result<String, PlotError> {
     let rows = history.learners.len().min(MAX_ROWS) as u32;
     let height = SCORES_HEIGHT + rows * ROW_HEIGHT + 2 * MARGIN + 56;
     let mut text = String::new();
@@ -111,9 +32,6 @@ pub fn svg(history: &History) -> Result<String, PlotError> {
     }
     Ok(text)
 }
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 fn draw(history: &History, root: &Area<'_>) -> Drawn {
     root.fill(&WHITE)?;

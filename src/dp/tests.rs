@@ -1,0 +1,153 @@
+//! The accountants against values computed by others, and against each other.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::{Accountant, DpError, Mechanism, Steps, normal, pld, rdp};
+
+/// The rows of a reference file, or nothing, said aloud, where the folder is absent.
+fn reference(name: &str) -> Vec<HashMap<String, String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference").join(name);
+    let Ok(mut reader) = csv::Reader::from_path(&path) else {
+        eprintln!("skipped: no {}", path.display());
+        return Vec::new();
+    };
+    let header = reader.headers().unwrap().clone();
+    let row = |record: csv::StringRecord| {
+        header.iter().map(str::to_owned).zip(record.iter().map(str::to_owned)).collect()
+    };
+    reader.records().map(|record| row(record.unwrap())).collect()
+}
+
+fn number(row: &HashMap<String, String>, column: &str) -> Option<f64> {
+    row[column].parse().ok()
+}
+
+fn mechanism(row: &HashMap<String, String>) -> Mechanism {
+    Mechanism::new(number(row, "sigma").unwrap(), number(row, "q").unwrap()).unwrap()
+}
+
+#[test]
+fn divergences_are_those_of_direct_integration() {
+    for row in reference("dp_rdp_orders.csv") {
+        let (alpha, expected) =
+            (number(&row, "order").unwrap(), number(&row, "rdp_step_integral").unwrap());
+        let error = (rdp::step(mechanism(&row), alpha) / expected - 1.0).abs();
+        let allowed = if alpha.fract() == 0.0 { 1e-9 } else { 1e-7 };
+        assert!(error <= allowed, "{row:?}: off by {error:e}");
+    }
+}
+
+#[test]
+fn epsilons_are_those_of_the_references() {
+    let rows = reference("dp_reference.csv");
+    let worst: Vec<(f64, f64)> = rows
+        .par_iter()
+        .map(|row| {
+            let delta = number(row, "delta").unwrap();
+            let count = row["steps"].parse().unwrap();
+            let steps = [Steps { mechanism: mechanism(row), count }];
+            let by_rdp = rdp::epsilon(&steps, delta);
+            let exact = number(row, "eps_rdp_exact").unwrap();
+            assert!((by_rdp - exact).abs() <= 1e-6 * exact.max(1.0), "{row:?}: rdp {by_rdp}");
+            let by_pld = pld::epsilon(&steps, delta);
+            let tight = number(row, "eps_pld_dpacc").unwrap();
+            assert!(by_pld - tight <= 0.02, "{row:?}: pld {by_pld}");
+            // The reference rounds up too, on another grid.
+            assert!(by_pld - tight >= -0.02 - 2e-3 * tight, "{row:?}: pld {by_pld}");
+            if let Some(gaussian) = number(row, "eps_gaussian_exact_q1") {
+                assert!(by_pld >= gaussian - 1e-9 * gaussian, "{row:?}: pld {by_pld}");
+            }
+            (by_pld - tight, tight - by_pld)
+        })
+        .collect();
+    let most = |pick: fn(&(f64, f64)) -> f64| worst.iter().map(pick).fold(0.0, f64::max);
+    eprintln!("pld: at most {:.5} above and {:.5} below", most(|x| x.0), most(|x| x.1));
+}
+
+#[test]
+fn noise_multipliers_are_those_of_the_references() {
+    reference("dp_inverse.csv").par_iter().for_each(|row| {
+        let ask = |accountant: Accountant| {
+            let (epsilon, delta) = (number(row, "target_eps"), number(row, "delta"));
+            let (q, steps) = (number(row, "q").unwrap(), row["steps"].parse().unwrap());
+            accountant.noise_multiplier(epsilon.unwrap(), delta.unwrap(), q, steps).unwrap()
+        };
+        for (accountant, column) in
+            [(Accountant::Rdp, "sigma_rdp_exact"), (Accountant::Pld, "sigma_pld_dpacc")]
+        {
+            let expected = number(row, column).unwrap();
+            let found = ask(accountant);
+            assert!((found / expected - 1.0).abs() < 5e-3, "{row:?}: {accountant:?} {found}");
+        }
+    });
+}
+
+/// Without sampling the answer has a closed form (Balle and Wang 2018, arXiv:1805.06530): n steps of
+/// noise σ are one of noise σ / √n.
+#[test]
+fn the_gaussian_mechanism_is_accounted_for_exactly() {
+    let delta_of = |sigma: f64, epsilon: f64| {
+        normal::below(0.5 / sigma - epsilon * sigma)
+            - epsilon.exp() * normal::below(-0.5 / sigma - epsilon * sigma)
+    };
+    for (sigma, count) in [(1.0, 1), (2.0, 10), (20.0, 1000), (5.0, 7)] {
+        let single: f64 = sigma / (count as f64).sqrt();
+        let steps = [Steps { mechanism: Mechanism::new(sigma, 1.0).unwrap(), count }];
+        for delta in [1e-3, 1e-5, 1e-8] {
+            let epsilon = Accountant::Pld.epsilon(&steps, delta).unwrap();
+            // Never below the truth, and not a thousandth above it.
+            assert!(delta_of(single, epsilon) <= delta, "{sigma} {count} {delta}: {epsilon}");
+            assert!(delta_of(single, epsilon - 2e-3) > delta, "{sigma} {count} {delta}: {epsilon}");
+        }
+    }
+}
+
+#[test]
+fn different_steps_add_up() {
+    let of = |noise, sampling, count| Steps {
+        mechanism: Mechanism::new(noise, sampling).unwrap(),
+        count,
+    };
+    for accountant in [Accountant::Rdp, Accountant::Pld] {
+        let epsilon = |steps: &[Steps]| accountant.epsilon(steps, 1e-5).unwrap();
+        let whole = epsilon(&[of(1.0, 0.01, 500)]);
+        let halves = epsilon(&[of(1.0, 0.01, 200), of(1.0, 0.01, 300)]);
+        assert!((whole - halves).abs() < 1e-3, "{accountant:?}: {whole} {halves}");
+        let (a, b) = ([of(1.0, 0.01, 500)], [of(2.0, 0.02, 500)]);
+        let both = epsilon(&[a[0], b[0]]);
+        assert!(both > epsilon(&a).max(epsilon(&b)), "{accountant:?}");
+        assert!(both < epsilon(&a) + epsilon(&b), "{accountant:?}");
+        assert_eq!(epsilon(&[]), 0.0);
+        assert_eq!(epsilon(&[of(1.0, 0.01, 0)]), 0.0);
+    }
+}
+
+#[test]
+fn extremes_are_answered_and_nonsense_is_not() {
+    for (noise, sampling, count) in [
+        (0.05, 1.0, 100_000),
+        (0.05, 0.5, 10),
+        (1e4, 1e-6, 1),
+        (0.3, 1e-7, 1_000_000_000),
+        (1.0, 1.0, 1_000_000),
+    ] {
+        let steps = [Steps { mechanism: Mechanism::new(noise, sampling).unwrap(), count }];
+        let rdp = Accountant::Rdp.epsilon(&steps, 1e-6).unwrap();
+        let pld = Accountant::Pld.epsilon(&steps, 1e-6).unwrap();
+        assert!(pld >= 0.0 && rdp >= 0.0 && !pld.is_nan() && !rdp.is_nan());
+        assert!(pld <= rdp * 1.01 + 0.02, "{noise} {sampling} {count}: {pld} {rdp}");
+    }
+    assert_eq!(Mechanism::new(0.0, 0.1), Err(DpError::Noise(0.0)));
+    assert!(Mechanism::new(f64::NAN, 0.1).is_err());
+    assert_eq!(Mechanism::new(1.0, 0.0), Err(DpError::Sampling(0.0)));
+    assert_eq!(Mechanism::new(1.0, 1.5), Err(DpError::Sampling(1.5)));
+    assert_eq!(Accountant::Rdp.epsilon(&[], 0.0), Err(DpError::Delta(0.0)));
+    assert_eq!(Accountant::Pld.noise_multiplier(-1.0, 1e-5, 0.1, 1), Err(DpError::Epsilon(-1.0)));
+    let unreachable = Accountant::Rdp.noise_multiplier(1e-9, 1e-5, 1.0, 1_000_000_000);
+    assert_eq!(unreachable, Err(DpError::Unreachable(1e-9)));
+}
