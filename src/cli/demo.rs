@@ -15,6 +15,7 @@ use colearn::keys;
 use colearn::learner::{Learner as _, SAFETENSORS};
 use colearn::learning::BuiltinLearner;
 use colearn::learning::data::Share;
+use colearn::learning::private::Noise;
 use colearn::record::Record;
 use colearn::{local, plot};
 use colearn_contracts::{
@@ -28,7 +29,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::args::{Data, TrainingArgs, learner_seed};
+use super::args::{
+    Data, ModelShape, SplitArgs, TrainingArgs, builtin_learners, learner_seed, split_table,
+};
 use super::audit::{audit_place, progress_bar};
 use super::table;
 
@@ -51,7 +54,9 @@ enum Backend {
   colearn demo
   colearn demo --learners 8 --rounds 30 --threshold 2/3 --baselines --plot rounds.png
   colearn demo --backend local --model softmax
-  colearn demo --csv customers.csv --label default --scale 1000 --json
+  colearn demo --task iris --split sorted --show-split
+  colearn demo --task mnist --data mnist/
+  colearn demo --data customers.csv --label default --json
 
 The exit code is 0 only if the audit passes.")]
 pub(crate) struct Demo {
@@ -70,6 +75,10 @@ pub(crate) struct Demo {
     #[command(flatten)]
     source: Data,
     #[command(flatten)]
+    split: SplitArgs,
+    #[command(flatten)]
+    shape: ModelShape,
+    #[command(flatten)]
     training: TrainingArgs,
     /// Decides the split, the initial weights and the order of training
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -77,7 +86,7 @@ pub(crate) struct Demo {
     /// Keep everything here; a demo that was interrupted goes on [default: a new folder in the
     /// system's temporary one]
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    keep: Option<PathBuf>,
     /// Draw scores and votes to this file (.svg, .png or .html) [default: rounds.svg in the data
     /// folder]
     #[arg(long, value_name = "FILE")]
@@ -93,8 +102,10 @@ pub(crate) struct Demo {
 /// What a backend leaves.
 struct Outcome {
     history: History,
-    /// The mean accuracy of the final model over the learners' test rows.
-    accuracy: f64,
+    /// The mean score of the final model over the learners' test rows.
+    score: f64,
+    /// What the score is.
+    metric: &'static str,
     audit: Option<Report>,
 }
 
@@ -103,19 +114,25 @@ impl Demo {
         if let Some(path) = &self.plot {
             plot::check_path(path)?;
         }
-        let data = self.source.load()?;
-        let shares = data.split_iid(self.learners, self.seed)?;
+        let data = self.source.load(None)?;
+        let shares = data.split(self.split.split, self.learners, self.seed)?;
         let dir = self.folder()?;
         self.say(format!(
-            "{} learners, {} rounds, threshold {}, {} ({} rows, {} features, {} classes)",
+            "{} learners, {} rounds, threshold {}, {} ({} rows, {} inputs, {})",
             self.learners,
             self.rounds,
             self.threshold,
             data.name,
             data.rows(),
             data.width(),
-            data.classes.len()
+            match data.schema.target.classes() {
+                [] => "a number to predict".to_owned(),
+                classes => format!("{} classes", classes.len()),
+            }
         ));
+        if self.split.show_split {
+            self.say(format!("\nsplit {}\n{}", self.split.split, split_table(&shares)));
+        }
         let learners = self.make_learners(&shares)?;
         let started = Instant::now();
         let outcome = match self.backend {
@@ -143,7 +160,7 @@ impl Demo {
     }
 
     fn folder(&self) -> anyhow::Result<PathBuf> {
-        let dir = match &self.data {
+        let dir = match &self.keep {
             Some(dir) => dir.clone(),
             // Kept, so that it can be looked into afterwards.
             None => tempfile::Builder::new().prefix("colearn-demo-").tempdir()?.keep(),
@@ -154,11 +171,13 @@ impl Demo {
     }
 
     fn make_learners(&self, shares: &[Share]) -> anyhow::Result<Vec<BuiltinLearner>> {
-        let training = self.training.training();
-        let learners = shares.iter().enumerate().map(|(at, share)| {
-            BuiltinLearner::new(share.clone(), training, self.seed, learner_seed(self.seed, at + 1))
-        });
-        Ok(learners.collect::<Result<_, _>>()?)
+        let data = &shares.first().context("a demo needs a learner")?.data;
+        let spec = self.shape.spec(&data.schema)?;
+        let initial = spec.write(&spec.untrained(self.seed))?;
+        // Everything follows the seed, the noise too: a demo can be repeated, and is not private.
+        let training = self.training.training(&spec, Noise::Seeded(self.seed))?;
+        let training = |at: usize| training.with_noise_seed(learner_seed(self.seed, at + 1));
+        Ok(builtin_learners(shares, training, &initial, self.seed)?)
     }
 
     fn parameters(&self) -> Parameters {
@@ -189,7 +208,8 @@ impl Demo {
                 bar.set_position(round.number);
             })?;
         bar.finish_and_clear();
-        Ok(Outcome { history, accuracy: mean_accuracy(&learners), audit: None })
+        let (score, metric) = (mean_score(&learners)?, metric_name(&learners));
+        Ok(Outcome { history, score, metric, audit: None })
     }
 
     async fn run_ledger(
@@ -238,7 +258,8 @@ impl Demo {
             move || audit_place(&place, audit::Options::default(), &bar)
         });
         let audit = audit.await??;
-        Ok(Outcome { history, accuracy: mean_accuracy(&learners), audit: Some(audit) })
+        let (score, metric) = (mean_score(&learners)?, metric_name(&learners));
+        Ok(Outcome { history, score, metric, audit: Some(audit) })
     }
 
     /// Creates the experiment and lets the learners join in order, unless that was done before.
@@ -256,7 +277,7 @@ impl Demo {
             Ok(known) => {
                 let known = known.experiment.unwrap_or_default();
                 if known.phase() == colearn_proto::v1::Phase::Finished {
-                    bail!("the demo in this folder has finished; choose another --data folder");
+                    bail!("the demo in this folder has finished; choose another --keep folder");
                 }
                 self.say(format!("going on after round {}", known.round.saturating_sub(1)));
             }
@@ -301,10 +322,10 @@ impl Demo {
         let alone = self
             .make_learners(&alone)?
             .into_par_iter()
-            .map(|learner| Ok(train(learner)?.test_accuracy()))
+            .map(|learner| test_score(&train(learner)?))
             .collect::<anyhow::Result<Vec<f64>>>()?;
         let central = self.make_learners(&[together])?.pop().context("no data")?;
-        Ok((alone, train(central)?.test_accuracy()))
+        Ok((alone, test_score(&train(central)?)?))
     }
 
     fn report(
@@ -320,7 +341,8 @@ impl Demo {
                 "backend": match self.backend { Backend::Ledger => "ledger", Backend::Local => "local" },
                 "seed": self.seed,
                 "seconds": seconds,
-                "final_mean_test_accuracy": outcome.accuracy,
+                "final_mean_test_score": outcome.score,
+                "metric": outcome.metric,
                 "history": outcome.history.to_json(),
                 "baselines": baselines.map(|(alone, together)| {
                     serde_json::json!({ "alone": alone, "together": together })
@@ -334,13 +356,13 @@ impl Demo {
         }
         println!("\n{}", table::learner_table(&outcome.history));
         println!(
-            "final model: mean accuracy {:.3} on the learners' test rows, after {seconds:.1} s",
-            outcome.accuracy
+            "final model: mean {} {:.3} on the learners' test rows, after {seconds:.1} s",
+            outcome.metric, outcome.score
         );
         if let Some((alone, together)) = baselines {
             let mean = alone.iter().sum::<f64>() / alone.len().max(1) as f64;
             let low = alone.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = alone.iter().copied().fold(0.0, f64::max);
+            let high = alone.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             println!("  each learner alone: mean {mean:.3}, from {low:.3} to {high:.3}");
             println!("  all data together:  {together:.3}");
         }
@@ -356,9 +378,20 @@ impl Demo {
     }
 }
 
-fn mean_accuracy(learners: &[BuiltinLearner]) -> f64 {
-    let sum: f64 = learners.iter().map(BuiltinLearner::test_accuracy).sum();
-    sum / learners.len().max(1) as f64
+fn mean_score(learners: &[BuiltinLearner]) -> anyhow::Result<f64> {
+    let mut sum = 0.0;
+    for learner in learners {
+        sum += test_score(learner)?;
+    }
+    Ok(sum / learners.len().max(1) as f64)
+}
+
+fn metric_name(learners: &[BuiltinLearner]) -> &'static str {
+    learners.first().map_or("", |learner| learner.metric().name())
+}
+
+fn test_score(learner: &BuiltinLearner) -> anyhow::Result<f64> {
+    learner.test_score().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn learner_keys(dir: &Path, count: usize) -> anyhow::Result<Vec<SigningKey>> {

@@ -1,28 +1,36 @@
 //! `colearn learner`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn::client::{self, Event, Options};
+use colearn::client::{self, Client, Event, Memory, Options};
 use colearn::history::{unit, verdict_word};
-use colearn::keys;
+use colearn::learner::Weights;
 use colearn::learning::BuiltinLearner;
+use colearn::learning::model::ModelSpec;
+use colearn::learning::private::Noise;
 use colearn::plan::Plan;
-use colearn_contracts::{ExperimentName, Scores};
+use colearn::{convert, keys};
+use colearn_contracts::{ExperimentName, PrivacySpent, Scores};
+use ed25519_dalek::SigningKey;
 use serde_json::json;
 
-use super::args::{Data, NodeAddress, TrainingArgs, learner_seed};
+use super::args::{Data, NodeAddress, SplitArgs, TrainingArgs, learner_seed, split_table};
 use super::experiment::load_plan;
+
+/// Between two tries to reach the node.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn learner --experiment digits --key a.pem --share 1/5
-  colearn learner --experiment credit --key bank.pem --csv my-customers.csv --label default
+  colearn learner --experiment credit --key bank.pem --data my-customers.csv
+  colearn learner --experiment xray --key a.pem --data mine.npz --noise 1.1 --batch 256 --hide-scores
 
-Runs until the experiment finishes. Ctrl-C stops it; started again with the same key it goes on where
+The experiment's model says what it is and what the data's columns mean. Runs until the experiment finishes. Ctrl-C stops it; started again with the same key it goes on where
 the ledger stands.")]
 pub(crate) struct LearnerArgs {
     #[command(flatten)]
@@ -35,12 +43,14 @@ pub(crate) struct LearnerArgs {
     key: PathBuf,
     /// Where to remember what must survive a restart [default: the key file's name with .data]
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    memory: Option<PathBuf>,
     #[command(flatten)]
     source: Data,
     /// Which part of the data is this learner's, such as 2/5: the second of five even parts
     #[arg(long, default_value = "1/1", value_parser = share, value_name = "I/N")]
     share: (usize, usize),
+    #[command(flatten)]
+    split: SplitArgs,
     #[command(flatten)]
     training: TrainingArgs,
     /// Decides the split and the order of training; the same for all learners of one split
@@ -83,18 +93,27 @@ impl LearnerArgs {
                 bail!("{} does not follow {}; nothing was joined", self.experiment, path.display());
             }
         }
-        let data = self.source.load()?;
+        let memory = self.memory.clone().unwrap_or_else(|| self.key.with_extension("data"));
+        let (initial, spent) =
+            standing(&memory, &self.node.node, &self.experiment, &key, self.patience).await?;
+        let spec = ModelSpec::of(&initial)?;
+        let data = self.source.load(Some(&spec.schema))?;
         let (number, learners) = self.share;
-        let share = data.split_iid(learners, self.seed)?.swap_remove(number - 1);
-        let learner = BuiltinLearner::new(
-            share,
-            self.training.training(),
-            self.seed,
-            learner_seed(self.seed, number),
-        )?;
+        let mut shares = data.split(self.split.split, learners, self.seed)?;
+        if self.split.show_split && !self.json {
+            print!("{}", split_table(&shares));
+        }
+        let training = self.training.training(&spec, Noise::Secret)?;
+        let seed = learner_seed(self.seed, number);
+        let mut learner =
+            BuiltinLearner::new(shares.swap_remove(number - 1), training, initial, seed)?;
+        if let Some(spent) = spent {
+            learner.resume(&spent)?;
+        }
+        let metric = learner.metric().name();
         let json = self.json;
         let options = Options {
-            data: Some(self.data.unwrap_or_else(|| self.key.with_extension("data"))),
+            data: Some(memory),
             patience: self.patience,
             watch: Box::new(move |event| {
                 println!(
@@ -115,14 +134,44 @@ impl LearnerArgs {
         }
         if !json {
             println!(
-                "final model {} after {} rounds, accuracy {:.3} on this learner's test rows",
+                "final model {} after {} rounds, {metric} {:.3} on this learner's test rows",
                 summary.model.digest,
                 summary.rounds,
-                learner.test_accuracy()
+                learner.test_score().map_err(|error| anyhow::anyhow!("{error}"))?
             );
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// An experiment's present model, and what this learner has stated of its privacy budget.
+async fn standing(
+    memory: &Path,
+    node: &str,
+    experiment: &str,
+    key: &SigningKey,
+    patience: Option<Duration>,
+) -> anyhow::Result<(Weights, Option<PrivacySpent>)> {
+    let started = Instant::now();
+    let mut memory = Memory::open(memory)?;
+    let mut client = loop {
+        match Client::connect(node, &mut memory).await {
+            Ok(client) => break client,
+            // As patient as the learner itself will be.
+            Err(error)
+                if error.is_transient() && patience.is_none_or(|it| started.elapsed() < it) =>
+            {
+                tracing::info!(%error, "waiting for the node");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let known = client.experiment(experiment, Some(keys::learner_id(key))).await?;
+    let model = known.experiment.and_then(|it| it.model).context("the node names no model")?;
+    let weights = client.download(&convert::model(model)?).await?;
+    let spent = known.member.and_then(|member| member.privacy).map(convert::privacy);
+    Ok((weights, spent))
 }
 
 fn both(scores: Scores) -> String {

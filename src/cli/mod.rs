@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod data;
 mod demo;
 mod dp;
 mod experiment;
@@ -49,6 +50,9 @@ enum Command {
     Audit(audit::Audit),
     /// Cosign a ledger's checkpoints, so that nobody can show two histories unnoticed.
     Witness(witness::WitnessArgs),
+    /// Look at data files, and derive what their columns mean.
+    #[command(subcommand)]
+    Data(data::Data),
     /// Account for differential privacy.
     #[command(subcommand)]
     Dp(dp::Dp),
@@ -68,6 +72,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Learner(command) => runtime()?.block_on(command.run()),
         Command::Witness(command) => runtime()?.block_on(command.run()),
         Command::Audit(command) => command.run(),
+        Command::Data(command) => command.run(),
         Command::Dp(command) => command.run(),
         Command::Ledger(command) => command.run(),
     }

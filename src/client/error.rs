@@ -125,7 +125,7 @@ impl ClientError {
     }
 
     /// Whether trying again later may help.
-    pub(super) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { code, rule, .. } => {

@@ -52,6 +52,9 @@ pub enum DpError {
     /// No noise in range is enough.
     #[error("no noise multiplier up to {MAX_NOISE} keeps epsilon at {0}; take fewer steps")]
     Unreachable(f64),
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no randomness for the noise")]
+    Entropy,
 }
 
 /// The smallest noise multiplier that is accounted for; less is no privacy.

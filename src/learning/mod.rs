@@ -2,6 +2,10 @@
 
 mod builtin;
 pub mod data;
+pub mod metric;
+pub mod model;
 pub mod network;
+pub mod optimizer;
+pub mod private;
 
-pub use builtin::{BuiltinLearner, Training};
+pub use builtin::{BuiltinError, BuiltinLearner, Training, Voting};

@@ -1,293 +1,282 @@
-//! Softmax regression and multilayer perceptrons, trained by stochastic gradient descent.
+//! Fully connected networks: forward, and backward with or without clipping each example.
 
-use std::collections::HashMap;
-
+use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
 use rand::SeedableRng as _;
 use rand::distr::{Distribution as _, Uniform};
 use rand_chacha::ChaCha8Rng;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::learner::Weights;
+use super::data::Targets;
+use super::model::Activation;
 
-/// Why weights do not fit a network.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum WeightsError {
-    /// Not safetensors.
-    #[error("the weights are not in the safetensors format: {0}")]
-    Format(String),
-    /// A tensor is missing.
-    #[error("the weights have no tensor {0:?}; they are of another model")]
-    Missing(String),
-    /// There is a tensor too many.
-    #[error(
-        "the weights have {found} tensors, this learner's model {expected}; start it with the experiment's --model"
-    )]
-    Count {
-        /// In the weights.
-        found: usize,
-        /// In the model.
-        expected: usize,
-    },
-    /// A tensor has another shape or type.
-    #[error(
-        "tensor {name:?} is {found}, this learner's model has {expected}; start it with the same --model and data columns as the experiment"
-    )]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Its type and shape.
-        found: String,
-        /// The expected type and shape.
-        expected: String,
-    },
-    /// A weight is infinite or not a number.
-    #[error("tensor {0:?} has values that are not finite numbers")]
-    NotFinite(String),
-}
+/// Rows that are evaluated at a time.
+const CHUNK: usize = 256;
 
-/// One fully connected layer: `outputs = inputs · weightᵀ + bias`.
+/// One fully connected layer: outputs = inputs · weightᵀ + bias.
 #[derive(Clone, PartialEq, Debug)]
-struct Layer {
+pub struct Layer {
     /// `[outputs, inputs]`.
-    weight: Array2<f32>,
+    pub weight: Array2<f32>,
     /// `[outputs]`.
-    bias: Array1<f32>,
+    pub bias: Array1<f32>,
 }
 
-/// A multilayer perceptron with ReLU between its layers and softmax behind them. With no hidden
-/// layer it is softmax regression.
+impl Layer {
+    fn zeros(outputs: usize, inputs: usize) -> Self {
+        Self { weight: Array2::zeros((outputs, inputs)), bias: Array1::zeros(outputs) }
+    }
+
+    /// A layer of these values, in rows; `None` if they are too many or too few.
+    pub(super) fn from_values(
+        outputs: usize,
+        inputs: usize,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+    ) -> Option<Self> {
+        let weight = Array2::from_shape_vec((outputs, inputs), weight).ok()?;
+        (bias.len() == outputs).then(|| Self { weight, bias: bias.into() })
+    }
+
+    /// Zeros of the same shape.
+    pub(super) fn like(&self) -> Self {
+        Self::zeros(self.weight.nrows(), self.weight.ncols())
+    }
+
+    /// Weights and biases, each as one slice.
+    pub(super) fn slices(&self) -> [&[f32]; 2] {
+        // Both are made in standard layout and never reshaped.
+        [self.weight.as_slice().unwrap_or_default(), self.bias.as_slice().unwrap_or_default()]
+    }
+
+    /// The same, to write to.
+    pub(super) fn slices_mut(&mut self) -> [&mut [f32]; 2] {
+        [
+            self.weight.as_slice_mut().unwrap_or_default(),
+            self.bias.as_slice_mut().unwrap_or_default(),
+        ]
+    }
+}
+
+/// A multilayer perceptron; behind its last layer is softmax, or nothing if it predicts a number.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Network {
     layers: Vec<Layer>,
+    activation: Activation,
+    classifier: bool,
 }
 
-/// What a data set makes of a network.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Evaluation {
-    /// The mean cross entropy, in nats.
-    pub loss: f64,
-    /// The share of rows whose most likely class is right.
-    pub accuracy: f64,
+/// Room for one batch on its way through a network; kept from batch to batch.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    /// The batch, then every layer's outputs: `[rows, width]`.
+    outputs: Vec<Array2<f32>>,
+    /// The loss's gradient by every layer's sums: `[rows, width]`.
+    deltas: Vec<Array2<f32>>,
+    /// The loss's gradient by the weights.
+    pub(super) gradients: Vec<Layer>,
 }
 
-/// How a network is trained.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Sgd {
-    /// The step size.
-    pub learning_rate: f32,
-    /// The share of the last step that is added to the next; 0 for plain gradient descent.
-    pub momentum: f32,
+impl Workspace {
+    fn fit(&mut self, network: &Network, rows: usize) {
+        if self.outputs.first().is_some_and(|batch| batch.nrows() == rows) {
+            return;
+        }
+        let widths = network.layers.iter().map(|layer| layer.weight.nrows());
+        self.deltas = widths.map(|width| Array2::zeros((rows, width))).collect();
+        self.outputs = vec![Array2::zeros((rows, network.inputs()))];
+        self.outputs.extend(self.deltas.iter().cloned());
+        if self.gradients.is_empty() {
+            self.gradients = network.layers.iter().map(Layer::like).collect();
+        }
+    }
 }
 
 impl Network {
     /// A network with these layer widths, inputs first, its weights drawn by seed from ±√(6 /
     /// inputs) (He et al. 2015), its biases zero.
-    pub fn new(widths: &[usize], seed: u64) -> Self {
+    pub fn new(widths: &[usize], activation: Activation, classifier: bool, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let layers = widths.windows(2).map(|pair| {
             let (inputs, outputs) = (pair[0], pair[1]);
             let bound = (6.0 / inputs.max(1) as f32).sqrt();
-            let weight = match Uniform::new_inclusive(-bound, bound) {
-                Ok(uniform) => {
-                    Array2::from_shape_simple_fn((outputs, inputs), || uniform.sample(&mut random))
-                }
-                // The bound is finite and positive.
-                Err(_) => Array2::zeros((outputs, inputs)),
-            };
-            Layer { weight, bias: Array1::zeros(outputs) }
+            let mut layer = Layer::zeros(outputs, inputs);
+            // The bound is finite and positive.
+            if let Ok(uniform) = Uniform::new_inclusive(-bound, bound) {
+                layer.weight.mapv_inplace(|_| uniform.sample(&mut random));
+            }
+            layer
         });
-        Self { layers: layers.collect() }
+        Self { layers: layers.collect(), activation, classifier }
     }
 
-    /// The layer widths, inputs first, such as `64-32-10`.
-    pub fn description(&self) -> String {
-        let mut text = self.layers.first().map_or(0, |layer| layer.weight.ncols()).to_string();
-        for layer in &self.layers {
-            text += &format!("-{}", layer.weight.nrows());
+    pub(super) fn from_layers(
+        layers: Vec<Layer>,
+        activation: Activation,
+        classifier: bool,
+    ) -> Self {
+        Self { layers, activation, classifier }
+    }
+
+    /// The layers, inputs first.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The layers, to change.
+    pub fn layers_mut(&mut self) -> &mut [Layer] {
+        &mut self.layers
+    }
+
+    /// How many weights and biases there are.
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().map(|layer| layer.weight.len() + layer.bias.len()).sum()
+    }
+
+    /// Whether all weights are finite numbers.
+    pub fn is_finite(&self) -> bool {
+        self.layers.iter().flat_map(Layer::slices).flatten().all(|value| value.is_finite())
+    }
+
+    fn inputs(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.weight.ncols())
+    }
+
+    /// What the network makes of rows of `features`: probabilities of the classes `[rows, classes]`,
+    /// or numbers `[rows, 1]`.
+    pub fn predict(&self, features: ArrayView2<'_, f32>, rows: &[usize]) -> Array2<f32> {
+        let width = self.layers.last().map_or(0, |layer| layer.bias.len());
+        let mut all = Array2::zeros((rows.len(), width));
+        let mut workspace = Workspace::default();
+        for (chunk, mut to) in rows.chunks(CHUNK).zip(all.axis_chunks_iter_mut(Axis(0), CHUNK)) {
+            self.forward(features, chunk, &mut workspace);
+            if let Some(outputs) = workspace.outputs.last() {
+                to.assign(outputs);
+            }
         }
-        text
+        all
     }
 
-    /// The probabilities of the classes: `[rows, classes]`.
-    pub fn predict(&self, features: ArrayView2<'_, f32>) -> Array2<f32> {
-        let mut outputs = self.forward(features);
-        // The network has at least one layer.
-        outputs.pop().unwrap_or_default()
-    }
-
-    /// The inputs of every layer, then the probabilities.
-    fn forward(&self, features: ArrayView2<'_, f32>) -> Vec<Array2<f32>> {
-        let mut inputs = vec![features.to_owned()];
+    /// Fills the workspace's outputs.
+    fn forward(&self, features: ArrayView2<'_, f32>, rows: &[usize], workspace: &mut Workspace) {
+        workspace.fit(self, rows.len());
+        for (row, mut to) in rows.iter().zip(workspace.outputs[0].rows_mut()) {
+            to.assign(&features.row(*row));
+        }
         for (at, layer) in self.layers.iter().enumerate() {
-            let mut outputs = inputs[at].dot(&layer.weight.t());
-            outputs += &layer.bias;
+            let (before, after) = workspace.outputs.split_at_mut(at + 1);
+            let (inputs, outputs) = (&before[at], &mut after[0]);
+            general_mat_mul(1.0, inputs, &layer.weight.t(), 0.0, outputs);
+            *outputs += &layer.bias;
             if at + 1 < self.layers.len() {
-                outputs.mapv_inplace(|x| x.max(0.0));
-            } else {
-                softmax(&mut outputs);
-            }
-            inputs.push(outputs);
-        }
-        inputs
-    }
-
-    /// Evaluates the network on rows of features with their classes.
-    pub fn evaluate(&self, features: ArrayView2<'_, f32>, labels: &[usize]) -> Evaluation {
-        let probabilities = self.predict(features);
-        let (mut loss, mut right) = (0.0, 0_u32);
-        for (row, label) in probabilities.rows().into_iter().zip(labels) {
-            loss -= f64::from(row[*label].max(f32::MIN_POSITIVE)).ln();
-            let better = |x: &&f32| **x > row[*label];
-            // A tie with a wrong class is not right; NaN never is.
-            let ties = row.iter().filter(|x| **x == row[*label]).count();
-            if ties == 1 && !row.iter().any(|x| better(&x)) {
-                right += 1;
+                match self.activation {
+                    Activation::Relu => outputs.mapv_inplace(|x| x.max(0.0)),
+                    Activation::Tanh => outputs.mapv_inplace(f32::tanh),
+                }
+            } else if self.classifier {
+                softmax(outputs);
             }
         }
-        let rows = labels.len().max(1) as f64;
-        Evaluation { loss: loss / rows, accuracy: f64::from(right) / rows }
     }
 
-    /// Takes one step of gradient descent on a batch. `velocity` is the last step, for momentum.
-    pub fn step(
-        &mut self,
+    /// Fills the workspace's deltas with each example's own gradient, not averaged: of the cross
+    /// entropy, or of the squared error.
+    fn backward(&self, targets: &Targets, rows: &[usize], workspace: &mut Workspace) {
+        let last = self.layers.len() - 1;
+        let outputs = &workspace.outputs[last + 1];
+        let delta = &mut workspace.deltas[last];
+        delta.assign(outputs);
+        match targets {
+            Targets::Classes(classes) => {
+                for (row, mut delta) in rows.iter().zip(delta.rows_mut()) {
+                    delta[classes[*row] as usize] -= 1.0;
+                }
+            }
+            Targets::Numbers(numbers) => {
+                for (row, mut delta) in rows.iter().zip(delta.rows_mut()) {
+                    delta.mapv_inplace(|output| 2.0 * (output - numbers[*row]));
+                }
+            }
+        }
+        for at in (0..last).rev() {
+            let (below, above) = workspace.deltas.split_at_mut(at + 1);
+            let delta = &mut below[at];
+            general_mat_mul(1.0, &above[0], &self.layers[at + 1].weight, 0.0, delta);
+            let outputs = &workspace.outputs[at + 1];
+            match self.activation {
+                Activation::Relu => Zip::from(delta).and(outputs).for_each(|delta, output| {
+                    *delta = if *output > 0.0 { *delta } else { 0.0 };
+                }),
+                Activation::Tanh => Zip::from(delta).and(outputs).for_each(|delta, output| {
+                    *delta *= 1.0 - output * output;
+                }),
+            }
+        }
+    }
+
+    /// Sums the examples' gradients, each times its factor, times `scale`.
+    fn sum_gradients(workspace: &mut Workspace, scale: f32) {
+        for (at, gradient) in workspace.gradients.iter_mut().enumerate() {
+            let (delta, inputs) = (&workspace.deltas[at], &workspace.outputs[at]);
+            general_mat_mul(scale, &delta.t(), inputs, 0.0, &mut gradient.weight);
+            gradient.bias.fill(0.0);
+            for row in delta.rows() {
+                gradient.bias.scaled_add(scale, &row);
+            }
+        }
+    }
+
+    /// Computes the gradient of the mean loss over some rows into the workspace.
+    pub fn gradient(
+        &self,
         features: ArrayView2<'_, f32>,
-        labels: &[usize],
-        sgd: Sgd,
-        velocity: &mut Velocity,
+        targets: &Targets,
+        rows: &[usize],
+        workspace: &mut Workspace,
     ) {
-        let mut inputs = self.forward(features);
-        // The gradient of the mean cross entropy by the softmax's inputs.
-        let Some(mut delta) = inputs.pop() else { return };
-        for (mut row, label) in delta.rows_mut().into_iter().zip(labels) {
-            row[*label] -= 1.0;
-        }
-        delta /= labels.len().max(1) as f32;
-        for (at, layer) in self.layers.iter_mut().enumerate().rev() {
-            let weight_gradient = delta.t().dot(&inputs[at]);
-            let bias_gradient = delta.sum_axis(Axis(0));
-            let passed_on = (at > 0).then(|| {
-                let mut below = delta.dot(&layer.weight);
-                Zip::from(&mut below).and(&inputs[at]).for_each(|gradient, output| {
-                    if *output <= 0.0 {
-                        *gradient = 0.0;
-                    }
-                });
-                below
-            });
-            let last = &mut velocity.0[at];
-            Zip::from(&mut layer.weight).and(&mut last.weight).and(&weight_gradient).for_each(
-                |weight, last, gradient| {
-                    *last = sgd.momentum * *last - sgd.learning_rate * gradient;
-                    *weight += *last;
-                },
-            );
-            Zip::from(&mut layer.bias).and(&mut last.bias).and(&bias_gradient).for_each(
-                |bias, last, gradient| {
-                    *last = sgd.momentum * *last - sgd.learning_rate * gradient;
-                    *bias += *last;
-                },
-            );
-            if let Some(below) = passed_on {
-                delta = below;
+        self.forward(features, rows, workspace);
+        self.backward(targets, rows, workspace);
+        Self::sum_gradients(workspace, 1.0 / rows.len().max(1) as f32);
+    }
+
+    /// Computes the sum over some rows of their gradients, each clipped to an L2 norm of `clip`
+    /// over all weights together, into the workspace.
+    ///
+    /// No example's gradient is ever built: in a fully connected layer it is the product of the
+    /// example's inputs and its delta, so that its norm is the product of theirs (Goodfellow 2015,
+    /// arXiv:1510.01799), and clipping is scaling the delta.
+    pub fn clipped_gradient(
+        &self,
+        features: ArrayView2<'_, f32>,
+        targets: &Targets,
+        rows: &[usize],
+        clip: f32,
+        workspace: &mut Workspace,
+    ) {
+        self.forward(features, rows, workspace);
+        self.backward(targets, rows, workspace);
+        for example in 0..rows.len() {
+            let squares = |array: &Array2<f32>| {
+                array.row(example).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()
+            };
+            let norm: f64 = workspace
+                .deltas
+                .iter()
+                .zip(&workspace.outputs)
+                // The 1 is the bias's input.
+                .map(|(delta, inputs)| squares(delta) * (squares(inputs) + 1.0))
+                .sum::<f64>()
+                .sqrt();
+            // A gradient that is not finite counts as none: it would make everything else none.
+            let factor =
+                if norm.is_finite() { (f64::from(clip) / norm).min(1.0) as f32 } else { 0.0 };
+            if factor < 1.0 {
+                for delta in &mut workspace.deltas {
+                    let mut row = delta.row_mut(example);
+                    row.mapv_inplace(|x| if factor > 0.0 { x * factor } else { 0.0 });
+                }
             }
         }
-    }
-
-    /// No velocity yet, for a network of this shape.
-    pub fn at_rest(&self) -> Velocity {
-        let still = |layer: &Layer| Layer {
-            weight: Array2::zeros(layer.weight.raw_dim()),
-            bias: Array1::zeros(layer.bias.raw_dim()),
-        };
-        Velocity(self.layers.iter().map(still).collect())
-    }
-
-    /// The weights as safetensors: `layers.<i>.weight` of `[outputs, inputs]` and
-    /// `layers.<i>.bias`, both F32. The same network gives the same bytes.
-    ///
-    /// # Errors
-    /// If they cannot be encoded.
-    pub fn to_weights(&self) -> Result<Weights, WeightsError> {
-        let bytes_of = |values: &mut dyn Iterator<Item = &f32>| {
-            values.flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
-        };
-        let mut tensors = Vec::new();
-        for (at, layer) in self.layers.iter().enumerate() {
-            let shape = layer.weight.shape().to_vec();
-            tensors.push((weight_name(at), shape, bytes_of(&mut layer.weight.iter())));
-            tensors.push((bias_name(at), vec![layer.bias.len()], bytes_of(&mut layer.bias.iter())));
-        }
-        let format = |error: safetensors::SafeTensorError| WeightsError::Format(error.to_string());
-        let views = tensors
-            .iter()
-            .map(|(name, shape, bytes)| {
-                Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(format)?;
-        // One key only: the order of several would differ from run to run.
-        let metadata = HashMap::from([("colearn.model".to_owned(), self.description())]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(format)?;
-        Ok(Weights::new(bytes))
-    }
-
-    /// A network of this one's shape with other weights.
-    ///
-    /// # Errors
-    /// If they are not safetensors, or not of this network's shape, or not finite.
-    pub fn with_weights(&self, weights: &Weights) -> Result<Self, WeightsError> {
-        let tensors = SafeTensors::deserialize(weights.bytes())
-            .map_err(|error| WeightsError::Format(error.to_string()))?;
-        if tensors.len() != 2 * self.layers.len() {
-            let (found, expected) = (tensors.len(), 2 * self.layers.len());
-            return Err(WeightsError::Count { found, expected });
-        }
-        let mut network = self.clone();
-        for (at, layer) in network.layers.iter_mut().enumerate() {
-            let shape = layer.weight.shape().to_vec();
-            let values = read_tensor(&tensors, &weight_name(at), &shape)?;
-            layer.weight.iter_mut().zip(values).for_each(|(to, from)| *to = from);
-            let values = read_tensor(&tensors, &bias_name(at), &[layer.bias.len()])?;
-            layer.bias.iter_mut().zip(values).for_each(|(to, from)| *to = from);
-        }
-        Ok(network)
-    }
-}
-
-/// The last step of every weight.
-#[derive(Clone, Debug)]
-pub struct Velocity(Vec<Layer>);
-
-fn weight_name(layer: usize) -> String {
-    format!("layers.{layer}.weight")
-}
-
-fn bias_name(layer: usize) -> String {
-    format!("layers.{layer}.bias")
-}
-
-fn read_tensor(
-    tensors: &SafeTensors<'_>,
-    name: &str,
-    shape: &[usize],
-) -> Result<Vec<f32>, WeightsError> {
-    let tensor = tensors.tensor(name).map_err(|_| WeightsError::Missing(name.to_owned()))?;
-    if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-        return Err(WeightsError::Shape {
-            name: name.to_owned(),
-            found: format!("{:?} {:?}", tensor.dtype(), tensor.shape()),
-            expected: format!("{:?} {shape:?}", Dtype::F32),
-        });
-    }
-    let words = tensor.data().chunks_exact(4);
-    let values: Vec<f32> =
-        words.map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();
-    if values.iter().all(|value| value.is_finite()) {
-        Ok(values)
-    } else {
-        Err(WeightsError::NotFinite(name.to_owned()))
+        Self::sum_gradients(workspace, 1.0);
     }
 }
 
@@ -307,48 +296,69 @@ fn softmax(outputs: &mut Array2<f32>) {
 mod tests {
     use ndarray::array;
 
+    use super::super::metric::mean_loss;
     use super::*;
 
-    /// The step of plain gradient descent against finite differences of the loss.
+    fn setting(activation: Activation, classifier: bool) -> (Network, Array2<f32>, Targets) {
+        let network =
+            Network::new(&[3, 5, 4, if classifier { 2 } else { 1 }], activation, classifier, 7);
+        let features = array![[0.5, -1.0, 2.0], [1.5, 0.3, -0.7], [0.1, 0.2, 0.3]];
+        let targets = if classifier {
+            Targets::Classes(vec![0, 1, 1])
+        } else {
+            Targets::Numbers(vec![0.3, -2.0, 1.0])
+        };
+        (network, features, targets)
+    }
+
+    /// The gradient against finite differences of the loss, for every activation and loss.
     #[test]
     fn the_gradient_is_that_of_the_loss() {
-        let network = Network::new(&[3, 4, 2], 7);
-        let features = array![[0.5, -1.0, 2.0], [1.5, 0.3, -0.7]];
-        let labels = [0, 1];
-        let sgd = Sgd { learning_rate: 1.0, momentum: 0.0 };
-        let mut stepped = network.clone();
-        stepped.step(features.view(), &labels, sgd, &mut network.at_rest());
-        for (layer, row, column) in [(0, 0, 0), (0, 2, 1), (0, 3, 2), (1, 0, 3), (1, 1, 1)] {
-            let gradient = network.layers[layer].weight[[row, column]]
-                - stepped.layers[layer].weight[[row, column]];
-            let loss = |by: f32| {
-                let mut moved = network.clone();
-                moved.layers[layer].weight[[row, column]] += by;
-                moved.evaluate(features.view(), &labels).loss
-            };
-            let expected = (loss(1e-2) - loss(-1e-2)) / 2e-2;
-            assert!((f64::from(gradient) - expected).abs() < 2e-3, "{gradient} {expected}");
+        for activation in [Activation::Relu, Activation::Tanh] {
+            for classifier in [true, false] {
+                let (network, features, targets) = setting(activation, classifier);
+                let rows = [0, 1, 2];
+                let mut workspace = Workspace::default();
+                network.gradient(features.view(), &targets, &rows, &mut workspace);
+                for (layer, at) in [(0, [0, 0]), (0, [2, 1]), (1, [3, 2]), (2, [0, 3])] {
+                    let gradient = f64::from(workspace.gradients[layer].weight[at]);
+                    let loss = |by: f32| {
+                        let mut moved = network.clone();
+                        moved.layers[layer].weight[at] += by;
+                        mean_loss(&moved.predict(features.view(), &rows), &targets, &rows)
+                    };
+                    let expected = (loss(3e-3) - loss(-3e-3)) / 6e-3;
+                    assert!((gradient - expected).abs() < 2e-3, "{gradient} {expected}");
+                }
+            }
         }
     }
 
+    /// Clipping without building any example's gradient, against building every one.
     #[test]
-    fn weights_survive_their_bytes_and_are_checked() {
-        let network = Network::new(&[4, 3, 2], 1);
-        let weights = network.to_weights().unwrap();
-        assert_eq!(network.to_weights().unwrap(), weights);
-        assert_eq!(Network::new(&[4, 3, 2], 2).with_weights(&weights).unwrap(), network);
-        let refuse = |widths: &[usize]| Network::new(widths, 1).with_weights(&weights).unwrap_err();
-        let error = refuse(&[5, 3, 2]).to_string();
-        assert!(error.contains("F32 [3, 4], this learner's model has F32 [3, 5]"), "{error}");
-        assert!(matches!(refuse(&[4, 2]), WeightsError::Count { found: 4, expected: 2 }));
-        let garbage = Weights::new(&b"garbage"[..]);
-        assert!(matches!(network.with_weights(&garbage), Err(WeightsError::Format(_))));
-        let mut broken = network.clone();
-        broken.layers[1].bias[0] = f32::NAN;
-        let broken = broken.to_weights().unwrap();
-        assert_eq!(
-            network.with_weights(&broken),
-            Err(WeightsError::NotFinite("layers.1.bias".to_owned()))
-        );
+    fn clipping_is_that_of_each_examples_own_gradient() {
+        for classifier in [true, false] {
+            let (network, features, targets) = setting(Activation::Tanh, classifier);
+            let rows = [0, 1, 2];
+            let mut workspace = Workspace::default();
+            for clip in [0.05, 0.7, 100.0] {
+                network.clipped_gradient(features.view(), &targets, &rows, clip, &mut workspace);
+                let mut expected: Vec<Layer> = network.layers.iter().map(Layer::like).collect();
+                for row in rows {
+                    let mut single = Workspace::default();
+                    network.gradient(features.view(), &targets, &[row], &mut single);
+                    let values = single.gradients.iter().flat_map(Layer::slices).flatten();
+                    let norm = values.map(|x| x * x).sum::<f32>().sqrt();
+                    for (sum, layer) in expected.iter_mut().zip(&single.gradients) {
+                        sum.weight.scaled_add((clip / norm).min(1.0), &layer.weight);
+                        sum.bias.scaled_add((clip / norm).min(1.0), &layer.bias);
+                    }
+                }
+                for (got, expected) in workspace.gradients.iter().zip(&expected) {
+                    let pairs = got.slices().concat().into_iter().zip(expected.slices().concat());
+                    assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5), "{clip}");
+                }
+            }
+        }
     }
 }

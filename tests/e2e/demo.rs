@@ -15,7 +15,7 @@ fn five_learners_train_one_model_and_the_audit_passes() {
     let data = dir.path().join("d");
     let plot = dir.path().join("rounds.png");
     let (data, plot) = (data.to_str().unwrap(), plot.to_str().unwrap());
-    let report = demo(&["--data", data, "--plot", plot, "--baselines"]);
+    let report = demo(&["--keep", data, "--plot", plot, "--baselines"]);
     assert_eq!(report["audit"]["ok"], true);
     assert_eq!(report["audit"]["rounds"], 15);
     // 1 genesis; create, 5 joins; 15 times: opened, proposed, voting, 4 votes, closed; finished.
@@ -23,7 +23,7 @@ fn five_learners_train_one_model_and_the_audit_passes() {
     let rounds = report["history"]["rounds"].as_array().unwrap();
     assert_eq!(rounds.len(), 15);
     assert!(rounds.iter().all(|round| round["votes"].as_object().unwrap().len() == 4));
-    let accuracy = report["final_mean_test_accuracy"].as_f64().unwrap();
+    let accuracy = report["final_mean_test_score"].as_f64().unwrap();
     let alone = report["baselines"]["alone"].as_array().unwrap();
     let alone: f64 = alone.iter().map(|x| x.as_f64().unwrap()).sum::<f64>() / alone.len() as f64;
     assert!(accuracy > 0.92, "the shared model learns: {accuracy}");
@@ -31,8 +31,8 @@ fn five_learners_train_one_model_and_the_audit_passes() {
     let png = std::fs::read(plot).unwrap();
     assert_eq!(png[..8], *b"\x89PNG\r\n\x1a\n");
 
-    let error = fail(&["demo", "--data", data]);
-    assert!(error.contains("has finished; choose another --data folder"), "{error}");
+    let error = fail(&["demo", "--keep", data]);
+    assert!(error.contains("has finished; choose another --keep folder"), "{error}");
     let audited = succeed(&["audit", &format!("{data}/node")]);
     assert!(audited.lines().last().unwrap().starts_with("AUDIT OK origin=colearn/"), "{audited}");
 }
@@ -59,7 +59,7 @@ fn the_local_backend_and_the_ledger_agree_in_every_round() {
 fn one_learner_two_learners_and_own_data() {
     let dir = tempfile::tempdir().unwrap();
     let csv = write_csv(dir.path());
-    let own = ["--csv", csv.to_str().unwrap(), "--label", "class"];
+    let own = ["--data", csv.to_str().unwrap(), "--label", "class"];
     for learners in ["1", "2"] {
         let report = demo(
             &[&["--learners", learners, "--rounds", "4", "--model", "softmax"][..], &own].concat(),
@@ -68,7 +68,7 @@ fn one_learner_two_learners_and_own_data() {
         assert_eq!(report["audit"]["rounds"], 4);
     }
     let text = succeed(&[&["demo", "--backend", "local", "--rounds", "3"][..], &own].concat());
-    assert!(text.contains("200 rows, 2 features, 2 classes"), "{text}");
+    assert!(text.contains("200 rows, 2 inputs, 2 classes"), "{text}");
     assert_eq!(text.lines().filter(|line| line.contains(" learner ")).count(), 3, "{text}");
 }
 
@@ -78,7 +78,7 @@ fn bad_arguments_are_told_before_anything_runs() {
     assert!(error.contains(".svg, .png or .html"), "{error}");
     let error = fail(&["demo", "--learners", "1000"]);
     assert!(error.contains("too few for 1000 learners"), "{error}");
-    let error = fail(&["demo", "--csv", "/nowhere.csv", "--label", "y"]);
+    let error = fail(&["demo", "--data", "/nowhere.csv", "--label", "y"]);
     assert!(error.contains("cannot read /nowhere.csv"), "{error}");
     assert_eq!(run(&["demo", "--threshold", "3/2"]).status.code(), Some(2));
 }

@@ -105,11 +105,14 @@ fn what_goes_wrong_is_said_in_one_line() {
     // An unknown experiment.
     let error = learner(&mine, "y", &[]);
     assert!(error.contains("R4: there is no experiment \"y\""), "{error}");
-    // Weights of another shape.
-    let error = learner(&mine, "x", &["--hidden", "16"]);
-    assert!(error.contains("F32 [32, 64], this learner's model has F32 [16, 64]"), "{error}");
-    let error = learner(&mine, "x", &["--model", "softmax"]);
-    assert!(error.contains("start it with the experiment's --model"), "{error}");
+    // Data that the model is not for.
+    let error = learner(&mine, "x", &["--task", "iris"]);
+    assert!(error.contains("the embedded iris data is not what the model is for"), "{error}");
+    assert!(error.contains("its layers are 4-32-3, not 64-32-10"), "{error}");
+    let error = learner(&mine, "x", &["--task", "mnist"]);
+    assert!(error.contains("--data DIR; they are at https://"), "{error}");
+    let error = learner(&mine, "x", &["--noise", "0.001"]);
+    assert!(error.contains("noise multiplier 0.001 is not between"), "{error}");
     // A key that others can read.
     std::fs::set_permissions(&mine, std::fs::Permissions::from_mode(0o644)).unwrap();
     let error = learner(&mine, "x", &[]);
@@ -169,6 +172,10 @@ fn every_command_has_help_with_an_example() {
         &["node", "rotate-key"],
         &["round"],
         &["learner"],
+        &["data", "show"],
+        &["data", "schema"],
+        &["dp", "epsilon"],
+        &["dp", "noise"],
         &["witness"],
         &["ledger", "export"],
         &["ledger", "proof"],

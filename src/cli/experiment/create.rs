@@ -8,7 +8,7 @@ use clap::Args;
 use colearn::client::{Client, Memory};
 use colearn::keys;
 use colearn::learner::{SAFETENSORS, Weights};
-use colearn::learning::Training;
+use colearn::learning::data::Schema;
 use colearn_contracts::{Action, CreateExperiment, ExperimentName};
 
 use super::rules::{Admitted, Rules};
@@ -20,6 +20,7 @@ use crate::cli::args::{Data, ModelShape, NodeAddress};
   colearn experiment create xray --key a.pem --weights initial.safetensors \\
       --invite 3b6a27bc...=2 --invite d75a9801... --threshold 2/3 --vote-deadline 1h
   colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml
+  colearn experiment create credit --key a.pem --open --schema credit.json --model mlp --hidden 64,32
 
 A plan file holds the same in TOML, for all members to agree on:
   threshold = \"2/3\"
@@ -38,7 +39,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// The initial model (safetensors) [default: a built-in one for the data]
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "model", "hidden"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "task", "model", "hidden"])]
     weights: Option<PathBuf>,
     #[command(flatten)]
     source: Data,
@@ -73,9 +74,13 @@ impl Create {
                 Weights::new(bytes)
             }
             None => {
-                let data = self.source.load()?;
-                let training = Training { hidden: self.shape.hidden(), ..Training::default() };
-                training.network(data.width(), data.classes.len(), self.seed).to_weights()?
+                let schema = match &self.source.schema {
+                    // An agreed schema needs no data.
+                    Some(path) => Schema::read(path)?,
+                    None => self.source.load(None)?.schema.clone(),
+                };
+                let spec = self.shape.spec(&schema)?;
+                spec.write(&spec.untrained(self.seed))?
             }
         };
         let model = weights.model(SAFETENSORS);

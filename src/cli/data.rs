@@ -1,0 +1,154 @@
+//! `colearn data`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Subcommand;
+use colearn::learning::data::{Composition, Dataset, Schema, Target, outline};
+use serde_json::json;
+
+use super::args::{Data as Source, SplitArgs, split_table};
+
+/// Columns that are listed; more are counted.
+const SHOWN_COLUMNS: usize = 40;
+
+#[derive(Subcommand)]
+pub(crate) enum Data {
+    /// Describe what would be loaded.
+    #[command(after_help = "Examples:
+  colearn data show customers.csv --label default
+  colearn data show customers.csv
+  colearn data show mnist/ --learners 5 --split dirichlet:0.5")]
+    Show {
+        /// A CSV file, a NumPy archive or a folder of IDX files [default: an embedded --task]
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        source: Source,
+        /// Also show how it would be divided among so many learners
+        #[arg(long, value_name = "N")]
+        learners: Option<usize>,
+        #[command(flatten)]
+        split: SplitArgs,
+        /// Decides the split
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        seed: u64,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Derive from a data file what its columns mean (JSON), for all learners to agree on.
+    #[command(after_help = "Example:
+  colearn data schema customers.csv --label default --ignore id > credit.json
+
+Means and scales are those of this file, categories those that occur in it. Read it before you share it, and
+change what others' data needs: it is part of the model, which everybody sees.")]
+    Schema {
+        /// The data file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        source: Source,
+    },
+}
+
+impl Data {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Schema { file, source } => {
+                let data = with_file(source, Some(file))?.load(None)?;
+                println!("{}", serde_json::to_string_pretty(&data.schema)?);
+            }
+            Self::Show { file, source, learners, split, seed, json } => {
+                let source = with_file(source, file)?;
+                // Without a column to predict a CSV file can still be looked at.
+                if let (Some(path), None, None) = (&source.data, &source.label, &source.schema)
+                    && path.is_file()
+                    && path.extension().is_none_or(|ending| ending != "npz")
+                {
+                    let columns = outline(path)?;
+                    if json {
+                        let columns = columns
+                            .iter()
+                            .map(|(name, what)| json!({ "name": name, "what": what }));
+                        println!("{}", json!({ "columns": columns.collect::<Vec<_>>() }));
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                    for (name, what) in &columns {
+                        println!("{name:<28} {what}");
+                    }
+                    println!("\nchoose the column to predict with --label");
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let data = source.load(None)?;
+                let shares =
+                    learners.map(|count| data.split(split.split, count, seed)).transpose()?;
+                if json {
+                    let sizes = shares.as_deref().map(|shares| {
+                        let of = |share: &colearn::learning::data::Share| {
+                            json!({ "train": share.train.len(), "vote": share.vote.len(), "test": share.test.len() })
+                        };
+                        shares.iter().map(of).collect::<Vec<_>>()
+                    });
+                    let report = json!({
+                        "name": data.name,
+                        "rows": data.rows(),
+                        "test_rows": data.rows() - data.test_from,
+                        "inputs": data.width(),
+                        "schema": data.schema,
+                        "shares": sizes,
+                    });
+                    println!("{}", serde_json::to_string_pretty(&report)?);
+                    return Ok(ExitCode::SUCCESS);
+                }
+                describe(&data);
+                if let Some(shares) = shares {
+                    println!("\nsplit {}", split.split);
+                    print!("{}", split_table(&shares));
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn with_file(mut source: Source, file: Option<PathBuf>) -> anyhow::Result<Source> {
+    if file.is_some() && source.data.is_some() {
+        bail!("give the file once");
+    }
+    source.data = source.data.or(file);
+    Ok(source)
+}
+
+fn describe(data: &Dataset) {
+    let Schema { features, target } = &data.schema;
+    println!("{}", data.name);
+    println!("{} rows, {} inputs from {} columns", data.rows(), data.width(), features.len());
+    if data.test_from < data.rows() {
+        println!("{} of the rows are for testing only", data.rows() - data.test_from);
+    }
+    for column in features.iter().take(SHOWN_COLUMNS) {
+        println!("  {column}");
+    }
+    if features.len() > SHOWN_COLUMNS {
+        println!("  and {} more", features.len() - SHOWN_COLUMNS);
+    }
+    match target {
+        Target::Class { name, classes } => {
+            println!("predicts {name}, one of {} classes:", classes.len());
+            let all: Vec<usize> = (0..data.rows()).collect();
+            if let Composition::Classes(counts) = data.composition(&all) {
+                for (class, count) in classes.iter().zip(counts).take(SHOWN_COLUMNS) {
+                    println!(
+                        "  {class:<12} {count:>8}  {:.1} %",
+                        100.0 * count as f64 / data.rows() as f64
+                    );
+                }
+            }
+        }
+        Target::Number { name, mean, scale } => {
+            println!("predicts {name}, a number, as (x - {mean}) / {scale}");
+        }
+    }
+}

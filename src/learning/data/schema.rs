@@ -1,0 +1,251 @@
+//! What the columns of a data set mean: agreed on by all learners, and recorded with the model.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The most categories that a column may have.
+pub const MAX_CATEGORIES: usize = 1000;
+/// The most inputs that a schema may have.
+pub const MAX_WIDTH: usize = 1 << 20;
+
+/// Why a schema cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// The file cannot be read.
+    #[error("cannot read the schema {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Not a schema.
+    #[error("the schema {}: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// How rows become numbers: the columns that are used and how they are scaled, and what is
+/// predicted.
+///
+/// As JSON this is what a model's header holds. The numbers in it are chosen once, when the
+/// experiment is set up; nobody needs anybody else's data for them.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schema {
+    /// The columns that are learned from, in the order of the model's inputs.
+    pub features: Vec<Column>,
+    /// What is predicted.
+    pub target: Target,
+}
+
+/// A column that is learned from.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Column {
+    /// One input: (value − mean) / scale.
+    Number {
+        /// The column's name.
+        name: String,
+        /// Is subtracted.
+        mean: f64,
+        /// Divides what is left; positive.
+        scale: f64,
+    },
+    /// One input for each category: 1 for the row's own, 0 for the others.
+    Category {
+        /// The column's name.
+        name: String,
+        /// The categories.
+        categories: Vec<String>,
+    },
+    /// Many inputs of one nature, such as an image's pixels, all shifted and scaled alike.
+    Block {
+        /// What they are.
+        name: String,
+        /// How many.
+        width: usize,
+        /// Is subtracted.
+        mean: f64,
+        /// Divides what is left; positive.
+        scale: f64,
+    },
+}
+
+/// What is predicted.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// One of some classes.
+    Class {
+        /// The column's name.
+        name: String,
+        /// The classes, in the order of the model's outputs.
+        classes: Vec<String>,
+    },
+    /// A number: the model's only output is (value − mean) / scale.
+    Number {
+        /// The column's name.
+        name: String,
+        /// Is subtracted.
+        mean: f64,
+        /// Divides what is left; positive.
+        scale: f64,
+    },
+}
+
+impl Column {
+    /// The column's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Number { name, .. } | Self::Category { name, .. } | Self::Block { name, .. } => {
+                name
+            }
+        }
+    }
+
+    /// How many inputs it makes.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Number { .. } => 1,
+            Self::Category { categories, .. } => categories.len(),
+            Self::Block { width, .. } => *width,
+        }
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number { name, mean, scale } => write!(f, "{name}: (x - {mean}) / {scale}"),
+            Self::Category { name, categories } => {
+                let few: Vec<&str> = categories.iter().take(8).map(String::as_str).collect();
+                let more = if categories.len() > few.len() { ", ..." } else { "" };
+                write!(f, "{name}: one of {} ({}{more})", categories.len(), few.join(", "))
+            }
+            Self::Block { name, width, mean, scale } => {
+                write!(f, "{name}: {width} numbers, each (x - {mean}) / {scale}")
+            }
+        }
+    }
+}
+
+impl Target {
+    /// The column's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Class { name, .. } | Self::Number { name, .. } => name,
+        }
+    }
+
+    /// How many outputs a model needs: one for each class, or one.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Class { classes, .. } => classes.len(),
+            Self::Number { .. } => 1,
+        }
+    }
+
+    /// The classes; empty if a number is predicted.
+    pub fn classes(&self) -> &[String] {
+        match self {
+            Self::Class { classes, .. } => classes,
+            Self::Number { .. } => &[],
+        }
+    }
+}
+
+impl Schema {
+    /// How many inputs a model has.
+    pub fn width(&self) -> usize {
+        self.features.iter().map(Column::width).fold(0, usize::saturating_add)
+    }
+
+    /// Reads a schema file (JSON).
+    ///
+    /// # Errors
+    /// If it cannot be read or says what cannot be.
+    pub fn read(path: &Path) -> Result<Self, SchemaError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SchemaError::Io { path: path.to_owned(), source })?;
+        let malformed = |message: String| SchemaError::Malformed { path: path.to_owned(), message };
+        let schema: Self =
+            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        schema.check().map_err(malformed)?;
+        Ok(schema)
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let scaled = |name: &str, mean: f64, scale: f64| {
+            if mean.is_finite() && scale.is_finite() && scale > 0.0 {
+                Ok(())
+            } else {
+                Err(format!("column {name:?} needs a finite mean and a positive scale"))
+            }
+        };
+        let distinct = |name: &str, words: &[String], least: usize| {
+            let mut sorted = words.to_vec();
+            sorted.sort_unstable();
+            sorted.dedup();
+            if sorted.len() < words.len() {
+                return Err(format!("column {name:?} names a category twice"));
+            }
+            if words.len() < least || words.len() > MAX_CATEGORIES {
+                return Err(format!(
+                    "column {name:?} needs {least} to {MAX_CATEGORIES} categories"
+                ));
+            }
+            Ok(())
+        };
+        for column in &self.features {
+            match column {
+                Column::Number { name, mean, scale } => scaled(name, *mean, *scale)?,
+                Column::Category { name, categories } => distinct(name, categories, 1)?,
+                Column::Block { name, mean, scale, .. } => scaled(name, *mean, *scale)?,
+            }
+            if column.name() == self.target.name() {
+                return Err(format!("column {:?} is also the target", column.name()));
+            }
+        }
+        match &self.target {
+            Target::Class { name, classes } => distinct(name, classes, 2)?,
+            Target::Number { name, mean, scale } => scaled(name, *mean, *scale)?,
+        }
+        if (1..=MAX_WIDTH).contains(&self.width()) {
+            Ok(())
+        } else {
+            Err(format!("a schema needs 1 to {MAX_WIDTH} inputs, this one has {}", self.width()))
+        }
+    }
+}
+
+/// The mean and the standard deviation of some numbers, to six digits so that a schema reads well
+/// and survives any JSON library. The deviation of a constant is 1.
+pub(super) fn mean_and_scale(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    // Welford's recurrence: one pass, no cancellation.
+    let (mut mean, mut squares, mut count) = (0.0, 0.0, 0.0);
+    for value in values {
+        count += 1.0;
+        let offset = value - mean;
+        mean += offset / count;
+        squares += offset * (value - mean);
+    }
+    let scale = (squares / f64::max(count, 1.0)).sqrt();
+    let scale = round(scale);
+    (round(mean), if scale > 0.0 && scale.is_finite() { scale } else { 1.0 })
+}
+
+/// Six significant digits.
+fn round(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}
