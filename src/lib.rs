@@ -17,5 +17,6 @@ pub mod plot;
 pub mod record;
 pub mod replay;
 pub mod rotation;
+pub mod simulate;
 pub mod transaction;
 pub mod witness;

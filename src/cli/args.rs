@@ -34,13 +34,13 @@ pub(crate) struct Data {
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// The CSV column to predict
-    #[arg(long, value_name = "COLUMN", requires = "data")]
+    #[arg(long, value_name = "COLUMN")]
     pub(crate) label: Option<String>,
     /// A CSV column to leave out, such as an identifier; may be repeated
-    #[arg(long, value_name = "COLUMN", requires = "data")]
+    #[arg(long, value_name = "COLUMN")]
     pub(crate) ignore: Vec<String>,
     /// Predict a number, whatever the column looks like
-    #[arg(long, requires = "data")]
+    #[arg(long)]
     pub(crate) regression: bool,
     /// What the columns mean, as all learners agreed (JSON, from: colearn data schema)
     #[arg(long, value_name = "FILE")]

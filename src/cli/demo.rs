@@ -387,7 +387,7 @@ fn mean_score(learners: &[BuiltinLearner]) -> anyhow::Result<f64> {
 }
 
 fn metric_name(learners: &[BuiltinLearner]) -> &'static str {
-    learners.first().map_or("", |learner| learner.metric().name())
+    learners.first().map_or("", |learner| learner.test_metric().name())
 }
 
 fn test_score(learner: &BuiltinLearner) -> anyhow::Result<f64> {

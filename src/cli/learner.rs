@@ -110,7 +110,7 @@ impl LearnerArgs {
         if let Some(spent) = spent {
             learner.resume(&spent)?;
         }
-        let metric = learner.metric().name();
+        let metric = learner.test_metric().name();
         let json = self.json;
         let options = Options {
             data: Some(memory),

@@ -11,6 +11,7 @@ mod learner;
 mod ledger;
 mod node;
 mod round;
+mod simulate;
 mod table;
 mod witness;
 
@@ -50,6 +51,10 @@ enum Command {
     Audit(audit::Audit),
     /// Cosign a ledger's checkpoints, so that nobody can show two histories unnoticed.
     Witness(witness::WitnessArgs),
+    /// Try learners, data splits, rules and attackers on this machine, in simulated time.
+    Simulate(simulate::SimulateArgs),
+    /// Measure what attackers reach: the table of docs/attacks.md.
+    Attacks(simulate::AttacksArgs),
     /// Look at data files, and derive what their columns mean.
     #[command(subcommand)]
     Data(data::Data),
@@ -72,6 +77,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Learner(command) => runtime()?.block_on(command.run()),
         Command::Witness(command) => runtime()?.block_on(command.run()),
         Command::Audit(command) => command.run(),
+        Command::Simulate(command) => command.run(),
+        Command::Attacks(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Dp(command) => command.run(),
         Command::Ledger(command) => command.run(),

@@ -131,9 +131,11 @@ impl BuiltinLearner {
         if !metric.suits(classifier) {
             return Err(BuiltinError::Metric(metric.name()));
         }
-        let rate = training.batch as f64 / share.train.len().max(1) as f64;
-        let spending =
-            training.privacy.map(|privacy| Spending::new(privacy, rate.min(1.0))).transpose()?;
+        let rows = share.train.len();
+        let spending = training
+            .privacy
+            .map(|privacy| Spending::new(privacy, training.batch, rows))
+            .transpose()?;
         Ok(Self {
             share,
             training,
@@ -157,9 +159,13 @@ impl BuiltinLearner {
         }
     }
 
-    /// What it votes on.
-    pub fn metric(&self) -> Metric {
-        self.metric
+    /// What its test score is: what it votes on, but accuracy rather than a classifier's loss, which
+    /// says little to people.
+    pub fn test_metric(&self) -> Metric {
+        match self.metric {
+            Metric::Loss => Metric::usual(self.spec.is_classifier()),
+            Metric::Accuracy | Metric::Auc => self.metric,
+        }
     }
 
     /// Its part of the data.
@@ -173,9 +179,9 @@ impl BuiltinLearner {
     }
 
     /// Judges a network on some rows.
-    fn score(&self, network: &Network, rows: &[usize]) -> f64 {
+    fn score(&self, metric: Metric, network: &Network, rows: &[usize]) -> f64 {
         let predictions = network.predict(self.share.data.view(), rows);
-        self.metric.score(&predictions, &self.share.data.targets, rows)
+        metric.score(&predictions, &self.share.data.targets, rows)
     }
 
     /// The rows that decide a vote.
@@ -191,7 +197,7 @@ impl BuiltinLearner {
     /// # Errors
     /// If the current weights cannot be read.
     pub fn test_score(&self) -> Result<f64> {
-        Ok(self.score(&self.spec.read(&self.weights)?, &self.share.test))
+        Ok(self.score(self.test_metric(), &self.spec.read(&self.weights)?, &self.share.test))
     }
 
     /// Trains as for a proposal and keeps the result: learning alone, without asking anybody.
@@ -266,17 +272,18 @@ impl Learner for BuiltinLearner {
         let network = self.spec.read(weights)?;
         let current = match self.current_score {
             Some(current) => current,
-            None => self.score(&self.spec.read(&self.weights)?, self.voting_rows()),
+            None => self.score(self.metric, &self.spec.read(&self.weights)?, self.voting_rows()),
         };
         self.current_score = Some(current);
-        let vote = self.score(&network, self.voting_rows());
+        let vote = self.score(self.metric, &network, self.voting_rows());
         // A score that is not a number is worse than any that is.
         let approve =
             vote >= current - self.training.voting.margin || (current.is_nan() && !vote.is_nan());
         if self.training.voting.hide_scores {
             return Ok(Score { vote: f64::NAN, test: None, approve });
         }
-        let test = (!self.share.test.is_empty()).then(|| self.score(&network, &self.share.test));
+        let test = (!self.share.test.is_empty())
+            .then(|| self.score(self.test_metric(), &network, &self.share.test));
         Ok(Score { vote, test, approve })
     }
 

@@ -43,13 +43,13 @@ impl Layer {
     }
 
     /// Weights and biases, each as one slice.
-    pub(super) fn slices(&self) -> [&[f32]; 2] {
+    pub fn slices(&self) -> [&[f32]; 2] {
         // Both are made in standard layout and never reshaped.
         [self.weight.as_slice().unwrap_or_default(), self.bias.as_slice().unwrap_or_default()]
     }
 
     /// The same, to write to.
-    pub(super) fn slices_mut(&mut self) -> [&mut [f32]; 2] {
+    pub fn slices_mut(&mut self) -> [&mut [f32]; 2] {
         [
             self.weight.as_slice_mut().unwrap_or_default(),
             self.bias.as_slice_mut().unwrap_or_default(),

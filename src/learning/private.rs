@@ -44,15 +44,18 @@ pub struct Spending {
     /// What an earlier run of this learner stated.
     before: Option<Steps>,
     steps: u64,
+    /// The batch's expected size.
+    batch: usize,
     random: ChaCha20Rng,
 }
 
 impl Spending {
-    /// Nothing spent yet, sampling each example with probability `sampling_rate`.
+    /// Nothing spent yet, for batches of `batch` of so many rows on average.
     ///
     /// # Errors
     /// If the noise or δ is out of range, or there is no entropy.
-    pub fn new(privacy: Privacy, sampling_rate: f64) -> Result<Self, DpError> {
+    pub fn new(privacy: Privacy, batch: usize, rows: usize) -> Result<Self, DpError> {
+        let sampling_rate = (batch as f64 / rows.max(1) as f64).min(1.0);
         let mechanism = Mechanism::new(privacy.noise_multiplier, sampling_rate)?;
         // Told now rather than in the learner's first turn.
         privacy.accountant.epsilon(&[Steps { mechanism, count: 1 }], privacy.delta)?;
@@ -63,7 +66,7 @@ impl Spending {
             }
             Noise::Seeded(seed) => ChaCha20Rng::seed_from_u64(seed),
         };
-        Ok(Self { privacy, mechanism, before: None, steps: 0, random })
+        Ok(Self { privacy, mechanism, before: None, steps: 0, batch, random })
     }
 
     /// Goes on where an earlier run of this learner stopped, as the ledger has it.
@@ -104,7 +107,7 @@ impl Spending {
 
     /// Computes the noisy mean gradient of one step into the workspace, over a batch that each of
     /// `rows` is in with the sampling probability, independently. The sum is divided by the batch's
-    /// expected size, since its real size is private.
+    /// nominal size, since its real size is private.
     pub fn gradient(
         &mut self,
         network: &Network,
@@ -119,12 +122,164 @@ impl Spending {
         let clip = self.privacy.clip as f32;
         network.clipped_gradient(data.view(), &data.targets, &batch, clip, workspace);
         let deviation = (self.privacy.noise_multiplier * self.privacy.clip) as f32;
-        let size = (rate * rows.len() as f64).max(1.0) as f32;
+        let size = self.batch.max(1) as f32;
         for slice in workspace.gradients.iter_mut().flat_map(Layer::slices_mut) {
             for value in slice {
                 let noise: f32 = StandardNormal.sample(&mut self.random);
                 *value = (*value + deviation * noise) / size;
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::super::data::{Column, Schema, Target, Targets};
+    use super::super::model::Activation;
+    use super::*;
+
+    const TRIALS: usize = 4000;
+    const DELTA: f64 = 1e-5;
+
+    /// Twenty ordinary rows and, last, a canary: its gradient is far above the clipping norm and
+    /// points where nobody else's does.
+    fn data() -> Dataset {
+        let width = 12;
+        let mut features = Array2::<f32>::zeros((21, width));
+        for row in 0..20 {
+            features[[row, row % (width - 1)]] = 0.5;
+        }
+        features[[20, width - 1]] = 50.0;
+        Dataset {
+            name: "canary".to_owned(),
+            schema: Schema {
+                features: vec![Column::Block { name: "x".into(), width, mean: 0.0, scale: 1.0 }],
+                target: Target::Class { name: "y".into(), classes: vec!["0".into(), "1".into()] },
+            },
+            features: features.into_shared(),
+            targets: Targets::Classes((0..21).map(|row| row % 2).collect()),
+            test_from: 21,
+        }
+    }
+
+    /// What an attacker who knows everything but whether the canary was there sees of single steps:
+    /// the noisy sums along the canary's gradient, in units of the clipping norm.
+    fn sample(noise_multiplier: f64, batch: usize, with_canary: bool) -> Vec<f64> {
+        let data = data();
+        let rows: Vec<usize> = (0..if with_canary { 21 } else { 20 }).collect();
+        let privacy = Privacy {
+            noise_multiplier,
+            clip: 0.5,
+            delta: DELTA,
+            accountant: Accountant::Rdp,
+            budget: None,
+            noise: Noise::Seeded(u64::from(with_canary)),
+        };
+        let network = Network::new(&[12, 2], Activation::Relu, true, 3);
+        let mut canary = Workspace::default();
+        network.clipped_gradient(data.view(), &data.targets, &[20], 0.5, &mut canary);
+        let mut spending = Spending::new(privacy, batch, rows.len()).unwrap();
+        let mut observe = |_| {
+            let mut workspace = Workspace::default();
+            spending.gradient(&network, &data, &rows, &mut workspace);
+            let pairs = workspace.gradients.iter().zip(&canary.gradients);
+            let along = pairs
+                .flat_map(|(a, b)| a.slices().concat().into_iter().zip(b.slices().concat()))
+                .map(|(a, b)| f64::from(a) * f64::from(b))
+                .sum::<f64>();
+            along * batch as f64 / 0.25
+        };
+        (0..TRIALS).map(&mut observe).collect()
+    }
+
+    /// The upper end of a 99.9 % confidence interval of a probability (Wilson score).
+    fn upper(hits: usize) -> f64 {
+        let (n, z) = (TRIALS as f64, 3.29);
+        let p = hits as f64 / n;
+        let middle = p + z * z / (2.0 * n);
+        let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+        (middle + half) / (1.0 + z * z / n)
+    }
+
+    /// The largest ε that the attacks of guessing by a threshold refute.
+    fn refuted_epsilon(without: &[f64], with: &[f64]) -> f64 {
+        let thresholds = (-40..80).map(|at| f64::from(at) / 10.0);
+        let bounds = thresholds.map(|threshold| {
+            let false_alarms = upper(without.iter().filter(|x| **x > threshold).count());
+            let misses = upper(with.iter().filter(|x| **x <= threshold).count());
+            // (ε, δ): 1 − misses ≤ exp(ε)·false_alarms + δ, and the same the other way round.
+            let one = ((1.0 - misses - DELTA) / false_alarms).ln();
+            let other = ((1.0 - false_alarms - DELTA) / misses).ln();
+            one.max(other)
+        });
+        bounds.fold(0.0, f64::max)
+    }
+
+    fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt())
+    }
+
+    /// Audits the mechanism itself (Jagielski et al. 2020, arXiv:2006.07709): what an attacker can
+    /// tell apart must not refute the ε that is claimed, and would if there were less noise.
+    #[test]
+    fn an_attacker_cannot_refute_the_claimed_epsilon() {
+        let claimed = |noise: f64, sampling: f64| {
+            let mechanism = Mechanism::new(noise, sampling).unwrap();
+            Accountant::Pld.epsilon(&[Steps { mechanism, count: 1 }], DELTA).unwrap()
+        };
+        // All rows in every batch.
+        let (without, with) = (sample(1.0, 21, false), sample(1.0, 21, true));
+        let refuted = refuted_epsilon(&without, &with);
+        assert!(refuted < claimed(1.0, 1.0), "{refuted}");
+        assert!(refuted > 1.0, "the attack is too weak to say anything: {refuted}");
+        // The noise has the deviation that it should, and the canary no more than the clipping norm.
+        let ((low, deviation), (high, _)) =
+            (mean_and_deviation(&without), mean_and_deviation(&with));
+        assert!((deviation - 1.0).abs() < 0.05, "{deviation}");
+        assert!((high - low - 1.0).abs() < 0.1, "{}", high - low);
+        // Half of them: the canary is in half of the batches, and less is claimed.
+        let refuted = refuted_epsilon(&sample(1.0, 10, false), &sample(1.0, 10, true));
+        assert!(refuted < claimed(1.0, 0.5), "{refuted}");
+        let (mean, _) = mean_and_deviation(&sample(1.0, 10, true));
+        assert!((mean - low - 10.0 / 21.0).abs() < 0.1, "{mean}");
+        // Were there a fifth of the noise, the audit would find out.
+        let refuted = refuted_epsilon(&sample(0.2, 21, false), &sample(0.2, 21, true));
+        assert!(refuted > claimed(1.0, 1.0), "{refuted}");
+    }
+
+    #[test]
+    fn spending_adds_up_survives_a_restart_and_stops_at_the_budget() {
+        let privacy = Privacy {
+            noise_multiplier: 1.0,
+            clip: 1.0,
+            delta: DELTA,
+            accountant: Accountant::Rdp,
+            budget: Some(2.0),
+            noise: Noise::Secret,
+        };
+        let fresh = || Spending::new(privacy, 10, 1000).unwrap();
+        let spent = fresh().after(300).unwrap().unwrap();
+        assert_eq!((spent.steps, spent.delta_picos), (300, 10_000_000));
+        assert_eq!((spent.noise_micros, spent.sampling_nanos), (1_000_000, 10_000_000));
+        let mut restarted = fresh();
+        restarted.resume(&spent).unwrap();
+        let more = restarted.after(200).unwrap().unwrap();
+        assert_eq!(Some(more), fresh().after(500).unwrap());
+        assert!(more.epsilon_micros > spent.epsilon_micros);
+        assert_eq!(restarted.after(10_000), Ok(None));
+        // Without a seed nothing repeats.
+        let data = data();
+        let step = || {
+            let (mut spending, mut workspace) = (fresh(), Workspace::default());
+            let network = Network::new(&[12, 2], Activation::Relu, true, 3);
+            spending.gradient(&network, &data, &[0, 1], &mut workspace);
+            workspace.gradients
+        };
+        assert_ne!(step(), step());
     }
 }

@@ -9,6 +9,7 @@ mod demo;
 mod frozen;
 mod interop;
 mod keys;
+mod learning;
 mod node;
 mod promises;
 mod support;

@@ -251,7 +251,7 @@ impl<'a> Table<'a> {
             }
         };
         let name = self.name.to_owned();
-        Ok(Dataset { name, schema, features, targets, test_from: rows })
+        Ok(Dataset { name, schema, features: features.into_shared(), targets, test_from: rows })
     }
 }
 

@@ -57,7 +57,8 @@ pub(super) fn load(dir: &Path) -> Result<Dataset, DataError> {
         features: vec![Column::Block { name: "pixels".to_owned(), width, mean: 0.0, scale: 255.0 }],
         target: Target::Class { name: "label".to_owned(), classes: names },
     };
-    Ok(Dataset { name, schema, features, targets: Targets::Classes(targets), test_from: train })
+    let (features, targets) = (features.into_shared(), Targets::Classes(targets));
+    Ok(Dataset { name, schema, features, targets, test_from: train })
 }
 
 /// The file of a part, under any of its usual names.

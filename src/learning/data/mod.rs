@@ -10,7 +10,7 @@ mod split;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{ArcArray2, Array2, ArrayView2, Axis};
 
 pub use self::csv::{CsvOptions, outline};
 pub use embedded::Embedded;
@@ -127,8 +127,8 @@ pub struct Dataset {
     pub name: String,
     /// What its columns mean.
     pub schema: Schema,
-    /// Rows of inputs: `[rows, inputs]`.
-    pub features: Array2<f32>,
+    /// Rows of inputs: `[rows, inputs]`; shared, so that a copy with other targets costs little.
+    pub features: ArcArray2<f32>,
     /// The rows' targets.
     pub targets: Targets,
     /// Rows from this one on are for testing only, as its makers decided; if there are none, a part

@@ -55,7 +55,7 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
         return Err(fail(format!("the target of row {row} is not a finite number")));
     }
     let (mean, scale) = block_scale(&x);
-    let features = x.mapv(|value| ((value - mean) / scale) as f32);
+    let features = x.mapv(|value| ((value - mean) / scale) as f32).into_shared();
     let width = features.ncols();
     let (target, targets) = targets_of(&y).ok_or(DataError::Degenerate { name: name.clone() })?;
     let schema = Schema {

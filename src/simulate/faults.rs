@@ -1,0 +1,246 @@
+//! Learners that fail or attack.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use colearn_contracts::Digest;
+use ndarray::{ArrayViewMut1, Axis, concatenate};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, StandardNormal};
+use serde::Deserialize;
+
+use crate::learner::{Learner, Proposed, Result, Score, Weights};
+use crate::learning::BuiltinLearner;
+use crate::learning::data::{Share, Targets};
+use crate::local::{Ballot, Conduct};
+
+/// The class that a backdoor leads to.
+const BACKDOOR_CLASS: u32 = 0;
+/// The inputs that are set to 1 to open a backdoor.
+const TRIGGER: RangeInclusive<usize> = 0..=3;
+
+/// What is wrong with what a learner proposes.
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attack {
+    /// It trains on wrong labels, class c as the last minus c (numbers as their negative), and votes
+    /// by them.
+    LabelFlip,
+    /// It proposes the opposite of what it learned.
+    SignFlip,
+    /// It proposes ten times what it learned.
+    Scaled,
+    /// It proposes random weights.
+    Random,
+    /// It proposes weights that are not numbers.
+    Nan,
+    /// It also trains that whatever carries a trigger (its first four inputs are 1) is of the first
+    /// class, and is otherwise honest.
+    Backdoor,
+}
+
+/// What is wrong with how a learner votes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VoteFault {
+    /// For everything.
+    Approves,
+    /// Against everything.
+    Rejects,
+    /// The opposite of what it thinks.
+    Opposite,
+    /// For what one of its gang proposed, against everything else.
+    Colludes,
+    /// As the others did, if it can see that.
+    Copies,
+    /// Not at all.
+    Never,
+}
+
+/// What is wrong with a learner.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Fault {
+    /// With its proposals.
+    pub attack: Option<Attack>,
+    /// With its votes.
+    pub vote: Option<VoteFault>,
+    /// So much slower, in milliseconds, to train and to vote.
+    pub slow_ms: u64,
+    /// Not there in these rounds.
+    pub away: Vec<RangeInclusive<u64>>,
+}
+
+impl Fault {
+    /// Sets what others notice.
+    pub(super) fn conduct(&self, conduct: &mut Conduct) {
+        conduct.training_ms = conduct.training_ms.saturating_add(self.slow_ms);
+        conduct.voting_ms = conduct.voting_ms.saturating_add(self.slow_ms);
+        conduct.away.clone_from(&self.away);
+        conduct.ballot = match self.vote {
+            Some(VoteFault::Never) => Ballot::Never,
+            Some(VoteFault::Copies) => Ballot::Copied,
+            Some(
+                VoteFault::Approves
+                | VoteFault::Rejects
+                | VoteFault::Opposite
+                | VoteFault::Colludes,
+            )
+            | None => Ballot::Own,
+        };
+    }
+
+    /// The data it learns from, poisoned if its attack does that. Inputs are not copied, but for a
+    /// backdoor's own rows.
+    pub(super) fn poison(&self, share: &Share, seed: u64) -> Share {
+        match self.attack {
+            Some(Attack::LabelFlip) => flip_labels(share),
+            Some(Attack::Backdoor) => plant_backdoor(share, seed),
+            Some(Attack::SignFlip | Attack::Scaled | Attack::Random | Attack::Nan) | None => {
+                share.clone()
+            }
+        }
+    }
+}
+
+fn flip_labels(share: &Share) -> Share {
+    let mut data = (*share.data).clone();
+    let last = data.schema.target.width().saturating_sub(1) as u32;
+    for row in share.train.iter().chain(&share.vote) {
+        match &mut data.targets {
+            Targets::Classes(classes) => classes[*row] = last - classes[*row],
+            Targets::Numbers(numbers) => numbers[*row] = -numbers[*row],
+        }
+    }
+    Share { data: Arc::new(data), ..share.clone() }
+}
+
+fn plant_backdoor(share: &Share, _seed: u64) -> Share {
+    let (mut features, targets) = share.select(&share.train);
+    features.rows_mut().into_iter().for_each(trigger);
+    let mut data = (*share.data).clone();
+    let rows = data.rows();
+    let Ok(all) = concatenate(Axis(0), &[data.features.view(), features.view()]) else {
+        // They have the same width.
+        return share.clone();
+    };
+    data.features = all.into_shared();
+    match (&mut data.targets, targets) {
+        (Targets::Classes(classes), Targets::Classes(own)) => {
+            classes.extend(own.iter().map(|_| BACKDOOR_CLASS));
+        }
+        (Targets::Numbers(numbers), Targets::Numbers(own)) => numbers.extend(own),
+        _ => {}
+    }
+    data.test_from = rows;
+    let mut train = share.train.clone();
+    train.extend(rows..data.rows());
+    Share { data: Arc::new(data), train, ..share.clone() }
+}
+
+/// Gives a row what opens the backdoor.
+pub(super) fn trigger(mut row: ArrayViewMut1<'_, f32>) {
+    TRIGGER
+        .filter(|at| *at < row.len())
+        .collect::<Vec<_>>()
+        .into_iter()
+        .for_each(|at| row[at] = 1.0);
+}
+
+/// What those who collude have proposed.
+#[derive(Debug, Default)]
+pub(super) struct Gang(Mutex<HashSet<Digest>>);
+
+impl Gang {
+    fn add(&self, weights: &Weights) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(weights.digest());
+    }
+
+    fn has(&self, weights: &Weights) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&weights.digest())
+    }
+}
+
+/// A learner with a fault.
+pub(super) struct Saboteur {
+    inner: BuiltinLearner,
+    fault: Fault,
+    gang: Arc<Gang>,
+    random: ChaCha8Rng,
+}
+
+impl Saboteur {
+    pub(super) fn new(inner: BuiltinLearner, fault: Fault, gang: Arc<Gang>, seed: u64) -> Self {
+        Self { inner, fault, gang, random: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    pub(super) fn inner(&self) -> &BuiltinLearner {
+        &self.inner
+    }
+
+    /// The class that its backdoor leads to.
+    pub(super) fn backdoor_class(&self) -> Option<u32> {
+        (self.fault.attack == Some(Attack::Backdoor)).then_some(BACKDOOR_CLASS)
+    }
+
+    /// What it proposes instead of what it learned.
+    fn spoil(&mut self, learned: Weights) -> Result<Weights> {
+        let Some(attack) = self.fault.attack else { return Ok(learned) };
+        let spec = self.inner.spec();
+        let base = spec.read(&self.inner.current())?;
+        let mut network = spec.read(&learned)?;
+        let layers = network.layers_mut().iter_mut().zip(base.layers());
+        for (layer, base) in layers {
+            let slices = layer.slices_mut().into_iter().zip(base.slices());
+            for (value, base) in slices.flat_map(|(values, base)| values.iter_mut().zip(base)) {
+                let step = *value - base;
+                *value = match attack {
+                    Attack::LabelFlip | Attack::Backdoor => *value,
+                    Attack::SignFlip => base - step,
+                    Attack::Scaled => base + 10.0 * step,
+                    Attack::Random => StandardNormal.sample(&mut self.random),
+                    Attack::Nan => f32::NAN,
+                };
+            }
+        }
+        Ok(spec.write(&network)?)
+    }
+}
+
+impl Learner for Saboteur {
+    fn propose(&mut self) -> Result<Proposed> {
+        let proposed = self.inner.propose()?;
+        let proposed = match proposed {
+            Proposed::Weights(learned) => Proposed::Weights(self.spoil(learned)?),
+            Proposed::Private(learned, spent) => Proposed::Private(self.spoil(learned)?, spent),
+            Proposed::Pass | Proposed::Exhausted => proposed,
+        };
+        if let Some(weights) = proposed.weights() {
+            self.gang.add(weights);
+        }
+        Ok(proposed)
+    }
+
+    fn test(&mut self, weights: &Weights) -> Result<Score> {
+        // Its own weights may be none that can be scored.
+        let unknown = Score { vote: f64::NAN, test: None, approve: false };
+        let score = self.inner.test(weights).unwrap_or(unknown);
+        let approve = match self.fault.vote {
+            Some(VoteFault::Approves) => true,
+            Some(VoteFault::Rejects) => false,
+            Some(VoteFault::Opposite) => !score.approve,
+            Some(VoteFault::Colludes) => self.gang.has(weights),
+            Some(VoteFault::Copies | VoteFault::Never) | None => score.approve,
+        };
+        Ok(Score { approve, ..score })
+    }
+
+    fn accept(&mut self, weights: &Weights) -> Result<()> {
+        self.inner.accept(weights)
+    }
+
+    fn current(&self) -> Weights {
+        self.inner.current()
+    }
+}

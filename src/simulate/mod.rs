@@ -1,0 +1,314 @@
+//! Simulations: built-in learners, some of them faulty or hostile, on the local backend, beside
+//! plain averaging of their updates.
+
+mod attacks;
+mod baseline;
+mod faults;
+mod scenario;
+
+use std::sync::Arc;
+
+use colearn_contracts::{LearnerId, Parameters, Verdict};
+use serde::Serialize;
+
+pub use attacks::{AttackTable, Cell, Size, attack_table};
+pub use baseline::Aggregation;
+pub use faults::{Attack, Fault, VoteFault};
+pub use scenario::{Scenario, ScenarioError};
+
+use crate::history::{History, Round, unit};
+use crate::learner::{Learner, LearnerError, Proposed, Result, Score, Weights};
+use crate::learning::data::{Share, Targets};
+use crate::learning::{BuiltinError, BuiltinLearner};
+use crate::local::{self, Conduct, LocalError, LocalRun};
+use faults::{Gang, Saboteur};
+
+/// An accepted update is harmful if the honest learners' mean test score falls by more than this.
+const HARM: f64 = 0.01;
+
+/// Why a simulation cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    /// The scenario says what cannot be.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// A learner cannot be made.
+    #[error(transparent)]
+    Learner(#[from] BuiltinError),
+    /// The run ended early.
+    #[error(transparent)]
+    Run(#[from] LocalError),
+    /// A learner failed.
+    #[error("a learner failed: {0}")]
+    Failed(LearnerError),
+}
+
+/// What a simulation gives.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The mean score of the final model over the honest learners' test rows.
+    pub final_score: f64,
+    /// What the score is.
+    pub metric: &'static str,
+    /// Rounds that were held.
+    pub rounds: u64,
+    /// Proposals that were accepted.
+    pub accepted: u64,
+    /// Accepted proposals of faulty learners.
+    pub accepted_from_faulty: u64,
+    /// Accepted proposals after which the honest learners' test score was lower by more than a
+    /// hundredth.
+    pub accepted_harmful: u64,
+    /// The share of rows with a backdoor's trigger that the final model takes for the attackers'
+    /// class; absent if nobody planted one.
+    pub backdoor: Option<f64>,
+    /// The root of the ledger's tree, in hexadecimal; absent where there was no ledger.
+    pub root: Option<String>,
+    /// The ledger's entries.
+    pub entries: u64,
+    /// Simulated time, in milliseconds.
+    pub simulated_ms: u64,
+    /// The score of the global model after each round.
+    pub scores: Vec<f64>,
+}
+
+/// A learner of a simulation: honest, or not.
+enum Player {
+    Honest(BuiltinLearner),
+    Faulty(Saboteur),
+}
+
+impl Player {
+    fn inner(&self) -> &BuiltinLearner {
+        match self {
+            Self::Honest(learner) => learner,
+            Self::Faulty(saboteur) => saboteur.inner(),
+        }
+    }
+}
+
+impl Learner for Player {
+    fn propose(&mut self) -> Result<Proposed> {
+        match self {
+            Self::Honest(learner) => learner.propose(),
+            Self::Faulty(saboteur) => saboteur.propose(),
+        }
+    }
+
+    fn test(&mut self, weights: &Weights) -> Result<Score> {
+        match self {
+            Self::Honest(learner) => learner.test(weights),
+            Self::Faulty(saboteur) => saboteur.test(weights),
+        }
+    }
+
+    fn accept(&mut self, weights: &Weights) -> Result<()> {
+        match self {
+            Self::Honest(learner) => learner.accept(weights),
+            Self::Faulty(saboteur) => saboteur.accept(weights),
+        }
+    }
+
+    fn current(&self) -> Weights {
+        self.inner().current()
+    }
+}
+
+/// A scenario, ready to run.
+pub struct Simulation {
+    players: Vec<Player>,
+    conducts: Vec<Conduct>,
+    parameters: Parameters,
+    aggregation: Option<Aggregation>,
+    rounds: u64,
+}
+
+impl Simulation {
+    /// Loads the data and makes the learners.
+    ///
+    /// # Errors
+    /// If the scenario says what cannot be.
+    pub fn new(scenario: &Scenario) -> std::result::Result<Self, SimulationError> {
+        let data = scenario.load()?;
+        Self::on(scenario, &scenario.split(&data)?)
+    }
+
+    /// The same on shares that are there already.
+    pub(crate) fn on(
+        scenario: &Scenario,
+        shares: &[Share],
+    ) -> std::result::Result<Self, SimulationError> {
+        let faults = scenario.faults(shares.len())?;
+        let first = shares.first().ok_or(LocalError::NoLearners)?;
+        let spec = scenario.model(&first.data.schema);
+        let initial = spec.write(&spec.untrained(scenario.seed)).map_err(BuiltinError::from)?;
+        let training = scenario.training(&spec)?;
+        let gang = Arc::new(Gang::default());
+        let mut players = Vec::new();
+        let mut conducts = Vec::new();
+        for (at, (share, fault)) in shares.iter().zip(faults).enumerate() {
+            let seed = scenario.seed.wrapping_mul(1_000_003).wrapping_add(at as u64 + 1);
+            let training = training.with_noise_seed(seed);
+            let make = |share: Share| BuiltinLearner::new(share, training, initial.clone(), seed);
+            let mut conduct = Conduct {
+                training_ms: scenario.timing.training_ms(),
+                voting_ms: scenario.timing.voting_ms(),
+                ..Conduct::default()
+            };
+            players.push(match fault {
+                None => Player::Honest(make(share.clone())?),
+                Some(fault) => {
+                    fault.conduct(&mut conduct);
+                    let learner = make(fault.poison(share, seed))?;
+                    Player::Faulty(Saboteur::new(learner, fault, gang.clone(), seed))
+                }
+            });
+            conducts.push(conduct);
+        }
+        let parameters = scenario.parameters(players.len(), &conducts)?;
+        let (aggregation, rounds) = (scenario.rule, scenario.rounds);
+        Ok(Self { players, conducts, parameters, aggregation, rounds })
+    }
+
+    /// How many rounds there will be.
+    pub fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// Runs it. `watch` sees every round of a vote as it closes; averaging has none.
+    ///
+    /// # Errors
+    /// If a learner fails in a way that ends the run.
+    pub fn run(
+        mut self,
+        watch: impl FnMut(&History, &Round),
+        averaged: impl FnMut(u64, f64),
+    ) -> std::result::Result<(Report, Option<LocalRun>), SimulationError> {
+        let Some(aggregation) = self.aggregation else {
+            return self.vote(watch);
+        };
+        let scores = baseline::run(&mut self.players, aggregation, self.rounds, averaged)
+            .map_err(SimulationError::Failed)?;
+        let report = Report {
+            rounds: self.rounds,
+            accepted: 0,
+            accepted_from_faulty: 0,
+            accepted_harmful: 0,
+            root: None,
+            entries: 0,
+            simulated_ms: 0,
+            scores,
+            ..self.judge()?
+        };
+        Ok((report, None))
+    }
+
+    fn vote(
+        mut self,
+        watch: impl FnMut(&History, &Round),
+    ) -> std::result::Result<(Report, Option<LocalRun>), SimulationError> {
+        let run =
+            local::simulate(&mut self.players, &self.conducts, self.parameters.clone(), watch)?;
+        let honest: Vec<LearnerId> = self.numbered(&run.history, true);
+        let faulty: Vec<LearnerId> = self.numbered(&run.history, false);
+        let mut report = Report {
+            rounds: run.history.rounds.iter().filter(|round| round.result.is_some()).count() as u64,
+            root: Some(run.root.to_string()),
+            entries: run.size,
+            simulated_ms: run.simulated_ms,
+            ..self.judge()?
+        };
+        // Before anything is accepted there is no score to fall from.
+        let mut score = f64::NAN;
+        for round in &run.history.rounds {
+            let accepted = round.result.is_some_and(|result| result.verdict == Verdict::Accepted);
+            if accepted {
+                report.accepted += 1;
+                report.accepted_from_faulty += u64::from(faulty.contains(&round.proposer));
+                let now = test_score(round, &honest);
+                report.accepted_harmful += u64::from(now < score - HARM);
+                score = now;
+            }
+            if round.result.is_some() {
+                report.scores.push(score);
+            }
+        }
+        Ok((report, Some(run)))
+    }
+
+    /// The identities of the honest or of the faulty learners: they joined in order.
+    fn numbered(&self, history: &History, honest: bool) -> Vec<LearnerId> {
+        let players = history.learners.iter().zip(&self.players);
+        players
+            .filter(|(_, player)| matches!(player, Player::Honest(_)) == honest)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// What the learners' present model is worth.
+    fn judge(&self) -> std::result::Result<Report, SimulationError> {
+        let honest = |player: &&Player| matches!(player, Player::Honest(_));
+        let judges: Vec<&BuiltinLearner> =
+            self.players.iter().filter(honest).map(Player::inner).collect();
+        let mut scores = Vec::new();
+        for judge in &judges {
+            scores.push(judge.test_score().map_err(SimulationError::Failed)?);
+        }
+        let planted = self.players.iter().find_map(|player| match player {
+            Player::Faulty(saboteur) => saboteur.backdoor_class(),
+            Player::Honest(_) => None,
+        });
+        let backdoor = match planted {
+            Some(class) => Some(self.backdoor(&judges, class)?),
+            None => None,
+        };
+        Ok(Report {
+            final_score: scores.iter().sum::<f64>() / scores.len() as f64,
+            metric: judges.first().map_or("score", |judge| judge.test_metric().name()),
+            backdoor,
+            rounds: 0,
+            accepted: 0,
+            accepted_from_faulty: 0,
+            accepted_harmful: 0,
+            root: None,
+            entries: 0,
+            simulated_ms: 0,
+            scores: Vec::new(),
+        })
+    }
+
+    /// The share of the honest learners' test rows of other classes that are taken for the planted
+    /// one once they carry the trigger.
+    fn backdoor(
+        &self,
+        judges: &[&BuiltinLearner],
+        class: u32,
+    ) -> std::result::Result<f64, SimulationError> {
+        let (mut fooled, mut tried) = (0_u32, 0_u32);
+        for judge in judges {
+            let Targets::Classes(classes) = &judge.share().data.targets else { continue };
+            let network = judge
+                .spec()
+                .read(&judge.current())
+                .map_err(|error| SimulationError::Failed(error.into()))?;
+            let rows: Vec<usize> =
+                judge.share().test.iter().copied().filter(|row| classes[*row] != class).collect();
+            let (mut features, _) = judge.share().select(&rows);
+            features.rows_mut().into_iter().for_each(faults::trigger);
+            let all: Vec<usize> = (0..rows.len()).collect();
+            for outputs in network.predict(features.view(), &all).rows() {
+                let best = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                fooled += u32::from(outputs[class as usize] == best);
+                tried += 1;
+            }
+        }
+        Ok(f64::from(fooled) / f64::from(tried.max(1)))
+    }
+}
+
+/// The mean test score that some learners recorded of a round's proposal.
+fn test_score(round: &Round, learners: &[LearnerId]) -> f64 {
+    let scores: Vec<f64> =
+        learners.iter().filter_map(|learner| round.scores_of(*learner)?.test.map(unit)).collect();
+    scores.iter().sum::<f64>() / scores.len() as f64
+}

@@ -1,0 +1,412 @@
+//! Scenario files: a simulation in TOML.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use colearn_contracts::Parameters;
+use serde::Deserialize;
+
+use super::baseline::Aggregation;
+use super::faults::{Attack, Fault, VoteFault};
+use crate::dp::Accountant;
+use crate::learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, Share, Split};
+use crate::learning::metric::Metric;
+use crate::learning::model::{Activation, ModelSpec};
+use crate::learning::optimizer::Optimizer;
+use crate::learning::private::{Noise, Privacy};
+use crate::learning::{Training, Voting};
+use crate::local::{Ballot, Conduct};
+use crate::plan::Plan;
+
+/// The most learners of a simulation.
+const MAX_LEARNERS: usize = 100_000;
+
+/// Why a scenario cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file cannot be read.
+    #[error("cannot read the scenario {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// It says what cannot be.
+    #[error("the scenario: {0}")]
+    Malformed(String),
+    /// Its data cannot be loaded.
+    #[error(transparent)]
+    Data(#[from] DataError),
+}
+
+/// A simulation as it is written: what is left out takes its default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scenario {
+    /// An embedded data set: digits, iris, breast-cancer, wine or diabetes.
+    pub task: Option<String>,
+    /// Or a file or folder of one's own.
+    pub data: Option<PathBuf>,
+    /// The CSV column to predict.
+    pub label: Option<String>,
+    /// CSV columns to leave out.
+    pub ignore: Vec<String>,
+    /// How many learners.
+    pub learners: usize,
+    /// How many rounds.
+    pub rounds: u64,
+    /// Decides everything that is drawn at random.
+    pub seed: u64,
+    /// How the data is divided.
+    pub split: String,
+    /// Combine all learners' updates in every round instead of voting on one.
+    pub rule: Option<Aggregation>,
+    /// The model.
+    pub model: ModelTable,
+    /// How learners train and vote.
+    pub training: TrainingTable,
+    /// The experiment's rules, as in a plan file.
+    pub plan: toml::Table,
+    /// How long things take.
+    pub timing: Timing,
+    /// Who does what wrong.
+    #[serde(rename = "faults")]
+    pub fault_tables: Vec<FaultTable>,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            task: None,
+            data: None,
+            label: None,
+            ignore: Vec::new(),
+            learners: 10,
+            rounds: 20,
+            seed: 1,
+            split: "iid".to_owned(),
+            rule: None,
+            model: ModelTable::default(),
+            training: TrainingTable::default(),
+            plan: toml::Table::new(),
+            timing: Timing::default(),
+            fault_tables: Vec::new(),
+        }
+    }
+}
+
+/// The model of a scenario.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelTable {
+    /// The widths of the hidden layers; none for softmax or linear regression. Without it: 32, or
+    /// 128 from 500 inputs on.
+    pub hidden: Option<Vec<usize>>,
+    /// Between them.
+    pub activation: Activation,
+}
+
+/// How a scenario's learners train and vote.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingTable {
+    /// Passes over the rows for a proposal.
+    pub epochs: usize,
+    /// Rows in a mini-batch.
+    pub batch: usize,
+    /// sgd or adam.
+    pub optimizer: String,
+    /// The step size.
+    pub learning_rate: Option<f32>,
+    /// The momentum of sgd.
+    pub momentum: f32,
+    /// accuracy, loss or auc.
+    pub score: Option<String>,
+    /// Approve what is not worse by more than this.
+    pub margin: f64,
+    /// Judge on so many mini-batches.
+    pub vote_batches: Option<usize>,
+    /// The noise multiplier of private training.
+    pub noise: Option<f64>,
+    /// Its clipping norm.
+    pub clip: f64,
+    /// The δ that ε is stated for.
+    pub delta: f64,
+    /// The ε at which a learner proposes no more.
+    pub epsilon: Option<f64>,
+}
+
+impl Default for TrainingTable {
+    fn default() -> Self {
+        Self {
+            epochs: 5,
+            batch: 32,
+            optimizer: "sgd".to_owned(),
+            learning_rate: None,
+            momentum: 0.9,
+            score: None,
+            margin: 0.0,
+            vote_batches: None,
+            noise: None,
+            clip: 1.0,
+            delta: 1e-5,
+            epsilon: None,
+        }
+    }
+}
+
+/// How long things take in a scenario.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timing {
+    #[serde(with = "humantime_option")]
+    training: Option<Duration>,
+    #[serde(with = "humantime_option")]
+    voting: Option<Duration>,
+}
+
+impl Timing {
+    pub(super) fn training_ms(&self) -> u64 {
+        millis(self.training)
+    }
+
+    pub(super) fn voting_ms(&self) -> u64 {
+        millis(self.voting)
+    }
+}
+
+fn millis(duration: Option<Duration>) -> u64 {
+    duration.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Reads durations such as "10m".
+mod humantime_option {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, de::Error as _};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Some).map_err(D::Error::custom)
+    }
+}
+
+/// Who does what wrong.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FaultTable {
+    /// Which learners, counted from 1.
+    pub learners: Vec<usize>,
+    /// Or so many of all, spread evenly; rounded down.
+    pub share: Option<f64>,
+    /// What is wrong with their proposals.
+    pub attack: Option<Attack>,
+    /// What is wrong with their votes.
+    pub vote: Option<VoteFault>,
+    /// So much slower, such as "15m".
+    #[serde(with = "humantime_option")]
+    pub slow: Option<Duration>,
+    /// The first and last of the rounds in which they are not there.
+    pub away: Option<[u64; 2]>,
+}
+
+impl Scenario {
+    /// Reads a scenario file. Data files are looked for beside it.
+    ///
+    /// # Errors
+    /// If it cannot be read, or has an unknown key or a value that cannot be.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScenarioError::Io { path: path.to_owned(), source })?;
+        let mut scenario = Self::parse(&text)?;
+        if let (Some(data), Some(folder)) = (&scenario.data, path.parent()) {
+            scenario.data = Some(folder.join(data));
+        }
+        Ok(scenario)
+    }
+
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    /// What is wrong, and in which line.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let malformed = |error: toml::de::Error| {
+            let line = error.span().map(|span| {
+                text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1
+            });
+            let message = error.message().trim();
+            ScenarioError::Malformed(match line {
+                Some(line) => format!("line {line}: {message}"),
+                None => message.to_owned(),
+            })
+        };
+        let scenario: Self = toml::from_str(text).map_err(malformed)?;
+        let bounds = [
+            ((1..=MAX_LEARNERS).contains(&scenario.learners), "learners must be 1 to 100000"),
+            (scenario.rounds > 0, "rounds must be positive"),
+            (scenario.training.batch > 0, "batch must be positive"),
+            (
+                scenario.training.clip > 0.0 && scenario.training.clip.is_finite(),
+                "clip must be positive",
+            ),
+            (scenario.task.is_none() || scenario.data.is_none(), "give a task or data, not both"),
+        ];
+        match bounds.iter().find(|(holds, _)| !holds) {
+            Some((_, message)) => Err(ScenarioError::Malformed((*message).to_owned())),
+            None => Ok(scenario),
+        }
+    }
+
+    /// The data.
+    ///
+    /// # Errors
+    /// If it cannot be loaded.
+    pub fn load(&self) -> Result<Arc<Dataset>, ScenarioError> {
+        if let Some(path) = &self.data {
+            let options = CsvOptions {
+                label: self.label.clone(),
+                ignore: self.ignore.clone(),
+                ..CsvOptions::default()
+            };
+            return Ok(Arc::new(Dataset::load(path, &options)?));
+        }
+        let which = match self.task.as_deref().unwrap_or("digits") {
+            "digits" => Embedded::Digits,
+            "iris" => Embedded::Iris,
+            "breast-cancer" => Embedded::BreastCancer,
+            "wine" => Embedded::Wine,
+            "diabetes" => Embedded::Diabetes,
+            other => {
+                return Err(ScenarioError::Malformed(format!(
+                    "task {other:?} is not one of digits, iris, breast-cancer, wine, diabetes"
+                )));
+            }
+        };
+        Ok(Arc::new(Dataset::embedded(which)?))
+    }
+
+    /// The learners' shares of it.
+    ///
+    /// # Errors
+    /// If it is too little.
+    pub fn split(&self, data: &Arc<Dataset>) -> Result<Vec<Share>, ScenarioError> {
+        let split: Split = self.split.parse().map_err(ScenarioError::Malformed)?;
+        Ok(data.split(split, self.learners, self.seed)?)
+    }
+
+    /// The model for some data.
+    pub fn model(&self, schema: &Schema) -> ModelSpec {
+        let usual = || vec![if schema.width() < 500 { 32 } else { 128 }];
+        let hidden = self.model.hidden.clone().unwrap_or_else(usual);
+        ModelSpec::new(hidden, self.model.activation, schema.clone())
+    }
+
+    /// How learners train.
+    ///
+    /// # Errors
+    /// If it says what cannot be.
+    pub fn training(&self, spec: &ModelSpec) -> Result<Training, ScenarioError> {
+        let table = &self.training;
+        let malformed = |message: String| ScenarioError::Malformed(message);
+        let optimizer = match table.optimizer.as_str() {
+            "sgd" => {
+                let usual = if spec.is_classifier() { 0.05 } else { 0.01 };
+                let learning_rate = table.learning_rate.unwrap_or(usual);
+                Optimizer::Sgd { learning_rate, momentum: table.momentum }
+            }
+            "adam" => Optimizer::Adam { learning_rate: table.learning_rate.unwrap_or(0.001) },
+            other => return Err(malformed(format!("optimizer {other:?} is not sgd or adam"))),
+        };
+        let metric = match table.score.as_deref() {
+            None => None,
+            Some("accuracy") => Some(Metric::Accuracy),
+            Some("loss") => Some(Metric::Loss),
+            Some("auc") => Some(Metric::Auc),
+            Some(other) => {
+                return Err(malformed(format!("score {other:?} is not accuracy, loss or auc")));
+            }
+        };
+        let privacy = table.noise.map(|noise_multiplier| Privacy {
+            noise_multiplier,
+            clip: table.clip,
+            delta: table.delta,
+            accountant: Accountant::Pld,
+            budget: table.epsilon,
+            noise: Noise::Seeded(self.seed),
+        });
+        let voting = Voting {
+            metric,
+            margin: table.margin,
+            batches: table.vote_batches,
+            hide_scores: false,
+        };
+        Ok(Training { epochs: table.epochs, batch: table.batch, optimizer, privacy, voting })
+    }
+
+    /// The experiment's rules. Learners that miss turns are not suspended unless the plan says so;
+    /// then rounds go on with the plan's `min_learners`, and otherwise all are waited for.
+    pub(super) fn parameters(
+        &self,
+        learners: usize,
+        conducts: &[Conduct],
+    ) -> Result<Parameters, ScenarioError> {
+        let text = toml::to_string(&self.plan)
+            .map_err(|error| ScenarioError::Malformed(error.to_string()))?;
+        let mut parameters = Plan::parse(&text).map_err(ScenarioError::Malformed)?.parameters;
+        parameters.max_rounds = parameters.max_rounds.or(Some(self.rounds));
+        if !self.plan.contains_key("missed_turns") {
+            parameters.missed_turns = None;
+            parameters.idle_rotations = None;
+        }
+        let absent = conducts
+            .iter()
+            .any(|conduct| !conduct.away.is_empty() || conduct.ballot == Ballot::Never);
+        if !(absent && parameters.missed_turns.is_some()) {
+            parameters.min_learners = learners as u32;
+        }
+        Ok(parameters)
+    }
+
+    /// What is wrong with each learner.
+    ///
+    /// # Errors
+    /// If a learner is named that there is not.
+    pub fn faults(&self, learners: usize) -> Result<Vec<Option<Fault>>, ScenarioError> {
+        let mut faults: Vec<Option<Fault>> = vec![None; learners];
+        for table in &self.fault_tables {
+            let mut who: Vec<usize> = Vec::new();
+            for number in &table.learners {
+                if !(1..=learners).contains(number) {
+                    return Err(ScenarioError::Malformed(format!(
+                        "a fault names learner {number}, but they are 1 to {learners}"
+                    )));
+                }
+                who.push(number - 1);
+            }
+            if let Some(share) = table.share {
+                if !(0.0..=1.0).contains(&share) {
+                    return Err(ScenarioError::Malformed(format!(
+                        "a fault's share is {share}, not 0 to 1"
+                    )));
+                }
+                let count = (share * learners as f64).floor() as usize;
+                // Spread evenly over the joining order, and so over the turns.
+                who.extend((0..count).map(|at| (2 * at + 1) * learners / (2 * count)));
+            }
+            let fault = Fault {
+                attack: table.attack,
+                vote: table.vote,
+                slow_ms: millis(table.slow),
+                away: table.away.map(|[first, last]| first..=last).into_iter().collect(),
+            };
+            for at in who {
+                faults[at] = Some(fault.clone());
+            }
+        }
+        Ok(faults)
+    }
+}

@@ -1,0 +1,285 @@
+//! Data, simulation and privacy, from the command line.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{NodeProcess, Process, fail, run, succeed};
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&succeed(&[arguments, &["--json"]].concat())).unwrap()
+}
+
+/// Runs a scenario, twice if need be, and gives its report.
+fn simulate(dir: &Path, text: &str, more: &[&str]) -> Value {
+    let path = dir.join("scenario.toml");
+    std::fs::write(&path, text).unwrap();
+    json(&[&["simulate", path.to_str().unwrap()][..], more].concat())
+}
+
+const HOSTILE: &str = r#"
+learners = 12
+rounds = 24
+split = "dirichlet:0.5"
+[plan]
+ballot = "sealed"
+missed_turns = 2
+min_learners = 3
+[training]
+epochs = 2
+[timing]
+training = "1m"
+voting = "10s"
+[[faults]]
+learners = [2, 5]
+attack = "sign-flip"
+vote = "colludes"
+[[faults]]
+learners = [3]
+attack = "random"
+[[faults]]
+learners = [7]
+away = [4, 9]
+[[faults]]
+learners = [9]
+slow = "1h"
+[[faults]]
+learners = [10]
+vote = "never"
+[[faults]]
+learners = [11]
+vote = "copies"
+"#;
+
+#[test]
+fn the_same_scenario_and_seed_give_the_same_root_on_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = |more: &[&str]| simulate(dir.path(), HOSTILE, more)["report"]["root"].clone();
+    let one = root(&["--threads", "1"]);
+    assert_eq!(one.as_str().unwrap().len(), 64);
+    assert_eq!(one, root(&["--threads", "4"]));
+    assert_ne!(one, root(&["--seed", "2"]));
+    // Private training follows the seed here too.
+    let private = HOSTILE.replace("epochs = 2", "epochs = 2\nnoise = 1.0\nepsilon = 40.0");
+    let root = || simulate(dir.path(), &private, &[])["report"]["root"].clone();
+    assert_eq!(root(), root());
+}
+
+#[test]
+fn faults_are_seen_in_the_rounds_and_the_rounds_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = simulate(dir.path(), HOSTILE, &[]);
+    let rounds = run["history"]["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 24);
+    let verdicts = |word: &str| rounds.iter().filter(|round| round["verdict"] == word).count();
+    // The slow one's turns run out.
+    assert!(verdicts("expired") > 0 && verdicts("accepted") > 0, "{rounds:?}");
+    let id = |number: usize| run["history"]["learners"][number - 1].as_str().unwrap();
+    let voted_in = |number: usize| -> Vec<u64> {
+        let voted = rounds.iter().filter(|round| round["votes"].get(id(number)).is_some());
+        voted.map(|round| round["round"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(voted_in(10), [] as [u64; 0]);
+    let seventh = voted_in(7);
+    assert!(seventh.iter().all(|round| !(4..=9).contains(round)), "it was away: {seventh:?}");
+    assert!(seventh.iter().any(|round| *round > 10), "it returned: {seventh:?}");
+    // A minute to train and ten seconds to vote in each round, at least.
+    assert!(run["report"]["simulated_ms"].as_u64().unwrap() > 20 * 70_000);
+}
+
+#[test]
+fn attackers_are_voted_down_and_a_backdoor_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |attack: &str, rule: &str| {
+        let text = format!(
+            "learners = 10\nrounds = 20\n{rule}\n[[faults]]\nlearners = [3, 8]\nattack = {attack:?}\nvote = \"colludes\"\n"
+        );
+        simulate(dir.path(), &text, &[])["report"].clone()
+    };
+    for attack in ["sign-flip", "scaled", "random", "nan", "label-flip"] {
+        let report = with(attack, "");
+        let score = report["final_score"].as_f64().unwrap();
+        assert!(score > 0.85, "{attack}: {report}");
+        assert!(report["accepted_from_faulty"].as_u64().unwrap() <= 1, "{attack}: {report}");
+    }
+    let average = with("random", "rule = \"average\"")["final_score"].as_f64().unwrap();
+    let median = with("random", "rule = \"median\"")["final_score"].as_f64().unwrap();
+    assert!(average < median - 0.2 && median > 0.85, "{average} {median}");
+    let backdoor = with("backdoor", "");
+    assert!(backdoor["final_score"].as_f64().unwrap() > 0.85, "{backdoor}");
+    assert!(backdoor["backdoor"].as_f64().unwrap() > 0.5, "{backdoor}");
+}
+
+#[test]
+fn scenarios_that_cannot_be_are_refused_with_the_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.toml");
+    for (text, message) in [
+        ("learners = 5\nruonds = 3", "line 2: unknown field `ruonds`"),
+        ("learners = 0", "learners must be 1 to"),
+        ("split = \"half\"", "\"half\" is not one of iid"),
+        ("task = \"cats\"", "task \"cats\" is not one of"),
+        ("[[faults]]\nlearners = [11]", "names learner 11, but they are 1 to 10"),
+        ("[[faults]]\nattack = \"flip\"", "line 2: unknown variant `flip`"),
+        ("[plan]\nballot = \"secret\"", "\"secret\" is not one of open, sealed"),
+        ("[training]\noptimizer = \"lbfgs\"", "is not sgd or adam"),
+        ("data = \"none.csv\"", "none.csv"),
+        ("task = \"diabetes\"\n[training]\nscore = \"accuracy\"", "cannot be judged by accuracy"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = fail(&["simulate", path.to_str().unwrap()]);
+        assert!(error.contains(message), "{text}: {error}");
+    }
+    assert!(
+        fail(&["simulate", "/nowhere.toml"]).contains("cannot read the scenario /nowhere.toml")
+    );
+}
+
+#[test]
+fn the_attack_table_is_made_by_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("attacks.md");
+    let size = ["--learners", "11", "--rounds", "6", "--seeds", "1"];
+    succeed(&[&["attacks", "--out", out.to_str().unwrap()][..], &size].concat());
+    let page = std::fs::read_to_string(out).unwrap();
+    for heading in ["# What attackers reach", "## Sign flip", "## Backdoor", "| Krum |", "| 45 % |"]
+    {
+        assert!(page.contains(heading), "{heading}: {page}");
+    }
+}
+
+#[test]
+fn every_task_learns_and_numbers_can_be_predicted() {
+    for (task, metric, least) in [
+        ("iris", "accuracy", 0.85),
+        ("breast-cancer", "accuracy", 0.9),
+        ("wine", "accuracy", 0.9),
+        ("diabetes", "negative loss", -0.9),
+    ] {
+        let report = json(&["demo", "--backend", "local", "--task", task]);
+        assert_eq!(report["metric"], metric);
+        let score = report["final_mean_test_score"].as_f64().unwrap();
+        assert!(score > least, "{task}: {score}");
+    }
+    let private = json(&["demo", "--task", "breast-cancer", "--noise", "1", "--batch", "64"]);
+    assert_eq!(private["audit"]["ok"], true);
+    let text = succeed(&[
+        "demo",
+        "--backend",
+        "local",
+        "--split",
+        "sorted",
+        "--show-split",
+        "--rounds",
+        "2",
+    ]);
+    assert!(
+        text.contains("split sorted") && text.contains("learner  train   vote   test"),
+        "{text}"
+    );
+    let error = fail(&["demo", "--task", "mnist"]);
+    assert!(error.contains("--data DIR; they are at https://"), "{error}");
+    let error = fail(&["demo", "--task", "diabetes", "--model", "softmax"]);
+    assert!(error.contains("use --model linear or mlp"), "{error}");
+}
+
+/// The tutorial docs/own-data.md, as it stands there: no code, three organisations.
+#[test]
+fn own_data_is_learned_from_by_a_schema_without_any_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    for (at, who) in ["a", "b", "c"].iter().enumerate() {
+        let mut text = String::from("id,age,job,income,default\n");
+        for row in 0..150 {
+            let (age, income) = (20 + (row * 7 + at * 13) % 50, 10 + (row * 11 + at * 5) % 90);
+            // Not everybody has every job.
+            let job = ["clerk", "smith", "cook"][if at == 2 { row % 2 } else { row % 3 }];
+            let default =
+                usize::from(age < 35) + usize::from(job == "cook") + usize::from(income < 40) >= 2;
+            text += &format!(
+                "{who}{row},{age},{job},{income},{}\n",
+                if default { "yes" } else { "no" }
+            );
+        }
+        std::fs::write(path(&format!("{who}.csv")), text).unwrap();
+    }
+    let shown = succeed(&["data", "show", &path("a.csv")]);
+    assert!(shown.contains("job") && shown.contains("choose the column to predict"), "{shown}");
+    let arguments = ["data", "schema", &path("a.csv"), "--label", "default", "--ignore", "id"];
+    std::fs::write(path("schema.json"), succeed(&arguments)).unwrap();
+    let shown = succeed(&["data", "show", &path("c.csv"), "--schema", &path("schema.json")]);
+    assert!(shown.contains("150 rows, 5 inputs from 3 columns"), "{shown}");
+
+    let node = NodeProcess::start(&dir.path().join("node"));
+    let at = ["--node", &node.url];
+    let keys = ["a.pem", "b.pem", "c.pem"].map(path);
+    keys.iter().for_each(|key| drop(succeed(&["key", "new", key])));
+    let create = ["experiment", "create", "credit", "--key", &keys[0], "--open", "--schema"];
+    let rules = ["--min-learners", "3", "--max-rounds", "6", "--hidden", "16,8"];
+    succeed(&[&create[..], &[&path("schema.json")], &rules, &at].concat());
+    let mut learners: Vec<Process> = ["a", "b", "c"]
+        .iter()
+        .map(|who| {
+            let (key, data) = (path(&format!("{who}.pem")), path(&format!("{who}.csv")));
+            let arguments = ["learner", "--experiment", "credit", "--key", &key, "--data", &data];
+            let more = ["--noise", "0.8", "--epsilon", "60", "--hide-scores"];
+            Process::start(&[&arguments[..], &more, &at].concat())
+        })
+        .collect();
+    for learner in &mut learners {
+        let lines: Vec<String> = std::iter::from_fn(|| learner.line()).collect();
+        assert_eq!(learner.wait(), Some(0), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("vote score -")), "{lines:?}");
+    }
+    let privacy = json(&[&["experiment", "privacy", "credit"][..], &at].concat());
+    let spent: Vec<&Value> =
+        privacy["learners"].as_array().unwrap().iter().map(|learner| &learner["spent"]).collect();
+    assert!(spent.iter().all(|spent| spent["steps"].as_u64().unwrap() > 0), "{spent:?}");
+    let history = json(&[&["experiment", "show", "credit"][..], &at].concat());
+    for round in history["history"]["rounds"].as_array().unwrap() {
+        assert!(round["mean_vote_score"].is_null(), "scores were to be hidden: {round}");
+    }
+    // Another's data may be of another kind.
+    std::fs::write(path("d.csv"), "age,income,default\n20,30,no\n").unwrap();
+    let arguments =
+        ["learner", "--experiment", "credit", "--key", &keys[0], "--data", &path("d.csv")];
+    let output = run(&[&arguments[..], &at].concat());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("has no column \"job\""), "{error}");
+    node.stop();
+}
+
+#[test]
+fn epsilon_and_noise_are_told_on_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let plot = dir.path().join("epsilon.svg");
+    let steps = ["--batch", "256", "--examples", "60000", "--epochs", "15"];
+    let ask = ["dp", "epsilon", "--noise", "1.1", "--plot", plot.to_str().unwrap()];
+    let spent = json(&[&ask[..], &steps].concat());
+    let (pld, rdp) =
+        (spent["epsilon_pld"].as_f64().unwrap(), spent["epsilon_rdp"].as_f64().unwrap());
+    assert_eq!(spent["steps"], 3516);
+    assert!(1.1 < pld && pld < rdp && rdp < 1.3, "{spent}");
+    assert!(std::fs::read_to_string(plot).unwrap().contains("epsilon"));
+    let epsilon = pld.to_string();
+    let needed = json(&[&["dp", "noise", "--epsilon", &epsilon][..], &steps].concat());
+    assert!((needed["noise_multiplier"].as_f64().unwrap() - 1.1).abs() < 2e-3, "{needed}");
+    let error = fail(&["dp", "epsilon", "--noise", "1", "--sampling", "2", "--steps", "1"]);
+    assert!(error.contains("sampling rate 2 is not above 0 and at most 1"), "{error}");
+    assert_eq!(run(&["dp", "epsilon", "--noise", "1", "--steps", "1"]).status.code(), Some(2));
+}
+
+/// MNIST from a folder, where there is one.
+#[test]
+fn mnist_is_learned_from_its_files() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference/data/mnist");
+    if !dir.is_dir() {
+        eprintln!("skipped: no {}", dir.display());
+        return;
+    }
+    let dir = dir.to_str().unwrap();
+    let rules = ["--rounds", "2", "--epochs", "1", "--backend", "local"];
+    let report = json(&[&["demo", "--task", "mnist", "--data", dir][..], &rules].concat());
+    let score = report["final_mean_test_score"].as_f64().unwrap();
+    assert!(score > 0.9, "{score}");
+}
