@@ -1,8 +1,6 @@
 //! A learner of one's own: each holds private numbers, and together they learn their mean.
-//!
-//! `cargo run --example own_learner` runs five of them on this machine without a network;
-//! `cargo run --example own_learner -- http://127.0.0.1:7400 EXPERIMENT KEY.pem 3 4 8` runs one
-//! with the numbers 3, 4 and 8 against a node.
+//! `cargo run --example own_learner` runs five on this machine, without a network;
+//! `cargo run --example own_learner -- NODE EXPERIMENT KEY.pem 3 4 8` runs one on a node.
 
 use colearn::learner::{Learner, Proposed, Result, Score, Weights};
 use colearn::{client, keys, local};
@@ -47,19 +45,18 @@ impl Learner for Mean {
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [node, experiment, key, numbers @ ..] = arguments.as_slice() {
-        let private = numbers.iter().map(|x| x.parse()).collect::<std::result::Result<_, _>>()?;
-        let key = keys::load(key.as_ref())?;
-        let options = client::Options::new(node, experiment.parse()?, key);
-        let run = client::run(Mean { private, current: 0.0 }, options);
-        let (learner, summary) = tokio::runtime::Runtime::new()?.block_on(run)?;
-        println!("after {} rounds: {:.3}", summary.rounds, learner.current);
-    } else {
-        let mut learners: Vec<Mean> =
-            (1..=5).map(|i| Mean { private: vec![f64::from(i), 10.0], current: 0.0 }).collect();
+    let [node, experiment, key, numbers @ ..] = arguments.as_slice() else {
+        let mean = |i: u32| Mean { private: vec![f64::from(i), 10.0], current: 0.0 };
+        let mut learners: Vec<Mean> = (1..=5).map(mean).collect();
         let parameters = Parameters { max_rounds: Some(15), ..Parameters::default() };
         local::run(&mut learners, parameters, |_, round| println!("{:?}", round.result))?;
         println!("the learners' shared mean: {:.3}", learners[0].current);
-    }
+        return Ok(());
+    };
+    let private = numbers.iter().map(|x| x.parse()).collect::<std::result::Result<_, _>>()?;
+    let options = client::Options::new(node, experiment.parse()?, keys::load(key.as_ref())?);
+    let run = client::run(Mean { private, current: 0.0 }, options);
+    let (learner, summary) = tokio::runtime::Runtime::new()?.block_on(run)?;
+    println!("after {} rounds: {:.3}", summary.rounds, learner.current);
     Ok(())
 }

@@ -244,8 +244,10 @@ means.
 rows and sees accuracy in steps of a seventh; that is also why honest updates that do harm are accepted without any
 attacker. More voting rows, or judging by loss, see more.
 
-**A near majority.** At 49 % colluding voters need one honest vote in fifty to be accepted, and honest proposals need all
-of them. A threshold above one half (`--threshold 2/3`) protects the model for longer and stops progress earlier.
+**A large minority.** A vote asks each time whether one update is good; colluders answer before they are asked. At 30 %
+they need two honest votes in seven, and voters who see seven rows are wrong that often; at 49 % they need one, and honest
+proposals need them all. The median, which needs every learner's update in every round, holds out longer. A threshold above
+one half (`--threshold 2/3`) protects the model for longer too, and stops progress earlier.
 
 **Refusal.** Voters who reject everything slow progress down, and near one half stop it: the old model stays. That
 harms nobody's model, and the ledger says who did it.

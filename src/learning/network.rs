@@ -72,8 +72,8 @@ pub struct Workspace {
     outputs: Vec<Array2<f32>>,
     /// The loss's gradient by every layer's sums: `[rows, width]`.
     deltas: Vec<Array2<f32>>,
-    /// The loss's gradient by the weights.
-    pub(super) gradients: Vec<Layer>,
+    /// The loss's gradient by the weights, layer by layer.
+    pub gradients: Vec<Layer>,
 }
 
 impl Workspace {

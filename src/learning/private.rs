@@ -3,7 +3,7 @@
 use colearn_contracts::PrivacySpent;
 use rand::rngs::SysRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha20Rng;
+use rand_chacha::ChaCha12Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 
 use super::data::Dataset;
@@ -46,7 +46,7 @@ pub struct Spending {
     steps: u64,
     /// The batch's expected size.
     batch: usize,
-    random: ChaCha20Rng,
+    random: ChaCha12Rng,
 }
 
 impl Spending {
@@ -62,9 +62,9 @@ impl Spending {
         let random = match privacy.noise {
             // Without entropy there is no privacy to be had: the process stops.
             Noise::Secret => {
-                ChaCha20Rng::try_from_rng(&mut SysRng).map_err(|_| DpError::Entropy)?
+                ChaCha12Rng::try_from_rng(&mut SysRng).map_err(|_| DpError::Entropy)?
             }
-            Noise::Seeded(seed) => ChaCha20Rng::seed_from_u64(seed),
+            Noise::Seeded(seed) => ChaCha12Rng::seed_from_u64(seed),
         };
         Ok(Self { privacy, mechanism, before: None, steps: 0, batch, random })
     }

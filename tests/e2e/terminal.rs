@@ -172,6 +172,8 @@ fn every_command_has_help_with_an_example() {
         &["node", "rotate-key"],
         &["round"],
         &["learner"],
+        &["simulate"],
+        &["attacks"],
         &["data", "show"],
         &["data", "schema"],
         &["dp", "epsilon"],
@@ -187,6 +189,15 @@ fn every_command_has_help_with_an_example() {
         assert!(help.contains("Example"), "{command:?}");
         assert!(help.contains(&format!("  colearn {}", command.join(" "))), "{command:?}");
     }
+}
+
+#[test]
+fn the_tutorial_shows_the_example_as_it_is() {
+    let at = |path: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(path).unwrap()
+    };
+    assert!(at("docs/own-learner.md").contains(&at("examples/own_learner.rs")));
 }
 
 /// The README's second terminal session ends where this example begins.
