@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use colearn::client::{self, Client, Event, Memory, Options};
 use colearn::history::{unit, verdict_word};
-use colearn::learner::Weights;
+use colearn::learner::{SAFETENSORS, Weights};
 use colearn::learning::BuiltinLearner;
 use colearn::learning::model::ModelSpec;
 use colearn::learning::private::Noise;
@@ -169,6 +169,13 @@ async fn standing(
     };
     let known = client.experiment(experiment, Some(keys::learner_id(key))).await?;
     let model = known.experiment.and_then(|it| it.model).context("the node names no model")?;
+    if model.media_type != SAFETENSORS {
+        bail!(
+            "the weights of {experiment} are {}, the built-in learner's {SAFETENSORS}; learners of the original \
+             package take part through: colearn bridge",
+            model.media_type
+        );
+    }
     let weights = client.download(&convert::model(model)?).await?;
     let spent = known.member.and_then(|member| member.privacy).map(convert::privacy);
     Ok((weights, spent))

@@ -41,6 +41,9 @@ pub(crate) struct Create {
     /// The initial model (safetensors) [default: a built-in one for the data]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "task", "model", "hidden"])]
     weights: Option<PathBuf>,
+    /// What kind of file the initial model is; everybody's proposals are of the same kind
+    #[arg(long, default_value = SAFETENSORS, value_name = "TYPE", requires = "weights")]
+    media_type: String,
     #[command(flatten)]
     source: Data,
     #[command(flatten)]
@@ -83,7 +86,7 @@ impl Create {
                 spec.write(&spec.untrained(self.seed))?
             }
         };
-        let model = weights.model(SAFETENSORS);
+        let model = weights.model(&self.media_type);
         self.rules.apply(&mut plan.parameters)?;
         if !plan.limits_weights && !self.rules.limits_weights() {
             plan.parameters.max_weights_bytes = (2 * model.size).max(1 << 20);

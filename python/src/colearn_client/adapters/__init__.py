@@ -1,0 +1,17 @@
+"""Learners around the models of well-known libraries. Each imports its library when it is used."""
+
+from .base import ModelLearner
+from .keras import KerasLearner
+from .mli import MliLearner
+from .sklearn import SklearnLearner
+from .torch import TorchLearner
+from .xgboost import XGBoostLearner
+
+__all__ = [
+    "KerasLearner",
+    "MliLearner",
+    "ModelLearner",
+    "SklearnLearner",
+    "TorchLearner",
+    "XGBoostLearner",
+]

@@ -1,0 +1,134 @@
+"""scikit-learn estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import arrays
+from ..errors import ModelError
+from ..learner import Weights
+from .base import ModelLearner
+
+Data = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+class SklearnLearner(ModelLearner):
+    """A learner around an estimator whose parameters are arrays: linear models and MLPs, with
+    ``partial_fit`` or ``warm_start``. Forests and boosted trees of scikit-learn have no format that
+    cannot execute code; use :class:`XGBoostLearner` for those.
+
+    Args:
+        estimator: Such as ``SGDClassifier()`` or ``MLPClassifier(warm_start=True)``.
+        train: Features ``[rows, columns]`` and targets ``[rows]`` to train on.
+        vote: The same, to vote on.
+        test: The same, deciding nothing.
+        classes: All classes, the same for all learners; by default those in ``train``.
+        epochs: How often ``partial_fit`` is called for a proposal.
+        score: ``score(estimator, X, y)``, higher is better; by default the estimator's own.
+        margin: Approve what is not worse than now by more than this.
+        hide_scores: Record no scores.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        train: Data,
+        vote: Data,
+        test: Data | None = None,
+        *,
+        classes: npt.ArrayLike | None = None,
+        epochs: int = 5,
+        score: Callable[[Any, Any, Any], float] | None = None,
+        margin: float = 0.0,
+        hide_scores: bool = False,
+    ) -> None:
+        super().__init__(margin=margin, hide_scores=hide_scores)
+        self.estimator = estimator
+        self._data = {
+            name: (np.asarray(pair[0]), np.asarray(pair[1]))
+            for name, pair in {"train": train, "vote": vote, "test": test}.items()
+            if pair is not None
+        }
+        is_classifier = (
+            getattr(estimator, "_estimator_type", None) == "classifier"
+            or hasattr(estimator, "predict_proba")
+            or hasattr(estimator, "decision_function")
+        )
+        self._classes = None
+        if is_classifier:
+            own = self._data["train"][1] if classes is None else classes
+            self._classes = np.unique(np.asarray(own))
+        self._epochs = epochs
+        self._score_by = score or (lambda model, x, y: float(model.score(x, y)))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Gives the estimator its arrays, whatever rows this learner has: the same for everybody."""
+        x, y = self._data["train"]
+        if not hasattr(self.estimator, "coef_") and not hasattr(self.estimator, "coefs_"):
+            if self._classes is not None:
+                # One made-up row of each class.
+                rows, targets = np.zeros((len(self._classes), x.shape[1])), self._classes
+            else:
+                rows, targets = np.zeros((2, x.shape[1])), np.zeros(2)
+            self._fit(rows, targets.astype(y.dtype))
+        if not self._names():
+            raise ModelError(
+                f"{type(self.estimator).__name__} keeps no arrays coef_ or coefs_; "
+                "a model that only pickles is refused, since a pickle can execute code"
+            )
+
+    def _fit(self, x: Any, y: Any) -> None:
+        if hasattr(self.estimator, "partial_fit"):
+            if self._classes is not None and not hasattr(self.estimator, "classes_"):
+                self.estimator.partial_fit(x, y, classes=self._classes)
+            else:
+                self.estimator.partial_fit(x, y)
+        elif getattr(self.estimator, "warm_start", False):
+            self.estimator.fit(x, y)
+        else:
+            raise ModelError(
+                f"{type(self.estimator).__name__} has neither partial_fit nor warm_start=True; "
+                "it would forget the others' work"
+            )
+
+    def _names(self) -> list[str]:
+        names = ["coef_", "intercept_", "coefs_", "intercepts_"]
+        return [name for name in names if hasattr(self.estimator, name)]
+
+    def _save(self) -> Weights:
+        named: dict[str, npt.ArrayLike] = {}
+        for name in self._names():
+            value = getattr(self.estimator, name)
+            if isinstance(value, list):
+                named |= {f"{name}.{at}": array for at, array in enumerate(value)}
+            else:
+                named[name] = np.atleast_1d(value)
+        return arrays.save(named, {"estimator": type(self.estimator).__name__})
+
+    def _load(self, weights: Weights) -> None:
+        loaded = arrays.load(weights)
+        arrays.check_like(loaded, arrays.load(self._save()))
+        for name in self._names():
+            own = getattr(self.estimator, name)
+            if isinstance(own, list):
+                setattr(
+                    self.estimator,
+                    name,
+                    [np.array(loaded[f"{name}.{at}"]) for at in range(len(own))],
+                )
+            else:
+                setattr(self.estimator, name, np.array(loaded[name]).reshape(np.shape(own)))
+
+    def _train(self) -> None:
+        x, y = self._data["train"]
+        for _ in range(self._epochs):
+            self._fit(x, y)
+
+    def _score(self, test: bool) -> float | None:
+        pair = self._data.get("test" if test else "vote")
+        return None if pair is None else float(self._score_by(self.estimator, *pair))

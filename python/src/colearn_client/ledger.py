@@ -1,0 +1,306 @@
+"""Reading a ledger: experiments, rounds and votes as objects and tables, and checking its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._proto import types_pb2 as types
+from .connection import Client
+from .errors import MalformedError, NoteError, VerificationError
+from .note import Checkpoint, verify_signature
+from .rotation import LogKeys
+from .transaction import signed_bytes
+from .tree import TreeBuilder, leaf_hash
+
+if TYPE_CHECKING:
+    import pandas
+
+_TILE = 256
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A vote that was recorded.
+
+    Attributes:
+        voter: Its public key, in hexadecimal.
+        approve: For or against.
+        vote_score: What the voter measured, if it recorded that.
+        test_score: The same on rows that decide nothing.
+        entry: The ledger's entry.
+    """
+
+    voter: str
+    approve: bool
+    vote_score: float | None
+    test_score: float | None
+    entry: int
+
+
+@dataclass
+class Round:
+    """One try at improving the global model.
+
+    Attributes:
+        number: Counted from 1.
+        proposer: Its public key, in hexadecimal.
+        base: SHA-256 of the model it began with, in hexadecimal.
+        weights: That of the proposal; ``None`` if there was none.
+        vote_score: What the proposer measured, if it recorded that.
+        test_score: The same on rows that decide nothing.
+        votes: The votes.
+        verdict: ``accepted``, ``rejected``, ``expired`` or ``passed``; ``None`` while it is open.
+        approvals: Votes for, weighted.
+        rejections: Votes against, weighted.
+        electorate: The votes there could be.
+        opened_ms: When it opened, in ms since 1970.
+        closed_ms: When it closed.
+    """
+
+    number: int
+    proposer: str
+    base: str
+    opened_ms: int
+    weights: str | None = None
+    vote_score: float | None = None
+    test_score: float | None = None
+    votes: list[Vote] = field(default_factory=list)
+    verdict: str | None = None
+    approvals: int = 0
+    rejections: int = 0
+    electorate: int = 0
+    closed_ms: int | None = None
+
+    def mean_test_score(self) -> float | None:
+        """The mean of the recorded test scores, the proposer's included."""
+        scores = [self.test_score, *(vote.test_score for vote in self.votes)]
+        known = [score for score in scores if score is not None]
+        return sum(known) / len(known) if known else None
+
+
+@dataclass
+class Experiment:
+    """What happened in an experiment.
+
+    Attributes:
+        name: Its name.
+        creator: A public key, in hexadecimal.
+        model: SHA-256 of the present global model, in hexadecimal.
+        learners: Everyone who ever joined, in that order.
+        rounds: The rounds.
+        finished: Why it ended; ``None`` if it has not.
+    """
+
+    name: str
+    creator: str
+    model: str
+    learners: list[str] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    finished: str | None = None
+
+    def to_pandas(self) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+        """Two tables: the rounds, and the votes with their round."""
+        import pandas
+
+        rounds = pandas.DataFrame(
+            [
+                {
+                    **{name: value for name, value in vars(item).items() if name != "votes"},
+                    "mean_test_score": item.mean_test_score(),
+                }
+                for item in self.rounds
+            ]
+        )
+        votes = pandas.DataFrame(
+            [{"round": item.number, **vars(vote)} for item in self.rounds for vote in item.votes]
+        )
+        return rounds, votes
+
+
+class Ledger:
+    """A ledger behind a URL, or exported to a folder. Made by :func:`open`."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def entries(self) -> Iterator[bytes]:
+        """All entries up to the checkpoint, verbatim."""
+        if "://" in self.source:
+            yield from self._from_node()
+        else:
+            yield from self._from_folder(Path(self.source))
+
+    def checkpoint(self) -> str:
+        """The signed checkpoint, verbatim."""
+        if "://" in self.source:
+            with Client(self.source) as client:
+                assert client._latest is not None
+                return client._latest[1]
+        path = Path(self.source) / "checkpoint"
+        try:
+            return path.read_text()
+        except OSError as error:
+            raise MalformedError(f"{self.source} is no exported ledger: {error}") from error
+
+    def _from_node(self) -> Iterator[bytes]:
+        with Client(self.source) as client:
+            at, size = 0, client.checkpoint.size
+            while at < size:
+                for entry in client.entries(at, min(size - at, 1000)):
+                    yield entry
+                    at += 1
+
+    def _from_folder(self, folder: Path) -> Iterator[bytes]:
+        size = Checkpoint.parse(self.checkpoint().rpartition("\n\n")[0] + "\n").size
+        for number in range((size + _TILE - 1) // _TILE):
+            width = min(_TILE, size - number * _TILE)
+            path = folder / "tile" / "entries" / _tile_path(number)
+            if width < _TILE:
+                path = path.with_name(path.name + ".p") / str(width)
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise MalformedError(f"the bundle {path} is missing: {error}") from error
+            at = 0
+            for place in range(width):
+                length = int.from_bytes(data[at : at + 2], "big")
+                entry = data[at + 2 : at + 2 + length]
+                if len(entry) < length or at + 2 > len(data):
+                    raise MalformedError(f"entry {number * _TILE + place} is cut off in {path}")
+                yield entry
+                at += 2 + length
+
+    def experiments(self) -> dict[str, Experiment]:
+        """Every experiment, by name."""
+        found: dict[str, Experiment] = {}
+        for data in self.entries():
+            _tell(found, types.Entry.FromString(data))
+        return found
+
+    def verify(self) -> int:
+        """Checks the chain of entries, the tree, the checkpoint's signature and every transaction's
+        signature. Whether the contract was followed takes ``colearn audit``, which also uses the
+        strict rule for signatures.
+
+        Returns:
+            The number of entries.
+
+        Raises:
+            VerificationError: Names the entry.
+        """
+        tree, parent, last_ms = TreeBuilder(), bytes(32), 0
+        log_keys: LogKeys | None = None
+        ledger_id = b""
+        note = self.checkpoint()
+        for index, data in enumerate(self.entries()):
+            entry = types.Entry.FromString(data)
+            if entry.SerializeToString(deterministic=True) != data:
+                raise VerificationError(f"entry {index} is not in the one encoding")
+            if entry.index != index or bytes(entry.parent) != parent:
+                raise VerificationError(f"entry {index} does not follow the one before")
+            if entry.time_ms < last_ms:
+                raise VerificationError(f"entry {index} is earlier than the one before")
+            kind = entry.WhichOneof("payload")
+            if (kind == "genesis") != (index == 0):
+                raise VerificationError(f"entry {index}: the first entry, and only that, is genesis")
+            if kind == "genesis":
+                ledger_id = hashlib.sha256(entry.genesis.SerializeToString()).digest()
+                log_keys = LogKeys(entry.genesis, ledger_id)
+            elif kind == "transaction":
+                signed = entry.transaction
+                message = signed_bytes(ledger_id, signed.body)
+                if not verify_signature(signed.public_key, message, signed.signature):
+                    raise VerificationError(f"entry {index}: the signature does not verify")
+            elif kind == "key_rotation":
+                assert log_keys is not None
+                try:
+                    log_keys.follow(index, entry.key_rotation)
+                except MalformedError as error:
+                    raise VerificationError(str(error)) from error
+            parent, last_ms = leaf_hash(data), entry.time_ms
+            tree.push(parent)
+        if log_keys is None:
+            raise VerificationError("entry 0 is missing")
+        try:
+            checkpoint = Checkpoint.open(note, log_keys.at(tree.size))
+        except NoteError as error:
+            raise VerificationError(str(error)) from error
+        if checkpoint.size != tree.size or checkpoint.root != tree.root():
+            raise VerificationError(
+                f"the {tree.size} entries do not lead to the checkpoint's root at {checkpoint.size}"
+            )
+        return tree.size
+
+
+def open(source: str | os.PathLike[str]) -> Ledger:
+    """A ledger to read.
+
+    Args:
+        source: A node's URL, or a folder from ``colearn ledger export``.
+    """
+    return Ledger(os.fspath(source))
+
+
+def _tile_path(number: int) -> Path:
+    """Groups of three digits, all but the last with an x: 1234067 is x001/x234/067."""
+    text = f"{number:03}"
+    text = text.zfill((len(text) + 2) // 3 * 3)
+    groups = [text[at : at + 3] for at in range(0, len(text), 3)]
+    return Path(*[f"x{group}" for group in groups[:-1]], groups[-1])
+
+
+def _score(scores: types.Scores, which: str) -> float | None:
+    return getattr(scores, which) / 1e6 if scores.HasField(which) else None
+
+
+def _tell(found: dict[str, Experiment], entry: types.Entry) -> None:
+    if entry.WhichOneof("payload") == "transaction":
+        sender = entry.transaction.public_key.hex()
+        transaction = types.Transaction.FromString(entry.transaction.body)
+        kind = transaction.WhichOneof("action")
+        action: Any = getattr(transaction, kind or "")
+        if kind == "create_experiment":
+            model = action.model.digest.hex()
+            found[action.name] = Experiment(action.name, creator=sender, model=model)
+            return
+        name = action.vote.experiment if kind == "reveal" else action.experiment
+        experiment = found[name]
+        if kind == "join_experiment" and sender not in experiment.learners:
+            experiment.learners.append(sender)
+        elif kind == "replace_key":
+            new = action.new_public_key.hex()
+            experiment.learners = [new if old == sender else old for old in experiment.learners]
+        elif kind == "propose":
+            last = experiment.rounds[-1]
+            last.weights = action.weights.digest.hex()
+            last.vote_score = _score(action.scores, "vote")
+            last.test_score = _score(action.scores, "test")
+        elif kind in ("vote", "reveal"):
+            vote = action.vote if kind == "reveal" else action
+            vote_score, test_score = _score(vote.scores, "vote"), _score(vote.scores, "test")
+            experiment.rounds[-1].votes.append(
+                Vote(sender, vote.approve, vote_score, test_score, entry.index)
+            )
+    elif entry.WhichOneof("payload") == "outcome":
+        outcome = entry.outcome
+        experiment = found[outcome.experiment]
+        kind = outcome.WhichOneof("decision")
+        if kind == "round_opened":
+            opened = outcome.round_opened
+            experiment.rounds.append(
+                Round(opened.round, opened.proposer.hex(), opened.base.hex(), entry.time_ms)
+            )
+        elif kind == "round_closed":
+            closed, last = outcome.round_closed, experiment.rounds[-1]
+            last.verdict = types.Verdict.Name(closed.verdict).removeprefix("VERDICT_").lower()
+            last.approvals, last.rejections = closed.approvals, closed.rejections
+            last.electorate, last.closed_ms = closed.electorate, entry.time_ms
+            experiment.model = closed.model.hex()
+        elif kind == "finished":
+            reason = types.FinishReason.Name(outcome.finished.reason)
+            experiment.finished = reason.removeprefix("FINISH_REASON_").lower()

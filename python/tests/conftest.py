@@ -1,0 +1,65 @@
+"""Real nodes for the tests: the program that the repository builds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from colearn_client import local_node
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def find(name: str) -> str | None:
+    """A program that cargo built."""
+    given = os.environ.get("COLEARN_PROGRAM")
+    folder = Path(given).parent if given else None
+    places = [folder] if folder else [ROOT / "target" / kind for kind in ("debug", "release")]
+    return next((str(place / name) for place in places if (place / name).is_file()), None)
+
+
+PROGRAM = find("colearn") or shutil.which("colearn")
+
+
+def pytest_configure() -> None:
+    if PROGRAM is None:
+        pytest.exit("the colearn program is missing; build it first: cargo build", returncode=1)
+    os.environ["COLEARN_PROGRAM"] = PROGRAM
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[str]:
+    """The address of a node on a new folder, ``tmp_path / "node"``."""
+    with local_node(tmp_path / "node") as url:
+        yield url
+
+
+def colearn(*arguments: str) -> str:
+    """Runs a command that must succeed, and gives its output."""
+    done = subprocess.run([str(PROGRAM), *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def create(node: str, tmp_path: Path) -> Callable[..., Path]:
+    """Creates an experiment; gives the creator's key file."""
+
+    def make(name: str, *rules: str, weights: bytes | None = None) -> Path:
+        key = tmp_path / "creator.pem"
+        if not key.exists():
+            colearn("key", "new", str(key))
+        given: list[str] = []
+        if weights is not None:
+            (tmp_path / "initial").write_bytes(weights)
+            given = ["--weights", str(tmp_path / "initial")]
+        base = ["experiment", "create", name, "--node", node, "--key", str(key), "--open"]
+        colearn(*base, *given, *rules)
+        return key
+
+    return make

@@ -1,0 +1,233 @@
+"""Learners around well-known libraries; each is skipped where its library is missing."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from conftest import find
+
+from colearn_client import MlpLearner, Weights, arrays, run_local
+from colearn_client.adapters import MliLearner, SklearnLearner
+from colearn_client.errors import ModelError
+from colearn_client.mlp import describe, layer_widths, untrained
+
+
+def points(seed: int, rows: int = 200):
+    """Two classes that a line separates, nearly."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, 4))
+    return x, (x[:, 0] + 2 * x[:, 1] + 0.3 * random.normal(size=rows) > 0).astype(int)
+
+
+def shares(count: int):
+    for at in range(count):
+        x, y = points(at)
+        yield (x[:120], y[:120]), (x[120:160], y[120:160]), (x[160:], y[160:])
+
+
+def learns(learners, rounds: int = 6, least: float = 0.85):
+    told = run_local(learners, rounds=rounds)
+    assert len(told.rounds) == rounds
+    assert all(item.verdict in ("accepted", "rejected") for item in told.rounds)
+    scores = [item.mean_test_score() for item in told.rounds if item.verdict == "accepted"]
+    assert max(scores) > least, scores
+    # Everybody has the same model in the end.
+    assert {learner.current().digest.hex() for learner in learners} == {told.model}
+    return told
+
+
+def test_sklearn_linear_models_and_networks() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    neural_network = pytest.importorskip("sklearn.neural_network")
+    learns([SklearnLearner(linear_model.SGDClassifier(random_state=1), *s) for s in shares(3)])
+    mlp = neural_network.MLPClassifier
+    made = [SklearnLearner(mlp((8,), random_state=1), *s, epochs=20) for s in shares(3)]
+    learns(made, least=0.8)
+    regression = linear_model.SGDRegressor(random_state=1)
+    (train, vote, test), *_ = list(shares(1))
+    learner = SklearnLearner(regression, train, vote, test)
+    before = learner.current()
+    proposal = learner.propose()
+    assert learner.current() == before
+    assert learner.test(proposal.weights).approve
+
+
+def test_sklearn_models_that_only_pickle_or_forget_are_refused() -> None:
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    (share, *_) = list(shares(1))
+    with pytest.raises(ModelError, match="a pickle can execute code"):
+        SklearnLearner(ensemble.RandomForestClassifier(warm_start=True), *share)
+    with pytest.raises(ModelError, match="neither partial_fit nor warm_start"):
+        SklearnLearner(linear_model.LogisticRegression(), *share)
+    learner = SklearnLearner(linear_model.SGDClassifier(), *share)
+    with pytest.raises(ModelError, match="of another model"):
+        learner.accept(arrays.save({"x": np.zeros(3)}))
+    other = {name: np.zeros((9, 9)) for name in arrays.load(learner.current())}
+    with pytest.raises(ModelError, match="this learner's model has"):
+        learner.accept(arrays.save(other))
+
+
+def test_the_numpy_reference_model() -> None:
+    for hidden in [[], [8], [8, 6]]:
+        initial = untrained(describe(4, 2, hidden, "tanh" if len(hidden) > 1 else "relu"))
+        made = [MlpLearner(*s, initial=initial, seed=at) for at, s in enumerate(shares(3))]
+        learns(made)
+    assert layer_widths(describe(4, 0, [3])) == [4, 3, 1]
+    learner = made[0]
+    broken = arrays.load(learner.current())
+    broken["layers.0.bias"][0] = np.nan
+    spec = arrays.metadata(learner.current())
+    with pytest.raises(ModelError, match="not finite"):
+        learner.accept(arrays.save(broken, spec))
+    for garbage in [b"", b"garbage", b"\xff" * 100]:
+        with pytest.raises(ModelError):
+            learner.accept(Weights(garbage))
+    with pytest.raises(ModelError, match="another model"):
+        learner.accept(untrained(describe(4, 2, [5])))
+
+
+def test_gradients_are_those_of_the_loss() -> None:
+    x, y = points(1, 8)
+    for activation, classes in [("relu", 2), ("tanh", 2), ("tanh", 0)]:
+        initial = untrained(describe(4, classes, [5], activation), 3)
+        learner = MlpLearner((x, y), (x, y), initial=initial)
+        gradients = learner._gradients(x.astype(np.float32), y)
+
+        def loss(learner=learner, classes=classes) -> float:
+            predicted = learner.predict(x).astype(float)
+            if classes:
+                return float(-np.log(predicted[np.arange(len(y)), y]).mean())
+            return float(((predicted[:, 0] - y) ** 2).mean())
+
+        for layer in (0, 1):
+            weight = learner._layers[layer][0]
+            for at in [(0, 0), (0, 3)]:
+                kept = weight[at]
+                weight[at] = kept + 1e-2
+                above = loss()
+                weight[at] = kept - 1e-2
+                below = loss()
+                weight[at] = kept
+                assert abs((above - below) / 2e-2 - gradients[layer][0][at]) < 5e-3
+
+
+class Mli:
+    """A class written for the original interface, and for nothing else."""
+
+    class Weights:
+        def __init__(self, weights):
+            self.weights = weights
+
+    class ProposedWeights:
+        def __init__(self, weights, vote_score, test_score, vote):
+            self.weights, self.vote = weights, vote
+            self.vote_score, self.test_score = vote_score, test_score
+
+    def __init__(self, share):
+        (self.x, self.y), (self.vx, self.vy), (self.tx, self.ty) = share
+        self.w = [np.zeros(4), np.zeros(1)]
+
+    def mli_propose_weights(self):
+        w, b = [array.copy() for array in self.w]
+        for _ in range(50):
+            p = 1 / (1 + np.exp(-(self.x @ w + b)))
+            w -= 0.5 * self.x.T @ (p - self.y) / len(self.y)
+            b -= 0.5 * np.mean(p - self.y)
+        return self.Weights([w, b])
+
+    def _accuracy(self, weights, x, y):
+        return float(np.mean((x @ weights[0] + weights[1] > 0) == y))
+
+    def mli_test_weights(self, weights, eval_config=None):
+        new = self._accuracy(weights.weights, self.vx, self.vy)
+        old = self._accuracy(self.w, self.vx, self.vy)
+        test = self._accuracy(weights.weights, self.tx, self.ty)
+        return self.ProposedWeights(weights.weights, new, test, new >= old)
+
+    def mli_accept_weights(self, weights):
+        self.w = weights.weights
+
+    def mli_get_current_weights(self):
+        return self.Weights(self.w)
+
+    def mli_get_current_model(self):
+        return None
+
+
+def test_classes_of_the_original_interface_run_unchanged() -> None:
+    learns([MliLearner(Mli(share)) for share in shares(3)])
+
+
+def test_weights_that_only_pickle_need_trust() -> None:
+    class Stubborn(Mli):
+        def mli_get_current_weights(self):
+            return self.Weights({"what": object})
+
+    (share, *_) = list(shares(1))
+    with pytest.raises(ModelError, match="trust_pickle=True"):
+        MliLearner(Stubborn(share)).current()
+    with pytest.warns(UserWarning, match="execute code"):
+        learner = MliLearner(Stubborn(share), trust_pickle=True)
+    assert learner.media_type == "application/x-colearn-legacy"
+    with pytest.raises(ModelError, match="not loaded"):
+        MliLearner(Stubborn(share)).test(Weights(b"x"))
+
+
+def test_torch_modules_and_privacy() -> None:
+    torch = pytest.importorskip("torch")
+
+    def loaders(share):
+        for x, y in share:
+            data = torch.utils.data.TensorDataset(torch.tensor(x, dtype=torch.float32), torch.tensor(y))
+            yield torch.utils.data.DataLoader(data, batch_size=30)
+
+    from colearn_client import TorchLearner
+
+    def make(share, **more):
+        torch.manual_seed(1)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+        return TorchLearner(model, optimizer, *loaders(share), epochs=5, **more)
+
+    learns([make(share) for share in shares(3)])
+    pytest.importorskip("opacus")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        privacy = {"noise_multiplier": 0.5, "max_grad_norm": 1.0}
+        told = learns([make(share, privacy=privacy) for share in shares(3)], least=0.6)
+    assert told.rounds[0].weights
+
+
+def test_keras_models() -> None:
+    keras = pytest.importorskip("keras")
+    from colearn_client import KerasLearner
+
+    def make(share):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2, "softmax")]
+        )
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return KerasLearner(model, *share, epochs=10)
+
+    learns([make(share) for share in shares(3)], least=0.75)
+
+
+def test_xgboost_adds_trees() -> None:
+    pytest.importorskip("xgboost")
+    from colearn_client import XGBoostLearner
+
+    parameters = {"objective": "binary:logistic", "max_depth": 3}
+    made = [XGBoostLearner(parameters, *share, trees=3) for share in shares(3)]
+    told = learns(made, least=0.8)
+    accepted = sum(item.verdict == "accepted" for item in told.rounds)
+    assert made[0].booster.num_boosted_rounds() == 3 * accepted
+    with pytest.raises(ModelError, match="not an XGBoost model"):
+        made[0].accept(Weights(b"garbage"))
+
+
+def test_the_program_is_built() -> None:
+    assert find("colearn")
