@@ -43,7 +43,10 @@ def test_sklearn_linear_models_and_networks() -> None:
     neural_network = pytest.importorskip("sklearn.neural_network")
     learns([SklearnLearner(linear_model.SGDClassifier(random_state=1), *s) for s in shares(3)])
     mlp = neural_network.MLPClassifier
-    made = [SklearnLearner(mlp((8,), random_state=1), *s, epochs=20) for s in shares(3)]
+    made = [
+        SklearnLearner(mlp((8,), random_state=1, learning_rate_init=0.02), *s, epochs=20)
+        for s in shares(3)
+    ]
     learns(made, least=0.8)
     regression = linear_model.SGDRegressor(random_state=1)
     (train, vote, test), *_ = list(shares(1))

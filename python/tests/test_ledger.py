@@ -18,7 +18,7 @@ def test_a_local_run_is_read_exported_and_verified(tmp_path) -> None:
     assert told.rounds[0].verdict == "accepted" and len(told.rounds[0].votes) == 3
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
     exported = tmp_path / "exported"
-    colearn("ledger", "export", str(tmp_path / "node"), str(exported))
+    colearn("ledger", "export", str(exported), "--from", str(tmp_path / "node"))
     ledger = open(exported)
     assert ledger.verify() == len(list(ledger.entries()))
     again = ledger.experiments()["local"]
@@ -32,16 +32,15 @@ def test_a_local_run_is_read_exported_and_verified(tmp_path) -> None:
 def test_a_changed_byte_anywhere_is_found(tmp_path) -> None:
     run_local([Mean([1.0]), Mean([3.0])], rounds=2, folder=tmp_path)
     exported = tmp_path / "exported"
-    colearn("ledger", "export", str(tmp_path / "node"), str(exported))
+    colearn("ledger", "export", str(exported), "--from", str(tmp_path / "node"))
     bundle = next(
         path for path in Path(exported).rglob("*") if "entries" in str(path) and path.is_file()
     )
     good = bundle.read_bytes()
     for at in range(2, len(good), 37):
         bundle.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
-        with pytest.raises((VerificationError, MalformedError, Exception)) as caught:
+        with pytest.raises((VerificationError, MalformedError)):
             open(exported).verify()
-        assert not isinstance(caught.value, AssertionError), at
     bundle.write_bytes(good)
     open(exported).verify()
     (Path(exported) / "checkpoint").unlink()
@@ -54,7 +53,7 @@ def test_what_is_wrong_with_a_plan_is_told() -> None:
         run_local([Mean([1.0])], {"treshold": "2/3"})
     with pytest.raises(ColearnError, match="at least one learner"):
         run_local([])
-    with pytest.raises(ColearnError, match="No such file|cannot find|not found"):
+    with pytest.raises(ColearnError, match="not found"):
         try:
             run_local([Mean([1.0])], program="/nowhere/colearn")
         except FileNotFoundError as error:

@@ -254,7 +254,11 @@ def test_refusals_carry_the_rule_and_what_to_do(node, create, tmp_path) -> None:
         with pytest.raises(RefusedError) as caught:
             client.act(
                 key,
-                types.Transaction(vote=types.Vote(experiment="closed", round=1, weights=bytes(32))),
+                types.Transaction(
+                    vote=types.Vote(
+                        experiment="closed", round=1, weights=bytes(32), scores=types.Scores()
+                    )
+                ),
             )
         assert caught.value.rule is not None and f"R{caught.value.rule}" in str(caught.value)
         with pytest.raises(RefusedError, match='R4: there is no experiment "none"'):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import DecodeError
+
 from ._proto import types_pb2 as types
 from .connection import Client
 from .errors import MalformedError, NoteError, VerificationError
@@ -119,6 +121,11 @@ class Experiment:
         votes = pandas.DataFrame(
             [{"round": item.number, **vars(vote)} for item in self.rounds for vote in item.votes]
         )
+        # What was not recorded is NaN, also where nothing was.
+        for table in (rounds, votes):
+            for column in ("vote_score", "test_score", "mean_test_score"):
+                if column in table:
+                    table[column] = table[column].astype(float)
         return rounds, votes
 
 
@@ -179,7 +186,7 @@ class Ledger:
         """Every experiment, by name."""
         found: dict[str, Experiment] = {}
         for data in self.entries():
-            _tell(found, types.Entry.FromString(data))
+            _tell(found, _entry(data))
         return found
 
     def verify(self) -> int:
@@ -198,7 +205,10 @@ class Ledger:
         ledger_id = b""
         note = self.checkpoint()
         for index, data in enumerate(self.entries()):
-            entry = types.Entry.FromString(data)
+            try:
+                entry = _entry(data)
+            except MalformedError as error:
+                raise VerificationError(f"entry {index}: {error}") from error
             if entry.SerializeToString(deterministic=True) != data:
                 raise VerificationError(f"entry {index} is not in the one encoding")
             if entry.index != index or bytes(entry.parent) != parent:
@@ -244,6 +254,13 @@ def open(source: str | os.PathLike[str]) -> Ledger:
         source: A node's URL, or a folder from ``colearn ledger export``.
     """
     return Ledger(os.fspath(source))
+
+
+def _entry(data: bytes) -> types.Entry:
+    try:
+        return types.Entry.FromString(data)
+    except DecodeError as error:
+        raise MalformedError(f"no entry can be read from these {len(data)} bytes") from error
 
 
 def _tile_path(number: int) -> Path:

@@ -1,0 +1,66 @@
+"""Every example runs, with small settings; where a library is missing it says so itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, colearn
+from mean import Mean
+
+from colearn_client import run_local
+
+EXAMPLES = ROOT / "python" / "examples"
+MNIST = ROOT.parent / "shared" / "reference" / "data" / "mnist"
+
+
+def run_example(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if done.stderr.startswith("skipped: "):
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_sklearn_digits() -> None:
+    pytest.importorskip("sklearn")
+    assert "final mean accuracy 0." in run_example("sklearn_digits.py", "5")
+
+
+def test_torch_mnist() -> None:
+    if not MNIST.is_dir():
+        pytest.skip(f"no {MNIST}")
+    assert "round 2: " in run_example("torch_mnist.py", str(MNIST), "2", "2000")
+
+
+def test_xgboost_csv() -> None:
+    assert "the shared model has" in run_example("xgboost_csv.py", "3")
+
+
+def test_mli_tutorial() -> None:
+    assert "shared weights [ 0.99 -1.99  0.49]" in run_example("mli_tutorial.py")
+
+
+def test_privacy_opacus() -> None:
+    assert "round 3: " in run_example("privacy_opacus.py", "3")
+
+
+def test_read_ledger(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    run_local([Mean([1.0, 5.0]), Mean([3.0])], rounds=4, folder=tmp_path)
+    exported, plot = tmp_path / "exported", tmp_path / "plot.png"
+    colearn("ledger", "export", str(exported), "--from", str(tmp_path / "node"))
+    told = run_example("read_ledger.py", str(exported), "local", str(plot))
+    assert "chained, signed" in told and plot.stat().st_size > 1000
+
+
+def test_examples_are_short() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        assert len(path.read_text().splitlines()) < 60, path.name
