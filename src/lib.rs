@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod audit;
+pub mod bridge;
 pub mod client;
 mod clock;
 pub mod convert;

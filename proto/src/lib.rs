@@ -6,5 +6,11 @@ pub mod v1 {
     tonic::include_proto!("colearn.v1");
 }
 
+/// The original package's learner server, package `contract_learn.grpc`: what `colearn bridge` speaks.
+#[allow(missing_docs, clippy::all)]
+pub mod legacy {
+    tonic::include_proto!("contract_learn.grpc");
+}
+
 /// The package's file descriptors, encoded, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

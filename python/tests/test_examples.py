@@ -45,7 +45,10 @@ def test_xgboost_csv() -> None:
 
 
 def test_mli_tutorial() -> None:
-    assert "shared weights [ 0.99 -1.99  0.49]" in run_example("mli_tutorial.py")
+    told = run_example("mli_tutorial.py").partition("[")[2].partition("]")[0]
+    found = [float(number) for number in told.split()]
+    # Who joins first, and so who proposes first, is not fixed.
+    assert all(abs(a - b) < 0.1 for a, b in zip(found, [1, -2, 0.5], strict=True)), found
 
 
 def test_privacy_opacus() -> None:

@@ -186,7 +186,7 @@ fn both(scores: Scores) -> String {
     format!("vote score {}, test score {}", text(scores.vote), text(scores.test))
 }
 
-fn event_line(event: &Event) -> String {
+pub(crate) fn event_line(event: &Event) -> String {
     match event {
         Event::Connected { url } => format!("connected to {url}"),
         Event::Joined => "joined".to_owned(),
@@ -222,7 +222,7 @@ fn event_line(event: &Event) -> String {
     }
 }
 
-fn event_json(event: &Event) -> serde_json::Value {
+pub(crate) fn event_json(event: &Event) -> serde_json::Value {
     let scored = |name: &str, round: u64, scores: Scores| {
         json!({
             "event": name,

@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod bridge;
 mod data;
 mod demo;
 mod dp;
@@ -47,6 +48,8 @@ enum Command {
     Round(round::RoundArgs),
     /// Take part in an experiment with a built-in model on a data file.
     Learner(learner::LearnerArgs),
+    /// Take part for a learner server of the original colearn package.
+    Bridge(bridge::BridgeArgs),
     /// Re-derive a ledger's whole history from its bytes and say whether it is as it should be.
     Audit(audit::Audit),
     /// Cosign a ledger's checkpoints, so that nobody can show two histories unnoticed.
@@ -76,6 +79,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Experiment(command) => runtime()?.block_on(command.run()),
         Command::Learner(command) => runtime()?.block_on(command.run()),
         Command::Witness(command) => runtime()?.block_on(command.run()),
+        Command::Bridge(command) => runtime()?.block_on(command.run()),
         Command::Audit(command) => command.run(),
         Command::Simulate(command) => command.run(),
         Command::Attacks(command) => command.run(),

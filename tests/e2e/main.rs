@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod audit;
+mod bridge;
 mod codec;
 mod consortium;
 mod crash;
@@ -12,6 +13,7 @@ mod keys;
 mod learning;
 mod node;
 mod promises;
+mod python;
 mod support;
 mod sweep;
 mod terminal;

@@ -172,6 +172,7 @@ fn every_command_has_help_with_an_example() {
         &["node", "rotate-key"],
         &["round"],
         &["learner"],
+        &["bridge"],
         &["simulate"],
         &["attacks"],
         &["data", "show"],

@@ -1,0 +1,293 @@
+//! Learner servers of the original package, through `colearn bridge`: a stand-in with the behaviour that is known of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use colearn_proto::legacy::grpc_learner_server::{GrpcLearner, GrpcLearnerServer};
+use colearn_proto::legacy::{
+    DiffPrivBudget, Empty, MlSetupStatus, ProposedWeights, RequestMlSetup, RequestStatus,
+    ResponseCurrentModel, ResponseMlSetup, ResponseStatus, ResponseSupportedSystem,
+    ResponseVersion, TrainingSummary, WeightsPart,
+};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::support::{NodeProcess, Process, fail, run, succeed};
+
+/// Larger than one part, so that weights come in several.
+const FILLING: usize = 5_000_000;
+const PART: usize = 4_000_000;
+
+/// Holds a private number; its weights are the shared guess, in bytes that look like a pickle.
+struct Server {
+    private: f64,
+    /// `None` before the setup.
+    guess: Mutex<Option<f64>>,
+    /// Leaves out the second part.
+    holes: bool,
+}
+
+fn encode(guess: f64) -> Vec<u8> {
+    let mut bytes = b"\x80\x04not to be read".to_vec();
+    bytes.extend(guess.to_le_bytes());
+    bytes.resize(FILLING, 7);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> f64 {
+    assert_eq!(bytes.len(), FILLING, "nothing is missing");
+    f64::from_le_bytes(bytes[16..24].try_into().unwrap())
+}
+
+fn parts(bytes: &[u8], summary: Option<TrainingSummary>) -> Vec<Result<WeightsPart, Status>> {
+    let part = |(at, chunk): (usize, &[u8])| {
+        Ok(WeightsPart {
+            weights: Bytes::copy_from_slice(chunk),
+            byte_index: (at * PART) as u32,
+            total_bytes: bytes.len() as u64,
+            training_summary: if at == 0 { summary } else { None },
+        })
+    };
+    bytes.chunks(PART).enumerate().map(part).collect()
+}
+
+async fn together(mut parts: Streaming<WeightsPart>) -> Result<Vec<u8>, Status> {
+    let mut bytes = Vec::new();
+    while let Some(part) = parts.message().await? {
+        // As the original does: what is missing is zero.
+        bytes.resize(part.total_bytes as usize, 0);
+        let at = part.byte_index as usize;
+        bytes[at..at + part.weights.len()].copy_from_slice(&part.weights);
+    }
+    Ok(bytes)
+}
+
+fn not_set_up() -> Status {
+    Status::failed_precondition("the learner is not set up")
+}
+
+type Parts = BoxStream<'static, Result<WeightsPart, Status>>;
+
+#[tonic::async_trait]
+impl GrpcLearner for Server {
+    type ProposeWeightsStream = Parts;
+    type GetCurrentWeightsStream = Parts;
+    type StatusStreamStream = BoxStream<'static, Result<ResponseStatus, Status>>;
+
+    async fn ml_setup(
+        &self,
+        request: Request<RequestMlSetup>,
+    ) -> Result<Response<ResponseMlSetup>, Status> {
+        let request = request.into_inner();
+        let mut answer = ResponseMlSetup::default();
+        if request.dataset_loader_name == "NUMBERS" && request.model_parameters == "{\"a\": 1}" {
+            *self.guess.lock().await = Some(0.0);
+            answer.set_status(MlSetupStatus::Success);
+        } else {
+            answer.set_status(MlSetupStatus::Error);
+            answer.description = format!("no data loader {}", request.dataset_loader_name);
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn propose_weights(&self, _: Request<Empty>) -> Result<Response<Parts>, Status> {
+        let guess = self.guess.lock().await.ok_or_else(not_set_up)?;
+        let budget =
+            DiffPrivBudget { consumed_epsilon: 0.5, consumed_delta: 1e-5, ..Default::default() };
+        let summary = Some(TrainingSummary { dp_budget: Some(budget) });
+        let mut parts = parts(&encode(guess + 0.5 * (self.private - guess)), summary);
+        if self.holes {
+            drop(parts.remove(0));
+        }
+        Ok(Response::new(stream::iter(parts).boxed()))
+    }
+
+    async fn test_weights(
+        &self,
+        request: Request<Streaming<WeightsPart>>,
+    ) -> Result<Response<ProposedWeights>, Status> {
+        let old = self.guess.lock().await.ok_or_else(not_set_up)?;
+        let new = decode(&together(request.into_inner()).await?);
+        let error = |guess: f64| (guess - self.private).abs();
+        Ok(Response::new(ProposedWeights {
+            vote_score: -error(new) as f32,
+            test_score: -error(new) as f32,
+            vote: error(new) <= error(old),
+        }))
+    }
+
+    async fn set_weights(
+        &self,
+        request: Request<Streaming<WeightsPart>>,
+    ) -> Result<Response<Empty>, Status> {
+        let mut guess = self.guess.lock().await;
+        guess.ok_or_else(not_set_up)?;
+        *guess = Some(decode(&together(request.into_inner()).await?));
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn get_current_weights(&self, _: Request<Empty>) -> Result<Response<Parts>, Status> {
+        let guess = self.guess.lock().await.ok_or_else(not_set_up)?;
+        Ok(Response::new(stream::iter(parts(&encode(guess), None)).boxed()))
+    }
+
+    async fn status_stream(
+        &self,
+        _: Request<Streaming<RequestStatus>>,
+    ) -> Result<Response<Self::StatusStreamStream>, Status> {
+        Err(Status::unimplemented("not asked for"))
+    }
+
+    async fn query_version(&self, _: Request<Empty>) -> Result<Response<ResponseVersion>, Status> {
+        Err(Status::unimplemented("as in 0.2.8"))
+    }
+
+    async fn query_supported_system(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<ResponseSupportedSystem>, Status> {
+        Ok(Response::new(ResponseSupportedSystem::default()))
+    }
+
+    async fn get_current_model(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<ResponseCurrentModel>, Status> {
+        Err(Status::unimplemented("as in 0.2.8"))
+    }
+}
+
+async fn serve(private: f64, holes: bool) -> (SocketAddr, Arc<Server>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Arc::new(Server { private, guess: Mutex::new(None), holes });
+    let service = GrpcLearnerServer::from_arc(server.clone())
+        .max_decoding_message_size(4_194_304)
+        .max_encoding_message_size(4_194_304);
+    let serving = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(serving);
+    (address, server)
+}
+
+const SETUP: [&str; 6] =
+    ["--dataset", "NUMBERS", "--model", "GUESS", "--model-parameters", "{\"a\": 1}"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn unmodified_servers_take_part_through_bridges() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let mut servers = Vec::new();
+    for private in [3.0, 5.0, 7.0] {
+        servers.push(serve(private, false).await);
+    }
+    let done = tokio::task::spawn_blocking({
+        let addresses: Vec<String> = servers.iter().map(|(at, _)| at.to_string()).collect();
+        let paths = ["initial.pkl", "a.pem", "b.pem", "c.pem", "node"].map(path);
+        move || {
+            let [initial, keys @ .., data] = &paths;
+            let node = NodeProcess::start(data.as_ref());
+            let learner = ["bridge", "--learner", &addresses[0]];
+            succeed(&[&learner[..], &SETUP, &["--initial", initial]].concat());
+            keys.iter().for_each(|key| drop(succeed(&["key", "new", key])));
+            let create =
+                ["experiment", "create", "guess", "--node", &node.url, "--key", &keys[0], "--open"];
+            let rules = ["--weights", initial, "--min-learners", "3", "--max-rounds", "6"];
+            let kind = ["--media-type", "application/x-colearn-legacy"];
+            succeed(&[&create[..], &rules, &kind].concat());
+            // A learner that is not bridged is refused, with the reason.
+            let ours = ["learner", "--node", &node.url, "--experiment", "guess", "--key", &keys[0]];
+            assert!(fail(&ours).contains("take part through: colearn bridge"));
+            let mut bridges: Vec<Process> = (0..3)
+                .map(|at| {
+                    let at_node =
+                        ["--node", &node.url, "--experiment", "guess", "--key", &keys[at]];
+                    let learner = ["bridge", "--learner", &addresses[at]];
+                    Process::start(&[&learner[..], &SETUP, &at_node].concat())
+                })
+                .collect();
+            for bridge in &mut bridges {
+                let lines: Vec<String> = std::iter::from_fn(|| bridge.line()).collect();
+                assert_eq!(bridge.wait(), Some(0), "{lines:?}");
+                assert!(lines[0].contains("version unknown"), "{lines:?}");
+            }
+            let privacy = succeed(&["experiment", "privacy", "guess", "--node", &node.url]);
+            assert!(privacy.contains("0.500"), "{privacy}");
+            let wrong = succeed(&[
+                "experiment",
+                "create",
+                "other",
+                "--node",
+                &node.url,
+                "--key",
+                &keys[0],
+                "--open",
+            ]);
+            assert!(wrong.contains("created other"));
+            let at_node = ["--node", &node.url, "--experiment", "other", "--key", &keys[0]];
+            let error =
+                fail(&[&["bridge", "--learner", &addresses[0]][..], &SETUP, &at_node].concat());
+            assert!(error.contains("create it with --media-type"), "{error}");
+            node.stop();
+            let audited = succeed(&["audit", data]);
+            assert!(audited.contains("AUDIT OK"), "{audited}");
+        }
+    });
+    done.await.unwrap();
+    // Everybody's server has the same guess, between the private numbers.
+    let mut guesses = Vec::new();
+    for (_, server) in &servers {
+        guesses.push(server.guess.lock().await.unwrap());
+    }
+    assert!(guesses.windows(2).all(|pair| pair[0] == pair[1]), "{guesses:?}");
+    assert!((1.0..7.0).contains(&guesses[0]), "{guesses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holes_and_refusals_of_a_server_are_told() {
+    let (address, _) = serve(1.0, true).await;
+    let told = tokio::task::spawn_blocking(move || {
+        let learner = ["bridge", "--learner", &address.to_string(), "--initial", "/nowhere/x"]
+            .map(str::to_owned);
+        let learner: Vec<&str> = learner.iter().map(String::as_str).collect();
+        let wrong = fail(&[&learner[..], &["--dataset", "CATS", "--model", "GUESS"]].concat());
+        assert!(wrong.contains("cannot be set up: no data loader CATS"), "{wrong}");
+        let error = fail(&[&learner[..], &SETUP].concat());
+        assert!(error.contains("cannot write /nowhere/x"), "{error}");
+        let nobody =
+            fail(&[&["bridge", "--learner", "127.0.0.1:1", "--initial", "x"][..], &SETUP].concat());
+        assert!(nobody.contains("no learner server answers at 127.0.0.1:1"), "{nobody}");
+        let bad = [
+            "bridge",
+            "--learner",
+            "x",
+            "--dataset",
+            "A",
+            "--model",
+            "B",
+            "--model-parameters",
+            "{",
+        ];
+        assert_eq!(run(&bad).status.code(), Some(2));
+    });
+    told.await.unwrap();
+    // A proposal with a hole is an error, not zeros.
+    let setup = colearn::bridge::Setup {
+        dataset: "NUMBERS".to_owned(),
+        model: "GUESS".to_owned(),
+        model_parameters: "{\"a\": 1}".to_owned(),
+        ..Default::default()
+    };
+    let mut learner =
+        colearn::bridge::BridgedLearner::connect(&address.to_string(), setup).await.unwrap();
+    let proposed = tokio::task::spawn_blocking(move || {
+        colearn::learner::Learner::propose(&mut learner).map_err(|error| error.to_string())
+    });
+    let error = proposed.await.unwrap().unwrap_err();
+    assert!(error.contains("a hole: a part for 4000000 at 0"), "{error}");
+}
