@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,14 @@ def run_all(url: str, experiment: str, learners: dict[Path, Mean]) -> list:
             raise value
     assert len(ended) == len(learners)
     return [ended[key] for key in learners]
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Polls until something holds."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
 
 
 def run_rust(url: str, experiment: str, keys_: list[Path], private: list[list[float]]) -> list:
@@ -193,16 +203,14 @@ def test_a_learner_goes_on_after_the_node_was_killed(create, tmp_path) -> None:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    while "reconnecting" not in events:
-        pass
+    wait_for(lambda: "reconnecting" in events)
     # The same address again.
     process = subprocess.Popen(
         [str(PROGRAM), "node", "--data", str(data), "--listen", f"127.0.0.1:{port}"],
         stdout=subprocess.DEVNULL,
     )
     try:
-        while "joined" not in events:
-            pass
+        wait_for(lambda: "joined" in events)
         process.kill()
         process.wait()
         process = subprocess.Popen(
