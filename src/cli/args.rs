@@ -14,7 +14,7 @@ use colearn::learning::metric::Metric;
 use colearn::learning::model::{Activation, ModelSpec};
 use colearn::learning::optimizer::Optimizer;
 use colearn::learning::private::{Noise, Privacy};
-use colearn::learning::{BuiltinError, BuiltinLearner, Training, Voting};
+use colearn::learning::{BuiltinError, BuiltinLearner, Training, Voting, learner_seed};
 
 /// Where the node is.
 #[derive(Args, Clone)]
@@ -186,9 +186,7 @@ impl ModelShape {
         }
         let hidden = match self.model {
             Model::Linear | Model::Softmax => Vec::new(),
-            Model::Mlp if self.hidden.is_empty() => {
-                vec![if schema.width() < 500 { 32 } else { 128 }]
-            }
+            Model::Mlp if self.hidden.is_empty() => ModelSpec::usual_hidden(schema),
             Model::Mlp => self.hidden.clone(),
         };
         let activation = match self.activation {
@@ -266,14 +264,8 @@ impl TrainingArgs {
     pub(crate) fn training(&self, spec: &ModelSpec, noise: Noise) -> anyhow::Result<Training> {
         let rate = self.learning_rate;
         let optimizer = match self.optimizer {
-            OptimizerArg::Sgd => {
-                Optimizer::Sgd {
-                    // Squared errors have no bound; steps that suit cross entropy diverge.
-                    learning_rate: rate.unwrap_or(if spec.is_classifier() { 0.05 } else { 0.01 }),
-                    momentum: self.momentum,
-                }
-            }
-            OptimizerArg::Adam => Optimizer::Adam { learning_rate: rate.unwrap_or(0.001) },
+            OptimizerArg::Sgd => Optimizer::sgd(rate, self.momentum, spec.is_classifier()),
+            OptimizerArg::Adam => Optimizer::adam(rate),
         };
         if !(self.clip > 0.0 && self.clip.is_finite()) {
             bail!("--clip must be a positive number");
@@ -354,11 +346,6 @@ pub(crate) fn builtin_learners(
         BuiltinLearner::new(share.clone(), training(at), initial.clone(), seed)
     });
     learners.collect()
-}
-
-/// The seed of what learner `number` of a group draws at random.
-pub(crate) fn learner_seed(seed: u64, number: usize) -> u64 {
-    seed.wrapping_mul(1_000_003).wrapping_add(number as u64)
 }
 
 /// A duration such as `10m`, `30s` or `500ms`.

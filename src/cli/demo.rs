@@ -13,9 +13,9 @@ use colearn::client::{self, Client, ClientError, Memory, Options};
 use colearn::history::History;
 use colearn::keys;
 use colearn::learner::{Learner as _, SAFETENSORS};
-use colearn::learning::BuiltinLearner;
 use colearn::learning::data::Share;
 use colearn::learning::private::Noise;
+use colearn::learning::{BuiltinLearner, learner_seed};
 use colearn::record::Record;
 use colearn::{local, plot};
 use colearn_contracts::{
@@ -29,9 +29,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::args::{
-    Data, ModelShape, SplitArgs, TrainingArgs, builtin_learners, learner_seed, split_table,
-};
+use super::args::{Data, ModelShape, SplitArgs, TrainingArgs, builtin_learners, split_table};
 use super::audit::{audit_place, progress_bar};
 use super::table;
 

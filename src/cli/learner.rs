@@ -9,16 +9,16 @@ use clap::Args;
 use colearn::client::{self, Client, Event, Memory, Options};
 use colearn::history::{unit, verdict_word};
 use colearn::learner::{SAFETENSORS, Weights};
-use colearn::learning::BuiltinLearner;
 use colearn::learning::model::ModelSpec;
 use colearn::learning::private::Noise;
+use colearn::learning::{BuiltinLearner, learner_seed};
 use colearn::plan::Plan;
 use colearn::{convert, keys};
 use colearn_contracts::{ExperimentName, PrivacySpent, Scores};
 use ed25519_dalek::SigningKey;
 use serde_json::json;
 
-use super::args::{Data, NodeAddress, SplitArgs, TrainingArgs, learner_seed, split_table};
+use super::args::{Data, NodeAddress, SplitArgs, TrainingArgs, split_table};
 use super::experiment::load_plan;
 
 /// Between two tries to reach the node.

@@ -9,3 +9,8 @@ pub mod optimizer;
 pub mod private;
 
 pub use builtin::{BuiltinError, BuiltinLearner, Training, Voting};
+
+/// The seed of what learner `number` of a group draws at random.
+pub fn learner_seed(seed: u64, number: usize) -> u64 {
+    seed.wrapping_mul(1_000_003).wrapping_add(number as u64)
+}

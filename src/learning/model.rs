@@ -90,6 +90,11 @@ impl ModelSpec {
         Self { format: FORMAT.to_owned(), hidden, activation, schema }
     }
 
+    /// The hidden layers that are used where none are asked for.
+    pub fn usual_hidden(schema: &Schema) -> Vec<usize> {
+        vec![if schema.width() < 500 { 32 } else { 128 }]
+    }
+
     /// The layer widths, inputs first, outputs last.
     pub fn widths(&self) -> Vec<usize> {
         let mut widths = vec![self.schema.width()];

@@ -34,6 +34,18 @@ pub struct Memory {
 }
 
 impl Optimizer {
+    /// Gradient descent, by default with steps that suit the loss: squared errors have no bound, and
+    /// steps that suit cross entropy diverge.
+    pub fn sgd(learning_rate: Option<f32>, momentum: f32, classifier: bool) -> Self {
+        let usual = if classifier { 0.05 } else { 0.01 };
+        Self::Sgd { learning_rate: learning_rate.unwrap_or(usual), momentum }
+    }
+
+    /// Adam, by default with its authors' step size.
+    pub fn adam(learning_rate: Option<f32>) -> Self {
+        Self::Adam { learning_rate: learning_rate.unwrap_or(0.001) }
+    }
+
     /// Nothing remembered yet.
     pub fn start(self, network: &Network) -> Memory {
         let zeros = || network.layers().iter().map(Layer::like).collect();

@@ -93,10 +93,10 @@ impl Fault {
 
     /// The data it learns from, poisoned if its attack does that. Inputs are not copied, but for a
     /// backdoor's own rows.
-    pub(super) fn poison(&self, share: &Share, seed: u64) -> Share {
+    pub(super) fn poison(&self, share: &Share) -> Share {
         match self.attack {
             Some(Attack::LabelFlip) => flip_labels(share),
-            Some(Attack::Backdoor) => plant_backdoor(share, seed),
+            Some(Attack::Backdoor) => plant_backdoor(share),
             Some(Attack::SignFlip | Attack::Scaled | Attack::Random | Attack::Nan) | None => {
                 share.clone()
             }
@@ -116,7 +116,7 @@ fn flip_labels(share: &Share) -> Share {
     Share { data: Arc::new(data), ..share.clone() }
 }
 
-fn plant_backdoor(share: &Share, _seed: u64) -> Share {
+fn plant_backdoor(share: &Share) -> Share {
     let (mut features, targets) = share.select(&share.train);
     features.rows_mut().into_iter().for_each(trigger);
     let mut data = (*share.data).clone();

@@ -19,7 +19,7 @@ pub use scenario::{Scenario, ScenarioError};
 use crate::history::{History, Round, unit};
 use crate::learner::{Learner, LearnerError, Proposed, Result, Score, Weights};
 use crate::learning::data::{Share, Targets};
-use crate::learning::{BuiltinError, BuiltinLearner};
+use crate::learning::{BuiltinError, BuiltinLearner, learner_seed};
 use crate::local::{self, Conduct, LocalError, LocalRun};
 use faults::{Gang, Saboteur};
 
@@ -44,7 +44,7 @@ pub enum SimulationError {
 }
 
 /// What a simulation gives.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Default, Debug, Serialize)]
 pub struct Report {
     /// The mean score of the final model over the honest learners' test rows.
     pub final_score: f64,
@@ -147,7 +147,7 @@ impl Simulation {
         let mut players = Vec::new();
         let mut conducts = Vec::new();
         for (at, (share, fault)) in shares.iter().zip(faults).enumerate() {
-            let seed = scenario.seed.wrapping_mul(1_000_003).wrapping_add(at as u64 + 1);
+            let seed = learner_seed(scenario.seed, at + 1);
             let training = training.with_noise_seed(seed);
             let make = |share: Share| BuiltinLearner::new(share, training, initial.clone(), seed);
             let mut conduct = Conduct {
@@ -159,7 +159,7 @@ impl Simulation {
                 None => Player::Honest(make(share.clone())?),
                 Some(fault) => {
                     fault.conduct(&mut conduct);
-                    let learner = make(fault.poison(share, seed))?;
+                    let learner = make(fault.poison(share))?;
                     Player::Faulty(Saboteur::new(learner, fault, gang.clone(), seed))
                 }
             });
@@ -189,17 +189,7 @@ impl Simulation {
         };
         let scores = baseline::run(&mut self.players, aggregation, self.rounds, averaged)
             .map_err(SimulationError::Failed)?;
-        let report = Report {
-            rounds: self.rounds,
-            accepted: 0,
-            accepted_from_faulty: 0,
-            accepted_harmful: 0,
-            root: None,
-            entries: 0,
-            simulated_ms: 0,
-            scores,
-            ..self.judge()?
-        };
+        let report = Report { rounds: self.rounds, scores, ..self.judge()? };
         Ok((report, None))
     }
 
@@ -266,14 +256,7 @@ impl Simulation {
             final_score: scores.iter().sum::<f64>() / scores.len() as f64,
             metric: judges.first().map_or("score", |judge| judge.test_metric().name()),
             backdoor,
-            rounds: 0,
-            accepted: 0,
-            accepted_from_faulty: 0,
-            accepted_harmful: 0,
-            root: None,
-            entries: 0,
-            simulated_ms: 0,
-            scores: Vec::new(),
+            ..Report::default()
         })
     }
 

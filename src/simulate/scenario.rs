@@ -300,8 +300,7 @@ impl Scenario {
 
     /// The model for some data.
     pub fn model(&self, schema: &Schema) -> ModelSpec {
-        let usual = || vec![if schema.width() < 500 { 32 } else { 128 }];
-        let hidden = self.model.hidden.clone().unwrap_or_else(usual);
+        let hidden = self.model.hidden.clone().unwrap_or_else(|| ModelSpec::usual_hidden(schema));
         ModelSpec::new(hidden, self.model.activation, schema.clone())
     }
 
@@ -313,12 +312,8 @@ impl Scenario {
         let table = &self.training;
         let malformed = |message: String| ScenarioError::Malformed(message);
         let optimizer = match table.optimizer.as_str() {
-            "sgd" => {
-                let usual = if spec.is_classifier() { 0.05 } else { 0.01 };
-                let learning_rate = table.learning_rate.unwrap_or(usual);
-                Optimizer::Sgd { learning_rate, momentum: table.momentum }
-            }
-            "adam" => Optimizer::Adam { learning_rate: table.learning_rate.unwrap_or(0.001) },
+            "sgd" => Optimizer::sgd(table.learning_rate, table.momentum, spec.is_classifier()),
+            "adam" => Optimizer::adam(table.learning_rate),
             other => return Err(malformed(format!("optimizer {other:?} is not sgd or adam"))),
         };
         let metric = match table.score.as_deref() {

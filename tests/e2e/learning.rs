@@ -249,6 +249,47 @@ fn own_data_is_learned_from_by_a_schema_without_any_code() {
     node.stop();
 }
 
+/// A private learner that was killed goes on with the budget that the ledger has, and stops there.
+#[test]
+fn a_private_learner_goes_on_with_its_budget_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.path().join("node"));
+    let key = path("a.pem");
+    succeed(&["key", "new", &key]);
+    let at = ["--node", &node.url];
+    let create = ["experiment", "create", "x", "--key", &key, "--open", "--task", "iris"];
+    let rules = ["--min-learners", "1", "--max-rounds", "40", "--privacy-cap", "30", "1e-5"];
+    succeed(&[&create[..], &rules, &at].concat());
+    let start = || {
+        let learner = ["learner", "--json", "--experiment", "x", "--key", &key, "--task", "iris"];
+        Process::start(&[&learner[..], &["--noise", "1.0"], &at].concat())
+    };
+    let mut learner = start();
+    let proposed = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        (event["event"] == "proposed").then(|| event["round"].as_u64().unwrap())
+    };
+    while learner.line().as_deref().and_then(proposed).is_none_or(|round| round < 3) {}
+    learner.kill();
+    let before = json(&[&["experiment", "privacy", "x"][..], &at].concat());
+    let mut learner = start();
+    // Until the cap is reached: then it passes for good, and nobody is left to propose.
+    while learner.line().is_some_and(|line| !line.contains("\"paused\"")) {}
+    learner.kill();
+    let after = json(&[&["experiment", "privacy", "x"][..], &at].concat());
+    let [before, after] = [&before["learners"][0], &after["learners"][0]];
+    let of = |learner: &Value, field: &str| learner["spent"][field].as_u64().unwrap();
+    let proposals = |learner: &Value| learner["proposals"].as_u64().unwrap();
+    let each = of(before, "steps") / proposals(before);
+    assert_eq!(of(before, "steps"), each * proposals(before), "{before}");
+    assert_eq!(of(after, "steps"), each * proposals(after), "{after}");
+    assert!(of(after, "epsilon_micros") > of(before, "epsilon_micros"), "{before} {after}");
+    assert!(of(after, "epsilon_micros") <= 30_000_000 && after["exhausted"] == true, "{after}");
+    assert!(proposals(after) < 40, "{after}");
+    node.stop();
+}
+
 #[test]
 fn epsilon_and_noise_are_told_on_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
