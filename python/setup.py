@@ -22,10 +22,6 @@ def protos() -> Path:
 def generate() -> None:
     from grpc_tools import protoc
 
-    OUT.mkdir(exist_ok=True)
-    (OUT / "__init__.py").write_text(
-        '"""Generated from the .proto files when the package is built."""\n'
-    )
     scratch = HERE / "build" / "proto"
     scratch.mkdir(parents=True, exist_ok=True)
     files = [f"colearn/v1/{name}.proto" for name in NAMES]

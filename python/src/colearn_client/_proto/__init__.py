@@ -1,0 +1,1 @@
+"""Generated from the .proto files when the package is built."""
