@@ -101,8 +101,9 @@ class MlpLearner(ModelLearner):
         named = arrays.load(weights)
         expected: arrays.Arrays = {}
         for at, (below, above) in enumerate(itertools.pairwise(widths)):
-            expected[f"layers.{at}.weight"] = np.empty((above, below), np.float32)
-            expected[f"layers.{at}.bias"] = np.empty(above, np.float32)
+            # Of these shapes, but without memory: a header may promise anything.
+            expected[f"layers.{at}.weight"] = np.broadcast_to(np.float32(0), (above, below))
+            expected[f"layers.{at}.bias"] = np.broadcast_to(np.float32(0), (above,))
         arrays.check_like(named, expected)
         self._layers = [
             (np.array(named[f"layers.{at}.weight"]), np.array(named[f"layers.{at}.bias"]))
