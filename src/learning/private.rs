@@ -2,13 +2,17 @@
 
 use colearn_contracts::PrivacySpent;
 use rand::rngs::SysRng;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
-use rand_distr::{Distribution as _, StandardNormal};
+use rand_distr::{Distribution as _, Geometric, StandardNormal};
+use rayon::prelude::*;
 
 use super::data::Dataset;
 use super::network::{Layer, Network, Workspace};
 use crate::dp::{Accountant, DpError, Mechanism, Steps};
+
+/// Weights that get their noise from one stream.
+const PIECE: usize = 1 << 14;
 
 /// How training is kept private.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -105,6 +109,20 @@ impl Spending {
         }))
     }
 
+    /// Draws each row with the sampling probability, independently: by the number of rows passed over
+    /// before the next one, which is geometrically distributed.
+    fn draw(&mut self, rows: &[usize]) -> Vec<usize> {
+        let mut batch = Vec::new();
+        // The rate is above 0 and at most 1.
+        let Ok(gap) = Geometric::new(self.mechanism.sampling_rate()) else { return batch };
+        let mut next = gap.sample(&mut self.random);
+        while let Some(row) = usize::try_from(next).ok().and_then(|at| rows.get(at)) {
+            batch.push(*row);
+            next = next.saturating_add(1).saturating_add(gap.sample(&mut self.random));
+        }
+        batch
+    }
+
     /// Computes the noisy mean gradient of one step into the workspace, over a batch that each of
     /// `rows` is in with the sampling probability, independently. The sum is divided by the batch's
     /// nominal size, since its real size is private.
@@ -116,19 +134,25 @@ impl Spending {
         workspace: &mut Workspace,
     ) {
         self.steps += 1;
-        let rate = self.mechanism.sampling_rate();
-        let batch: Vec<usize> =
-            rows.iter().copied().filter(|_| self.random.random_bool(rate)).collect();
+        let batch = self.draw(rows);
         let clip = self.privacy.clip as f32;
         network.clipped_gradient(data.view(), &data.targets, &batch, clip, workspace);
         let deviation = (self.privacy.noise_multiplier * self.privacy.clip) as f32;
         let size = self.batch.max(1) as f32;
-        for slice in workspace.gradients.iter_mut().flat_map(Layer::slices_mut) {
-            for value in slice {
-                let noise: f32 = StandardNormal.sample(&mut self.random);
+        // One normal for each weight is most of a step's work, so it is spread over the cores: a key
+        // of its own for the step, and a stream of that key for each piece.
+        let mut key = [0; 32];
+        self.random.fill_bytes(&mut key);
+        let slices = workspace.gradients.iter_mut().flat_map(Layer::slices_mut);
+        let pieces: Vec<&mut [f32]> = slices.flat_map(|slice| slice.chunks_mut(PIECE)).collect();
+        pieces.into_par_iter().enumerate().for_each(|(at, piece)| {
+            let mut random = ChaCha12Rng::from_seed(key);
+            random.set_stream(at as u64);
+            for value in piece {
+                let noise: f32 = StandardNormal.sample(&mut random);
                 *value = (*value + deviation * noise) / size;
             }
-        }
+        });
     }
 }
 
@@ -250,6 +274,37 @@ mod tests {
         // Were there a fifth of the noise, the audit would find out.
         let refuted = refuted_epsilon(&sample(0.2, 21, false), &sample(0.2, 21, true));
         assert!(refuted > claimed(1.0, 1.0), "{refuted}");
+    }
+
+    #[test]
+    fn every_row_is_drawn_with_the_sampling_probability_and_independently() {
+        let privacy = Privacy {
+            noise_multiplier: 1.0,
+            clip: 1.0,
+            delta: DELTA,
+            accountant: Accountant::Rdp,
+            budget: None,
+            noise: Noise::Seeded(5),
+        };
+        let rows: Vec<usize> = (0..40).collect();
+        for batch in [2, 10, 30, 40] {
+            let mut spending = Spending::new(privacy, batch, rows.len()).unwrap();
+            let rate = batch as f64 / 40.0;
+            let (mut each, mut pairs, trials) = (vec![0_u32; 40], 0_u32, 20_000);
+            for _ in 0..trials {
+                let drawn = spending.draw(&rows);
+                assert!(drawn.windows(2).all(|pair| pair[0] < pair[1]));
+                drawn.iter().for_each(|row| each[*row] += 1);
+                pairs += u32::from(drawn.contains(&3) && drawn.contains(&4));
+            }
+            // Five standard errors.
+            let close = |count: u32, p: f64| {
+                let n = f64::from(trials);
+                (f64::from(count) - n * p).abs() <= 5.0 * (n * p * (1.0 - p)).sqrt()
+            };
+            assert!(each.iter().all(|count| close(*count, rate)), "{batch}: {each:?}");
+            assert!(close(pairs, rate * rate), "{batch}: {pairs}");
+        }
     }
 
     #[test]
