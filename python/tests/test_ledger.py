@@ -48,6 +48,21 @@ def test_a_changed_byte_anywhere_is_found(tmp_path) -> None:
         open(exported).verify()
 
 
+def test_a_ledger_that_grows_while_it_is_read_is_verified(node, create) -> None:
+    create("one", weights=b"0")
+    ledger = open(node)
+    read = ledger.read
+
+    def read_then_grow():
+        found = read()
+        create("two", weights=b"0")
+        return found
+
+    ledger.read = read_then_grow
+    assert ledger.verify() == 2
+    assert open(node).verify() == 3
+
+
 def test_what_is_wrong_with_a_plan_is_told() -> None:
     with pytest.raises(ColearnError, match="unknown field"):
         run_local([Mean([1.0])], {"treshold": "2/3"})

@@ -209,6 +209,12 @@ class Client:
         assert self._latest is not None
         return self._latest[0]
 
+    @property
+    def note(self) -> str:
+        """The last verified checkpoint as it was signed, verbatim."""
+        assert self._latest is not None
+        return self._latest[1]
+
     # Transactions.
 
     def sign(self, key: Ed25519PrivateKey, action: types.Transaction) -> types.SignedTransaction:

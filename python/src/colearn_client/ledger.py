@@ -135,52 +135,26 @@ class Ledger:
     def __init__(self, source: str) -> None:
         self.source = source
 
+    def read(self) -> tuple[str, Iterator[bytes]]:
+        """The signed checkpoint, and the entries that it counts, both verbatim."""
+        if "://" in self.source:
+            with Client(self.source) as client:
+                note = client.note
+            return note, _entries_of_node(self.source, _size_of(note))
+        folder = Path(self.source)
+        try:
+            note = (folder / "checkpoint").read_text()
+        except OSError as error:
+            raise MalformedError(f"{self.source} is no exported ledger: {error}") from error
+        return note, _entries_of_folder(folder, _size_of(note))
+
     def entries(self) -> Iterator[bytes]:
         """All entries up to the checkpoint, verbatim."""
-        if "://" in self.source:
-            yield from self._from_node()
-        else:
-            yield from self._from_folder(Path(self.source))
+        return self.read()[1]
 
     def checkpoint(self) -> str:
         """The signed checkpoint, verbatim."""
-        if "://" in self.source:
-            with Client(self.source) as client:
-                assert client._latest is not None
-                return client._latest[1]
-        path = Path(self.source) / "checkpoint"
-        try:
-            return path.read_text()
-        except OSError as error:
-            raise MalformedError(f"{self.source} is no exported ledger: {error}") from error
-
-    def _from_node(self) -> Iterator[bytes]:
-        with Client(self.source) as client:
-            at, size = 0, client.checkpoint.size
-            while at < size:
-                for entry in client.entries(at, min(size - at, 1000)):
-                    yield entry
-                    at += 1
-
-    def _from_folder(self, folder: Path) -> Iterator[bytes]:
-        size = Checkpoint.parse(self.checkpoint().rpartition("\n\n")[0] + "\n").size
-        for number in range((size + _TILE - 1) // _TILE):
-            width = min(_TILE, size - number * _TILE)
-            path = folder / "tile" / "entries" / _tile_path(number)
-            if width < _TILE:
-                path = path.with_name(path.name + ".p") / str(width)
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise MalformedError(f"the bundle {path} is missing: {error}") from error
-            at = 0
-            for place in range(width):
-                length = int.from_bytes(data[at : at + 2], "big")
-                entry = data[at + 2 : at + 2 + length]
-                if len(entry) < length or at + 2 > len(data):
-                    raise MalformedError(f"entry {number * _TILE + place} is cut off in {path}")
-                yield entry
-                at += 2 + length
+        return self.read()[0]
 
     def experiments(self) -> dict[str, Experiment]:
         """Every experiment, by name."""
@@ -203,8 +177,9 @@ class Ledger:
         tree, parent, last_ms = TreeBuilder(), bytes(32), 0
         log_keys: LogKeys | None = None
         ledger_id = b""
-        note = self.checkpoint()
-        for index, data in enumerate(self.entries()):
+        # Both at once: the ledger of a node grows.
+        note, entries = self.read()
+        for index, data in enumerate(entries):
             try:
                 entry = _entry(data)
             except MalformedError as error:
@@ -254,6 +229,39 @@ def open(source: str | os.PathLike[str]) -> Ledger:
         source: A node's URL, or a folder from ``colearn ledger export``.
     """
     return Ledger(os.fspath(source))
+
+
+def _size_of(note: str) -> int:
+    return Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size
+
+
+def _entries_of_node(url: str, size: int) -> Iterator[bytes]:
+    at = 0
+    with Client(url) as client:
+        while at < size:
+            for entry in client.entries(at, min(size - at, 1000)):
+                yield entry
+                at += 1
+
+
+def _entries_of_folder(folder: Path, size: int) -> Iterator[bytes]:
+    for number in range((size + _TILE - 1) // _TILE):
+        width = min(_TILE, size - number * _TILE)
+        path = folder / "tile" / "entries" / _tile_path(number)
+        if width < _TILE:
+            path = path.with_name(path.name + ".p") / str(width)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise MalformedError(f"the bundle {path} is missing: {error}") from error
+        at = 0
+        for place in range(width):
+            length = int.from_bytes(data[at : at + 2], "big")
+            entry = data[at + 2 : at + 2 + length]
+            if len(entry) < length or at + 2 > len(data):
+                raise MalformedError(f"entry {number * _TILE + place} is cut off in {path}")
+            yield entry
+            at += 2 + length
 
 
 def _entry(data: bytes) -> types.Entry:

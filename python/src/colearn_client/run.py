@@ -294,7 +294,6 @@ class _Run:
             # `pass` is no name in Python.
             message = types.Pass(experiment=self.name, round=self.round, exhausted=exhausted)
             getattr(action, "pass").CopyFrom(message)
-            getattr(action, "pass").SetInParent()
             self._sign_and_submit(action)
             self.tell("passed", f"round {self.round}: passed{reason}", self.round)
             return
