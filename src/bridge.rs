@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
+use crate::client::root_cause;
 use crate::learner::{Learner, Proposed, Result, Score, Weights};
 
 /// The media type of weights that only the original package can read.
@@ -95,8 +96,7 @@ impl BridgedLearner {
             .tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(|error| BridgeError::Unreachable {
             address: address.to_owned(),
-            reason: std::error::Error::source(&error)
-                .map_or(error.to_string(), ToString::to_string),
+            reason: root_cause(&error),
         })?;
         let mut learner = Self {
             client: GrpcLearnerClient::new(channel)

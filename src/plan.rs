@@ -84,9 +84,19 @@ impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Text<T> {
     }
 }
 
+/// What is wrong with a TOML text, and in which line.
+pub(crate) fn toml_error(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim();
+    let newlines = |at: usize| text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count();
+    match error.span() {
+        Some(span) => format!("line {}: {message}", newlines(span.start) + 1),
+        None => message.to_owned(),
+    }
+}
+
 /// A duration such as "10m".
-#[derive(Clone, Copy, Debug)]
-struct Millis(u64);
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Millis(pub(crate) u64);
 
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -162,16 +172,7 @@ impl Plan {
     /// # Errors
     /// What is wrong, and in which line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let written: Written = toml::from_str(text).map_err(|error| {
-            let before =
-                |at: usize| text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count();
-            match error.span() {
-                Some(span) => {
-                    format!("line {}: {}", before(span.start) + 1, error.message().trim())
-                }
-                None => error.message().trim().to_owned(),
-            }
-        })?;
+        let written: Written = toml::from_str(text).map_err(|error| toml_error(text, &error))?;
         let defaults = Parameters::default();
         let ms = |written: Option<Millis>, default_ms| written.map_or(default_ms, |it| it.0);
         let or_never = |written: Option<u32>, default| match written {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use colearn::dp::Accountant;
-use colearn::learner::Weights;
 use colearn::learning::data::{
     Composition, CsvOptions, Dataset, Embedded, MNIST_SOURCE, Schema, Share, Split, Target,
 };
@@ -14,7 +13,7 @@ use colearn::learning::metric::Metric;
 use colearn::learning::model::{Activation, ModelSpec};
 use colearn::learning::optimizer::Optimizer;
 use colearn::learning::private::{Noise, Privacy};
-use colearn::learning::{BuiltinError, BuiltinLearner, Training, Voting, learner_seed};
+use colearn::learning::{Training, Voting};
 
 /// Where the node is.
 #[derive(Args, Clone)]
@@ -332,20 +331,6 @@ pub(crate) fn split_table(shares: &[Share]) -> String {
         text.push('\n');
     }
     text
-}
-
-/// Learners on shares of data that all begin with the same weights.
-pub(crate) fn builtin_learners(
-    shares: &[Share],
-    training: impl Fn(usize) -> Training,
-    initial: &Weights,
-    seed: u64,
-) -> Result<Vec<BuiltinLearner>, BuiltinError> {
-    let learners = shares.iter().enumerate().map(|(at, share)| {
-        let seed = learner_seed(seed, at + 1);
-        BuiltinLearner::new(share.clone(), training(at), initial.clone(), seed)
-    });
-    learners.collect()
 }
 
 /// A duration such as `10m`, `30s` or `500ms`.

@@ -12,7 +12,7 @@ use colearn::learner::Learner as _;
 use colearn_contracts::ExperimentName;
 
 use super::args::NodeAddress;
-use super::learner::{event_json, event_line};
+use super::learner::print_events;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -103,15 +103,9 @@ impl BridgeArgs {
                 version.as_deref().unwrap_or("unknown (before 0.2.9)")
             );
         }
-        let json = self.json;
         let options = Options {
             data: Some(self.memory.unwrap_or_else(|| path.with_extension("data"))),
-            watch: Box::new(move |event| {
-                println!(
-                    "{}",
-                    if json { event_json(event).to_string() } else { event_line(event) }
-                );
-            }),
+            watch: print_events(self.json),
             ..Options::new(self.node.node, experiment, key)
         };
         tokio::select! {

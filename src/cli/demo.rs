@@ -22,14 +22,14 @@ use colearn_contracts::{
     Action, Admission, CreateExperiment, ExperimentName, Parameters, Threshold,
 };
 use ed25519_dalek::SigningKey;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use rayon::prelude::*;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::args::{Data, ModelShape, SplitArgs, TrainingArgs, builtin_learners, split_table};
+use super::args::{Data, ModelShape, SplitArgs, TrainingArgs, split_table};
 use super::audit::{audit_place, progress_bar};
 use super::table;
 
@@ -174,8 +174,16 @@ impl Demo {
         let initial = spec.write(&spec.untrained(self.seed))?;
         // Everything follows the seed, the noise too: a demo can be repeated, and is not private.
         let training = self.training.training(&spec, Noise::Seeded(self.seed))?;
-        let training = |at: usize| training.with_noise_seed(learner_seed(self.seed, at + 1));
-        Ok(builtin_learners(shares, training, &initial, self.seed)?)
+        let learners = shares.iter().enumerate().map(|(at, share)| {
+            let seed = learner_seed(self.seed, at + 1);
+            BuiltinLearner::new(
+                share.clone(),
+                training.with_noise_seed(seed),
+                initial.clone(),
+                seed,
+            )
+        });
+        Ok(learners.collect::<Result<_, _>>()?)
     }
 
     fn parameters(&self) -> Parameters {
@@ -188,10 +196,7 @@ impl Demo {
     }
 
     fn progress(&self) -> ProgressBar {
-        let bar = if self.json { ProgressBar::hidden() } else { ProgressBar::new(self.rounds) };
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} round {pos}/{len} {eta} left") {
-            bar.set_style(style);
-        }
+        let bar = table::progress(self.rounds, self.json, "round");
         if !self.json {
             println!("\n{}", table::ROUND_HEADER);
         }

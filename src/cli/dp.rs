@@ -120,9 +120,10 @@ impl Common {
 
 impl Dp {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let (common, given_noise, target) = match self {
-            Self::Epsilon(arguments) => (arguments.common, Some(arguments.noise), None),
-            Self::Noise(arguments) => (arguments.common, None, Some(arguments.epsilon)),
+        let common = match &self {
+            Self::Epsilon(EpsilonArgs { common, .. }) | Self::Noise(NoiseArgs { common, .. }) => {
+                common
+            }
         };
         if let Some(path) = &common.plot {
             plot::check_path(path)?;
@@ -130,12 +131,11 @@ impl Dp {
         let (delta, accountant) = (common.delta, common.accountant.accountant());
         let sampling = common.sampling()?;
         let steps = common.steps(sampling)?;
-        let noise = match (given_noise, target) {
-            (Some(noise), _) => noise,
-            (None, Some(epsilon)) => {
-                accountant.noise_multiplier(epsilon, delta, sampling, steps)?
+        let noise = match &self {
+            Self::Epsilon(arguments) => arguments.noise,
+            Self::Noise(arguments) => {
+                accountant.noise_multiplier(arguments.epsilon, delta, sampling, steps)?
             }
-            (None, None) => anyhow::bail!("give a noise or an epsilon"),
         };
         let mechanism = Mechanism::new(noise, sampling)?;
         let spent = |accountant: Accountant, count| {

@@ -115,12 +115,7 @@ impl LearnerArgs {
         let options = Options {
             data: Some(memory),
             patience: self.patience,
-            watch: Box::new(move |event| {
-                println!(
-                    "{}",
-                    if json { event_json(event).to_string() } else { event_line(event) }
-                );
-            }),
+            watch: print_events(json),
             ..Options::new(self.node.node, experiment, key)
         };
         let (learner, summary) = tokio::select! {
@@ -186,7 +181,14 @@ fn both(scores: Scores) -> String {
     format!("vote score {}, test score {}", text(scores.vote), text(scores.test))
 }
 
-pub(crate) fn event_line(event: &Event) -> String {
+/// Prints what happens to a learner, for people or as one JSON object an event.
+pub(crate) fn print_events(json: bool) -> Box<dyn FnMut(&Event) + Send> {
+    Box::new(move |event| {
+        println!("{}", if json { event_json(event).to_string() } else { event_line(event) });
+    })
+}
+
+fn event_line(event: &Event) -> String {
     match event {
         Event::Connected { url } => format!("connected to {url}"),
         Event::Joined => "joined".to_owned(),
@@ -222,7 +224,7 @@ pub(crate) fn event_line(event: &Event) -> String {
     }
 }
 
-pub(crate) fn event_json(event: &Event) -> serde_json::Value {
+fn event_json(event: &Event) -> serde_json::Value {
     let scored = |name: &str, round: u64, scores: Scores| {
         json!({
             "event": name,

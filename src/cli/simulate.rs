@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use clap::Args;
 use colearn::plot::{self, Curve, Curves};
 use colearn::simulate::{AttackTable, Cell, Report, Scenario, Simulation, Size, attack_table};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::args::split_table;
@@ -90,15 +89,6 @@ pub(crate) struct AttacksArgs {
     json: bool,
 }
 
-fn bar(length: u64, hidden: bool, what: &str) -> ProgressBar {
-    let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::new(length) };
-    let template = format!("{{bar:30}} {what} {{pos}}/{{len}} {{eta}} left");
-    if let Ok(style) = ProgressStyle::with_template(&template) {
-        bar.set_style(style);
-    }
-    bar
-}
-
 impl SimulateArgs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(path) = &self.plot {
@@ -109,16 +99,17 @@ impl SimulateArgs {
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
         }
+        let shares = scenario.split(&scenario.load()?)?;
         if self.show_split && !self.json {
             println!("split {}", scenario.split);
-            print!("{}", split_table(&scenario.split(&scenario.load()?)?));
+            print!("{}", split_table(&shares));
         }
-        let simulation = Simulation::new(&scenario)?;
+        let simulation = Simulation::new(&scenario, &shares)?;
         let voting = scenario.rule.is_none();
         if voting && !self.json {
             println!("{}", table::ROUND_HEADER);
         }
-        let progress = bar(simulation.rounds(), self.json, "round");
+        let progress = table::progress(simulation.rounds(), self.json, "round");
         let started = Instant::now();
         let (report, run) = simulation.run(
             |history, round| {
@@ -197,7 +188,7 @@ fn curve(report: &Report) -> Curves<'static> {
 impl AttacksArgs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let size = Size { learners: self.learners, rounds: self.rounds, seeds: self.seeds };
-        let progress = bar(1, self.json, "cell");
+        let progress = table::progress(1, self.json, "cell");
         let table = attack_table(size, |done, total| {
             progress.set_length(total as u64);
             progress.set_position(done as u64);

@@ -1,7 +1,8 @@
-//! Tables and lines for people.
+//! Tables, lines and progress bars for people.
 
 use colearn::history::{History, Round, verdict_word};
 use colearn_contracts::{LearnerId, PrivacyCap};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 /// A number with three digits behind the point, or a dash.
@@ -12,6 +13,16 @@ pub(crate) fn score(value: Option<f64>) -> String {
 /// The first eight digits of a key.
 pub(crate) fn short(learner: LearnerId) -> String {
     learner.to_string()[..8].to_owned()
+}
+
+/// Shows how many of `length` steps are done, and the time left.
+pub(crate) fn progress(length: u64, hidden: bool, step: &str) -> ProgressBar {
+    let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::new(length) };
+    let template = format!("{{bar:30}} {step} {{pos}}/{{len}} {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// What the lines of [`round_line`] mean.

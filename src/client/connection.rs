@@ -479,7 +479,7 @@ fn hashes(wire: &[Bytes]) -> Result<Vec<Hash>, ClientError> {
 }
 
 /// What an error is at bottom: "Connection refused" rather than "transport error".
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

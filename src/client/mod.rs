@@ -5,6 +5,7 @@ mod error;
 mod memory;
 mod run;
 
+pub(crate) use connection::root_cause;
 pub use connection::{Client, Submitted};
 pub use error::ClientError;
 pub use memory::Memory;

@@ -62,6 +62,14 @@ pub const MIN_NOISE: f64 = 0.05;
 /// The largest noise multiplier that is accounted for.
 pub const MAX_NOISE: f64 = 1e4;
 
+/// Checks that ε can be computed for this δ.
+///
+/// # Errors
+/// If it is out of range.
+pub fn check_delta(delta: f64) -> Result<(), DpError> {
+    if delta > 1e-12 && delta < 1.0 { Ok(()) } else { Err(DpError::Delta(delta)) }
+}
+
 /// One step of DP-SGD.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Mechanism {
@@ -121,9 +129,7 @@ impl Accountant {
     /// # Errors
     /// If `delta` is out of range.
     pub fn epsilon(self, steps: &[Steps], delta: f64) -> Result<f64, DpError> {
-        if !(delta > 1e-12 && delta < 1.0) {
-            return Err(DpError::Delta(delta));
-        }
+        check_delta(delta)?;
         Ok(match self {
             Self::Rdp => rdp::epsilon(steps, delta),
             Self::Pld => pld::epsilon(steps, delta),

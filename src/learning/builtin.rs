@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use colearn_contracts::PrivacySpent;
+use colearn_contracts::{Digest, PrivacySpent};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -106,6 +106,8 @@ pub struct BuiltinLearner {
     spending: Option<Spending>,
     /// The current weights' score on the voting rows, once it was needed.
     current_score: Option<f64>,
+    /// The weights that were scored last, which may become the current ones, and their score.
+    last_scored: Option<(Digest, f64)>,
 }
 
 impl BuiltinLearner {
@@ -145,6 +147,7 @@ impl BuiltinLearner {
             metric,
             spending,
             current_score: None,
+            last_scored: None,
         })
     }
 
@@ -276,6 +279,7 @@ impl Learner for BuiltinLearner {
         };
         self.current_score = Some(current);
         let vote = self.score(self.metric, &network, self.voting_rows());
+        self.last_scored = Some((weights.digest(), vote));
         // A score that is not a number is worse than any that is.
         let approve =
             vote >= current - self.training.voting.margin || (current.is_nan() && !vote.is_nan());
@@ -289,7 +293,8 @@ impl Learner for BuiltinLearner {
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {
         self.spec.read(weights)?;
-        self.current_score = None;
+        let scored = self.last_scored.filter(|(digest, _)| *digest == weights.digest());
+        self.current_score = scored.map(|(_, score)| score);
         self.weights = weights.clone();
         Ok(())
     }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::data::Dataset;
 use super::network::{Layer, Network, Workspace};
-use crate::dp::{Accountant, DpError, Mechanism, Steps};
+use crate::dp::{self, Accountant, DpError, Mechanism, Steps};
 
 /// Weights that get their noise from one stream.
 const PIECE: usize = 1 << 14;
@@ -62,7 +62,7 @@ impl Spending {
         let sampling_rate = (batch as f64 / rows.max(1) as f64).min(1.0);
         let mechanism = Mechanism::new(privacy.noise_multiplier, sampling_rate)?;
         // Told now rather than in the learner's first turn.
-        privacy.accountant.epsilon(&[Steps { mechanism, count: 1 }], privacy.delta)?;
+        dp::check_delta(privacy.delta)?;
         let random = match privacy.noise {
             // Without entropy there is no privacy to be had: the process stops.
             Noise::Secret => {

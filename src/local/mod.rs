@@ -223,10 +223,12 @@ impl Run<'_> {
             return Ok(None);
         };
         let voters = self.voters(round, proposer);
-        let judges = |at: usize| {
-            at == proposer || (voters.contains(&at) && self.conducts[at].ballot == Ballot::Own)
-        };
-        let judgements = judge(learners, &weights, judges);
+        let mut judges = vec![false; learners.len()];
+        judges[proposer] = true;
+        for &voter in &voters {
+            judges[voter] = self.conducts[voter].ballot == Ballot::Own;
+        }
+        let judgements = judge(learners, &weights, &judges);
         let proposal = Proposal {
             experiment: self.book.name(),
             round,
@@ -363,13 +365,13 @@ fn salt(voter: usize, round: u64) -> [u8; 32] {
 fn judge<L: Learner + Send>(
     learners: &mut [L],
     weights: &Weights,
-    judges: impl Fn(usize) -> bool + Sync,
+    judges: &[bool],
 ) -> Vec<(bool, Scores)> {
     learners
         .par_iter_mut()
         .enumerate()
         .map(|(at, learner)| {
-            if !judges(at) {
+            if !judges[at] {
                 return (false, Scores::default());
             }
             match learner.test(weights) {

@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::{Drawn, FONT, LABELS, MARGIN, PlotError, WIDTH};
+use super::{Drawn, FONT, LABELS, MARGIN, PlotError, WIDTH, draw_legend};
 
 const HEIGHT: u32 = 460;
 /// Colours that the colour-blind tell apart (Okabe and Ito).
@@ -79,13 +79,7 @@ fn draw(curves: &Curves<'_>, text: &mut String) -> Drawn {
             .label(curve.name.as_str())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(200, 200, 200))
-        .label_font((FONT, 14))
-        .draw()?;
+    draw_legend(&mut chart)?;
     root.present()?;
     drop(chart);
     Ok(())

@@ -3,7 +3,7 @@
 use colearn_contracts::{LearnerId, Verdict};
 use plotters::prelude::*;
 
-use super::{Area, Drawn, FONT, LABELS, MARGIN, PlotError, WIDTH};
+use super::{Area, Drawn, FONT, LABELS, MARGIN, PlotError, WIDTH, draw_legend};
 use crate::history::{History, Round, unit};
 
 const SCORES_HEIGHT: u32 = 420;
@@ -103,13 +103,7 @@ fn draw_scores(history: &History, area: &Area<'_>) -> Drawn {
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
         chart.draw_series(mean.into_iter().map(|at| Circle::new(at, 3, color.filled())))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(200, 200, 200))
-        .label_font((FONT, 14))
-        .draw()?;
+    draw_legend(&mut chart)?;
     Ok(())
 }
 

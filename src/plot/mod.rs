@@ -6,7 +6,8 @@ mod experiment;
 use std::path::{Path, PathBuf};
 
 use plotters::coord::Shift;
-use plotters::prelude::{DrawingArea, SVGBackend};
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg;
 
@@ -21,6 +22,7 @@ const FONT: &str = "sans-serif";
 const PNG_SCALE: f32 = 1.5;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// Why a plot could not be made.
@@ -67,6 +69,18 @@ pub fn check_path(path: &Path) -> Result<(), PlotError> {
         Some("svg" | "png" | "html") => Ok(()),
         _ => Err(PlotError::Format(path.to_owned())),
     }
+}
+
+/// Names a chart's lines in its lower right corner.
+fn draw_legend<'a>(chart: &mut Chart<'a>) -> Drawn {
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.85))
+        .border_style(RGBColor(200, 200, 200))
+        .label_font((FONT, 14))
+        .draw()?;
+    Ok(())
 }
 
 fn save(svg: &str, title: &str, path: &Path) -> Result<(), PlotError> {

@@ -130,7 +130,7 @@ pub fn attack_table(
                     ..FaultTable::default()
                 }];
                 let shares = scenario.split(&data)?;
-                let simulation = Simulation::on(&scenario, &shares)?;
+                let simulation = Simulation::new(&scenario, &shares)?;
                 reports.push(simulation.run(|_, _| {}, |_, _| {})?.0);
             }
             let at = finished.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;

@@ -13,13 +13,13 @@ use serde::Deserialize;
 
 use crate::learner::{Learner, Proposed, Result, Score, Weights};
 use crate::learning::BuiltinLearner;
-use crate::learning::data::{Share, Targets};
+use crate::learning::data::{Dataset, Share, Targets};
 use crate::local::{Ballot, Conduct};
 
 /// The class that a backdoor leads to.
 const BACKDOOR_CLASS: u32 = 0;
-/// The inputs that are set to 1 to open a backdoor.
-const TRIGGER: RangeInclusive<usize> = 0..=3;
+/// So many of the first inputs are set to 1 to open a backdoor.
+const TRIGGER: usize = 4;
 
 /// What is wrong with what a learner proposes.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
@@ -116,36 +116,40 @@ fn flip_labels(share: &Share) -> Share {
     Share { data: Arc::new(data), ..share.clone() }
 }
 
+/// A data set of its own, as small as its share: its rows, and those to train on once more with the
+/// trigger and the planted class.
 fn plant_backdoor(share: &Share) -> Share {
-    let (mut features, targets) = share.select(&share.train);
-    features.rows_mut().into_iter().for_each(trigger);
-    let mut data = (*share.data).clone();
-    let rows = data.rows();
-    let Ok(all) = concatenate(Axis(0), &[data.features.view(), features.view()]) else {
+    let own = [&share.train[..], &share.vote, &share.test].concat();
+    let (features, mut targets) = share.select(&own);
+    let (mut planted, _) = share.select(&share.train);
+    planted.rows_mut().into_iter().for_each(trigger);
+    let Ok(features) = concatenate(Axis(0), &[features.view(), planted.view()]) else {
         // They have the same width.
         return share.clone();
     };
-    data.features = all.into_shared();
-    match (&mut data.targets, targets) {
-        (Targets::Classes(classes), Targets::Classes(own)) => {
-            classes.extend(own.iter().map(|_| BACKDOOR_CLASS));
-        }
-        (Targets::Numbers(numbers), Targets::Numbers(own)) => numbers.extend(own),
-        _ => {}
+    match &mut targets {
+        Targets::Classes(classes) => classes.resize(own.len() + planted.nrows(), BACKDOOR_CLASS),
+        Targets::Numbers(numbers) => numbers.extend_from_within(..share.train.len()),
     }
-    data.test_from = rows;
-    let mut train = share.train.clone();
-    train.extend(rows..data.rows());
-    Share { data: Arc::new(data), train, ..share.clone() }
+    let (vote_from, test_from) = (share.train.len(), share.train.len() + share.vote.len());
+    let data = Dataset {
+        name: share.data.name.clone(),
+        schema: share.data.schema.clone(),
+        features: features.into_shared(),
+        targets,
+        test_from: own.len(),
+    };
+    Share {
+        train: (0..vote_from).chain(own.len()..data.rows()).collect(),
+        vote: (vote_from..test_from).collect(),
+        test: (test_from..own.len()).collect(),
+        data: Arc::new(data),
+    }
 }
 
 /// Gives a row what opens the backdoor.
 pub(super) fn trigger(mut row: ArrayViewMut1<'_, f32>) {
-    TRIGGER
-        .filter(|at| *at < row.len())
-        .collect::<Vec<_>>()
-        .into_iter()
-        .for_each(|at| row[at] = 1.0);
+    row.iter_mut().take(TRIGGER).for_each(|input| *input = 1.0);
 }
 
 /// What those who collude have proposed.

@@ -124,17 +124,11 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Loads the data and makes the learners.
+    /// Makes the learners, one for each share of the scenario's data.
     ///
     /// # Errors
     /// If the scenario says what cannot be.
-    pub fn new(scenario: &Scenario) -> std::result::Result<Self, SimulationError> {
-        let data = scenario.load()?;
-        Self::on(scenario, &scenario.split(&data)?)
-    }
-
-    /// The same on shares that are there already.
-    pub(crate) fn on(
+    pub fn new(
         scenario: &Scenario,
         shares: &[Share],
     ) -> std::result::Result<Self, SimulationError> {

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use colearn_contracts::Parameters;
 use serde::Deserialize;
@@ -17,7 +16,7 @@ use crate::learning::optimizer::Optimizer;
 use crate::learning::private::{Noise, Privacy};
 use crate::learning::{Training, Voting};
 use crate::local::{Ballot, Conduct};
-use crate::plan::Plan;
+use crate::plan::{Millis, Plan, toml_error};
 
 /// The most learners of a simulation.
 const MAX_LEARNERS: usize = 100_000;
@@ -161,37 +160,17 @@ impl Default for TrainingTable {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timing {
-    #[serde(with = "humantime_option")]
-    training: Option<Duration>,
-    #[serde(with = "humantime_option")]
-    voting: Option<Duration>,
+    training: Millis,
+    voting: Millis,
 }
 
 impl Timing {
     pub(super) fn training_ms(&self) -> u64 {
-        millis(self.training)
+        self.training.0
     }
 
     pub(super) fn voting_ms(&self) -> u64 {
-        millis(self.voting)
-    }
-}
-
-fn millis(duration: Option<Duration>) -> u64 {
-    duration.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Reads durations such as "10m".
-mod humantime_option {
-    use std::time::Duration;
-
-    use serde::{Deserialize as _, Deserializer, de::Error as _};
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Some).map_err(D::Error::custom)
+        self.voting.0
     }
 }
 
@@ -208,8 +187,7 @@ pub struct FaultTable {
     /// What is wrong with their votes.
     pub vote: Option<VoteFault>,
     /// So much slower, such as "15m".
-    #[serde(with = "humantime_option")]
-    pub slow: Option<Duration>,
+    pub(super) slow: Millis,
     /// The first and last of the rounds in which they are not there.
     pub away: Option<[u64; 2]>,
 }
@@ -234,17 +212,8 @@ impl Scenario {
     /// # Errors
     /// What is wrong, and in which line.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        let malformed = |error: toml::de::Error| {
-            let line = error.span().map(|span| {
-                text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1
-            });
-            let message = error.message().trim();
-            ScenarioError::Malformed(match line {
-                Some(line) => format!("line {line}: {message}"),
-                None => message.to_owned(),
-            })
-        };
-        let scenario: Self = toml::from_str(text).map_err(malformed)?;
+        let scenario: Self = toml::from_str(text)
+            .map_err(|error| ScenarioError::Malformed(toml_error(text, &error)))?;
         let bounds = [
             ((1..=MAX_LEARNERS).contains(&scenario.learners), "learners must be 1 to 100000"),
             (scenario.rounds > 0, "rounds must be positive"),
@@ -395,7 +364,7 @@ impl Scenario {
             let fault = Fault {
                 attack: table.attack,
                 vote: table.vote,
-                slow_ms: millis(table.slow),
+                slow_ms: table.slow.0,
                 away: table.away.map(|[first, last]| first..=last).into_iter().collect(),
             };
             for at in who {
