@@ -11,9 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use bytes::Bytes;
-use colearn::learner::SAFETENSORS;
-use colearn::record::{self, Record};
-use colearn::transaction::{LedgerId, Seen, Transaction, Unverified, signed_bytes};
+
 use colearn_contracts::{
     Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, Model, Moment,
     Parameters, Proposal, Scores, Vote,
@@ -21,6 +19,8 @@ use colearn_contracts::{
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Ledger, Options, Signer};
 use colearn_proto::v1;
+use colearn_records::record::{self, Record};
+use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified, signed_bytes};
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use prost::Message as _;
 use rayon::prelude::*;
@@ -43,14 +43,14 @@ fn name() -> ExperimentName {
 fn model(number: u64) -> Model {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&number.to_be_bytes());
-    Model { digest: Digest(digest), size: 8, media_type: SAFETENSORS.to_owned() }
+    Model { digest: Digest(digest), size: 8, media_type: "application/x-safetensors".to_owned() }
 }
 
 /// Writes a ledger of about this many entries, as a node would have.
 fn write(dir: &Path, entries: u64) {
     std::fs::create_dir_all(dir).unwrap();
     let log_key = key(100);
-    colearn::keys::save_new(&log_key, &dir.join("node.pem")).unwrap();
+    colearn_records::keys::save_new(&log_key, &dir.join("node.pem")).unwrap();
     let genesis = v1::Genesis {
         origin: "bench/long".to_owned(),
         log_public_key: Bytes::copy_from_slice(log_key.verifying_key().as_bytes()),
@@ -226,9 +226,9 @@ fn main() {
     });
     let limit = started.elapsed();
     drop(ready);
-    let mut source = colearn::audit::open(data.to_str().unwrap()).unwrap();
+    let mut source = colearn_audit::open(data.to_str().unwrap()).unwrap();
     let started = Instant::now();
-    let report = colearn::audit::audit(&mut *source, colearn::audit::Options::default()).unwrap();
+    let report = colearn_audit::audit(&mut *source, colearn_audit::Options::default()).unwrap();
     let audit = started.elapsed();
     assert!(report.ok, "{report:?}");
     println!(

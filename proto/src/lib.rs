@@ -14,3 +14,6 @@ pub mod legacy {
 
 /// The package's file descriptors, encoded, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The metadata of a refused call that holds the number of the contract's broken rule.
+pub const RULE_METADATA: &str = "colearn-rule";

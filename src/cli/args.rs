@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use colearn::dp::Accountant;
-use colearn::learning::data::{
+use colearn_dp::Accountant;
+use colearn_learning::data::{
     Composition, CsvOptions, Dataset, Embedded, MNIST_SOURCE, Schema, Share, Split, Target,
 };
-use colearn::learning::metric::Metric;
-use colearn::learning::model::{Activation, ModelSpec};
-use colearn::learning::optimizer::Optimizer;
-use colearn::learning::private::{Noise, Privacy};
-use colearn::learning::{Training, Voting};
+use colearn_learning::metric::Metric;
+use colearn_learning::model::{Activation, ModelSpec};
+use colearn_learning::optimizer::Optimizer;
+use colearn_learning::private::{Noise, Privacy};
+use colearn_learning::{Training, Voting};
 
 /// Where the node is.
 #[derive(Args, Clone)]

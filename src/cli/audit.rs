@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use colearn::audit::{self, Level, Options, Promise, Report};
+use colearn_audit::{self as audit, Level, Options, Promise, Report};
 use colearn_ledger::Verifier;
 use indicatif::{ProgressBar, ProgressStyle};
 

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn::bridge::{BridgedLearner, LEGACY, Setup};
-use colearn::client::{self, Client, Memory, Options};
-use colearn::keys;
-use colearn::learner::Learner as _;
 use colearn_contracts::ExperimentName;
+use colearn_records::keys;
+use colearn_sdk::bridge::{BridgedLearner, LEGACY, Setup};
+use colearn_sdk::client::{self, Client, Memory, Options};
+use colearn_sdk::learner::Learner as _;
 
 use super::args::NodeAddress;
 use super::learner::print_events;

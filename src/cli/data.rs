@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
-use colearn::learning::data::{Composition, Dataset, Schema, Target, outline};
+use colearn_learning::data::{Composition, Dataset, Schema, Target, outline};
 use serde_json::json;
 
 use super::args::{Data as Source, SplitArgs, split_table};
@@ -86,7 +86,7 @@ impl Data {
                     learners.map(|count| data.split(split.split, count, seed)).transpose()?;
                 if json {
                     let sizes = shares.as_deref().map(|shares| {
-                        let of = |share: &colearn::learning::data::Share| {
+                        let of = |share: &colearn_learning::data::Share| {
                             json!({ "train": share.train.len(), "vote": share.vote.len(), "test": share.test.len() })
                         };
                         shares.iter().map(of).collect::<Vec<_>>()

@@ -8,19 +8,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use colearn::audit::{self, Report};
-use colearn::client::{self, Client, ClientError, Memory, Options};
-use colearn::history::History;
-use colearn::keys;
-use colearn::learner::{Learner as _, SAFETENSORS};
-use colearn::learning::data::Share;
-use colearn::learning::private::Noise;
-use colearn::learning::{BuiltinLearner, learner_seed};
-use colearn::record::Record;
-use colearn::{local, plot};
+use colearn::plot;
+use colearn_audit::{self as audit, Report};
 use colearn_contracts::{
     Action, Admission, CreateExperiment, ExperimentName, Parameters, Threshold,
 };
+use colearn_learning::data::Share;
+use colearn_learning::private::Noise;
+use colearn_learning::{BuiltinLearner, learner_seed};
+use colearn_records::history::History;
+use colearn_records::keys;
+use colearn_records::record::Record;
+use colearn_sdk::client::{self, Client, ClientError, Memory, Options};
+use colearn_sdk::learner::{Learner as _, SAFETENSORS};
+use colearn_sdk::local;
 use ed25519_dalek::SigningKey;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -420,7 +421,7 @@ async fn all(
 async fn follow(
     url: &str,
     name: &ExperimentName,
-    mut closed: impl FnMut(&History, &colearn::history::Round),
+    mut closed: impl FnMut(&History, &colearn_records::history::Round),
 ) -> anyhow::Result<History> {
     let mut history = History::new(name.clone());
     let mut memory = Memory::default();

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
-use colearn::dp::{Accountant, Mechanism, Steps};
 use colearn::plot::{self, Curve, Curves};
+use colearn_dp::{Accountant, Mechanism, Steps};
 use serde_json::json;
 
 /// Points on a plotted curve.

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use colearn::client::{Client, Memory};
-use colearn::transaction::Transaction;
-use colearn::{convert, keys};
 use colearn_proto::v1;
+use colearn_records::transaction::Transaction;
+use colearn_records::{convert, keys};
+use colearn_sdk::client::{Client, Memory};
 
 use super::args::NodeAddress;
 

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn::client::{self, Client, Event, Memory, Options};
-use colearn::history::{unit, verdict_word};
-use colearn::learner::{SAFETENSORS, Weights};
-use colearn::learning::model::ModelSpec;
-use colearn::learning::private::Noise;
-use colearn::learning::{BuiltinLearner, learner_seed};
-use colearn::plan::Plan;
-use colearn::{convert, keys};
 use colearn_contracts::{ExperimentName, PrivacySpent, Scores};
+use colearn_learning::model::ModelSpec;
+use colearn_learning::private::Noise;
+use colearn_learning::{BuiltinLearner, learner_seed};
+use colearn_records::history::{unit, verdict_word};
+use colearn_records::plan::Plan;
+use colearn_records::{convert, keys};
+use colearn_sdk::client::{self, Client, Event, Memory, Options};
+use colearn_sdk::learner::{SAFETENSORS, Weights};
 use ed25519_dalek::SigningKey;
 use serde_json::json;
 

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use colearn::audit::{self, Source, Trouble};
-use colearn::history::unit;
-use colearn::plan::Plan;
-use colearn::record::{Placed, Record};
+use colearn_audit::{self as audit, Source, Trouble};
 use colearn_contracts::{Action, Motion, Outcome, PauseReason, Reveal, Scores, SuspendReason};
 use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
+use colearn_records::history::unit;
+use colearn_records::plan::Plan;
+use colearn_records::record::{Placed, Record};
 use serde_json::json;
 
 use super::audit::progress_bar;

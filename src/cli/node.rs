@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use colearn::node::{
+use colearn_ledger::IndexUse;
+use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
     WitnessAddress,
 };
-use colearn_ledger::IndexUse;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args)]
@@ -47,7 +47,7 @@ impl Node {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match (self.command, self.run) {
             (Some(Command::RotateKey { data, drop_old, json }), _) => {
-                let rotate = move || colearn::node::rotate_key(&data, drop_old);
+                let rotate = move || colearn_node::rotate_key(&data, drop_old);
                 let done = tokio::task::spawn_blocking(rotate).await??;
                 let (from, to) = (done.from.to_string(), done.to.to_string());
                 if json {
@@ -109,7 +109,7 @@ impl NodeArgs {
         // Before anyone is told that the node runs, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let node = colearn::node::Node::start(Config {
+        let node = colearn_node::Node::start(Config {
             data: self.data.clone(),
             listen: self.listen,
             origin: self.origin,

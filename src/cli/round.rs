@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use colearn::audit;
-use colearn::explain::{Explanation, explain};
-use colearn::record::Record;
+use colearn_audit as audit;
+use colearn_audit::explain::{Explanation, explain};
 use colearn_contracts::{Action, ExperimentName, Outcome, Selection};
+use colearn_records::record::Record;
 use serde_json::json;
 
 use super::ledger::{describe, describe_json, read_all};

@@ -1,7 +1,7 @@
 //! Tables, lines and progress bars for people.
 
-use colearn::history::{History, Round, verdict_word};
 use colearn_contracts::{LearnerId, PrivacyCap};
+use colearn_records::history::{History, Round, verdict_word};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use colearn::keys;
-use colearn::witness::Witness;
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, Signer, Verifier};
+use colearn_node::witness::Witness;
+use colearn_records::keys;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args)]

@@ -4,7 +4,7 @@ use colearn_contracts::{LearnerId, Verdict};
 use plotters::prelude::*;
 
 use super::{Area, Drawn, FONT, LABELS, MARGIN, PlotError, WIDTH, draw_legend};
-use crate::history::{History, Round, unit};
+use colearn_records::history::{History, Round, unit};
 
 const SCORES_HEIGHT: u32 = 420;
 const ROW_HEIGHT: u32 = 26;

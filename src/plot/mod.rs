@@ -11,7 +11,7 @@ use plotters::prelude::*;
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg;
 
-use crate::history::History;
+use colearn_records::history::History;
 pub use curves::{Curve, Curves};
 
 const WIDTH: u32 = 1000;

@@ -9,7 +9,7 @@ use super::baseline::Aggregation;
 use super::faults::{Attack, VoteFault};
 use super::scenario::FaultTable;
 use super::{Report, Scenario, Simulation, SimulationError};
-use crate::learning::data::{Dataset, Embedded};
+use colearn_learning::data::{Dataset, Embedded};
 
 /// How large a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

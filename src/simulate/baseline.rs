@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::Player;
-use crate::learner::{Learner as _, LearnerError};
-use crate::learning::network::Network;
+use colearn_learning::network::Network;
+use colearn_sdk::learner::{Learner as _, LearnerError};
 
 /// How updates are combined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]

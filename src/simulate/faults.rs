@@ -11,10 +11,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::Deserialize;
 
-use crate::learner::{Learner, Proposed, Result, Score, Weights};
-use crate::learning::BuiltinLearner;
-use crate::learning::data::{Dataset, Share, Targets};
-use crate::local::{Ballot, Conduct};
+use colearn_learning::BuiltinLearner;
+use colearn_learning::data::{Dataset, Share, Targets};
+use colearn_sdk::learner::{Learner, Proposed, Result, Score, Weights};
+use colearn_sdk::local::{Ballot, Conduct};
 
 /// The class that a backdoor leads to.
 const BACKDOOR_CLASS: u32 = 0;

@@ -16,11 +16,11 @@ pub use baseline::Aggregation;
 pub use faults::{Attack, Fault, VoteFault};
 pub use scenario::{Scenario, ScenarioError};
 
-use crate::history::{History, Round, unit};
-use crate::learner::{Learner, LearnerError, Proposed, Result, Score, Weights};
-use crate::learning::data::{Share, Targets};
-use crate::learning::{BuiltinError, BuiltinLearner, learner_seed};
-use crate::local::{self, Conduct, LocalError, LocalRun};
+use colearn_learning::data::{Share, Targets};
+use colearn_learning::{BuiltinError, BuiltinLearner, learner_seed};
+use colearn_records::history::{History, Round, unit};
+use colearn_sdk::learner::{Learner, LearnerError, Proposed, Result, Score, Weights};
+use colearn_sdk::local::{self, Conduct, LocalError, LocalRun};
 use faults::{Gang, Saboteur};
 
 /// An accepted update is harmful if the honest learners' mean test score falls by more than this.

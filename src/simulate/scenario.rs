@@ -8,15 +8,15 @@ use serde::Deserialize;
 
 use super::baseline::Aggregation;
 use super::faults::{Attack, Fault, VoteFault};
-use crate::dp::Accountant;
-use crate::learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, Share, Split};
-use crate::learning::metric::Metric;
-use crate::learning::model::{Activation, ModelSpec};
-use crate::learning::optimizer::Optimizer;
-use crate::learning::private::{Noise, Privacy};
-use crate::learning::{Training, Voting};
-use crate::local::{Ballot, Conduct};
-use crate::plan::{Millis, Plan, toml_error};
+use colearn_dp::Accountant;
+use colearn_learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, Share, Split};
+use colearn_learning::metric::Metric;
+use colearn_learning::model::{Activation, ModelSpec};
+use colearn_learning::optimizer::Optimizer;
+use colearn_learning::private::{Noise, Privacy};
+use colearn_learning::{Training, Voting};
+use colearn_records::plan::{Millis, Plan, toml_error};
+use colearn_sdk::local::{Ballot, Conduct};
 
 /// The most learners of a simulation.
 const MAX_LEARNERS: usize = 100_000;

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use colearn::audit::{self, Kind, Options, Report};
-use colearn::record;
-use colearn::transaction::{LedgerId, Seen, Transaction};
+use colearn_audit::{self as audit, Kind, Options, Report};
 use colearn_contracts::{
     Action, Admission, CreateExperiment, Digest, Model, Outcome, Parameters, Verdict,
 };
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Hash, Ledger, Signer, Verifier};
 use colearn_proto::v1;
+use colearn_records::record;
+use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use prost::Message as _;
 use tempfile::TempDir;
 
@@ -83,7 +83,7 @@ fn opened(round: u64) -> Outcome {
     Outcome::RoundOpened {
         experiment: name("x"),
         round,
-        proposer: colearn::keys::learner_id(&key(1)),
+        proposer: colearn_records::keys::learner_id(&key(1)),
         base: Digest([0; 32]),
         deadline_ms: 2 + 600_000,
     }

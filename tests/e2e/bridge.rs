@@ -277,16 +277,16 @@ async fn holes_and_refusals_of_a_server_are_told() {
     });
     told.await.unwrap();
     // A proposal with a hole is an error, not zeros.
-    let setup = colearn::bridge::Setup {
+    let setup = colearn_sdk::bridge::Setup {
         dataset: "NUMBERS".to_owned(),
         model: "GUESS".to_owned(),
         model_parameters: "{\"a\": 1}".to_owned(),
         ..Default::default()
     };
     let mut learner =
-        colearn::bridge::BridgedLearner::connect(&address.to_string(), setup).await.unwrap();
+        colearn_sdk::bridge::BridgedLearner::connect(&address.to_string(), setup).await.unwrap();
     let proposed = tokio::task::spawn_blocking(move || {
-        colearn::learner::Learner::propose(&mut learner).map_err(|error| error.to_string())
+        colearn_sdk::learner::Learner::propose(&mut learner).map_err(|error| error.to_string())
     });
     let error = proposed.await.unwrap().unwrap_err();
     assert!(error.contains("a hole: a part for 4000000 at 0"), "{error}");

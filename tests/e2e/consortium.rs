@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use colearn::client::{self, Event, Options};
-use colearn::keys;
-use colearn::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use colearn_contracts::{
     Action, Admission, Ballot, CreateExperiment, Parameters, PrivacyCap, PrivacySpent, Verdict,
 };
+use colearn_records::keys;
+use colearn_sdk::client::{self, Event, Options};
+use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use serde_json::Value;
 use tokio::sync::mpsc;
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use colearn::client::{self, Options};
 use colearn_contracts::Action;
+use colearn_sdk::client::{self, Options};
 
 use crate::support::{Counter, NodeProcess, Process, Speaker, id, key, name, succeed, wait_for};
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use colearn::client::{Client, Memory};
-use colearn::keys;
 use colearn_contracts::Action;
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, SignedNote, Signer, Verifier};
+use colearn_records::keys;
+use colearn_sdk::client::{Client, Memory};
 
 use crate::support::{Counter, NodeProcess, Speaker, copy, fail, http, key, name, run, succeed};
 

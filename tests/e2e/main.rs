@@ -3,7 +3,6 @@
 
 mod audit;
 mod bridge;
-mod codec;
 mod consortium;
 mod crash;
 mod demo;

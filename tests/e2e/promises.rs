@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use colearn::client::{Client, ClientError, Memory};
 use colearn_contracts::Action;
+use colearn_sdk::client::{Client, ClientError, Memory};
 use serde_json::Value;
 
 use crate::support::{Counter, NodeProcess, Speaker, colearn, copy, fail, key, name, run, succeed};

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use colearn::client::{Client, Memory};
-use colearn::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use colearn_contracts::{
     Action, Admission, CreateExperiment, ExperimentName, LearnerId, Parameters,
 };
+use colearn_sdk::client::{Client, Memory};
+use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use ed25519_dalek::SigningKey;
 
 /// Longer than anything here takes on the slowest machine.
@@ -161,7 +161,7 @@ pub(crate) fn key(seed: u8) -> SigningKey {
 }
 
 pub(crate) fn id(key: &SigningKey) -> LearnerId {
-    colearn::keys::learner_id(key)
+    colearn_records::keys::learner_id(key)
 }
 
 pub(crate) fn name(text: &str) -> ExperimentName {
@@ -186,7 +186,7 @@ impl Speaker {
         &mut self,
         key: &SigningKey,
         action: Action,
-    ) -> std::result::Result<u64, colearn::client::ClientError> {
+    ) -> std::result::Result<u64, colearn_sdk::client::ClientError> {
         Ok(self.client.act(key, action, &mut self.memory).await?.receipt.index)
     }
 

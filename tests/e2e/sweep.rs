@@ -9,8 +9,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use colearn::client::{Client, Memory};
 use colearn_contracts::Action;
+use colearn_sdk::client::{Client, Memory};
 
 use crate::support::{Counter, NodeProcess, Speaker, copy, id, key, name, succeed};
 

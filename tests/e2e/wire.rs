@@ -1,15 +1,16 @@
 //! The services as a client meets them, also a hostile one.
 
 use bytes::Bytes;
-use colearn::client::{ClientError, RULE_METADATA};
-use colearn::learner::{SAFETENSORS, Weights};
-use colearn::transaction::{LedgerId, MAX_BODY_BYTES, Seen, Transaction};
 use colearn_contracts::{Action, Proposal, Scores, Vote};
 use colearn_ledger::Hash;
+use colearn_proto::RULE_METADATA;
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
+use colearn_records::transaction::{LedgerId, MAX_BODY_BYTES, Seen, Transaction};
+use colearn_sdk::client::ClientError;
+use colearn_sdk::learner::{SAFETENSORS, Weights};
 use prost::Message as _;
 use tonic::transport::Channel;
 use tonic::{Code, Status};

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn::client::{Client, Memory};
-use colearn::keys;
-use colearn::learner::{SAFETENSORS, Weights};
-use colearn::learning::data::Schema;
 use colearn_contracts::{Action, CreateExperiment, ExperimentName};
+use colearn_learning::data::Schema;
+use colearn_records::keys;
+use colearn_sdk::client::{Client, Memory};
+use colearn_sdk::learner::{SAFETENSORS, Weights};
 
 use super::rules::{Admitted, Rules};
 use crate::cli::args::{Data, ModelShape, NodeAddress};

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use colearn::client::{Client, Memory};
-use colearn::{convert, keys};
 use colearn_contracts::{Action, ExperimentName, LearnerId, Motion, Share};
 use colearn_proto::v1;
+use colearn_records::{convert, keys};
+use colearn_sdk::client::{Client, Memory};
 
 use super::rules::{Rules, parse_share};
 use crate::cli::args::NodeAddress;

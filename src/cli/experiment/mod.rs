@@ -9,13 +9,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
-use colearn::client::{Client, Memory};
-use colearn::history::History;
-use colearn::plan::Plan;
-use colearn::record::{Placed, Record};
-use colearn::{convert, plot};
+use colearn::plot;
 use colearn_contracts::{Action, Outcome};
 use colearn_proto::v1;
+use colearn_records::convert;
+use colearn_records::history::History;
+use colearn_records::plan::Plan;
+use colearn_records::record::{Placed, Record};
+use colearn_sdk::client::{Client, Memory};
 use serde_json::json;
 
 use self::govern::{MoveArgs, Said};

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use colearn::keys;
-use colearn::plan::{Plan, privacy_cap};
 use colearn_contracts::{
     Admission, Ballot, Close, LearnerId, Parameters, PrivacyCap, Selection, Share, Threshold,
 };
+use colearn_records::keys;
+use colearn_records::plan::{Plan, privacy_cap};
 
 use crate::cli::args::duration_ms;
 

@@ -1,0 +1,342 @@
+//! The node under load: votes to durable receipts, and rounds of a trivial learner.
+//!
+//! Run with `cargo bench --bench node`. The votes are compared with `verify_strict` of the same
+//! signatures on all cores, measured in the same run; clients and node share the machine.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::{Duration, Instant};
+
+use colearn_contracts::{
+    Action, Admission, CreateExperiment, ExperimentName, Model, Parameters, Proposal, Scores, Vote,
+};
+use colearn_node::{Config, Node};
+use colearn_proto::v1;
+use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
+use colearn_records::keys::learner_id;
+use colearn_records::transaction::{LedgerId, Seen, Transaction, signed_bytes};
+use colearn_sdk::client::{self, Client, Event, Memory, Options};
+use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
+use rayon::prelude::*;
+use tonic::transport::Channel;
+
+/// As in the `colearn` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const MEMBERS: usize = 20_000;
+const CONNECTIONS: usize = 64;
+
+fn key(number: usize) -> SigningKey {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    SigningKey::from_bytes(&seed)
+}
+
+fn name(text: &str) -> ExperimentName {
+    text.parse().unwrap()
+}
+
+fn weights(value: u64) -> Weights {
+    Weights::new(value.to_be_bytes().to_vec())
+}
+
+fn create(name: ExperimentName, parameters: Parameters, model: Model) -> CreateExperiment {
+    CreateExperiment { name, parameters, admission: Admission::Open, model, plan: None }
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let node = Node::start(Config::new(dir.path())).await.unwrap();
+        let url = format!("http://{}", node.address());
+        acknowledgements(&url, dir.path()).await;
+        votes(&url).await;
+        rounds(&url).await;
+        node.shutdown().await.unwrap();
+    });
+}
+
+/// Everybody's signed action, in the given history.
+fn sign_all(
+    ledger: LedgerId,
+    seen: Seen,
+    skip: usize,
+    action: impl Fn() -> Action + Sync,
+) -> Vec<v1::SignedTransaction> {
+    (0..MEMBERS)
+        .into_par_iter()
+        .filter(|number| *number != skip)
+        .map(|number| Transaction::sign(&key(number), &ledger, seen, action()).message().clone())
+        .collect()
+}
+
+async fn connections(url: &str, count: usize) -> Vec<CoordinatorServiceClient<Channel>> {
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        connections.push(CoordinatorServiceClient::connect(url.to_owned()).await.unwrap());
+    }
+    connections
+}
+
+fn shares(all: Vec<v1::SignedTransaction>, count: usize) -> Vec<Vec<v1::SignedTransaction>> {
+    let size = all.len().div_ceil(count);
+    all.chunks(size).map(<[_]>::to_vec).collect()
+}
+
+/// One call after another on each connection. Gives the time for all and the sorted latencies.
+async fn unary(
+    url: &str,
+    all: Vec<v1::SignedTransaction>,
+    count: usize,
+) -> (Duration, Vec<Duration>) {
+    let connections = connections(url, count).await;
+    let started = Instant::now();
+    let tasks: Vec<_> = connections
+        .into_iter()
+        .zip(shares(all, count))
+        .map(|(mut connection, share)| {
+            tokio::spawn(async move {
+                let mut latencies = Vec::with_capacity(share.len());
+                for transaction in share {
+                    let sent = Instant::now();
+                    let request = v1::SubmitRequest { transaction: Some(transaction) };
+                    connection.submit(request).await.unwrap();
+                    latencies.push(sent.elapsed());
+                }
+                latencies
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await.unwrap());
+    }
+    let elapsed = started.elapsed();
+    latencies.sort_unstable();
+    (elapsed, latencies)
+}
+
+/// One stream on each connection.
+async fn streamed(url: &str, all: Vec<v1::SignedTransaction>) -> Duration {
+    use v1::submit_stream_response::Result as Wire;
+    let connections = connections(url, CONNECTIONS).await;
+    let started = Instant::now();
+    let tasks: Vec<_> = connections
+        .into_iter()
+        .zip(shares(all, CONNECTIONS))
+        .map(|(mut connection, share)| {
+            tokio::spawn(async move {
+                let count = share.len();
+                let requests = share
+                    .into_iter()
+                    .map(|transaction| v1::SubmitStreamRequest { transaction: Some(transaction) });
+                let requests = tokio_stream::iter(requests);
+                let mut answers = connection.submit_stream(requests).await.unwrap().into_inner();
+                let mut receipts = 0;
+                while let Some(answer) = answers.message().await.unwrap() {
+                    match answer.result.unwrap() {
+                        Wire::Receipt(_) => receipts += 1,
+                        Wire::Refusal(refusal) => panic!("{}", refusal.message),
+                    }
+                }
+                assert_eq!(receipts, count);
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    started.elapsed()
+}
+
+/// How long a durable receipt takes with few and many submitters, each waiting for its own, beside
+/// what a synced write of the same size takes.
+async fn acknowledgements(url: &str, dir: &std::path::Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(dir.join("raw")).unwrap();
+    let mut raw: Vec<Duration> = (0..1000)
+        .map(|_| {
+            let started = Instant::now();
+            file.write_all(&[1; 300]).unwrap();
+            file.sync_data().unwrap();
+            started.elapsed()
+        })
+        .collect();
+    raw.sort_unstable();
+    println!("write and fdatasync: p50 {:.2?} p99 {:.2?}", raw[500], raw[990]);
+
+    let mut memory = Memory::default();
+    let mut client = Client::connect(url, &mut memory).await.unwrap();
+    client.upload(&weights(0)).await.unwrap();
+    for (count, each) in [(1, 2000), (16, 500), (256, 78)] {
+        let experiment = name(&format!("acknowledgements-{count}"));
+        let parameters = Parameters { min_learners: 100_000, ..Parameters::default() };
+        let model = weights(0).model(SAFETENSORS);
+        let create = create(experiment.clone(), parameters, model);
+        let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
+        client.submit(signed, &memory).await.unwrap();
+        let seen = client.refresh(&mut memory).await.unwrap();
+        let join = || Action::Join { experiment: experiment.clone(), term: 0 };
+        let mut joins = sign_all(client.ledger_id(), seen, MEMBERS, join);
+        joins.truncate(count * each);
+        let (elapsed, latencies) = unary(url, joins, count).await;
+        let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
+        println!(
+            "durable receipts, {count} submitters: p50 {:.2?} p99 {:.2?}, {:.0}/s",
+            at(0.5),
+            at(0.99),
+            latencies.len() as f64 / elapsed.as_secs_f64()
+        );
+    }
+}
+
+async fn votes(url: &str) {
+    let mut memory = Memory::default();
+    let mut client = Client::connect(url, &mut memory).await.unwrap();
+    let ledger = client.ledger_id();
+    client.upload(&weights(0)).await.unwrap();
+    let parameters =
+        Parameters { min_learners: MEMBERS as u32, max_rounds: Some(2), ..Parameters::default() };
+    let model = weights(0).model(SAFETENSORS);
+    let create = create(name("votes"), parameters, model);
+    let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
+    client.submit(signed, &memory).await.unwrap();
+    let seen = client.refresh(&mut memory).await.unwrap();
+    let join = || Action::Join { experiment: name("votes"), term: 0 };
+    streamed(url, sign_all(ledger, seen, MEMBERS, join)).await;
+
+    let mut base = weights(0);
+    for round in 1..=2 {
+        // The turn of whoever joined in that place.
+        let known = client.experiment("votes", None).await.unwrap().experiment.unwrap();
+        let proposer = (0..MEMBERS)
+            .into_par_iter()
+            .find_any(|number| learner_id(&key(*number)).0[..] == known.proposer[..])
+            .unwrap();
+        let proposed = weights(round);
+        client.upload(&proposed).await.unwrap();
+        let proposal = Action::Propose(Proposal {
+            experiment: name("votes"),
+            round,
+            base: base.digest(),
+            weights: proposed.model(SAFETENSORS),
+            scores: Scores::default(),
+            privacy: None,
+        });
+        let signed = client.sign(&key(proposer), proposal, &mut memory).await.unwrap();
+        client.submit(signed, &memory).await.unwrap();
+        let seen = client.refresh(&mut memory).await.unwrap();
+        let ballots = sign_all(ledger, seen, proposer, || {
+            Action::Vote(Vote {
+                experiment: name("votes"),
+                round,
+                weights: proposed.digest(),
+                approve: true,
+                scores: Scores { vote: Some(950_000), test: Some(940_000) },
+            })
+        });
+        // Nothing but verify_strict: keys, signatures and messages are ready.
+        let ready: Vec<_> = ballots
+            .iter()
+            .map(|ballot| {
+                let key = VerifyingKey::try_from(&ballot.public_key[..]).unwrap();
+                let signature = Signature::from_slice(&ballot.signature).unwrap();
+                (key, signature, signed_bytes(&ledger, &ballot.body))
+            })
+            .collect();
+        let started = Instant::now();
+        ready.par_iter().for_each(|(key, signature, message)| {
+            key.verify_strict(message, signature).unwrap();
+        });
+        let limit = MEMBERS as f64 / started.elapsed().as_secs_f64();
+        println!("verify_strict on all cores: {limit:.0} votes/s");
+        if round == 1 {
+            let (elapsed, latencies) = unary(url, ballots, CONNECTIONS).await;
+            let rate = MEMBERS as f64 / elapsed.as_secs_f64();
+            let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
+            println!(
+                "unary, {CONNECTIONS} connections: {rate:.0} votes/s, ratio {:.2}, latency p50 \
+                 {:.1?} p99 {:.1?}",
+                rate / limit,
+                at(0.5),
+                at(0.99)
+            );
+        } else {
+            let rate = MEMBERS as f64 / streamed(url, ballots).await.as_secs_f64();
+            println!(
+                "streamed, {CONNECTIONS} connections: {rate:.0} votes/s, ratio {:.2}",
+                rate / limit
+            );
+        }
+        base = proposed;
+    }
+}
+
+/// Proposes the next number; approves everything.
+struct Trivial(u64);
+
+impl Learner for Trivial {
+    fn propose(&mut self) -> Result<Proposed> {
+        Ok(Proposed::Weights(weights(self.0 + 1)))
+    }
+
+    fn test(&mut self, _: &Weights) -> Result<Score> {
+        Ok(Score { vote: 1.0, test: None, approve: true })
+    }
+
+    fn accept(&mut self, weights: &Weights) -> Result<()> {
+        self.0 = u64::from_be_bytes(weights.bytes()[..].try_into()?);
+        Ok(())
+    }
+
+    fn current(&self) -> Weights {
+        weights(self.0)
+    }
+}
+
+async fn rounds(url: &str) {
+    const LEARNERS: usize = 5;
+    const ROUNDS: u64 = 500;
+    let mut memory = Memory::default();
+    let mut client = Client::connect(url, &mut memory).await.unwrap();
+    client.upload(&weights(0)).await.unwrap();
+    let parameters = Parameters {
+        min_learners: LEARNERS as u32,
+        max_rounds: Some(ROUNDS),
+        ..Parameters::default()
+    };
+    let model = weights(0).model(SAFETENSORS);
+    let create = create(name("rounds"), parameters, model);
+    let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
+    client.submit(signed, &memory).await.unwrap();
+    let (closed, times) = std::sync::mpsc::channel();
+    let tasks: Vec<_> = (0..LEARNERS)
+        .map(|number| {
+            let closed = closed.clone();
+            let watch = move |event: &Event| {
+                if let (Event::RoundClosed { .. }, 0) = (event, number) {
+                    closed.send(Instant::now()).unwrap();
+                }
+            };
+            let options = Options {
+                watch: Box::new(watch),
+                ..Options::new(url, name("rounds"), key(number))
+            };
+            tokio::spawn(client::run(Trivial(0), options))
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    drop(closed);
+    let times: Vec<Instant> = times.iter().collect();
+    let mut rounds: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    rounds.sort_unstable();
+    println!(
+        "a round of {LEARNERS} trivial learners: p50 {:.2?} p99 {:.2?}",
+        rounds[rounds.len() / 2],
+        rounds[rounds.len() * 99 / 100]
+    );
+}

@@ -1,0 +1,143 @@
+//! What a peer is told when something is refused.
+
+use colearn_contracts::Rejection;
+use colearn_ledger::Error as LedgerError;
+use tonic::{Code, Status};
+
+use colearn_proto::RULE_METADATA;
+use colearn_records::transaction::Invalid;
+
+/// Why a transaction was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// It is not a transaction of this ledger.
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+    /// The message has no transaction.
+    #[error("the request has no transaction")]
+    Empty,
+    /// The signer vouches for a history that is not this ledger's.
+    #[error(
+        "the checkpoint this transaction vouches for (size {0}) is not in this ledger's history; \
+         if it was served by this node, keep it: it is evidence of a fork"
+    )]
+    UnknownSeen(u64),
+    /// The weights were not uploaded.
+    #[error(
+        "the weights {0} are not in the artifact store (or have another size); upload them first"
+    )]
+    NoSuchArtifact(String),
+    /// The contract refuses it.
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    /// The queue is full.
+    #[error("the node is busy; try again in 100 ms")]
+    Busy,
+    /// The disk is nearly full.
+    #[error(
+        "the node's disk is nearly full ({free} bytes free, {reserve} are kept in reserve); nothing \
+         is taken until there is room, reading goes on"
+    )]
+    DiskFull {
+        /// Bytes free.
+        free: u64,
+        /// Bytes kept in reserve.
+        reserve: u64,
+    },
+    /// The node takes nothing more.
+    #[error("the node is stopping; try again when it is back")]
+    Stopped,
+    /// The ledger cannot be read.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+}
+
+impl Refusal {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Invalid(Invalid::BadSignature | Invalid::NoConsent) => Code::Unauthenticated,
+            Self::Invalid(Invalid::Malformed(_) | Invalid::NotCanonical | Invalid::TooLarge(_))
+            | Self::Empty => Code::InvalidArgument,
+            Self::UnknownSeen(_) | Self::NoSuchArtifact(_) => Code::FailedPrecondition,
+            Self::Rejected(rejection) => code(rejection),
+            Self::Busy | Self::DiskFull { .. } => Code::ResourceExhausted,
+            Self::Stopped => Code::Unavailable,
+            Self::Ledger(error) => ledger_code(error),
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut status = Self::new(refusal.code(), refusal.to_string());
+        if let Refusal::Rejected(rejection) = &refusal {
+            status.metadata_mut().insert(RULE_METADATA, u16::from(rejection.rule()).into());
+        }
+        status
+    }
+}
+
+/// No `_` arm: a new rule does not compile until someone decides what peers are told.
+fn code(rejection: &Rejection) -> Code {
+    match rejection {
+        Rejection::InvalidParameters(_)
+        | Rejection::MotionInvalid(_)
+        | Rejection::WeightsSize { .. }
+        | Rejection::MediaTypeDiffers
+        | Rejection::PrivacyMissing
+        | Rejection::PrivacyInvalid
+        | Rejection::RevealMismatch => Code::InvalidArgument,
+        Rejection::ExperimentExists
+        | Rejection::AlreadyMember
+        | Rejection::AlreadyVoted
+        | Rejection::KeyInUse => Code::AlreadyExists,
+        Rejection::TooManyExperiments
+        | Rejection::TooManyMembers
+        | Rejection::MotionsOpen
+        | Rejection::PrivacyOverCap => Code::ResourceExhausted,
+        Rejection::UnknownExperiment | Rejection::NoSuchMember | Rejection::NoSuchMotion => {
+            Code::NotFound
+        }
+        Rejection::NotInvited
+        | Rejection::Expelled
+        | Rejection::KeyReplaced
+        | Rejection::NotMember
+        | Rejection::NotCreator
+        | Rejection::ProposerCannotVote => Code::PermissionDenied,
+        Rejection::WrongTerm { .. }
+        | Rejection::WrongRound { .. }
+        | Rejection::WrongBase { .. }
+        | Rejection::WrongProposal { .. }
+        | Rejection::WrongMotion { .. } => Code::Aborted,
+        Rejection::DeadlinePassed => Code::DeadlineExceeded,
+        Rejection::ExperimentFinished
+        | Rejection::WaitingForMembers
+        | Rejection::Paused
+        | Rejection::NotPaused
+        | Rejection::BudgetsSpent
+        | Rejection::AlreadyProposed
+        | Rejection::NothingProposed
+        | Rejection::NotYourTurn { .. }
+        | Rejection::BallotSealed
+        | Rejection::BallotOpen
+        | Rejection::NotRevealing
+        | Rejection::NothingCommitted
+        | Rejection::NotInElectorate => Code::FailedPrecondition,
+    }
+}
+
+fn ledger_code(error: &LedgerError) -> Code {
+    match error {
+        LedgerError::NoSuchEntry { .. } => Code::OutOfRange,
+        LedgerError::TooLarge { .. } => Code::InvalidArgument,
+        LedgerError::Stopped => Code::Unavailable,
+        LedgerError::Index(_)
+        | LedgerError::InUse { .. }
+        | LedgerError::Corrupt { .. }
+        | LedgerError::RolledBack { .. }
+        | LedgerError::Rewritten { .. }
+        | LedgerError::AnchorMissing { .. }
+        | LedgerError::Foreign { .. }
+        | LedgerError::Storage { .. } => Code::Internal,
+    }
+}

@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+pub mod convert;
+pub mod history;
+pub mod keys;
+pub mod log_keys;
+pub mod plan;
+pub mod record;
+pub mod replay;
+pub mod transaction;

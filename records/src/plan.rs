@@ -1,0 +1,396 @@
+//! Plan files: the rules of an experiment in TOML, for people to agree on before they begin.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use colearn_contracts::{
+    Admission, Ballot, Close, Digest, ExperimentName, Parameters, PrivacyCap, Selection, Share,
+    Threshold,
+};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::keys;
+
+/// Why a plan cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file cannot be read.
+    #[error("cannot read the plan {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The file is not a plan.
+    #[error("{}: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        message: String,
+    },
+}
+
+/// A plan as it is written: what is left out takes its default.
+#[derive(Clone, Default, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: Option<Text<ExperimentName>>,
+    threshold: Option<Text<Threshold>>,
+    selection: Option<Choice<Selection>>,
+    proposal_deadline: Option<Millis>,
+    vote_deadline: Option<Millis>,
+    reveal_deadline: Option<Millis>,
+    close: Option<Choice<Close>>,
+    ballot: Option<Choice<Ballot>>,
+    min_learners: Option<u32>,
+    max_rounds: Option<u64>,
+    patience: Option<u64>,
+    /// 0 for never.
+    missed_turns: Option<u32>,
+    /// 0 for never.
+    idle_rotations: Option<u32>,
+    max_weights_bytes: Option<u64>,
+    governance_threshold: Option<Text<Threshold>>,
+    motion_deadline: Option<Millis>,
+    creator_may_stop: Option<bool>,
+    privacy: Option<WrittenPrivacy>,
+    admission: Option<String>,
+    /// Public key to weight.
+    #[serde(default)]
+    members: BTreeMap<String, u32>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenPrivacy {
+    epsilon: f64,
+    delta: f64,
+}
+
+/// Something that is read from a string.
+#[derive(Clone, Debug)]
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err: std::fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is wrong with a TOML text, and in which line.
+pub fn toml_error(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim();
+    let newlines = |at: usize| text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count();
+    match error.span() {
+        Some(span) => format!("line {}: {message}", newlines(span.start) + 1),
+        None => message.to_owned(),
+    }
+}
+
+/// A duration in milliseconds, written such as "10m".
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Millis(pub u64);
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let duration = humantime::parse_duration(&text).map_err(serde::de::Error::custom)?;
+        u64::try_from(duration.as_millis()).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// One of a few words.
+#[derive(Clone, Copy, Debug)]
+struct Choice<T>(T);
+
+trait Words: Copy + PartialEq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
+}
+
+impl Words for Selection {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("round_robin", Self::RoundRobin), ("sortition", Self::Sortition)];
+}
+
+impl Words for Close {
+    const WORDS: &'static [(&'static str, Self)] = &[("all", Self::All), ("early", Self::Early)];
+}
+
+impl Words for Ballot {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("open", Self::Open), ("sealed", Self::Sealed)];
+}
+
+impl<'de, T: Words> Deserialize<'de> for Choice<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let found = T::WORDS.iter().find(|(word, _)| *word == text);
+        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        let unknown = || format!("{text:?} is not one of {}", words.join(", "));
+        found.map(|(_, value)| Self(*value)).ok_or_else(|| serde::de::Error::custom(unknown()))
+    }
+}
+
+/// A plan: the rules of an experiment, and who may join.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Plan {
+    /// The experiment's name, if the plan says it.
+    pub name: Option<ExperimentName>,
+    /// The rules.
+    pub parameters: Parameters,
+    /// Whether the plan says how large a proposal may be; otherwise that follows from the model.
+    pub limits_weights: bool,
+    /// Who may join; `None` if the plan does not say.
+    pub admission: Option<Admission>,
+}
+
+impl Plan {
+    /// Reads a plan file.
+    ///
+    /// # Errors
+    /// If it cannot be read, has an unknown key or a value that cannot be; the line is named.
+    pub fn read(path: &Path) -> Result<Self, PlanError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| PlanError::Io { path: path.to_owned(), source })?;
+        Self::parse(&text)
+            .map_err(|message| PlanError::Malformed { path: path.to_owned(), message })
+    }
+
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// What is wrong, and in which line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let written: Written = toml::from_str(text).map_err(|error| toml_error(text, &error))?;
+        let defaults = Parameters::default();
+        let ms = |written: Option<Millis>, default_ms| written.map_or(default_ms, |it| it.0);
+        let or_never = |written: Option<u32>, default| match written {
+            Some(most) => Some(most).filter(|most| *most > 0),
+            None => default,
+        };
+        let privacy = written.privacy.map(|privacy| privacy_cap(privacy.epsilon, privacy.delta));
+        let parameters = Parameters {
+            threshold: written.threshold.map_or(defaults.threshold, |it| it.0),
+            selection: written.selection.map_or(defaults.selection, |it| it.0),
+            proposal_deadline_ms: ms(written.proposal_deadline, defaults.proposal_deadline_ms),
+            vote_deadline_ms: ms(written.vote_deadline, defaults.vote_deadline_ms),
+            reveal_deadline_ms: ms(written.reveal_deadline, defaults.reveal_deadline_ms),
+            close: written.close.map_or(defaults.close, |it| it.0),
+            ballot: written.ballot.map_or(defaults.ballot, |it| it.0),
+            min_learners: written.min_learners.unwrap_or(defaults.min_learners),
+            max_rounds: written.max_rounds,
+            patience: written.patience,
+            missed_turns: or_never(written.missed_turns, defaults.missed_turns),
+            idle_rotations: or_never(written.idle_rotations, defaults.idle_rotations),
+            privacy: privacy.transpose()?,
+            max_weights_bytes: written.max_weights_bytes.unwrap_or(defaults.max_weights_bytes),
+            governance_threshold: written.governance_threshold.map(|it| it.0),
+            motion_deadline_ms: ms(written.motion_deadline, defaults.motion_deadline_ms),
+            creator_may_stop: written.creator_may_stop.unwrap_or(defaults.creator_may_stop),
+        };
+        let mut shares = Vec::new();
+        for (key, weight) in &written.members {
+            shares.push(Share { learner: keys::parse_learner_id(key)?, weight: *weight });
+        }
+        shares.sort_by_key(|share| share.learner);
+        let admission = match (written.admission.as_deref(), shares.is_empty()) {
+            (None, true) => None,
+            (Some("open"), true) => Some(Admission::Open),
+            (Some("open"), false) => {
+                return Err("admission is \"open\", but members are listed".to_owned());
+            }
+            (None | Some("invited"), false) => Some(Admission::Invited(shares)),
+            (Some("by_vote"), false) => Some(Admission::ByVote(shares)),
+            (Some("invited" | "by_vote"), true) => {
+                return Err("list who may join under [members], as PUBLIC_KEY = WEIGHT".to_owned());
+            }
+            (Some(other), _) => {
+                let words = "open, invited, by_vote";
+                return Err(format!("admission {other:?} is not one of {words}"));
+            }
+        };
+        Ok(Self {
+            name: written.name.map(|it| it.0),
+            parameters,
+            limits_weights: written.max_weights_bytes.is_some(),
+            admission,
+        })
+    }
+
+    /// How this plan differs from an experiment's, line by line: `-` what the plan says, `+` what
+    /// the experiment has. Empty if it does not.
+    pub fn difference(&self, actual: &Self) -> Vec<String> {
+        let mut expected = self.clone();
+        if !self.limits_weights {
+            expected.parameters.max_weights_bytes = actual.parameters.max_weights_bytes;
+        }
+        expected.name = self.name.clone().or_else(|| actual.name.clone());
+        expected.admission = self.admission.clone().or_else(|| actual.admission.clone());
+        let (expected, actual) = (expected.to_text(), actual.to_text());
+        let (planned, found): (Vec<&str>, Vec<&str>) =
+            (expected.lines().collect(), actual.lines().collect());
+        let missing = planned.iter().filter(|line| !found.contains(line));
+        let added = found.iter().filter(|line| !planned.contains(line));
+        missing
+            .map(|line| format!("- {line}"))
+            .chain(added.map(|line| format!("+ {line}")))
+            .collect()
+    }
+
+    /// The plan in full, in its one form, which can be read again.
+    pub fn to_text(&self) -> String {
+        let Self { name, parameters, admission, .. } = self;
+        let mut text = String::new();
+        let mut line = |key: &str, value: String| {
+            // Writing into a string cannot fail.
+            let _ = writeln!(text, "{key} = {value}");
+        };
+        let duration = |ms: u64| {
+            let text = humantime::format_duration(Duration::from_millis(ms)).to_string();
+            format!("\"{text}\"")
+        };
+        if let Some(name) = name {
+            line("name", format!("\"{name}\""));
+        }
+        line("threshold", format!("\"{}\"", parameters.threshold));
+        line("selection", format!("\"{}\"", parameters.selection.word()));
+        line("proposal_deadline", duration(parameters.proposal_deadline_ms));
+        line("vote_deadline", duration(parameters.vote_deadline_ms));
+        line("reveal_deadline", duration(parameters.reveal_deadline_ms));
+        line("close", format!("\"{}\"", parameters.close.word()));
+        line("ballot", format!("\"{}\"", parameters.ballot.word()));
+        line("min_learners", parameters.min_learners.to_string());
+        if let Some(max) = parameters.max_rounds {
+            line("max_rounds", max.to_string());
+        }
+        if let Some(patience) = parameters.patience {
+            line("patience", patience.to_string());
+        }
+        line("missed_turns", parameters.missed_turns.unwrap_or(0).to_string());
+        line("idle_rotations", parameters.idle_rotations.unwrap_or(0).to_string());
+        line("max_weights_bytes", parameters.max_weights_bytes.to_string());
+        if let Some(threshold) = parameters.governance_threshold {
+            line("governance_threshold", format!("\"{threshold}\""));
+        }
+        line("motion_deadline", duration(parameters.motion_deadline_ms));
+        line("creator_may_stop", parameters.creator_may_stop.to_string());
+        if let Some(cap) = parameters.privacy {
+            let epsilon = decimal(cap.epsilon_micros, 6);
+            let delta = decimal(cap.delta_picos, 12);
+            line("privacy", format!("{{ epsilon = {epsilon}, delta = {delta} }}"));
+        }
+        if let Some(admission) = admission {
+            let word = match admission {
+                Admission::Open => "open",
+                Admission::Invited(_) => "invited",
+                Admission::ByVote(_) => "by_vote",
+            };
+            line("admission", format!("\"{word}\""));
+            if !admission.shares().is_empty() {
+                text.push_str("\n[members]\n");
+                for share in admission.shares() {
+                    let _ = writeln!(text, "{} = {}", share.learner, share.weight);
+                }
+            }
+        }
+        text
+    }
+
+    /// SHA-256 of the plan in its one form: what the creating entry holds.
+    pub fn digest(&self) -> Digest {
+        Digest(Sha256::digest(self.to_text()).into())
+    }
+}
+
+/// A cap from ordinary numbers.
+///
+/// # Errors
+/// If they are not positive, or too large or small to be written as integers.
+pub fn privacy_cap(epsilon: f64, delta: f64) -> Result<PrivacyCap, String> {
+    let fixed = |value: f64, scale: f64, name: &str| {
+        let scaled = (value * scale).round();
+        if scaled >= 1.0 && scaled < 2_f64.powi(63) {
+            Ok(scaled as u64)
+        } else {
+            Err(format!("{name} {value} is not a number that can be kept in fixed point"))
+        }
+    };
+    Ok(PrivacyCap {
+        epsilon_micros: fixed(epsilon, 1e6, "epsilon")?,
+        delta_picos: fixed(delta, 1e12, "delta")?,
+    })
+}
+
+/// A fixed-point number as a decimal, without trailing zeros but with a point.
+fn decimal(value: u64, digits: u32) -> String {
+    let scale = 10_u64.pow(digits);
+    let fraction = format!("{:0width$}", value % scale, width = digits as usize);
+    let fraction = fraction.trim_end_matches('0');
+    format!("{}.{}", value / scale, if fraction.is_empty() { "0" } else { fraction })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_read_written_and_compared() {
+        let key = "11".repeat(32);
+        let text = format!(
+            "name = \"xray\"\nthreshold = \"2/3\"\nballot = \"sealed\"\nvote_deadline = \"1h\"\n\
+             missed_turns = 0\nprivacy = {{ epsilon = 3.5, delta = 1e-5 }}\n\n[members]\n{key} = 4\n"
+        );
+        let plan = Plan::parse(&text).unwrap();
+        assert_eq!(plan.parameters.vote_deadline_ms, 3_600_000);
+        assert_eq!(plan.parameters.missed_turns, None);
+        let cap = PrivacyCap { epsilon_micros: 3_500_000, delta_picos: 10_000_000 };
+        assert_eq!(plan.parameters.privacy, Some(cap));
+        assert!(
+            matches!(plan.admission.as_ref().unwrap(), Admission::Invited(s) if s[0].weight == 4)
+        );
+        // Its one form says the same.
+        let again = Plan::parse(&plan.to_text()).unwrap();
+        assert_eq!(again.to_text(), plan.to_text());
+        assert_eq!(again.digest(), plan.digest());
+        assert!(plan.difference(&again).is_empty());
+        let mut other = again.clone();
+        other.parameters.threshold = Threshold::HALF;
+        assert_eq!(plan.difference(&other), ["- threshold = \"2/3\"", "+ threshold = \"1/2\""]);
+        // What a plan leaves open does not differ.
+        let open = Plan::parse(
+            "threshold = \"2/3\"\nballot = \"sealed\"\nvote_deadline = \"1h\"\n\
+             missed_turns = 0\nprivacy = { epsilon = 3.5, delta = 1e-5 }",
+        )
+        .unwrap();
+        assert!(open.difference(&again).is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        for (text, what) in [
+            ("threshold = \"1/2\"\nthreshhold = \"1/2\"", "line 2: unknown field `threshhold`"),
+            ("\nballot = \"secret\"", "line 2: \"secret\" is not one of open, sealed"),
+            ("threshold = \"3/2\"", "line 1: a threshold is a fraction"),
+            ("vote_deadline = \"soon\"", "line 1: "),
+            ("min_learners = -1", "line 1: "),
+            ("admission = \"invited\"", "list who may join under [members]"),
+            ("[members]\nabc = 1", "abc is not a public key of 64 hex digits"),
+            ("privacy = { epsilon = 0, delta = 1e-5 }", "epsilon 0 is not a number"),
+        ] {
+            let error = Plan::parse(text).unwrap_err();
+            assert!(error.starts_with(what) || error.contains(what), "{text}: {error}");
+        }
+    }
+}

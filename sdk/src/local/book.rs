@@ -1,0 +1,158 @@
+//! A contract with one experiment, a ledger in memory, and simulated time.
+
+use std::collections::HashMap;
+
+use colearn_contracts::{
+    Action, Admission, Contract, CreateExperiment, Digest, Experiment, ExperimentName, LearnerId,
+    Moment, Outcome, Parameters, Rejection,
+};
+use colearn_ledger::{Entry, Hash, Head, TreeBuilder, tree};
+use colearn_proto::v1;
+use ed25519_dalek::SigningKey;
+use sha2::{Digest as _, Sha256};
+
+use crate::learner::{SAFETENSORS, Weights};
+use colearn_records::history::History;
+use colearn_records::keys::learner_id;
+use colearn_records::record::{self, CONTRACT_VERSION};
+use colearn_records::transaction::{LedgerId, Seen, Transaction};
+
+/// The books of a run: everything that a node would keep.
+pub(super) struct Book {
+    ledger: LedgerId,
+    keys: Vec<SigningKey>,
+    numbers: HashMap<LearnerId, usize>,
+    contract: Contract,
+    history: History,
+    head: Head,
+    tree: TreeBuilder,
+    now_ms: u64,
+}
+
+impl Book {
+    /// One experiment that all learners have joined, in order.
+    pub(super) fn new(
+        learners: usize,
+        parameters: Parameters,
+        model: &Weights,
+    ) -> Result<Self, Rejection> {
+        // A name of the contract's own choosing is always valid.
+        let name: ExperimentName = "local".parse().map_err(|_| Rejection::UnknownExperiment)?;
+        let keys: Vec<SigningKey> = (0..learners).map(local_key).collect();
+        let log_key = local_key(usize::MAX);
+        let genesis = v1::Genesis {
+            origin: "colearn/local".to_owned(),
+            log_public_key: log_key.verifying_key().to_bytes().to_vec().into(),
+            nonce: vec![0; 32].into(),
+            contract_version: CONTRACT_VERSION,
+        };
+        let ledger = LedgerId::of(&genesis);
+        let mut book = Self {
+            ledger,
+            numbers: keys.iter().enumerate().map(|(at, key)| (learner_id(key), at)).collect(),
+            keys,
+            contract: Contract::new(Digest(ledger.0)),
+            history: History::new(name.clone()),
+            head: Head::EMPTY,
+            tree: TreeBuilder::new(),
+            now_ms: 0,
+        };
+        book.append(record::genesis_payload(genesis));
+        let (admission, model) = (Admission::Open, model.model(SAFETENSORS));
+        let create =
+            CreateExperiment { name: name.clone(), parameters, admission, model, plan: None };
+        book.act(0, 0, Action::Create(create))?;
+        for learner in 0..learners {
+            book.act(0, learner, Action::Join { experiment: name.clone(), term: 0 })?;
+        }
+        Ok(book)
+    }
+
+    fn append(&mut self, payload: Vec<u8>) {
+        let Head { size, leaf, .. } = self.head;
+        let entry = Entry { index: size, parent: leaf, time_ms: self.now_ms, payload };
+        let leaf = Hash::leaf(&entry.encode());
+        self.head = Head { size: size + 1, leaf, time_ms: self.now_ms };
+        self.tree.push(leaf);
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now_ms: self.now_ms, head: Digest(self.head.leaf.0) }
+    }
+
+    fn append_outcomes(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            self.append(record::outcome_payload(outcome));
+            self.history.outcome(outcome);
+        }
+    }
+
+    /// Records a learner's action at a time, or a millisecond after the last if that is past.
+    pub(super) fn act(
+        &mut self,
+        at_ms: u64,
+        learner: usize,
+        action: Action,
+    ) -> Result<(), Rejection> {
+        self.now_ms = at_ms.max(self.now_ms + 1);
+        let key = &self.keys[learner];
+        let sender = learner_id(key);
+        let outcomes = self.contract.apply(self.moment(), sender, &action)?;
+        // Nobody vouches for a history here that nobody else sees.
+        let seen = Seen { size: 0, root: Hash::empty_root() };
+        let signed = Transaction::sign(key, &self.ledger, seen, action);
+        self.append(record::transaction_payload(&signed));
+        self.history.action(sender, signed.action());
+        self.append_outcomes(&outcomes);
+        Ok(())
+    }
+
+    /// Lets time pass until then.
+    pub(super) fn wait_until(&mut self, then_ms: u64) {
+        self.now_ms = self.now_ms.max(then_ms);
+        let outcomes = self.contract.advance(self.moment());
+        self.append_outcomes(&outcomes);
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    pub(super) fn name(&self) -> ExperimentName {
+        self.history.experiment.clone()
+    }
+
+    pub(super) fn ledger(&self) -> Digest {
+        self.contract.ledger()
+    }
+
+    pub(super) fn experiment(&self) -> Option<&Experiment> {
+        self.contract.experiment(&self.history.experiment)
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(super) fn id(&self, learner: usize) -> LearnerId {
+        learner_id(&self.keys[learner])
+    }
+
+    pub(super) fn number_of(&self, learner: LearnerId) -> Option<usize> {
+        self.numbers.get(&learner).copied()
+    }
+
+    /// The history, the number of entries, and the root of the tree over them.
+    pub(super) fn close(self) -> (History, u64, Hash) {
+        let root = tree::root(&self.tree, self.head.size).unwrap_or(Hash::ZERO);
+        (self.history, self.head.size, root)
+    }
+}
+
+/// The key of a local learner, the same in every run.
+fn local_key(number: usize) -> SigningKey {
+    let hash = Sha256::new()
+        .chain_update(b"colearn/v1/local-key\n")
+        .chain_update((number as u64).to_be_bytes());
+    SigningKey::from_bytes(&hash.finalize().into())
+}
