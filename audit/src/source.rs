@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use colearn_ledger::{
     Checkpoint, Error as LedgerError, Hash, JournalReader, Mark, Resource, SignedNote, TILE_WIDTH,
-    Tiler,
+    Tiler, TooLarge,
 };
 
 /// The largest bundle: 256 entries of 65,535 bytes and their lengths.
@@ -41,6 +41,12 @@ pub enum SourceError {
     /// The ledger's files.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl From<TooLarge> for SourceError {
+    fn from(error: TooLarge) -> Self {
+        Self::Ledger(error.into())
+    }
 }
 
 /// What stops reading.

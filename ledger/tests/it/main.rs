@@ -1,9 +1,12 @@
 //! The ledger through its public door.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "store")]
 mod export;
+#[cfg(feature = "store")]
 mod faults;
 mod memory;
+#[cfg(feature = "store")]
 mod recovery;
 mod tree;
 mod vectors;

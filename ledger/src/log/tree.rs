@@ -1,7 +1,7 @@
 //! The Merkle tree of RFC 6962: roots and proofs from the hashes of complete subtrees, and the
 //! checks that need nothing but a proof.
 
-use crate::Hash;
+use crate::log::hash::Hash;
 
 /// Where the hashes of complete subtrees come from.
 pub trait Subtrees {

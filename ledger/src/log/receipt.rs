@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::note::{Checkpoint, MAX_NOTE_BYTES, NoteError, Verifier};
-use crate::{Hash, tree};
+use crate::log::hash::Hash;
+use crate::log::note::{Checkpoint, MAX_NOTE_BYTES, NoteError, Verifier};
+use crate::log::tree;
 
 const HEADER: &str = "c2sp.org/tlog-proof@v1\n";
 /// A tree below 2^63 leaves has no longer path.

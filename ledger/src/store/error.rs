@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::NoteError;
-use crate::entry::Broken;
+use crate::log::entry::{Broken, TooLarge};
+use crate::log::note::NoteError;
 
 /// Why a ledger could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +73,8 @@ pub enum Error {
         reason: NoteError,
     },
     /// An entry exceeds [`crate::MAX_ENTRY_BYTES`].
-    #[error("an entry of {size} bytes is over the limit of 65,535")]
-    TooLarge {
-        /// Its encoded size.
-        size: usize,
-    },
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The entry is not there (yet).
     #[error("entry {index} does not exist; the ledger has {size}")]
     NoSuchEntry {

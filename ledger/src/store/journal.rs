@@ -12,9 +12,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use crate::disk::Disk;
-use crate::entry::MAX_ENTRY_BYTES;
-use crate::error::{Damage, Error};
+use crate::log::entry::MAX_ENTRY_BYTES;
+use crate::store::disk::Disk;
+use crate::store::error::{Damage, Error};
 
 const MAGIC: &[u8; 16] = b"colearn journal\n";
 const HEADER_BYTES: u64 = 32;

@@ -10,10 +10,11 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::entry::Head;
-use crate::journal::Position;
-use crate::tile::{TILE_WIDTH, Tile};
-use crate::{Error, Hash};
+use crate::log::entry::Head;
+use crate::log::hash::Hash;
+use crate::log::tile::{TILE_WIDTH, Tile};
+use crate::store::error::Error;
+use crate::store::journal::Position;
 
 const META: &[u8] = b"m";
 const SNAPSHOT: &[u8] = b"S";

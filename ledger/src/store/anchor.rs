@@ -7,10 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Error;
-use crate::disk::Disk;
-use crate::note::{Checkpoint, NoteError, Verifier};
-use crate::reader::SignedCheckpoint;
+use crate::log::note::{Checkpoint, NoteError, SignedCheckpoint, Verifier};
+use crate::store::disk::Disk;
+use crate::store::error::Error;
 
 const NAMES: [&str; 2] = ["anchor-a", "anchor-b"];
 /// Each file always has this size, so that rewriting one changes no metadata and the sync is cheap.
@@ -20,7 +19,7 @@ const FILE_BYTES: usize = 2048;
 pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheckpoint>, Error> {
     let mut newest: Option<SignedCheckpoint> = None;
     let mut bad: Option<NoteError> = None;
-    for note in notes(dir)? {
+    for note in anchored_notes(dir)? {
         match Checkpoint::open(&note, verifier) {
             Ok(checkpoint)
                 if newest.as_ref().is_none_or(|other| other.checkpoint.size < checkpoint.size) =>
@@ -39,8 +38,19 @@ pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheck
     }
 }
 
-/// What the files hold, unverified.
-pub(crate) fn notes(dir: &Path) -> Result<Vec<String>, Error> {
+/// Reads the last checkpoint a ledger folder vouches for, without opening the ledger.
+///
+/// # Errors
+/// If there is none, or the files cannot be read.
+pub fn anchored_checkpoint(dir: &Path, verifier: &Verifier) -> Result<SignedCheckpoint, Error> {
+    read(dir, verifier)?.ok_or_else(|| Error::AnchorMissing { dir: dir.to_owned() })
+}
+
+/// The checkpoints in a folder's anchor files, verbatim and unverified.
+///
+/// # Errors
+/// If a file is there but cannot be read.
+pub fn anchored_notes(dir: &Path) -> Result<Vec<String>, Error> {
     let mut notes = Vec::new();
     for name in NAMES {
         let path = dir.join(name);

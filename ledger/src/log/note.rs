@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-use crate::Hash;
+use crate::log::hash::Hash;
 
 /// The longest note that is read, in bytes.
 pub const MAX_NOTE_BYTES: usize = 65_536;
@@ -307,4 +307,13 @@ impl Checkpoint {
         verifier.verify(&note)?;
         Ok(checkpoint)
     }
+}
+
+/// A checkpoint with its signed form.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedCheckpoint {
+    /// What it says.
+    pub checkpoint: Checkpoint,
+    /// The signed note, verbatim.
+    pub note: String,
 }

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 
-use crate::Hash;
+use crate::log::hash::Hash;
 
 /// The largest entry, in bytes: what a bundle's 16-bit length can say.
 pub const MAX_ENTRY_BYTES: usize = 65_535;
@@ -97,6 +97,14 @@ impl Head {
         let head = Self { size: self.size + 1, leaf: Hash::leaf(bytes), time_ms: entry.time_ms };
         Ok((entry, head))
     }
+}
+
+/// An entry exceeds [`MAX_ENTRY_BYTES`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("an entry of {size} bytes is over the limit of 65,535")]
+pub struct TooLarge {
+    /// Its encoded size.
+    pub size: usize,
 }
 
 /// How an entry fails to follow the one before.

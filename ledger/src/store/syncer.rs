@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::anchor::Anchor;
-use crate::error::Error;
-use crate::journal::Journal;
-use crate::reader::{Shared, SignedCheckpoint};
+use crate::log::note::SignedCheckpoint;
+use crate::store::anchor::Anchor;
+use crate::store::error::Error;
+use crate::store::journal::Journal;
+use crate::store::shared::Shared;
 
 /// A batch to be made durable.
 pub(crate) struct Job {

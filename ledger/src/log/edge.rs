@@ -1,7 +1,7 @@
 //! The right edge of a growing tree: the unfinished tile of each level.
 
-use crate::Hash;
-use crate::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
+use crate::log::hash::Hash;
+use crate::log::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
 
 /// A tree's size and the tiles that are not full yet.
 #[derive(Debug)]

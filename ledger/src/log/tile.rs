@@ -1,7 +1,7 @@
 //! Tiles: 256 sibling hashes with everything between them and their root, and the paths under
 //! which C2SP tlog-tiles serves them.
 
-use crate::Hash;
+use crate::log::hash::Hash;
 
 /// The number of hashes in a full tile.
 pub const TILE_WIDTH: u64 = 256;
@@ -21,6 +21,7 @@ impl Tile {
     }
 
     /// A tile of these hashes, at most 256.
+    #[cfg(feature = "store")]
     pub(crate) fn of(hashes: impl IntoIterator<Item = Hash>) -> Self {
         let mut tile = Self::new();
         for hash in hashes {

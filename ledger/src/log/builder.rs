@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::Hash;
-use crate::edge::{Spine, locate};
-use crate::tile::{TILE_WIDTH, Tile};
-use crate::tree::Subtrees;
+use crate::log::edge::{Spine, locate};
+use crate::log::hash::Hash;
+use crate::log::tile::{TILE_WIDTH, Tile};
+use crate::log::tree::Subtrees;
 
 /// How many full tiles of leaves are kept, about 16 KB each.
 const KEPT_TILES: usize = 256;

@@ -1,0 +1,39 @@
+//! A ledger's folder: what lies where in it, and the lock that keeps a second process out.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use crate::store::disk::{Disk as _, RealDisk};
+use crate::store::error::Error;
+
+pub(crate) fn create(dir: &Path) -> Result<(), Error> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(Error::storage("create", dir))?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            RealDisk.sync_dir(parent).map_err(Error::storage("sync", parent))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::storage("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("LOCK");
+    let file = File::create(&path).map_err(Error::storage("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(Error::storage("lock", &path)(error)),
+    }
+}

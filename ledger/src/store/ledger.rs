@@ -1,0 +1,279 @@
+//! The writing end of a ledger: opening and recovery, appending, committing.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::log::entry::{Entry, Head, MAX_ENTRY_BYTES, TooLarge};
+use crate::log::hash::Hash;
+use crate::log::note::{Checkpoint, SignedCheckpoint, Signer};
+use crate::log::tree;
+use crate::store::anchor::{self, Anchor};
+use crate::store::error::Error;
+use crate::store::folder;
+use crate::store::index::{Batch, Extent, Index};
+use crate::store::journal::{self, Frames, Journal, JournalReader};
+use crate::store::options::{KeysOf, Options};
+use crate::store::reader::Reader;
+use crate::store::recovery::{Recovery, Setback};
+use crate::store::shared::Shared;
+use crate::store::syncer::{Job, Sealed, Syncer};
+
+/// What opening found and did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// The number of entries.
+    pub size: u64,
+    /// Bytes of an interrupted write that were cut off. No acknowledged entry was in them.
+    pub torn_bytes: u64,
+    /// Whether the index could be used.
+    pub index: IndexUse,
+}
+
+/// Whether the index could be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IndexUse {
+    /// It was whole up to this many entries; the rest was read from the journal.
+    UpTo(u64),
+    /// It was made anew, for this reason.
+    Rebuilt(String),
+}
+
+/// What became of an appended entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// The entry's index.
+    pub index: u64,
+    /// Its leaf hash.
+    pub leaf: Hash,
+    /// The entry, encoded.
+    pub bytes: Vec<u8>,
+}
+
+/// A ledger, open for appending. One process at a time.
+pub struct Ledger {
+    shared: Arc<Shared>,
+    frames: Frames,
+    syncer: Syncer,
+    signer: Signer,
+    cosigners: Vec<Signer>,
+    segment_bytes: u64,
+    keys_of: KeysOf,
+    head: Head,
+    /// Keys of entries that are not in the index yet.
+    keys: VecDeque<(Vec<u8>, u64)>,
+    /// The last sealed checkpoint, durable or on its way.
+    sealed: Option<Arc<SignedCheckpoint>>,
+    _lock: File,
+}
+
+impl Ledger {
+    /// Opens the ledger in a folder, or begins an empty one, and recovers from whatever stopped
+    /// it: cuts off an unfinished write, brings the index up to date or rebuilds it.
+    ///
+    /// # Errors
+    /// If another process has it open, if the journal is damaged, shorter than or different from
+    /// what the ledger has vouched for, or belongs to another key.
+    pub fn open(dir: &Path, options: Options) -> Result<(Self, Opened), Error> {
+        folder::create(dir)?;
+        folder::create(&journal::journal_dir(dir))?;
+        let lock = folder::lock(dir)?;
+        let anchored = match anchor::read(dir, options.signer.verifier()) {
+            // Power may have failed while the very first anchor was written.
+            Err(Error::Foreign { .. }) if !JournalReader::from_start(dir).has_entry() => None,
+            read => read?,
+        };
+        let index_dir = dir.join("index");
+        let mut attempt = match Index::open(&index_dir) {
+            Ok(index) => match index.extent() {
+                Ok(Some(extent)) => Recovery::run(dir, &options, &anchored, index, Some(extent)),
+                Ok(None) => Err(Setback::Rebuild("there was none".to_owned())),
+                Err(error) => Err(Setback::Rebuild(error.to_string())),
+            },
+            Err(reason) => Err(Setback::Rebuild(reason)),
+        };
+        let mut used = None;
+        if let Err(Setback::Rebuild(reason)) = attempt {
+            used = Some(IndexUse::Rebuilt(reason));
+            folder::remove(&index_dir)?;
+            let index = Index::open(&index_dir).map_err(Error::Index)?;
+            let mut batch = Batch::default();
+            batch.extent(&Extent::NOTHING);
+            index.apply(batch)?;
+            attempt = Recovery::run(dir, &options, &anchored, index, None);
+        }
+        let recovery = match attempt {
+            Ok(recovery) => recovery,
+            Err(Setback::Refuse(error)) => return Err(error),
+            Err(Setback::Rebuild(reason)) => return Err(Error::Index(reason)),
+        };
+
+        let Recovery { index, state, head, end, torn_bytes, keys, used_up_to } = recovery;
+        let disk = options.disk;
+        let journal = Journal::open(&journal::journal_dir(dir), end, head.size, disk.clone())?;
+        let anchor = Anchor::open(dir, anchored.as_ref(), disk)?;
+        let shared = Arc::new(Shared::new(index, journal.segments(), state));
+        let syncer = Syncer::start(journal, anchor, shared.clone());
+        let mut ledger = Self {
+            shared,
+            frames: Frames::new(end),
+            syncer,
+            signer: options.signer,
+            cosigners: options.cosigners,
+            segment_bytes: options.segment_bytes,
+            keys_of: options.keys_of,
+            head,
+            keys,
+            sealed: None,
+            _lock: lock,
+        };
+        // Entries that were written but never acknowledged count from here on. An empty ledger is
+        // anchored too, so that there is never an entry without an anchor.
+        ledger.commit()?;
+        ledger.update_index()?;
+        let index = used.unwrap_or(IndexUse::UpTo(used_up_to));
+        Ok((ledger, Opened { size: head.size, torn_bytes, index }))
+    }
+
+    /// A handle for reading.
+    pub fn reader(&self) -> Reader {
+        Reader(self.shared.clone())
+    }
+
+    /// What the next entry will follow.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Appends an entry. It is neither durable nor visible to readers before it is committed.
+    /// A time before the last entry's is raised to that. `keys` are what [`Options::keys_of`] gives
+    /// for the payload; the caller knows them without decoding it.
+    ///
+    /// # Errors
+    /// If it is too large.
+    pub fn append(
+        &mut self,
+        time_ms: u64,
+        payload: Vec<u8>,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Appended, Error> {
+        debug_assert_eq!(keys, (self.keys_of)(&payload), "a rebuilt index would differ");
+        let entry = Entry {
+            index: self.head.size,
+            parent: self.head.leaf,
+            time_ms: time_ms.max(self.head.time_ms),
+            payload,
+        };
+        let bytes = entry.encode();
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(TooLarge { size: bytes.len() }.into());
+        }
+        let leaf = Hash::leaf(&bytes);
+        let at = self.frames.push(&bytes);
+        self.head = Head { size: entry.index + 1, leaf, time_ms: entry.time_ms };
+        self.keys.extend(keys.into_iter().map(|key| (key, entry.index)));
+        self.shared.state_mut().push(self.head, at, self.frames.end());
+        Ok(Appended { index: entry.index, leaf, bytes })
+    }
+
+    /// Signs the checkpoint over everything appended and sends both on their way to the disk. The
+    /// next batch can be appended meanwhile; acknowledge nothing before [`Sealed::wait`] returns.
+    ///
+    /// # Errors
+    /// If a write or sync failed before: nothing more is taken then.
+    pub fn seal(&mut self) -> Result<Sealed, Error> {
+        let size = self.head.size;
+        if let Some(sealed) = &self.sealed
+            && sealed.checkpoint.size == size
+        {
+            return Ok(Sealed::done(sealed.clone()));
+        }
+        let root = tree::root(&*self.shared, size)?;
+        let origin = self.signer.verifier().name().to_owned();
+        let checkpoint = Checkpoint { origin, size, root };
+        let text = checkpoint.text();
+        let cosignatures = self.cosigners.iter().map(|cosigner| cosigner.sign(&text, 0));
+        let note = checkpoint.sign(&self.signer) + &cosignatures.collect::<String>();
+        let signed = Arc::new(SignedCheckpoint { checkpoint, note });
+        let full = u64::from(self.frames.end().offset) >= self.segment_bytes;
+        let job = Job {
+            frames: self.frames.take(full),
+            roll: full.then_some(size),
+            signed: signed.clone(),
+        };
+        self.sealed = Some(signed);
+        self.syncer.seal(job)
+    }
+
+    /// Has the checkpoints signed by another key from the next seal on, which signs even where
+    /// nothing was appended.
+    pub fn set_signers(&mut self, signer: Signer, cosigners: Vec<Signer>) {
+        (self.signer, self.cosigners, self.sealed) = (signer, cosigners, None);
+    }
+
+    /// Makes everything appended durable, signs the new checkpoint and makes that durable too.
+    ///
+    /// # Errors
+    /// If a write or sync failed, now or before. Nothing may be acknowledged then.
+    pub fn commit(&mut self) -> Result<Arc<SignedCheckpoint>, Error> {
+        self.seal()?.wait()
+    }
+
+    /// Brings the index up to date with what is durable. Not needed for durability itself, so it
+    /// can wait until the acknowledgements are out.
+    ///
+    /// # Errors
+    /// If sled fails; nothing is lost, the next open rebuilds the index.
+    pub fn update_index(&mut self) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        let moved = {
+            let state = self.shared.state();
+            let committed = state.committed.as_ref().map_or(0, |signed| signed.checkpoint.size);
+            while let Some((key, index)) = self.keys.pop_front_if(|(_, index)| *index < committed) {
+                batch.key(&key, index);
+            }
+            state.copy_to(&mut batch, committed)
+        };
+        self.shared.index.apply(batch)?;
+        // Only now may readers stop finding these in memory.
+        self.shared.state_mut().forget(&moved);
+        Ok(())
+    }
+
+    /// Keeps bytes that describe the caller's state after the entries of `head`, which must be
+    /// committed, so that the next open need not replay them. Derived, like the rest of the index.
+    ///
+    /// # Errors
+    /// If sled fails.
+    pub fn save_snapshot(&self, head: Head, bytes: &[u8]) -> Result<(), Error> {
+        debug_assert!(head.size <= self.reader().size());
+        self.shared.index.save_snapshot(head.size, head.leaf, bytes)
+    }
+
+    /// The last kept snapshot and the number of entries it covers, if it is whole and of this
+    /// history.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        let reader = self.reader();
+        match self.shared.index.snapshot()? {
+            Some((size, leaf, bytes))
+                if size > 0 && size <= reader.size() && reader.leaf(size - 1)? == leaf =>
+            {
+                Ok(Some((size, bytes)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // The index is only a convenience; what fails here is rebuilt.
+        if self.update_index().is_ok() {
+            let _ = self.shared.index.flush();
+        }
+    }
+}

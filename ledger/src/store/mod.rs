@@ -1,0 +1,17 @@
+//! The log on a disk: the files that hold it, writing and recovering them, and reading them while
+//! they grow.
+
+pub(crate) mod anchor;
+pub(crate) mod check;
+pub(crate) mod disk;
+pub(crate) mod error;
+pub(crate) mod export;
+mod folder;
+mod index;
+pub(crate) mod journal;
+pub(crate) mod ledger;
+pub(crate) mod options;
+pub(crate) mod reader;
+mod recovery;
+mod shared;
+pub(crate) mod syncer;
