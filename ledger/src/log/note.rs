@@ -82,6 +82,7 @@ impl Verifier {
     /// # Errors
     /// If it is not of the form, the key id does not belong to it, or the key is not on the curve.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
+        // Base64 may hold plus signs; a name and an id never do.
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next())
         else {
@@ -97,6 +98,7 @@ impl Verifier {
         let key: &[u8; 32] = key.try_into().map_err(|_| NoteError::Key("not 32 bytes"))?;
         let key = VerifyingKey::from_bytes(key).map_err(|_| NoteError::Key("not on the curve"))?;
         let verifier = Self::new(name, kind, key)?;
+        // The id covers name and key, so a key that was pasted under another name is refused.
         let expected: String = verifier.id().iter().map(|byte| format!("{byte:02x}")).collect();
         if id != expected {
             return Err(NoteError::Key("the key id does not belong to the name and key"));
@@ -129,6 +131,8 @@ impl Verifier {
     /// # Errors
     /// If no line carries this key's name and id, or one that does is wrong.
     pub fn verify(&self, note: &SignedNote) -> Result<(), NoteError> {
+        // A line that claims this key and is wrong refuses the note, even beside one that is right:
+        // nobody who signs honestly adds such a line. Lines of other keys say nothing here.
         let mut found = false;
         for line in note.signatures.iter().filter(|line| line.name == self.name) {
             let Some(signature) = line.bytes.strip_prefix(&self.id()) else { continue };
@@ -141,6 +145,8 @@ impl Verifier {
                 }
             };
             let signature = Signature::from_slice(signature).map_err(|_| bad())?;
+            // Strict, because what the plain check makes of odd keys and signatures differs between
+            // implementations, and all who read a note are to come to the same answer.
             self.key.verify_strict(message.as_bytes(), &signature).map_err(|_| bad())?;
             found = true;
         }
@@ -184,6 +190,8 @@ impl Signer {
 
     /// The signature line for a note's text. A witness states the time, in seconds since 1970.
     pub fn sign(&self, text: &str, time_s: u64) -> String {
+        // Ed25519 draws nothing: the same text gives the same line, so signing again after a crash
+        // makes no second version of a checkpoint.
         let mut bytes = self.verifier.id().to_vec();
         match self.verifier.kind {
             KeyKind::Log => bytes.extend(self.key.sign(text.as_bytes()).to_bytes()),
@@ -196,6 +204,7 @@ impl Signer {
     }
 }
 
+/// What a witness signs. The first line keeps it from being taken for a note's text.
 fn cosigned_message(time_s: u64, text: &str) -> String {
     format!("cosignature/v1\ntime {time_s}\n{text}")
 }
@@ -219,12 +228,14 @@ impl SignedNote {
     /// # Errors
     /// If it is not of the signed-note form.
     pub fn parse(note: &str) -> Result<Self, NoteError> {
+        // Notes come from the network: what follows looks at every byte, so their number is bounded.
         if note.len() > MAX_NOTE_BYTES {
             return Err(NoteError::Malformed("longer than 65,536 bytes"));
         }
         if note.chars().any(|c| c < ' ' && c != '\n') {
             return Err(NoteError::Malformed("control characters"));
         }
+        // The last blank line: the text before may have some of its own, signature lines may not.
         let split = note.rfind("\n\n").ok_or(NoteError::Malformed("no blank line"))?;
         let (text, lines) = (&note[..=split], &note[split + 2..]);
         if !lines.ends_with('\n') {
@@ -235,6 +246,7 @@ impl SignedNote {
             let line = line.strip_prefix("\u{2014} ").and_then(|line| line.split_once(' '));
             let (name, encoded) = line.ok_or(NoteError::Malformed("a bad signature line"))?;
             let bytes = BASE64.decode(encoded).map_err(|_| NoteError::Malformed("bad base64"))?;
+            // Four bytes of key id, and a signature of whatever kind.
             if bytes.len() < 5 || name.is_empty() || signatures.len() == MAX_SIGNATURES {
                 return Err(NoteError::Malformed("a bad signature line"));
             }
@@ -282,6 +294,7 @@ impl Checkpoint {
             return Err(NoteError::Malformed("a checkpoint has three lines"));
         };
         let number: u64 = size.parse().map_err(|_| NoteError::Malformed("a bad size"))?;
+        // One spelling only: two texts of one checkpoint would be two signatures of one fact.
         if number.to_string() != size || number >= MAX_SIZE || origin.is_empty() {
             return Err(NoteError::Malformed("a bad size or origin"));
         }
@@ -298,6 +311,7 @@ impl Checkpoint {
     pub fn open(note: &str, verifier: &Verifier) -> Result<Self, NoteError> {
         let note = SignedNote::parse(note)?;
         let checkpoint = Self::parse(note.text())?;
+        // One key may sign several logs' notes under different names.
         if checkpoint.origin != verifier.name() {
             return Err(NoteError::WrongOrigin {
                 expected: verifier.name().to_owned(),
