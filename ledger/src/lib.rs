@@ -21,8 +21,9 @@ pub use store::{
     error::{Damage, Error},
     export::Exporter,
     journal::{JournalEntry, JournalReader, Mark},
-    ledger::{Appended, IndexUse, Ledger, Opened},
+    ledger::{Appended, Ledger, Opened},
     options::{KeysOf, Options},
     reader::Reader,
+    recovery::IndexUse,
     syncer::Sealed,
 };

@@ -1,5 +1,9 @@
 //! The anchor: the last signed checkpoint, kept in two files in turn, so that one of them is whole
 //! whatever happens while the other is written.
+//!
+//! This is not done by writing a new file and renaming it: that would be two syncs at each commit,
+//! of the file with its metadata and of the folder, where writing a file of fixed size in its place
+//! is one. The file that is not being written is what a rename would have kept.
 
 use std::fs::File;
 use std::io;
@@ -59,6 +63,7 @@ pub fn anchored_notes(dir: &Path) -> Result<Vec<String>, Error> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(Error::storage("read", &path)(error)),
         };
+        // Padded with zeros to the file's size; a new file is nothing else.
         let text: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
         if !text.is_empty() {
             notes.push(String::from_utf8_lossy(&text).into_owned());
@@ -95,10 +100,13 @@ impl Anchor {
             Ok::<_, Error>((path, file))
         };
         let files = [open(NAMES[0])?, open(NAMES[1])?];
+        // Both names are durable before either file is needed: a journal without them is refused.
         disk.sync_dir(dir).map_err(Error::storage("sync", dir))?;
         let mut first = vec![0; FILE_BYTES];
         let (path, file) = &files[0];
         file.read_exact_at(&mut first, 0).map_err(Error::storage("read", path))?;
+        // The newest is overwritten last. The other way round, a crash during the next write would
+        // leave only the older one, and what was acknowledged since would count as if it was not.
         let holds_newest = newest.is_some_and(|newest| first.starts_with(newest.note.as_bytes()));
         Ok(Self { disk, files, next: usize::from(holds_newest) })
     }
@@ -114,6 +122,7 @@ impl Anchor {
         bytes.resize(FILE_BYTES, 0);
         self.disk.write_at(path, file, &bytes, 0).map_err(Error::storage("write", path))?;
         self.disk.sync(path, file).map_err(Error::storage("sync", path))?;
+        // Only after the sync: after a failure the other file stays the one that is whole.
         self.next = 1 - self.next;
         Ok(())
     }

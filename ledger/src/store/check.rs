@@ -16,10 +16,11 @@ use crate::store::journal::JournalReader;
 /// # Errors
 /// If the journal cannot be read.
 pub fn check_index(dir: &Path) -> Result<Option<(u64, String)>, Error> {
-    let index_dir = dir.join("index");
+    let index_dir = folder::index(dir);
     if !index_dir.is_dir() {
         return Ok(None);
     }
+    // sled is for one process; a running ledger's index is checked when it is next opened.
     let Ok(_lock) = folder::lock(dir) else { return Ok(None) };
     let Ok(index) = Index::open_once(&index_dir) else { return Ok(None) };
     let Some(extent) = index.extent()? else { return Ok(None) };

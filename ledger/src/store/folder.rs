@@ -1,11 +1,22 @@
 //! A ledger's folder: what lies where in it, and the lock that keeps a second process out.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::store::disk::{Disk as _, RealDisk};
 use crate::store::error::Error;
 
+/// The folder of the journal's segments.
+pub(crate) fn journal(dir: &Path) -> PathBuf {
+    dir.join("journal")
+}
+
+/// The folder of the index. Everything in it is derived.
+pub(crate) fn index(dir: &Path) -> PathBuf {
+    dir.join("index")
+}
+
+/// Creates a folder, durably, if it is not there.
 pub(crate) fn create(dir: &Path) -> Result<(), Error> {
     if dir.is_dir() {
         return Ok(());
@@ -19,6 +30,7 @@ pub(crate) fn create(dir: &Path) -> Result<(), Error> {
     }
 }
 
+/// Removes a folder and what is in it, if it is there.
 pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -28,7 +40,13 @@ pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
     }
 }
 
+/// Locks the ledger for as long as the file that it gives lives.
+///
+/// # Errors
+/// [`Error::InUse`] if another process has it locked.
 pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
+    // The system gives the lock up when the process ends, however it ends; so the file stays, and
+    // that it is there means nothing.
     let path = dir.join("LOCK");
     let file = File::create(&path).map_err(Error::storage("open", &path))?;
     match file.try_lock() {

@@ -4,7 +4,11 @@
 //! `t` tile number → the 256 leaf hashes of a full tile; `n` level, index → the root of a complete
 //! subtree, at the levels 8, 16, ...; `p` block number → the journal positions of 256 entries;
 //! `k` key, entry index → nothing; `s` number → a piece of the caller's snapshot; `S` → what the
-//! snapshot is of; `m` → how far the index goes.
+//! snapshot is of; `m` → how far the index goes. Numbers are big-endian, so that sled's order is
+//! theirs.
+//!
+//! Nothing here is synced when it is written. sled gives back a state that it had, perhaps an older
+//! one, and recovery reads the rest from the journal; what is damaged is rebuilt.
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -60,6 +64,8 @@ impl Index {
         Self::open_with(dir, ONCE_CACHE_BYTES)
     }
 
+    /// Waits for a lock, because a process that was just killed, or an index that was just closed,
+    /// has it a moment longer.
     fn open_with(dir: &Path, cache_bytes: u64) -> Result<Self, String> {
         remove_unfinished_snapshots(dir);
         for attempt in 0.. {
@@ -86,6 +92,7 @@ impl Index {
     /// How far the index goes; `None` if it is empty or of another format.
     pub(crate) fn extent(&self) -> Result<Option<Extent>, Error> {
         let Some(bytes) = self.db.get(META)? else { return Ok(None) };
+        // Another length is another layout, older or newer: rebuilt, never guessed at.
         let Ok(bytes) = <[u8; 56]>::try_from(&*bytes) else { return Ok(None) };
         let number = |at: usize| {
             let mut word = [0; 8];
@@ -109,6 +116,8 @@ impl Index {
     /// Replaces the caller's snapshot: bytes that describe the state after `size` entries, the last
     /// of which has this leaf hash.
     pub(crate) fn save_snapshot(&self, size: u64, leaf: Hash, bytes: &[u8]) -> Result<(), Error> {
+        // One batch, so that there is never half of one snapshot with half of another. The old
+        // pieces go first: the new snapshot may have fewer, and the last word on a key counts.
         let mut batch = sled::Batch::default();
         for piece in self.db.scan_prefix(b"s").keys() {
             batch.remove(piece?);
@@ -130,6 +139,7 @@ impl Index {
             bytes.extend_from_slice(&piece?);
         }
         let (size, hashes) = about.split_at(8);
+        // sled's checksums cover its own pages; that these pieces are one snapshot, only this hash.
         let whole = hashes[32..] == Hash::leaf(&bytes).0;
         match (size.try_into().map(u64::from_be_bytes), Hash::try_from(&hashes[..32])) {
             (Ok(size), Ok(leaf)) if whole => Ok(Some((size, leaf, bytes))),
@@ -147,6 +157,7 @@ impl Index {
         let Some(bytes) = self.db.get(key(b't', number))? else { return Ok(None) };
         let hashes = bytes.chunks_exact(32).filter_map(|chunk| Hash::try_from(chunk).ok());
         let tile = Tile::of(hashes.take(TILE_WIDTH as usize));
+        // Only full tiles are ever put in. Fewer hashes are damage, and count as a missing tile.
         Ok((tile.width() == TILE_WIDTH).then_some(tile))
     }
 
@@ -157,6 +168,7 @@ impl Index {
             let (key, value) = item?;
             let expected = node_key(level, first + hashes.len() as u64);
             let Ok(hash) = Hash::try_from(&*value) else { break };
+            // A gap: what comes behind it has another index than its place would say.
             if *key != *expected {
                 break;
             }
@@ -208,6 +220,8 @@ impl Batch {
         self.0.insert(lookup_key(key, index), Vec::new());
     }
 
+    /// In the batch that holds the entries' hashes and positions, so that the index never claims
+    /// more than it has.
     pub(crate) fn extent(&mut self, extent: &Extent) {
         let mut bytes = Vec::with_capacity(56);
         bytes.extend(extent.head.size.to_be_bytes());
@@ -251,6 +265,7 @@ fn remove_unfinished_snapshots(dir: &Path) {
     }
 }
 
+/// sled gives a busy lock as an error of its own making, told apart by its text only.
 fn is_lock(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::WouldBlock || error.to_string().contains("lock")
 }

@@ -15,6 +15,7 @@ use std::sync::{Arc, RwLock};
 use crate::log::entry::MAX_ENTRY_BYTES;
 use crate::store::disk::Disk;
 use crate::store::error::{Damage, Error};
+use crate::store::folder;
 
 const MAGIC: &[u8; 16] = b"colearn journal\n";
 const HEADER_BYTES: u64 = 32;
@@ -58,6 +59,7 @@ fn segment_header(number: u32, first: u64) -> [u8; HEADER_BYTES as usize] {
 fn frame_header(entry: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
     // MAX_ENTRY_BYTES keeps the length far below u32::MAX.
     let length = (entry.len() as u32).to_le_bytes();
+    // The length is checked too: a damaged one must not lead to bytes that happen to fit.
     let crc = crc32c::crc32c_append(crc32c::crc32c(&length), entry);
     let mut header = [0; FRAME_HEADER_BYTES];
     header[..4].copy_from_slice(&length);
@@ -68,6 +70,7 @@ fn frame_header(entry: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
 /// The length a frame header announces, if an entry can have it.
 fn announced_length(header: &[u8; FRAME_HEADER_BYTES]) -> Option<usize> {
     let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+    // Not 0: file systems leave zeros behind when power fails, and those must not be an entry.
     (1..=MAX_ENTRY_BYTES).contains(&length).then_some(length)
 }
 
@@ -95,6 +98,7 @@ impl Segments {
         let length = announced_length(&header).ok_or_else(wrong)?;
         let mut entry = vec![0; length];
         file.read_exact_at(&mut entry, offset + FRAME_HEADER_BYTES as u64)?;
+        // Checked at each reading: the bytes may have changed on the disk since recovery.
         if header != frame_header(&entry) {
             return Err(wrong());
         }
@@ -161,6 +165,8 @@ impl Journal {
             let file = File::open(&path).map_err(Error::storage("open", &path))?;
             segments.push(Arc::new(file));
         }
+        // Recovery has found nothing there that was acknowledged. Left where they are, these segments
+        // would be read as what follows once the ledger has grown up to them.
         for number in end.segment + 1.. {
             let path = segment_path(dir, number);
             match disk.remove(&path) {
@@ -171,11 +177,14 @@ impl Journal {
         }
         let path = segment_path(dir, end.segment);
         let length = u64::from(end.offset);
+        // A segment without frames is made anew: its header may be torn.
         let tail = if end.offset == Position::START.offset {
             create_segment(dir, end.segment, next, &*disk)?
         } else {
             let open = || {
                 let file = disk.open(&path, false)?;
+                // Synced before anything is written behind: otherwise what was cut off could come
+                // back after a crash, behind new frames that are shorter.
                 if file.metadata()?.len() != length {
                     disk.set_len(&path, &file, length)?;
                     disk.sync(&path, &file)?;
@@ -195,6 +204,7 @@ impl Journal {
     /// Writes frames and syncs them. After an error nothing may be written any more.
     pub(crate) fn write(&mut self, frames: &[u8]) -> Result<(), Error> {
         let path = segment_path(&self.dir, self.number);
+        // At the place that was handed out, not at the file's end: readers know positions already.
         self.disk
             .write_at(&path, &self.tail, frames, self.length)
             .map_err(Error::storage("write", &path))?;
@@ -222,6 +232,8 @@ fn create_segment(
     let create = || {
         // A crash may have left a segment here that never held an acknowledged entry.
         let file = disk.open(&path, true)?;
+        // Header and name are durable before the first frame is written. Recovery relies on it: a
+        // bad header before frames is damage, never an interrupted write.
         disk.write_at(&path, &file, &segment_header(number, first), 0)?;
         disk.sync(&path, &file)?;
         disk.sync_dir(dir)?;
@@ -275,7 +287,7 @@ impl JournalReader {
     }
 
     pub(crate) fn from(dir: &Path, at: Position, index: u64) -> Self {
-        Self { dir: journal_dir(dir), at, index, segment: None }
+        Self { dir: folder::journal(dir), at, index, segment: None }
     }
 
     /// Where the next entry begins, to return to with [`JournalReader::resume`].
@@ -317,7 +329,8 @@ impl JournalReader {
             let mut header = [0; FRAME_HEADER_BYTES];
             let read = read_up_to(segment, &mut header).map_err(|e| self.storage(e))?;
             if read == 0 {
-                // The segment's end; the next one must be there unless this is the last.
+                // The segment's end; the next one must be there unless this is the last. That one
+                // is missing shows by the one behind it.
                 self.segment = None;
                 let next = self.at.segment + 1;
                 if !self.has_segment(next) && !self.has_segment(next + 1) {
@@ -402,6 +415,7 @@ impl JournalReader {
             u64::from(self.at.offset)
         };
         let mut bytes = length(self.at.segment).unwrap_or(0).saturating_sub(before);
+        // A segment that is begun and has no frame yet is nothing to cut off.
         if bytes == HEADER_BYTES {
             bytes = 0;
         }
@@ -411,11 +425,6 @@ impl JournalReader {
         }
         bytes
     }
-}
-
-/// The folder of the segments within the ledger's.
-pub(crate) fn journal_dir(dir: &Path) -> PathBuf {
-    dir.join("journal")
 }
 
 /// Fills the buffer as far as the reader has bytes.

@@ -12,11 +12,11 @@ use crate::log::tree;
 use crate::store::anchor::{self, Anchor};
 use crate::store::error::Error;
 use crate::store::folder;
-use crate::store::index::{Batch, Extent, Index};
-use crate::store::journal::{self, Frames, Journal, JournalReader};
+use crate::store::index::Batch;
+use crate::store::journal::{Frames, Journal, JournalReader};
 use crate::store::options::{KeysOf, Options};
 use crate::store::reader::Reader;
-use crate::store::recovery::{Recovery, Setback};
+use crate::store::recovery::{self, IndexUse, Recovery};
 use crate::store::shared::Shared;
 use crate::store::syncer::{Job, Sealed, Syncer};
 
@@ -29,15 +29,6 @@ pub struct Opened {
     pub torn_bytes: u64,
     /// Whether the index could be used.
     pub index: IndexUse,
-}
-
-/// Whether the index could be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum IndexUse {
-    /// It was whole up to this many entries; the rest was read from the journal.
-    UpTo(u64),
-    /// It was made anew, for this reason.
-    Rebuilt(String),
 }
 
 /// What became of an appended entry.
@@ -60,11 +51,14 @@ pub struct Ledger {
     cosigners: Vec<Signer>,
     segment_bytes: u64,
     keys_of: KeysOf,
+    /// The head after everything appended, committed or not.
     head: Head,
     /// Keys of entries that are not in the index yet.
     keys: VecDeque<(Vec<u8>, u64)>,
     /// The last sealed checkpoint, durable or on its way.
     sealed: Option<Arc<SignedCheckpoint>>,
+    /// Held, not read: dropping it lets the next process in. Last, so that it is given up only when
+    /// the syncer's thread has ended.
     _lock: File,
 }
 
@@ -77,41 +71,21 @@ impl Ledger {
     /// what the ledger has vouched for, or belongs to another key.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Opened), Error> {
         folder::create(dir)?;
-        folder::create(&journal::journal_dir(dir))?;
+        folder::create(&folder::journal(dir))?;
         let lock = folder::lock(dir)?;
         let anchored = match anchor::read(dir, options.signer.verifier()) {
-            // Power may have failed while the very first anchor was written.
+            // Power may have failed while the very first anchor was written. Without entries there
+            // is nothing that it could have vouched for.
             Err(Error::Foreign { .. }) if !JournalReader::from_start(dir).has_entry() => None,
             read => read?,
         };
-        let index_dir = dir.join("index");
-        let mut attempt = match Index::open(&index_dir) {
-            Ok(index) => match index.extent() {
-                Ok(Some(extent)) => Recovery::run(dir, &options, &anchored, index, Some(extent)),
-                Ok(None) => Err(Setback::Rebuild("there was none".to_owned())),
-                Err(error) => Err(Setback::Rebuild(error.to_string())),
-            },
-            Err(reason) => Err(Setback::Rebuild(reason)),
-        };
-        let mut used = None;
-        if let Err(Setback::Rebuild(reason)) = attempt {
-            used = Some(IndexUse::Rebuilt(reason));
-            folder::remove(&index_dir)?;
-            let index = Index::open(&index_dir).map_err(Error::Index)?;
-            let mut batch = Batch::default();
-            batch.extent(&Extent::NOTHING);
-            index.apply(batch)?;
-            attempt = Recovery::run(dir, &options, &anchored, index, None);
-        }
-        let recovery = match attempt {
-            Ok(recovery) => recovery,
-            Err(Setback::Refuse(error)) => return Err(error),
-            Err(Setback::Rebuild(reason)) => return Err(Error::Index(reason)),
-        };
-
-        let Recovery { index, state, head, end, torn_bytes, keys, used_up_to } = recovery;
+        let checkpoint = anchored.as_ref().map(|signed| &signed.checkpoint);
+        let recovery = recovery::recover(dir, &options, checkpoint)?;
+        // Nothing is changed in the journal or the anchor before recovery has found them right: a
+        // ledger that is refused stays as it was found, as evidence.
+        let Recovery { index, state, head, end, torn_bytes, keys, index_use } = recovery;
         let disk = options.disk;
-        let journal = Journal::open(&journal::journal_dir(dir), end, head.size, disk.clone())?;
+        let journal = Journal::open(&folder::journal(dir), end, head.size, disk.clone())?;
         let anchor = Anchor::open(dir, anchored.as_ref(), disk)?;
         let shared = Arc::new(Shared::new(index, journal.segments(), state));
         let syncer = Syncer::start(journal, anchor, shared.clone());
@@ -132,8 +106,7 @@ impl Ledger {
         // anchored too, so that there is never an entry without an anchor.
         ledger.commit()?;
         ledger.update_index()?;
-        let index = used.unwrap_or(IndexUse::UpTo(used_up_to));
-        Ok((ledger, Opened { size: head.size, torn_bytes, index }))
+        Ok((ledger, Opened { size: head.size, torn_bytes, index: index_use }))
     }
 
     /// A handle for reading.
@@ -158,6 +131,8 @@ impl Ledger {
         payload: Vec<u8>,
         keys: Vec<Vec<u8>>,
     ) -> Result<Appended, Error> {
+        // Only in debug builds, because decoding every payload once more is what the caller is to
+        // be spared.
         debug_assert_eq!(keys, (self.keys_of)(&payload), "a rebuilt index would differ");
         let entry = Entry {
             index: self.head.size,
@@ -166,6 +141,8 @@ impl Ledger {
             payload,
         };
         let bytes = entry.encode();
+        // The last thing that can fail: from here on the head, the frames and the tree change
+        // together or not at all.
         if bytes.len() > MAX_ENTRY_BYTES {
             return Err(TooLarge { size: bytes.len() }.into());
         }
@@ -184,6 +161,8 @@ impl Ledger {
     /// If a write or sync failed before: nothing more is taken then.
     pub fn seal(&mut self) -> Result<Sealed, Error> {
         let size = self.head.size;
+        // Nothing new: no second signature and no second sync. After a change of signers there is no
+        // last seal, so that the new key signs at once.
         if let Some(sealed) = &self.sealed
             && sealed.checkpoint.size == size
         {
@@ -196,6 +175,7 @@ impl Ledger {
         let cosignatures = self.cosigners.iter().map(|cosigner| cosigner.sign(&text, 0));
         let note = checkpoint.sign(&self.signer) + &cosignatures.collect::<String>();
         let signed = Arc::new(SignedCheckpoint { checkpoint, note });
+        // Segments end between batches only, so that a batch is one write to one file.
         let full = u64::from(self.frames.end().offset) >= self.segment_bytes;
         let job = Job {
             frames: self.frames.take(full),
@@ -228,6 +208,8 @@ impl Ledger {
     pub fn update_index(&mut self) -> Result<(), Error> {
         let mut batch = Batch::default();
         let moved = {
+            // Only what is durable: an index that is ahead of the anchor is thrown away when the
+            // ledger is next opened.
             let state = self.shared.state();
             let committed = state.committed.as_ref().map_or(0, |signed| signed.checkpoint.size);
             while let Some((key, index)) = self.keys.pop_front_if(|(_, index)| *index < committed) {
@@ -259,6 +241,7 @@ impl Ledger {
     pub fn snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, Error> {
         let reader = self.reader();
         match self.shared.index.snapshot()? {
+            // The leaf chains to all entries before it, so the same leaf means the same history.
             Some((size, leaf, bytes))
                 if size > 0 && size <= reader.size() && reader.leaf(size - 1)? == leaf =>
             {

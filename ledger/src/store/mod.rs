@@ -12,6 +12,6 @@ pub(crate) mod journal;
 pub(crate) mod ledger;
 pub(crate) mod options;
 pub(crate) mod reader;
-mod recovery;
+pub(crate) mod recovery;
 mod shared;
 pub(crate) mod syncer;

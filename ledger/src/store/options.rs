@@ -16,7 +16,8 @@ pub struct Options {
     pub cosigners: Vec<Signer>,
     /// What the index can look entries up by.
     pub keys_of: KeysOf,
-    /// A segment that has reached this size is followed by a new one.
+    /// A segment that has reached this size is followed by a new one. With a batch on top it must
+    /// stay below 4 GiB, which is what a position can say.
     pub segment_bytes: u64,
     /// What durability rests on.
     pub disk: Arc<dyn Disk>,

@@ -46,7 +46,8 @@ impl Reader {
         let mut bytes = 0;
         let mut next: Option<Position> = None;
         for index in start..end.min(size) {
-            // Most follow one another; at a segment's end the position is looked up.
+            // Most follow one another; at a segment's end the position is looked up. Also where the
+            // frame cannot be read: the second try says what is wrong.
             let followed = next.and_then(|at| self.0.segments.read(at).ok());
             let (entry, after) = match followed {
                 Some(read) => read,
@@ -124,6 +125,8 @@ impl Reader {
         };
         match resource {
             Resource::Hashes { level, number, width } => {
+                // Of the committed size only. The tree has hashes of appended entries too, which a
+                // crash could still take back.
                 if !exists(number, width, size >> (level * TILE_HEIGHT)) {
                     return Ok(None);
                 }
@@ -158,6 +161,7 @@ impl Reader {
     /// If the index is damaged.
     pub fn find(&self, key: &[u8], from: u64) -> Result<Option<u64>, Error> {
         let size = self.size();
+        // The size was taken first: the index may have gone on since.
         Ok(self.0.index.find(key, from)?.filter(|index| *index < size))
     }
 

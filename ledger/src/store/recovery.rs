@@ -1,34 +1,36 @@
-//! Recovery: what a ledger's state is, from its files.
+//! Recovery: brings a ledger's state back from its index and its journal, whatever stopped the
+//! process that wrote them.
+//!
+//! The journal alone is the ledger; the index only says where reading may begin. So whenever
+//! something does not fit and the index had a say in it, recovery begins again without the index,
+//! and only what does not fit then is held against the journal.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 use crate::log::edge::Edge;
 use crate::log::entry::Head;
-use crate::log::note::{Checkpoint, SignedCheckpoint};
+use crate::log::note::Checkpoint;
 use crate::log::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
 use crate::log::tree;
 use crate::store::error::{Damage, Error};
+use crate::store::folder;
 use crate::store::index::{Batch, Extent, Index};
 use crate::store::journal::{JournalReader, Position, Segments};
 use crate::store::options::Options;
 use crate::store::shared::{Shared, State};
 
-/// Why recovery did not succeed at once.
-pub(crate) enum Setback {
-    /// The index is not what it should be; try again without it.
-    Rebuild(String),
-    /// The journal is not what it should be.
-    Refuse(Error),
-}
+/// After how many entries a rebuild moves what it has in memory to the index, which bounds the
+/// memory that it takes.
+const REBUILD_BATCH: u64 = 65_536;
 
-impl From<Error> for Setback {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Index(reason) => Self::Rebuild(reason),
-            error => Self::Refuse(error),
-        }
-    }
+/// Whether the index could be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IndexUse {
+    /// It was whole up to this many entries; the rest was read from the journal.
+    UpTo(u64),
+    /// It was made anew, for this reason.
+    Rebuilt(String),
 }
 
 /// The state of a ledger as recovered from its files.
@@ -36,145 +38,261 @@ pub(crate) struct Recovery {
     pub(crate) index: Index,
     pub(crate) state: State,
     pub(crate) head: Head,
+    /// Where the next frame goes. What lies behind is to be cut off.
     pub(crate) end: Position,
+    /// The bytes that lie behind.
     pub(crate) torn_bytes: u64,
+    /// Keys of entries that are not in the index yet.
     pub(crate) keys: VecDeque<(Vec<u8>, u64)>,
-    pub(crate) used_up_to: u64,
+    pub(crate) index_use: IndexUse,
 }
 
-impl Recovery {
-    /// Reads the journal from where the index ends, or from the start, and checks the result
-    /// against the anchor.
-    pub(crate) fn run(
-        dir: &Path,
-        options: &Options,
-        anchored: &Option<SignedCheckpoint>,
+/// Why recovery did not succeed at once.
+enum RecoveryError {
+    /// The index is not what it should be; try again without it.
+    UnusableIndex(String),
+    /// The journal is not what it should be, or cannot be read.
+    Refused(Error),
+}
+
+impl From<Error> for RecoveryError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Index(reason) => Self::UnusableIndex(reason),
+            error => Self::Refused(error),
+        }
+    }
+}
+
+/// Recovers the ledger in a folder, of which `anchored` is the last checkpoint it has vouched for:
+/// from where the index ends, or, if that leads nowhere, from the first entry on, into a new index.
+///
+/// # Errors
+/// If the journal is damaged among the anchored entries, shorter than the anchor, has another root
+/// or no anchor.
+pub(crate) fn recover(
+    dir: &Path,
+    options: &Options,
+    anchored: Option<&Checkpoint>,
+) -> Result<Recovery, Error> {
+    let reason = match recover_by_index(dir, options, anchored) {
+        Ok(recovery) => return Ok(recovery),
+        Err(RecoveryError::Refused(error)) => return Err(error),
+        Err(RecoveryError::UnusableIndex(reason)) => reason,
+    };
+    let index_dir = folder::index(dir);
+    folder::remove(&index_dir)?;
+    let index = Index::open(&index_dir).map_err(Error::Index)?;
+    // An index without an extent counts as none. A ledger of fewer than 256 entries would rebuild
+    // it at each opening, and lose the caller's snapshot with it.
+    let mut batch = Batch::default();
+    batch.extent(&Extent::NOTHING);
+    index.apply(batch)?;
+    let recovered = Replay::begin(dir, options, anchored, index, None).and_then(Replay::run_to_end);
+    match recovered {
+        Ok(recovery) => Ok(Recovery { index_use: IndexUse::Rebuilt(reason), ..recovery }),
+        Err(RecoveryError::Refused(error)) => Err(error),
+        // A new index that does not give back what was just put in: sled or the disk fails.
+        Err(RecoveryError::UnusableIndex(reason)) => Err(Error::Index(reason)),
+    }
+}
+
+fn recover_by_index(
+    dir: &Path,
+    options: &Options,
+    anchored: Option<&Checkpoint>,
+) -> Result<Recovery, RecoveryError> {
+    let unusable = RecoveryError::UnusableIndex;
+    let index = Index::open(&folder::index(dir)).map_err(unusable)?;
+    // Not `?`: whatever goes wrong in the index, the journal can do without it.
+    let extent = index.extent().map_err(|error| unusable(error.to_string()))?;
+    let extent = extent.ok_or_else(|| unusable("there was none".to_owned()))?;
+    Replay::begin(dir, options, anchored, index, Some(extent))?.run_to_end()
+}
+
+/// Reads the journal from where the index ends, or from the start, and builds up the state.
+struct Replay<'a> {
+    dir: &'a Path,
+    options: &'a Options,
+    anchored: Option<&'a Checkpoint>,
+    index: Index,
+    /// The number of entries before the first that is read.
+    start: u64,
+    /// Whether the index said where to begin: then it may be what is wrong.
+    by_index: bool,
+    journal: JournalReader,
+    total_bytes: u64,
+    read_bytes: u64,
+    state: State,
+    head: Head,
+    keys: VecDeque<(Vec<u8>, u64)>,
+}
+
+impl<'a> Replay<'a> {
+    /// Begins behind the entries that are in the index; with `extent` `None`, at the first.
+    fn begin(
+        dir: &'a Path,
+        options: &'a Options,
+        anchored: Option<&'a Checkpoint>,
         index: Index,
         extent: Option<Extent>,
-    ) -> Result<Self, Setback> {
+    ) -> Result<Self, RecoveryError> {
         let from = extent.unwrap_or(Extent::NOTHING);
-        let anchored_size = anchored.as_ref().map_or(0, |signed| signed.checkpoint.size);
-        if from.head.size > anchored_size {
-            return Err(Setback::Rebuild("it is ahead of the anchor".to_owned()));
+        // The index is told of entries only when they are durable and anchored. One that knows
+        // more is of another history, or of this one before a copy was restored.
+        if from.head.size > anchored.map_or(0, |checkpoint| checkpoint.size) {
+            return Err(RecoveryError::UnusableIndex("it is ahead of the anchor".to_owned()));
         }
         let edge = right_edge(&index, from.head.size)?;
-        let mut state = State {
-            committed: None,
-            edge,
-            full: BTreeMap::new(),
-            nodes: BTreeMap::new(),
-            positions: VecDeque::new(),
-            extents: VecDeque::new(),
-            indexed: from.head.size,
-        };
-        let mut reader = JournalReader::from(dir, from.end, from.head.size);
-        let total_bytes = reader.bytes_behind();
-        let mut read_bytes = 0;
-        let mut head = from.head;
-        let mut keys = VecDeque::new();
-        let mut torn_bytes = 0;
+        let journal = JournalReader::from(dir, from.end, from.head.size);
+        Ok(Self {
+            dir,
+            options,
+            anchored,
+            index,
+            start: from.head.size,
+            by_index: extent.is_some(),
+            total_bytes: journal.bytes_behind(),
+            read_bytes: 0,
+            journal,
+            state: State::new(edge),
+            head: from.head,
+            keys: VecDeque::new(),
+        })
+    }
+
+    fn run_to_end(mut self) -> Result<Recovery, RecoveryError> {
+        let torn_bytes = self.read_to_end()?;
+        self.check_length()?;
+        self.check_root_and_finish(torn_bytes)
+    }
+
+    /// Takes every entry that is there. Gives the bytes of an unfinished write behind the last.
+    fn read_to_end(&mut self) -> Result<u64, RecoveryError> {
         loop {
-            let step = reader.next_entry().and_then(|entry| {
-                let Some(entry) = entry else { return Ok(None) };
-                let broken = |broken| Error::Corrupt {
-                    index: head.size,
-                    what: Damage::Chain(broken),
-                    file: dir.to_owned(),
-                };
-                let (decoded, next) = head.follow(&entry.bytes).map_err(broken)?;
-                Ok(Some((entry, decoded, next)))
-            });
-            match step {
-                Ok(Some((entry, decoded, next))) => {
-                    head = next;
-                    keys.extend(
-                        (options.keys_of)(&decoded.payload)
-                            .into_iter()
-                            .map(|key| (key, decoded.index)),
-                    );
-                    state.push(head, entry.at, reader.position());
-                    read_bytes += entry.bytes.len() as u64;
-                    if head.size.is_multiple_of(65_536) {
-                        // Bounds the memory of a rebuild.
-                        let mut batch = Batch::default();
-                        for (key, entry) in keys.drain(..) {
-                            batch.key(&key, entry);
-                        }
-                        let moved = state.copy_to(&mut batch, head.size);
-                        index.apply(batch)?;
-                        state.forget(&moved);
-                        if let Some(progress) = &options.progress {
-                            progress(read_bytes, total_bytes);
-                        }
-                    }
-                }
-                Ok(None) => break,
-                Err(Error::Corrupt { index: _, what, file })
-                    if head.size < anchored_size
-                        // A header is synced before its first frame is written: no torn write.
-                        || (what == Damage::Header
-                            && reader.position().offset != Position::START.offset) =>
-                {
-                    return if extent.is_some() && head.size == from.head.size {
-                        // Perhaps only the index's idea of where to begin is wrong.
-                        Err(Setback::Rebuild("it does not fit the journal".to_owned()))
+            match self.take_next() {
+                Ok(true) => {}
+                Ok(false) => return Ok(0),
+                Err(Error::Corrupt { index: _, what, file }) => {
+                    return if self.was_never_acknowledged(&what) {
+                        Ok(self.journal.bytes_behind())
                     } else {
-                        Err(Setback::Refuse(Error::Corrupt { index: head.size, what, file }))
+                        Err(self.damaged(what, file))
                     };
-                }
-                // Nothing from here on was ever acknowledged.
-                Err(Error::Corrupt { .. }) => {
-                    torn_bytes = reader.bytes_behind();
-                    break;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        let end = reader.position();
-        if head.size < anchored_size {
-            let dir = dir.to_owned();
-            let error = Error::RolledBack { size: head.size, anchored: anchored_size, dir };
-            return if extent.is_some() && from.head.size > 0 && head.size == from.head.size {
-                Err(Setback::Rebuild("it ends where the journal ends early".to_owned()))
-            } else {
-                Err(Setback::Refuse(error))
-            };
+    }
+
+    /// Takes the next entry into the state; `false` at the journal's end.
+    fn take_next(&mut self) -> Result<bool, Error> {
+        let Some(stored) = self.journal.next_entry()? else { return Ok(false) };
+        let (entry, head) = self.head.follow(&stored.bytes).map_err(|broken| Error::Corrupt {
+            index: self.head.size,
+            what: Damage::Chain(broken),
+            file: self.dir.to_owned(),
+        })?;
+        self.head = head;
+        let keys = (self.options.keys_of)(&entry.payload);
+        self.keys.extend(keys.into_iter().map(|key| (key, entry.index)));
+        self.state.push(head, stored.at, self.journal.position());
+        self.read_bytes += stored.bytes.len() as u64;
+        if head.size.is_multiple_of(REBUILD_BATCH) {
+            self.move_to_index()?;
+            if let Some(progress) = &self.options.progress {
+                progress(self.read_bytes, self.total_bytes);
+            }
         }
-        if anchored.is_none() && head.size > 0 {
-            return Err(Setback::Refuse(Error::AnchorMissing { dir: dir.to_owned() }));
+        Ok(true)
+    }
+
+    /// Moves what was read from memory to the index. The index may go beyond the anchor for a
+    /// moment; if the process ends in that moment, the next opening rebuilds it.
+    fn move_to_index(&mut self) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        for (key, entry) in self.keys.drain(..) {
+            batch.key(&key, entry);
         }
-        let recovery =
-            Self { index, state, head, end, torn_bytes, keys, used_up_to: from.head.size };
-        match anchored {
-            Some(anchored) => recovery.check_root(dir, &anchored.checkpoint, extent.is_some()),
-            None => Ok(recovery),
+        let moved = self.state.copy_to(&mut batch, self.head.size);
+        self.index.apply(batch)?;
+        self.state.forget(&moved);
+        Ok(())
+    }
+
+    /// Whether damage to the next frame can be a write that was interrupted: it lies behind the
+    /// anchor, and so does everything after it.
+    fn was_never_acknowledged(&self, what: &Damage) -> bool {
+        let anchored = self.anchored.map_or(0, |checkpoint| checkpoint.size);
+        // A segment's header is synced before its first frame is written. So a bad header is a torn
+        // write only at the segment's start; before frames it is damage, even if those that are
+        // left to read were never acknowledged.
+        let header_before_frames =
+            *what == Damage::Header && self.journal.position().offset != Position::START.offset;
+        self.head.size >= anchored && !header_before_frames
+    }
+
+    fn damaged(&self, what: Damage, file: PathBuf) -> RecoveryError {
+        // If already the first frame is wrong, perhaps only the index's idea of where it is.
+        if self.by_index && self.head.size == self.start {
+            return RecoveryError::UnusableIndex("it does not fit the journal".to_owned());
+        }
+        RecoveryError::Refused(Error::Corrupt { index: self.head.size, what, file })
+    }
+
+    /// Checks that the journal has all entries that the ledger has vouched for, and that there is
+    /// an anchor if there are entries.
+    fn check_length(&self) -> Result<(), RecoveryError> {
+        let (size, dir) = (self.head.size, self.dir.to_owned());
+        match self.anchored {
+            // An empty ledger is anchored before its first entry is written. A journal without an
+            // anchor has lost it, and with it the proof that the journal is whole.
+            None if size > 0 => Err(RecoveryError::Refused(Error::AnchorMissing { dir })),
+            None => Ok(()),
+            Some(anchored) if size >= anchored.size => Ok(()),
+            // Nothing was read, so perhaps the index pointed behind the journal's end.
+            Some(_) if self.by_index && self.start > 0 && size == self.start => {
+                let reason = "it ends where the journal ends early".to_owned();
+                Err(RecoveryError::UnusableIndex(reason))
+            }
+            Some(anchored) => {
+                let error = Error::RolledBack { size, anchored: anchored.size, dir };
+                Err(RecoveryError::Refused(error))
+            }
         }
     }
 
-    /// Checks that the journal's first entries have the root the ledger has vouched for.
-    fn check_root(
-        self,
-        dir: &Path,
-        anchored: &Checkpoint,
-        by_index: bool,
-    ) -> Result<Self, Setback> {
-        let Self { index, state, head, end, torn_bytes, keys, used_up_to } = self;
-        let shared = Shared::new(index, Segments::default(), state);
-        let root = tree::root(&shared, anchored.size)?;
-        if root != anchored.root {
-            return Err(if by_index {
-                Setback::Rebuild("its hashes do not lead to the last checkpoint".to_owned())
+    /// Checks that the journal's first entries have the root that the ledger has vouched for.
+    /// Checksums only show accidents; this shows that the entries are the same ones.
+    fn check_root_and_finish(self, torn_bytes: u64) -> Result<Recovery, RecoveryError> {
+        let shared = Shared::new(self.index, Segments::default(), self.state);
+        if let Some(anchored) = self.anchored
+            && tree::root(&shared, anchored.size)? != anchored.root
+        {
+            // Hashes that were taken from the index are not the journal's word.
+            return Err(if self.by_index {
+                let reason = "its hashes do not lead to the last checkpoint".to_owned();
+                RecoveryError::UnusableIndex(reason)
             } else {
-                Setback::Refuse(Error::Rewritten { size: anchored.size, dir: dir.to_owned() })
+                let (size, dir) = (anchored.size, self.dir.to_owned());
+                RecoveryError::Refused(Error::Rewritten { size, dir })
             });
         }
         let (index, state) = shared.into_parts();
-        Ok(Self { index, state, head, end, torn_bytes, keys, used_up_to })
+        Ok(Recovery {
+            index,
+            state,
+            head: self.head,
+            end: self.journal.position(),
+            torn_bytes,
+            keys: self.keys,
+            index_use: IndexUse::UpTo(self.start),
+        })
     }
 }
 
 /// The unfinished tiles of a tree whose size is a multiple of 256, from the index.
-fn right_edge(index: &Index, size: u64) -> Result<Edge, Setback> {
+fn right_edge(index: &Index, size: u64) -> Result<Edge, RecoveryError> {
     let mut upper = Vec::new();
     for level in 1..=64 / TILE_HEIGHT {
         let hashes = size.checked_shr(u32::from(level * TILE_HEIGHT)).unwrap_or(0);
@@ -183,9 +301,12 @@ fn right_edge(index: &Index, size: u64) -> Result<Edge, Setback> {
         }
         let first = hashes / TILE_WIDTH * TILE_WIDTH;
         let mut nodes = index.nodes(level * TILE_HEIGHT, first)?;
+        // What the extent does not cover is of no use here. Whether the rest is right, the root
+        // tells.
         nodes.truncate((hashes - first) as usize);
         if nodes.len() as u64 != hashes - first {
-            return Err(Setback::Rebuild(format!("nodes of level {level} are missing")));
+            let reason = format!("nodes of level {level} are missing");
+            return Err(RecoveryError::UnusableIndex(reason));
         }
         upper.push(Tile::of(nodes));
     }

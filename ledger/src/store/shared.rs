@@ -44,6 +44,19 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Of a ledger whose entries are all in the index; `edge` is its tree's.
+    pub(crate) fn new(edge: Edge) -> Self {
+        Self {
+            committed: None,
+            indexed: edge.size(),
+            edge,
+            full: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            positions: VecDeque::new(),
+            extents: VecDeque::new(),
+        }
+    }
+
     /// Appends an entry: the head after it, where its frame begins and where that ends.
     pub(crate) fn push(&mut self, head: Head, at: Position, end: Position) {
         self.positions.push_back(at);
@@ -80,6 +93,8 @@ impl State {
         for number in &full {
             batch.tile(*number, &self.full[number]);
         }
+        // The subtree ends within the first `upto` entries: the index holds nothing that a crash
+        // could still take back.
         let covered = |at: &(u8, u64)| (at.1 + 1) << at.0 <= upto;
         let nodes: Vec<(u8, u64)> = self.nodes.keys().filter(|at| covered(at)).copied().collect();
         for (level, index) in &nodes {
@@ -105,6 +120,7 @@ impl State {
     }
 }
 
+/// The full tiles read last. A full tile never changes, so none is ever out of date.
 #[derive(Default)]
 struct TileCache {
     tiles: HashMap<(u8, u64), Arc<Tile>>,
@@ -144,6 +160,8 @@ impl Shared {
     }
 
     pub(crate) fn position(&self, index: u64) -> Result<Position, Error> {
+        // Memory before index, here and below: what is moved goes into the index before it is
+        // forgotten here, so that looking in this order always meets it.
         let size = {
             let state = self.state();
             if let Some(recent) = index.checked_sub(state.indexed)
@@ -174,7 +192,6 @@ impl Shared {
             self.index.tile(number)?
         } else {
             let (first, level) = (number * TILE_WIDTH, level * TILE_HEIGHT);
-            // Memory before index: what is moved from one to the other is then seen at least once.
             let range = (level, first)..(level, first + TILE_WIDTH);
             let recent: BTreeMap<_, _> =
                 self.state().nodes.range(range).map(|((_, index), hash)| (*index, *hash)).collect();

@@ -51,6 +51,8 @@ pub(crate) struct Syncer {
 
 impl Syncer {
     pub(crate) fn start(mut journal: Journal, mut anchor: Anchor, shared: Arc<Shared>) -> Self {
+        // One in the channel and one in work: more would only delay the answer to a writer that
+        // should slow down.
         let (jobs, requests) = sync_channel::<Request>(1);
         let thread = std::thread::spawn(move || {
             for (job, reply) in requests {
@@ -78,6 +80,8 @@ impl Syncer {
 
 impl Drop for Syncer {
     fn drop(&mut self) {
+        // Closing the channel ends the thread once it has done what was handed over; joined before
+        // the ledger's lock is given up, so that no other process meets a write of this one.
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported; there is nothing left to do here.
@@ -92,11 +96,15 @@ fn sync(
     shared: &Shared,
     job: Job,
 ) -> Result<Arc<SignedCheckpoint>, Error> {
+    // In this order: a checkpoint whose entries are not on the disk would make the next opening
+    // refuse the ledger as rolled back; entries without a checkpoint are only not acknowledged.
     if !job.frames.is_empty() {
         journal.write(&job.frames)?;
     }
     anchor.write(&job.signed.note)?;
     shared.state_mut().committed = Some(job.signed.clone());
+    // Last: the batch is durable without the segment that follows. If that cannot be begun the
+    // ledger stops, since the next batch has nowhere to go; the next opening keeps these entries.
     if let Some(first) = job.roll {
         journal.roll(first)?;
     }
