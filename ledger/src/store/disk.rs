@@ -72,6 +72,6 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+        Ok(colearn_files::sync_folder(dir)?)
     }
 }

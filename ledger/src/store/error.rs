@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use colearn_files::Step;
+
 use crate::log::entry::{Broken, TooLarge};
 use crate::log::note::NoteError;
 
@@ -110,6 +112,18 @@ impl Error {
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Storage { doing, path, source }
+    }
+}
+
+impl From<colearn_files::Error> for Error {
+    fn from(error: colearn_files::Error) -> Self {
+        let doing = match error.step {
+            Step::Create => "create",
+            Step::Write => "write",
+            Step::Sync | Step::SyncFolder => "sync",
+            Step::Rename => "replace",
+        };
+        Self::Storage { doing, path: error.path, source: error.source }
     }
 }
 

@@ -74,7 +74,9 @@ impl Files {
         Ok(())
     }
 
-    /// Replaces a file as a whole, unless it is right already.
+    /// Replaces a file as a whole, unless it is right already. Not synced, as `colearn_files` would
+    /// do it: there are thousands of small files, nothing is promised by them that the ledger does
+    /// not keep, and the next export finds and mends what a power failure has emptied.
     fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         if std::fs::read(path).is_ok_and(|there| there == bytes) {
             return Ok(());

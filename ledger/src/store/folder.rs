@@ -3,7 +3,6 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::store::disk::{Disk as _, RealDisk};
 use crate::store::error::Error;
 
 /// The folder of the journal's segments.
@@ -18,16 +17,7 @@ pub(crate) fn index(dir: &Path) -> PathBuf {
 
 /// Creates a folder, durably, if it is not there.
 pub(crate) fn create(dir: &Path) -> Result<(), Error> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(dir).map_err(Error::storage("create", dir))?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            RealDisk.sync_dir(parent).map_err(Error::storage("sync", parent))
-        }
-        _ => Ok(()),
-    }
+    Ok(colearn_files::create_folder(dir)?)
 }
 
 /// Removes a folder and what is in it, if it is there.
