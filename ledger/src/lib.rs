@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "store", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "store"),
+    doc = "An append-only log that can be checked, without the files that hold it: see the README."
+)]
 
 mod log;
 #[cfg(feature = "store")]
