@@ -33,7 +33,7 @@ impl Sealed {
     }
 
     /// A batch that is durable already.
-    pub(crate) fn done(signed: Arc<SignedCheckpoint>) -> Self {
+    fn done(signed: Arc<SignedCheckpoint>) -> Self {
         let (sender, receiver) = sync_channel(1);
         // The receiver is here and the channel has room.
         let _ = sender.send(Ok(signed));
@@ -76,6 +76,24 @@ impl Syncer {
         jobs.send((job, reply)).map_err(|_| Error::Stopped)?;
         Ok(Sealed(done))
     }
+
+    /// Waits for a batch that was handed over before. It is durable only once it is published: until
+    /// then it may be on its way, or have failed, and then it must not be called durable here.
+    pub(crate) fn seal_again(
+        &self,
+        signed: Arc<SignedCheckpoint>,
+        shared: &Shared,
+    ) -> Result<Sealed, Error> {
+        if is_published(shared, &signed) {
+            return Ok(Sealed::done(signed));
+        }
+        // Behind the batch itself in the queue, with nothing left to write.
+        self.seal(Job { frames: Vec::new(), roll: None, signed })
+    }
+}
+
+fn is_published(shared: &Shared, signed: &Arc<SignedCheckpoint>) -> bool {
+    shared.state().committed.as_ref().is_some_and(|committed| Arc::ptr_eq(committed, signed))
 }
 
 impl Drop for Syncer {
@@ -96,6 +114,9 @@ fn sync(
     shared: &Shared,
     job: Job,
 ) -> Result<Arc<SignedCheckpoint>, Error> {
+    if is_published(shared, &job.signed) {
+        return Ok(job.signed);
+    }
     // In this order: a checkpoint whose entries are not on the disk would make the next opening
     // refuse the ledger as rolled back; entries without a checkpoint are only not acknowledged.
     if !job.frames.is_empty() {

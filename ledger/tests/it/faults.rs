@@ -311,6 +311,30 @@ fn one_simulated_crash(seed: u64) {
 }
 
 #[test]
+fn a_failed_batch_is_not_called_durable_when_asked_again() {
+    let open = |disk: &Arc<SimulatedDisk>| {
+        let dir = TempDir::new().unwrap();
+        let options = Options { disk: disk.clone(), ..options(1) };
+        (Ledger::open(dir.path(), options).unwrap().0, dir)
+    };
+    let healthy = Arc::new(SimulatedDisk { changes: Mutex::default(), fail_at: usize::MAX });
+    drop(open(&healthy));
+    let opening = healthy.changes.lock().unwrap().len();
+    // A commit writes and syncs the journal, then the anchor.
+    for at in 0..4 {
+        let disk = SimulatedDisk { changes: Mutex::default(), fail_at: opening + at };
+        let (mut ledger, _dir) = open(&Arc::new(disk));
+        append(&mut ledger, 0).unwrap();
+        let (first, second) = (ledger.seal().unwrap(), ledger.seal());
+        // Nothing was appended in between, yet the second must wait for what the first becomes.
+        assert!(matches!(second.and_then(colearn_ledger::Sealed::wait), Err(Error::Stopped)));
+        assert!(matches!(first.wait(), Err(Error::Storage { .. })));
+        assert!(matches!(ledger.commit(), Err(Error::Stopped)));
+        assert_eq!(ledger.reader().size(), 0);
+    }
+}
+
+#[test]
 fn damage_fuzz() {
     let whole = TempDir::new().unwrap();
     let mut leaves = Vec::new();
