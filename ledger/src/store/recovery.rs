@@ -188,11 +188,16 @@ impl<'a> Replay<'a> {
     /// Takes the next entry into the state; `false` at the journal's end.
     fn take_next(&mut self) -> Result<bool, Error> {
         let Some(stored) = self.journal.next_entry()? else { return Ok(false) };
-        let (entry, head) = self.head.follow(&stored.bytes).map_err(|broken| Error::Corrupt {
-            index: self.head.size,
-            what: Damage::Chain(broken),
-            file: self.dir.to_owned(),
-        })?;
+        let (entry, head) = match self.head.follow(&stored.bytes) {
+            Ok(followed) => followed,
+            Err(broken) => {
+                // Back before it: if it was never acknowledged, it is cut off with what lies behind.
+                // Kept, it would stand between this history and what is appended next.
+                self.journal = JournalReader::from(self.dir, stored.at, self.head.size);
+                let (index, file) = (self.head.size, self.dir.to_owned());
+                return Err(Error::Corrupt { index, what: Damage::Chain(broken), file });
+            }
+        };
         self.head = head;
         let keys = (self.options.keys_of)(&entry.payload);
         self.keys.extend(keys.into_iter().map(|key| (key, entry.index)));

@@ -168,6 +168,35 @@ fn a_torn_tail_is_cut_and_nothing_acknowledged_with_it() {
 }
 
 #[test]
+fn a_whole_frame_that_does_not_follow_is_cut_like_a_torn_one() {
+    for index_is_lost in [false, true] {
+        let dir = ledger_of(300);
+        // The last frame once more: its checksum is right, its index is not.
+        let last = segments(dir.path()).pop().unwrap();
+        let bytes = std::fs::read(&last).unwrap();
+        let mut at = 32;
+        let mut frame = 0..0;
+        while at < bytes.len() {
+            let length = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+            frame = at..at + 8 + length;
+            at = frame.end;
+        }
+        let mut file = OpenOptions::new().append(true).open(&last).unwrap();
+        file.write_all(&bytes[frame.clone()]).unwrap();
+        drop(file);
+        if index_is_lost {
+            std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+        }
+        let (mut ledger, opened) = open(dir.path()).unwrap();
+        assert_eq!((opened.size, opened.torn_bytes), (300, frame.len() as u64));
+        grow(&mut ledger, 320);
+        drop(ledger);
+        let (ledger, _) = open(dir.path()).unwrap();
+        check_whole(dir.path(), &ledger);
+    }
+}
+
+#[test]
 fn a_torn_new_segment_is_made_anew() {
     let dir = ledger_of(300);
     let last = segments(dir.path()).len();
