@@ -6,6 +6,10 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A node under load spends a third less time allocating with this one than with glibc's.
 #[global_allocator]
@@ -13,14 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("COLEARN_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    log_to_stderr();
     match cli::run(arguments) {
         Ok(code) => code,
         Err(error) => {
@@ -28,4 +25,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Logs to stderr what `COLEARN_LOG` asks for: `debug`, `colearn=debug`, several separated by
+/// commas. Warnings where it is unset or cannot be read.
+fn log_to_stderr() {
+    // Not `EnvFilter`: it can filter by a span's fields, and brings a regex engine for that.
+    let asked = std::env::var("COLEARN_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let colored = std::io::stderr().is_terminal();
+    tracing_subscriber::registry()
+        .with(layer().with_writer(std::io::stderr).with_ansi(colored))
+        .with(filter)
+        .init();
 }
