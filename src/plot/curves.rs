@@ -1,8 +1,9 @@
 //! Curves over a common axis.
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::{Drawn, FONT, LABELS, MARGIN, PlotError, WIDTH, draw_legend};
+use super::{Backend, Drawn, FONT, LABELS, MARGIN, Picture, draw_legend};
 
 const HEIGHT: u32 = 460;
 /// Colours that the colour-blind tell apart (Okabe and Ito).
@@ -38,13 +39,21 @@ pub struct Curves<'a> {
     pub curves: Vec<Curve>,
 }
 
-pub(super) fn svg(curves: &Curves<'_>) -> Result<String, PlotError> {
-    let mut text = String::new();
-    draw(curves, &mut text).map_err(|error| PlotError::Draw(error.to_string()))?;
-    Ok(text)
+impl Picture for Curves<'_> {
+    fn title(&self) -> &str {
+        self.title
+    }
+
+    fn height(&self) -> u32 {
+        HEIGHT
+    }
+
+    fn draw<B: Backend>(&self, area: &DrawingArea<B, Shift>) -> Drawn {
+        draw(self, area)
+    }
 }
 
-fn draw(curves: &Curves<'_>, text: &mut String) -> Drawn {
+fn draw<B: Backend>(curves: &Curves<'_>, area: &DrawingArea<B, Shift>) -> Drawn {
     let finite = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
     let all = || curves.curves.iter().flat_map(|curve| &curve.points).filter(|at| finite(at));
     let range = |pick: fn(&(f64, f64)) -> f64| {
@@ -54,9 +63,8 @@ fn draw(curves: &Curves<'_>, text: &mut String) -> Drawn {
     };
     let ((left, right), (low, high)) = (range(|at| at.0), range(|at| at.1));
     let room = (high - low) * 0.06;
-    let root = SVGBackend::with_string(text, (WIDTH, HEIGHT)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(area)
         .caption(curves.title, (FONT, 20))
         .margin_top(10)
         .margin_right(MARGIN)
@@ -79,8 +87,5 @@ fn draw(curves: &Curves<'_>, text: &mut String) -> Drawn {
             .label(curve.name.as_str())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
     }
-    draw_legend(&mut chart)?;
-    root.present()?;
-    drop(chart);
-    Ok(())
+    draw_legend(&mut chart)
 }

@@ -1,9 +1,10 @@
 //! The picture of an experiment: scores over rounds above, who voted how below.
 
 use colearn_contracts::{LearnerId, Verdict};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::{Area, Drawn, FONT, LABELS, MARGIN, PlotError, WIDTH, draw_legend};
+use super::{Backend, Drawn, FONT, LABELS, MARGIN, Picture, WIDTH, draw_legend};
 use colearn_records::history::{History, Round, unit};
 
 const SCORES_HEIGHT: u32 = 420;
@@ -18,35 +19,29 @@ const NO: RGBColor = RGBColor(208, 66, 62);
 const ABSENT: RGBColor = RGBColor(205, 205, 205);
 const PROPOSER: RGBColor = RGBColor(240, 240, 250);
 
-/// The picture as SVG.
-///
-/// # Errors
-/// If it cannot be drawn.
-pub(super) fn svg(history: &History) -> Result<String, PlotError> {
-    let rows = history.learners.len().min(MAX_ROWS) as u32;
-    let height = SCORES_HEIGHT + rows * ROW_HEIGHT + 2 * MARGIN + 56;
-    let mut text = String::new();
-    {
-        let root = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
-        draw(history, &root).map_err(|error| PlotError::Draw(error.to_string()))?;
+impl Picture for History {
+    fn title(&self) -> &str {
+        self.experiment.as_str()
     }
-    Ok(text)
-}
 
-fn draw(history: &History, root: &Area<'_>) -> Drawn {
-    root.fill(&WHITE)?;
-    let (upper, lower) = root.split_vertically(SCORES_HEIGHT);
-    draw_scores(history, &upper)?;
-    draw_votes(history, &lower)?;
-    root.present()?;
-    Ok(())
+    fn height(&self) -> u32 {
+        let rows = self.learners.len().min(MAX_ROWS) as u32;
+        SCORES_HEIGHT + rows * ROW_HEIGHT + 2 * MARGIN + 56
+    }
+
+    fn draw<B: Backend>(&self, area: &DrawingArea<B, Shift>) -> Drawn {
+        area.fill(&WHITE)?;
+        let (upper, lower) = area.split_vertically(SCORES_HEIGHT);
+        draw_scores(self, &upper)?;
+        draw_votes(self, &lower)
+    }
 }
 
 fn last_round(history: &History) -> u64 {
     history.rounds.last().map_or(1, |round| round.number)
 }
 
-fn draw_scores(history: &History, area: &Area<'_>) -> Drawn {
+fn draw_scores<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> Drawn {
     let rounds = last_round(history);
     let all = history.rounds.iter().flat_map(|round| {
         let learners = history.learners.iter();
@@ -103,11 +98,10 @@ fn draw_scores(history: &History, area: &Area<'_>) -> Drawn {
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
         chart.draw_series(mean.into_iter().map(|at| Circle::new(at, 3, color.filled())))?;
     }
-    draw_legend(&mut chart)?;
-    Ok(())
+    draw_legend(&mut chart)
 }
 
-fn draw_votes(history: &History, area: &Area<'_>) -> Drawn {
+fn draw_votes<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> Drawn {
     let rounds = last_round(history);
     let left = LABELS as i32;
     let right = (WIDTH - MARGIN) as i32;
@@ -171,7 +165,12 @@ fn look(round: &Round, learner: LearnerId) -> (Option<RGBColor>, Option<(bool, R
 }
 
 /// A tick or a cross, drawn as lines: not every font has them.
-fn draw_mark(area: &Area<'_>, good: bool, (x, y): (i32, i32), color: &RGBColor) -> Drawn {
+fn draw_mark<B: Backend>(
+    area: &DrawingArea<B, Shift>,
+    good: bool,
+    (x, y): (i32, i32),
+    color: &RGBColor,
+) -> Drawn {
     let style = color.stroke_width(3);
     let strokes: &[&[(i32, i32)]] = if good {
         &[&[(-6, 0), (-2, 5), (6, -5)]]

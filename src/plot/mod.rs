@@ -2,14 +2,13 @@
 
 mod curves;
 mod experiment;
+mod pixels;
 
 use std::path::{Path, PathBuf};
 
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
-use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg;
 
 use colearn_records::history::History;
 pub use curves::{Curve, Curves};
@@ -18,12 +17,26 @@ const WIDTH: u32 = 1000;
 const MARGIN: u32 = 24;
 const LABELS: u32 = 90;
 const FONT: &str = "sans-serif";
-/// PNG pixels for each unit of the picture.
-const PNG_SCALE: f32 = 1.5;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// What shapes and texts are drawn on: an SVG, or pixels.
+trait Backend: DrawingBackend<ErrorType: 'static> {}
+
+impl<B: DrawingBackend<ErrorType: 'static>> Backend for B {}
+
+/// Something to draw, [`WIDTH`] units wide.
+trait Picture {
+    /// What stands in the title of the page around it.
+    fn title(&self) -> &str;
+
+    /// In units.
+    fn height(&self) -> u32;
+
+    /// Draws it on all of an area of its size.
+    fn draw<B: Backend>(&self, area: &DrawingArea<B, Shift>) -> Drawn;
+}
 
 /// Why a plot could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +62,7 @@ pub enum PlotError {
 /// # Errors
 /// If the ending is another, or the file cannot be written.
 pub fn write(history: &History, path: &Path) -> Result<(), PlotError> {
-    save(&experiment::svg(history)?, history.experiment.as_str(), path)
+    save(history, path)
 }
 
 /// Draws curves to a file; its ending decides between SVG, PNG and HTML.
@@ -57,7 +70,7 @@ pub fn write(history: &History, path: &Path) -> Result<(), PlotError> {
 /// # Errors
 /// If the ending is another, or the file cannot be written.
 pub fn write_curves(curves: &Curves<'_>, path: &Path) -> Result<(), PlotError> {
-    save(&curves::svg(curves)?, curves.title, path)
+    save(curves, path)
 }
 
 /// Checks before a long run that a plot could be written to this file afterwards.
@@ -72,7 +85,7 @@ pub fn check_path(path: &Path) -> Result<(), PlotError> {
 }
 
 /// Names a chart's lines in its lower right corner.
-fn draw_legend<'a>(chart: &mut Chart<'a>) -> Drawn {
+fn draw_legend<'a, B: Backend + 'a>(chart: &mut Chart<'a, B>) -> Drawn {
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::LowerRight)
@@ -83,14 +96,21 @@ fn draw_legend<'a>(chart: &mut Chart<'a>) -> Drawn {
     Ok(())
 }
 
-fn save(svg: &str, title: &str, path: &Path) -> Result<(), PlotError> {
+fn save(picture: &impl Picture, path: &Path) -> Result<(), PlotError> {
     let bytes = match path.extension().and_then(|ending| ending.to_str()) {
-        Some("svg") => svg.as_bytes().to_vec(),
-        Some("png") => png(svg)?,
-        Some("html") => html(svg, title).into_bytes(),
+        Some("svg") => svg(picture)?.into_bytes(),
+        Some("png") => png(picture)?,
+        Some("html") => html(&svg(picture)?, picture.title()).into_bytes(),
         _ => return Err(PlotError::Format(path.to_owned())),
     };
     std::fs::write(path, bytes).map_err(|source| PlotError::Io { path: path.to_owned(), source })
+}
+
+fn svg(picture: &impl Picture) -> Result<String, PlotError> {
+    let mut text = String::new();
+    let backend = SVGBackend::with_string(&mut text, (WIDTH, picture.height()));
+    draw(picture, backend)?;
+    Ok(text)
 }
 
 fn html(svg: &str, title: &str) -> String {
@@ -100,18 +120,50 @@ fn html(svg: &str, title: &str) -> String {
     )
 }
 
-fn png(svg: &str) -> Result<Vec<u8>, PlotError> {
-    let draw = |error: &dyn std::fmt::Display| PlotError::Draw(error.to_string());
-    let mut options = usvg::Options::default();
-    // The machine may have no fonts; this one comes with the program.
-    options.fontdb_mut().load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
-    options.fontdb_mut().set_sans_serif_family("Ubuntu");
-    let tree = usvg::Tree::from_str(svg, &options).map_err(|error| draw(&error))?;
-    let size = tree.size().to_int_size();
-    let (width, height) = (size.width() as f32 * PNG_SCALE, size.height() as f32 * PNG_SCALE);
-    let mut pixels = Pixmap::new(width as u32, height as u32)
+fn png(picture: &impl Picture) -> Result<Vec<u8>, PlotError> {
+    let size = (WIDTH, picture.height());
+    let mut pixels = pixels::blank(size)
         .ok_or_else(|| PlotError::Draw("the picture is too large".to_owned()))?;
-    let scale = Transform::from_scale(PNG_SCALE, PNG_SCALE);
-    resvg::render(&tree, scale, &mut pixels.as_mut());
-    pixels.encode_png().map_err(|error| draw(&error))
+    let canvas = pixels::Canvas::new(pixels.as_mut(), size);
+    draw(picture, canvas.map_err(|error| PlotError::Draw(error.to_string()))?)?;
+    pixels.encode_png().map_err(|error| PlotError::Draw(error.to_string()))
+}
+
+fn draw(picture: &impl Picture, backend: impl Backend) -> Result<(), PlotError> {
+    let area = backend.into_drawing_area();
+    let drawn = picture.draw(&area).and_then(|()| Ok(area.present()?));
+    drawn.map_err(|error| PlotError::Draw(error.to_string()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Dark pixels of a PNG, by quarters from left to right.
+    fn dark(png: &[u8]) -> [usize; 4] {
+        let pixels = tiny_skia::Pixmap::decode_png(png).unwrap();
+        let width = pixels.width() as usize;
+        let mut dark = [0; 4];
+        for (at, pixel) in pixels.pixels().iter().enumerate() {
+            let color = pixel.demultiply();
+            dark[4 * (at % width) / width] += usize::from(color.green() < 100);
+        }
+        dark
+    }
+
+    #[test]
+    fn a_png_has_the_shapes_and_the_letters_of_the_svg() {
+        let curve = |title| {
+            let points = vec![(0.0, 0.0), (1.0, f64::NAN), (2.0, 2.0)];
+            let curves = vec![Curve { name: "line".to_owned(), points }];
+            Curves { title, x: "time", y: "score", curves }
+        };
+        assert_eq!(svg(&curve("a title")).unwrap().matches("a title").count(), 1);
+        let with = png(&curve("a title")).unwrap();
+        assert_eq!(with[16..24], [0, 0, 5, 220, 0, 0, 2, 178], "1500 times 690 pixels");
+        let (with, without) = (dark(&with), dark(&png(&curve("")).unwrap()));
+        assert!(with[1] + with[2] > without[1] + without[2] + 100, "{with:?} {without:?}");
+        assert_eq!((with[0], with[3]), (without[0], without[3]), "the title is in the middle");
+    }
 }
