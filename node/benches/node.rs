@@ -75,7 +75,8 @@ fn sign_all(
 async fn connections(url: &str, count: usize) -> Vec<CoordinatorServiceClient<Channel>> {
     let mut connections = Vec::new();
     for _ in 0..count {
-        connections.push(CoordinatorServiceClient::connect(url.to_owned()).await.unwrap());
+        let channel = Channel::from_shared(url.to_owned()).unwrap().connect().await.unwrap();
+        connections.push(CoordinatorServiceClient::new(channel));
     }
     connections
 }

@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 
-use plotters::backend::text_anchor::{HPos, VPos};
-use plotters::backend::{
+use plotters_backend::text_anchor::{HPos, VPos};
+use plotters_backend::{
     BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind,
+    FontTransform,
 };
-use plotters::style::FontTransform;
 use tiny_skia::{
     Color, FillRule, Paint, Path, PathBuilder, Pixmap, PixmapMut, Rect, Stroke, Transform,
 };

@@ -270,3 +270,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         if from.is_dir() { copy(&from, &to) } else { std::fs::copy(&from, &to).map(drop).unwrap() }
     }
 }
+
+/// A channel to a node, for a client that is no client of ours.
+pub(crate) async fn channel(url: &str) -> tonic::transport::Channel {
+    tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap()
+}

@@ -15,10 +15,10 @@ use prost::Message as _;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::support::{Counter, NodeProcess, Speaker, key, name};
+use crate::support::{Counter, NodeProcess, Speaker, channel, key, name};
 
 async fn coordinator(node: &NodeProcess) -> CoordinatorServiceClient<Channel> {
-    CoordinatorServiceClient::connect(node.url.clone()).await.unwrap()
+    CoordinatorServiceClient::new(channel(&node.url).await)
 }
 
 async fn submit(
@@ -79,7 +79,7 @@ async fn the_very_same_transaction_gets_its_original_receipt() {
 
 /// The root of the first entry alone.
 async fn speaker_root(node: &NodeProcess) -> Hash {
-    let mut ledger = LedgerServiceClient::connect(node.url.clone()).await.unwrap();
+    let mut ledger = LedgerServiceClient::new(channel(&node.url).await);
     let request = v1::GetEntriesRequest { start: 0, count: 1 };
     let entries = ledger.get_entries(request).await.unwrap().into_inner().entries;
     Hash::leaf(&entries[0])
@@ -274,7 +274,7 @@ async fn uploads_resume_and_lie_in_vain() {
     use v1::upload_artifact_request::Part;
     let dir = tempfile::tempdir().unwrap();
     let node = NodeProcess::start(dir.path());
-    let mut artifacts = ArtifactServiceClient::connect(node.url.clone()).await.unwrap();
+    let mut artifacts = ArtifactServiceClient::new(channel(&node.url).await);
     let bytes: Bytes = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect::<Vec<u8>>().into();
     let weights = Weights::new(bytes.clone());
     let digest = Bytes::copy_from_slice(&weights.digest().0);
