@@ -20,7 +20,7 @@ pub fn check_index(dir: &Path) -> Result<Option<(u64, String)>, Error> {
     if !index_dir.is_dir() {
         return Ok(None);
     }
-    // sled is for one process; a running ledger's index is checked when it is next opened.
+    // sled is for one process: a running ledger's index cannot be read from here.
     let Ok(_lock) = folder::lock(dir) else { return Ok(None) };
     let Ok(index) = Index::open_once(&index_dir) else { return Ok(None) };
     let Some(extent) = index.extent()? else { return Ok(None) };
