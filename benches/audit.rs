@@ -13,8 +13,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use colearn_contracts::{
-    Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, Model, Moment,
-    Parameters, Proposal, Scores, Vote,
+    Act, Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, Model, Moment,
+    Parameters, Proposal, Scores, VERSION, Vote,
 };
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Ledger, Options, Signer};
@@ -55,14 +55,14 @@ fn write(dir: &Path, entries: u64) {
         origin: "bench/long".to_owned(),
         log_public_key: Bytes::copy_from_slice(log_key.verifying_key().as_bytes()),
         nonce: Bytes::from_static(&[1; 32]),
-        contract_version: record::CONTRACT_VERSION,
+        contract_version: VERSION.number(),
     };
     let id = LedgerId::of(&genesis);
     let signer = Signer::new(&genesis.origin, KeyKind::Log, log_key).unwrap();
     let options = Options { keys_of: record::keys_of, ..Options::new(signer) };
     let (mut ledger, _) = Ledger::open(&dir.join("ledger"), options).unwrap();
     ledger.append(0, record::genesis_payload(genesis), Vec::new()).unwrap();
-    let mut contract = Contract::new(Digest(id.0));
+    let mut contract = Contract::new(Digest(id.0), VERSION);
     let mut now_ms = 1_700_000_000_000;
     let mut apply = |ledger: &mut Ledger, signed: Vec<Transaction>| {
         for transaction in signed {
@@ -85,16 +85,12 @@ fn write(dir: &Path, entries: u64) {
     };
     let start = seen(&mut ledger);
     let parameters = Parameters { min_learners: LEARNERS as u32, ..Parameters::default() };
-    let create = CreateExperiment {
-        name: name(),
-        parameters,
-        admission: Admission::Open,
-        model: model(0),
-        plan: None,
-    };
-    let mut signed = vec![Transaction::sign(&key(0), &id, start, Action::Create(create))];
+    let create =
+        CreateExperiment { parameters, admission: Admission::Open, model: model(0), plan: None };
+    let create = Action::new(name(), Act::Create(create));
+    let mut signed = vec![Transaction::sign(&key(0), &id, start, create)];
     signed.extend((0..LEARNERS).map(|number| {
-        let join = Action::Join { experiment: name(), term: 0 };
+        let join = Action::new(name(), Act::Join { term: 0 });
         Transaction::sign(&key(number), &id, start, join)
     }));
     apply(&mut ledger, signed);
@@ -106,23 +102,27 @@ fn write(dir: &Path, entries: u64) {
             .into_par_iter()
             .map(|round| {
                 let proposer = (round as usize - 1) % LEARNERS;
-                let proposal = Action::Propose(Proposal {
-                    experiment: name(),
-                    round,
-                    base: model(round - 1).digest,
-                    weights: model(round),
-                    scores: Scores { vote: Some(950_000), test: Some(940_000) },
-                    privacy: None,
-                });
+                let proposal = Action::new(
+                    name(),
+                    Act::Propose(Proposal {
+                        round,
+                        base: model(round - 1).digest,
+                        weights: model(round),
+                        scores: Scores { vote: Some(950_000), test: Some(940_000) },
+                        privacy: None,
+                    }),
+                );
                 let mut signed = vec![Transaction::sign(&key(proposer), &id, seen, proposal)];
                 for number in (0..LEARNERS).filter(|number| *number != proposer) {
-                    let vote = Action::Vote(Vote {
-                        experiment: name(),
-                        round,
-                        weights: model(round).digest,
-                        approve: true,
-                        scores: Scores { vote: Some(950_000), test: Some(940_000) },
-                    });
+                    let vote = Action::new(
+                        name(),
+                        Act::Vote(Vote {
+                            round,
+                            weights: model(round).digest,
+                            approve: true,
+                            scores: Scores { vote: Some(950_000), test: Some(940_000) },
+                        }),
+                    );
                     signed.push(Transaction::sign(&key(number), &id, seen, vote));
                 }
                 signed
@@ -194,7 +194,7 @@ fn main() {
         match Record::decode(&entry.bytes).unwrap().record {
             Record::Genesis(genesis) => id = LedgerId::of(&genesis),
             Record::Transaction(transaction) => {
-                if let Action::Vote(_) = transaction.action {
+                if let Act::Vote(_) = transaction.action.what {
                     bytes += entry.bytes.len() + 8;
                     of_signed += transaction.message().encoded_len();
                 }
@@ -203,7 +203,7 @@ fn main() {
             Record::Outcome(_) | Record::KeyRotation(_) => {}
         }
     }
-    let votes = transactions.iter().filter(|t| matches!(t.action, Action::Vote(_))).count();
+    let votes = transactions.iter().filter(|t| matches!(t.action.what, Act::Vote(_))).count();
     println!(
         "a vote takes {:.0} bytes in the journal, the signed transaction {:.0}",
         bytes as f64 / votes as f64,

@@ -1,7 +1,7 @@
 //! Why a round had the proposer it had: drawn again from the ledger alone.
 
 use colearn_contracts::{
-    Digest, Experiment, ExperimentName, LearnerId, Moment, Outcome, Selection, draw,
+    Decision, Digest, Experiment, ExperimentName, LearnerId, Moment, Outcome, Selection, draw,
 };
 use colearn_ledger::Hash;
 
@@ -98,11 +98,9 @@ pub fn explain(
             if replay.decided().head == head {
                 head_index = index.saturating_sub(1);
             }
-            if let Record::Outcome(Outcome::RoundOpened {
+            if let Record::Outcome(Outcome {
                 experiment: of,
-                round: opened,
-                proposer,
-                ..
+                what: Decision::RoundOpened { round: opened, proposer, .. },
             }) = placed.record
                 && of == *experiment
             {

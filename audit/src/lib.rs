@@ -9,7 +9,7 @@ mod finding;
 mod promise;
 mod source;
 
-use colearn_contracts::{Digest, Moment};
+use colearn_contracts::{Digest, Moment, VERSION};
 use colearn_ledger::{
     Checkpoint, Forgotten, Hash, Head, NoteError, SignedCheckpoint, SignedNote, TreeBuilder,
     Verifier, tree,
@@ -21,7 +21,7 @@ pub use self::finding::{Finding, Kind};
 pub use self::promise::{Promise, PromiseError};
 pub use self::source::{Source, SourceError, Trouble, open};
 use colearn_records::log_keys::LogKeys;
-use colearn_records::record::{self, CONTRACT_VERSION, NotARecord, Placed, Record};
+use colearn_records::record::{self, NotARecord, Placed, Record};
 use colearn_records::replay::{Departure, Replay};
 use colearn_records::transaction::{Invalid, LedgerId, Seen};
 
@@ -382,9 +382,9 @@ impl<'a> Audit<'a> {
 
     /// Reads the first entry; gives the key that the first checkpoints must be signed with.
     fn genesis(&mut self, bytes: &[u8]) -> Option<LogKeys> {
-        let expected = format!("a genesis of version {CONTRACT_VERSION}");
+        let expected = format!("a genesis of version {VERSION}");
         let genesis = match Record::decode(bytes).map(|placed| placed.record) {
-            Ok(Record::Genesis(genesis)) if genesis.contract_version == CONTRACT_VERSION => genesis,
+            Ok(Record::Genesis(genesis)) if genesis.contract_version == VERSION.number() => genesis,
             Ok(_) => {
                 self.find(Kind::Genesis, Some(0), expected, "something else");
                 return None;
@@ -470,13 +470,13 @@ impl<'a> Audit<'a> {
                 }
                 Record::Transaction(transaction) => {
                     self.report.transactions += 1;
-                    if let colearn_contracts::Action::Create(_) = transaction.action {
+                    if let colearn_contracts::Act::Create(_) = transaction.action.what {
                         self.report.experiments += 1;
                     }
                     self.seen(source, index, transaction.seen)?;
                 }
                 Record::Outcome(outcome) => {
-                    if let colearn_contracts::Outcome::RoundClosed { .. } = outcome {
+                    if let colearn_contracts::Decision::RoundClosed { .. } = outcome.what {
                         self.report.rounds += 1;
                     }
                 }

@@ -11,8 +11,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use colearn_contracts::{
-    Action, Admission, Contract, CreateExperiment, Digest, LearnerId, Model, Moment, Parameters,
-    Phase, Proposal, Scores, Vote,
+    Act, Action, Admission, Contract, CreateExperiment, Digest, LearnerId, Model, Moment,
+    Parameters, Phase, Proposal, Scores, VERSION, Vote,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -31,19 +31,13 @@ fn model(number: u64) -> Model {
 
 /// An experiment with this many members, in its first round.
 fn contract(members: usize) -> Contract {
-    let mut contract = Contract::new(Digest([0; 32]));
-    let name = "bench".parse().unwrap();
+    let mut contract = Contract::new(Digest([0; 32]), VERSION);
     let parameters = Parameters { min_learners: members as u32, ..Parameters::default() };
-    let create = CreateExperiment {
-        name,
-        parameters,
-        admission: Admission::Open,
-        model: model(0),
-        plan: None,
-    };
+    let create =
+        CreateExperiment { parameters, admission: Admission::Open, model: model(0), plan: None };
     let at = Moment::without_ledger(0);
-    contract.apply(at, id(0), &Action::Create(create)).unwrap();
-    let join = Action::Join { experiment: "bench".parse().unwrap(), term: 0 };
+    contract.apply(at, id(0), &Action::new("bench".parse().unwrap(), Act::Create(create))).unwrap();
+    let join = Action::new("bench".parse().unwrap(), Act::Join { term: 0 });
     for member in 0..members {
         contract.apply(at, id(member), &join).unwrap();
     }
@@ -71,23 +65,21 @@ fn main() {
             let now = contract.experiment(&experiment).unwrap();
             let Phase::Proposing { proposer, .. } = *now.phase() else { panic!() };
             let proposal = Proposal {
-                experiment: experiment.clone(),
                 round,
                 base: now.model().digest,
                 weights: model(round),
                 scores: Scores::default(),
                 privacy: None,
             };
-            contract.apply(at, proposer, &Action::Propose(proposal)).unwrap();
+            contract
+                .apply(at, proposer, &Action::new(experiment.clone(), Act::Propose(proposal)))
+                .unwrap();
             let scores = Scores { vote: Some(950_000), test: Some(940_000) };
             let weights = model(round).digest;
-            let vote = Action::Vote(Vote {
-                experiment: experiment.clone(),
-                round,
-                weights,
-                approve: true,
-                scores,
-            });
+            let vote = Action::new(
+                experiment.clone(),
+                Act::Vote(Vote { round, weights, approve: true, scores }),
+            );
             let started = Instant::now();
             for voter in ids.iter().filter(|voter| **voter != proposer) {
                 black_box(contract.apply(at, *voter, &vote).unwrap());

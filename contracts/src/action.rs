@@ -3,24 +3,39 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Admission, Digest, ExperimentName, LearnerId, Model, Parameters, PrivacySpent, Share};
+use crate::admission::{Admission, Invitation};
+use crate::id::{Digest, ExperimentName, LearnerId};
+use crate::parameters::{Model, Parameters};
+use crate::privacy::PrivacySpent;
 
 /// A learner's action, already known to be signed by its sender.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Action {
-    /// Create an experiment.
+pub struct Action {
+    /// The experiment it is about.
+    pub experiment: ExperimentName,
+    /// What is asked.
+    pub what: Act,
+}
+
+impl Action {
+    /// This, asked of this experiment.
+    pub fn new(experiment: ExperimentName, what: Act) -> Self {
+        Self { experiment, what }
+    }
+}
+
+/// What a learner can ask of one experiment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Act {
+    /// Create it.
     Create(CreateExperiment),
     /// Become a member from the next round on.
     Join {
-        /// The experiment to join.
-        experiment: ExperimentName,
         /// How often the sender was a member before (R7): 0 the first time.
         term: u32,
     },
     /// Stop being a member from the next round on.
     Leave {
-        /// The experiment to leave.
-        experiment: ExperimentName,
         /// The term that ends (R7).
         term: u32,
     },
@@ -28,8 +43,6 @@ pub enum Action {
     Propose(Proposal),
     /// Give up this round's turn to propose.
     Pass {
-        /// The experiment.
-        experiment: ExperimentName,
         /// The round whose turn is given up.
         round: u64,
         /// Whether the sender's privacy budget is spent: it has no more turns then, but still votes
@@ -42,43 +55,32 @@ pub enum Action {
     Commit(Commit),
     /// Reveal a sealed ballot.
     Reveal(Reveal),
-    /// Let a paused experiment go on.
+    /// Let it go on, when it is paused.
     Resume {
-        /// The experiment.
-        experiment: ExperimentName,
         /// The last opened round, so that a recorded resumption never counts twice.
         round: u64,
     },
     /// Go on under another key, which has agreed to it.
     ReplaceKey {
-        /// The experiment.
-        experiment: ExperimentName,
         /// The new key.
         to: LearnerId,
     },
     /// Move that the members decide something.
     Move {
-        /// The experiment.
-        experiment: ExperimentName,
         /// The number the motion will have: one more than the last.
         number: u64,
         /// What is to be decided.
         motion: Motion,
     },
     /// Approve or reject a motion.
-    Ballot {
-        /// The experiment.
-        experiment: ExperimentName,
+    MotionVote {
         /// The motion's number.
         number: u64,
         /// For or against.
         approve: bool,
     },
-    /// End the experiment at once (R29).
-    Stop {
-        /// The experiment to end.
-        experiment: ExperimentName,
-    },
+    /// End it at once (R29).
+    Stop,
 }
 
 /// What members can decide (R48).
@@ -87,7 +89,7 @@ pub enum Motion {
     /// Go on under these rules.
     SetParameters(Box<Parameters>),
     /// Let a learner join, also one that was expelled.
-    Admit(Share),
+    Admit(Invitation),
     /// Suspend a member; it may rejoin.
     Suspend(LearnerId),
     /// Expel a member; it may not rejoin unless it is admitted again.
@@ -96,32 +98,9 @@ pub enum Motion {
     Stop,
 }
 
-impl Action {
-    /// The experiment the action is about.
-    pub fn experiment(&self) -> &ExperimentName {
-        match self {
-            Self::Create(create) => &create.name,
-            Self::Propose(proposal) => &proposal.experiment,
-            Self::Vote(vote) => &vote.experiment,
-            Self::Commit(commit) => &commit.experiment,
-            Self::Reveal(reveal) => &reveal.vote.experiment,
-            Self::Join { experiment, .. }
-            | Self::Leave { experiment, .. }
-            | Self::Pass { experiment, .. }
-            | Self::Resume { experiment, .. }
-            | Self::ReplaceKey { experiment, .. }
-            | Self::Move { experiment, .. }
-            | Self::Ballot { experiment, .. }
-            | Self::Stop { experiment } => experiment,
-        }
-    }
-}
-
-/// A new experiment: its name, rules and initial model.
+/// A new experiment: its rules and initial model. Its name is the action's, unique on its ledger.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CreateExperiment {
-    /// Unique on its ledger.
-    pub name: ExperimentName,
     /// The rules.
     pub parameters: Parameters,
     /// Who may join.
@@ -142,11 +121,9 @@ pub struct Scores {
     pub test: Option<i64>,
 }
 
-/// "In round r of experiment e, from base model b, I propose weights w."
+/// "In round r, from base model b, I propose weights w."
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Proposal {
-    /// The experiment.
-    pub experiment: ExperimentName,
     /// The round; must be the current one (R11).
     pub round: u64,
     /// The digest of the global model the proposal was trained from (R15).
@@ -162,8 +139,6 @@ pub struct Proposal {
 /// A member's judgement of one proposal.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Vote {
-    /// The experiment.
-    pub experiment: ExperimentName,
     /// The round; must be the current one (R11).
     pub round: u64,
     /// The digest of the proposal's weights (R17).
@@ -177,8 +152,6 @@ pub struct Vote {
 /// A promise to reveal a vote that nobody can read yet.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Commit {
-    /// The experiment.
-    pub experiment: ExperimentName,
     /// The round; must be the current one (R11).
     pub round: u64,
     /// The digest of the proposal's weights (R17).
@@ -201,6 +174,8 @@ pub struct Reveal {
 pub struct Sealed<'a> {
     /// The ledger's id.
     pub ledger: Digest,
+    /// The experiment.
+    pub experiment: &'a ExperimentName,
     /// Who votes. Part of what is hashed, so that nobody can copy another's commitment.
     pub voter: LearnerId,
     /// The vote.
@@ -215,8 +190,8 @@ impl Sealed<'_> {
     /// weights, 1 or 0 for the vote, each of the two scores as 0 or as 1 and 8 bytes, and the salt.
     /// Numbers are big-endian.
     pub fn commitment(&self) -> Digest {
-        let Self { ledger, voter, vote, salt } = self;
-        let name = vote.experiment.as_str().as_bytes();
+        let Self { ledger, experiment, voter, vote, salt } = self;
+        let name = experiment.as_str().as_bytes();
         let mut hash = Sha256::new()
             .chain_update(b"colearn/v1/ballot\n")
             .chain_update(ledger.0)

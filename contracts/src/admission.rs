@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InvalidParameters, LearnerId, Parameters};
+use crate::id::LearnerId;
+use crate::parameters::{InvalidParameters, Parameters};
 
 /// The most learners an invitation can list (R2); an entry holds at most 65,535 bytes.
 pub const MAX_INVITED: usize = 1_500;
@@ -11,7 +12,7 @@ pub const MAX_WEIGHT: u32 = 10_000;
 
 /// A learner that may join, and what its vote weighs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Share {
+pub struct Invitation {
     /// The learner.
     pub learner: LearnerId,
     /// 1 to [`MAX_WEIGHT`].
@@ -24,25 +25,25 @@ pub enum Admission {
     /// Anyone with a key, with one vote each.
     Open,
     /// The listed learners, in strictly ascending order of their keys.
-    Invited(Vec<Share>),
+    Invited(Vec<Invitation>),
     /// The listed founders, in strictly ascending order of their keys, and whom the members admit.
-    ByVote(Vec<Share>),
+    ByVote(Vec<Invitation>),
 }
 
 impl Admission {
     /// The invitation of these learners, each with one vote.
     pub fn invite(learners: impl IntoIterator<Item = LearnerId>) -> Self {
-        let mut shares: Vec<Share> =
-            learners.into_iter().map(|learner| Share { learner, weight: 1 }).collect();
-        shares.sort_by_key(|share| share.learner);
-        Self::Invited(shares)
+        let mut invitations: Vec<Invitation> =
+            learners.into_iter().map(|learner| Invitation { learner, weight: 1 }).collect();
+        invitations.sort_by_key(|it| it.learner);
+        Self::Invited(invitations)
     }
 
     /// The learners that are named.
-    pub fn shares(&self) -> &[Share] {
+    pub fn invitations(&self) -> &[Invitation] {
         match self {
             Self::Open => &[],
-            Self::Invited(shares) | Self::ByVote(shares) => shares,
+            Self::Invited(invitations) | Self::ByVote(invitations) => invitations,
         }
     }
 
@@ -51,17 +52,18 @@ impl Admission {
     /// # Errors
     /// The first bound that is not kept.
     pub fn check(&self, parameters: &Parameters) -> Result<(), InvalidParameters> {
-        let shares = self.shares();
+        let invitations = self.invitations();
         if *self != Self::Open {
-            let ascending = shares.windows(2).all(|pair| pair[0].learner < pair[1].learner);
-            if shares.is_empty() || shares.len() > MAX_INVITED || !ascending {
+            let ascending = invitations.windows(2).all(|pair| pair[0].learner < pair[1].learner);
+            if invitations.is_empty() || invitations.len() > MAX_INVITED || !ascending {
                 return Err(InvalidParameters::Invited);
             }
         }
-        if shares.iter().any(|share| !(1..=MAX_WEIGHT).contains(&share.weight)) {
+        if invitations.iter().any(|it| !(1..=MAX_WEIGHT).contains(&it.weight)) {
             return Err(InvalidParameters::Weight);
         }
-        if matches!(self, Self::Invited(_)) && parameters.min_learners as usize > shares.len() {
+        if matches!(self, Self::Invited(_)) && parameters.min_learners as usize > invitations.len()
+        {
             return Err(InvalidParameters::MinLearners);
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{Digest, ExperimentName};
+use crate::id::{Digest, ExperimentName};
 
 /// Draws a number below `among` (R32): the first 16 bytes, big-endian, of SHA-256 over
 /// "colearn/v1/sortition\n", the ledger's id, the leaf hash of the ledger's last entry before the

@@ -14,26 +14,38 @@ mod draw;
 mod experiment;
 mod governance;
 mod id;
+mod member;
 mod membership;
+mod motions;
 mod outcome;
 mod parameters;
 mod privacy;
 mod rejection;
+mod roster;
 mod round;
+mod step;
+mod tally;
+pub mod version;
 
 pub use action::{
-    Action, Commit, CreateExperiment, Motion, Proposal, Reveal, Scores, Sealed, Vote,
+    Act, Action, Commit, CreateExperiment, Motion, Proposal, Reveal, Scores, Sealed, Vote,
 };
-pub use admission::{Admission, MAX_INVITED, MAX_WEIGHT, Share};
-pub use contract::{Contract, MAX_EXPERIMENTS, Moment};
+pub use admission::{Admission, Invitation, MAX_INVITED, MAX_WEIGHT};
+pub use contract::{Contract, LAYOUT, MAX_EXPERIMENTS, NotAnUpgrade};
 pub use draw::draw;
-pub use experiment::{Experiment, Member, Phase, Seat, Stage, Tally};
-pub use governance::{MAX_OPEN_MOTIONS, OpenMotion};
+pub use experiment::Experiment;
 pub use id::{Digest, ExperimentName, InvalidName, LearnerId};
-pub use outcome::{FinishReason, Outcome, PauseReason, SuspendReason, Verdict};
+pub use member::{Member, Seat};
+pub use motions::OpenMotion;
+pub use outcome::{Decision, FinishReason, Outcome, PauseReason, SuspendReason, Verdict};
 pub use parameters::{
-    Ballot, Close, DEADLINE_RANGE_MS, InvalidParameters, MAX_MEMBERS, MAX_WEIGHTS_BYTES, Model,
+    BallotKind, Close, DEADLINE_RANGE_MS, InvalidParameters, MAX_MEMBERS, MAX_WEIGHTS_BYTES, Model,
     Parameters, Selection, Threshold,
 };
 pub use privacy::{PrivacyCap, PrivacySpent};
-pub use rejection::Rejection;
+pub use rejection::{Described, Rejection, RejectionKind, rule_is_stale};
+pub use round::{Phase, Stage};
+pub use step::{Context, Moment};
+pub use tally::Tally;
+pub use version::v1::MAX_OPEN_MOTIONS;
+pub use version::{UnknownVersion, VERSION, Version};

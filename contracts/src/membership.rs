@@ -1,24 +1,29 @@
 //! The rules of membership: joining, leaving, resuming, changing one's key, losing one's seat.
 
-use crate::experiment::{Experiment, Member, Phase, Seat, Step, Tally};
-use crate::outcome::{Outcome, PauseReason, SuspendReason, Verdict};
+use crate::experiment::Experiment;
+use crate::id::LearnerId;
+use crate::member::Seat;
+use crate::outcome::{Decision, PauseReason, SuspendReason, Verdict};
 use crate::parameters::MAX_MEMBERS;
-use crate::{LearnerId, Rejection};
+use crate::rejection::Rejection;
+use crate::round::Phase;
+use crate::step::Step;
+use crate::tally::Tally;
 
 impl Experiment {
+    /// R6 to R8, R50.
     pub(crate) fn join(
         &mut self,
         step: &mut Step,
         sender: LearnerId,
         term: u32,
     ) -> Result<(), Rejection> {
-        let known = self.members.get(&sender);
+        let known = self.roster.member(sender);
         match known.map(|member| member.seat) {
             Some(Seat::Expelled) => return Err(Rejection::Expelled),
             Some(Seat::Replaced) => return Err(Rejection::KeyReplaced),
-            _ if !self.open && !self.admitted.contains_key(&sender) => {
-                return Err(Rejection::NotInvited);
-            }
+            // In the order of precedence: who may not join is told so before all that may pass.
+            _ if !self.roster.admits(sender) => return Err(Rejection::NotInvited),
             Some(Seat::Joining | Seat::Seated(_) | Seat::Leaving(_)) => {
                 return Err(Rejection::AlreadyMember);
             }
@@ -28,54 +33,40 @@ impl Experiment {
         if term != expected {
             return Err(Rejection::WrongTerm { expected });
         }
-        if known.is_none() && self.members.len() >= MAX_MEMBERS {
+        if known.is_none() && self.roster.members().len() >= MAX_MEMBERS {
             return Err(Rejection::TooManyMembers);
         }
 
-        let weight = self.admitted.get(&sender).copied().unwrap_or(1);
-        let member = self.members.entry(sender).or_insert(Member {
-            term,
-            seat: Seat::Joining,
-            weight,
-            last_vote: 0,
-            commitment: None,
-            missed: 0,
-            exhausted: false,
-            privacy: None,
-        });
-        (member.term, member.seat, member.weight, member.missed) = (term, Seat::Joining, weight, 0);
-        self.pending.push(sender);
+        self.roster.join(sender, term);
         // Somebody is there again.
-        self.idle = 0;
+        self.rounds.idle = 0;
         self.settle_now(step);
         Ok(())
     }
 
+    /// R7, R25, R28.
     pub(crate) fn leave(
         &mut self,
         step: &mut Step,
         sender: LearnerId,
         term: u32,
     ) -> Result<(), Rejection> {
-        let member = self.members.get_mut(&sender).ok_or(Rejection::NotMember)?;
-        let left = match member.seat {
-            Seat::Joining => Seat::Left,
-            Seat::Seated(seat) => Seat::Leaving(seat),
+        let member = self.roster.member(sender).ok_or(Rejection::NotMember)?;
+        match member.seat {
+            Seat::Joining | Seat::Seated(_) => {}
             Seat::Leaving(_) | Seat::Left | Seat::Suspended | Seat::Expelled | Seat::Replaced => {
                 return Err(Rejection::NotMember);
             }
-        };
+        }
         if term != member.term {
             return Err(Rejection::WrongTerm { expected: member.term });
         }
 
-        member.seat = left;
-        if left == Seat::Left {
-            self.pending.retain(|pending| *pending != sender);
+        if !self.roster.leave(sender) {
+            // It was never seated, so nothing changes for anybody else.
             return Ok(());
         }
-        self.pending.push(sender);
-        match self.phase {
+        match self.rounds.phase {
             // R28. Who leaves before proposing gives up its turn.
             Phase::Proposing { proposer, .. } if proposer == sender => {
                 self.close_round(step, Verdict::Passed, Tally::default());
@@ -96,8 +87,8 @@ impl Experiment {
         sender: LearnerId,
         round: u64,
     ) -> Result<(), Rejection> {
-        self.member_now(sender)?;
-        match self.phase {
+        self.roster.present(sender)?;
+        match self.rounds.phase {
             Phase::Paused(PauseReason::NobodyProposes) => {}
             Phase::Paused(PauseReason::BudgetsSpent) => return Err(Rejection::BudgetsSpent),
             Phase::Waiting
@@ -105,29 +96,31 @@ impl Experiment {
             | Phase::Voting { .. }
             | Phase::Finished(_) => return Err(Rejection::NotPaused),
         }
-        if round != self.round {
-            return Err(Rejection::WrongRound { current: self.round });
+        let current = self.rounds.current;
+        if round != current {
+            return Err(Rejection::WrongRound { current });
         }
 
-        self.idle = 0;
+        self.rounds.idle = 0;
         self.go_on(step);
         Ok(())
     }
 
     /// R31. Everything known under one key goes on under another.
     pub(crate) fn replace_key(&mut self, from: LearnerId, to: LearnerId) -> Result<(), Rejection> {
-        let known = |learner| {
-            self.members.contains_key(&learner)
-                || self.admitted.contains_key(&learner)
-                || self.creator == learner
-        };
-        match self.members.get(&from).map(|member| member.seat) {
+        let known = |learner| self.roster.knows(learner) || self.creator == learner;
+        let member = self.roster.member(from);
+        match member.map(|member| member.seat) {
             Some(Seat::Expelled) => return Err(Rejection::Expelled),
             Some(Seat::Replaced) => return Err(Rejection::KeyReplaced),
-            _ if !known(from) => return Err(Rejection::NotMember),
-            _ => {}
+            Some(
+                Seat::Joining | Seat::Seated(_) | Seat::Leaving(_) | Seat::Left | Seat::Suspended,
+            ) => {}
+            None if known(from) => {}
+            None => return Err(Rejection::NotMember),
         }
-        if self.members.contains_key(&from) && self.members.len() >= MAX_MEMBERS {
+        // The old key's record stays, so another one is taken of those there may be (R8).
+        if member.is_some() && self.roster.members().len() >= MAX_MEMBERS {
             return Err(Rejection::TooManyMembers);
         }
         if known(to) {
@@ -137,49 +130,22 @@ impl Experiment {
         if self.creator == from {
             self.creator = to;
         }
-        if let Some(weight) = self.admitted.remove(&from) {
-            self.admitted.insert(to, weight);
-        }
-        if let Some(member) = self.members.get_mut(&from) {
-            let before = member.clone();
-            (member.seat, member.commitment) = (Seat::Replaced, None);
-            if let Some(seat) = before.seat.number() {
-                self.roster.insert(seat, to);
-            }
-            self.members.insert(to, before);
-        }
-        self.pending.iter_mut().filter(|learner| **learner == from).for_each(|it| *it = to);
-        match &mut self.phase {
-            Phase::Proposing { proposer, .. } | Phase::Voting { proposer, .. }
-                if *proposer == from =>
-            {
-                *proposer = to;
-            }
-            Phase::Waiting
-            | Phase::Paused(_)
-            | Phase::Proposing { .. }
-            | Phase::Voting { .. }
-            | Phase::Finished(_) => {}
-        }
-        self.replace_in_motions(from, to);
+        // Every part that holds keys; one that is forgotten would leave a vote to the old key.
+        self.roster.replace_key(from, to);
+        self.rounds.replace_key(from, to);
+        self.motions.replace_key(from, to);
         Ok(())
-    }
-
-    /// R9. A learner that is a member now, though perhaps not from this round on.
-    pub(crate) fn member_now(&self, learner: LearnerId) -> Result<&Member, Rejection> {
-        let member = self.members.get(&learner).filter(|member| member.seat.is_member());
-        member.ok_or(Rejection::NotMember)
     }
 
     /// Settles the seats if no round is open, and goes on if that changes where the experiment
     /// stands: waiting goes on waiting without saying so again.
     pub(crate) fn settle_now(&mut self, step: &mut Step) {
-        if !self.is_between_rounds() {
+        if !self.rounds.is_between() {
             return;
         }
-        let was_waiting = self.phase == Phase::Waiting;
+        let was_waiting = self.rounds.phase == Phase::Waiting;
         self.settle(step);
-        if !was_waiting || self.roster.len() >= self.parameters.min_learners as usize {
+        if !was_waiting || self.roster.seats().len() >= self.parameters.min_learners as usize {
             self.go_on(step);
         }
     }
@@ -187,32 +153,13 @@ impl Experiment {
     /// R25, R48. Gives a seat to who joined and takes it from who left since the last round opened,
     /// and lets adopted motions take effect.
     pub(crate) fn settle(&mut self, step: &mut Step) {
-        debug_assert!(self.is_between_rounds());
-        for learner in core::mem::take(&mut self.pending) {
-            let Some(member) = self.members.get_mut(&learner) else { continue };
-            match member.seat {
-                Seat::Joining => {
-                    member.seat = Seat::Seated(self.next_seat);
-                    self.roster_weight += member.weight;
-                    self.roster.insert(self.next_seat, learner);
-                    self.next_seat += 1;
-                }
-                Seat::Leaving(seat) => {
-                    member.seat = Seat::Left;
-                    self.roster_weight -= member.weight;
-                    self.roster.remove(&seat);
-                }
-                Seat::Seated(_)
-                | Seat::Left
-                | Seat::Suspended
-                | Seat::Expelled
-                | Seat::Replaced => {}
-            }
-        }
+        assert!(self.rounds.is_between(), "seats changed while a round was open");
+        // Seats first: a motion may be about who has just come, or just gone.
+        self.roster.settle();
         self.take_effect(step);
     }
 
-    /// Takes a member's seat between rounds.
+    /// Takes a member's seat between rounds, and says so.
     pub(crate) fn unseat(
         &mut self,
         step: &mut Step,
@@ -220,14 +167,7 @@ impl Experiment {
         seat: Seat,
         reason: SuspendReason,
     ) {
-        let Some(member) = self.members.get_mut(&learner) else { return };
-        if let Some(number) = member.seat.number() {
-            self.roster.remove(&number);
-            self.roster_weight -= member.weight;
-        }
-        member.seat = seat;
-        self.pending.retain(|pending| *pending != learner);
-        let experiment = self.name.clone();
-        step.outcomes.push(Outcome::Suspended { experiment, learner, reason });
+        self.roster.unseat(learner, seat);
+        step.push(Decision::Suspended { learner, reason });
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ExperimentName, LearnerId};
+use crate::id::{Digest, ExperimentName, LearnerId};
 
 /// The result of a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,13 +48,27 @@ pub enum SuspendReason {
     Expelled,
 }
 
-/// A consequence of an action or of time, in the order it happened.
+/// A consequence of an action or of time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Outcome {
+pub struct Outcome {
+    /// The experiment it happened in.
+    pub experiment: ExperimentName,
+    /// What happened.
+    pub what: Decision,
+}
+
+impl Outcome {
+    /// This, in this experiment.
+    pub fn new(experiment: ExperimentName, what: Decision) -> Self {
+        Self { experiment, what }
+    }
+}
+
+/// What can happen in one experiment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Decision {
     /// A round began: `proposer` may propose until `deadline_ms`.
     RoundOpened {
-        /// The experiment.
-        experiment: ExperimentName,
         /// Counted from 1.
         round: u64,
         /// Whose turn it is.
@@ -66,8 +80,6 @@ pub enum Outcome {
     },
     /// A proposal is in: its electorate may vote, or commit, until `deadline_ms`.
     VotingOpened {
-        /// The experiment.
-        experiment: ExperimentName,
         /// The round.
         round: u64,
         /// The proposed weights.
@@ -80,8 +92,6 @@ pub enum Outcome {
     /// Every eligible ballot is committed, or the time to commit is over: who committed may reveal
     /// until `deadline_ms` (R35).
     RevealOpened {
-        /// The experiment.
-        experiment: ExperimentName,
         /// The round.
         round: u64,
         /// The votes committed to.
@@ -91,8 +101,6 @@ pub enum Outcome {
     },
     /// A round ended.
     RoundClosed {
-        /// The experiment.
-        experiment: ExperimentName,
         /// The round.
         round: u64,
         /// Its result.
@@ -108,8 +116,6 @@ pub enum Outcome {
     },
     /// No round can open: fewer members than `min_learners` (R26).
     Waiting {
-        /// The experiment.
-        experiment: ExperimentName,
         /// Members now.
         members: u32,
         /// Members needed.
@@ -117,15 +123,11 @@ pub enum Outcome {
     },
     /// No round opens until somebody resumes, joins or leaves, or a motion takes effect (R40, R41).
     Paused {
-        /// The experiment.
-        experiment: ExperimentName,
         /// Why.
         reason: PauseReason,
     },
     /// A member lost its seat.
     Suspended {
-        /// The experiment.
-        experiment: ExperimentName,
         /// The member.
         learner: LearnerId,
         /// Why.
@@ -133,8 +135,6 @@ pub enum Outcome {
     },
     /// A motion was made: the members may vote on it until `deadline_ms` (R44).
     MotionOpened {
-        /// The experiment.
-        experiment: ExperimentName,
         /// Its number.
         number: u64,
         /// The votes there are, the mover's not among them; frozen.
@@ -144,8 +144,6 @@ pub enum Outcome {
     },
     /// A motion was decided (R47).
     MotionDecided {
-        /// The experiment.
-        experiment: ExperimentName,
         /// Its number.
         number: u64,
         /// Whether it was adopted.
@@ -159,15 +157,11 @@ pub enum Outcome {
     },
     /// An adopted motion took effect (R48).
     MotionTookEffect {
-        /// The experiment.
-        experiment: ExperimentName,
         /// Its number.
         number: u64,
     },
     /// The experiment ended; nothing changes it any more.
     Finished {
-        /// The experiment.
-        experiment: ExperimentName,
         /// Why.
         reason: FinishReason,
         /// How many rounds were opened.
@@ -175,23 +169,4 @@ pub enum Outcome {
         /// The final global model.
         model: Digest,
     },
-}
-
-impl Outcome {
-    /// The experiment the outcome is about.
-    pub fn experiment(&self) -> &ExperimentName {
-        match self {
-            Self::RoundOpened { experiment, .. }
-            | Self::VotingOpened { experiment, .. }
-            | Self::RevealOpened { experiment, .. }
-            | Self::Paused { experiment, .. }
-            | Self::Suspended { experiment, .. }
-            | Self::MotionOpened { experiment, .. }
-            | Self::MotionDecided { experiment, .. }
-            | Self::MotionTookEffect { experiment, .. }
-            | Self::RoundClosed { experiment, .. }
-            | Self::Waiting { experiment, .. }
-            | Self::Finished { experiment, .. } => experiment,
-        }
-    }
 }

@@ -6,7 +6,8 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, PrivacyCap};
+use crate::id::Digest;
+use crate::privacy::PrivacyCap;
 
 /// The shortest and longest deadline, in milliseconds: 10 ms to 30 days (R2).
 pub const DEADLINE_RANGE_MS: RangeInclusive<u64> = 10..=30 * 24 * 3_600_000;
@@ -35,6 +36,10 @@ impl Threshold {
 
     /// Whether `approvals` out of `electorate` reach the threshold. Exactly reaching it counts.
     ///
+    /// # Panics
+    /// If the threshold [is not valid](Self::is_valid), or more approve than there are: parameters
+    /// are checked before an experiment follows them (R2), so neither can come from input.
+    ///
     /// ```
     /// use colearn_contracts::Threshold;
     /// assert!(Threshold::HALF.is_met(2, 4));
@@ -43,8 +48,8 @@ impl Threshold {
     /// assert!(Threshold { numerator: 1, denominator: 1 }.is_met(0, 0));
     /// ```
     pub fn is_met(self, approvals: u32, electorate: u32) -> bool {
-        debug_assert!(self.is_valid());
-        debug_assert!(approvals <= electorate);
+        assert!(self.is_valid(), "a threshold that was never checked");
+        assert!(approvals <= electorate, "more approvals than votes");
         // Widened, so that the products cannot overflow.
         u64::from(approvals) * u64::from(self.denominator)
             >= u64::from(electorate) * u64::from(self.numerator)
@@ -90,7 +95,7 @@ pub enum Close {
 
 /// How votes are cast (R34 to R36).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub enum Ballot {
+pub enum BallotKind {
     /// For all to see.
     #[default]
     Open,
@@ -125,7 +130,7 @@ pub struct Parameters {
     /// When voting ends before its deadline.
     pub close: Close,
     /// How votes are cast.
-    pub ballot: Ballot,
+    pub ballot: BallotKind,
     /// Rounds open only while there are at least this many members; at least 1.
     pub min_learners: u32,
     /// The experiment finishes after this many rounds; `None` for no end.
@@ -159,7 +164,7 @@ impl Default for Parameters {
             vote_deadline_ms: 600_000,
             reveal_deadline_ms: 600_000,
             close: Close::All,
-            ballot: Ballot::Open,
+            ballot: BallotKind::Open,
             min_learners: 2,
             max_rounds: None,
             patience: None,

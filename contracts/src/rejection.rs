@@ -1,253 +1,261 @@
-//! Why the contract refuses an action: one variant per rule, in order of precedence.
+//! Why the contract refuses an action: one row per rule that can be broken, in order of precedence.
 
 use core::fmt;
 
-use crate::{Digest, InvalidParameters, LearnerId};
+use crate::id::{Digest, LearnerId};
+use crate::parameters::InvalidParameters;
 
-/// A refused action. Where several rules are broken, the variant declared first is the answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Rejection {
+/// What a refusal is to a peer, whatever the rule: what it may do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RejectionKind {
+    /// It can never be accepted as it is.
+    Invalid,
+    /// It is so already.
+    Exists,
+    /// A limit is reached.
+    Limit,
+    /// What it is about is not there.
+    Unknown,
+    /// The sender may not.
+    Forbidden,
+    /// It was made for another state; look again, and make it anew.
+    Outdated,
+    /// It came too late.
+    Late,
+    /// The experiment is not where this could be done.
+    NotNow,
+}
+
+/// What is to be said of one variant of [`Rejection`]: a row of the table below.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Described {
+    /// The variant's name.
+    pub name: &'static str,
+    /// The number of the broken rule in this crate's README.
+    pub rule: u8,
+    /// What it is to a peer.
+    pub kind: RejectionKind,
+    /// Whether it only says that the experiment has moved on since the sender looked, which is
+    /// nobody's fault. The same for all variants of a rule.
+    pub stale: bool,
+}
+
+/// The one table. What follows from it: the variants, in order of precedence, their rules, kinds and
+/// texts, and what a client can ask of a number. A row reads
+/// `Variant: rule, kind, stale or fault, "text";`, the text with the variant's own fields in it.
+macro_rules! rejections {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $(($inner:ident: $of:ty))? $({ $(#[$field_doc:meta])* $field:ident: $type:ty })?:
+        $rule:literal, $kind:ident, $stale:ident, $text:literal;
+    )*) => {
+        /// A refused action. Where several rules are broken, the variant declared first is the
+        /// answer.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub enum Rejection {
+            $($(#[$doc])* $name $(($of))? $({ $(#[$field_doc])* $field: $type })?,)*
+        }
+
+        impl Rejection {
+            /// Every row, in order of precedence.
+            pub const TABLE: &[Described] = &[$(described!($name, $rule, $kind, $stale)),*];
+
+            /// What is to be said of it, but for the text.
+            pub fn describe(&self) -> Described {
+                match self {
+                    $(Self::$name $((rejections!(@any $inner)))? $({ $field: _ })? => {
+                        const { described!($name, $rule, $kind, $stale) }
+                    })*
+                }
+            }
+        }
+
+        impl fmt::Display for Rejection {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "R{}: ", self.rule())?;
+                match self {
+                    $(Self::$name $(($inner))? $({ $field })? => write!(f, $text),)*
+                }
+            }
+        }
+    };
+    (@any $inner:ident) => { _ };
+}
+
+/// A row without its text.
+macro_rules! described {
+    ($name:ident, $rule:literal, $kind:ident, $stale:ident) => {
+        Described {
+            name: stringify!($name),
+            rule: $rule,
+            kind: RejectionKind::$kind,
+            stale: described!(@$stale),
+        }
+    };
+    (@stale) => { true };
+    (@fault) => { false };
+}
+
+rejections! {
     /// R2. The parameters or the initial model break a bound.
-    InvalidParameters(InvalidParameters),
+    InvalidParameters(which: InvalidParameters): 2, Invalid, fault, "{which}";
     /// R3. The name is taken.
-    ExperimentExists,
+    ExperimentExists: 3, Exists, fault,
+        "an experiment of this name exists; choose another name";
     /// R3. The ledger holds as many experiments as it may.
-    TooManyExperiments,
+    TooManyExperiments: 3, Limit, fault, "this ledger holds as many experiments as it may";
     /// R4. There is no such experiment.
-    UnknownExperiment,
+    UnknownExperiment: 4, Unknown, fault, "there is no experiment of this name";
     /// R5. The experiment has finished.
-    ExperimentFinished,
+    ExperimentFinished: 5, NotNow, stale, "the experiment has finished";
     /// R50. The sender was expelled.
-    Expelled,
+    Expelled: 50, Forbidden, fault,
+        "the members have expelled this learner; they can admit it again by a motion";
     /// R31. The sender's key was replaced by another.
-    KeyReplaced,
+    KeyReplaced: 31, Forbidden, fault, "this key was replaced; use the new one";
     /// R6. The sender is not among the invited.
-    NotInvited,
+    NotInvited: 6, Forbidden, fault,
+        "this learner is not invited; give its public key to whoever creates the experiment";
     /// R7. The sender is a member already.
-    AlreadyMember,
+    AlreadyMember: 7, Exists, fault, "this learner is a member already";
     /// R7. The term is not the sender's next (joining) or present (leaving) one.
     WrongTerm {
         /// The term that would be right.
-        expected: u32,
-    },
+        expected: u32
+    }: 7, Outdated, fault, "this learner's membership has moved on; its term is {expected}";
     /// R8. The experiment has had as many members as it may.
-    TooManyMembers,
+    TooManyMembers: 8, Limit, fault, "the experiment has had as many members as it may";
     /// R9. The sender is not a member.
-    NotMember,
+    NotMember: 9, Forbidden, fault, "this learner is not a member; join first";
     /// R31. The new key is known to the experiment already.
-    KeyInUse,
+    KeyInUse: 31, Exists, fault, "the experiment knows the new key already; make another";
     /// R29. Only the members together may stop the experiment, or the sender did not create it.
-    NotCreator,
+    NotCreator: 29, Forbidden, fault,
+        "nobody may stop this experiment alone; move that the members stop it: colearn \
+        experiment move NAME stop";
     /// R10. No round is open: the experiment waits for members.
-    WaitingForMembers,
+    WaitingForMembers: 10, NotNow, stale,
+        "no round is open; the experiment waits for more members";
     /// R40. No round is open: the experiment is paused.
-    Paused,
+    Paused: 40, NotNow, stale, "the experiment is paused; resume it first";
     /// R41. The experiment is not paused.
-    NotPaused,
+    NotPaused: 41, NotNow, stale, "the experiment is not paused";
     /// R43. Nobody may propose, so there is nothing to resume.
-    BudgetsSpent,
+    BudgetsSpent: 43, NotNow, fault,
+        "every member's privacy budget is spent; it goes on when somebody new joins or the \
+        members raise the cap";
     /// R11. Another round is current.
     WrongRound {
         /// The round that is open.
-        current: u64,
-    },
+        current: u64
+    }: 11, Outdated, stale,
+        "that round is closed or not open yet; the current round is {current}";
     /// R12. The round has its proposal already.
-    AlreadyProposed,
+    AlreadyProposed: 12, NotNow, stale, "this round has its proposal";
     /// R12. The round has no proposal yet.
-    NothingProposed,
+    NothingProposed: 12, NotNow, stale, "nothing is proposed in this round yet";
     /// R13. The deadline has passed.
-    DeadlinePassed,
+    DeadlinePassed: 13, Late, stale, "the deadline has passed";
     /// R14. It is another member's turn.
     NotYourTurn {
         /// Whose turn it is.
-        proposer: LearnerId,
-    },
+        proposer: LearnerId
+    }: 14, NotNow, stale, "it is the turn of {proposer}";
     /// R15. The proposal was trained from another model.
     WrongBase {
         /// The global model.
-        current: Digest,
-    },
+        current: Digest
+    }: 15, Outdated, fault,
+        "the proposal's base is not the global model {current}; train from that";
     /// R16. The weights are empty or over the limit.
     WeightsSize {
         /// The limit, in bytes.
-        limit: u64,
-    },
+        limit: u64
+    }: 16, Invalid, fault, "weights have 1 to {limit} bytes here";
     /// R16. The weights have another media type than the model.
-    MediaTypeDiffers,
+    MediaTypeDiffers: 16, Invalid, fault,
+        "the weights' media type is not that of the experiment's model";
     /// R42. Under a privacy cap a proposal states what it reveals.
-    PrivacyMissing,
+    PrivacyMissing: 42, Invalid, fault,
+        "a proposal states here what it reveals (epsilon, delta, noise, clipping norm, \
+        sampling rate, steps)";
     /// R42. What is stated of privacy cannot be, or is less than was stated before.
-    PrivacyInvalid,
+    PrivacyInvalid: 42, Invalid, fault,
+        "what is stated of privacy cannot be, or is less than this learner stated before";
     /// R42. The proposal reveals more than the cap allows.
-    PrivacyOverCap,
+    PrivacyOverCap: 42, Limit, fault,
+        "the proposal reveals more than the experiment's privacy cap allows; pass, and say \
+        that the budget is spent";
     /// R34. Ballots are sealed here: a vote is committed to first.
-    BallotSealed,
+    BallotSealed: 34, NotNow, stale, "ballots are sealed here; commit first, then reveal";
     /// R34. Ballots are open here: votes are cast as they are.
-    BallotOpen,
+    BallotOpen: 34, NotNow, stale, "ballots are open here; vote without committing";
     /// R35. It is not the time to reveal.
-    NotRevealing,
+    NotRevealing: 35, NotNow, stale,
+        "it is not the time to reveal; ballots are still being committed";
     /// R17. The vote names other weights than the proposal.
     WrongProposal {
         /// The proposed weights.
-        proposed: Digest,
-    },
+        proposed: Digest
+    }: 17, Outdated, stale, "the vote is not about this round's proposal, which is {proposed}";
     /// R18. The proposer has no vote.
-    ProposerCannotVote,
+    ProposerCannotVote: 18, Forbidden, fault, "nobody votes on their own proposal";
     /// R19. The sender joined after the round opened.
-    NotInElectorate,
+    NotInElectorate: 19, NotNow, stale,
+        "this learner joined during the round and votes from the next one on";
     /// R20. One vote a member and round; it cannot be changed.
-    AlreadyVoted,
+    AlreadyVoted: 20, Exists, stale, "this learner's vote is in and cannot be changed";
     /// R35. The sender has committed to nothing that is not revealed.
-    NothingCommitted,
+    NothingCommitted: 35, NotNow, stale,
+        "this learner has no committed ballot left to reveal in this round";
     /// R35. The revealed vote is not the one committed to.
-    RevealMismatch,
+    RevealMismatch: 35, Invalid, stale,
+        "the vote, scores or salt are not those that were committed to";
     /// R44. The number is not the next motion's.
     WrongMotion {
         /// The number that would be right.
-        expected: u64,
-    },
+        expected: u64
+    }: 44, Outdated, fault, "the next motion has number {expected}";
     /// R45. The sender has a motion open, or there are as many open as there may be.
-    MotionsOpen,
+    MotionsOpen: 45, Limit, fault,
+        "this learner has a motion open, or too many are; wait until one is decided";
     /// R44. The motion would break a bound of R2.
-    MotionInvalid(InvalidParameters),
+    MotionInvalid(which: InvalidParameters): 44, Invalid, fault, "{which}";
     /// R44. The motion is about nobody who is a member.
-    NoSuchMember,
+    NoSuchMember: 44, Unknown, fault, "that learner is not a member";
     /// R46. No such motion is open.
-    NoSuchMotion,
+    NoSuchMotion: 46, Unknown, fault, "there is no open motion of this number";
 }
 
 impl Rejection {
     /// The number of the broken rule in this crate's README.
     pub fn rule(&self) -> u8 {
-        match self {
-            Self::InvalidParameters(_) => 2,
-            Self::ExperimentExists | Self::TooManyExperiments => 3,
-            Self::UnknownExperiment => 4,
-            Self::ExperimentFinished => 5,
-            Self::Expelled => 50,
-            Self::KeyReplaced | Self::KeyInUse => 31,
-            Self::NotInvited => 6,
-            Self::AlreadyMember | Self::WrongTerm { .. } => 7,
-            Self::TooManyMembers => 8,
-            Self::NotMember => 9,
-            Self::NotCreator => 29,
-            Self::WaitingForMembers => 10,
-            Self::Paused => 40,
-            Self::NotPaused => 41,
-            Self::BudgetsSpent => 43,
-            Self::WrongRound { .. } => 11,
-            Self::AlreadyProposed | Self::NothingProposed => 12,
-            Self::DeadlinePassed => 13,
-            Self::NotYourTurn { .. } => 14,
-            Self::WrongBase { .. } => 15,
-            Self::WeightsSize { .. } | Self::MediaTypeDiffers => 16,
-            Self::PrivacyMissing | Self::PrivacyInvalid | Self::PrivacyOverCap => 42,
-            Self::BallotSealed | Self::BallotOpen => 34,
-            Self::NotRevealing | Self::NothingCommitted | Self::RevealMismatch => 35,
-            Self::WrongMotion { .. } | Self::MotionInvalid(_) | Self::NoSuchMember => 44,
-            Self::MotionsOpen => 45,
-            Self::NoSuchMotion => 46,
-            Self::WrongProposal { .. } => 17,
-            Self::ProposerCannotVote => 18,
-            Self::NotInElectorate => 19,
-            Self::AlreadyVoted => 20,
-        }
+        self.describe().rule
+    }
+
+    /// What it is to a peer.
+    pub fn kind(&self) -> RejectionKind {
+        self.describe().kind
+    }
+
+    /// Whether it only says that the experiment has moved on since the sender looked.
+    pub fn is_stale(&self) -> bool {
+        self.describe().stale
     }
 }
 
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "R{}: ", self.rule())?;
-        match self {
-            Self::InvalidParameters(which) => write!(f, "{which}"),
-            Self::ExperimentExists => {
-                f.write_str("an experiment of this name exists; choose another name")
-            }
-            Self::TooManyExperiments => {
-                f.write_str("this ledger holds as many experiments as it may")
-            }
-            Self::UnknownExperiment => f.write_str("there is no experiment of this name"),
-            Self::ExperimentFinished => f.write_str("the experiment has finished"),
-            Self::NotInvited => f.write_str(
-                "this learner is not invited; give its public key to whoever creates the experiment",
-            ),
-            Self::Expelled => f.write_str(
-                "the members have expelled this learner; they can admit it again by a motion",
-            ),
-            Self::KeyReplaced => f.write_str("this key was replaced; use the new one"),
-            Self::KeyInUse => f.write_str("the experiment knows the new key already; make another"),
-            Self::AlreadyMember => f.write_str("this learner is a member already"),
-            Self::WrongTerm { expected } => {
-                write!(f, "this learner's membership has moved on; its term is {expected}")
-            }
-            Self::TooManyMembers => f.write_str("the experiment has had as many members as it may"),
-            Self::NotMember => f.write_str("this learner is not a member; join first"),
-            Self::NotCreator => f.write_str(
-                "nobody may stop this experiment alone; move that the members stop it: colearn \
-                 experiment move NAME stop",
-            ),
-            Self::WaitingForMembers => {
-                f.write_str("no round is open; the experiment waits for more members")
-            }
-            Self::Paused => f.write_str("the experiment is paused; resume it first"),
-            Self::NotPaused => f.write_str("the experiment is not paused"),
-            Self::BudgetsSpent => f.write_str(
-                "every member's privacy budget is spent; it goes on when somebody new joins or the \
-                 members raise the cap",
-            ),
-            Self::WrongRound { current } => {
-                write!(f, "that round is closed or not open yet; the current round is {current}")
-            }
-            Self::AlreadyProposed => f.write_str("this round has its proposal"),
-            Self::NothingProposed => f.write_str("nothing is proposed in this round yet"),
-            Self::DeadlinePassed => f.write_str("the deadline has passed"),
-            Self::NotYourTurn { proposer } => write!(f, "it is the turn of {proposer}"),
-            Self::WrongBase { current } => {
-                write!(f, "the proposal's base is not the global model {current}; train from that")
-            }
-            Self::WeightsSize { limit } => write!(f, "weights have 1 to {limit} bytes here"),
-            Self::MediaTypeDiffers => {
-                f.write_str("the weights' media type is not that of the experiment's model")
-            }
-            Self::PrivacyMissing => f.write_str(
-                "a proposal states here what it reveals (epsilon, delta, noise, clipping norm, \
-                 sampling rate, steps)",
-            ),
-            Self::PrivacyInvalid => f.write_str(
-                "what is stated of privacy cannot be, or is less than this learner stated before",
-            ),
-            Self::PrivacyOverCap => f.write_str(
-                "the proposal reveals more than the experiment's privacy cap allows; pass, and say \
-                 that the budget is spent",
-            ),
-            Self::BallotSealed => f.write_str("ballots are sealed here; commit first, then reveal"),
-            Self::BallotOpen => f.write_str("ballots are open here; vote without committing"),
-            Self::NotRevealing => {
-                f.write_str("it is not the time to reveal; ballots are still being committed")
-            }
-            Self::NothingCommitted => {
-                f.write_str("this learner has no committed ballot left to reveal in this round")
-            }
-            Self::RevealMismatch => {
-                f.write_str("the vote, scores or salt are not those that were committed to")
-            }
-            Self::WrongMotion { expected } => write!(f, "the next motion has number {expected}"),
-            Self::MotionsOpen => f.write_str(
-                "this learner has a motion open, or too many are; wait until one is decided",
-            ),
-            Self::MotionInvalid(which) => write!(f, "{which}"),
-            Self::NoSuchMember => f.write_str("that learner is not a member"),
-            Self::NoSuchMotion => f.write_str("there is no open motion of this number"),
-            Self::WrongProposal { proposed } => {
-                write!(f, "the vote is not about this round's proposal, which is {proposed}")
-            }
-            Self::ProposerCannotVote => f.write_str("nobody votes on their own proposal"),
-            Self::NotInElectorate => {
-                f.write_str("this learner joined during the round and votes from the next one on")
-            }
-            Self::AlreadyVoted => f.write_str("this learner's vote is in and cannot be changed"),
-        }
-    }
+/// Whether a refusal by the rule of this number only says that the experiment has moved on since the
+/// sender looked: for who is told the number and no more. Of an unknown rule, `false`.
+///
+/// ```
+/// use colearn_contracts::{Rejection, rule_is_stale};
+///
+/// let late = Rejection::WrongRound { current: 7 };
+/// assert!(late.is_stale() && rule_is_stale(late.rule()));
+/// assert!(!rule_is_stale(Rejection::NotMember.rule()));
+/// ```
+pub fn rule_is_stale(rule: u8) -> bool {
+    Rejection::TABLE.iter().any(|row| row.rule == rule && row.stale)
 }
 
 impl core::error::Error for Rejection {}

@@ -7,7 +7,8 @@
 use std::time::{Duration, Instant};
 
 use colearn_contracts::{
-    Action, Admission, CreateExperiment, ExperimentName, Model, Parameters, Proposal, Scores, Vote,
+    Act, Action, Admission, CreateExperiment, ExperimentName, Model, Parameters, Phase, Proposal,
+    Scores, Vote,
 };
 use colearn_node::{Config, Node};
 use colearn_proto::v1;
@@ -41,8 +42,9 @@ fn weights(value: u64) -> Weights {
     Weights::new(value.to_be_bytes().to_vec())
 }
 
-fn create(name: ExperimentName, parameters: Parameters, model: Model) -> CreateExperiment {
-    CreateExperiment { name, parameters, admission: Admission::Open, model, plan: None }
+fn create(name: ExperimentName, parameters: Parameters, model: Model) -> Action {
+    let admission = Admission::Open;
+    Action::new(name, Act::Create(CreateExperiment { parameters, admission, model, plan: None }))
 }
 
 fn main() {
@@ -168,18 +170,17 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
     raw.sort_unstable();
     println!("write and fdatasync: p50 {:.2?} p99 {:.2?}", raw[500], raw[990]);
 
-    let mut memory = Memory::default();
-    let mut client = Client::connect(url, &mut memory).await.unwrap();
+    let mut client = Client::connect(url, Memory::default()).await.unwrap();
     client.upload(&weights(0)).await.unwrap();
     for (count, each) in [(1, 2000), (16, 500), (256, 78)] {
         let experiment = name(&format!("acknowledgements-{count}"));
         let parameters = Parameters { min_learners: 100_000, ..Parameters::default() };
         let model = weights(0).model(SAFETENSORS);
         let create = create(experiment.clone(), parameters, model);
-        let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
-        client.submit(signed, &memory).await.unwrap();
-        let seen = client.refresh(&mut memory).await.unwrap();
-        let join = || Action::Join { experiment: experiment.clone(), term: 0 };
+        let signed = client.sign(&key(0), create).await.unwrap();
+        client.submit(&signed).await.unwrap();
+        let seen = client.refresh().await.unwrap();
+        let join = || Action::new(experiment.clone(), Act::Join { term: 0 });
         let mut joins = sign_all(client.ledger_id(), seen, MEMBERS, join);
         joins.truncate(count * each);
         let (elapsed, latencies) = unary(url, joins, count).await;
@@ -194,49 +195,53 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
 }
 
 async fn votes(url: &str) {
-    let mut memory = Memory::default();
-    let mut client = Client::connect(url, &mut memory).await.unwrap();
+    let mut client = Client::connect(url, Memory::default()).await.unwrap();
     let ledger = client.ledger_id();
     client.upload(&weights(0)).await.unwrap();
     let parameters =
         Parameters { min_learners: MEMBERS as u32, max_rounds: Some(2), ..Parameters::default() };
     let model = weights(0).model(SAFETENSORS);
     let create = create(name("votes"), parameters, model);
-    let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
-    client.submit(signed, &memory).await.unwrap();
-    let seen = client.refresh(&mut memory).await.unwrap();
-    let join = || Action::Join { experiment: name("votes"), term: 0 };
+    let signed = client.sign(&key(0), create).await.unwrap();
+    client.submit(&signed).await.unwrap();
+    let seen = client.refresh().await.unwrap();
+    let join = || Action::new(name("votes"), Act::Join { term: 0 });
     streamed(url, sign_all(ledger, seen, MEMBERS, join)).await;
 
     let mut base = weights(0);
     for round in 1..=2 {
         // The turn of whoever joined in that place.
-        let known = client.experiment("votes", None).await.unwrap().experiment.unwrap();
+        let known = client.experiment(&name("votes"), None).await.unwrap().experiment;
+        let Phase::Proposing { proposer: turn, .. } = known.phase else { panic!() };
         let proposer = (0..MEMBERS)
             .into_par_iter()
-            .find_any(|number| learner_id(&key(*number)).0[..] == known.proposer[..])
+            .find_any(|number| learner_id(&key(*number)) == turn)
             .unwrap();
         let proposed = weights(round);
         client.upload(&proposed).await.unwrap();
-        let proposal = Action::Propose(Proposal {
-            experiment: name("votes"),
-            round,
-            base: base.digest(),
-            weights: proposed.model(SAFETENSORS),
-            scores: Scores::default(),
-            privacy: None,
-        });
-        let signed = client.sign(&key(proposer), proposal, &mut memory).await.unwrap();
-        client.submit(signed, &memory).await.unwrap();
-        let seen = client.refresh(&mut memory).await.unwrap();
-        let ballots = sign_all(ledger, seen, proposer, || {
-            Action::Vote(Vote {
-                experiment: name("votes"),
+        let proposal = Action::new(
+            name("votes"),
+            Act::Propose(Proposal {
                 round,
-                weights: proposed.digest(),
-                approve: true,
-                scores: Scores { vote: Some(950_000), test: Some(940_000) },
-            })
+                base: base.digest(),
+                weights: proposed.model(SAFETENSORS),
+                scores: Scores::default(),
+                privacy: None,
+            }),
+        );
+        let signed = client.sign(&key(proposer), proposal).await.unwrap();
+        client.submit(&signed).await.unwrap();
+        let seen = client.refresh().await.unwrap();
+        let ballots = sign_all(ledger, seen, proposer, || {
+            Action::new(
+                name("votes"),
+                Act::Vote(Vote {
+                    round,
+                    weights: proposed.digest(),
+                    approve: true,
+                    scores: Scores { vote: Some(950_000), test: Some(940_000) },
+                }),
+            )
         });
         // Nothing but verify_strict: keys, signatures and messages are ready.
         let ready: Vec<_> = ballots
@@ -300,8 +305,7 @@ impl Learner for Trivial {
 async fn rounds(url: &str) {
     const LEARNERS: usize = 5;
     const ROUNDS: u64 = 500;
-    let mut memory = Memory::default();
-    let mut client = Client::connect(url, &mut memory).await.unwrap();
+    let mut client = Client::connect(url, Memory::default()).await.unwrap();
     client.upload(&weights(0)).await.unwrap();
     let parameters = Parameters {
         min_learners: LEARNERS as u32,
@@ -310,8 +314,8 @@ async fn rounds(url: &str) {
     };
     let model = weights(0).model(SAFETENSORS);
     let create = create(name("rounds"), parameters, model);
-    let signed = client.sign(&key(0), Action::Create(create), &mut memory).await.unwrap();
-    client.submit(signed, &memory).await.unwrap();
+    let signed = client.sign(&key(0), create).await.unwrap();
+    client.submit(&signed).await.unwrap();
     let (closed, times) = std::sync::mpsc::channel();
     let tasks: Vec<_> = (0..LEARNERS)
         .map(|number| {

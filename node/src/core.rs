@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use colearn_contracts::Action;
+use colearn_contracts::Act;
 use colearn_ledger::{Hash, Reader};
 use colearn_proto::v1;
 use tokio_util::sync::CancellationToken;
@@ -106,20 +106,20 @@ impl Core {
     fn admit(&self, message: v1::SignedTransaction) -> Result<Transaction, Refusal> {
         let transaction = Unverified::decode(message)?.verify(&self.keys.ledger())?;
         self.check_seen(transaction.seen())?;
-        let weights = match transaction.action() {
-            Action::Create(create) => Some(&create.model),
-            Action::Propose(proposal) => Some(&proposal.weights),
-            Action::Join { .. }
-            | Action::Leave { .. }
-            | Action::Pass { .. }
-            | Action::Vote(_)
-            | Action::Commit(_)
-            | Action::Reveal(_)
-            | Action::Resume { .. }
-            | Action::ReplaceKey { .. }
-            | Action::Move { .. }
-            | Action::Ballot { .. }
-            | Action::Stop { .. } => None,
+        let weights = match &transaction.action().what {
+            Act::Create(create) => Some(&create.model),
+            Act::Propose(proposal) => Some(&proposal.weights),
+            Act::Join { .. }
+            | Act::Leave { .. }
+            | Act::Pass { .. }
+            | Act::Vote(_)
+            | Act::Commit(_)
+            | Act::Reveal(_)
+            | Act::Resume { .. }
+            | Act::ReplaceKey { .. }
+            | Act::Move { .. }
+            | Act::MotionVote { .. }
+            | Act::Stop => None,
         };
         if let Some(weights) = weights
             && self.artifacts.size_of(&weights.digest) != Some(weights.size)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use colearn_contracts::{Contract, Digest, Moment};
+use colearn_contracts::{Contract, Digest, Moment, VERSION};
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Hash, JournalReader, Ledger, Opened, Options, Signer, Verifier};
 use colearn_proto::v1;
@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Config, NodeError, snapshot};
 use colearn_records::keys;
 use colearn_records::log_keys::{self, LogKeys};
-use colearn_records::record::{self, CONTRACT_VERSION, Record};
+use colearn_records::record::{self, Record};
 use colearn_records::replay::Replay;
 use colearn_records::transaction::LedgerId;
 
@@ -47,7 +47,7 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
                 origin: config.origin.clone().unwrap_or_else(made),
                 log_public_key: Bytes::copy_from_slice(&public),
                 nonce: Bytes::copy_from_slice(&nonce),
-                contract_version: CONTRACT_VERSION,
+                contract_version: VERSION.number(),
             }
         }
     };
@@ -224,7 +224,7 @@ fn read_genesis(dir: &Path) -> Result<Option<v1::Genesis>, NodeError> {
     };
     match Record::decode(&first.bytes) {
         Ok(placed) => match placed.record {
-            Record::Genesis(genesis) if genesis.contract_version == CONTRACT_VERSION => {
+            Record::Genesis(genesis) if genesis.contract_version == VERSION.number() => {
                 Ok(Some(genesis))
             }
             Record::Genesis(_)

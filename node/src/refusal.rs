@@ -1,6 +1,6 @@
 //! What a peer is told when something is refused.
 
-use colearn_contracts::Rejection;
+use colearn_contracts::{Rejection, RejectionKind};
 use colearn_ledger::Error as LedgerError;
 use tonic::{Code, Status};
 
@@ -77,52 +77,17 @@ impl From<Refusal> for Status {
     }
 }
 
-/// No `_` arm: a new rule does not compile until someone decides what peers are told.
+/// No `_` arm: a new kind does not compile until someone decides what peers are told.
 fn code(rejection: &Rejection) -> Code {
-    match rejection {
-        Rejection::InvalidParameters(_)
-        | Rejection::MotionInvalid(_)
-        | Rejection::WeightsSize { .. }
-        | Rejection::MediaTypeDiffers
-        | Rejection::PrivacyMissing
-        | Rejection::PrivacyInvalid
-        | Rejection::RevealMismatch => Code::InvalidArgument,
-        Rejection::ExperimentExists
-        | Rejection::AlreadyMember
-        | Rejection::AlreadyVoted
-        | Rejection::KeyInUse => Code::AlreadyExists,
-        Rejection::TooManyExperiments
-        | Rejection::TooManyMembers
-        | Rejection::MotionsOpen
-        | Rejection::PrivacyOverCap => Code::ResourceExhausted,
-        Rejection::UnknownExperiment | Rejection::NoSuchMember | Rejection::NoSuchMotion => {
-            Code::NotFound
-        }
-        Rejection::NotInvited
-        | Rejection::Expelled
-        | Rejection::KeyReplaced
-        | Rejection::NotMember
-        | Rejection::NotCreator
-        | Rejection::ProposerCannotVote => Code::PermissionDenied,
-        Rejection::WrongTerm { .. }
-        | Rejection::WrongRound { .. }
-        | Rejection::WrongBase { .. }
-        | Rejection::WrongProposal { .. }
-        | Rejection::WrongMotion { .. } => Code::Aborted,
-        Rejection::DeadlinePassed => Code::DeadlineExceeded,
-        Rejection::ExperimentFinished
-        | Rejection::WaitingForMembers
-        | Rejection::Paused
-        | Rejection::NotPaused
-        | Rejection::BudgetsSpent
-        | Rejection::AlreadyProposed
-        | Rejection::NothingProposed
-        | Rejection::NotYourTurn { .. }
-        | Rejection::BallotSealed
-        | Rejection::BallotOpen
-        | Rejection::NotRevealing
-        | Rejection::NothingCommitted
-        | Rejection::NotInElectorate => Code::FailedPrecondition,
+    match rejection.kind() {
+        RejectionKind::Invalid => Code::InvalidArgument,
+        RejectionKind::Exists => Code::AlreadyExists,
+        RejectionKind::Limit => Code::ResourceExhausted,
+        RejectionKind::Unknown => Code::NotFound,
+        RejectionKind::Forbidden => Code::PermissionDenied,
+        RejectionKind::Outdated => Code::Aborted,
+        RejectionKind::Late => Code::DeadlineExceeded,
+        RejectionKind::NotNow => Code::FailedPrecondition,
     }
 }
 

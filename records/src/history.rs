@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use colearn_contracts::{
-    Action, Digest, ExperimentName, FinishReason, LearnerId, Outcome, PrivacySpent, Scores,
-    Verdict, Vote,
+    Act, Action, Decision, Digest, ExperimentName, FinishReason, LearnerId, Outcome, PrivacySpent,
+    Scores, Verdict, Vote,
 };
 use serde::Serialize;
 
@@ -135,12 +135,12 @@ impl History {
         match record {
             Record::Genesis(_) | Record::KeyRotation(_) => {}
             Record::Transaction(transaction) => {
-                if *transaction.action.experiment() == self.experiment {
+                if transaction.action.experiment == self.experiment {
                     self.action(transaction.sender, &transaction.action);
                 }
             }
             Record::Outcome(outcome) => {
-                if *outcome.experiment() == self.experiment {
+                if outcome.experiment == self.experiment {
                     self.outcome(outcome);
                 }
             }
@@ -149,13 +149,13 @@ impl History {
 
     /// Adds an accepted action.
     pub fn action(&mut self, sender: LearnerId, action: &Action) {
-        match action {
-            Action::Join { .. } => {
+        match &action.what {
+            Act::Join { .. } => {
                 if !self.learners.contains(&sender) {
                     self.learners.push(sender);
                 }
             }
-            Action::Propose(proposal) => {
+            Act::Propose(proposal) => {
                 if let Some(round) = self.rounds.last_mut() {
                     round.proposal = Some((proposal.weights.digest, proposal.scores));
                 }
@@ -165,20 +165,20 @@ impl History {
                     privacy.proposals += 1;
                 }
             }
-            Action::Vote(vote) => self.vote(sender, vote),
-            Action::Reveal(reveal) => self.vote(sender, &reveal.vote),
-            Action::Pass { exhausted: true, .. } => {
+            Act::Vote(vote) => self.vote(sender, vote),
+            Act::Reveal(reveal) => self.vote(sender, &reveal.vote),
+            Act::Pass { exhausted: true, .. } => {
                 self.privacy.entry(sender).or_default().exhausted = true;
             }
-            Action::ReplaceKey { to, .. } => self.replace_key(sender, *to),
-            Action::Create(_)
-            | Action::Leave { .. }
-            | Action::Pass { .. }
-            | Action::Commit(_)
-            | Action::Resume { .. }
-            | Action::Move { .. }
-            | Action::Ballot { .. }
-            | Action::Stop { .. } => {}
+            Act::ReplaceKey { to, .. } => self.replace_key(sender, *to),
+            Act::Create(_)
+            | Act::Leave { .. }
+            | Act::Pass { .. }
+            | Act::Commit(_)
+            | Act::Resume { .. }
+            | Act::Move { .. }
+            | Act::MotionVote { .. }
+            | Act::Stop => {}
         }
     }
 
@@ -207,8 +207,8 @@ impl History {
 
     /// Adds an outcome.
     pub fn outcome(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::RoundOpened { round, proposer, base, .. } => self.rounds.push(Round {
+        match &outcome.what {
+            Decision::RoundOpened { round, proposer, base, .. } => self.rounds.push(Round {
                 number: *round,
                 proposer: *proposer,
                 base: *base,
@@ -216,7 +216,7 @@ impl History {
                 ballots: BTreeMap::new(),
                 result: None,
             }),
-            Outcome::RoundClosed { verdict, approvals, rejections, electorate, model, .. } => {
+            Decision::RoundClosed { verdict, approvals, rejections, electorate, model, .. } => {
                 if let Some(round) = self.rounds.last_mut() {
                     round.result = Some(RoundResult {
                         verdict: *verdict,
@@ -227,15 +227,15 @@ impl History {
                     });
                 }
             }
-            Outcome::Finished { reason, .. } => self.finished = Some(*reason),
-            Outcome::VotingOpened { .. }
-            | Outcome::RevealOpened { .. }
-            | Outcome::Waiting { .. }
-            | Outcome::Paused { .. }
-            | Outcome::Suspended { .. }
-            | Outcome::MotionOpened { .. }
-            | Outcome::MotionDecided { .. }
-            | Outcome::MotionTookEffect { .. } => {}
+            Decision::Finished { reason, .. } => self.finished = Some(*reason),
+            Decision::VotingOpened { .. }
+            | Decision::RevealOpened { .. }
+            | Decision::Waiting { .. }
+            | Decision::Paused { .. }
+            | Decision::Suspended { .. }
+            | Decision::MotionOpened { .. }
+            | Decision::MotionDecided { .. }
+            | Decision::MotionTookEffect { .. } => {}
         }
     }
 

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use colearn_contracts::{
-    Admission, Ballot, Close, Digest, ExperimentName, Parameters, PrivacyCap, Selection, Share,
-    Threshold,
+    Admission, BallotKind, Close, Digest, ExperimentName, Invitation, Parameters, PrivacyCap,
+    Selection, Threshold,
 };
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -47,7 +47,7 @@ struct Written {
     vote_deadline: Option<Millis>,
     reveal_deadline: Option<Millis>,
     close: Option<Choice<Close>>,
-    ballot: Option<Choice<Ballot>>,
+    ballot: Option<Choice<BallotKind>>,
     min_learners: Option<u32>,
     max_rounds: Option<u64>,
     patience: Option<u64>,
@@ -127,7 +127,7 @@ impl Words for Close {
     const WORDS: &'static [(&'static str, Self)] = &[("all", Self::All), ("early", Self::Early)];
 }
 
-impl Words for Ballot {
+impl Words for BallotKind {
     const WORDS: &'static [(&'static str, Self)] =
         &[("open", Self::Open), ("sealed", Self::Sealed)];
 }
@@ -201,7 +201,7 @@ impl Plan {
         };
         let mut shares = Vec::new();
         for (key, weight) in &written.members {
-            shares.push(Share { learner: keys::parse_learner_id(key)?, weight: *weight });
+            shares.push(Invitation { learner: keys::parse_learner_id(key)?, weight: *weight });
         }
         shares.sort_by_key(|share| share.learner);
         let admission = match (written.admission.as_deref(), shares.is_empty()) {
@@ -297,9 +297,9 @@ impl Plan {
                 Admission::ByVote(_) => "by_vote",
             };
             line("admission", format!("\"{word}\""));
-            if !admission.shares().is_empty() {
+            if !admission.invitations().is_empty() {
                 text.push_str("\n[members]\n");
-                for share in admission.shares() {
+                for share in admission.invitations() {
                     let _ = writeln!(text, "{} = {}", share.learner, share.weight);
                 }
             }

@@ -7,9 +7,6 @@ use prost::Message as _;
 use crate::convert::{self, BadField};
 use crate::transaction::{self, Invalid, Transaction, Unverified};
 
-/// The version of the contract's rules that this program follows.
-pub const CONTRACT_VERSION: u32 = 1;
-
 /// An entry's payload.
 #[derive(Clone, Debug)]
 pub enum Record {
@@ -130,12 +127,12 @@ fn transaction_key(message: &v1::SignedTransaction) -> Vec<u8> {
 
 /// What a transaction's entry is found under: itself, and its experiment.
 pub fn keys_of_transaction(message: &v1::SignedTransaction, action: &Action) -> [Vec<u8>; 2] {
-    [transaction_key(message), experiment_key(action.experiment().as_str())]
+    [transaction_key(message), experiment_key(action.experiment.as_str())]
 }
 
 /// What an outcome's entry is found under: its experiment.
 pub fn keys_of_outcome(outcome: &Outcome) -> Vec<Vec<u8>> {
-    vec![experiment_key(outcome.experiment().as_str())]
+    vec![experiment_key(outcome.experiment.as_str())]
 }
 
 /// What an entry is found under, from its payload: what the writer gives when it appends, and what

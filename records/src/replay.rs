@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use colearn_contracts::{Action, Contract, Digest, LearnerId, Moment, Outcome, Rejection};
+use colearn_contracts::{Action, Contract, Digest, LearnerId, Moment, Outcome, Rejection, VERSION};
 
 use crate::record::Record;
 use crate::transaction::LedgerId;
@@ -36,7 +36,7 @@ pub enum Departure {
 impl Replay {
     /// Begins with an empty contract.
     pub fn new(ledger: LedgerId) -> Self {
-        Self::resume(Contract::new(Digest(ledger.0)))
+        Self::resume(Contract::new(Digest(ledger.0), VERSION))
     }
 
     /// Goes on from a state in which nothing was due.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use colearn_contracts::{Action, ExperimentName, LearnerId};
+use colearn_contracts::{Act, Action, ExperimentName, LearnerId};
 use colearn_ledger::Hash;
 use colearn_proto::v1;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -130,11 +130,11 @@ impl Unverified {
             Signature::from_slice(&self.message.signature).map_err(|_| Invalid::BadSignature)?;
         key.verify_strict(&signed_bytes(ledger, &self.message.body), &signature)
             .map_err(|_| Invalid::BadSignature)?;
-        match (&self.action, &self.consent) {
-            (Action::ReplaceKey { experiment, to }, Some(consent)) => {
+        match (&self.action.what, &self.consent) {
+            (Act::ReplaceKey { to }, Some(consent)) => {
                 let key = verifying_key(*to).ok_or(Invalid::NoConsent)?;
                 let consent = Signature::from_slice(consent).map_err(|_| Invalid::NoConsent)?;
-                let message = consent_bytes(ledger, self.sender, *to, experiment);
+                let message = consent_bytes(ledger, self.sender, *to, &self.action.experiment);
                 key.verify_strict(&message, &consent).map_err(|_| Invalid::NoConsent)
             }
             _ => Ok(()),
@@ -212,7 +212,8 @@ impl Transaction {
             new_public_key: Bytes::copy_from_slice(&to.0),
             new_signature: Bytes::copy_from_slice(&consent.to_bytes()),
         });
-        Self::sign_message(old, ledger, seen, Action::ReplaceKey { experiment, to }, message)
+        let action = Action::new(experiment, Act::ReplaceKey { to });
+        Self::sign_message(old, ledger, seen, action, message)
     }
 
     fn sign_message(

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use colearn_contracts::{
-    Action, Admission, Ballot, Close, Commit, CreateExperiment, Digest, ExperimentName,
-    FinishReason, LearnerId, Model, Motion, Outcome, Parameters, PauseReason, PrivacyCap,
-    PrivacySpent, Proposal, Reveal, Scores, Selection, Share, SuspendReason, Threshold, Verdict,
-    Vote,
+    Act, Action, Admission, BallotKind, Close, Commit, CreateExperiment, Decision, Digest,
+    ExperimentName, FinishReason, Invitation, LearnerId, Model, Motion, Outcome, Parameters,
+    PauseReason, PrivacyCap, PrivacySpent, Proposal, Reveal, Scores, Selection, SuspendReason,
+    Threshold, Verdict, Vote,
 };
 use colearn_ledger::{Checkpoint, Entry, Hash, Receipt, Resource, SignedNote, Verifier};
 use colearn_proto::v1;
@@ -49,7 +49,7 @@ fn parameters() -> impl Strategy<Value = Parameters> {
     let choices = (
         prop_oneof![Just(Selection::RoundRobin), Just(Selection::Sortition)],
         prop_oneof![Just(Close::All), Just(Close::Early)],
-        prop_oneof![Just(Ballot::Open), Just(Ballot::Sealed)],
+        prop_oneof![Just(BallotKind::Open), Just(BallotKind::Sealed)],
     );
     // Zero stands for the default, or for never.
     let deadlines = (any::<u64>(), any::<u64>(), 1..=u64::MAX, 1..=u64::MAX)
@@ -87,9 +87,9 @@ fn parameters() -> impl Strategy<Value = Parameters> {
         })
 }
 
-fn share() -> impl Strategy<Value = Share> {
+fn share() -> impl Strategy<Value = Invitation> {
     (any::<[u8; 32]>(), any::<u32>())
-        .prop_map(|(key, weight)| Share { learner: LearnerId(key), weight })
+        .prop_map(|(key, weight)| Invitation { learner: LearnerId(key), weight })
 }
 
 fn admission() -> impl Strategy<Value = Admission> {
@@ -114,15 +114,8 @@ fn privacy() -> impl Strategy<Value = PrivacySpent> {
 }
 
 fn vote() -> impl Strategy<Value = Vote> {
-    (name(), any::<u64>(), digest(), any::<bool>(), scores()).prop_map(
-        |(experiment, round, weights, approve, scores)| Vote {
-            experiment,
-            round,
-            weights,
-            approve,
-            scores,
-        },
-    )
+    (any::<u64>(), digest(), any::<bool>(), scores())
+        .prop_map(|(round, weights, approve, scores)| Vote { round, weights, approve, scores })
 }
 
 fn motion() -> impl Strategy<Value = Motion> {
@@ -141,33 +134,44 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         (name(), parameters(), admission(), model(), plan()).prop_map(
             |(name, parameters, admission, model, plan)| {
-                Action::Create(CreateExperiment { name, parameters, admission, model, plan })
+                Action::new(
+                    name,
+                    Act::Create(CreateExperiment { parameters, admission, model, plan }),
+                )
             }
         ),
-        (name(), any::<u32>()).prop_map(|(experiment, term)| Action::Join { experiment, term }),
-        (name(), any::<u32>()).prop_map(|(experiment, term)| Action::Leave { experiment, term }),
+        (name(), any::<u32>())
+            .prop_map(|(experiment, term)| Action::new(experiment, Act::Join { term })),
+        (name(), any::<u32>())
+            .prop_map(|(experiment, term)| Action::new(experiment, Act::Leave { term })),
         (name(), any::<u64>(), digest(), model(), scores(), proptest::option::of(privacy()))
             .prop_map(|(experiment, round, base, weights, scores, privacy)| {
-                Action::Propose(Proposal { experiment, round, base, weights, scores, privacy })
+                Action::new(
+                    experiment,
+                    Act::Propose(Proposal { round, base, weights, scores, privacy }),
+                )
             }),
         (name(), any::<u64>(), any::<bool>()).prop_map(|(experiment, round, exhausted)| {
-            Action::Pass { experiment, round, exhausted }
+            Action::new(experiment, Act::Pass { round, exhausted })
         }),
-        vote().prop_map(Action::Vote),
+        (name(), vote()).prop_map(|(experiment, vote)| Action::new(experiment, Act::Vote(vote))),
         (name(), any::<u64>(), digest(), digest()).prop_map(
             |(experiment, round, weights, commitment)| {
-                Action::Commit(Commit { experiment, round, weights, commitment })
+                Action::new(experiment, Act::Commit(Commit { round, weights, commitment }))
             }
         ),
-        (vote(), any::<[u8; 32]>()).prop_map(|(vote, salt)| Action::Reveal(Reveal { vote, salt })),
-        (name(), any::<u64>()).prop_map(|(experiment, round)| Action::Resume { experiment, round }),
+        (name(), vote(), any::<[u8; 32]>()).prop_map(|(experiment, vote, salt)| {
+            Action::new(experiment, Act::Reveal(Reveal { vote, salt }))
+        }),
+        (name(), any::<u64>())
+            .prop_map(|(experiment, round)| Action::new(experiment, Act::Resume { round })),
         (name(), any::<u64>(), motion()).prop_map(|(experiment, number, motion)| {
-            Action::Move { experiment, number, motion }
+            Action::new(experiment, Act::Move { number, motion })
         }),
         (name(), any::<u64>(), any::<bool>()).prop_map(|(experiment, number, approve)| {
-            Action::Ballot { experiment, number, approve }
+            Action::new(experiment, Act::MotionVote { number, approve })
         }),
-        name().prop_map(|experiment| Action::Stop { experiment }),
+        name().prop_map(|experiment| Action::new(experiment, Act::Stop)),
     ]
 }
 
@@ -190,72 +194,68 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ];
     prop_oneof![
         (name(), any::<u64>(), any::<[u8; 32]>(), digest(), any::<u64>()).prop_map(
-            |(experiment, round, proposer, base, deadline_ms)| Outcome::RoundOpened {
+            |(experiment, round, proposer, base, deadline_ms)| Outcome::new(
                 experiment,
-                round,
-                proposer: LearnerId(proposer),
-                base,
-                deadline_ms,
-            }
+                Decision::RoundOpened { round, proposer: LearnerId(proposer), base, deadline_ms }
+            )
         ),
         (name(), any::<u64>(), digest(), any::<u32>(), any::<u64>()).prop_map(
-            |(experiment, round, weights, electorate, deadline_ms)| Outcome::VotingOpened {
+            |(experiment, round, weights, electorate, deadline_ms)| Outcome::new(
                 experiment,
-                round,
-                weights,
-                electorate,
-                deadline_ms,
-            }
+                Decision::VotingOpened { round, weights, electorate, deadline_ms }
+            )
         ),
         (name(), any::<u64>(), verdict, any::<[u32; 3]>(), digest()).prop_map(
-            |(experiment, round, verdict, counts, model)| Outcome::RoundClosed {
+            |(experiment, round, verdict, counts, model)| Outcome::new(
                 experiment,
-                round,
-                verdict,
-                approvals: counts[0],
-                rejections: counts[1],
-                electorate: counts[2],
-                model,
-            }
+                Decision::RoundClosed {
+                    round,
+                    verdict,
+                    approvals: counts[0],
+                    rejections: counts[1],
+                    electorate: counts[2],
+                    model,
+                }
+            )
         ),
         (name(), any::<u32>(), any::<u32>()).prop_map(|(experiment, members, min_learners)| {
-            Outcome::Waiting { experiment, members, min_learners }
+            Outcome::new(experiment, Decision::Waiting { members, min_learners })
         }),
         (name(), any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
-            |(experiment, round, committed, deadline_ms)| Outcome::RevealOpened {
+            |(experiment, round, committed, deadline_ms)| Outcome::new(
                 experiment,
-                round,
-                committed,
-                deadline_ms,
-            }
+                Decision::RevealOpened { round, committed, deadline_ms }
+            )
         ),
         (name(), prop_oneof![Just(PauseReason::NobodyProposes), Just(PauseReason::BudgetsSpent)])
-            .prop_map(|(experiment, reason)| Outcome::Paused { experiment, reason }),
+            .prop_map(|(experiment, reason)| Outcome::new(experiment, Decision::Paused { reason })),
         (name(), any::<[u8; 32]>(), suspended).prop_map(|(experiment, learner, reason)| {
-            Outcome::Suspended { experiment, learner: LearnerId(learner), reason }
+            Outcome::new(experiment, Decision::Suspended { learner: LearnerId(learner), reason })
         }),
         (name(), any::<u64>(), any::<u32>(), any::<u64>()).prop_map(
-            |(experiment, number, electorate, deadline_ms)| Outcome::MotionOpened {
+            |(experiment, number, electorate, deadline_ms)| Outcome::new(
                 experiment,
-                number,
-                electorate,
-                deadline_ms,
-            }
+                Decision::MotionOpened { number, electorate, deadline_ms }
+            )
         ),
         (name(), any::<u64>(), any::<bool>(), any::<[u32; 3]>()).prop_map(
-            |(experiment, number, adopted, counts)| Outcome::MotionDecided {
+            |(experiment, number, adopted, counts)| Outcome::new(
                 experiment,
-                number,
-                adopted,
-                approvals: counts[0],
-                rejections: counts[1],
-                electorate: counts[2],
-            }
+                Decision::MotionDecided {
+                    number,
+                    adopted,
+                    approvals: counts[0],
+                    rejections: counts[1],
+                    electorate: counts[2],
+                }
+            )
         ),
-        (name(), any::<u64>())
-            .prop_map(|(experiment, number)| Outcome::MotionTookEffect { experiment, number }),
+        (name(), any::<u64>()).prop_map(|(experiment, number)| Outcome::new(
+            experiment,
+            Decision::MotionTookEffect { number }
+        )),
         (name(), reason, any::<u64>(), digest()).prop_map(|(experiment, reason, rounds, model)| {
-            Outcome::Finished { experiment, reason, rounds, model }
+            Outcome::new(experiment, Decision::Finished { reason, rounds, model })
         }),
     ]
 }

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
-use crate::client::root_cause;
+use crate::error_cause::root_cause;
 use crate::learner::{Learner, Proposed, Result, Score, Weights};
 
 /// The media type of weights that only the original package can read.

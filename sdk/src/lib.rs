@@ -3,6 +3,15 @@
 #[cfg(feature = "bridge")]
 pub mod bridge;
 pub mod client;
+mod error_cause;
 pub mod learner;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod participant;
+mod weights;
+
+pub use bytes;
+pub use colearn_contracts as contracts;
+pub use colearn_ledger as ledger;
+pub use colearn_records as records;
+pub use ed25519_dalek;

@@ -85,13 +85,11 @@ impl BridgeArgs {
         };
         let key = keys::load(&path)?;
         // Before the server trains for an experiment that cannot use it.
-        let mut node = Client::connect(&self.node.node, &mut Memory::default()).await?;
-        let known = node.experiment(experiment.as_str(), None).await?;
-        let kind = known.experiment.and_then(|it| it.model).map(|model| model.media_type);
-        if kind.as_deref() != Some(LEGACY) {
+        let mut node = Client::connect(&self.node.node, Memory::default()).await?;
+        let kind = node.experiment(&experiment, None).await?.experiment.model.media_type;
+        if kind != LEGACY {
             bail!(
-                "the weights of {experiment} are {}, a bridged learner's {LEGACY}; create it with --media-type {LEGACY}",
-                kind.unwrap_or_default()
+                "the weights of {experiment} are {kind}, a bridged learner's {LEGACY}; create it with --media-type {LEGACY}"
             );
         }
         let mut learner = BridgedLearner::connect(&self.learner, setup).await?;

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use colearn::plot;
 use colearn_audit::{self as audit, Report};
 use colearn_contracts::{
-    Action, Admission, CreateExperiment, ExperimentName, Parameters, Threshold,
+    Act, Action, Admission, CreateExperiment, ExperimentName, Parameters, Phase, Threshold,
 };
 use colearn_learning::data::Share;
 use colearn_learning::private::Noise;
@@ -19,7 +19,7 @@ use colearn_learning::{BuiltinLearner, learner_seed};
 use colearn_records::history::History;
 use colearn_records::keys;
 use colearn_records::record::Record;
-use colearn_sdk::client::{self, Client, ClientError, Memory, Options};
+use colearn_sdk::client::{self, Client, ClientError, Memory, Options, Refused};
 use colearn_sdk::learner::{Learner as _, SAFETENSORS};
 use colearn_sdk::local;
 use ed25519_dalek::SigningKey;
@@ -274,36 +274,37 @@ impl Demo {
         learner_keys: &[SigningKey],
         learners: &[BuiltinLearner],
     ) -> anyhow::Result<()> {
-        let mut memory = Memory::default();
-        let mut client = Client::connect(url, &mut memory).await?;
+        let mut client = Client::connect(url, Memory::default()).await?;
         let creator = learner_keys.first().context("a demo needs a learner")?;
-        match client.experiment(EXPERIMENT, None).await {
+        match client.experiment(name, None).await {
             Ok(known) => {
-                let known = known.experiment.unwrap_or_default();
-                if known.phase() == colearn_proto::v1::Phase::Finished {
+                let known = known.experiment;
+                if matches!(known.phase, Phase::Finished(_)) {
                     bail!("the demo in this folder has finished; choose another --keep folder");
                 }
                 self.say(format!("going on after round {}", known.round.saturating_sub(1)));
             }
-            Err(ClientError::Refused { rule: None, code: tonic::Code::NotFound, .. }) => {
+            Err(ClientError::Refused { rule: None, refused: Refused::NotFound, .. }) => {
                 let first = learners.first().context("a demo needs a learner")?.current();
                 client.upload(&first).await?;
-                let create = Action::Create(CreateExperiment {
-                    name: name.clone(),
-                    parameters: self.parameters(),
-                    admission: Admission::invite(learner_keys.iter().map(keys::learner_id)),
-                    model: first.model(SAFETENSORS),
-                    plan: None,
-                });
-                client.act(creator, create, &mut memory).await?;
+                let create = Action::new(
+                    name.clone(),
+                    Act::Create(CreateExperiment {
+                        parameters: self.parameters(),
+                        admission: Admission::invite(learner_keys.iter().map(keys::learner_id)),
+                        model: first.model(SAFETENSORS),
+                        plan: None,
+                    }),
+                );
+                client.act(creator, create).await?;
             }
             Err(error) => return Err(error.into()),
         }
         for key in learner_keys {
             let me = keys::learner_id(key);
-            if client.experiment(EXPERIMENT, Some(me)).await?.member.is_none() {
-                let join = Action::Join { experiment: name.clone(), term: 0 };
-                client.act(key, join, &mut memory).await?;
+            if client.experiment(name, Some(me)).await?.member.is_none() {
+                let join = Action::new(name.clone(), Act::Join { term: 0 });
+                client.act(key, join).await?;
             }
         }
         Ok(())
@@ -424,15 +425,14 @@ async fn follow(
     mut closed: impl FnMut(&History, &colearn_records::history::Round),
 ) -> anyhow::Result<History> {
     let mut history = History::new(name.clone());
-    let mut memory = Memory::default();
     let (mut next, mut told) = (0, 0);
     while history.finished.is_none() {
-        let stream = match Client::connect(url, &mut memory).await {
-            Ok(mut client) => client.watch(name.as_str(), next).await,
+        let entries = match Client::connect(url, Memory::default()).await {
+            Ok(mut client) => client.watch(name, next).await,
             Err(error) => Err(error),
         };
-        let mut stream = match stream {
-            Ok(stream) => stream,
+        let mut entries = match entries {
+            Ok(entries) => entries,
             Err(ClientError::Unreachable { .. }) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -440,7 +440,7 @@ async fn follow(
             Err(error) => return Err(error.into()),
         };
         // A broken stream is opened again where it broke.
-        while let Ok(Some(message)) = stream.message().await {
+        while let Ok(message) = entries.next().await {
             next = message.next;
             let Some(entry) = message.entry else { continue };
             history.record(&Record::decode(&entry)?.record);

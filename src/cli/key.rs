@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use colearn_proto::v1;
+use colearn_contracts::Phase;
+use colearn_records::convert::SeatState;
+use colearn_records::keys;
 use colearn_records::transaction::Transaction;
-use colearn_records::{convert, keys};
 use colearn_sdk::client::{Client, Memory};
 
 use super::args::NodeAddress;
@@ -83,30 +84,22 @@ async fn rotate(file: &Path, node: &str, json: bool) -> anyhow::Result<ExitCode>
     // What an interrupted try has left is used: some experiments may know it already.
     let new = keys::load_or_create(&next)?;
     let (from, to) = (keys::learner_id(&old), keys::learner_id(&new));
-    let mut memory = Memory::default();
-    let mut client = Client::connect(node, &mut memory).await?;
+    let mut client = Client::connect(node, Memory::default()).await?;
     let mut changed = Vec::new();
     for experiment in client.experiments().await? {
-        if experiment.phase() == v1::Phase::Finished {
+        if matches!(experiment.phase, Phase::Finished(_)) {
             continue;
         }
         let name = experiment.name;
         let member = client.experiment(&name, Some(from)).await?.member;
-        let known = member.is_some_and(|member| member.seat() != v1::Seat::Replaced);
-        let admitted = match experiment.parameters.and_then(|it| it.admission) {
-            Some(admission) => {
-                let admission = convert::admission(admission)?;
-                admission.shares().iter().any(|share| share.learner == from)
-            }
-            None => false,
-        };
-        if known || admitted || experiment.creator[..] == from.0[..] {
-            let seen = client.refresh(&mut memory).await?;
-            let experiment = name.parse()?;
+        let known = member.is_some_and(|member| member.seat != SeatState::Replaced);
+        let admitted = experiment.admission.invitations().iter().any(|it| it.learner == from);
+        if known || admitted || experiment.creator == from {
+            let seen = client.refresh().await?;
             let ledger = client.ledger_id();
-            let signed = Transaction::replace_key(&old, &new, &ledger, seen, experiment);
-            client.submit(signed.message().clone(), &memory).await?;
-            changed.push(name);
+            let signed = Transaction::replace_key(&old, &new, &ledger, seen, name.clone());
+            client.submit(&signed).await?;
+            changed.push(name.to_string());
         }
     }
     // Only now: until every experiment knows the new key, the old one is needed.

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use colearn_contracts::{ExperimentName, PrivacySpent, Scores};
 use colearn_learning::model::ModelSpec;
 use colearn_learning::private::Noise;
 use colearn_learning::{BuiltinLearner, learner_seed};
 use colearn_records::history::{unit, verdict_word};
+use colearn_records::keys;
 use colearn_records::plan::Plan;
-use colearn_records::{convert, keys};
 use colearn_sdk::client::{self, Client, Event, Memory, Options};
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use ed25519_dalek::SigningKey;
@@ -84,7 +84,7 @@ impl LearnerArgs {
         let experiment: ExperimentName = self.experiment.parse()?;
         if let Some(path) = &self.plan {
             let plan = Plan::read(path)?;
-            let actual = load_plan(&self.node.node, &self.experiment).await?;
+            let actual = load_plan(&self.node.node, &experiment).await?;
             let difference = plan.difference(&actual);
             if !difference.is_empty() {
                 for line in difference {
@@ -95,7 +95,7 @@ impl LearnerArgs {
         }
         let memory = self.memory.clone().unwrap_or_else(|| self.key.with_extension("data"));
         let (initial, spent) =
-            standing(&memory, &self.node.node, &self.experiment, &key, self.patience).await?;
+            standing(&memory, &self.node.node, &experiment, &key, self.patience).await?;
         let spec = ModelSpec::of(&initial)?;
         let data = self.source.load(Some(&spec.schema))?;
         let (number, learners) = self.share;
@@ -143,14 +143,13 @@ impl LearnerArgs {
 async fn standing(
     memory: &Path,
     node: &str,
-    experiment: &str,
+    experiment: &ExperimentName,
     key: &SigningKey,
     patience: Option<Duration>,
 ) -> anyhow::Result<(Weights, Option<PrivacySpent>)> {
     let started = Instant::now();
-    let mut memory = Memory::open(memory)?;
     let mut client = loop {
-        match Client::connect(node, &mut memory).await {
+        match Client::connect(node, Memory::open(memory)?).await {
             Ok(client) => break client,
             // As patient as the learner itself will be.
             Err(error)
@@ -163,7 +162,7 @@ async fn standing(
         }
     };
     let known = client.experiment(experiment, Some(keys::learner_id(key))).await?;
-    let model = known.experiment.and_then(|it| it.model).context("the node names no model")?;
+    let model = known.experiment.model;
     if model.media_type != SAFETENSORS {
         bail!(
             "the weights of {experiment} are {}, the built-in learner's {SAFETENSORS}; learners of the original \
@@ -171,8 +170,8 @@ async fn standing(
             model.media_type
         );
     }
-    let weights = client.download(&convert::model(model)?).await?;
-    let spent = known.member.and_then(|member| member.privacy).map(convert::privacy);
+    let weights = client.download(&model).await?;
+    let spent = known.member.and_then(|member| member.privacy);
     Ok((weights, spent))
 }
 

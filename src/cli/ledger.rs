@@ -7,11 +7,14 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use colearn_audit::{self as audit, Source, Trouble};
-use colearn_contracts::{Action, Motion, Outcome, PauseReason, Reveal, Scores, SuspendReason};
+use colearn_contracts::{
+    Act, Decision, ExperimentName, Motion, Outcome, PauseReason, Reveal, Scores, SuspendReason,
+};
 use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
 use colearn_records::history::unit;
 use colearn_records::plan::Plan;
 use colearn_records::record::{Placed, Record};
+use serde::Serialize;
 use serde_json::json;
 
 use super::audit::progress_bar;
@@ -266,39 +269,32 @@ pub(crate) fn describe_motion(motion: &Motion) -> String {
 
 /// A decision of the contract.
 pub(crate) fn describe_outcome(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::RoundOpened { experiment, round, proposer, .. } => {
+    let experiment = &outcome.experiment;
+    match &outcome.what {
+        Decision::RoundOpened { round, proposer, .. } => {
             format!("{experiment} round {round} opened, proposer {}", short(*proposer))
         }
-        Outcome::VotingOpened { experiment, round, electorate, .. } => {
+        Decision::VotingOpened { round, electorate, .. } => {
             format!("{experiment} round {round}: {electorate} may vote")
         }
-        Outcome::RevealOpened { experiment, round, committed, .. } => {
+        Decision::RevealOpened { round, committed, .. } => {
             format!("{experiment} round {round}: {committed} may reveal")
         }
-        Outcome::RoundClosed {
-            experiment,
-            round,
-            verdict,
-            approvals,
-            rejections,
-            electorate,
-            ..
-        } => format!(
+        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, .. } => format!(
             "{experiment} round {round} {verdict:?}: {approvals} for, {rejections} against, of \
              {electorate}"
         ),
-        Outcome::Waiting { experiment, members, min_learners } => {
+        Decision::Waiting { members, min_learners } => {
             format!("{experiment} waits: {members} of {min_learners} members")
         }
-        Outcome::Paused { experiment, reason } => format!(
+        Decision::Paused { reason } => format!(
             "{experiment} pauses: {}",
             match reason {
                 PauseReason::NobodyProposes => "nobody has proposed for too long",
                 PauseReason::BudgetsSpent => "every member's privacy budget is spent",
             }
         ),
-        Outcome::Suspended { experiment, learner, reason } => format!(
+        Decision::Suspended { learner, reason } => format!(
             "{experiment}: {} {}",
             short(*learner),
             match reason {
@@ -307,24 +303,17 @@ pub(crate) fn describe_outcome(outcome: &Outcome) -> String {
                 SuspendReason::Expelled => "is expelled by the members",
             }
         ),
-        Outcome::MotionOpened { experiment, number, electorate, .. } => {
+        Decision::MotionOpened { number, electorate, .. } => {
             format!("{experiment} motion {number}: {electorate} may vote")
         }
-        Outcome::MotionDecided {
-            experiment,
-            number,
-            adopted,
-            approvals,
-            rejections,
-            electorate,
-        } => format!(
+        Decision::MotionDecided { number, adopted, approvals, rejections, electorate } => format!(
             "{experiment} motion {number} {}: {approvals} for, {rejections} against, of {electorate}",
             if *adopted { "adopted" } else { "rejected" }
         ),
-        Outcome::MotionTookEffect { experiment, number } => {
+        Decision::MotionTookEffect { number } => {
             format!("{experiment} motion {number} is in effect")
         }
-        Outcome::Finished { experiment, reason, rounds, model } => {
+        Decision::Finished { reason, rounds, model } => {
             format!("{experiment} finished ({reason:?}) after {rounds} rounds: {model}")
         }
     }
@@ -339,52 +328,50 @@ pub(crate) fn describe(placed: &Placed) -> String {
             format!("node         changes its key from {from} to {to}")
         }
         Record::Transaction(transaction) => {
-            let action = match &transaction.action {
-                Action::Create(create) => {
-                    format!("creates {} with model {}", create.name, create.model.digest)
+            let experiment = &transaction.action.experiment;
+            let action = match &transaction.action.what {
+                Act::Create(create) => {
+                    format!("creates {experiment} with model {}", create.model.digest)
                 }
-                Action::Join { experiment, .. } => format!("joins {experiment}"),
-                Action::Leave { experiment, .. } => format!("leaves {experiment}"),
-                Action::Propose(proposal) => format!(
-                    "proposes in {} round {}: {}{}",
-                    proposal.experiment,
+                Act::Join { .. } => format!("joins {experiment}"),
+                Act::Leave { .. } => format!("leaves {experiment}"),
+                Act::Propose(proposal) => format!(
+                    "proposes in {experiment} round {}: {}{}",
                     proposal.round,
                     proposal.weights.digest,
                     scores(proposal.scores)
                 ),
-                Action::Pass { experiment, round, exhausted } => format!(
+                Act::Pass { round, exhausted } => format!(
                     "passes {experiment} round {round}{}",
                     if *exhausted { ", its privacy budget is spent" } else { "" }
                 ),
-                Action::Commit(commit) => {
-                    format!("commits to a ballot in {} round {}", commit.experiment, commit.round)
+                Act::Commit(commit) => {
+                    format!("commits to a ballot in {experiment} round {}", commit.round)
                 }
-                Action::Reveal(Reveal { vote, .. }) => format!(
-                    "reveals that it {} in {} round {}{}",
+                Act::Reveal(Reveal { vote, .. }) => format!(
+                    "reveals that it {} in {experiment} round {}{}",
                     if vote.approve { "approves" } else { "rejects" },
-                    vote.experiment,
                     vote.round,
                     scores(vote.scores)
                 ),
-                Action::Resume { experiment, .. } => format!("resumes {experiment}"),
-                Action::ReplaceKey { experiment, to } => {
+                Act::Resume { .. } => format!("resumes {experiment}"),
+                Act::ReplaceKey { to } => {
                     format!("goes on as {} in {experiment}", short(*to))
                 }
-                Action::Move { experiment, number, motion } => {
+                Act::Move { number, motion } => {
                     format!("moves in {experiment}, motion {number}: {}", describe_motion(motion))
                 }
-                Action::Ballot { experiment, number, approve } => format!(
+                Act::MotionVote { number, approve } => format!(
                     "{} motion {number} in {experiment}",
                     if *approve { "approves" } else { "rejects" }
                 ),
-                Action::Vote(vote) => format!(
-                    "{} in {} round {}{}",
+                Act::Vote(vote) => format!(
+                    "{} in {experiment} round {}{}",
                     if vote.approve { "approves" } else { "rejects" },
-                    vote.experiment,
                     vote.round,
                     scores(vote.scores)
                 ),
-                Action::Stop { experiment } => format!("stops {experiment}"),
+                Act::Stop => format!("stops {experiment}"),
             };
             format!("{}     {action}", short(transaction.sender))
         }
@@ -407,14 +394,14 @@ pub(crate) fn describe_json(placed: &Placed, bytes: &[u8]) -> serde_json::Value 
         Record::Transaction(transaction) => json!({ "transaction": {
             "sender": transaction.sender.to_string(),
             "seen_size": transaction.seen.size,
-            "action": readable(serde_json::to_value(&transaction.action).unwrap_or_default()),
+            "action": readable(flat(&transaction.action.what, &transaction.action.experiment)),
         } }),
         Record::KeyRotation(rotation) => json!({ "key_rotation": {
             "from": hex::encode(&rotation.old_public_key),
             "to": hex::encode(&rotation.new_public_key),
         } }),
         Record::Outcome(outcome) => {
-            json!({ "outcome": readable(serde_json::to_value(outcome).unwrap_or_default()) })
+            json!({ "outcome": readable(flat(&outcome.what, &outcome.experiment)) })
         }
     };
     json!({
@@ -424,6 +411,30 @@ pub(crate) fn describe_json(placed: &Placed, bytes: &[u8]) -> serde_json::Value 
         "bytes": bytes.len(),
         "record": record,
     })
+}
+
+/// An action or decision as one object under its kind, with the experiment among its fields.
+fn flat(what: impl Serialize, experiment: &ExperimentName) -> serde_json::Value {
+    use serde_json::Value;
+    let mut kinds = match serde_json::to_value(what).unwrap_or_default() {
+        Value::Object(kinds) => kinds,
+        // A kind without fields of its own.
+        kind => json!({ kind.as_str().unwrap_or_default(): {} })
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
+    };
+    if let Some(vote) = kinds.remove("MotionVote") {
+        kinds.insert("Ballot".to_owned(), vote);
+    }
+    for (kind, fields) in &mut kinds {
+        match kind.as_str() {
+            "Create" => fields["name"] = json!(experiment),
+            "Reveal" => fields["vote"]["experiment"] = json!(experiment),
+            _ => fields["experiment"] = json!(experiment),
+        }
+    }
+    Value::Object(kinds)
 }
 
 /// Writes arrays of 32 bytes, which are keys and digests, as hex.

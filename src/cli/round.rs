@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use colearn_audit as audit;
 use colearn_audit::explain::{Explanation, explain};
-use colearn_contracts::{Action, ExperimentName, Outcome, Selection};
+use colearn_contracts::{Act, Decision, ExperimentName, Outcome, Selection};
 use colearn_records::record::Record;
 use serde_json::json;
 
@@ -64,12 +64,12 @@ fn only_experiment(place: &str) -> anyhow::Result<ExperimentName> {
     let mut found = None;
     read_all(&mut *source, place, u64::MAX, |_, bytes| {
         if let Record::Transaction(transaction) = Record::decode(&bytes)?.record
-            && let Action::Create(create) = transaction.action
+            && let Act::Create(_) = transaction.action.what
         {
             if found.is_some() {
                 bail!("the ledger has several experiments; name one with --experiment");
             }
-            found = Some(create.name);
+            found = Some(transaction.action.experiment);
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -94,8 +94,8 @@ fn entries(
         }
         let placed = Record::decode(&bytes)?;
         let of = match &placed.record {
-            Record::Transaction(transaction) => Some(transaction.action.experiment()),
-            Record::Outcome(outcome) => Some(outcome.experiment()),
+            Record::Transaction(transaction) => Some(&transaction.action.experiment),
+            Record::Outcome(outcome) => Some(&outcome.experiment),
             Record::Genesis(_) | Record::KeyRotation(_) => None,
         };
         let mine = of == Some(experiment);
@@ -104,7 +104,7 @@ fn entries(
         } else if mine {
             println!("{}", describe(&placed));
         }
-        let over = matches!(&placed.record, Record::Outcome(Outcome::RoundClosed { round: closed, .. })
+        let over = matches!(&placed.record, Record::Outcome(Outcome { what: Decision::RoundClosed { round: closed, .. }, .. })
             if mine && *closed == round);
         Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;

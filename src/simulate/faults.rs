@@ -14,7 +14,7 @@ use serde::Deserialize;
 use colearn_learning::BuiltinLearner;
 use colearn_learning::data::{Dataset, Share, Targets};
 use colearn_sdk::learner::{Learner, Proposed, Result, Score, Weights};
-use colearn_sdk::local::{Ballot, Conduct};
+use colearn_sdk::local::{Conduct, Judgement};
 
 /// The class that a backdoor leads to.
 const BACKDOOR_CLASS: u32 = 0;
@@ -78,16 +78,16 @@ impl Fault {
         conduct.training_ms = conduct.training_ms.saturating_add(self.slow_ms);
         conduct.voting_ms = conduct.voting_ms.saturating_add(self.slow_ms);
         conduct.away.clone_from(&self.away);
-        conduct.ballot = match self.vote {
-            Some(VoteFault::Never) => Ballot::Never,
-            Some(VoteFault::Copies) => Ballot::Copied,
+        conduct.judgement = match self.vote {
+            Some(VoteFault::Never) => Judgement::Never,
+            Some(VoteFault::Copies) => Judgement::Copied,
             Some(
                 VoteFault::Approves
                 | VoteFault::Rejects
                 | VoteFault::Opposite
                 | VoteFault::Colludes,
             )
-            | None => Ballot::Own,
+            | None => Judgement::Own,
         };
     }
 

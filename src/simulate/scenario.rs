@@ -16,7 +16,7 @@ use colearn_learning::optimizer::Optimizer;
 use colearn_learning::private::{Noise, Privacy};
 use colearn_learning::{Training, Voting};
 use colearn_records::plan::{Millis, Plan, toml_error};
-use colearn_sdk::local::{Ballot, Conduct};
+use colearn_sdk::local::{Conduct, Judgement};
 
 /// The most learners of a simulation.
 const MAX_LEARNERS: usize = 100_000;
@@ -328,7 +328,7 @@ impl Scenario {
         }
         let absent = conducts
             .iter()
-            .any(|conduct| !conduct.away.is_empty() || conduct.ballot == Ballot::Never);
+            .any(|conduct| !conduct.away.is_empty() || conduct.judgement == Judgement::Never);
         if !(absent && parameters.missed_turns.is_some()) {
             parameters.min_learners = learners as u32;
         }

@@ -5,7 +5,8 @@ use std::path::Path;
 use bytes::Bytes;
 use colearn_audit::{self as audit, Kind, Options, Report};
 use colearn_contracts::{
-    Action, Admission, CreateExperiment, Digest, Model, Outcome, Parameters, Verdict,
+    Act, Action, Admission, CreateExperiment, Decision, Digest, Model, Outcome, Parameters,
+    VERSION, Verdict,
 };
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Hash, Ledger, Signer, Verifier};
@@ -26,7 +27,7 @@ fn genesis() -> v1::Genesis {
         origin: "example.org/log".to_owned(),
         log_public_key: Bytes::copy_from_slice(key(9).verifying_key().as_bytes()),
         nonce: Bytes::from_static(&[7; 32]),
-        contract_version: record::CONTRACT_VERSION,
+        contract_version: VERSION.number(),
     }
 }
 
@@ -66,27 +67,31 @@ fn model(byte: u8) -> Model {
 
 fn create() -> Action {
     let parameters = Parameters { min_learners: 1, ..Parameters::default() };
-    Action::Create(CreateExperiment {
-        name: name("x"),
-        parameters,
-        admission: Admission::Open,
-        model: model(0),
-        plan: None,
-    })
+    Action::new(
+        name("x"),
+        Act::Create(CreateExperiment {
+            parameters,
+            admission: Admission::Open,
+            model: model(0),
+            plan: None,
+        }),
+    )
 }
 
 fn join() -> Action {
-    Action::Join { experiment: name("x"), term: 0 }
+    Action::new(name("x"), Act::Join { term: 0 })
 }
 
 fn opened(round: u64) -> Outcome {
-    Outcome::RoundOpened {
-        experiment: name("x"),
-        round,
-        proposer: colearn_records::keys::learner_id(&key(1)),
-        base: Digest([0; 32]),
-        deadline_ms: 2 + 600_000,
-    }
+    Outcome::new(
+        name("x"),
+        Decision::RoundOpened {
+            round,
+            proposer: colearn_records::keys::learner_id(&key(1)),
+            base: Digest([0; 32]),
+            deadline_ms: 2 + 600_000,
+        },
+    )
 }
 
 /// Genesis, create, join, round opened.
@@ -210,15 +215,17 @@ fn a_false_record_is_found_for_what_it_is() {
     });
     assert_eq!(missing, (Kind::Contract, Some(3)));
     let extra = with(&|payloads| {
-        payloads.push(record::outcome_payload(&Outcome::RoundClosed {
-            experiment: name("x"),
-            round: 1,
-            verdict: Verdict::Accepted,
-            approvals: 0,
-            rejections: 0,
-            electorate: 0,
-            model: Digest([0; 32]),
-        }));
+        payloads.push(record::outcome_payload(&Outcome::new(
+            name("x"),
+            Decision::RoundClosed {
+                round: 1,
+                verdict: Verdict::Accepted,
+                approvals: 0,
+                rejections: 0,
+                electorate: 0,
+                model: Digest([0; 32]),
+            },
+        )));
     });
     assert_eq!(extra, (Kind::Contract, Some(4)));
     let refused = with(&|payloads| payloads.push(signed(1, nothing_seen(), join())));

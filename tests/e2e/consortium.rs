@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use colearn_contracts::{
-    Action, Admission, Ballot, CreateExperiment, Parameters, PrivacyCap, PrivacySpent, Verdict,
+    Act, Action, Admission, BallotKind, CreateExperiment, Parameters, PrivacyCap, PrivacySpent,
+    Verdict,
 };
 use colearn_records::keys;
 use colearn_sdk::client::{self, Event, Options};
@@ -18,13 +19,12 @@ async fn create(speaker: &mut Speaker, parameters: Parameters) {
     let weights = Counter::weights(0);
     speaker.client.upload(&weights).await.unwrap();
     let create = CreateExperiment {
-        name: name("x"),
         parameters,
         admission: Admission::Open,
         model: weights.model(SAFETENSORS),
         plan: None,
     };
-    speaker.act(&key(200), Action::Create(create)).await.unwrap();
+    speaker.act(&key(200), Action::new(name("x"), Act::Create(create))).await.unwrap();
 }
 
 /// Runs a counter, or whatever else, as the learner with this key; its events.
@@ -73,14 +73,14 @@ async fn a_sealed_ballot_is_revealed_after_a_restart_between() {
     let node = NodeProcess::start(&dir.path().join("data"));
     let mut speaker = Speaker::connect(&node.url).await;
     let parameters = Parameters {
-        ballot: Ballot::Sealed,
+        ballot: BallotKind::Sealed,
         min_learners: 3,
         max_rounds: Some(2),
         ..Parameters::default()
     };
     create(&mut speaker, parameters).await;
     for seed in 1..=3 {
-        speaker.act(&key(seed), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+        speaker.act(&key(seed), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
     }
     let (mut first, first_task) = start(Counter { value: 0 }, 1, &node, dir.path());
     let (mut second, task) = start(Counter { value: 0 }, 2, &node, dir.path());
@@ -120,7 +120,7 @@ async fn the_absent_are_suspended_the_experiment_pauses_and_goes_on_when_they_re
     };
     create(&mut speaker, parameters).await;
     for seed in 1..=2 {
-        speaker.act(&key(seed), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+        speaker.act(&key(seed), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
     }
     // Nobody proposes for a whole rotation.
     crate::support::wait_for("the pause", || {
@@ -130,7 +130,7 @@ async fn the_absent_are_suspended_the_experiment_pauses_and_goes_on_when_they_re
     });
     let round = succeed(&["ledger", "show", &node.url]);
     assert!(round.contains("x pauses: nobody has proposed for too long"), "{round}");
-    let pass = Action::Pass { experiment: name("x"), round: 2, exhausted: false };
+    let pass = Action::new(name("x"), Act::Pass { round: 2, exhausted: false });
     let refused = speaker.act(&key(1), pass).await.unwrap_err().to_string();
     assert!(refused.contains("R40: "), "{refused}");
 
@@ -243,7 +243,7 @@ async fn motions_and_new_keys_by_the_command_line() {
     create(&mut speaker, Parameters { min_learners: 3, ..Parameters::default() }).await;
     for seed in 1..=3 {
         keys::save_new(&key(seed), &dir.path().join(format!("{seed}.pem"))).unwrap();
-        speaker.act(&key(seed), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+        speaker.act(&key(seed), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
     }
     let at = ["--node", node.url.as_str()];
     let say = |words: &[&str], who: &str| {
@@ -256,11 +256,11 @@ async fn motions_and_new_keys_by_the_command_line() {
     assert!(dir.path().join("1.pem.old").exists() && !dir.path().join("1.pem.next").exists());
     let new = keys::load(&dir.path().join("1.pem")).unwrap();
     assert_eq!(rotated["to"], keys::learner_id(&new).to_string());
-    let pass = Action::Pass { experiment: name("x"), round: 1, exhausted: false };
+    let pass = Action::new(name("x"), Act::Pass { round: 1, exhausted: false });
     let refused = speaker.act(&key(1), pass.clone()).await.unwrap_err().to_string();
     assert!(refused.contains("R9: "), "{refused}");
     // Nobody's key can be replaced by one that has not agreed.
-    let theft = Action::ReplaceKey { experiment: name("x"), to: id(&key(9)) };
+    let theft = Action::new(name("x"), Act::ReplaceKey { to: id(&key(9)) });
     let refused = speaker.act(&key(2), theft).await.unwrap_err().to_string();
     assert!(refused.contains("the new key has not agreed"), "{refused}");
 
@@ -290,9 +290,9 @@ async fn motions_and_new_keys_by_the_command_line() {
             .concat(),
     );
     say(&["ballot", "x", "2", "approve"], "2.pem");
-    let pass = Action::Pass { experiment: name("x"), round: 2, exhausted: false };
+    let pass = Action::new(name("x"), Act::Pass { round: 2, exhausted: false });
     speaker.act(&key(2), pass).await.unwrap();
-    let back = Action::Join { experiment: name("x"), term: 1 };
+    let back = Action::new(name("x"), Act::Join { term: 1 });
     let refused = speaker.act(&key(3), back).await.unwrap_err().to_string();
     assert!(refused.contains("R50: "), "{refused}");
     let ledger = succeed(&["ledger", "show", &node.url]);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use colearn_contracts::Action;
+use colearn_contracts::{Act, Action};
 use colearn_sdk::client::{self, Options};
 
 use crate::support::{Counter, NodeProcess, Process, Speaker, id, key, name, succeed, wait_for};
@@ -31,12 +31,11 @@ async fn a_node_killed_again_and_again_lets_the_same_learners_finish() {
         .collect();
     for round in [5, 20, 35, 50] {
         loop {
-            let known =
-                match client::Client::connect(&node.url, &mut client::Memory::default()).await {
-                    Ok(mut client) => client.experiment("x", None).await,
-                    Err(error) => Err(error),
-                };
-            if known.is_ok_and(|known| known.experiment.unwrap().round >= round) {
+            let known = match client::Client::connect(&node.url, client::Memory::default()).await {
+                Ok(mut client) => client.experiment(&name("x"), None).await,
+                Err(error) => Err(error),
+            };
+            if known.is_ok_and(|known| known.experiment.round >= round) {
                 break;
             }
             tokio::task::yield_now().await;
@@ -104,7 +103,7 @@ async fn an_interrupted_write_is_completed_by_the_next_start() {
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    let join = || Action::Join { experiment: name("x"), term: 0 };
+    let join = || Action::new(name("x"), Act::Join { term: 0 });
     speaker.act(&key(1), join()).await.unwrap();
     let before = speaker.client.size();
     node.stop();
@@ -117,7 +116,7 @@ async fn an_interrupted_write_is_completed_by_the_next_start() {
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.act(&key(2), join()).await.unwrap();
-    speaker.client.refresh(&mut speaker.memory).await.unwrap();
+    speaker.client.refresh().await.unwrap();
     assert_eq!(speaker.client.size(), before + 3);
     node.stop();
 
@@ -131,8 +130,8 @@ async fn an_interrupted_write_is_completed_by_the_next_start() {
     }
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
-    let known = speaker.client.experiment("x", Some(id(&key(2)))).await.unwrap();
-    assert_eq!(known.experiment.unwrap().round, 1);
+    let known = speaker.client.experiment(&name("x"), Some(id(&key(2)))).await.unwrap();
+    assert_eq!(known.experiment.round, 1);
     assert_eq!(known.size, before + 3);
     node.stop();
     audit_passes(dir.path());
@@ -145,7 +144,7 @@ async fn a_snapshot_is_used_only_if_it_fits() {
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    let join = || Action::Join { experiment: name("x"), term: 0 };
+    let join = || Action::new(name("x"), Act::Join { term: 0 });
     speaker.act(&key(1), join()).await.unwrap();
     node.stop();
     // A clean stop leaves a snapshot of all of it.
@@ -157,8 +156,8 @@ async fn a_snapshot_is_used_only_if_it_fits() {
     node.kill_and_restart(dir.path());
     assert_eq!((&node.started["replayed_from"], &node.started["entries"]), (&3.into(), &5.into()));
     let mut speaker = Speaker::connect(&node.url).await;
-    let known = speaker.client.experiment("x", Some(id(&key(2)))).await.unwrap();
-    assert_eq!((known.experiment.unwrap().round, known.size), (1, 5));
+    let known = speaker.client.experiment(&name("x"), Some(id(&key(2)))).await.unwrap();
+    assert_eq!((known.experiment.round, known.size), (1, 5));
     node.stop();
     // Without an index everything is replayed, and the state is the same.
     std::fs::remove_dir_all(dir.path().join("ledger/index")).unwrap();
@@ -166,8 +165,8 @@ async fn a_snapshot_is_used_only_if_it_fits() {
     assert_eq!(node.started["replayed_from"], 1);
     assert_eq!(node.started["index_rebuilt"], "there was none");
     let mut speaker = Speaker::connect(&node.url).await;
-    let known = speaker.client.experiment("x", Some(id(&key(2)))).await.unwrap();
-    assert_eq!((known.experiment.unwrap().round, known.size), (1, 5));
+    let known = speaker.client.experiment(&name("x"), Some(id(&key(2)))).await.unwrap();
+    assert_eq!((known.experiment.round, known.size), (1, 5));
     node.stop();
     audit_passes(dir.path());
 }

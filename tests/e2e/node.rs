@@ -1,6 +1,8 @@
 //! The node process: starting, serving, stopping, refusing.
 
+use colearn_contracts::{Act, Action};
 use colearn_ledger::{Checkpoint, Hash, Verifier};
+use colearn_sdk::client::ClientError;
 
 use crate::support::{Counter, NodeProcess, Speaker, fail, http, run};
 
@@ -99,16 +101,15 @@ async fn a_stopping_node_ends_open_streams_and_exits() {
     let mut node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    let mut stream = speaker.client.watch("x", 0).await.unwrap();
-    assert!(stream.message().await.unwrap().unwrap().entry.is_some());
+    let mut stream = speaker.client.watch(&crate::support::name("x"), 0).await.unwrap();
+    assert!(stream.next().await.unwrap().entry.is_some());
     node.process.terminate();
     let ended = loop {
-        match stream.message().await {
-            Ok(Some(_)) => {}
-            ended => break ended,
+        if let Err(ended) = stream.next().await {
+            break ended;
         }
     };
-    assert_eq!(ended.unwrap_err().code(), tonic::Code::Unavailable);
+    assert!(matches!(ended, ClientError::Unreachable { .. }), "{ended}");
     assert_eq!(node.process.wait(), Some(0));
 }
 
@@ -120,7 +121,7 @@ async fn a_full_disk_refuses_transactions_and_goes_on_reading() {
     let more = ["--listen", "127.0.0.1:0", "--reserve-bytes", &reserve];
     let node = NodeProcess::start_with(dir.path(), &more);
     let mut speaker = Speaker::connect(&node.url).await;
-    let join = colearn_contracts::Action::Join { experiment: crate::support::name("x"), term: 0 };
+    let join = Action::new(crate::support::name("x"), Act::Join { term: 0 });
     let error = speaker.act(&crate::support::key(1), join).await.unwrap_err();
     assert!(error.to_string().contains("disk is nearly full"), "{error}");
     assert_eq!(speaker.client.experiments().await.unwrap(), []);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use colearn_contracts::Action;
+use colearn_contracts::{Act, Action};
 use colearn_sdk::client::{Client, ClientError, Memory};
 use serde_json::Value;
 
@@ -13,8 +13,10 @@ async fn node_with_receipts(dir: &Path) -> (NodeProcess, Speaker) {
     let node = NodeProcess::start(&dir.join("data"));
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    speaker.memory = Memory::open(&dir.join("learner")).unwrap();
-    speaker.act(&key(1), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    // Only what this one does is remembered.
+    let memory = Memory::open(&dir.join("learner")).unwrap();
+    let mut speaker = Speaker::remembering(&node.url, memory).await;
+    speaker.act(&key(1), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
     (node, speaker)
 }
 
@@ -68,7 +70,7 @@ async fn a_receipt_is_kept_checked_offline_and_honoured() {
         .unwrap();
     let snapshot = dir.path().join("snapshot");
     copy(&dir.path().join("data"), &snapshot);
-    speaker.act(&key(2), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    speaker.act(&key(2), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
     let honoured = ["--receipts", &receipts, "--since", &checkpoint];
     let (code, text) = audit(&[&[path("data").as_str()], &honoured[..]].concat());
     assert_eq!(code, Some(0), "{text}");
@@ -94,9 +96,9 @@ async fn a_receipt_is_kept_checked_offline_and_honoured() {
 async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
     let dir = tempfile::tempdir().unwrap();
     let (node, mut ann) = node_with_receipts(dir.path()).await;
-    let mut bob = Speaker::connect(&node.url).await;
-    bob.memory = Memory::open(&dir.path().join("bob")).unwrap();
-    bob.client.refresh(&mut bob.memory).await.unwrap();
+    let bob_memory = || Memory::open(&dir.path().join("bob")).unwrap();
+    let mut bob = Speaker::remembering(&node.url, bob_memory()).await;
+    bob.client.refresh().await.unwrap();
     let address = node.address();
     node.stop();
     let (one, other) = (dir.path().join("one"), dir.path().join("other"));
@@ -105,20 +107,18 @@ async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
 
     // The operator shows Ann one history and Bob another, under the same key.
     let node = NodeProcess::start_at(&one, &address);
-    ann.act(&key(3), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
-    ann.client.refresh(&mut ann.memory).await.unwrap();
-    let seen_by_ann = ann
-        .client
-        .sign(&key(4), Action::Join { experiment: name("x"), term: 0 }, &mut ann.memory)
-        .await
-        .unwrap();
+    ann.act(&key(3), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    ann.client.refresh().await.unwrap();
+    let seen_by_ann =
+        ann.client.sign(&key(4), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
     node.stop();
     let node = NodeProcess::start_at(&other, &address);
-    bob.act(&key(5), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
-    bob.client.refresh(&mut bob.memory).await.unwrap();
+    bob.act(&key(5), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    bob.client.refresh().await.unwrap();
 
     // Ann, connected to Bob's, is told of a longer history that does not continue hers.
-    let error = Client::connect(&node.url, &mut ann.memory).await.map(drop).unwrap_err();
+    let ann_memory = Memory::open(&dir.path().join("learner")).unwrap();
+    let error = Client::connect(&node.url, ann_memory).await.map(drop).unwrap_err();
     assert!(matches!(error, ClientError::Fork { .. }), "{error}");
     assert!(error.to_string().starts_with("FORK: "), "{error}");
     let evidence = std::fs::read_to_string(dir.path().join("learner/fork-evidence.txt")).unwrap();
@@ -128,13 +128,13 @@ async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
         "both signed checkpoints: {evidence}"
     );
     // Nor can what she signed ever be merged into it.
-    let refused = bob.client.submit(seen_by_ann, &bob.memory).await.unwrap_err();
+    let refused = bob.client.submit(&seen_by_ann).await.unwrap_err();
     assert!(refused.to_string().contains("not in this ledger's history"), "{refused}");
     node.stop();
 
     // And Bob, connected to Ann's.
     let node = NodeProcess::start_at(&one, &address);
-    let error = Client::connect(&node.url, &mut bob.memory).await.map(drop).unwrap_err();
+    let error = Client::connect(&node.url, bob_memory()).await.map(drop).unwrap_err();
     assert!(matches!(error, ClientError::Fork { .. }), "{error}");
     assert!(dir.path().join("bob/fork-evidence.txt").exists());
     // Each history passes by itself; with the other's receipts it does not.
@@ -145,7 +145,7 @@ async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
     node.stop();
     let _node = NodeProcess::start_at(&dir.path().join("data"), &address);
     let error =
-        Client::connect(&format!("http://{address}"), &mut bob.memory).await.map(drop).unwrap_err();
+        Client::connect(&format!("http://{address}"), bob_memory()).await.map(drop).unwrap_err();
     assert!(matches!(error, ClientError::Fork { .. }), "{error}");
 }
 
@@ -165,7 +165,7 @@ async fn an_export_is_complete_incremental_and_audited() {
         bytes[..2].copy_from_slice(&seed.to_le_bytes());
         (
             ed25519_dalek::SigningKey::from_bytes(&bytes),
-            Action::Join { experiment: name("x"), term: 0 },
+            Action::new(name("x"), Act::Join { term: 0 }),
         )
     };
     for seed in 0..300 {
@@ -282,7 +282,7 @@ async fn witnesses_cosign_what_the_node_shows_and_no_fork_of_it() {
     let again = ["witness", "--json", "--data", &data, "--listen", listen, "--log", &vkey];
     let mut witness = Process::start(&again);
     assert!(witness.line().unwrap().contains(&witness_url));
-    speaker.act(&key(1), Action::Join { experiment: name("x"), term: 0 }).await.unwrap();
+    speaker.act(&key(1), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
     crate::support::wait_for("the next cosignature", || {
         cosigned(&node.url).filter(|text| text.lines().nth(1) == Some("3"))
     });

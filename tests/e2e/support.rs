@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use colearn_contracts::{
-    Action, Admission, CreateExperiment, ExperimentName, LearnerId, Parameters,
+    Act, Action, Admission, CreateExperiment, ExperimentName, LearnerId, Parameters,
 };
 use colearn_sdk::client::{Client, Memory};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
@@ -171,14 +171,16 @@ pub(crate) fn name(text: &str) -> ExperimentName {
 /// A connection that remembers, for tests that speak for a learner by hand.
 pub(crate) struct Speaker {
     pub(crate) client: Client,
-    pub(crate) memory: Memory,
 }
 
 impl Speaker {
     pub(crate) async fn connect(url: &str) -> Self {
-        let mut memory = Memory::default();
-        let client = Client::connect(url, &mut memory).await.unwrap();
-        Self { client, memory }
+        Self::remembering(url, Memory::default()).await
+    }
+
+    /// With a memory of its own.
+    pub(crate) async fn remembering(url: &str, memory: Memory) -> Self {
+        Self { client: Client::connect(url, memory).await.unwrap() }
     }
 
     /// Signs and submits; the entry's index.
@@ -187,7 +189,7 @@ impl Speaker {
         key: &SigningKey,
         action: Action,
     ) -> std::result::Result<u64, colearn_sdk::client::ClientError> {
-        Ok(self.client.act(key, action, &mut self.memory).await?.receipt.index)
+        Ok(self.client.act(key, action).await?.receipt.index)
     }
 
     /// Creates an open experiment with these initial weights.
@@ -202,9 +204,10 @@ impl Speaker {
             ..Parameters::default()
         };
         let model = weights.model(SAFETENSORS);
-        let (name, admission) = (name(experiment), Admission::Open);
-        let create = CreateExperiment { name, parameters, admission, model, plan: None };
-        self.act(&key(200), Action::Create(create)).await.unwrap();
+        let admission = Admission::Open;
+        let create = CreateExperiment { parameters, admission, model, plan: None };
+        let action = Action::new(name(experiment), Act::Create(create));
+        self.act(&key(200), action).await.unwrap();
     }
 }
 

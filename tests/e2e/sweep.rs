@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use colearn_contracts::Action;
+use colearn_contracts::{Act, Action};
 use colearn_sdk::client::{Client, Memory};
 
 use crate::support::{Counter, NodeProcess, Speaker, copy, id, key, name, succeed};
@@ -27,7 +27,7 @@ const CALLS: [(&str, &[&str]); 8] = [
 ];
 
 fn join() -> Action {
-    Action::Join { experiment: name("x"), term: 0 }
+    Action::new(name("x"), Act::Join { term: 0 })
 }
 
 /// Starts a node under strace and lets a learner join. Gives whether that was acknowledged.
@@ -52,11 +52,10 @@ fn record(data: &Path, log: &Path, more: &[&str], runtime: &tokio::runtime::Runt
     let acknowledged = started.is_some_and(|started| {
         let url = started["address"].as_str().unwrap().to_owned();
         runtime.block_on(async {
-            let mut memory = Memory::default();
             let work = async {
-                let mut client = Client::connect(&url, &mut memory).await?;
-                let signed = client.sign(&key(7), join(), &mut memory).await?;
-                client.submit(signed, &memory).await
+                let mut client = Client::connect(&url, Memory::default()).await?;
+                let signed = client.sign(&key(7), join()).await?;
+                client.submit(&signed).await
             };
             // A node that hangs fails the test below, since its end is waited for.
             work.await.is_ok()
@@ -124,7 +123,7 @@ fn every_disk_call_fails_once() {
                     acknowledged += 1;
                     let known = runtime.block_on(async {
                         let mut speaker = Speaker::connect(&node.url).await;
-                        speaker.client.experiment("x", Some(id(&key(7)))).await.unwrap()
+                        speaker.client.experiment(&name("x"), Some(id(&key(7)))).await.unwrap()
                     });
                     assert!(known.member.is_some(), "{fault}: what was acknowledged is lost");
                 }

@@ -1,7 +1,7 @@
 //! The services as a client meets them, also a hostile one.
 
 use bytes::Bytes;
-use colearn_contracts::{Action, Proposal, Scores, Vote};
+use colearn_contracts::{Act, Action, Proposal, Scores, Vote};
 use colearn_ledger::Hash;
 use colearn_proto::RULE_METADATA;
 use colearn_proto::v1;
@@ -9,7 +9,7 @@ use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
 use colearn_records::transaction::{LedgerId, MAX_BODY_BYTES, Seen, Transaction};
-use colearn_sdk::client::ClientError;
+use colearn_sdk::client::{ClientError, Refused};
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use prost::Message as _;
 use tonic::transport::Channel;
@@ -39,7 +39,7 @@ fn nothing_seen() -> Seen {
 }
 
 fn join() -> Action {
-    Action::Join { experiment: name("x"), term: 0 }
+    Action::new(name("x"), Act::Join { term: 0 })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,16 +48,19 @@ async fn the_very_same_transaction_gets_its_original_receipt() {
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    let signed = speaker.client.sign(&key(1), join(), &mut speaker.memory).await.unwrap();
-    let first = speaker.client.submit(signed.clone(), &speaker.memory).await.unwrap();
-    let again = speaker.client.submit(signed.clone(), &speaker.memory).await.unwrap();
+    let signed = speaker.client.sign(&key(1), join()).await.unwrap();
+    let first = speaker.client.submit(&signed).await.unwrap();
+    let again = speaker.client.submit(&signed).await.unwrap();
     assert_eq!(first.receipt.index, again.receipt.index);
     assert_eq!(first.entry, again.entry);
     // Also after a restart, and all at once.
     node.stop();
     let node = NodeProcess::start(dir.path());
     let mut coordinator = coordinator(&node).await;
-    assert_eq!(submit(&mut coordinator, signed).await.unwrap().index, first.receipt.index);
+    assert_eq!(
+        submit(&mut coordinator, signed.message().clone()).await.unwrap().index,
+        first.receipt.index
+    );
     let id = ledger_id(&node);
     let other = Transaction::sign(&key(2), &id, nothing_seen(), join()).message().clone();
     let all = (0..32).map(|_| {
@@ -154,7 +157,7 @@ async fn what_is_not_a_transaction_of_this_ledger_is_refused() {
     assert_eq!(empty.code(), Code::InvalidArgument);
 
     // Nothing of this left a trace.
-    speaker.client.refresh(&mut speaker.memory).await.unwrap();
+    speaker.client.refresh().await.unwrap();
     assert_eq!(speaker.client.size(), 2);
 }
 
@@ -167,19 +170,21 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
     speaker.act(&key(1), join()).await.unwrap();
     speaker.act(&key(2), join()).await.unwrap();
     let propose = |round, base: &Weights, weights: &Weights| {
-        Action::Propose(Proposal {
-            experiment: name("x"),
-            round,
-            base: base.digest(),
-            weights: weights.model(SAFETENSORS),
-            scores: Scores { vote: Some(1), test: None },
-            privacy: None,
-        })
+        Action::new(
+            name("x"),
+            Act::Propose(Proposal {
+                round,
+                base: base.digest(),
+                weights: weights.model(SAFETENSORS),
+                scores: Scores { vote: Some(1), test: None },
+                privacy: None,
+            }),
+        )
     };
     let vote = |round, weights: &Weights| {
         let weights = weights.digest();
         let scores = Scores { vote: Some(-5), test: Some(7) };
-        Action::Vote(Vote { experiment: name("x"), round, weights, approve: true, scores })
+        Action::new(name("x"), Act::Vote(Vote { round, weights, approve: true, scores }))
     };
     let (zero, one) = (Counter::weights(0), Counter::weights(1));
     // Weights that nobody uploaded cannot be proposed.
@@ -190,23 +195,23 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
     speaker.act(&key(2), vote(1, &one)).await.unwrap();
     let error = speaker.act(&key(2), vote(1, &one)).await.unwrap_err();
     assert!(
-        matches!(error, ClientError::Refused { rule: Some(11), code: Code::Aborted, .. }),
+        matches!(error, ClientError::Refused { rule: Some(11), refused: Refused::Temporary, .. }),
         "{error}"
     );
     assert!(error.to_string().contains("the current round is 2"), "{error}");
 
     // Watching from any index gives the same entries from there on.
     let mut whole = Vec::new();
-    let mut stream = speaker.client.watch("x", 0).await.unwrap();
-    while let Some(entry) = stream.message().await.unwrap().unwrap().entry {
+    let mut stream = speaker.client.watch(&name("x"), 0).await.unwrap();
+    while let Some(entry) = stream.next().await.unwrap().entry {
         whole.push(entry);
     }
     assert_eq!(whole.len(), 9);
     for start in 1..=10 {
-        let mut stream = speaker.client.watch("x", start).await.unwrap();
+        let mut stream = speaker.client.watch(&name("x"), start).await.unwrap();
         let mut part = Vec::new();
         loop {
-            let message = stream.message().await.unwrap().unwrap();
+            let message = stream.next().await.unwrap();
             match message.entry {
                 Some(entry) => part.push(entry),
                 None => {
@@ -219,11 +224,11 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
     }
     // What comes later arrives on an open stream.
     speaker
-        .act(&key(2), Action::Pass { experiment: name("x"), round: 2, exhausted: false })
+        .act(&key(2), Action::new(name("x"), Act::Pass { round: 2, exhausted: false }))
         .await
         .unwrap();
     let entry = loop {
-        if let Some(entry) = stream.message().await.unwrap().unwrap().entry {
+        if let Some(entry) = stream.next().await.unwrap().entry {
             break entry;
         }
     };

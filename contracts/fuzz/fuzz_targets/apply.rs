@@ -45,7 +45,7 @@ impl Rules {
             },
             selection: if self.sortition { Selection::Sortition } else { Selection::RoundRobin },
             close: if self.early { Close::Early } else { Close::All },
-            ballot: if self.sealed { Ballot::Sealed } else { Ballot::Open },
+            ballot: if self.sealed { BallotKind::Sealed } else { BallotKind::Open },
             proposal_deadline_ms: proposal,
             vote_deadline_ms: vote,
             reveal_deadline_ms: reveal,
@@ -83,7 +83,7 @@ enum Ask {
     Suspend(Who),
     Expel(Who),
     MoveStop,
-    Ballot { back: u8, approve: bool },
+    MotionVote { back: u8, approve: bool },
     Stop,
 }
 
@@ -102,7 +102,7 @@ struct Step {
 struct Input {
     rules: Rules,
     admission: u8,
-    shares: Vec<(u8, u32)>,
+    invited: Vec<(u8, u32)>,
     steps: Vec<Step>,
 }
 
@@ -120,87 +120,95 @@ fn vote(experiment: &Experiment, round: u64, approve: bool, score: Option<i64>) 
         _ => Digest([0; 32]),
     };
     let scores = Scores { vote: score, test: score };
-    Vote { experiment: name(), round, weights, approve, scores }
+    Vote { round, weights, approve, scores }
 }
 
 fn action(contract: &Contract, step: &Step) -> Action {
     let experiment = contract.experiment(&name()).expect("it was created");
     let round = step.round.unwrap_or(experiment.round());
     let number = experiment.last_motion().wrapping_add(1);
-    let moves = |motion| Action::Move { experiment: name(), number, motion };
+    let moves = |motion| Action::new(name(), Act::Move { number, motion });
     match &step.ask {
-        Ask::Join(term) => Action::Join { experiment: name(), term: (*term).into() },
-        Ask::Leave(term) => Action::Leave { experiment: name(), term: (*term).into() },
-        Ask::Propose { from_now, weights, size, privacy } => Action::Propose(Proposal {
-            experiment: name(),
-            round,
-            base: if *from_now { experiment.model().digest } else { Digest([7; 32]) },
-            weights: model(*weights, *size),
-            scores: Scores::default(),
-            privacy: privacy.map(|(epsilon_micros, delta_picos, sampling_nanos, steps)| {
-                PrivacySpent {
-                    epsilon_micros,
-                    delta_picos,
-                    noise_micros: 1,
-                    clip_micros: 1,
-                    sampling_nanos,
-                    steps,
-                }
+        Ask::Join(term) => Action::new(name(), Act::Join { term: (*term).into() }),
+        Ask::Leave(term) => Action::new(name(), Act::Leave { term: (*term).into() }),
+        Ask::Propose { from_now, weights, size, privacy } => Action::new(
+            name(),
+            Act::Propose(Proposal {
+                round,
+                base: if *from_now { experiment.model().digest } else { Digest([7; 32]) },
+                weights: model(*weights, *size),
+                scores: Scores::default(),
+                privacy: privacy.map(|(epsilon_micros, delta_picos, sampling_nanos, steps)| {
+                    PrivacySpent {
+                        epsilon_micros,
+                        delta_picos,
+                        noise_micros: 1,
+                        clip_micros: 1,
+                        sampling_nanos,
+                        steps,
+                    }
+                }),
             }),
-        }),
-        Ask::Pass { exhausted } => {
-            Action::Pass { experiment: name(), round, exhausted: *exhausted }
+        ),
+        Ask::Pass { exhausted } => Action::new(name(), Act::Pass { round, exhausted: *exhausted }),
+        Ask::Vote { approve, scores } => {
+            Action::new(name(), Act::Vote(vote(experiment, round, *approve, *scores)))
         }
-        Ask::Vote { approve, scores } => Action::Vote(vote(experiment, round, *approve, *scores)),
         Ask::Commit { approve, salt } => {
             let vote = vote(experiment, round, *approve, None);
             let salt = [*salt; 32];
             let voter = step.who.id();
-            let sealed = Sealed { ledger: contract.ledger(), voter, vote: &vote, salt: &salt };
+            let (ledger, experiment) = (contract.ledger(), &name());
+            let sealed = Sealed { ledger, experiment, voter, vote: &vote, salt: &salt };
             let commitment = sealed.commitment();
-            Action::Commit(Commit { experiment: name(), round, weights: vote.weights, commitment })
+            Action::new(name(), Act::Commit(Commit { round, weights: vote.weights, commitment }))
         }
-        Ask::Reveal { approve, salt } => Action::Reveal(Reveal {
-            vote: vote(experiment, round, *approve, None),
-            salt: [*salt; 32],
-        }),
-        Ask::Resume => Action::Resume { experiment: name(), round },
+        Ask::Reveal { approve, salt } => Action::new(
+            name(),
+            Act::Reveal(Reveal {
+                vote: vote(experiment, round, *approve, None),
+                salt: [*salt; 32],
+            }),
+        ),
+        Ask::Resume => Action::new(name(), Act::Resume { round }),
         Ask::ReplaceKey(to) => {
-            Action::ReplaceKey { experiment: name(), to: LearnerId([to % 64; 32]) }
+            Action::new(name(), Act::ReplaceKey { to: LearnerId([to % 64; 32]) })
         }
         Ask::SetParameters(rules) => moves(Motion::SetParameters(Box::new(rules.parameters()))),
         Ask::Admit(who, weight) => {
-            moves(Motion::Admit(Share { learner: who.id(), weight: *weight }))
+            moves(Motion::Admit(Invitation { learner: who.id(), weight: *weight }))
         }
         Ask::Suspend(who) => moves(Motion::Suspend(who.id())),
         Ask::Expel(who) => moves(Motion::Expel(who.id())),
         Ask::MoveStop => moves(Motion::Stop),
-        Ask::Ballot { back, approve } => {
+        Ask::MotionVote { back, approve } => {
             let number = experiment.last_motion().saturating_sub((*back % 4).into());
-            Action::Ballot { experiment: name(), number, approve: *approve }
+            Action::new(name(), Act::MotionVote { number, approve: *approve })
         }
-        Ask::Stop => Action::Stop { experiment: name() },
+        Ask::Stop => Action::new(name(), Act::Stop),
     }
 }
 
 fuzz_target!(|input: Input| {
-    let mut contract = Contract::new(Digest([1; 32]));
-    let shares = input
-        .shares
+    let mut contract = Contract::new(Digest([1; 32]), VERSION);
+    let invitations = input
+        .invited
         .iter()
-        .map(|(who, weight)| Share { learner: LearnerId([*who; 32]), weight: *weight })
+        .map(|(who, weight)| Invitation { learner: LearnerId([*who; 32]), weight: *weight })
         .collect();
-    let create = Action::Create(CreateExperiment {
-        name: name(),
-        parameters: input.rules.parameters(),
-        admission: match input.admission % 3 {
-            0 => Admission::Open,
-            1 => Admission::Invited(shares),
-            _ => Admission::ByVote(shares),
-        },
-        model: model(0, 1),
-        plan: None,
-    });
+    let create = Action::new(
+        name(),
+        Act::Create(CreateExperiment {
+            parameters: input.rules.parameters(),
+            admission: match input.admission % 3 {
+                0 => Admission::Open,
+                1 => Admission::Invited(invitations),
+                _ => Admission::ByVote(invitations),
+            },
+            model: model(0, 1),
+            plan: None,
+        }),
+    );
     if contract.apply(Moment::without_ledger(0), LearnerId([0; 32]), &create).is_err() {
         return;
     }

@@ -1,9 +1,9 @@
 //! One test a rule from R31 on: what institutions that depend on each other need.
 
 use colearn_contracts::{
-    Action, Admission, Ballot, Close, Digest, FinishReason, InvalidParameters, MAX_OPEN_MOTIONS,
-    MAX_WEIGHT, Moment, Motion, Outcome, Parameters, Phase, PrivacyCap, PrivacySpent, Proposal,
-    Rejection, Scores, Selection, Share, draw,
+    Act, Action, Admission, BallotKind, Close, Decision, Digest, FinishReason, InvalidParameters,
+    Invitation, MAX_OPEN_MOTIONS, MAX_WEIGHT, Moment, Motion, Parameters, Phase, PrivacyCap,
+    PrivacySpent, Proposal, Rejection, Scores, Selection, draw,
 };
 
 use crate::script::{
@@ -27,7 +27,7 @@ fn with(letters: &str, parameters: Parameters, script: &str) -> colearn_contract
 }
 
 fn sealed() -> Parameters {
-    Parameters { ballot: Ballot::Sealed, ..defaults() }
+    Parameters { ballot: BallotKind::Sealed, ..defaults() }
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn r2_the_other_parameters_keep_their_bounds() {
     for bad in [cap(0, 1), cap(1, 0), cap(1, 1_000_000_000_001)] {
         assert_eq!(check(&|p| p.privacy = bad), Err(InvalidParameters::Privacy));
     }
-    let weigh = |weight| Admission::ByVote(vec![Share { learner: learner("A"), weight }]);
+    let weigh = |weight| Admission::ByVote(vec![Invitation { learner: learner("A"), weight }]);
     assert_eq!(weigh(MAX_WEIGHT).check(&defaults()), Ok(()));
     assert_eq!(weigh(0).check(&defaults()), Err(InvalidParameters::Weight));
     assert_eq!(weigh(MAX_WEIGHT + 1).check(&defaults()), Err(InvalidParameters::Weight));
@@ -129,12 +129,13 @@ fn r32_sortition_is_drawn_from_the_ledgers_last_entry() {
     let letters = ["A", "B", "C", "D"];
     let mut outcomes = Vec::new();
     for (number, who) in letters.iter().enumerate() {
-        let join = Action::Join { experiment: name(), term: 0 };
+        let join = Action::new(name(), Act::Join { term: 0 });
         outcomes = contract.apply(moment(number as u64), learner(who), &join).unwrap();
     }
     let mut at = moment(3);
     for round in 1..=3000 {
-        let Some(Outcome::RoundOpened { proposer, .. }) = outcomes.last() else {
+        let Some(Decision::RoundOpened { proposer, .. }) = outcomes.last().map(|it| &it.what)
+        else {
             panic!("{outcomes:?}")
         };
         // What anyone can draw again: from those who did not propose last, in joining order.
@@ -145,7 +146,7 @@ fn r32_sortition_is_drawn_from_the_ledgers_last_entry() {
         counts[drawn] += 1;
         last = Some(drawn);
         at = moment(round + 3);
-        let pass = Action::Pass { experiment: name(), round, exhausted: false };
+        let pass = Action::new(name(), Act::Pass { round, exhausted: false });
         outcomes = contract.apply(at, learner(letters[drawn]), &pass).unwrap();
     }
     assert!(counts.iter().all(|count| (650..=850).contains(count)), "{counts:?}");
@@ -462,8 +463,8 @@ fn r42_under_a_cap_a_proposal_says_what_it_reveals() {
     let mut contract = with("AB", defaults(), "");
     let mut propose = |privacy| {
         let (base, weights, scores) = (Digest([0; 32]), model(1), Scores::default());
-        let proposal = Proposal { experiment: name(), round: 1, base, weights, scores, privacy };
-        contract.apply(at(1), learner("A"), &Action::Propose(proposal))
+        let proposal = Proposal { round: 1, base, weights, scores, privacy };
+        contract.apply(at(1), learner("A"), &Action::new(name(), Act::Propose(proposal)))
     };
     for bad in bad {
         assert_eq!(propose(Some(bad)), Err(Rejection::PrivacyInvalid));
@@ -583,11 +584,11 @@ fn r45_motions_are_bounded() {
     contract.apply(at(0), learner("Z"), &create(parameters, Admission::Open)).unwrap();
     let id = |i: u8| colearn_contracts::LearnerId([i; 32]);
     for i in 0..200 {
-        contract.apply(at(0), id(i), &Action::Join { experiment: name(), term: 0 }).unwrap();
+        contract.apply(at(0), id(i), &Action::new(name(), Act::Join { term: 0 })).unwrap();
     }
     for i in 0..=MAX_OPEN_MOTIONS {
         let number = i as u64 + 1;
-        let stop = Action::Move { experiment: name(), number, motion: Motion::Stop };
+        let stop = Action::new(name(), Act::Move { number, motion: Motion::Stop });
         let moved = contract.apply(at(0), id(i as u8), &stop);
         assert_eq!(moved.is_ok(), i < MAX_OPEN_MOTIONS, "{moved:?}");
     }
@@ -619,7 +620,7 @@ fn r47_a_motion_lapses_at_its_deadline_and_has_a_threshold_of_its_own() {
     );
     // Even for a driver that forgot to advance.
     let mut contract = with("ABCD", defaults(), "A moves 1 stop: motion 1: 3 vote");
-    let second = Action::Ballot { experiment: name(), number: 1, approve: true };
+    let second = Action::new(name(), Act::MotionVote { number: 1, approve: true });
     assert_eq!(contract.apply(at(1000), learner("B"), &second), Err(Rejection::DeadlinePassed));
 }
 
@@ -680,7 +681,7 @@ fn rejections_keep_their_precedence_from_r31_on() {
     check_with(
         Parameters {
             privacy: Some(PrivacyCap { epsilon_micros: 100, delta_picos: 10 }),
-            ballot: Ballot::Sealed,
+            ballot: BallotKind::Sealed,
             ..defaults()
         },
         invited("ABC"),

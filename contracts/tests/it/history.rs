@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use colearn_contracts::{
-    Action, Admission, Ballot, Close, Commit, Contract, Digest, Experiment, LearnerId, Moment,
-    Motion, Outcome, Parameters, Phase, PrivacyCap, PrivacySpent, Proposal, Rejection, Reveal,
-    Scores, Sealed, Seat, Selection, Share, Stage, Threshold, Verdict, Vote,
+    Act, Action, Admission, BallotKind, Close, Commit, Context, Contract, Decision, Digest,
+    Experiment, Invitation, LearnerId, Moment, Motion, Outcome, Parameters, Phase, PrivacyCap,
+    PrivacySpent, Proposal, Rejection, Reveal, Scores, Sealed, Seat, Selection, Stage, Threshold,
+    VERSION, Verdict, Vote,
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -34,7 +35,7 @@ fn parameters(rng: &mut ChaCha8Rng) -> Parameters {
         threshold: threshold(rng),
         selection: *pick(rng, &[Selection::RoundRobin, Selection::Sortition]),
         close: *pick(rng, &[Close::All, Close::Early]),
-        ballot: *pick(rng, &[Ballot::Open, Ballot::Sealed]),
+        ballot: *pick(rng, &[BallotKind::Open, BallotKind::Sealed]),
         min_learners: rng.random_range(1..4),
         max_rounds: rng.random_bool(0.3).then(|| rng.random_range(1..40)),
         patience: patience.filter(|_| rng.random_bool(0.3)),
@@ -57,7 +58,7 @@ fn pick<'a, T>(rng: &mut ChaCha8Rng, items: &'a [T]) -> &'a T {
 fn sealed_vote(voter: LearnerId, experiment: &Experiment, weights: Digest) -> Reveal {
     let approve = (voter.0[0] as u64 + experiment.round()).is_multiple_of(3);
     let scores = Scores { vote: Some(i64::from(voter.0[0])), test: None };
-    let vote = Vote { experiment: name(), round: experiment.round(), weights, approve, scores };
+    let vote = Vote { round: experiment.round(), weights, approve, scores };
     Reveal { vote, salt: voter.0 }
 }
 
@@ -85,8 +86,8 @@ fn attempt(rng: &mut ChaCha8Rng, experiment: &Experiment) -> (LearnerId, Action)
     };
     let experiment_name = name();
     match rng.random_range(0..100) {
-        0..12 => (who, Action::Join { experiment: experiment_name, term }),
-        12..16 => (who, Action::Leave { experiment: experiment_name, term }),
+        0..12 => (who, Action::new(experiment_name, Act::Join { term })),
+        12..16 => (who, Action::new(experiment_name, Act::Leave { term })),
         16..36 => {
             let base = match rng.random_range(0..20) {
                 0 => Digest([9; 32]),
@@ -104,58 +105,61 @@ fn attempt(rng: &mut ChaCha8Rng, experiment: &Experiment) -> (LearnerId, Action)
             });
             let weights = model(rng.random_range(0..4));
             let scores = Scores::default();
-            let proposal =
-                Proposal { experiment: experiment_name, round, base, weights, scores, privacy };
-            (proposer, Action::Propose(proposal))
+            let proposal = Proposal { round, base, weights, scores, privacy };
+            (proposer, Action::new(experiment_name, Act::Propose(proposal)))
         }
         36..39 => {
             let exhausted = rng.random_bool(0.2);
-            (proposer, Action::Pass { experiment: experiment_name, round, exhausted })
+            (proposer, Action::new(experiment_name, Act::Pass { round, exhausted }))
         }
         39..55 => {
             let approve = rng.random_bool(0.6);
             let scores = Scores::default();
-            let vote = Vote { experiment: experiment_name, round, weights, approve, scores };
-            (who, Action::Vote(vote))
+            let vote = Vote { round, weights, approve, scores };
+            (who, Action::new(experiment_name, Act::Vote(vote)))
         }
         55..68 => {
             let Reveal { vote, salt } = sealed_vote(who, experiment, weights);
             let voter = if rng.random_bool(0.1) { id(1) } else { who };
-            let sealed = Sealed { ledger: Digest([0; 32]), voter, vote: &vote, salt: &salt };
+            let ledger = Digest([0; 32]);
+            let experiment = &experiment_name;
+            let sealed = Sealed { ledger, experiment, voter, vote: &vote, salt: &salt };
             let commitment = sealed.commitment();
-            let commit = Commit { experiment: experiment_name, round, weights, commitment };
-            (who, Action::Commit(commit))
+            let commit = Commit { round, weights, commitment };
+            (who, Action::new(experiment_name, Act::Commit(commit)))
         }
         68..82 => {
             let mut reveal = sealed_vote(who, experiment, weights);
             reveal.vote.approve ^= rng.random_bool(0.1);
-            (who, Action::Reveal(reveal))
+            (who, Action::new(experiment_name, Act::Reveal(reveal)))
         }
-        82..85 => (who, Action::Resume { experiment: experiment_name, round }),
+        82..85 => (who, Action::new(experiment_name, Act::Resume { round })),
         85..87 => {
             let to = id(rng.random_range(0..LEARNERS + 30));
-            (who, Action::ReplaceKey { experiment: experiment_name, to })
+            (who, Action::new(experiment_name, Act::ReplaceKey { to }))
         }
         87..91 => {
             let about = id(rng.random_range(0..LEARNERS));
             let motion = match rng.random_range(0..8) {
                 0..3 => Motion::SetParameters(Box::new(parameters(rng))),
-                3..5 => Motion::Admit(Share { learner: about, weight: rng.random_range(0..4) }),
+                3..5 => {
+                    Motion::Admit(Invitation { learner: about, weight: rng.random_range(0..4) })
+                }
                 5 => Motion::Suspend(about),
                 6 => Motion::Expel(about),
                 _ if rng.random_bool(0.1) => Motion::Stop,
                 _ => Motion::Suspend(about),
             };
             let number = experiment.last_motion() + u64::from(!rng.random_bool(0.1));
-            (who, Action::Move { experiment: experiment_name, number, motion })
+            (who, Action::new(experiment_name, Act::Move { number, motion }))
         }
         91..99 => {
             let number = experiment.last_motion().saturating_sub(rng.random_range(0..3));
             let approve = rng.random_bool(0.7);
-            (who, Action::Ballot { experiment: experiment_name, number, approve })
+            (who, Action::new(experiment_name, Act::MotionVote { number, approve }))
         }
-        _ if rng.random_bool(0.05) => (who, Action::Stop { experiment: experiment_name }),
-        _ => (who, Action::Stop { experiment: "nowhere".parse().unwrap() }),
+        _ if rng.random_bool(0.05) => (who, Action::new(experiment_name, Act::Stop)),
+        _ => (who, Action::new("nowhere".parse().unwrap(), Act::Stop)),
     }
 }
 
@@ -168,6 +172,24 @@ struct Entry {
 
 fn encode(outcomes: &[Outcome]) -> Vec<u8> {
     postcard::to_allocvec(outcomes).unwrap()
+}
+
+/// What an experiment that is kept alone decides of an entry.
+fn replay_alone(alone: &mut Option<Experiment>, context: Context, entry: &Entry) -> Vec<Outcome> {
+    let decisions = match (&mut *alone, &entry.action) {
+        (None, Some((sender, Action { experiment, what: Act::Create(create) }))) => {
+            let created = Experiment::create(VERSION, experiment.clone(), *sender, create);
+            *alone = Some(created.unwrap());
+            Vec::new()
+        }
+        (None, _) => panic!("the first entry creates"),
+        (Some(experiment), Some((sender, action))) => {
+            assert_eq!(experiment.advance(context), []);
+            experiment.apply(context, *sender, &action.what).expect("what was accepted replays")
+        }
+        (Some(experiment), None) => experiment.advance(context),
+    };
+    decisions.into_iter().map(|what| Outcome::new(name(), what)).collect()
 }
 
 /// The round's votes as the test itself counts them.
@@ -192,8 +214,8 @@ impl Shadow {
     /// Takes an accepted action, in the state before it.
     fn action(&mut self, before: &Experiment, sender: LearnerId, action: &Action) {
         let weight = before.member(sender).map_or(0, |member| member.weight);
-        match action {
-            Action::Propose(proposal) => {
+        match &action.what {
+            Act::Propose(proposal) => {
                 assert!(
                     matches!(before.phase(), Phase::Proposing { proposer, .. } if *proposer == sender)
                 );
@@ -205,20 +227,20 @@ impl Shadow {
                     assert!(proposal.privacy.unwrap().epsilon_micros <= cap.epsilon_micros);
                 }
             }
-            Action::Vote(vote) => {
+            Act::Vote(vote) => {
                 assert!(self.voted.insert(sender), "voted twice");
                 assert_ne!(Some(sender), self.proposer, "voted on its own proposal");
                 self.count(vote.approve, weight);
             }
-            Action::Commit(_) => {
+            Act::Commit(_) => {
                 assert!(self.voted.insert(sender), "committed twice");
                 assert_ne!(Some(sender), self.proposer, "committed on its own proposal");
             }
-            Action::Reveal(reveal) => {
+            Act::Reveal(reveal) => {
                 assert!(self.voted.contains(&sender), "revealed what it had not committed to");
                 self.count(reveal.vote.approve, weight);
             }
-            Action::ReplaceKey { to, .. } => {
+            Act::ReplaceKey { to } => {
                 if self.voted.remove(&sender) {
                     self.voted.insert(*to);
                 }
@@ -226,7 +248,7 @@ impl Shadow {
                     self.proposer = Some(*to);
                 }
             }
-            Action::Ballot { number, approve, .. } => {
+            Act::MotionVote { number, approve } => {
                 let motion = self.motions.get_mut(number).expect("an open motion");
                 *if *approve { &mut motion.0 } else { &mut motion.1 } += weight;
             }
@@ -244,8 +266,8 @@ impl Shadow {
             u64::from(approvals) * u64::from(threshold.denominator)
                 >= u64::from(electorate) * u64::from(threshold.numerator)
         };
-        match outcome {
-            Outcome::RoundOpened { round, .. } => {
+        match &outcome.what {
+            Decision::RoundOpened { round, .. } => {
                 assert_eq!(*round, self.rounds + 1, "rounds are counted");
                 *self = Self {
                     rounds: *round,
@@ -255,7 +277,7 @@ impl Shadow {
                     ..Self::default()
                 };
             }
-            Outcome::RoundClosed {
+            Decision::RoundClosed {
                 round,
                 verdict,
                 approvals,
@@ -280,10 +302,10 @@ impl Shadow {
                 }
                 assert_eq!(Some(*model), self.model, "the model changes only by acceptance");
             }
-            Outcome::MotionOpened { number, electorate, .. } => {
+            Decision::MotionOpened { number, electorate, .. } => {
                 self.motions.insert(*number, (0, 0, *electorate));
             }
-            Outcome::MotionDecided { number, adopted, approvals, rejections, .. } => {
+            Decision::MotionDecided { number, adopted, approvals, rejections, .. } => {
                 let (for_it, against, electorate) = self.motions.remove(number).unwrap();
                 assert_eq!((*approvals, *rejections), (for_it, against));
                 let threshold = rules.governance_threshold.unwrap_or(rules.threshold);
@@ -336,8 +358,9 @@ fn history(seed: u64) -> [u64; 3] {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut contract = new_contract();
     let invited = rng.random_range(4..=LEARNERS);
-    let shares =
-        (0..invited).map(|i| Share { learner: id(i), weight: rng.random_range(1..4) }).collect();
+    let shares = (0..invited)
+        .map(|i| Invitation { learner: id(i), weight: rng.random_range(1..4) })
+        .collect();
     let admission = match rng.random_range(0..3) {
         0 => Admission::Open,
         1 => Admission::Invited(shares),
@@ -369,7 +392,7 @@ fn history(seed: u64) -> [u64; 3] {
         let mut rules = before.parameters().clone();
         for outcome in &outcomes {
             shadow.outcome(&rules, outcome);
-            if let Outcome::MotionTookEffect { .. } = outcome {
+            if let Decision::MotionTookEffect { .. } = outcome.what {
                 rules = contract.experiment(&name()).unwrap().parameters().clone();
             }
         }
@@ -394,7 +417,7 @@ fn history(seed: u64) -> [u64; 3] {
                 let mut rules = before.parameters().clone();
                 for outcome in &outcomes {
                     shadow.outcome(&rules, outcome);
-                    if let Outcome::MotionTookEffect { .. } = outcome {
+                    if let Decision::MotionTookEffect { .. } = outcome.what {
                         rules = contract.experiment(&name()).unwrap().parameters().clone();
                     }
                 }
@@ -407,9 +430,16 @@ fn history(seed: u64) -> [u64; 3] {
         }
         check_state(&contract, told.now_ms);
     }
-    // A second contract reads what was recorded.
+    // A second contract reads what was recorded, and an experiment alone.
     let mut replayer = new_contract();
+    let (mut alone, mut now_ms): (Option<Experiment>, u64) = (None, 0);
     for entry in entries {
+        // R30, which is the caller's to see to where there is no contract.
+        now_ms = now_ms.max(entry.at.now_ms);
+        let at = Moment { now_ms, ..entry.at };
+        let outcomes = replay_alone(&mut alone, Context { ledger: Digest([0; 32]), at }, &entry);
+        assert_eq!(encode(&outcomes), entry.outcomes);
+
         let outcomes = match &entry.action {
             Some((sender, action)) => {
                 assert_eq!(replayer.advance(entry.at), []);
@@ -424,6 +454,7 @@ fn history(seed: u64) -> [u64; 3] {
         postcard::to_allocvec(&experiments).unwrap()
     };
     assert_eq!(bytes(&replayer), bytes(&contract));
+    assert_eq!(alone.as_ref(), contract.experiment(&name()));
     [steps, accepted, shadow.verdicts.len() as u64]
 }
 

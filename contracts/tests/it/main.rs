@@ -4,6 +4,10 @@
 
 mod consortium;
 mod history;
+mod layout;
+mod rejections;
 mod rules;
 mod script;
+mod structure;
 mod tally;
+mod versions;

@@ -1,7 +1,7 @@
 //! One test a rule, both sides of each boundary.
 
 use colearn_contracts::{
-    Action, Admission, CreateExperiment, Digest, ExperimentName, InvalidParameters,
+    Act, Action, Admission, CreateExperiment, Digest, ExperimentName, InvalidParameters,
     MAX_EXPERIMENTS, MAX_INVITED, MAX_MEMBERS, MAX_WEIGHTS_BYTES, Model, Parameters, Proposal,
     Rejection, Scores, Threshold,
 };
@@ -98,13 +98,15 @@ fn r2_parameters_keep_their_bounds() {
 #[test]
 fn r3_a_name_is_used_once_and_experiments_are_bounded() {
     let create = |text: &str| {
-        Action::Create(CreateExperiment {
-            name: text.parse().unwrap(),
-            parameters: defaults(),
-            admission: Admission::Open,
-            model: model(0),
-            plan: None,
-        })
+        Action::new(
+            text.parse().unwrap(),
+            Act::Create(CreateExperiment {
+                parameters: defaults(),
+                admission: Admission::Open,
+                model: model(0),
+                plan: None,
+            }),
+        )
     };
     let mut contract = new_contract();
     for i in 0..MAX_EXPERIMENTS {
@@ -114,7 +116,7 @@ fn r3_a_name_is_used_once_and_experiments_are_bounded() {
     assert_eq!(full, Err(Rejection::TooManyExperiments));
     let taken = contract.apply(at(0), learner("B"), &create("e0"));
     assert_eq!(taken, Err(Rejection::ExperimentExists));
-    let stop = Action::Stop { experiment: "e0".parse().unwrap() };
+    let stop = Action::new("e0".parse().unwrap(), Act::Stop);
     contract.apply(at(0), learner("A"), &stop).unwrap();
     let taken = contract.apply(at(0), learner("A"), &create("e0"));
     assert_eq!(taken, Err(Rejection::ExperimentExists));
@@ -181,11 +183,11 @@ fn r8_members_are_bounded_but_who_was_one_may_return() {
         key[..8].copy_from_slice(&(i as u64).to_be_bytes());
         colearn_contracts::LearnerId(key)
     };
-    let join = |term| Action::Join { experiment: name(), term };
+    let join = |term| Action::new(name(), Act::Join { term });
     for i in 0..MAX_MEMBERS - 1 {
         contract.apply(at(0), id(i), &join(0)).unwrap();
     }
-    contract.apply(at(0), id(0), &Action::Leave { experiment: name(), term: 0 }).unwrap();
+    contract.apply(at(0), id(0), &Action::new(name(), Act::Leave { term: 0 })).unwrap();
     contract.apply(at(0), id(MAX_MEMBERS - 1), &join(0)).unwrap();
     assert_eq!(contract.apply(at(0), id(MAX_MEMBERS), &join(0)), Err(Rejection::TooManyMembers));
     assert_eq!(contract.apply(at(0), id(0), &join(1)).unwrap().len(), 1);
@@ -263,7 +265,7 @@ fn r13_a_deadline_is_exclusive() {
     );
     // The rule holds even for a driver that forgot to advance first.
     let mut contract = check(defaults(), "A joins: ok\n B joins: round 1 of A");
-    let pass = Action::Pass { experiment: name(), round: 1, exhausted: false };
+    let pass = Action::new(name(), Act::Pass { round: 1, exhausted: false });
     assert_eq!(contract.apply(at(100), learner("A"), &pass), Err(Rejection::DeadlinePassed));
     assert!(contract.apply(at(99), learner("A"), &pass).is_ok());
 }
@@ -304,14 +306,13 @@ fn r16_weights_keep_their_size_and_type() {
     let mut propose = |size, media_type: &str| {
         let weights = Model { size, media_type: media_type.into(), ..model(1) };
         let proposal = Proposal {
-            experiment: name(),
             round: 1,
             base: Digest([0; 32]),
             weights,
             scores: Scores::default(),
             privacy: None,
         };
-        contract.apply(at(1), learner("A"), &Action::Propose(proposal))
+        contract.apply(at(1), learner("A"), &Action::new(name(), Act::Propose(proposal)))
     };
     assert_eq!(propose(0, "m"), Err(Rejection::WeightsSize { limit: 20 }));
     assert_eq!(propose(21, "m"), Err(Rejection::WeightsSize { limit: 20 }));

@@ -5,9 +5,9 @@
 //! `at N: ...` advances the clock to N ms. The ledger's head is the number of steps so far.
 
 use colearn_contracts::{
-    Action, Admission, Commit, Contract, CreateExperiment, Digest, ExperimentName, LearnerId,
-    Model, Moment, Motion, Outcome, Parameters, PrivacySpent, Proposal, Reveal, Scores, Sealed,
-    Share, Verdict, Vote,
+    Act, Action, Admission, Commit, Contract, CreateExperiment, Decision, Digest, ExperimentName,
+    Invitation, LearnerId, Model, Moment, Motion, Outcome, Parameters, PrivacySpent, Proposal,
+    Reveal, Scores, Sealed, VERSION, Verdict, Vote,
 };
 
 pub(crate) fn learner(letter: &str) -> LearnerId {
@@ -37,28 +37,28 @@ pub(crate) fn defaults() -> Parameters {
 }
 
 /// These learners, each with the weight behind its letter, or 1.
-fn shares(text: &str) -> Vec<Share> {
-    let mut shares: Vec<Share> = Vec::new();
+fn invitations(text: &str) -> Vec<Invitation> {
+    let mut invitations: Vec<Invitation> = Vec::new();
     for c in text.chars() {
         match c.to_digit(10) {
-            Some(weight) => shares.last_mut().unwrap().weight = weight,
-            None => shares.push(Share { learner: learner(&c.to_string()), weight: 1 }),
+            Some(weight) => invitations.last_mut().unwrap().weight = weight,
+            None => invitations.push(Invitation { learner: learner(&c.to_string()), weight: 1 }),
         }
     }
-    shares
+    invitations
 }
 
 pub(crate) fn invited(text: &str) -> Admission {
-    Admission::Invited(shares(text))
+    Admission::Invited(invitations(text))
 }
 
 pub(crate) fn by_vote(text: &str) -> Admission {
-    Admission::ByVote(shares(text))
+    Admission::ByVote(invitations(text))
 }
 
 pub(crate) fn create(parameters: Parameters, admission: Admission) -> Action {
     let model = model(0);
-    Action::Create(CreateExperiment { name: name(), parameters, admission, model, plan: None })
+    Action::new(name(), Act::Create(CreateExperiment { parameters, admission, model, plan: None }))
 }
 
 pub(crate) fn at(now_ms: u64) -> Moment {
@@ -66,7 +66,7 @@ pub(crate) fn at(now_ms: u64) -> Moment {
 }
 
 pub(crate) fn new_contract() -> Contract {
-    Contract::new(Digest([0; 32]))
+    Contract::new(Digest([0; 32]), VERSION)
 }
 
 /// Creates `x`, open to all, by learner Z with these parameters and model 0, then runs the script.
@@ -78,23 +78,34 @@ pub(crate) fn check(parameters: Parameters, script: &str) -> Contract {
 pub(crate) fn check_with(parameters: Parameters, admission: Admission, script: &str) -> Contract {
     let mut contract = new_contract();
     contract.apply(at(0), learner("Z"), &create(parameters, admission)).expect("valid parameters");
+    play(&mut contract, &name(), script);
+    contract
+}
+
+/// Runs the script in this experiment. What happens in others meanwhile is not looked at.
+pub(crate) fn play(contract: &mut Contract, experiment: &ExperimentName, script: &str) {
     let mut now = 0;
     let mut steps = 0;
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (step, expected) = line.split_once(':').expect("a colon");
         let words: Vec<&str> = step.split_whitespace().collect();
+        let here = |mut outcomes: Vec<Outcome>| {
+            outcomes.retain(|outcome| outcome.experiment == *experiment);
+            describe(&outcomes)
+        };
         let got = if words[0] == "at" {
             now = words[1].parse().unwrap();
             steps += 1;
-            describe(&contract.advance(Moment { now_ms: now, head: Digest([steps; 32]) }))
+            here(contract.advance(Moment { now_ms: now, head: Digest([steps; 32]) }))
         } else {
             steps += 1;
             let at = Moment { now_ms: now, head: Digest([steps; 32]) };
             let before = contract.clone();
-            match contract.apply(at, learner(words[0]), &action(words[0], &words[1..])) {
-                Ok(outcomes) => describe(&outcomes),
+            let action = action(experiment, words[0], &words[1..]);
+            match contract.apply(at, learner(words[0]), &action) {
+                Ok(outcomes) => here(outcomes),
                 Err(rejection) => {
-                    assert_eq!(before, contract, "a rejection changed the state: {line}");
+                    assert_eq!(before, *contract, "a rejection changed the state: {line}");
                     let debug = format!("{rejection:?}");
                     debug.split([' ', '(']).next().unwrap().to_owned()
                 }
@@ -102,13 +113,11 @@ pub(crate) fn check_with(parameters: Parameters, admission: Admission, script: &
         };
         assert_eq!(got, expected.trim(), "at the line: {line}");
     }
-    contract
 }
 
 /// The vote of a sealed ballot, and its salt.
 fn sealed(who: &str, approve: &str, weights: &str, round: &str) -> Reveal {
     let vote = Vote {
-        experiment: name(),
         round: round.parse().unwrap(),
         weights: Digest([weights.parse().unwrap(); 32]),
         approve: approve == "yes",
@@ -120,7 +129,7 @@ fn sealed(who: &str, approve: &str, weights: &str, round: &str) -> Reveal {
 fn motion(words: &[&str]) -> Motion {
     match *words {
         ["stop"] => Motion::Stop,
-        ["admit", who] => Motion::Admit(shares(who)[0]),
+        ["admit", who] => Motion::Admit(invitations(who)[0]),
         ["suspend", who] => Motion::Suspend(learner(who)),
         ["expel", who] => Motion::Expel(learner(who)),
         ["set", field, value] => {
@@ -137,19 +146,21 @@ fn motion(words: &[&str]) -> Motion {
     }
 }
 
-fn action(who: &str, words: &[&str]) -> Action {
+fn action(experiment: &ExperimentName, who: &str, words: &[&str]) -> Action {
+    match *words {
+        ["joins", "nowhere"] => Action::new("nowhere".parse().unwrap(), Act::Join { term: 0 }),
+        _ => Action::new(experiment.clone(), act(experiment, who, words)),
+    }
+}
+
+fn act(experiment: &ExperimentName, who: &str, words: &[&str]) -> Act {
     let number = |word: &str| word.parse::<u64>().unwrap();
-    let experiment = name();
     let commit = |committer: &str, approve, weights: &str, round: &str| {
         let Reveal { vote, salt } = sealed(who, approve, weights, round);
-        let ledger = Digest([0; 32]);
-        let sealed = Sealed { ledger, voter: learner(committer), vote: &vote, salt: &salt };
-        Action::Commit(Commit {
-            experiment: name(),
-            round: vote.round,
-            weights: vote.weights,
-            commitment: sealed.commitment(),
-        })
+        let (ledger, voter) = (Digest([0; 32]), learner(committer));
+        let sealed = Sealed { ledger, experiment, voter, vote: &vote, salt: &salt };
+        let commitment = sealed.commitment();
+        Act::Commit(Commit { round: vote.round, weights: vote.weights, commitment })
     };
     match *words {
         ["commits", approve, "on", weights, "in", round] => commit(who, approve, weights, round),
@@ -158,29 +169,23 @@ fn action(who: &str, words: &[&str]) -> Action {
             commit(other, approve, weights, round)
         }
         ["reveals", approve, "on", weights, "in", round] => {
-            Action::Reveal(sealed(who, approve, weights, round))
+            Act::Reveal(sealed(who, approve, weights, round))
         }
-        ["resumes", round] => Action::Resume { experiment, round: number(round) },
-        ["becomes", to] => Action::ReplaceKey { experiment, to: learner(to) },
-        ["moves", at, ..] => {
-            Action::Move { experiment, number: number(at), motion: motion(&words[2..]) }
-        }
+        ["resumes", round] => Act::Resume { round: number(round) },
+        ["becomes", to] => Act::ReplaceKey { to: learner(to) },
+        ["moves", at, ..] => Act::Move { number: number(at), motion: motion(&words[2..]) },
         ["seconds" | "opposes", at] => {
             let approve = words[0] == "seconds";
-            Action::Ballot { experiment, number: number(at), approve }
+            Act::MotionVote { number: number(at), approve }
         }
-        ["passes", round, "exhausted"] => {
-            Action::Pass { experiment, round: number(round), exhausted: true }
-        }
-        ["joins"] => Action::Join { experiment, term: 0 },
-        ["joins", "term", term] => Action::Join { experiment, term: number(term) as u32 },
-        ["joins", "nowhere"] => Action::Join { experiment: "nowhere".parse().unwrap(), term: 0 },
-        ["leaves"] => Action::Leave { experiment, term: 0 },
-        ["leaves", "term", term] => Action::Leave { experiment, term: number(term) as u32 },
-        ["stops"] => Action::Stop { experiment },
-        ["passes", round] => Action::Pass { experiment, round: number(round), exhausted: false },
-        ["proposes", weights, "in", round, "from", base, ..] => Action::Propose(Proposal {
-            experiment,
+        ["passes", round, "exhausted"] => Act::Pass { round: number(round), exhausted: true },
+        ["joins"] => Act::Join { term: 0 },
+        ["joins", "term", term] => Act::Join { term: number(term) as u32 },
+        ["leaves"] => Act::Leave { term: 0 },
+        ["leaves", "term", term] => Act::Leave { term: number(term) as u32 },
+        ["stops"] => Act::Stop,
+        ["passes", round] => Act::Pass { round: number(round), exhausted: false },
+        ["proposes", weights, "in", round, "from", base, ..] => Act::Propose(Proposal {
             round: number(round),
             base: Digest([number(base) as u8; 32]),
             weights: model(number(weights) as u8),
@@ -194,8 +199,7 @@ fn action(who: &str, words: &[&str]) -> Action {
                 steps: 100,
             }),
         }),
-        ["approves" | "rejects", weights, "in", round] => Action::Vote(Vote {
-            experiment,
+        ["approves" | "rejects", weights, "in", round] => Act::Vote(Vote {
             round: number(round),
             weights: Digest([number(weights) as u8; 32]),
             approve: words[0] == "approves",
@@ -208,32 +212,32 @@ fn action(who: &str, words: &[&str]) -> Action {
 fn describe(outcomes: &[Outcome]) -> String {
     let texts: Vec<String> = outcomes
         .iter()
-        .map(|outcome| match outcome {
-            Outcome::RoundOpened { round, proposer, .. } => {
+        .map(|outcome| match &outcome.what {
+            Decision::RoundOpened { round, proposer, .. } => {
                 format!("round {round} of {}", proposer.0[0] as char)
             }
-            Outcome::VotingOpened { electorate, .. } => format!("{electorate} vote"),
-            Outcome::RoundClosed { verdict, approvals, rejections, .. } => match verdict {
+            Decision::VotingOpened { electorate, .. } => format!("{electorate} vote"),
+            Decision::RoundClosed { verdict, approvals, rejections, .. } => match verdict {
                 Verdict::Accepted => format!("accepted {approvals}-{rejections}"),
                 Verdict::Rejected => format!("rejected {approvals}-{rejections}"),
                 Verdict::Expired => "expired".into(),
                 Verdict::Passed => "passed".into(),
             },
-            Outcome::RevealOpened { committed, .. } => format!("reveal {committed}"),
-            Outcome::Paused { reason, .. } => format!("paused {reason:?}"),
-            Outcome::Suspended { learner, reason, .. } => {
+            Decision::RevealOpened { committed, .. } => format!("reveal {committed}"),
+            Decision::Paused { reason, .. } => format!("paused {reason:?}"),
+            Decision::Suspended { learner, reason, .. } => {
                 format!("{} suspended {reason:?}", learner.0[0] as char)
             }
-            Outcome::MotionOpened { number, electorate, .. } => {
+            Decision::MotionOpened { number, electorate, .. } => {
                 format!("motion {number}: {electorate} vote")
             }
-            Outcome::MotionDecided { number, adopted, approvals, rejections, .. } => {
+            Decision::MotionDecided { number, adopted, approvals, rejections, .. } => {
                 let word = if *adopted { "adopted" } else { "rejected" };
                 format!("motion {number} {word} {approvals}-{rejections}")
             }
-            Outcome::MotionTookEffect { number, .. } => format!("motion {number} in effect"),
-            Outcome::Waiting { members, .. } => format!("waiting with {members}"),
-            Outcome::Finished { reason, .. } => format!("finished {reason:?}"),
+            Decision::MotionTookEffect { number, .. } => format!("motion {number} in effect"),
+            Decision::Waiting { members, .. } => format!("waiting with {members}"),
+            Decision::Finished { reason, .. } => format!("finished {reason:?}"),
         })
         .collect();
     if texts.is_empty() { "ok".into() } else { texts.join(", ") }

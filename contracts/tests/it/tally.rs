@@ -1,7 +1,8 @@
 //! The tally against a plain restatement of its rule, for every small case there is.
 
 use colearn_contracts::{
-    Action, Admission, Digest, LearnerId, Outcome, Parameters, Proposal, Scores, Verdict, Vote,
+    Act, Action, Admission, Decision, Digest, LearnerId, Parameters, Proposal, Scores, Verdict,
+    Vote,
 };
 
 use crate::script::{at, create, defaults, model, name, new_contract};
@@ -20,32 +21,36 @@ fn verdict(votes: &[Option<bool>], threshold: &str) -> Verdict {
         Parameters { threshold: threshold.parse().unwrap(), min_learners: members, ..defaults() };
     contract.apply(at(0), LearnerId([0; 32]), &create(parameters, Admission::Open)).unwrap();
     for i in 0..members {
-        let join = Action::Join { experiment: name(), term: 0 };
+        let join = Action::new(name(), Act::Join { term: 0 });
         contract.apply(at(0), LearnerId([i as u8; 32]), &join).unwrap();
     }
-    let propose = Action::Propose(Proposal {
-        experiment: name(),
-        round: 1,
-        base: Digest([0; 32]),
-        weights: model(1),
-        scores: Scores::default(),
-        privacy: None,
-    });
+    let propose = Action::new(
+        name(),
+        Act::Propose(Proposal {
+            round: 1,
+            base: Digest([0; 32]),
+            weights: model(1),
+            scores: Scores::default(),
+            privacy: None,
+        }),
+    );
     let mut outcomes = contract.apply(at(1), LearnerId([0; 32]), &propose).unwrap();
     for (i, vote) in votes.iter().enumerate() {
         let Some(approve) = *vote else { continue };
-        let vote = Action::Vote(Vote {
-            experiment: name(),
-            round: 1,
-            weights: Digest([1; 32]),
-            approve,
-            scores: Scores::default(),
-        });
+        let vote = Action::new(
+            name(),
+            Act::Vote(Vote {
+                round: 1,
+                weights: Digest([1; 32]),
+                approve,
+                scores: Scores::default(),
+            }),
+        );
         outcomes.extend(contract.apply(at(2), LearnerId([i as u8 + 1; 32]), &vote).unwrap());
     }
     outcomes.extend(contract.advance(at(51)));
-    let mut verdicts = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::RoundClosed { verdict, .. } => Some(*verdict),
+    let mut verdicts = outcomes.iter().filter_map(|outcome| match outcome.what {
+        Decision::RoundClosed { verdict, .. } => Some(verdict),
         _ => None,
     });
     let verdict = verdicts.next().expect("a round ends by its deadline");
@@ -95,7 +100,7 @@ fn where_nobody_is_absent_verdicts_are_those_of_the_original_protocol() {
             let first = create(parameters, Admission::Open);
             contract.apply(at(0), LearnerId([0; 32]), &first).unwrap();
             for i in 0..learners {
-                let join = Action::Join { experiment: name(), term: 0 };
+                let join = Action::new(name(), Act::Join { term: 0 });
                 contract.apply(at(0), LearnerId([i as u8; 32]), &join).unwrap();
             }
             // Every pattern of votes, one a round, each learner proposing in its turn.
@@ -103,24 +108,28 @@ fn where_nobody_is_absent_verdicts_are_those_of_the_original_protocol() {
             for pattern in 0..1_usize << (learners - 1) {
                 let (round, proposer) = (pattern as u64 + 1, pattern % learners);
                 let proposed = if model_now == 1 { 2 } else { 1 };
-                let propose = Action::Propose(Proposal {
-                    experiment: name(),
-                    round,
-                    base: Digest([model_now; 32]),
-                    weights: model(proposed),
-                    scores: Scores::default(),
-                    privacy: None,
-                });
+                let propose = Action::new(
+                    name(),
+                    Act::Propose(Proposal {
+                        round,
+                        base: Digest([model_now; 32]),
+                        weights: model(proposed),
+                        scores: Scores::default(),
+                        privacy: None,
+                    }),
+                );
                 contract.apply(at(1), LearnerId([proposer as u8; 32]), &propose).unwrap();
                 let voters = (0..learners).filter(|i| *i != proposer);
                 for (bit, voter) in voters.enumerate() {
-                    let vote = Action::Vote(Vote {
-                        experiment: name(),
-                        round,
-                        weights: Digest([proposed; 32]),
-                        approve: pattern >> bit & 1 == 1,
-                        scores: Scores::default(),
-                    });
+                    let vote = Action::new(
+                        name(),
+                        Act::Vote(Vote {
+                            round,
+                            weights: Digest([proposed; 32]),
+                            approve: pattern >> bit & 1 == 1,
+                            scores: Scores::default(),
+                        }),
+                    );
                     contract.apply(at(1), LearnerId([voter as u8; 32]), &vote).unwrap();
                 }
                 if legacy(learners, threshold, pattern.count_ones() as usize) {

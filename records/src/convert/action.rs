@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use colearn_contracts::{
-    Action, Commit, CreateExperiment, ExperimentName, Motion, Proposal, Reveal, Share, Vote,
+    Act, Action, Commit, CreateExperiment, ExperimentName, Invitation, Motion, Proposal, Reveal,
+    Vote,
 };
 use colearn_proto::v1;
 
@@ -20,65 +21,74 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
     Ok(match message {
         Wire::CreateExperiment(create) => {
             let message = create.parameters.ok_or(BadField("parameters"))?;
-            Action::Create(CreateExperiment {
-                name: name(&create.name)?,
-                parameters: parameters(&message)?,
-                admission: admission(message.admission.ok_or(BadField("admission"))?)?,
-                model: model(create.model.ok_or(BadField("model"))?)?,
-                plan: match create.plan.is_empty() {
-                    true => None,
-                    false => Some(digest(&create.plan, "plan")?),
-                },
-            })
+            Action::new(
+                name(&create.name)?,
+                Act::Create(CreateExperiment {
+                    parameters: parameters(&message)?,
+                    admission: admission(message.admission.ok_or(BadField("admission"))?)?,
+                    model: model(create.model.ok_or(BadField("model"))?)?,
+                    plan: match create.plan.is_empty() {
+                        true => None,
+                        false => Some(digest(&create.plan, "plan")?),
+                    },
+                }),
+            )
         }
         Wire::JoinExperiment(join) => {
-            Action::Join { experiment: name(&join.experiment)?, term: join.term }
+            Action::new(name(&join.experiment)?, Act::Join { term: join.term })
         }
         Wire::LeaveExperiment(leave) => {
-            Action::Leave { experiment: name(&leave.experiment)?, term: leave.term }
+            Action::new(name(&leave.experiment)?, Act::Leave { term: leave.term })
         }
-        Wire::Propose(propose) => Action::Propose(Proposal {
-            experiment: name(&propose.experiment)?,
-            round: propose.round,
-            base: digest(&propose.base, "base")?,
-            weights: model(propose.weights.ok_or(BadField("weights"))?)?,
-            scores: scores(propose.scores.ok_or(BadField("scores"))?),
-            privacy: propose.privacy.map(privacy),
-        }),
-        Wire::Pass(pass) => Action::Pass {
-            experiment: name(&pass.experiment)?,
-            round: pass.round,
-            exhausted: pass.exhausted,
-        },
-        Wire::Vote(message) => Action::Vote(vote(message)?),
-        Wire::Commit(commit) => Action::Commit(Commit {
-            experiment: name(&commit.experiment)?,
-            round: commit.round,
-            weights: digest(&commit.weights, "weights")?,
-            commitment: digest(&commit.commitment, "commitment")?,
-        }),
-        Wire::Reveal(reveal) => Action::Reveal(Reveal {
-            vote: vote(reveal.vote.ok_or(BadField("vote"))?)?,
-            salt: digest(&reveal.salt, "salt")?.0,
-        }),
+        Wire::Propose(propose) => Action::new(
+            name(&propose.experiment)?,
+            Act::Propose(Proposal {
+                round: propose.round,
+                base: digest(&propose.base, "base")?,
+                weights: model(propose.weights.ok_or(BadField("weights"))?)?,
+                scores: scores(propose.scores.ok_or(BadField("scores"))?),
+                privacy: propose.privacy.map(privacy),
+            }),
+        ),
+        Wire::Pass(pass) => Action::new(
+            name(&pass.experiment)?,
+            Act::Pass { round: pass.round, exhausted: pass.exhausted },
+        ),
+        Wire::Vote(message) => Action::new(name(&message.experiment)?, Act::Vote(vote(message)?)),
+        Wire::Commit(commit) => Action::new(
+            name(&commit.experiment)?,
+            Act::Commit(Commit {
+                round: commit.round,
+                weights: digest(&commit.weights, "weights")?,
+                commitment: digest(&commit.commitment, "commitment")?,
+            }),
+        ),
+        Wire::Reveal(reveal) => {
+            let message = reveal.vote.ok_or(BadField("vote"))?;
+            let experiment = name(&message.experiment)?;
+            let vote = vote(message)?;
+            let salt = digest(&reveal.salt, "salt")?.0;
+            Action::new(experiment, Act::Reveal(Reveal { vote, salt }))
+        }
         Wire::ResumeExperiment(resume) => {
-            Action::Resume { experiment: name(&resume.experiment)?, round: resume.round }
+            Action::new(name(&resume.experiment)?, Act::Resume { round: resume.round })
         }
-        Wire::ReplaceKey(replace) => Action::ReplaceKey {
-            experiment: name(&replace.experiment)?,
-            to: learner(&replace.new_public_key, "new_public_key")?,
-        },
-        Wire::Move(message) => Action::Move {
-            experiment: name(&message.experiment)?,
-            number: message.number,
-            motion: motion(message.motion.ok_or(BadField("motion"))?)?,
-        },
-        Wire::Ballot(ballot) => Action::Ballot {
-            experiment: name(&ballot.experiment)?,
-            number: ballot.number,
-            approve: ballot.approve,
-        },
-        Wire::StopExperiment(stop) => Action::Stop { experiment: name(&stop.experiment)? },
+        Wire::ReplaceKey(replace) => Action::new(
+            name(&replace.experiment)?,
+            Act::ReplaceKey { to: learner(&replace.new_public_key, "new_public_key")? },
+        ),
+        Wire::Move(message) => Action::new(
+            name(&message.experiment)?,
+            Act::Move {
+                number: message.number,
+                motion: motion(message.motion.ok_or(BadField("motion"))?)?,
+            },
+        ),
+        Wire::Ballot(ballot) => Action::new(
+            name(&ballot.experiment)?,
+            Act::MotionVote { number: ballot.number, approve: ballot.approve },
+        ),
+        Wire::StopExperiment(stop) => Action::new(name(&stop.experiment)?, Act::Stop),
     })
 }
 
@@ -86,69 +96,59 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
 /// action's and left out.
 pub fn action_message(action: &Action) -> v1::transaction::Action {
     use v1::transaction::Action as Wire;
-    match action {
-        Action::Create(create) => {
+    let experiment = action.experiment.to_string();
+    match &action.what {
+        Act::Create(create) => {
             let admission = Some(admission_message(&create.admission));
             let parameters = parameters_message(&create.parameters);
             Wire::CreateExperiment(v1::CreateExperiment {
-                name: create.name.to_string(),
+                name: experiment,
                 parameters: Some(v1::Parameters { admission, ..parameters }),
                 model: Some(model_message(&create.model)),
                 plan: create.plan.map_or_else(Bytes::new, |plan| bytes(plan.0)),
             })
         }
-        Action::Join { experiment, term } => Wire::JoinExperiment(v1::JoinExperiment {
-            experiment: experiment.to_string(),
-            term: *term,
-        }),
-        Action::Leave { experiment, term } => Wire::LeaveExperiment(v1::LeaveExperiment {
-            experiment: experiment.to_string(),
-            term: *term,
-        }),
-        Action::Propose(proposal) => Wire::Propose(v1::Propose {
-            experiment: proposal.experiment.to_string(),
+        Act::Join { term } => Wire::JoinExperiment(v1::JoinExperiment { experiment, term: *term }),
+        Act::Leave { term } => {
+            Wire::LeaveExperiment(v1::LeaveExperiment { experiment, term: *term })
+        }
+        Act::Propose(proposal) => Wire::Propose(v1::Propose {
+            experiment,
             round: proposal.round,
             base: bytes(proposal.base.0),
             weights: Some(model_message(&proposal.weights)),
             scores: Some(scores_message(proposal.scores)),
             privacy: proposal.privacy.map(privacy_message),
         }),
-        Action::Pass { experiment, round, exhausted } => Wire::Pass(v1::Pass {
-            experiment: experiment.to_string(),
-            round: *round,
-            exhausted: *exhausted,
-        }),
-        Action::Vote(vote) => Wire::Vote(vote_message(vote)),
-        Action::Commit(commit) => Wire::Commit(v1::Commit {
-            experiment: commit.experiment.to_string(),
+        Act::Pass { round, exhausted } => {
+            Wire::Pass(v1::Pass { experiment, round: *round, exhausted: *exhausted })
+        }
+        Act::Vote(vote) => Wire::Vote(vote_message(experiment, vote)),
+        Act::Commit(commit) => Wire::Commit(v1::Commit {
+            experiment,
             round: commit.round,
             weights: bytes(commit.weights.0),
             commitment: bytes(commit.commitment.0),
         }),
-        Action::Reveal(reveal) => Wire::Reveal(v1::Reveal {
-            vote: Some(vote_message(&reveal.vote)),
+        Act::Reveal(reveal) => Wire::Reveal(v1::Reveal {
+            vote: Some(vote_message(experiment, &reveal.vote)),
             salt: bytes(reveal.salt),
         }),
-        Action::Resume { experiment, round } => Wire::ResumeExperiment(v1::ResumeExperiment {
-            experiment: experiment.to_string(),
-            round: *round,
-        }),
-        Action::ReplaceKey { experiment, to } => Wire::ReplaceKey(v1::ReplaceKey {
-            experiment: experiment.to_string(),
+        Act::Resume { round } => {
+            Wire::ResumeExperiment(v1::ResumeExperiment { experiment, round: *round })
+        }
+        Act::ReplaceKey { to } => Wire::ReplaceKey(v1::ReplaceKey {
+            experiment,
             new_public_key: bytes(to.0),
             new_signature: Bytes::new(),
         }),
-        Action::Move { experiment, number, motion } => {
-            Wire::Move(move_message(experiment, *number, motion))
+        Act::Move { number, motion } => {
+            Wire::Move(move_message(&action.experiment, *number, motion))
         }
-        Action::Ballot { experiment, number, approve } => Wire::Ballot(v1::Ballot {
-            experiment: experiment.to_string(),
-            number: *number,
-            approve: *approve,
-        }),
-        Action::Stop { experiment } => {
-            Wire::StopExperiment(v1::StopExperiment { experiment: experiment.to_string() })
+        Act::MotionVote { number, approve } => {
+            Wire::Ballot(v1::Ballot { experiment, number: *number, approve: *approve })
         }
+        Act::Stop => Wire::StopExperiment(v1::StopExperiment { experiment }),
     }
 }
 
@@ -163,7 +163,7 @@ pub fn motion(message: v1::r#move::Motion) -> Result<Motion, BadField> {
             Motion::SetParameters(Box::new(parameters(&message)?))
         }
         Wire::SetParameters(_) => return Err(BadField("admission")),
-        Wire::Admit(admit) => Motion::Admit(Share {
+        Wire::Admit(admit) => Motion::Admit(Invitation {
             learner: learner(&admit.learner, "learner")?,
             weight: admit.weight,
         }),
@@ -190,7 +190,6 @@ pub fn move_message(experiment: &ExperimentName, number: u64, motion: &Motion) -
 
 fn vote(message: v1::Vote) -> Result<Vote, BadField> {
     Ok(Vote {
-        experiment: name(&message.experiment)?,
         round: message.round,
         weights: digest(&message.weights, "weights")?,
         approve: message.approve,
@@ -198,9 +197,9 @@ fn vote(message: v1::Vote) -> Result<Vote, BadField> {
     })
 }
 
-fn vote_message(vote: &Vote) -> v1::Vote {
+fn vote_message(experiment: String, vote: &Vote) -> v1::Vote {
     v1::Vote {
-        experiment: vote.experiment.to_string(),
+        experiment,
         round: vote.round,
         weights: bytes(vote.weights.0),
         approve: vote.approve,

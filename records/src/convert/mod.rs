@@ -3,6 +3,7 @@
 mod action;
 mod outcome;
 mod parameters;
+mod state;
 
 use bytes::Bytes;
 use colearn_contracts::{Digest, ExperimentName, LearnerId, Model, PrivacySpent, Scores};
@@ -14,6 +15,7 @@ pub use self::outcome::{
     pause_reason_message, verdict_message,
 };
 pub use self::parameters::{admission, admission_message, parameters, parameters_message};
+pub use self::state::{ExperimentState, MemberState, MotionState, SeatState};
 
 /// What is missing or malformed in a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What the contract decides.
 
-use colearn_contracts::{FinishReason, Outcome, PauseReason, SuspendReason, Verdict};
+use colearn_contracts::{Decision, FinishReason, Outcome, PauseReason, SuspendReason, Verdict};
 use colearn_proto::v1;
 
 use super::{BadField, bytes, digest, learner, name};
@@ -72,31 +72,27 @@ pub fn pause_reason(message: v1::PauseReason) -> Result<PauseReason, BadField> {
 /// # Errors
 /// The first field that is missing or malformed.
 pub fn outcome(message: v1::Outcome) -> Result<Outcome, BadField> {
-    use v1::outcome::Decision;
+    use v1::outcome::Decision as Wire;
     let experiment = name(&message.experiment)?;
-    Ok(match message.decision.ok_or(BadField("decision"))? {
-        Decision::RoundOpened(opened) => Outcome::RoundOpened {
-            experiment,
+    let what = match message.decision.ok_or(BadField("decision"))? {
+        Wire::RoundOpened(opened) => Decision::RoundOpened {
             round: opened.round,
             proposer: learner(&opened.proposer, "proposer")?,
             base: digest(&opened.base, "base")?,
             deadline_ms: opened.deadline_ms,
         },
-        Decision::VotingOpened(opened) => Outcome::VotingOpened {
-            experiment,
+        Wire::VotingOpened(opened) => Decision::VotingOpened {
             round: opened.round,
             weights: digest(&opened.weights, "weights")?,
             electorate: opened.electorate,
             deadline_ms: opened.deadline_ms,
         },
-        Decision::RevealOpened(opened) => Outcome::RevealOpened {
-            experiment,
+        Wire::RevealOpened(opened) => Decision::RevealOpened {
             round: opened.round,
             committed: opened.committed,
             deadline_ms: opened.deadline_ms,
         },
-        Decision::RoundClosed(closed) => Outcome::RoundClosed {
-            experiment,
+        Wire::RoundClosed(closed) => Decision::RoundClosed {
             round: closed.round,
             verdict: verdict(closed.verdict())?,
             approvals: closed.approvals,
@@ -104,16 +100,11 @@ pub fn outcome(message: v1::Outcome) -> Result<Outcome, BadField> {
             electorate: closed.electorate,
             model: digest(&closed.model, "model")?,
         },
-        Decision::Waiting(waiting) => Outcome::Waiting {
-            experiment,
-            members: waiting.members,
-            min_learners: waiting.min_learners,
-        },
-        Decision::Paused(paused) => {
-            Outcome::Paused { experiment, reason: pause_reason(paused.reason())? }
+        Wire::Waiting(waiting) => {
+            Decision::Waiting { members: waiting.members, min_learners: waiting.min_learners }
         }
-        Decision::Suspended(suspended) => Outcome::Suspended {
-            experiment,
+        Wire::Paused(paused) => Decision::Paused { reason: pause_reason(paused.reason())? },
+        Wire::Suspended(suspended) => Decision::Suspended {
             learner: learner(&suspended.learner, "learner")?,
             reason: match suspended.reason() {
                 v1::SuspendReason::MissedTurns => SuspendReason::MissedTurns,
@@ -122,91 +113,89 @@ pub fn outcome(message: v1::Outcome) -> Result<Outcome, BadField> {
                 v1::SuspendReason::Unspecified => return Err(BadField("reason")),
             },
         },
-        Decision::MotionOpened(opened) => Outcome::MotionOpened {
-            experiment,
+        Wire::MotionOpened(opened) => Decision::MotionOpened {
             number: opened.number,
             electorate: opened.electorate,
             deadline_ms: opened.deadline_ms,
         },
-        Decision::MotionDecided(decided) => Outcome::MotionDecided {
-            experiment,
+        Wire::MotionDecided(decided) => Decision::MotionDecided {
             number: decided.number,
             adopted: decided.adopted,
             approvals: decided.approvals,
             rejections: decided.rejections,
             electorate: decided.electorate,
         },
-        Decision::MotionTookEffect(number) => Outcome::MotionTookEffect { experiment, number },
-        Decision::Finished(finished) => Outcome::Finished {
-            experiment,
+        Wire::MotionTookEffect(number) => Decision::MotionTookEffect { number },
+        Wire::Finished(finished) => Decision::Finished {
             reason: finish_reason(finished.reason())?,
             rounds: finished.rounds,
             model: digest(&finished.model, "model")?,
         },
-    })
+    };
+    Ok(Outcome::new(experiment, what))
 }
 
 /// Writes an outcome.
 pub fn outcome_message(outcome: &Outcome) -> v1::Outcome {
-    use v1::outcome::Decision;
-    let decision = match outcome {
-        Outcome::RoundOpened { round, proposer, base, deadline_ms, .. } => {
-            Decision::RoundOpened(v1::RoundOpened {
+    use v1::outcome::Decision as Wire;
+    let decision = match &outcome.what {
+        Decision::RoundOpened { round, proposer, base, deadline_ms } => {
+            Wire::RoundOpened(v1::RoundOpened {
                 round: *round,
                 proposer: bytes(proposer.0),
                 base: bytes(base.0),
                 deadline_ms: *deadline_ms,
             })
         }
-        Outcome::VotingOpened { round, weights, electorate, deadline_ms, .. } => {
-            Decision::VotingOpened(v1::VotingOpened {
+        Decision::VotingOpened { round, weights, electorate, deadline_ms } => {
+            Wire::VotingOpened(v1::VotingOpened {
                 round: *round,
                 weights: bytes(weights.0),
                 electorate: *electorate,
                 deadline_ms: *deadline_ms,
             })
         }
-        Outcome::RevealOpened { round, committed, deadline_ms, .. } => {
-            Decision::RevealOpened(v1::RevealOpened {
+        Decision::RevealOpened { round, committed, deadline_ms } => {
+            Wire::RevealOpened(v1::RevealOpened {
                 round: *round,
                 committed: *committed,
                 deadline_ms: *deadline_ms,
             })
         }
-        Outcome::RoundClosed {
-            round, verdict, approvals, rejections, electorate, model, ..
-        } => Decision::RoundClosed(v1::RoundClosed {
-            round: *round,
-            verdict: verdict_message(*verdict).into(),
-            approvals: *approvals,
-            rejections: *rejections,
-            electorate: *electorate,
-            model: bytes(model.0),
-        }),
-        Outcome::Waiting { members, min_learners, .. } => {
-            Decision::Waiting(v1::Waiting { members: *members, min_learners: *min_learners })
+        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, model } => {
+            Wire::RoundClosed(v1::RoundClosed {
+                round: *round,
+                verdict: verdict_message(*verdict).into(),
+                approvals: *approvals,
+                rejections: *rejections,
+                electorate: *electorate,
+                model: bytes(model.0),
+            })
         }
-        Outcome::Paused { reason, .. } => {
-            Decision::Paused(v1::Paused { reason: pause_reason_message(*reason).into() })
+        Decision::Waiting { members, min_learners } => {
+            Wire::Waiting(v1::Waiting { members: *members, min_learners: *min_learners })
         }
-        Outcome::Suspended { learner, reason, .. } => {
+        Decision::Paused { reason } => {
+            Wire::Paused(v1::Paused { reason: pause_reason_message(*reason).into() })
+        }
+        Decision::Suspended { learner, reason } => {
             let reason = match reason {
                 SuspendReason::MissedTurns => v1::SuspendReason::MissedTurns,
                 SuspendReason::Decided => v1::SuspendReason::Decided,
                 SuspendReason::Expelled => v1::SuspendReason::Expelled,
             };
             let learner = bytes(learner.0);
-            Decision::Suspended(v1::Suspended { learner, reason: reason.into() })
+            Wire::Suspended(v1::Suspended { learner, reason: reason.into() })
         }
-        Outcome::MotionOpened { number, electorate, deadline_ms, .. } => {
-            Decision::MotionOpened(v1::MotionOpened {
+        Decision::MotionOpened { number, electorate, deadline_ms } => {
+            Wire::MotionOpened(v1::MotionOpened {
                 number: *number,
                 electorate: *electorate,
                 deadline_ms: *deadline_ms,
             })
         }
-        Outcome::MotionDecided { number, adopted, approvals, rejections, electorate, .. } => {
-            Decision::MotionDecided(v1::MotionDecided {
+        Decision::MotionDecided { number, adopted, approvals, rejections, electorate } => {
+            Wire::MotionDecided(v1::MotionDecided {
                 number: *number,
                 adopted: *adopted,
                 approvals: *approvals,
@@ -214,12 +203,12 @@ pub fn outcome_message(outcome: &Outcome) -> v1::Outcome {
                 electorate: *electorate,
             })
         }
-        Outcome::MotionTookEffect { number, .. } => Decision::MotionTookEffect(*number),
-        Outcome::Finished { reason, rounds, model, .. } => Decision::Finished(v1::Finished {
+        Decision::MotionTookEffect { number } => Wire::MotionTookEffect(*number),
+        Decision::Finished { reason, rounds, model } => Wire::Finished(v1::Finished {
             reason: finish_reason_message(*reason).into(),
             rounds: *rounds,
             model: bytes(model.0),
         }),
     };
-    v1::Outcome { experiment: outcome.experiment().to_string(), decision: Some(decision) }
+    v1::Outcome { experiment: outcome.experiment.to_string(), decision: Some(decision) }
 }

@@ -1,7 +1,8 @@
 //! The rules of an experiment.
 
+use colearn_contracts::version::v1 as version_1;
 use colearn_contracts::{
-    Admission, Ballot, Close, Parameters, PrivacyCap, Selection, Share, Threshold,
+    Admission, BallotKind, Close, Invitation, Parameters, PrivacyCap, Selection, Threshold,
 };
 use colearn_proto::v1;
 
@@ -26,7 +27,6 @@ fn fraction(threshold: Threshold) -> v1::Fraction {
 /// If something is missing or malformed; the rules are the contract's to check.
 pub fn parameters(message: &v1::Parameters) -> Result<Parameters, BadField> {
     let unknown = |field: &'static str| move |_| BadField(field);
-    let defaults = Parameters::default();
     Ok(Parameters {
         threshold: threshold(message.threshold.ok_or(BadField("threshold"))?),
         selection: match v1::Selection::try_from(message.selection).map_err(unknown("selection"))? {
@@ -35,14 +35,14 @@ pub fn parameters(message: &v1::Parameters) -> Result<Parameters, BadField> {
         },
         proposal_deadline_ms: message.proposal_deadline_ms,
         vote_deadline_ms: message.vote_deadline_ms,
-        reveal_deadline_ms: or_default(message.reveal_deadline_ms, defaults.reveal_deadline_ms),
+        reveal_deadline_ms: or_default(message.reveal_deadline_ms, version_1::REVEAL_DEADLINE_MS),
         close: match v1::Close::try_from(message.close).map_err(unknown("close"))? {
             v1::Close::All => Close::All,
             v1::Close::Early => Close::Early,
         },
         ballot: match v1::BallotKind::try_from(message.ballot).map_err(unknown("ballot"))? {
-            v1::BallotKind::Open => Ballot::Open,
-            v1::BallotKind::Sealed => Ballot::Sealed,
+            v1::BallotKind::Open => BallotKind::Open,
+            v1::BallotKind::Sealed => BallotKind::Sealed,
         },
         min_learners: message.min_learners,
         max_rounds: message.max_rounds,
@@ -55,7 +55,7 @@ pub fn parameters(message: &v1::Parameters) -> Result<Parameters, BadField> {
         }),
         max_weights_bytes: message.max_weights_bytes,
         governance_threshold: message.governance_threshold.map(threshold),
-        motion_deadline_ms: or_default(message.motion_deadline_ms, defaults.motion_deadline_ms),
+        motion_deadline_ms: or_default(message.motion_deadline_ms, version_1::MOTION_DEADLINE_MS),
         creator_may_stop: !message.stop_needs_motion,
     })
 }
@@ -71,8 +71,8 @@ pub fn parameters_message(parameters: &Parameters) -> v1::Parameters {
         Close::Early => v1::Close::Early,
     };
     let ballot = match parameters.ballot {
-        Ballot::Open => v1::BallotKind::Open,
-        Ballot::Sealed => v1::BallotKind::Sealed,
+        BallotKind::Open => v1::BallotKind::Open,
+        BallotKind::Sealed => v1::BallotKind::Sealed,
     };
     v1::Parameters {
         threshold: Some(fraction(parameters.threshold)),
@@ -113,8 +113,8 @@ pub fn admission(message: v1::parameters::Admission) -> Result<Admission, BadFie
             .learners
             .iter()
             .zip(weights)
-            .map(|(key, weight)| Ok(Share { learner: learner(key, "learners")?, weight }));
-        shares.collect::<Result<Vec<Share>, BadField>>()
+            .map(|(key, weight)| Ok(Invitation { learner: learner(key, "learners")?, weight }));
+        shares.collect::<Result<Vec<Invitation>, BadField>>()
     };
     Ok(match message {
         v1::parameters::Admission::Open(_) => Admission::Open,
@@ -125,7 +125,7 @@ pub fn admission(message: v1::parameters::Admission) -> Result<Admission, BadFie
 
 /// Writes who may join.
 pub fn admission_message(admission: &Admission) -> v1::parameters::Admission {
-    let shares = admission.shares();
+    let shares = admission.invitations();
     let equal = shares.iter().all(|share| share.weight == 1);
     let invited = v1::InvitedAdmission {
         learners: shares.iter().map(|share| bytes(share.learner.0)).collect(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use colearn_contracts::{Digest, SuspendReason};
+use colearn_contracts::{Digest, LearnerId, SuspendReason, rule_is_stale};
 use colearn_ledger::NoteError;
 use tonic::{Code, Status};
 
@@ -19,6 +19,12 @@ pub enum ClientError {
         /// What was given.
         url: String,
     },
+    /// The node's address needs TLS, and this program was built without.
+    #[error("{url} needs TLS; build with the feature tls of colearn-sdk")]
+    NoTls {
+        /// The address.
+        url: String,
+    },
     /// The node cannot be reached.
     #[error(
         "no node answers at {url} ({reason}); is it running? start one with: colearn node --data DIR"
@@ -32,8 +38,8 @@ pub enum ClientError {
     /// The node refused.
     #[error("the node refused: {message}")]
     Refused {
-        /// The gRPC status.
-        code: Code,
+        /// Whether it is worth trying again.
+        refused: Refused,
         /// The number of the contract's rule, if that was the reason.
         rule: Option<u8>,
         /// In its words.
@@ -77,6 +83,9 @@ pub enum ClientError {
         match .0 { SuspendReason::Expelled => "expelled", _ => "suspended" }
     )]
     Unseated(SuspendReason),
+    /// Another key goes on in this one's place.
+    #[error("this learner's key was replaced by {0}; use that one")]
+    KeyReplaced(LearnerId),
     /// There are no random numbers for a sealed ballot.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -91,6 +100,27 @@ pub enum ClientError {
         /// The cause.
         source: std::io::Error,
     },
+}
+
+/// What kind of refusal it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// What was asked about does not exist.
+    NotFound,
+    /// The node cannot do it now: trying again later may help.
+    Temporary,
+    /// The same request will always be refused.
+    Final,
+}
+
+impl Refused {
+    fn of(code: Code) -> Self {
+        match code {
+            Code::NotFound => Self::NotFound,
+            Code::ResourceExhausted | Code::Internal | Code::Aborted => Self::Temporary,
+            _ => Self::Final,
+        }
+    }
 }
 
 /// Where the evidence of a fork was kept.
@@ -116,7 +146,7 @@ impl ClientError {
             code => {
                 let rule = status.metadata().get(RULE_METADATA);
                 Self::Refused {
-                    code,
+                    refused: Refused::of(code),
                     rule: rule.and_then(|text| text.to_str().ok()?.parse().ok()),
                     message: status.message().to_owned(),
                 }
@@ -128,19 +158,15 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused { code, rule, .. } => {
-                rule.is_none()
-                    && matches!(code, Code::ResourceExhausted | Code::Internal | Code::Aborted)
-            }
+            // What the contract refuses it would refuse again.
+            Self::Refused { refused, rule, .. } => rule.is_none() && *refused == Refused::Temporary,
             _ => false,
         }
     }
 
     /// Whether the round has moved on in the meantime, which is nobody's fault.
-    pub(super) fn is_stale(&self) -> bool {
-        // The experiment is no longer where the action thought.
-        let moved_on = |rule: u8| matches!(rule, 5 | 10..=14 | 17 | 19 | 20 | 34 | 35 | 40 | 41);
-        matches!(self, Self::Refused { rule: Some(rule), .. } if moved_on(*rule))
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Refused { rule: Some(rule), .. } if rule_is_stale(*rule))
     }
 }
 

@@ -6,15 +6,16 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use colearn_contracts::{Action, Digest, Reveal};
-use colearn_ledger::Receipt;
+use colearn_contracts::{Act, Action, ExperimentName, Reveal};
+use colearn_ledger::{Checkpoint, Receipt, Verifier};
 use colearn_proto::v1;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::ClientError;
+use crate::participant::Turn;
 use colearn_records::convert;
-use colearn_records::transaction::Unverified;
+use colearn_records::transaction::{LedgerId, Transaction, Unverified};
 
 const FILE: &str = "learner.json";
 
@@ -22,11 +23,11 @@ const FILE: &str = "learner.json";
 #[derive(Debug, Default)]
 pub struct Memory {
     dir: Option<PathBuf>,
-    kept: Kept,
+    remembered: Remembered,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Kept {
+struct Remembered {
     /// Hex.
     ledger_id: Option<String>,
     verifier_key: Option<String>,
@@ -48,21 +49,27 @@ impl Memory {
         let path = dir.join(FILE);
         let data = |source| ClientError::Data { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(data)?;
-        let kept = match std::fs::read(&path) {
+        let remembered = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| data(error.into()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Remembered::default(),
             Err(error) => return Err(data(error)),
         };
-        Ok(Self { dir: Some(dir.to_owned()), kept })
+        Ok(Self { dir: Some(dir.to_owned()), remembered })
     }
 
     pub(super) fn ledger_id(&self) -> Option<&str> {
-        self.kept.ledger_id.as_deref()
+        self.remembered.ledger_id.as_deref()
+    }
+
+    /// The last verified checkpoint, and the note it was in.
+    pub(super) fn latest_checkpoint(&self) -> Result<Option<(Checkpoint, String)>, ClientError> {
+        let Some((note, key)) = self.checkpoint() else { return Ok(None) };
+        Ok(Some((Checkpoint::open(note, &Verifier::parse(key)?)?, note.to_owned())))
     }
 
     /// The last verified checkpoint and the key that signed it.
-    pub(super) fn checkpoint(&self) -> Option<(&str, &str)> {
-        Some((self.kept.checkpoint.as_deref()?, self.kept.verifier_key.as_deref()?))
+    fn checkpoint(&self) -> Option<(&str, &str)> {
+        Some((self.remembered.checkpoint.as_deref()?, self.remembered.verifier_key.as_deref()?))
     }
 
     /// Remembers the ledger and the last verified checkpoint.
@@ -75,51 +82,57 @@ impl Memory {
         if self.checkpoint() == Some((checkpoint, verifier_key)) {
             return Ok(());
         }
-        self.kept.ledger_id = Some(ledger_id.to_owned());
-        self.kept.verifier_key = Some(verifier_key.to_owned());
-        self.kept.checkpoint = Some(checkpoint.to_owned());
+        self.remembered.ledger_id = Some(ledger_id.to_owned());
+        self.remembered.verifier_key = Some(verifier_key.to_owned());
+        self.remembered.checkpoint = Some(checkpoint.to_owned());
         self.save()
     }
 
     /// The transaction signed for this turn or ballot, if there is one: it is sent again rather
     /// than signing another.
-    pub(super) fn signed_for(&self, action: &Turn) -> Option<v1::SignedTransaction> {
-        let bytes = hex::decode(self.kept.signed.as_ref()?).ok()?;
+    pub(super) fn signed_for(&self, turn: &Turn, ledger: &LedgerId) -> Option<Transaction> {
+        let signed = self.signed()?.verify(ledger).ok()?;
+        (Turn::of(signed.action()).as_ref() == Some(turn)).then_some(signed)
+    }
+
+    /// The turn or ballot that was signed last.
+    pub(super) fn signed_turn(&self) -> Option<Turn> {
+        Turn::of(&self.signed()?.action)
+    }
+
+    fn signed(&self) -> Option<Unverified> {
+        let bytes = hex::decode(self.remembered.signed.as_ref()?).ok()?;
         let message = v1::SignedTransaction::decode(Bytes::from(bytes)).ok()?;
-        let signed = Unverified::decode(message.clone()).ok()?;
-        (Turn::of(&signed.action).as_ref() == Some(action)).then_some(message)
+        Unverified::decode(message).ok()
     }
 
     /// Remembers a transaction before it is sent, durably.
-    pub(super) fn keep_signed(
-        &mut self,
-        message: &v1::SignedTransaction,
-    ) -> Result<(), ClientError> {
-        self.kept.signed = Some(hex::encode(message.encode_to_vec()));
+    pub(super) fn keep_signed(&mut self, signed: &Transaction) -> Result<(), ClientError> {
+        self.remembered.signed = Some(hex::encode(signed.message().encode_to_vec()));
         self.save()
     }
 
-    /// The sealed ballot on these weights, if there is one.
-    pub(super) fn sealed_for(&self, round: u64, weights: Digest) -> Option<Reveal> {
-        let bytes = hex::decode(self.kept.sealed.as_ref()?).ok()?;
+    /// The sealed ballot of this experiment that was kept last.
+    pub(super) fn sealed(&self, experiment: &ExperimentName) -> Option<Reveal> {
+        let bytes = hex::decode(self.remembered.sealed.as_ref()?).ok()?;
         let message = v1::Reveal::decode(Bytes::from(bytes)).ok()?;
         let action = convert::action(v1::transaction::Action::Reveal(message)).ok()?;
-        match action {
-            Action::Reveal(reveal)
-                if reveal.vote.round == round && reveal.vote.weights == weights =>
-            {
-                Some(reveal)
-            }
+        match action.what {
+            Act::Reveal(reveal) if action.experiment == *experiment => Some(reveal),
             _ => None,
         }
     }
 
     /// Remembers a sealed ballot before it is committed to, durably: without the salt it could
     /// never be revealed.
-    pub(super) fn keep_sealed(&mut self, reveal: &Reveal) -> Result<(), ClientError> {
-        let message = convert::action_message(&Action::Reveal(reveal.clone()));
-        if let v1::transaction::Action::Reveal(message) = message {
-            self.kept.sealed = Some(hex::encode(message.encode_to_vec()));
+    pub(super) fn keep_sealed(
+        &mut self,
+        experiment: &ExperimentName,
+        reveal: &Reveal,
+    ) -> Result<(), ClientError> {
+        let action = Action::new(experiment.clone(), Act::Reveal(reveal.clone()));
+        if let v1::transaction::Action::Reveal(message) = convert::action_message(&action) {
+            self.remembered.sealed = Some(hex::encode(message.encode_to_vec()));
         }
         self.save()
     }
@@ -148,51 +161,10 @@ impl Memory {
         let write = || {
             let temporary = dir.join("learner.json.new");
             let mut file = File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(&self.kept)?)?;
+            file.write_all(&serde_json::to_vec_pretty(&self.remembered)?)?;
             file.sync_data()?;
             std::fs::rename(&temporary, &path)
         };
         write().map_err(|source| ClientError::Data { path: path.clone(), source })
-    }
-}
-
-/// What a learner signs at most once: its turn in a round, or its vote on a proposal.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Turn {
-    Propose { experiment: String, round: u64 },
-    Vote { experiment: String, round: u64, weights: Digest },
-}
-
-impl Turn {
-    fn of(action: &Action) -> Option<Self> {
-        match action {
-            Action::Propose(proposal) => Some(Self::Propose {
-                experiment: proposal.experiment.to_string(),
-                round: proposal.round,
-            }),
-            Action::Pass { experiment, round, .. } => {
-                Some(Self::Propose { experiment: experiment.to_string(), round: *round })
-            }
-            Action::Vote(vote) => Some(Self::Vote {
-                experiment: vote.experiment.to_string(),
-                round: vote.round,
-                weights: vote.weights,
-            }),
-            // A commitment is the vote, as far as signing once goes.
-            Action::Commit(commit) => Some(Self::Vote {
-                experiment: commit.experiment.to_string(),
-                round: commit.round,
-                weights: commit.weights,
-            }),
-            Action::Create(_)
-            | Action::Join { .. }
-            | Action::Leave { .. }
-            | Action::Reveal(_)
-            | Action::Resume { .. }
-            | Action::ReplaceKey { .. }
-            | Action::Move { .. }
-            | Action::Ballot { .. }
-            | Action::Stop { .. } => None,
-        }
     }
 }

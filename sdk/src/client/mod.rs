@@ -1,12 +1,17 @@
 //! Talking to a node: a client that verifies what it is told, and the loop that runs a learner.
 
 mod connection;
+mod entries;
 mod error;
 mod memory;
 mod run;
+mod transfer;
+mod trust;
 
-pub(crate) use connection::root_cause;
-pub use connection::{Client, Submitted};
-pub use error::ClientError;
+pub use connection::{Client, Described, Submitted};
+pub use entries::{Entries, Next};
+pub use error::{ClientError, Evidence, Refused};
 pub use memory::Memory;
-pub use run::{Event, Options, Summary, run};
+pub use run::{Options, Summary, run};
+
+pub use crate::participant::Event;

@@ -1,21 +1,20 @@
 //! The local backend: the same contract, the same learners and the same ledger entries, without
 //! network or disk, in simulated time.
 
-mod book;
+mod ledger;
 
 use std::ops::RangeInclusive;
 
-use colearn_contracts::{
-    Action, Commit, Digest, Parameters, Phase, Proposal, Rejection, Reveal, Scores, Sealed, Seat,
-    Stage, Vote,
-};
+use colearn_contracts::{Decision, Digest, LearnerId, Parameters, Phase, Rejection, Stage};
 use colearn_ledger::Hash;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::learner::{Learner, LearnerError, Proposed, SAFETENSORS, Weights};
-use book::Book;
+use crate::learner::{self, Learner, LearnerError, Score};
+use crate::participant::{Duty, Participant, Statement};
+use crate::weights::Weights;
 use colearn_records::history::{History, Round};
+use ledger::LocalLedger;
 
 /// Why a local run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +63,12 @@ pub struct Conduct {
     /// The rounds in which it is not there: it crashed, and returns.
     pub away: Vec<RangeInclusive<u64>>,
     /// How it comes to its votes.
-    pub ballot: Ballot,
+    pub judgement: Judgement,
 }
 
 /// How a simulated learner comes to its votes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Ballot {
+pub enum Judgement {
     /// By its own judgement.
     #[default]
     Own,
@@ -95,8 +94,8 @@ impl Conduct {
 ///
 /// # Errors
 /// If there are no learners, no end, or a learner does not take the model. A learner that fails to
-/// propose passes its turn; one that fails to score votes against. A run in which nobody proposes
-/// any more ends with what there is.
+/// propose, or to score what it would propose, passes its turn; one that fails to score what another
+/// proposes votes against. A run in which nobody proposes any more ends with what there is.
 pub fn run<L: Learner + Send>(
     learners: &mut [L],
     parameters: Parameters,
@@ -124,27 +123,25 @@ pub fn simulate<L: Learner + Send>(
     if conducts.len() != learners.len() {
         return Err(LocalError::NoLearners);
     }
-    let mut model = learners.first().ok_or(LocalError::NoLearners)?.current();
+    let model = learners.first().ok_or(LocalError::NoLearners)?.current();
     accept_all(learners, &model)?;
-    let mut run = Run { book: Book::new(learners.len(), parameters, &model)?, conducts };
+    let mut run = Run::new(conducts, parameters, &model)?;
     let mut seen = 0;
     while let Some((proposer, deadline_ms)) = run.turn()? {
-        let round = run.round();
-        let ready_ms = run.book.now_ms().saturating_add(conducts[proposer].training_ms);
-        if conducts[proposer].is_away(round) || ready_ms >= deadline_ms {
-            run.book.wait_until(deadline_ms);
-        } else if let Some(accepted) = run.hold(learners, proposer, ready_ms, &model)? {
-            accept_all(learners, &accepted)?;
-            model = accepted;
+        let ready_ms = run.ledger.now_ms().saturating_add(conducts[proposer].training_ms);
+        if conducts[proposer].is_away(run.round()) || ready_ms >= deadline_ms {
+            run.wait_until(deadline_ms);
+        } else {
+            run.hold(learners, proposer, ready_ms)?;
         }
-        let closed = run.book.history().rounds.iter().rfind(|round| round.result.is_some());
+        let closed = run.ledger.history().rounds.iter().rfind(|round| round.result.is_some());
         if let Some(closed) = closed.filter(|closed| closed.number > seen) {
             seen = closed.number;
-            watch(run.book.history(), closed);
+            watch(run.ledger.history(), closed);
         }
     }
-    let simulated_ms = run.book.now_ms();
-    let (history, size, root) = run.book.close();
+    let simulated_ms = run.ledger.now_ms();
+    let (history, size, root) = run.ledger.close();
     Ok(LocalRun { history, size, root, simulated_ms })
 }
 
@@ -154,22 +151,76 @@ fn accept_all<L: Learner + Send>(learners: &mut [L], weights: &Weights) -> Resul
     })
 }
 
-/// A run: the books, and how learners conduct themselves.
+/// A run: the ledger, what each learner owes, and how learners conduct themselves.
 struct Run<'a> {
-    book: Book,
+    ledger: LocalLedger,
+    participants: Vec<Participant>,
     conducts: &'a [Conduct],
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// An experiment that all learners have joined, in order.
+    fn new(
+        conducts: &'a [Conduct],
+        parameters: Parameters,
+        model: &Weights,
+    ) -> Result<Self, LocalError> {
+        let (ledger, create) = LocalLedger::new(conducts.len(), parameters, model)?;
+        let participant = |at: usize| {
+            let held = Some(model.digest());
+            let name = ledger.name();
+            Participant::new(ledger.id(at), ledger.ledger_id(), name, held, (None, None))
+        };
+        let participants = (0..conducts.len()).map(participant).collect();
+        let mut run = Self { ledger, participants, conducts };
+        let creator = run.ledger.id(0);
+        run.participants.iter_mut().for_each(|it| it.observe_act(creator, &create));
+        for at in 0..conducts.len() {
+            run.submit_owed(0, at)?;
+        }
+        Ok(run)
+    }
+
+    /// Submits what a learner owes, if it owes anything to be submitted, and shows everybody what
+    /// came of it.
+    fn submit_owed(&mut self, at_ms: u64, learner: usize) -> Result<(), LocalError> {
+        let Duty::Submit(Statement { act, .. }) = self.participants[learner].duty() else {
+            return Ok(());
+        };
+        let sender = self.participants[learner].me();
+        let decided = self.ledger.act(at_ms, learner, act.clone())?;
+        self.participants[learner].submitted();
+        if Participant::concerns_all(&act) {
+            self.participants.iter_mut().for_each(|it| it.observe_act(sender, &act));
+        } else {
+            self.participants[learner].observe_act(sender, &act);
+        }
+        self.show(&decided);
+        Ok(())
+    }
+
+    fn wait_until(&mut self, then_ms: u64) {
+        let decided = self.ledger.wait_until(then_ms);
+        self.show(&decided);
+    }
+
+    fn show(&mut self, decided: &[Decision]) {
+        for participant in &mut self.participants {
+            for decision in decided {
+                participant.observe_decision(decision);
+            }
+        }
+    }
+
     /// Whose turn it is, and until when; `None` when the experiment has finished, or nobody proposes
     /// any more. Whoever lost its seat and is there takes it again.
     fn turn(&mut self) -> Result<Option<(usize, u64)>, LocalError> {
         self.rejoin()?;
-        let Some(experiment) = self.book.experiment() else { return Ok(None) };
+        let Some(experiment) = self.ledger.experiment() else { return Ok(None) };
         match experiment.phase() {
             Phase::Proposing { proposer, deadline_ms } => {
                 let deadline_ms = *deadline_ms;
-                Ok(self.book.number_of(*proposer).map(|number| (number, deadline_ms)))
+                Ok(self.ledger.number_of(*proposer).map(|number| (number, deadline_ms)))
             }
             Phase::Waiting | Phase::Paused(_) | Phase::Voting { .. } | Phase::Finished(_) => {
                 Ok(None)
@@ -179,95 +230,107 @@ impl Run<'_> {
 
     fn rejoin(&mut self) -> Result<(), LocalError> {
         let round = self.round();
-        let suspended: Vec<(usize, u32)> = {
-            let Some(experiment) = self.book.experiment() else { return Ok(()) };
-            if matches!(experiment.phase(), Phase::Finished(_)) {
-                return Ok(());
-            }
-            let lost = experiment.members().filter(|(_, member)| member.seat == Seat::Suspended);
-            lost.filter_map(|(id, member)| Some((self.book.number_of(id)?, member.term)))
-                .filter(|(number, _)| !self.conducts[*number].is_away(round))
-                .collect()
-        };
-        for (number, term) in suspended {
-            let action = Action::Join { experiment: self.book.name(), term: term + 1 };
-            self.book.act(0, number, action)?;
-        }
-        Ok(())
+        let mut back: Vec<(LearnerId, usize)> = (0..self.participants.len())
+            .filter(|at| !self.conducts[*at].is_away(round))
+            .filter(|at| self.participants[*at].owes_join())
+            .map(|at| (self.participants[at].me(), at))
+            .collect();
+        back.sort_unstable();
+        back.into_iter().try_for_each(|(_, at)| self.submit_owed(0, at))
     }
 
     fn round(&self) -> u64 {
-        self.book.experiment().map_or(0, |experiment| experiment.round())
+        self.ledger.experiment().map_or(0, |experiment| experiment.round())
     }
 
-    /// One turn: a proposal and its votes, or a pass. Gives the weights if they were accepted.
+    /// One turn: a proposal and its votes, or a pass.
     fn hold<L: Learner + Send>(
         &mut self,
         learners: &mut [L],
         proposer: usize,
         ready_ms: u64,
-        model: &Weights,
-    ) -> Result<Option<Weights>, LocalError> {
-        let round = self.round();
-        let proposed = learners[proposer].propose().unwrap_or_else(|error| {
-            tracing::warn!(learner = proposer + 1, %error, "passing the turn");
-            Proposed::Pass
-        });
+    ) -> Result<(), LocalError> {
+        let Duty::Train { round, cap } = self.participants[proposer].duty() else { return Ok(()) };
         // What the cap does not allow is not even tried.
-        let cap = self.book.experiment().and_then(|it| it.parameters().privacy);
-        let proposed = proposed.within(cap);
-        let Some(weights) = proposed.weights().cloned() else {
-            let exhausted = proposed == Proposed::Exhausted;
-            let pass = Action::Pass { experiment: self.book.name(), round, exhausted };
-            self.book.act(ready_ms, proposer, pass)?;
-            return Ok(None);
-        };
-        let voters = self.voters(round, proposer);
-        let mut judges = vec![false; learners.len()];
-        judges[proposer] = true;
-        for &voter in &voters {
-            judges[voter] = self.conducts[voter].ballot == Ballot::Own;
+        let proposed = learners[proposer].propose().map(|proposed| proposed.within(cap));
+        if let Err(error) = &proposed {
+            tracing::warn!(learner = proposer + 1, %error, "passing the turn");
         }
-        let judgements = judge(learners, &weights, &judges);
-        let proposal = Proposal {
-            experiment: self.book.name(),
-            round,
-            base: model.digest(),
-            weights: weights.model(SAFETENSORS),
-            scores: judgements[proposer].1,
-            privacy: proposed.privacy(),
+        let weights = proposed.as_ref().ok().and_then(|proposed| proposed.weights()).cloned();
+        let mut judgements: Vec<Option<learner::Result<Score>>> = Vec::new();
+        let work = match (proposed, &weights) {
+            (Ok(proposed), Some(weights)) => {
+                // All who will judge it do so at once; in which order they say it comes later.
+                judgements = self.judge(learners, proposer, weights);
+                match judgements[proposer].take().transpose() {
+                    Ok(score) => Ok((proposed, score)),
+                    Err(error) => Err(error),
+                }
+            }
+            (Ok(proposed), None) => Ok((proposed, None)),
+            (Err(error), _) => Err(error),
         };
-        self.book.act(ready_ms, proposer, Action::Propose(proposal))?;
-        self.vote(&voters, round, weights.digest(), &judgements)?;
-        let model = self.book.experiment().map(|it| it.model().digest);
-        Ok((model == Some(weights.digest())).then_some(weights))
+        self.participants[proposer].trained(round, work);
+        self.submit_owed(ready_ms, proposer)?;
+        if let Some(weights) = weights {
+            self.vote(round, weights.digest(), judgements)?;
+            self.take_accepted(learners, &weights)?;
+        }
+        Ok(())
     }
 
-    /// Who will vote in a round, in the order of their votes' arrival.
-    fn voters(&self, round: u64, proposer: usize) -> Vec<usize> {
-        let Some(experiment) = self.book.experiment() else { return Vec::new() };
-        let seated = |at: usize| {
-            experiment.member(self.book.id(at)).is_some_and(|member| match member.seat {
-                Seat::Seated(_) | Seat::Leaving(_) => true,
-                Seat::Joining | Seat::Left | Seat::Suspended | Seat::Expelled | Seat::Replaced => {
-                    false
-                }
-            })
+    /// Gives all learners the proposed weights if they were accepted.
+    fn take_accepted<L: Learner + Send>(
+        &mut self,
+        learners: &mut [L],
+        weights: &Weights,
+    ) -> Result<(), LocalError> {
+        let model = self.ledger.experiment().map(|it| it.model().digest);
+        if model != Some(weights.digest()) {
+            return Ok(());
+        }
+        accept_all(learners, weights)?;
+        self.participants.iter_mut().for_each(|it| it.accepted(weights.digest()));
+        Ok(())
+    }
+
+    /// What those who will judge some weights by themselves think of them, in parallel.
+    fn judge<L: Learner + Send>(
+        &self,
+        learners: &mut [L],
+        proposer: usize,
+        weights: &Weights,
+    ) -> Vec<Option<learner::Result<Score>>> {
+        let round = self.round();
+        let judges = |at: usize| {
+            let conduct = &self.conducts[at];
+            let votes = self.participants[at].may_vote()
+                && conduct.judgement == Judgement::Own
+                && !conduct.is_away(round);
+            at == proposer || votes
         };
+        let judged = learners.par_iter_mut().enumerate();
+        judged.map(|(at, learner)| judges(at).then(|| learner.test(weights))).collect()
+    }
+
+    /// Who will vote, in the order of their votes' arrival.
+    fn voters(&self) -> Vec<usize> {
+        let round = self.round();
         let mut voters: Vec<usize> = (0..self.conducts.len())
-            .filter(|at| *at != proposer && seated(*at) && !self.conducts[*at].is_away(round))
-            .filter(|at| self.conducts[*at].ballot != Ballot::Never)
+            .filter(|at| matches!(self.participants[*at].duty(), Duty::Score { .. }))
+            .filter(|at| !self.conducts[*at].is_away(round))
+            .filter(|at| self.conducts[*at].judgement != Judgement::Never)
             .collect();
         voters.sort_by_key(|at| {
             let conduct = &self.conducts[*at];
-            (conduct.ballot == Ballot::Copied, conduct.voting_ms, *at)
+            (conduct.judgement == Judgement::Copied, conduct.voting_ms, *at)
         });
         voters
     }
 
     /// How votes are taken now and until when, if this round takes any.
     fn stage(&self, round: u64) -> Option<(Stage, u64)> {
-        let experiment = self.book.experiment()?;
+        let experiment = self.ledger.experiment()?;
         match experiment.phase() {
             Phase::Voting { stage, deadline_ms, .. } if experiment.round() == round => {
                 Some((*stage, *deadline_ms))
@@ -284,69 +347,58 @@ impl Run<'_> {
     /// deadlines that are left.
     fn vote(
         &mut self,
-        voters: &[usize],
         round: u64,
         weights: Digest,
-        judgements: &[(bool, Scores)],
+        mut judgements: Vec<Option<learner::Result<Score>>>,
     ) -> Result<(), LocalError> {
-        let opened_ms = self.book.now_ms();
-        let mut cast: Vec<Option<Vote>> = vec![None; self.conducts.len()];
+        let voters = self.voters();
+        let opened_ms = self.ledger.now_ms();
         let mut last_ms = opened_ms;
-        for &voter in voters {
-            let Some((stage, deadline_ms)) = self.stage(round) else { break };
+        for &voter in &voters {
+            let Some((Stage::Open | Stage::Commit { .. }, deadline_ms)) = self.stage(round) else {
+                break;
+            };
             let conduct = &self.conducts[voter];
-            let copies = conduct.ballot == Ballot::Copied;
+            let copies = conduct.judgement == Judgement::Copied;
             let at_ms = match copies {
                 true => last_ms,
                 false => opened_ms.saturating_add(conduct.voting_ms),
             };
             // Each entry takes at least a millisecond.
-            if at_ms.max(self.book.now_ms() + 1) >= deadline_ms {
+            if at_ms.max(self.ledger.now_ms() + 1) >= deadline_ms {
                 continue;
             }
             last_ms = last_ms.max(at_ms);
-            let (approve, scores) = match copies {
-                true => (self.majority_approves(), Scores::default()),
-                false => judgements[voter],
+            let score = match judgements[voter].take() {
+                Some(score) if !copies => score,
+                // It has not looked at the proposal, so it has no score.
+                _ => Ok(Score { vote: f64::NAN, test: None, approve: self.majority_approves() }),
             };
-            let experiment = self.book.name();
-            let vote = Vote { experiment: experiment.clone(), round, weights, approve, scores };
-            let action = match stage {
-                Stage::Open => Action::Vote(vote),
-                Stage::Commit { .. } => {
-                    let sealed = Sealed {
-                        ledger: self.book.ledger(),
-                        voter: self.book.id(voter),
-                        vote: &vote,
-                        salt: &salt(voter, round),
-                    };
-                    let commitment = sealed.commitment();
-                    cast[voter] = Some(vote);
-                    Action::Commit(Commit { experiment, round, weights, commitment })
-                }
-                Stage::Reveal { .. } => break,
-            };
-            self.book.act(at_ms, voter, action)?;
+            let sealed = self.participants[voter].scored(round, weights, score, || {
+                Ok::<_, std::convert::Infallible>(salt(voter, round))
+            });
+            match sealed {
+                Ok(()) => self.submit_owed(at_ms, voter)?,
+                Err(never) => match never {},
+            }
         }
         if let Some((Stage::Open | Stage::Commit { .. }, deadline_ms)) = self.stage(round) {
-            self.book.wait_until(deadline_ms);
+            self.wait_until(deadline_ms);
         }
-        for &voter in voters {
-            let Some(vote) = cast[voter].take() else { continue };
+        for &voter in &voters {
             if let Some((Stage::Reveal { .. }, _)) = self.stage(round) {
-                let salt = salt(voter, round);
-                self.book.act(0, voter, Action::Reveal(Reveal { vote, salt }))?;
+                self.submit_owed(0, voter)?;
             }
         }
         if let Some((_, deadline_ms)) = self.stage(round) {
-            self.book.wait_until(deadline_ms);
+            self.wait_until(deadline_ms);
         }
         Ok(())
     }
 
     /// What the votes so far say; approval where none can be seen.
     fn majority_approves(&self) -> bool {
-        match self.book.experiment().map(|it| it.phase()) {
+        match self.ledger.experiment().map(|it| it.phase()) {
             Some(Phase::Voting { tally, stage: Stage::Open, .. }) => {
                 tally.approvals >= tally.rejections
             }
@@ -359,28 +411,4 @@ impl Run<'_> {
 fn salt(voter: usize, round: u64) -> [u8; 32] {
     let hash = Sha256::new().chain_update(b"salt").chain_update(voter.to_be_bytes());
     hash.chain_update(round.to_be_bytes()).finalize().into()
-}
-
-/// The approval and scores of some weights by those who judge.
-fn judge<L: Learner + Send>(
-    learners: &mut [L],
-    weights: &Weights,
-    judges: &[bool],
-) -> Vec<(bool, Scores)> {
-    learners
-        .par_iter_mut()
-        .enumerate()
-        .map(|(at, learner)| {
-            if !judges[at] {
-                return (false, Scores::default());
-            }
-            match learner.test(weights) {
-                Ok(score) => (score.approve, score.scores()),
-                Err(error) => {
-                    tracing::debug!(learner = at + 1, %error, "voting against");
-                    (false, Scores::default())
-                }
-            }
-        })
-        .collect()
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn_contracts::{Action, CreateExperiment, ExperimentName};
+use colearn_contracts::{Act, Action, CreateExperiment, ExperimentName};
 use colearn_learning::data::Schema;
 use colearn_records::keys;
 use colearn_sdk::client::{Client, Memory};
@@ -97,17 +97,18 @@ impl Create {
         plan.name = Some(name.clone());
         let plan_digest = self.admitted.has_plan().then(|| plan.digest());
 
-        let mut memory = Memory::default();
-        let mut client = Client::connect(&self.node.node, &mut memory).await?;
+        let mut client = Client::connect(&self.node.node, Memory::default()).await?;
         client.upload(&weights).await?;
-        let action = Action::Create(CreateExperiment {
-            name: name.clone(),
-            parameters: plan.parameters,
-            admission,
-            model,
-            plan: plan_digest,
-        });
-        let submitted = client.act(&key, action, &mut memory).await?;
+        let action = Action::new(
+            name.clone(),
+            Act::Create(CreateExperiment {
+                parameters: plan.parameters,
+                admission,
+                model,
+                plan: plan_digest,
+            }),
+        );
+        let submitted = client.act(&key, action).await?;
         println!(
             "created {name}, entry {}, initial model {}",
             submitted.receipt.index,

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use colearn_contracts::{Action, ExperimentName, LearnerId, Motion, Share};
-use colearn_proto::v1;
-use colearn_records::{convert, keys};
-use colearn_sdk::client::{Client, Memory};
+use colearn_contracts::{Act, Action, ExperimentName, Invitation, LearnerId, Motion};
+use colearn_records::keys;
+use colearn_sdk::client::{Client, Described, Memory};
 
 use super::rules::{Rules, parse_share};
 use crate::cli::args::NodeAddress;
@@ -30,42 +29,37 @@ impl Said {
     pub(crate) async fn act(
         &self,
         done: &str,
-        action: impl FnOnce(ExperimentName, &v1::GetExperimentResponse) -> anyhow::Result<Action>,
+        act: impl FnOnce(&Described) -> anyhow::Result<Act>,
     ) -> anyhow::Result<ExitCode> {
         let key = keys::load(&self.key)?;
         let name: ExperimentName = self.name.parse()?;
-        let mut memory = Memory::default();
-        let mut client = Client::connect(&self.node.node, &mut memory).await?;
-        let known = client.experiment(&self.name, Some(keys::learner_id(&key))).await?;
-        let action = action(name, &known)?;
-        let submitted = client.act(&key, action, &mut memory).await?;
+        let mut client = Client::connect(&self.node.node, Memory::default()).await?;
+        let known = client.experiment(&name, Some(keys::learner_id(&key))).await?;
+        let action = Action::new(name, act(&known)?);
+        let submitted = client.act(&key, action).await?;
         println!("{done} {}, entry {}", self.name, submitted.receipt.index);
         Ok(ExitCode::SUCCESS)
     }
 
     pub(crate) async fn stop(self) -> anyhow::Result<ExitCode> {
-        self.act("stopped", |experiment, _| Ok(Action::Stop { experiment })).await
+        self.act("stopped", |_| Ok(Act::Stop)).await
     }
 
     pub(crate) async fn leave(self) -> anyhow::Result<ExitCode> {
-        self.act("left", |experiment, known| {
+        self.act("left", |known| {
             let term = known.member.as_ref().map_or(0, |member| member.term);
-            Ok(Action::Leave { experiment, term })
+            Ok(Act::Leave { term })
         })
         .await
     }
 
     pub(crate) async fn resume(self) -> anyhow::Result<ExitCode> {
-        self.act("resumed", |experiment, known| {
-            let round = known.experiment.as_ref().map_or(0, |known| known.round);
-            Ok(Action::Resume { experiment, round })
-        })
-        .await
+        self.act("resumed", |known| Ok(Act::Resume { round: known.experiment.round })).await
     }
 
     pub(crate) async fn ballot(self, number: u64, approve: bool) -> anyhow::Result<ExitCode> {
         let done = if approve { "approved a motion in" } else { "rejected a motion in" };
-        self.act(done, |experiment, _| Ok(Action::Ballot { experiment, number, approve })).await
+        self.act(done, |_| Ok(Act::MotionVote { number, approve })).await
     }
 }
 
@@ -92,7 +86,7 @@ enum MotionArg {
     Admit {
         /// Its public key, and what its vote weighs if not 1
         #[arg(value_name = "PUBLIC_KEY[=WEIGHT]", value_parser = parse_share)]
-        learner: Share,
+        learner: Invitation,
     },
     /// Suspend a member; it may rejoin
     Suspend {
@@ -113,12 +107,11 @@ enum MotionArg {
 impl MoveArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let Self { said, motion } = self;
-        said.act("moved a motion in", |experiment, known| {
-            let state = known.experiment.clone().unwrap_or_default();
+        said.act("moved a motion in", |known| {
+            let state = &known.experiment;
             let motion = match motion {
                 MotionArg::Set(rules) => {
-                    let mut parameters =
-                        convert::parameters(&state.parameters.unwrap_or_default())?;
+                    let mut parameters = state.parameters.clone();
                     rules.apply(&mut parameters)?;
                     Motion::SetParameters(Box::new(parameters))
                 }
@@ -129,7 +122,7 @@ impl MoveArgs {
             };
             let number = state.last_motion + 1;
             println!("motion {number}");
-            Ok(Action::Move { experiment, number, motion })
+            Ok(Act::Move { number, motion })
         })
         .await
     }

@@ -7,12 +7,10 @@ mod rules;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use colearn::plot;
-use colearn_contracts::{Action, Outcome};
-use colearn_proto::v1;
-use colearn_records::convert;
+use colearn_contracts::{Act, Decision, ExperimentName, Outcome, PauseReason, Phase, Tally};
+use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::History;
 use colearn_records::plan::Plan;
 use colearn_records::record::{Placed, Record};
@@ -119,14 +117,14 @@ impl Experiment {
                 if let Some(path) = &plot {
                     plot::check_path(path)?;
                 }
-                show(&node.node, &name, plot, json).await
+                show(&node.node, &name.parse()?, plot, json).await
             }
-            Self::Watch { name, node } => watch(&node.node, &name).await,
+            Self::Watch { name, node } => watch(&node.node, &name.parse()?).await,
             Self::Plan { name, node } => {
-                print!("{}", load_plan(&node.node, &name).await?.to_text());
+                print!("{}", load_plan(&node.node, &name.parse()?).await?.to_text());
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Privacy { name, node, json } => privacy(&node.node, &name, json).await,
+            Self::Privacy { name, node, json } => privacy(&node.node, &name.parse()?, json).await,
             Self::Move(args) => args.run().await,
             Self::Ballot { said, number, vote } => {
                 said.ballot(number, vote == VoteArg::Approve).await
@@ -139,28 +137,25 @@ impl Experiment {
 }
 
 /// The plan that an experiment follows.
-fn plan_of(experiment: &v1::Experiment) -> anyhow::Result<Plan> {
-    let parameters = experiment.parameters.as_ref().context("no parameters")?;
-    let admission = parameters.admission.clone().context("no admission")?;
-    Ok(Plan {
-        name: Some(experiment.name.parse()?),
-        parameters: convert::parameters(parameters)?,
+fn plan_of(experiment: &ExperimentState) -> Plan {
+    Plan {
+        name: Some(experiment.name.clone()),
+        parameters: experiment.parameters.clone(),
         limits_weights: true,
-        admission: Some(convert::admission(admission)?),
-    })
+        admission: Some(experiment.admission.clone()),
+    }
 }
 
 /// The plan that an experiment on a node follows.
-pub(crate) async fn load_plan(node: &str, name: &str) -> anyhow::Result<Plan> {
-    let mut client = Client::connect(node, &mut Memory::default()).await?;
-    let known = client.experiment(name, None).await?;
-    plan_of(&known.experiment.unwrap_or_default())
+pub(crate) async fn load_plan(node: &str, name: &ExperimentName) -> anyhow::Result<Plan> {
+    let mut client = Client::connect(node, Memory::default()).await?;
+    Ok(plan_of(&client.experiment(name, None).await?.experiment))
 }
 
-async fn privacy(node: &str, name: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, &mut Memory::default()).await?;
+async fn privacy(node: &str, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
+    let mut client = Client::connect(node, Memory::default()).await?;
     let (experiment, history) = load_history(&mut client, name).await?;
-    let cap = plan_of(&experiment)?.parameters.privacy;
+    let cap = experiment.parameters.privacy;
     if json {
         println!("{}", serde_json::to_string_pretty(&table::privacy_json(&history, cap))?);
     } else {
@@ -169,24 +164,19 @@ async fn privacy(node: &str, name: &str, json: bool) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn phase_word(experiment: &v1::Experiment) -> &'static str {
-    match experiment.phase() {
-        v1::Phase::Waiting => "waiting for members",
-        v1::Phase::Proposing => "proposing",
-        v1::Phase::Voting => "voting",
-        v1::Phase::Paused => match experiment.pause_reason() {
-            v1::PauseReason::BudgetsSpent => "paused: every privacy budget is spent",
-            v1::PauseReason::NobodyProposes | v1::PauseReason::Unspecified => {
-                "paused: nobody proposes"
-            }
-        },
-        v1::Phase::Finished => "finished",
-        v1::Phase::Unspecified => "unknown",
+fn phase_word(experiment: &ExperimentState) -> &'static str {
+    match &experiment.phase {
+        Phase::Waiting => "waiting for members",
+        Phase::Proposing { .. } => "proposing",
+        Phase::Voting { .. } => "voting",
+        Phase::Paused(PauseReason::BudgetsSpent) => "paused: every privacy budget is spent",
+        Phase::Paused(PauseReason::NobodyProposes) => "paused: nobody proposes",
+        Phase::Finished(_) => "finished",
     }
 }
 
 async fn list(node: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, &mut Memory::default()).await?;
+    let mut client = Client::connect(node, Memory::default()).await?;
     let experiments = client.experiments().await?;
     if json {
         let list: Vec<_> = experiments.iter().map(|e| describe_json(e, None)).collect();
@@ -210,28 +200,26 @@ async fn list(node: &str, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe_json(experiment: &v1::Experiment, history: Option<&History>) -> serde_json::Value {
-    let parameters = experiment.parameters.clone().unwrap_or_default();
-    let threshold = parameters.threshold.unwrap_or_default();
-    let model = experiment.model.clone().unwrap_or_default();
+fn describe_json(experiment: &ExperimentState, history: Option<&History>) -> serde_json::Value {
+    let (parameters, model) = (&experiment.parameters, &experiment.model);
     json!({
-        "name": experiment.name,
-        "creator": hex::encode(&experiment.creator),
+        "name": experiment.name.as_str(),
+        "creator": experiment.creator.to_string(),
         "phase": phase_word(experiment),
         "round": experiment.round,
-        "members": experiment.members.iter().map(hex::encode).collect::<Vec<_>>(),
+        "members": experiment.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "member_count": experiment.member_count,
-        "threshold": format!("{}/{}", threshold.numerator, threshold.denominator),
+        "threshold": parameters.threshold.to_string(),
         "proposal_deadline_ms": parameters.proposal_deadline_ms,
         "vote_deadline_ms": parameters.vote_deadline_ms,
         "min_learners": parameters.min_learners,
         "max_rounds": parameters.max_rounds,
         "max_weights_bytes": parameters.max_weights_bytes,
-        "rules": plan_of(experiment).map(|plan| plan.to_text()).unwrap_or_default(),
-        "plan": hex::encode(&experiment.plan),
+        "rules": plan_of(experiment).to_text(),
+        "plan": experiment.plan.map_or_else(String::new, |plan| plan.to_string()),
         "motions": experiment.motions.iter().map(motion_json).collect::<Vec<_>>(),
         "model": {
-            "digest": hex::encode(&model.digest),
+            "digest": model.digest.to_string(),
             "size": model.size,
             "media_type": model.media_type,
         },
@@ -239,22 +227,14 @@ fn describe_json(experiment: &v1::Experiment, history: Option<&History>) -> serd
     })
 }
 
-/// An open motion's number, and what it is to do.
-fn moved(open: &v1::OpenMotion) -> (u64, Option<String>) {
-    let moved = open.r#move.clone().unwrap_or_default();
-    let motion = moved.motion.and_then(|motion| convert::motion(motion).ok());
-    (moved.number, motion.map(|motion| describe_motion(&motion)))
-}
-
-fn motion_json(open: &v1::OpenMotion) -> serde_json::Value {
-    let (number, motion) = moved(open);
+fn motion_json(open: &MotionState) -> serde_json::Value {
     json!({
-        "number": number,
-        "motion": motion,
-        "mover": hex::encode(&open.mover),
-        "approvals": open.approvals,
-        "rejections": open.rejections,
-        "electorate": open.electorate,
+        "number": open.number,
+        "motion": describe_motion(&open.motion),
+        "mover": open.mover.to_string(),
+        "approvals": open.tally.approvals,
+        "rejections": open.tally.rejections,
+        "electorate": open.tally.electorate,
         "deadline_ms": open.deadline_ms,
     })
 }
@@ -262,14 +242,13 @@ fn motion_json(open: &v1::OpenMotion) -> serde_json::Value {
 /// An experiment's state and everything that happened in it so far.
 pub(crate) async fn load_history(
     client: &mut Client,
-    name: &str,
-) -> anyhow::Result<(v1::Experiment, History)> {
-    let experiment = client.experiment(name, None).await?.experiment.unwrap_or_default();
-    let mut history = History::new(name.parse()?);
-    let mut stream = client.watch(name, 0).await?;
-    while let Some(message) = stream.message().await? {
-        // The first message without an entry says that there is nothing more for now.
-        let Some(entry) = message.entry else { break };
+    name: &ExperimentName,
+) -> anyhow::Result<(ExperimentState, History)> {
+    let experiment = client.experiment(name, None).await?.experiment;
+    let mut history = History::new(name.clone());
+    let mut entries = client.watch(name, 0).await?;
+    // The first message without an entry says that there is nothing more for now.
+    while let Some(entry) = entries.next().await?.entry {
         history.record(&Record::decode(&entry)?.record);
     }
     Ok((experiment, history))
@@ -277,21 +256,21 @@ pub(crate) async fn load_history(
 
 async fn show(
     node: &str,
-    name: &str,
+    name: &ExperimentName,
     plot: Option<PathBuf>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, &mut Memory::default()).await?;
+    let mut client = Client::connect(node, Memory::default()).await?;
     let (experiment, history) = load_history(&mut client, name).await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&describe_json(&experiment, Some(&history)))?);
     } else {
-        let model = convert::model(experiment.model.clone().context("no model")?)?;
+        let model = &experiment.model;
         println!("experiment  {} ({})", experiment.name, phase_word(&experiment));
-        println!("creator     {}", short(convert::learner(&experiment.creator, "creator")?));
+        println!("creator     {}", short(experiment.creator));
         println!("model       {} ({} bytes, {})", model.digest, model.size, model.media_type);
         println!("members     {}", experiment.member_count);
-        for (at, line) in plan_of(&experiment)?.to_text().lines().skip(1).enumerate() {
+        for (at, line) in plan_of(&experiment).to_text().lines().skip(1).enumerate() {
             println!("{}{line}", if at == 0 { "rules       " } else { "            " });
         }
         for open in &experiment.motions {
@@ -310,35 +289,39 @@ async fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-fn motion_line(open: &v1::OpenMotion) -> String {
-    let (number, motion) = moved(open);
-    let what = motion.unwrap_or_default();
-    let v1::OpenMotion { approvals, rejections, electorate, .. } = open;
+fn motion_line(open: &MotionState) -> String {
+    let MotionState { number, motion, tally, .. } = open;
+    let what = describe_motion(motion);
+    let Tally { approvals, rejections, electorate } = tally;
     format!("{number}: {what}; {approvals} for, {rejections} against, of {electorate}")
 }
 
-async fn watch(node: &str, name: &str) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, &mut Memory::default()).await?;
-    let mut stream = client.watch(name, 0).await?;
-    let mut history = History::new(name.parse()?);
+async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
+    let mut client = Client::connect(node, Memory::default()).await?;
+    let mut entries = client.watch(name, 0).await?;
+    let mut history = History::new(name.clone());
     let mut printed = 0;
     println!("{}", table::ROUND_HEADER);
-    while let Some(message) = stream.message().await? {
-        let Some(entry) = message.entry else { continue };
+    loop {
+        let Some(entry) = entries.next().await?.entry else { continue };
         let Placed { record, .. } = Record::decode(&entry)?;
         history.record(&record);
         // What is not told by the rounds.
         match &record {
             Record::Outcome(
-                outcome @ (Outcome::Waiting { .. }
-                | Outcome::Paused { .. }
-                | Outcome::Suspended { .. }
-                | Outcome::MotionOpened { .. }
-                | Outcome::MotionDecided { .. }
-                | Outcome::MotionTookEffect { .. }),
+                outcome @ Outcome {
+                    what:
+                        Decision::Waiting { .. }
+                        | Decision::Paused { .. }
+                        | Decision::Suspended { .. }
+                        | Decision::MotionOpened { .. }
+                        | Decision::MotionDecided { .. }
+                        | Decision::MotionTookEffect { .. },
+                    ..
+                },
             ) => println!("       {}", describe_outcome(outcome)),
             Record::Transaction(transaction) => {
-                if let Action::Move { motion, number, .. } = &transaction.action {
+                if let Act::Move { motion, number } = &transaction.action.what {
                     let what = describe_motion(motion);
                     println!(
                         "       motion {number}: {} moves to {what}",

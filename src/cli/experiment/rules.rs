@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use colearn_contracts::{
-    Admission, Ballot, Close, LearnerId, Parameters, PrivacyCap, Selection, Share, Threshold,
+    Admission, BallotKind, Close, Invitation, LearnerId, Parameters, PrivacyCap, Selection,
+    Threshold,
 };
 use colearn_records::keys;
 use colearn_records::plan::{Plan, privacy_cap};
@@ -125,8 +126,8 @@ impl Rules {
         set(
             &mut parameters.ballot,
             self.ballot.map(|ballot| match ballot {
-                BallotArg::Open => Ballot::Open,
-                BallotArg::Sealed => Ballot::Sealed,
+                BallotArg::Open => BallotKind::Open,
+                BallotArg::Sealed => BallotKind::Sealed,
             }),
         );
         set(&mut parameters.min_learners, self.min_learners);
@@ -166,18 +167,18 @@ pub(crate) struct Admitted {
     /// Let this learner join: a public key, and what its vote weighs if not 1; may be repeated
     #[arg(long, value_name = "PUBLIC_KEY[=WEIGHT]", value_parser = parse_share,
           conflicts_with = "founder")]
-    invite: Vec<Share>,
+    invite: Vec<Invitation>,
     /// Let this learner join, and others whom the members admit by a vote; may be repeated
     #[arg(long, value_name = "PUBLIC_KEY[=WEIGHT]", value_parser = parse_share)]
-    founder: Vec<Share>,
+    founder: Vec<Invitation>,
 }
 
 /// Reads a public key and a weight.
-pub(crate) fn parse_share(text: &str) -> Result<Share, String> {
+pub(crate) fn parse_share(text: &str) -> Result<Invitation, String> {
     let (key, weight) = text.split_once('=').unwrap_or((text, "1"));
     let learner: LearnerId = keys::parse_learner_id(key)?;
     let weight = weight.parse().map_err(|_| format!("{weight} is not a weight"))?;
-    Ok(Share { learner, weight })
+    Ok(Invitation { learner, weight })
 }
 
 impl Admitted {
@@ -187,7 +188,7 @@ impl Admitted {
             Some(path) => Plan::read(path)?,
             None => Plan::default(),
         };
-        let sorted = |shares: &[Share]| {
+        let sorted = |shares: &[Invitation]| {
             let mut shares = shares.to_vec();
             shares.sort_by_key(|share| share.learner);
             shares.dedup();

@@ -1,24 +1,25 @@
-//! A contract with one experiment, a ledger in memory, and simulated time.
+//! Everything that a node would keep, in memory and in simulated time: a contract with one
+//! experiment, and a ledger.
 
 use std::collections::HashMap;
 
 use colearn_contracts::{
-    Action, Admission, Contract, CreateExperiment, Digest, Experiment, ExperimentName, LearnerId,
-    Moment, Outcome, Parameters, Rejection,
+    Act, Action, Admission, Contract, CreateExperiment, Decision, Digest, Experiment,
+    ExperimentName, LearnerId, Moment, Outcome, Parameters, Rejection, VERSION,
 };
 use colearn_ledger::{Entry, Hash, Head, TreeBuilder, tree};
 use colearn_proto::v1;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest as _, Sha256};
 
-use crate::learner::{SAFETENSORS, Weights};
+use crate::weights::{SAFETENSORS, Weights};
 use colearn_records::history::History;
 use colearn_records::keys::learner_id;
-use colearn_records::record::{self, CONTRACT_VERSION};
+use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
 
-/// The books of a run: everything that a node would keep.
-pub(super) struct Book {
+/// The ledger of a run.
+pub(super) struct LocalLedger {
     ledger: LedgerId,
     keys: Vec<SigningKey>,
     numbers: HashMap<LearnerId, usize>,
@@ -29,13 +30,13 @@ pub(super) struct Book {
     now_ms: u64,
 }
 
-impl Book {
-    /// One experiment that all learners have joined, in order.
+impl LocalLedger {
+    /// A ledger with one experiment, which the first learner has created; and how.
     pub(super) fn new(
         learners: usize,
         parameters: Parameters,
         model: &Weights,
-    ) -> Result<Self, Rejection> {
+    ) -> Result<(Self, Act), Rejection> {
         // A name of the contract's own choosing is always valid.
         let name: ExperimentName = "local".parse().map_err(|_| Rejection::UnknownExperiment)?;
         let keys: Vec<SigningKey> = (0..learners).map(local_key).collect();
@@ -44,28 +45,24 @@ impl Book {
             origin: "colearn/local".to_owned(),
             log_public_key: log_key.verifying_key().to_bytes().to_vec().into(),
             nonce: vec![0; 32].into(),
-            contract_version: CONTRACT_VERSION,
+            contract_version: VERSION.number(),
         };
         let ledger = LedgerId::of(&genesis);
-        let mut book = Self {
+        let mut local = Self {
             ledger,
             numbers: keys.iter().enumerate().map(|(at, key)| (learner_id(key), at)).collect(),
             keys,
-            contract: Contract::new(Digest(ledger.0)),
+            contract: Contract::new(Digest(ledger.0), VERSION),
             history: History::new(name.clone()),
             head: Head::EMPTY,
             tree: TreeBuilder::new(),
             now_ms: 0,
         };
-        book.append(record::genesis_payload(genesis));
+        local.append(record::genesis_payload(genesis));
         let (admission, model) = (Admission::Open, model.model(SAFETENSORS));
-        let create =
-            CreateExperiment { name: name.clone(), parameters, admission, model, plan: None };
-        book.act(0, 0, Action::Create(create))?;
-        for learner in 0..learners {
-            book.act(0, learner, Action::Join { experiment: name.clone(), term: 0 })?;
-        }
-        Ok(book)
+        let create = Act::Create(CreateExperiment { parameters, admission, model, plan: None });
+        local.act(0, 0, create.clone())?;
+        Ok((local, create))
     }
 
     fn append(&mut self, payload: Vec<u8>) {
@@ -80,38 +77,41 @@ impl Book {
         Moment { now_ms: self.now_ms, head: Digest(self.head.leaf.0) }
     }
 
-    fn append_outcomes(&mut self, outcomes: &[Outcome]) {
-        for outcome in outcomes {
+    /// Records what the contract decided, and gives it back to be shown to the participants.
+    fn append_outcomes(&mut self, outcomes: Vec<Outcome>) -> Vec<Decision> {
+        for outcome in &outcomes {
             self.append(record::outcome_payload(outcome));
             self.history.outcome(outcome);
         }
+        outcomes.into_iter().map(|outcome| outcome.what).collect()
     }
 
-    /// Records a learner's action at a time, or a millisecond after the last if that is past.
+    /// Records a learner's act at a time, or a millisecond after the last if that is past. Gives what
+    /// the contract decided on it.
     pub(super) fn act(
         &mut self,
         at_ms: u64,
         learner: usize,
-        action: Action,
-    ) -> Result<(), Rejection> {
+        act: Act,
+    ) -> Result<Vec<Decision>, Rejection> {
         self.now_ms = at_ms.max(self.now_ms + 1);
         let key = &self.keys[learner];
         let sender = learner_id(key);
+        let action = Action::new(self.history.experiment.clone(), act);
         let outcomes = self.contract.apply(self.moment(), sender, &action)?;
         // Nobody vouches for a history here that nobody else sees.
         let seen = Seen { size: 0, root: Hash::empty_root() };
         let signed = Transaction::sign(key, &self.ledger, seen, action);
         self.append(record::transaction_payload(&signed));
         self.history.action(sender, signed.action());
-        self.append_outcomes(&outcomes);
-        Ok(())
+        Ok(self.append_outcomes(outcomes))
     }
 
-    /// Lets time pass until then.
-    pub(super) fn wait_until(&mut self, then_ms: u64) {
+    /// Lets time pass until then. Gives what the contract decided in the meantime.
+    pub(super) fn wait_until(&mut self, then_ms: u64) -> Vec<Decision> {
         self.now_ms = self.now_ms.max(then_ms);
         let outcomes = self.contract.advance(self.moment());
-        self.append_outcomes(&outcomes);
+        self.append_outcomes(outcomes)
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -122,7 +122,7 @@ impl Book {
         self.history.experiment.clone()
     }
 
-    pub(super) fn ledger(&self) -> Digest {
+    pub(super) fn ledger_id(&self) -> Digest {
         self.contract.ledger()
     }
 

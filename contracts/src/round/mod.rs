@@ -1,0 +1,108 @@
+//! Rounds: where they stand, here; how they are proposed in, voted on, closed and opened, in the
+//! files below.
+
+mod close;
+mod propose;
+mod vote;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::LearnerId;
+use crate::outcome::{FinishReason, PauseReason};
+use crate::parameters::Model;
+use crate::tally::Tally;
+
+/// Where an experiment stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Phase {
+    /// No round is open: fewer members than `min_learners` (R26).
+    Waiting,
+    /// No round is open, for another reason (R40, R43).
+    Paused(PauseReason),
+    /// The proposer may propose.
+    Proposing {
+        /// Whose turn it is.
+        proposer: LearnerId,
+        /// When the turn ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// The electorate may vote.
+    Voting {
+        /// Who proposed.
+        proposer: LearnerId,
+        /// The proposed weights.
+        weights: Model,
+        /// The votes so far.
+        tally: Tally,
+        /// How votes are taken now.
+        stage: Stage,
+        /// When the stage ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// The experiment has ended.
+    Finished(FinishReason),
+}
+
+/// How votes are taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Stage {
+    /// As they are.
+    Open,
+    /// As commitments.
+    Commit {
+        /// The votes committed to so far.
+        committed: u32,
+    },
+    /// By revealing what was committed to.
+    Reveal {
+        /// The votes that were committed to.
+        committed: u32,
+    },
+}
+
+/// The rounds of one experiment: the present one, and what the next depends on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Rounds {
+    /// The last opened round; 0 before the first.
+    pub(crate) current: u64,
+    pub(crate) phase: Phase,
+    /// The seat whose turn it was last (R24, R32).
+    pub(crate) last_proposer_seat: Option<u64>,
+    /// Rejected proposals in a row (R38).
+    pub(crate) rejected: u64,
+    /// Rounds in a row in which nothing was proposed (R40).
+    pub(crate) idle: u64,
+}
+
+impl Rounds {
+    pub(crate) fn new() -> Self {
+        Self { current: 0, phase: Phase::Waiting, last_proposer_seat: None, rejected: 0, idle: 0 }
+    }
+
+    /// Whether no round is open, and the next may be: seats change only then (R25).
+    pub(crate) fn is_between(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Paused(_))
+    }
+
+    /// When the present phase ends by itself.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Proposing { deadline_ms, .. } | Phase::Voting { deadline_ms, .. } => {
+                Some(deadline_ms)
+            }
+            Phase::Waiting | Phase::Paused(_) | Phase::Finished(_) => None,
+        }
+    }
+
+    /// R31. A proposer goes on under another key.
+    pub(crate) fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
+        match &mut self.phase {
+            Phase::Proposing { proposer, .. } | Phase::Voting { proposer, .. } => {
+                if *proposer == from {
+                    *proposer = to;
+                }
+            }
+            Phase::Waiting | Phase::Paused(_) | Phase::Finished(_) => {}
+        }
+    }
+}

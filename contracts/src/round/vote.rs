@@ -1,0 +1,221 @@
+//! Judging a proposal: open votes, and sealed ones, which are committed to and then revealed.
+
+use super::{Phase, Stage};
+use crate::action::{Commit, Reveal, Sealed, Vote};
+use crate::experiment::Experiment;
+use crate::id::{Digest, LearnerId};
+use crate::member::Member;
+use crate::outcome::Decision;
+use crate::parameters::Close;
+use crate::rejection::Rejection;
+use crate::step::Step;
+
+/// What a voter does with its ballot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cast {
+    /// Casts it for all to see.
+    Vote,
+    /// Commits to it.
+    Commit,
+    /// Reveals it.
+    Reveal,
+}
+
+impl Experiment {
+    /// R17 to R20.
+    pub(crate) fn vote(
+        &mut self,
+        step: &mut Step,
+        sender: LearnerId,
+        vote: &Vote,
+    ) -> Result<(), Rejection> {
+        let round = self.rounds.current;
+        let member = self.check_ballot(step, sender, vote.round, vote.weights, Cast::Vote)?;
+
+        (member.last_vote, member.missed) = (round, 0);
+        let weight = member.weight;
+        self.count(step, vote.approve, weight);
+        Ok(())
+    }
+
+    /// R34.
+    pub(crate) fn commit(
+        &mut self,
+        step: &mut Step,
+        sender: LearnerId,
+        commit: &Commit,
+    ) -> Result<(), Rejection> {
+        let round = self.rounds.current;
+        let member = self.check_ballot(step, sender, commit.round, commit.weights, Cast::Commit)?;
+
+        // `missed` is not reset here: only who reveals has voted (R36, R39).
+        member.last_vote = round;
+        member.commitment = Some((commit.commitment, sender));
+        let weight = member.weight;
+        if let Phase::Voting { tally, stage: Stage::Commit { committed }, .. } =
+            &mut self.rounds.phase
+        {
+            *committed += weight;
+            assert!(*committed <= tally.electorate, "more commitments than votes");
+        }
+        self.close_if_decided(step);
+        Ok(())
+    }
+
+    /// R35.
+    pub(crate) fn reveal(
+        &mut self,
+        step: &mut Step,
+        sender: LearnerId,
+        reveal: &Reveal,
+    ) -> Result<(), Rejection> {
+        let vote = &reveal.vote;
+        let round = self.rounds.current;
+        let ledger = step.context.ledger;
+        // Cloned for the hash, before the member is borrowed to be changed.
+        let experiment = self.name.clone();
+        let member = self.check_ballot(step, sender, vote.round, vote.weights, Cast::Reveal)?;
+        // A commitment of an earlier round that was never revealed is worth nothing in this one.
+        let committed = member.commitment.filter(|_| member.last_vote == round);
+        let (commitment, voter) = committed.ok_or(Rejection::NothingCommitted)?;
+        let sealed = Sealed { ledger, experiment: &experiment, voter, vote, salt: &reveal.salt };
+        if sealed.commitment() != commitment {
+            return Err(Rejection::RevealMismatch);
+        }
+
+        (member.commitment, member.missed) = (None, 0);
+        let weight = member.weight;
+        self.count(step, vote.approve, weight);
+        Ok(())
+    }
+
+    /// Adds a vote that can be read to the tally.
+    fn count(&mut self, step: &mut Step, approve: bool, weight: u32) {
+        if let Phase::Voting { tally, .. } = &mut self.rounds.phase {
+            tally.add(approve, weight);
+        }
+        self.close_if_decided(step);
+    }
+
+    /// R11 to R13, R17 to R20, R34, R35: what voting, committing and revealing have in common.
+    ///
+    /// The order of these checks is the order in which [`Rejection`] declares its variants. It is
+    /// part of the protocol: who is refused acts on the rule that it is told.
+    fn check_ballot(
+        &mut self,
+        step: &Step,
+        sender: LearnerId,
+        round: u64,
+        judged: Digest,
+        cast: Cast,
+    ) -> Result<&mut Member, Rejection> {
+        // Copied, so that the member can be given back to be changed.
+        let open = match &self.rounds.phase {
+            Phase::Voting { proposer, weights, stage, deadline_ms, .. } => {
+                Some((*proposer, weights.digest, *stage, *deadline_ms))
+            }
+            Phase::Waiting | Phase::Paused(_) | Phase::Proposing { .. } | Phase::Finished(_) => {
+                None
+            }
+        };
+        let current = self.rounds.current;
+        let member = self.check_round(sender, round)?;
+        let (proposer, proposed, stage, deadline_ms) = open.ok_or(Rejection::NothingProposed)?;
+        if step.now_ms() >= deadline_ms {
+            return Err(Rejection::DeadlinePassed);
+        }
+        match (cast, stage) {
+            (Cast::Vote, Stage::Open)
+            | (Cast::Commit, Stage::Commit { .. })
+            | (Cast::Reveal, Stage::Reveal { .. }) => {}
+            (Cast::Vote, Stage::Commit { .. } | Stage::Reveal { .. }) => {
+                return Err(Rejection::BallotSealed);
+            }
+            (Cast::Commit | Cast::Reveal, Stage::Open) => return Err(Rejection::BallotOpen),
+            // The time to commit is over, by its deadline or because all have.
+            (Cast::Commit, Stage::Reveal { .. }) => return Err(Rejection::DeadlinePassed),
+            (Cast::Reveal, Stage::Commit { .. }) => return Err(Rejection::NotRevealing),
+        }
+        if judged != proposed {
+            return Err(Rejection::WrongProposal { proposed });
+        }
+        if sender == proposer {
+            return Err(Rejection::ProposerCannotVote);
+        }
+        if member.seat.number().is_none() {
+            return Err(Rejection::NotInElectorate);
+        }
+        // Who reveals has committed in this round; that it reveals once is its commitment's to say.
+        if member.last_vote == current && cast != Cast::Reveal {
+            return Err(Rejection::AlreadyVoted);
+        }
+        Ok(member)
+    }
+
+    /// R5, R9, R10, R11, R40: what proposing, passing and voting have in common.
+    pub(super) fn check_round(
+        &mut self,
+        sender: LearnerId,
+        round: u64,
+    ) -> Result<&mut Member, Rejection> {
+        // Looked up once: with many members this is most of what a vote costs.
+        let member = self.roster.present_mut(sender)?;
+        match self.rounds.phase {
+            Phase::Waiting => return Err(Rejection::WaitingForMembers),
+            Phase::Paused(_) => return Err(Rejection::Paused),
+            Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Finished(_) => {}
+        }
+        let current = self.rounds.current;
+        if round != current {
+            return Err(Rejection::WrongRound { current });
+        }
+        Ok(member)
+    }
+
+    /// R22, R33 to R35. Goes on when nothing more can come, or nothing more can change the verdict.
+    ///
+    /// Costs the same with any number of members: it is asked after every vote.
+    pub(super) fn close_if_decided(&mut self, step: &mut Step) {
+        let Phase::Voting { proposer, tally, stage, .. } = self.rounds.phase else { return };
+        let to_come = match stage {
+            Stage::Commit { committed } if tally.electorate > 0 => {
+                if committed == tally.electorate {
+                    self.open_reveal(step, committed);
+                }
+                return;
+            }
+            Stage::Open | Stage::Commit { .. } => tally.outstanding(),
+            Stage::Reveal { committed } => committed - tally.cast(),
+        };
+        let settled = tally.settled(to_come, self.parameters.threshold);
+        let early = self.parameters.close == Close::Early;
+        if let Some(verdict) = settled
+            && (to_come == 0 || early)
+        {
+            let missing =
+                matches!(stage, Stage::Reveal { committed } if committed < tally.electorate);
+            if to_come == 0 && missing {
+                // Whoever had not committed by the deadline has missed a turn. Not where the round
+                // closes early: some had no time (R33).
+                self.count_missed(proposer, stage);
+            }
+            self.close_round(step, verdict, tally);
+        }
+    }
+
+    /// R35. What is committed may be revealed.
+    pub(super) fn open_reveal(&mut self, step: &mut Step, votes: u32) {
+        let opened_deadline_ms = step.deadline_ms(self.parameters.reveal_deadline_ms);
+        if let Phase::Voting { stage, deadline_ms, .. } = &mut self.rounds.phase {
+            *stage = Stage::Reveal { committed: votes };
+            *deadline_ms = opened_deadline_ms;
+            step.push(Decision::RevealOpened {
+                round: self.rounds.current,
+                committed: votes,
+                deadline_ms: opened_deadline_ms,
+            });
+        }
+        // Where rounds close early, too few may have committed for revealing to decide anything.
+        self.close_if_decided(step);
+    }
+}

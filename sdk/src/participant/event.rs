@@ -1,0 +1,104 @@
+//! What happens to a running learner, for people and programs to follow.
+
+use std::time::Duration;
+
+use colearn_contracts::{FinishReason, PauseReason, Scores, SuspendReason, Verdict};
+
+/// What happens to a running learner.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Connected to the node.
+    Connected {
+        /// Its address.
+        url: String,
+    },
+    /// Became a member.
+    Joined,
+    /// It is this learner's turn.
+    MyTurn {
+        /// The round.
+        round: u64,
+    },
+    /// The proposal is recorded.
+    Proposed {
+        /// The round.
+        round: u64,
+        /// What this learner measured of it.
+        scores: Scores,
+    },
+    /// The turn was given up.
+    Passed {
+        /// The round.
+        round: u64,
+        /// Why, if something went wrong.
+        reason: Option<String>,
+    },
+    /// The vote is recorded.
+    Voted {
+        /// The round.
+        round: u64,
+        /// For or against.
+        approve: bool,
+        /// What this learner measured.
+        scores: Scores,
+    },
+    /// A round ended.
+    RoundClosed {
+        /// The round.
+        round: u64,
+        /// Its verdict.
+        verdict: Verdict,
+        /// Votes for.
+        approvals: u32,
+        /// Votes against.
+        rejections: u32,
+        /// How many could vote.
+        electorate: u32,
+    },
+    /// The experiment waits for members.
+    Waiting {
+        /// Members now.
+        members: u32,
+        /// Members needed.
+        min_learners: u32,
+    },
+    /// A sealed vote is committed to.
+    Committed {
+        /// The round.
+        round: u64,
+    },
+    /// No round opens for now.
+    Paused {
+        /// Why.
+        reason: PauseReason,
+    },
+    /// The experiment goes on at this learner's word.
+    Resumed,
+    /// This learner lost its seat.
+    Suspended {
+        /// Why.
+        reason: SuspendReason,
+    },
+    /// The members are asked to decide something; the learner leaves that to people.
+    MotionOpened {
+        /// The motion's number.
+        number: u64,
+    },
+    /// What was about to be said came too late.
+    TooLate {
+        /// In the node's words.
+        reason: String,
+    },
+    /// The connection is lost; it is tried again.
+    Reconnecting {
+        /// Why.
+        reason: String,
+        /// In how long.
+        pause: Duration,
+    },
+    /// The experiment ended.
+    Finished {
+        /// Why.
+        reason: FinishReason,
+    },
+}
