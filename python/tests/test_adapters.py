@@ -38,6 +38,21 @@ def learns(learners, rounds: int = 6, least: float = 0.85):
     return told
 
 
+def test_arrays_of_every_shape_come_back_as_they_were() -> None:
+    for dtype in (np.float64, np.float32, np.float16, np.int64, np.uint8, np.bool_):
+        for shape in [(), (0,), (1,), (1, 1), (3, 0, 2), (5,), (2, 3), (2, 3, 4)]:
+            array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+            # By rows, by columns, backwards: the layout in memory is not the model's.
+            given = {"rows": array, "columns": np.asarray(array, order="F"), "back": np.flip(array)}
+            loaded = arrays.load(arrays.save(given))
+            arrays.check_like(loaded, given)
+            for name, own in given.items():
+                assert loaded[name].dtype == dtype and np.array_equal(loaded[name], own), name
+    scalars = arrays.load(arrays.save({"numpy": np.float32(2.5), "python": 3, "list": [4]}))
+    shapes = {name: array.shape for name, array in scalars.items()}
+    assert shapes == {"numpy": (), "python": (), "list": (1,)}
+
+
 def test_sklearn_linear_models_and_networks() -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     neural_network = pytest.importorskip("sklearn.neural_network")
@@ -189,13 +204,18 @@ def test_torch_modules_and_privacy() -> None:
 
     from colearn_client import TorchLearner
 
-    def make(share, **more):
+    def make(share, *norm, **more):
         torch.manual_seed(1)
-        model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        layers = [torch.nn.Linear(4, 8), *norm, torch.nn.ReLU(), torch.nn.Linear(8, 2)]
+        model = torch.nn.Sequential(*layers)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
         return TorchLearner(model, optimizer, *loaders(share), epochs=5, **more)
 
     learns([make(share) for share in shares(3)])
+    # Batch normalisation keeps running means, and a count of batches that is a single number.
+    learners = [make(share, torch.nn.BatchNorm1d(8)) for share in shares(3)]
+    learns(learners)
+    assert learners[0].model[1].num_batches_tracked.shape == ()
     pytest.importorskip("opacus")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
