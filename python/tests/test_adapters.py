@@ -1,4 +1,4 @@
-"""Learners around well-known libraries; each is skipped where its library is missing."""
+"""Learners around well-known libraries; each needs its library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import find
+from lacking import need
 
 from colearn_client import MlpLearner, Weights, arrays, run_local
 from colearn_client.adapters import MliLearner, SklearnLearner
@@ -54,8 +55,8 @@ def test_arrays_of_every_shape_come_back_as_they_were() -> None:
 
 
 def test_sklearn_linear_models_and_networks() -> None:
-    linear_model = pytest.importorskip("sklearn.linear_model")
-    neural_network = pytest.importorskip("sklearn.neural_network")
+    linear_model = need("sklearn.linear_model")
+    neural_network = need("sklearn.neural_network")
     learns([SklearnLearner(linear_model.SGDClassifier(random_state=1), *s) for s in shares(3)])
     mlp = neural_network.MLPClassifier
     made = [
@@ -73,8 +74,8 @@ def test_sklearn_linear_models_and_networks() -> None:
 
 
 def test_sklearn_models_that_only_pickle_or_forget_are_refused() -> None:
-    ensemble = pytest.importorskip("sklearn.ensemble")
-    linear_model = pytest.importorskip("sklearn.linear_model")
+    ensemble = need("sklearn.ensemble")
+    linear_model = need("sklearn.linear_model")
     (share, *_) = list(shares(1))
     with pytest.raises(ModelError, match="a pickle can execute code"):
         SklearnLearner(ensemble.RandomForestClassifier(warm_start=True), *share)
@@ -195,7 +196,7 @@ def test_weights_that_only_pickle_need_trust() -> None:
 
 
 def test_torch_modules_and_privacy() -> None:
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
 
     def loaders(share):
         for x, y in share:
@@ -216,7 +217,7 @@ def test_torch_modules_and_privacy() -> None:
     learners = [make(share, torch.nn.BatchNorm1d(8)) for share in shares(3)]
     learns(learners)
     assert learners[0].model[1].num_batches_tracked.shape == ()
-    pytest.importorskip("opacus")
+    need("opacus")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         privacy = {"noise_multiplier": 0.5, "max_grad_norm": 1.0}
@@ -225,7 +226,7 @@ def test_torch_modules_and_privacy() -> None:
 
 
 def test_keras_models() -> None:
-    keras = pytest.importorskip("keras")
+    keras = need("keras")
     from colearn_client import KerasLearner
 
     def make(share):
@@ -240,7 +241,7 @@ def test_keras_models() -> None:
 
 
 def test_xgboost_adds_trees() -> None:
-    pytest.importorskip("xgboost")
+    need("xgboost")
     from colearn_client import XGBoostLearner
 
     parameters = {"objective": "binary:logistic", "max_depth": 3}
