@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::open::{Rotated, rotate_key};
 pub use self::witnesses::{BadWitness, WitnessAddress};
+use colearn_records::follower::Fault;
 use colearn_records::keys::KeyError;
 use colearn_records::log_keys::{BadRotation, LogKeys};
 use colearn_records::record::NotARecord;
@@ -124,6 +125,14 @@ pub enum NodeError {
         index: u64,
         /// How.
         source: Departure,
+    },
+    /// An entry is otherwise not what the ledger must go on with.
+    #[error("entry {index} cannot be followed: {source}; run `colearn audit` on the data folder")]
+    Fault {
+        /// The entry.
+        index: u64,
+        /// Why.
+        source: Fault,
     },
     /// A folder or the socket.
     #[error("cannot {doing}: {source}")]

@@ -3,19 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use colearn_contracts::{Contract, Digest, Moment, VERSION};
+use colearn_contracts::{Contract, VERSION};
 use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Hash, JournalReader, Ledger, Opened, Options, Signer, Verifier};
+use colearn_ledger::{
+    Entry, Hash, Head, JournalReader, Ledger, Opened, Options, Reader, Signer, Verifier,
+};
 use colearn_proto::v1;
 use ed25519_dalek::SigningKey;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Config, NodeError, snapshot};
+use colearn_records::follower::{Depth, Fault, Follower, FollowerState};
 use colearn_records::keys;
 use colearn_records::log_keys::{self, LogKeys};
 use colearn_records::record::{self, Record};
 use colearn_records::replay::Replay;
-use colearn_records::transaction::LedgerId;
 
 /// A ledger ready to be written.
 pub(super) struct OpenLedger {
@@ -86,7 +88,7 @@ pub(super) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
         ledger.commit()?;
         files.install_next()?;
     }
-    let (contract, replayed_from) = replay(&mut ledger, keys.ledger())?;
+    let (contract, replayed_from) = replay(&mut ledger, &keys)?;
     Ok(OpenLedger { ledger, contract, keys, report, replayed_from })
 }
 
@@ -238,35 +240,26 @@ fn read_genesis(dir: &Path) -> Result<Option<v1::Genesis>, NodeError> {
 
 /// Replays the ledger from the last snapshot on, and records what an interrupted write has left
 /// undone. Gives the contract and the first entry that was replayed.
-fn replay(ledger: &mut Ledger, id: LedgerId) -> Result<(Contract, u64), NodeError> {
+fn replay(ledger: &mut Ledger, keys: &LogKeys) -> Result<(Contract, u64), NodeError> {
     /// How many entries are read at once.
     const CHUNK: u64 = 4096;
     let reader = ledger.reader();
     let size = reader.size();
-    let kept = ledger.snapshot()?;
-    let kept = kept.and_then(|(size, bytes)| Some((size, snapshot::decode(&bytes)?)));
-    let kept = kept.filter(|(_, contract)| contract.ledger() == Digest(id.0));
-    let (first, mut replay) = match kept {
-        Some((first, contract)) => (first, Replay::resume(contract)),
-        None => (1, Replay::new(id)),
+    let mut follower = match resume(ledger, keys)? {
+        Some(follower) => follower,
+        None => begin(&reader)?,
     };
-    let mut head = if first < size { reader.leaf(first - 1)? } else { Hash::ZERO };
+    let entries = follower.reader();
+    let first = follower.head().size;
     let mut next = first;
     while next < size {
         for bytes in reader.entries(next, next + CHUNK, 8 << 20)? {
-            let placed = Record::decode(&bytes)
-                .map_err(|source| NodeError::Record { index: next, source })?;
-            let at = Moment { now_ms: placed.time_ms, head: Digest(head.0) };
-            if let Record::Genesis(_) = placed.record {
-                let source = record::NotARecord::Malformed;
-                return Err(NodeError::Record { index: next, source });
-            }
-            let step = replay.record(at, &placed.record);
-            step.map_err(|source| NodeError::Departure { index: next, source })?;
-            head = Hash::leaf(&bytes);
+            let step = follower.follow(&entries.read(bytes));
+            step.map_err(|fault| fault_at(next, fault))?;
             next += 1;
         }
     }
+    let replay = follower.into_replay().map_err(|fault| fault_at(next, fault))?;
     let (contract, time_ms, due) = replay.finish();
     if !due.is_empty() {
         for outcome in &due {
@@ -277,6 +270,47 @@ fn replay(ledger: &mut Ledger, id: LedgerId) -> Result<(Contract, u64), NodeErro
         ledger.update_index()?;
     }
     Ok((contract, first))
+}
+
+/// Goes on from the last snapshot, if there is one that can be used.
+fn resume(ledger: &Ledger, keys: &LogKeys) -> Result<Option<Follower>, NodeError> {
+    let Some((size, bytes)) = ledger.snapshot()? else { return Ok(None) };
+    let Some(contract) = snapshot::decode(&bytes) else { return Ok(None) };
+    let Some(index) = size.checked_sub(1) else { return Ok(None) };
+    let last = ledger.reader().entry(index)?;
+    let time_ms = Entry::decode(&last).map_err(|broken| fault_at(index, broken.into()))?.time_ms;
+    let state = FollowerState {
+        keys: keys.before(size),
+        head: Head { size, leaf: Hash::leaf(&last), time_ms },
+        tree: None,
+        replay: Some(Replay::resume(contract)),
+    };
+    Ok(Follower::resume(Depth::Replay, state))
+}
+
+/// Begins with the first entry.
+fn begin(reader: &Reader) -> Result<Follower, NodeError> {
+    let genesis = reader.entry(0)?;
+    let mut follower = Follower::new(Depth::Replay, &genesis)
+        .map_err(|_| NodeError::Genesis(PathBuf::from("the ledger")))?;
+    let entry = follower.reader().read(genesis);
+    follower.follow(&entry).map_err(|fault| fault_at(0, fault))?;
+    Ok(follower)
+}
+
+fn fault_at(index: u64, fault: Fault) -> NodeError {
+    match fault {
+        Fault::Record(source) => NodeError::Record { index, source },
+        Fault::Rotation(source) => NodeError::Rotation { index, source },
+        Fault::Departure(source) => NodeError::Departure { index, source },
+        Fault::SecondGenesis => NodeError::Record { index, source: record::NotARecord::Malformed },
+        Fault::Broken(_)
+        | Fault::OtherGenesis
+        | Fault::Signature(_)
+        | Fault::Seen { .. }
+        | Fault::Forgotten(_)
+        | Fault::Departed => NodeError::Fault { index, source: fault },
+    }
 }
 
 /// A progress bar that appears only when an index is rebuilt.

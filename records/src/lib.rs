@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod convert;
+pub mod follower;
 pub mod history;
 pub mod keys;
 pub mod log_keys;

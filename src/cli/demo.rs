@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use colearn::plot;
-use colearn_audit::{self as audit, Report};
+use colearn_audit::{AuditOptions, AuditReport};
 use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, ExperimentName, Parameters, Phase, Threshold,
 };
@@ -105,7 +105,7 @@ struct Outcome {
     score: f64,
     /// What the score is.
     metric: &'static str,
-    audit: Option<Report>,
+    audit: Option<AuditReport>,
 }
 
 impl Demo {
@@ -259,7 +259,7 @@ impl Demo {
         let audit = tokio::task::spawn_blocking({
             let place = dir.join("node").display().to_string();
             let bar = if self.json { ProgressBar::hidden() } else { progress_bar("auditing") };
-            move || audit_place(&place, audit::Options::default(), &bar)
+            move || audit_place(&place, AuditOptions::default(), &bar)
         });
         let audit = audit.await??;
         let (score, metric) = (mean_score(&learners)?, metric_name(&learners));

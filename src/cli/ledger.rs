@@ -1,19 +1,18 @@
 //! `colearn ledger`.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
-use colearn_audit::{self as audit, Source, Trouble};
+use colearn_audit::{self as audit, Trouble};
 use colearn_contracts::{
     Act, Decision, ExperimentName, Motion, Outcome, PauseReason, Reveal, Scores, SuspendReason,
 };
 use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
 use colearn_records::history::unit;
 use colearn_records::plan::Plan;
-use colearn_records::record::{Placed, Record};
+use colearn_records::record::{DecodedEntry, Record};
 use serde::Serialize;
 use serde_json::json;
 
@@ -102,50 +101,31 @@ impl Ledger {
     }
 }
 
-/// Reads entries in order until `each` has had enough or there are no more.
-pub(crate) fn read_all(
-    source: &mut dyn Source,
-    place: &str,
-    end: u64,
-    mut each: impl FnMut(u64, Vec<u8>) -> anyhow::Result<ControlFlow<()>>,
-) -> anyhow::Result<()> {
-    let mut index = 0;
-    while index < end {
-        let entries = match source.next_entries(end) {
-            Ok(entries) => entries,
-            Err(Trouble::Unreadable(error)) => return Err(error.into()),
-            Err(Trouble::Damaged { index, what }) => {
-                bail!("entry {index} is damaged: {what}; run: colearn audit {place}")
-            }
-        };
-        if entries.is_empty() {
-            break;
-        }
-        for bytes in entries {
-            if each(index, bytes)?.is_break() {
-                return Ok(());
-            }
-            index += 1;
+/// What stops reading a place, with what to do about it.
+pub(crate) fn trouble_at(place: &str) -> impl Fn(Trouble) -> anyhow::Error {
+    move |trouble| match trouble {
+        Trouble::Unreadable(error) => error.into(),
+        Trouble::Damaged { index, what } => {
+            anyhow!("entry {index} is damaged: {what}; run: colearn audit {place}")
         }
     }
-    Ok(())
 }
 
 fn show(place: &str, start: u64, count: Option<u64>, json: bool) -> anyhow::Result<ExitCode> {
     let end = count.map_or(u64::MAX, |count| start.saturating_add(count));
-    read_all(&mut *audit::open(place)?, place, end, |index, bytes| {
-        if index >= start {
-            let placed = Record::decode(&bytes).map_err(|error| {
-                anyhow::anyhow!("entry {index}: {error}; run: colearn audit {place}")
-            })?;
-            if json {
-                println!("{}", describe_json(&placed, &bytes));
-            } else {
-                println!("{}", describe(&placed));
-            }
+    for entry in audit::entries(&mut *audit::open(place)?, end) {
+        let (index, bytes) = entry.map_err(trouble_at(place))?;
+        if index < start {
+            continue;
         }
-        Ok(ControlFlow::Continue(()))
-    })?;
+        let decoded = Record::decode(&bytes)
+            .map_err(|error| anyhow!("entry {index}: {error}; run: colearn audit {place}"))?;
+        if json {
+            println!("{}", describe_json(&decoded, &bytes));
+        } else {
+            println!("{}", describe(&decoded));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -160,11 +140,11 @@ fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
     let bar = progress_bar("exporting");
     bar.set_length(checkpoint.size);
     let mut exporter = Exporter::new(dir);
-    read_all(&mut *audit::open(place)?, place, checkpoint.size, |index, bytes| {
+    for entry in audit::entries(&mut *audit::open(place)?, checkpoint.size) {
+        let (index, bytes) = entry.map_err(trouble_at(place))?;
         bar.set_position(index + 1);
         exporter.push(&bytes)?;
-        Ok(ControlFlow::Continue(()))
-    })?;
+    }
     bar.finish_and_clear();
     let written = exporter.finish(&note)?;
     println!("exported {} entries to {}, {written} files written", checkpoint.size, dir.display());
@@ -179,20 +159,20 @@ fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
     let mut tree = TreeBuilder::new();
     let mut wanted = Vec::new();
     let mut source = audit::open(place)?;
-    read_all(&mut *source, place, checkpoint.size, |at, bytes| {
+    for entry in audit::entries(&mut *source, checkpoint.size) {
+        let (at, bytes) = entry.map_err(trouble_at(place))?;
         tree.push(Hash::leaf(&bytes));
         if at == index {
             wanted = bytes;
         }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    }
     let path = loop {
         match tree::inclusion(&tree, index, checkpoint.size) {
             Ok(path) => break path,
             Err(Forgotten(tile)) => {
                 let leaves = source.leaves(tile).map_err(|trouble| match trouble {
                     Trouble::Unreadable(error) => error.into(),
-                    Trouble::Damaged { index, what } => anyhow::anyhow!("entry {index}: {what}"),
+                    Trouble::Damaged { index, what } => anyhow!("entry {index}: {what}"),
                 })?;
                 if !tree.recall(tile, leaves) {
                     bail!("{place} gave other entries the second time");
@@ -218,20 +198,20 @@ fn verify_receipt(file: &Path, key: &str, entry: &Path, json: bool) -> anyhow::R
     let receipt = Receipt::parse(&String::from_utf8_lossy(&read(file)?))?;
     let entry = read(entry).context("a receipt is checked with its entry: --entry FILE")?;
     let checkpoint = receipt.verify(Hash::leaf(&entry), &verifier)?;
-    let placed = Record::decode(&entry)?;
-    if placed.index != receipt.index {
-        bail!("the entry says it is {}, the receipt {}", placed.index, receipt.index);
+    let decoded = Record::decode(&entry)?;
+    if decoded.index != receipt.index {
+        bail!("the entry says it is {}, the receipt {}", decoded.index, receipt.index);
     }
     if json {
         let receipt = json!({
             "index": receipt.index,
             "size": checkpoint.size,
             "root": checkpoint.root.to_string(),
-            "entry": describe_json(&placed, &entry),
+            "entry": describe_json(&decoded, &entry),
         });
         println!("{receipt}");
     } else {
-        println!("{}", describe(&placed));
+        println!("{}", describe(&decoded));
         println!(
             "RECEIPT OK index={} size={} root={}",
             receipt.index, checkpoint.size, checkpoint.root
@@ -320,8 +300,8 @@ pub(crate) fn describe_outcome(outcome: &Outcome) -> String {
 }
 
 /// An entry on one line.
-pub(crate) fn describe(placed: &Placed) -> String {
-    let what = match &placed.record {
+pub(crate) fn describe(decoded: &DecodedEntry) -> String {
+    let what = match &decoded.record {
         Record::Genesis(genesis) => format!("genesis      {}", genesis.origin),
         Record::KeyRotation(rotation) => {
             let [from, to] = [&rotation.old_public_key, &rotation.new_public_key].map(hex::encode);
@@ -379,8 +359,8 @@ pub(crate) fn describe(placed: &Placed) -> String {
     };
     format!(
         "{:>8}  {}  {what}",
-        placed.index,
-        humantime::format_rfc3339_millis(time(placed.time_ms))
+        decoded.index,
+        humantime::format_rfc3339_millis(time(decoded.time_ms))
     )
 }
 
@@ -388,8 +368,8 @@ fn time(time_ms: u64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(i64::MAX as u64 / 1000))
 }
 
-pub(crate) fn describe_json(placed: &Placed, bytes: &[u8]) -> serde_json::Value {
-    let record = match &placed.record {
+pub(crate) fn describe_json(decoded: &DecodedEntry, bytes: &[u8]) -> serde_json::Value {
+    let record = match &decoded.record {
         Record::Genesis(genesis) => json!({ "genesis": { "origin": genesis.origin } }),
         Record::Transaction(transaction) => json!({ "transaction": {
             "sender": transaction.sender.to_string(),
@@ -405,8 +385,8 @@ pub(crate) fn describe_json(placed: &Placed, bytes: &[u8]) -> serde_json::Value 
         }
     };
     json!({
-        "index": placed.index,
-        "time_ms": placed.time_ms,
+        "index": decoded.index,
+        "time_ms": decoded.time_ms,
         "leaf_hash": Hash::leaf(bytes).to_string(),
         "bytes": bytes.len(),
         "record": record,

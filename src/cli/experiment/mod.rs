@@ -13,7 +13,7 @@ use colearn_contracts::{Act, Decision, ExperimentName, Outcome, PauseReason, Pha
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::History;
 use colearn_records::plan::Plan;
-use colearn_records::record::{Placed, Record};
+use colearn_records::record::{DecodedEntry, Record};
 use colearn_sdk::client::{Client, Memory};
 use serde_json::json;
 
@@ -304,7 +304,7 @@ async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
     println!("{}", table::ROUND_HEADER);
     loop {
         let Some(entry) = entries.next().await?.entry else { continue };
-        let Placed { record, .. } = Record::decode(&entry)?;
+        let DecodedEntry { record, .. } = Record::decode(&entry)?;
         history.record(&record);
         // What is not told by the rounds.
         match &record {
