@@ -8,8 +8,9 @@ use clap::{Args, Subcommand};
 use colearn_ledger::IndexUse;
 use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
-    WitnessAddress,
+    Progress, WitnessAddress,
 };
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args)]
@@ -47,7 +48,8 @@ impl Node {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match (self.command, self.run) {
             (Some(Command::RotateKey { data, drop_old, json }), _) => {
-                let rotate = move || colearn_node::rotate_key(&data, drop_old);
+                let progress = Some(Progress::new(rebuild_bar()));
+                let rotate = move || colearn_node::rotate_key(&data, drop_old, progress);
                 let done = tokio::task::spawn_blocking(rotate).await??;
                 let (from, to) = (done.from.to_string(), done.to.to_string());
                 if json {
@@ -118,6 +120,7 @@ impl NodeArgs {
             reserve_bytes: self.reserve_bytes,
             witness_quorum: self.witness_quorum.unwrap_or(self.witness.len()),
             witnesses: self.witness,
+            progress: Some(Progress::new(rebuild_bar())),
         })
         .await?;
         let opened = node.opened();
@@ -164,5 +167,22 @@ impl NodeArgs {
         }
         node.shutdown().await?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A progress bar that appears only when an index is rebuilt.
+fn rebuild_bar() -> impl Fn(u64, u64) + Send + Sync {
+    let bar = ProgressBar::hidden();
+    if let Ok(style) = ProgressStyle::with_template(
+        "rebuilding the index {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+    ) {
+        bar.set_style(style);
+    }
+    move |done, total| {
+        if bar.is_hidden() && bar.position() == 0 {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_length(total);
+        bar.set_position(done);
     }
 }
