@@ -268,10 +268,22 @@ async fn a_stream_of_submissions_is_answered_in_order() {
             Wire::Refusal(refusal) => {
                 assert_eq!((at + 1) % 10, 0);
                 assert_eq!(refusal.code, Code::Unauthenticated as u32);
+                assert_eq!(refusal.rule, 0);
             }
         }
     }
     assert!(answers.message().await.unwrap().is_none());
+
+    // What the contract refuses is refused with the rule's number, as a single submission is.
+    let unknown_term = Action::Join { experiment: name("x"), term: 5 };
+    let transaction = Transaction::sign(&key(41), &id, nothing_seen(), unknown_term);
+    let request = v1::SubmitStreamRequest { transaction: Some(transaction.message().clone()) };
+    let answers = coordinator.submit_stream(tokio_stream::iter([request])).await;
+    let answer = answers.unwrap().into_inner().message().await.unwrap().unwrap();
+    let Some(v1::submit_stream_response::Result::Refusal(refusal)) = answer.result else {
+        panic!("recorded")
+    };
+    assert_eq!((refusal.rule, refusal.code), (7, Code::Aborted as u32));
 }
 
 #[tokio::test]

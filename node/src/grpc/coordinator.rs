@@ -166,7 +166,19 @@ fn streamed(result: Result<v1::Receipt, Refusal>) -> v1::submit_stream_response:
     match result {
         Ok(receipt) => Wire::Receipt(receipt),
         Err(refusal) => {
-            Wire::Refusal(v1::Refusal { code: refusal.code() as u32, message: refusal.to_string() })
+            let rule = match &refusal {
+                Refusal::Rejected(rejection) => rejection.rule().into(),
+                Refusal::Invalid(_)
+                | Refusal::Empty
+                | Refusal::UnknownSeen(_)
+                | Refusal::NoSuchArtifact(_)
+                | Refusal::Busy
+                | Refusal::DiskFull { .. }
+                | Refusal::Stopped
+                | Refusal::Ledger(_) => 0,
+            };
+            let (code, message) = (refusal.code() as u32, refusal.to_string());
+            Wire::Refusal(v1::Refusal { code, message, rule })
         }
     }
 }

@@ -1811,6 +1811,9 @@ pub struct Refusal {
     /// For people; begins with the rule's number if the contract refused.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+    /// The number of the contract's broken rule; 0 if it was not the contract that refused.
+    #[prost(uint32, tag = "3")]
+    pub rule: u32,
 }
 /// What is asked with GetExperiment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
