@@ -42,6 +42,12 @@ pub enum NodeError {
         /// Why not.
         source: BadRotation,
     },
+    /// There is a ledger but no key file.
+    #[error(
+        "{} is missing, but there is a ledger that was signed with it; restore it from a copy",
+        .0.display()
+    )]
+    KeyMissing(PathBuf),
     /// The key file holds another key than the ledger's.
     #[error("{} is not the ledger's key, which is {expected}; restore it from a copy", path.display())]
     OtherKey {

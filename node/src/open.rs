@@ -29,7 +29,13 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
         .map_err(io(format!("create {}", config.data.display())))?;
     let dir = config.data.join("ledger");
     let files = KeyFiles::of(&config.data);
-    let key = keys::load_or_create(&files.current)?;
+    let key = match files.load(&files.current)? {
+        Some(key) => key,
+        // A new key would be of no use to the ledger that is there, and could be taken for the one
+        // that is missed.
+        None if dir.join("journal").exists() => return Err(NodeError::KeyMissing(files.current)),
+        None => keys::load_or_create(&files.current)?,
+    };
     let recorded = genesis::read(&dir)?;
     let genesis = match recorded.clone() {
         Some(genesis) => genesis,
