@@ -1,8 +1,8 @@
 //! The audit itself: every entry is followed, then what the ledger has signed is compared.
 
+use colearn_contracts::VERSION;
 use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
-use colearn_contracts::VERSION;
 use rayon::prelude::*;
 
 use crate::checkpoint;

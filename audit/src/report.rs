@@ -99,7 +99,9 @@ impl AuditReport {
                     self.experiments += 1;
                 }
             }
-            Some(Record::Outcome(Outcome { what: Decision::RoundClosed { .. }, .. })) => self.rounds += 1,
+            Some(Record::Outcome(Outcome { what: Decision::RoundClosed { .. }, .. })) => {
+                self.rounds += 1
+            }
             // The old key's and the new one's.
             Some(Record::KeyRotation(_)) => self.signatures += 2,
             Some(Record::Genesis(_) | Record::Outcome(_)) | None => {}

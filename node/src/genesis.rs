@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use colearn_contracts::{VERSION, Version};
 use colearn_ledger::{JournalReader, Ledger};
 use colearn_proto::v1;
 use colearn_records::keys::KeyError;
 use colearn_records::log_keys::LogKeys;
-use colearn_contracts::{VERSION, Version};
 use colearn_records::record::{self, Record};
 use ed25519_dalek::SigningKey;
 

@@ -273,3 +273,126 @@ fn append_outcome(ledger: &mut Ledger, now_ms: u64, outcome: &Outcome) -> Result
     ledger.append(now_ms, record::outcome_payload(outcome), record::keys_of_outcome(outcome))?;
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use colearn_ledger::Entry;
+
+    use super::*;
+    use crate::testing::{Draws, keeper, ledger, log_keys, next_step};
+
+    /// A history of something of everything: each transaction with its time, and how many entries
+    /// there were after it.
+    struct Story {
+        steps: Vec<(u64, Transaction, u64)>,
+        entries: Vec<Vec<u8>>,
+    }
+
+    /// Drives a keeper through a drawn history, sealing after every step.
+    fn story(steps: u64) -> Story {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        let (mut draws, mut now_ms) = (Draws(1), 1_000);
+        let mut story = Story { steps: Vec::new(), entries: Vec::new() };
+        let mut recorded = 0;
+        for _ in 0..steps {
+            // Now and then long enough for a deadline.
+            now_ms += [0, 1, 7, 60][draws.below(4) as usize];
+            let transaction = next_step(&mut draws, keeper.contract());
+            let decision = keeper.decide(now_ms, &transaction).unwrap();
+            recorded += usize::from(matches!(decision, Decision::Recorded(_)));
+            let _ = keeper.seal().unwrap().wait().unwrap();
+            keeper.update_index().unwrap();
+            story.steps.push((now_ms, transaction, keeper.head().size));
+        }
+        story.entries = entries(&keeper);
+        // Enough of both to mean something.
+        let outcomes = story.entries.len() - recorded - 1;
+        assert!(recorded as u64 > steps / 4, "{recorded} of {steps} recorded");
+        assert!(outcomes as u64 > steps / 8, "{outcomes} outcomes of {steps} steps");
+        story
+    }
+
+    fn entries(keeper: &Keeper) -> Vec<Vec<u8>> {
+        keeper.reader().entries(0, keeper.reader().size(), usize::MAX).unwrap()
+    }
+
+    /// Decides the steps that end behind `size` entries, all in one batch.
+    fn go_on(keeper: &mut Keeper, story: &Story, size: u64) {
+        let first = story.steps.iter().position(|(_, _, after)| *after > size);
+        let first = first.unwrap_or(story.steps.len());
+        for (now_ms, transaction, _) in &story.steps[first..] {
+            keeper.decide(*now_ms, transaction).unwrap();
+        }
+        let _ = keeper.seal().unwrap().wait().unwrap();
+    }
+
+    #[test]
+    fn the_same_times_and_transactions_give_the_same_bytes() {
+        let story = story(500);
+        let dir = tempfile::tempdir().unwrap();
+        let mut other = keeper(dir.path());
+        // However they are sealed: here all at once.
+        go_on(&mut other, &story, 0);
+        assert!(entries(&other) == story.entries);
+    }
+
+    #[test]
+    fn what_an_interrupted_write_cut_off_is_completed() {
+        let story = story(60);
+        for size in 1..=story.entries.len() as u64 {
+            let dir = tempfile::tempdir().unwrap();
+            let mut cut = ledger(dir.path());
+            for bytes in &story.entries[1..size as usize] {
+                let Entry { time_ms, payload, .. } = Entry::decode(bytes).unwrap();
+                let keys = record::keys_of(&payload);
+                cut.append(time_ms, payload, keys).unwrap();
+            }
+            cut.commit().unwrap();
+            let (mut keeper, _) = Keeper::open(cut, &log_keys()).unwrap();
+            let opened = entries(&keeper);
+            assert!(story.entries.starts_with(&opened), "cut at {size}");
+            go_on(&mut keeper, &story, opened.len() as u64);
+            let whole = entries(&keeper);
+            assert!(whole == story.entries, "cut at {size}: {} entries", whole.len());
+        }
+    }
+
+    #[test]
+    fn a_repetition_is_refused_and_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        let create = crate::testing::signed(1, crate::testing::create("a"));
+        assert_eq!(keeper.find(&create).unwrap(), None);
+        let Decision::Recorded(entry) = keeper.decide(2_000, &create).unwrap() else {
+            panic!("refused");
+        };
+        // Before it is durable, while it is not indexed, and after.
+        for step in 0..3 {
+            let again = keeper.decide(2_000 + step, &create).unwrap();
+            assert!(matches!(again, Decision::Refused(Rejection::ExperimentExists)), "{step}");
+            assert_eq!(keeper.find(&create).unwrap(), Some(entry.index), "{step}");
+            match step {
+                0 => drop(keeper.seal().unwrap().wait().unwrap()),
+                _ => assert_eq!(keeper.update_index().unwrap(), 2),
+            }
+        }
+    }
+
+    #[test]
+    fn time_never_runs_backwards_and_a_closed_ledger_is_not_replayed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        for (learner, now_ms) in [(1, 5_000), (2, 4_000)] {
+            let create = crate::testing::create(["a", "b"][learner as usize - 1]);
+            keeper.decide(now_ms, &crate::testing::signed(learner, create)).unwrap();
+            assert_eq!(keeper.head().time_ms, 5_000);
+        }
+        let _ = keeper.seal().unwrap().wait().unwrap();
+        let contract = keeper.contract().clone();
+        keeper.close().unwrap();
+        let (keeper, replayed_from) = Keeper::open(ledger(dir.path()), &log_keys()).unwrap();
+        assert_eq!((keeper.contract(), replayed_from), (&contract, 3));
+    }
+}

@@ -1,4 +1,4 @@
-//! The node: orders transactions, runs the contract, keeps the ledger, serves gRPC and HTTP.
+#![doc = include_str!("../README.md")]
 
 mod admission;
 mod artifacts;
@@ -18,6 +18,9 @@ mod refusal;
 mod replay;
 mod rotation;
 mod snapshot;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
 mod view;
 pub mod witness;
 

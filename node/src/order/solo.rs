@@ -118,9 +118,10 @@ impl Solo {
         Ok(self.keeper.close()?)
     }
 
-    /// What waits in the queue, as much as one batch takes. Sleeps while there is nothing to do.
-    fn take(&mut self, commands: &Receiver<Command>, busy: bool) -> Vec<Command> {
-        let first = if busy {
+    /// What waits in the queue, as much as one batch takes. Sleeps while there is nothing to do, but
+    /// never while a batch is on its way: that must be landed first.
+    fn take(&mut self, commands: &Receiver<Command>, disk_is_busy: bool) -> Vec<Command> {
+        let first = if disk_is_busy {
             commands.try_recv().ok()
         } else {
             match commands.recv_timeout(self.sleep()) {
@@ -176,7 +177,6 @@ impl Solo {
 
     /// Decides and records, in order.
     fn decide(&mut self, commands: Vec<Command>) -> Result<Batch, Error> {
-        // One time for all: reading the clock is cheap, but what shares a sync happened together.
         let now_ms = self.clock.now_ms();
         self.keeper.advance(now_ms)?;
         let mut answers = Vec::new();
