@@ -1,6 +1,6 @@
 //! What an audit came to.
 
-use colearn_contracts::{Act, Decision, Outcome};
+use colearn_contracts::{Act, Decision};
 use colearn_records::follower::{Fault, ReadEntry};
 use colearn_records::record::Record;
 use serde::Serialize;
@@ -99,12 +99,14 @@ impl AuditReport {
                     self.experiments += 1;
                 }
             }
-            Some(Record::Outcome(Outcome { what: Decision::RoundClosed { .. }, .. })) => {
-                self.rounds += 1
+            Some(Record::Outcome(outcome)) => {
+                if let Decision::RoundClosed { .. } = outcome.what {
+                    self.rounds += 1;
+                }
             }
             // The old key's and the new one's.
             Some(Record::KeyRotation(_)) => self.signatures += 2,
-            Some(Record::Genesis(_) | Record::Outcome(_)) | None => {}
+            Some(Record::Genesis(_)) | None => {}
         }
     }
 }

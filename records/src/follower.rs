@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use colearn_contracts::{Contract, Digest, Moment, Version};
+use colearn_contracts::{Contract, Digest, Moment, UnknownVersion, Version};
 use colearn_ledger::{
     Broken, Checkpoint, Forgotten, Hash, Head, NoteError, TreeBuilder, TreeHashes, Verifier, tree,
 };
@@ -165,9 +165,9 @@ pub enum BadGenesis {
     /// It is another record.
     #[error("it is not a genesis")]
     OtherRecord,
-    /// It asks for other rules.
-    #[error("it asks for version {0} of the contract's rules")]
-    Version(u32),
+    /// It asks for rules that this program does not know.
+    #[error("{0}")]
+    Version(UnknownVersion),
     /// Its name or key is none.
     #[error("its key or origin cannot be used")]
     Key,
@@ -242,8 +242,7 @@ impl Follower {
                 return Err(BadGenesis::OtherRecord);
             }
         };
-        let version = Version::try_from(genesis.contract_version)
-            .map_err(|_| BadGenesis::Version(genesis.contract_version))?;
+        let version = Version::try_from(genesis.contract_version).map_err(BadGenesis::Version)?;
         let keys = LogKeys::of_genesis(&genesis).ok_or(BadGenesis::Key)?;
         Ok(Self {
             depth,

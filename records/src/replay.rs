@@ -34,7 +34,7 @@ pub enum Departure {
 }
 
 impl Replay {
-    /// Begins with an empty contract of the version that the ledger's genesis names.
+    /// Begins with an empty contract of this version of the rules.
     pub fn new(ledger: LedgerId, version: Version) -> Self {
         Self::resume(Contract::new(Digest(ledger.0), version))
     }

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use colearn_contracts::{
-    Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, Model, Moment, Outcome,
-    Parameters, Proposal, Scores, Vote,
+    Act, Action, Admission, Contract, CreateExperiment, Decision, Digest, ExperimentName, Model,
+    Moment, Outcome, Parameters, Proposal, Scores, UnknownVersion, VERSION, Vote,
 };
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, Entry, Hash, Head, Signer, TreeBuilder, tree};
@@ -52,12 +52,12 @@ impl Scribe {
             origin: ORIGIN.to_owned(),
             log_public_key: Bytes::copy_from_slice(key(100).verifying_key().as_bytes()),
             nonce: Bytes::from_static(&[7; 32]),
-            contract_version: record::CONTRACT_VERSION,
+            contract_version: VERSION.number(),
         };
         let id = LedgerId::of(&genesis);
         let mut scribe = Self {
             id,
-            contract: Contract::new(Digest(id.0)),
+            contract: Contract::new(Digest(id.0), VERSION),
             head: Head::EMPTY,
             leaves: Vec::new(),
             tree: TreeBuilder::new(),
@@ -71,8 +71,7 @@ impl Scribe {
         scribe.act(
             1,
             0,
-            Action::Create(CreateExperiment {
-                name: name(),
+            Act::Create(CreateExperiment {
                 parameters,
                 admission: Admission::Open,
                 model: model(0),
@@ -101,7 +100,8 @@ impl Scribe {
     }
 
     /// Records an action whose signer has seen the first `seen` entries, unless it is refused.
-    fn act(&mut self, learner: u8, seen: u64, action: Action) -> bool {
+    fn act(&mut self, learner: u8, seen: u64, what: Act) -> bool {
+        let action = Action::new(name(), what);
         self.wait(1);
         let key = key(learner);
         let Ok(outcomes) = self.contract.apply(self.moment(), learner_id(&key), &action) else {
@@ -136,27 +136,26 @@ impl Scribe {
         match what {
             0..20 => {
                 let term = u32::from(what % 2);
-                self.act(learner, seen, Action::Join { experiment: name(), term });
+                self.act(learner, seen, Act::Join { term });
             }
             20..24 => {
-                self.act(learner, seen, Action::Leave { experiment: name(), term: 0 });
+                self.act(learner, seen, Act::Leave { term: 0 });
             }
             24..30 => self.wait(if what < 26 { 3_600_000 } else { 1_000 }),
             30..34 => self.change_key(),
             34..60 => {
-                let (experiment, privacy) = (name(), None);
-                let proposal = Proposal { experiment, round, base, weights, scores, privacy };
+                let proposal = Proposal { round, base, weights, scores, privacy: None };
                 // Everybody tries; the contract takes the one whose turn it is.
                 for learner in 1..=4 {
-                    if self.act(learner, seen, Action::Propose(proposal.clone())) {
+                    if self.act(learner, seen, Act::Propose(proposal.clone())) {
                         self.proposed = proposal.weights.digest;
                     }
                 }
             }
             _ => {
-                let (experiment, approve) = (name(), !what.is_multiple_of(3));
-                let vote = Vote { experiment, round, weights: self.proposed, approve, scores };
-                self.act(learner, seen, Action::Vote(vote));
+                let approve = !what.is_multiple_of(3);
+                let vote = Vote { round, weights: self.proposed, approve, scores };
+                self.act(learner, seen, Act::Vote(vote));
             }
         }
     }
@@ -365,7 +364,7 @@ fn old_histories_are_looked_up_in_leaves_that_are_handed_back() {
 fn what_another_reader_has_passed_over_is_checked() {
     let mut scribe = Scribe::new();
     let seen = Seen { size: 0, root: Hash::empty_root() };
-    let join = Action::Join { experiment: name(), term: 0 };
+    let join = Action::new(name(), Act::Join { term: 0 });
     let elsewhere = Transaction::sign(&key(2), &LedgerId([9; 32]), seen, join);
     scribe.append(record::transaction_payload(&elsewhere));
     for depth in [Depth::Chain, Depth::Replay] {
@@ -382,8 +381,11 @@ fn what_another_reader_has_passed_over_is_checked() {
 #[test]
 fn after_a_departure_nothing_is_followed() {
     let mut scribe = Scribe::new();
-    let mut other = Outcome::Waiting { experiment: name(), members: 9, min_learners: 9 };
-    scribe.append(record::outcome_payload(&other));
+    let waiting = |members| {
+        let outcome = Outcome::new(name(), Decision::Waiting { members, min_learners: 9 });
+        record::outcome_payload(&outcome)
+    };
+    scribe.append(waiting(9));
     let entries = scribe.read();
     let mut follower = scribe.follower(Depth::Full);
     entries[..2].iter().for_each(|entry| follower.follow(entry).unwrap());
@@ -393,8 +395,7 @@ fn after_a_departure_nothing_is_followed() {
 
     // Who lists all that is wrong goes on, and is told of it once.
     let mut follower = scribe.follower(Depth::Full);
-    other = Outcome::Waiting { experiment: name(), members: 8, min_learners: 9 };
-    scribe.append(record::outcome_payload(&other));
+    scribe.append(waiting(8));
     let mut faults = Vec::new();
     for entry in &scribe.read() {
         let past = follower.follow_past(entry, |fault| {
@@ -423,12 +424,12 @@ fn only_a_genesis_of_these_rules_begins_a_ledger() {
         let payload = record::genesis_payload(genesis);
         Entry { index: 0, parent: Hash::ZERO, time_ms: 0, payload }.encode()
     };
-    assert_eq!(begin(&entry(999, &[1; 32])), BadGenesis::Version(999));
-    assert_eq!(begin(&entry(record::CONTRACT_VERSION, &[1; 3])), BadGenesis::Key);
+    assert_eq!(begin(&entry(999, &[1; 32])), BadGenesis::Version(UnknownVersion(999)));
+    assert_eq!(begin(&entry(VERSION.number(), &[1; 3])), BadGenesis::Key);
 
     // Another ledger's genesis does not begin this one.
     let mut follower = scribe.follower(Depth::Full);
-    let other = follower.reader().read(entry(record::CONTRACT_VERSION, &[1; 32]));
+    let other = follower.reader().read(entry(VERSION.number(), &[1; 32]));
     assert_eq!(follower.follow(&other), Err(Fault::OtherGenesis));
 }
 
@@ -451,6 +452,6 @@ fn a_state_that_does_not_fit_is_not_resumed() {
     assert!(!resume(&|state| state.head = Head::EMPTY, Depth::Replay));
     let other = scribe.contract.ledger();
     let other = Digest(other.0.map(|byte| !byte));
-    let replay = colearn_records::replay::Replay::resume(Contract::new(other));
+    let replay = colearn_records::replay::Replay::resume(Contract::new(other, VERSION));
     assert!(!resume(&|state| state.replay = Some(replay.clone()), Depth::Full));
 }

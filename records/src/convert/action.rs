@@ -27,7 +27,7 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
                     parameters: parameters(&message)?,
                     admission: admission(message.admission.ok_or(BadField("admission"))?)?,
                     model: model(create.model.ok_or(BadField("model"))?)?,
-                    // Empty is protobuf's way to leave bytes out; a digest of another length is an error.
+                    // Empty is protobuf's way to leave bytes out; another length is an error.
                     plan: match create.plan.is_empty() {
                         true => None,
                         false => Some(digest(&create.plan, "plan")?),
