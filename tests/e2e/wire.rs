@@ -275,7 +275,7 @@ async fn a_stream_of_submissions_is_answered_in_order() {
     assert!(answers.message().await.unwrap().is_none());
 
     // What the contract refuses is refused with the rule's number, as a single submission is.
-    let unknown_term = Action::Join { experiment: name("x"), term: 5 };
+    let unknown_term = Action::new(name("x"), Act::Join { term: 5 });
     let transaction = Transaction::sign(&key(41), &id, nothing_seen(), unknown_term);
     let request = v1::SubmitStreamRequest { transaction: Some(transaction.message().clone()) };
     let answers = coordinator.submit_stream(tokio_stream::iter([request])).await;
