@@ -95,6 +95,9 @@ impl Finding {
             }
             Fault::Record(_) => (Kind::Encoding, "a record in its one encoding".to_owned(), text),
             Fault::Signature(_) => (Kind::Signature, "a signature that verifies".to_owned(), text),
+            Fault::Upgrade(_) => {
+                (Kind::Signature, "an upgrade signed by the ledger's key".to_owned(), text)
+            }
             Fault::SecondGenesis => {
                 (Kind::Encoding, "one genesis".to_owned(), "a second".to_owned())
             }
@@ -113,6 +116,9 @@ impl Finding {
                 expected.map_or_else(|| "no decision".to_owned(), |it| format!("{it:?}")),
                 found.map_or_else(|| "a transaction".to_owned(), |it| format!("{it:?}")),
             ),
+            Fault::Departure(Departure::UnknownVersion(_) | Departure::NotAnUpgrade(_)) => {
+                (Kind::Contract, "a later version of the rules that is known here".to_owned(), text)
+            }
             Fault::Departed => (Kind::Contract, "a ledger that keeps to it".to_owned(), text),
         };
         Self { kind, index: Some(index), expected, got }

@@ -106,6 +106,7 @@ impl AuditReport {
             }
             // The old key's and the new one's.
             Some(Record::KeyRotation(_)) => self.signatures += 2,
+            Some(Record::Upgrade(_)) => self.signatures += 1,
             Some(Record::Genesis(_)) | None => {}
         }
     }

@@ -49,7 +49,8 @@ pub(crate) fn read(dir: &Path) -> Result<Option<v1::Genesis>, NodeError> {
             Record::Genesis(_)
             | Record::Transaction(_)
             | Record::Outcome(_)
-            | Record::KeyRotation(_) => Err(NodeError::Genesis(dir.to_owned())),
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => Err(NodeError::Genesis(dir.to_owned())),
         },
         Err(source) => Err(NodeError::Record { index: 0, source }),
     }

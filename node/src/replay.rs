@@ -76,6 +76,7 @@ fn fault_at(index: u64, fault: Fault) -> NodeError {
         Fault::Broken(_)
         | Fault::OtherGenesis
         | Fault::Signature(_)
+        | Fault::Upgrade(_)
         | Fault::Seen { .. }
         | Fault::Forgotten(_)
         | Fault::Departed => NodeError::Fault { index, source: fault },

@@ -16,6 +16,7 @@ use crate::log_keys::{BadRotation, LogKeys};
 use crate::record::{self, DecodedEntry, NotARecord, Record};
 use crate::replay::{Departure, Replay};
 use crate::transaction::{Invalid, LedgerId, Seen, Unverified};
+use crate::upgrade::{self, BadUpgrade};
 
 /// How much of each entry is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +112,10 @@ impl ReadEntry {
     fn transaction(&self) -> Option<&Unverified> {
         match self.record()? {
             Record::Transaction(transaction) => Some(transaction),
-            Record::Genesis(_) | Record::Outcome(_) | Record::KeyRotation(_) => None,
+            Record::Genesis(_)
+            | Record::Outcome(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => None,
         }
     }
 }
@@ -128,6 +132,9 @@ pub enum Fault {
     /// It changes the key but may not.
     #[error(transparent)]
     Rotation(#[from] BadRotation),
+    /// It upgrades the rules but may not.
+    #[error(transparent)]
+    Upgrade(#[from] BadUpgrade),
     /// It is not a record.
     #[error(transparent)]
     Record(#[from] NotARecord),
@@ -238,7 +245,10 @@ impl Follower {
     pub fn new(depth: Depth, first: &[u8]) -> Result<Self, BadGenesis> {
         let genesis = match Record::decode(first)?.record {
             Record::Genesis(genesis) => genesis,
-            Record::Transaction(_) | Record::Outcome(_) | Record::KeyRotation(_) => {
+            Record::Transaction(_)
+            | Record::Outcome(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => {
                 return Err(BadGenesis::OtherRecord);
             }
         };
@@ -391,10 +401,16 @@ impl Follower {
                     found(Fault::Seen { vouched, root })?;
                 }
             }
+            Record::Upgrade(upgrade) if self.depth.verifies() => {
+                if let Err(error) = upgrade::check(upgrade, &self.keys) {
+                    found(error.into())?;
+                }
+            }
             Record::Genesis(_)
             | Record::Transaction(_)
             | Record::Outcome(_)
-            | Record::KeyRotation(_) => {}
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => {}
         }
         let at = Moment { now_ms: decoded.time_ms, head: Digest(self.head.leaf.0) };
         if let Some(replay) = &mut self.replay

@@ -133,7 +133,7 @@ impl History {
     /// Adds a record of the ledger; those of other experiments are passed over.
     pub fn record(&mut self, record: &Record) {
         match record {
-            Record::Genesis(_) | Record::KeyRotation(_) => {}
+            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
             Record::Transaction(transaction) => {
                 if transaction.action.experiment == self.experiment {
                     self.action(transaction.sender, &transaction.action);

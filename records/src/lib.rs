@@ -9,3 +9,4 @@ pub mod plan;
 pub mod record;
 pub mod replay;
 pub mod transaction;
+pub mod upgrade;

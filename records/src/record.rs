@@ -18,6 +18,9 @@ pub enum Record {
     Outcome(Outcome),
     /// Another key signs from here on; its signatures have not been looked at.
     KeyRotation(v1::KeyRotation),
+    /// New experiments follow another version of the rules from here on; its signature has not been
+    /// looked at.
+    Upgrade(v1::Upgrade),
 }
 
 /// Why an entry does not hold a record.
@@ -67,6 +70,7 @@ impl Record {
             }
             v1::entry::Payload::Outcome(outcome) => Self::Outcome(convert::outcome(outcome)?),
             v1::entry::Payload::KeyRotation(rotation) => Self::KeyRotation(rotation),
+            v1::entry::Payload::Upgrade(upgrade) => Self::Upgrade(upgrade),
         };
         Ok(DecodedEntry { index: entry.index, time_ms: entry.time_ms, record })
     }
@@ -92,6 +96,11 @@ pub fn rotation_payload(rotation: &v1::KeyRotation) -> Vec<u8> {
     payload(v1::entry::Payload::KeyRotation(rotation.clone()))
 }
 
+/// The payload of the entry that upgrades the rules.
+pub fn upgrade_payload(upgrade: &v1::Upgrade) -> Vec<u8> {
+    payload(v1::entry::Payload::Upgrade(upgrade.clone()))
+}
+
 /// The change of the key that a payload records, if it does. Far cheaper than decoding all.
 pub fn rotation(payload: &[u8]) -> Option<v1::KeyRotation> {
     /// Field 7, length-delimited.
@@ -106,7 +115,8 @@ pub fn rotation(payload: &[u8]) -> Option<v1::KeyRotation> {
         v1::entry::Payload::KeyRotation(rotation) => Some(rotation),
         v1::entry::Payload::Genesis(_)
         | v1::entry::Payload::Transaction(_)
-        | v1::entry::Payload::Outcome(_) => None,
+        | v1::entry::Payload::Outcome(_)
+        | v1::entry::Payload::Upgrade(_) => None,
     }
 }
 
@@ -157,6 +167,6 @@ pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
         }
         Some(v1::entry::Payload::Outcome(outcome)) => vec![experiment_key(&outcome.experiment)],
         Some(v1::entry::Payload::KeyRotation(_)) => vec![ROTATION_KEY.to_vec()],
-        Some(v1::entry::Payload::Genesis(_)) | None => Vec::new(),
+        Some(v1::entry::Payload::Genesis(_) | v1::entry::Payload::Upgrade(_)) | None => Vec::new(),
     }
 }

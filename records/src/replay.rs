@@ -3,7 +3,10 @@
 
 use std::collections::VecDeque;
 
-use colearn_contracts::{Action, Contract, Digest, LearnerId, Moment, Outcome, Rejection, Version};
+use colearn_contracts::{
+    Action, Contract, Digest, LearnerId, Moment, NotAnUpgrade, Outcome, Rejection, UnknownVersion,
+    Version,
+};
 
 use crate::record::Record;
 use crate::transaction::LedgerId;
@@ -31,6 +34,12 @@ pub enum Departure {
         /// What is recorded.
         found: Option<Outcome>,
     },
+    /// The rules are upgraded to a version that this program does not know.
+    #[error("{0}; a later colearn follows this ledger")]
+    UnknownVersion(UnknownVersion),
+    /// The rules are upgraded to a version that is no later one.
+    #[error("{0}")]
+    NotAnUpgrade(NotAnUpgrade),
 }
 
 impl Replay {
@@ -55,8 +64,22 @@ impl Replay {
                 self.transaction(at, transaction.sender, &transaction.action)
             }
             Record::Outcome(outcome) => self.outcome(at, outcome),
+            Record::Upgrade(upgrade) => self.upgrade(at, upgrade.contract_version),
             Record::Genesis(_) | Record::KeyRotation(_) => Ok(()),
         }
+    }
+
+    /// Follows a recorded upgrade: new experiments follow another version from here on.
+    ///
+    /// # Errors
+    /// If an outcome should have been recorded before, or it is to no later version that is known here.
+    fn upgrade(&mut self, at: Moment, version: u32) -> Result<(), Departure> {
+        self.advance(at);
+        if let Some(expected) = self.due.front() {
+            return Err(Departure::OtherOutcome { expected: Some(expected.clone()), found: None });
+        }
+        let version = Version::try_from(version).map_err(Departure::UnknownVersion)?;
+        self.contract.upgrade(version).map_err(Departure::NotAnUpgrade)
     }
 
     /// Follows a recorded transaction, at the time of its entry and after the entry before it.

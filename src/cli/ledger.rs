@@ -307,6 +307,10 @@ pub(crate) fn describe(decoded: &DecodedEntry) -> String {
             let [from, to] = [&rotation.old_public_key, &rotation.new_public_key].map(hex::encode);
             format!("node         changes its key from {from} to {to}")
         }
+        Record::Upgrade(upgrade) => {
+            let version = upgrade.contract_version;
+            format!("node         has new experiments follow version {version} of the rules")
+        }
         Record::Transaction(transaction) => {
             let experiment = &transaction.action.experiment;
             let action = match &transaction.action.what {
@@ -380,6 +384,7 @@ pub(crate) fn describe_json(decoded: &DecodedEntry, bytes: &[u8]) -> serde_json:
             "from": hex::encode(&rotation.old_public_key),
             "to": hex::encode(&rotation.new_public_key),
         } }),
+        Record::Upgrade(upgrade) => json!({ "upgrade": { "version": upgrade.contract_version } }),
         Record::Outcome(outcome) => {
             json!({ "outcome": readable(flat(&outcome.what, &outcome.experiment)) })
         }

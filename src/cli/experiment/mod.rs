@@ -329,7 +329,10 @@ async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
                     );
                 }
             }
-            Record::Outcome(_) | Record::Genesis(_) | Record::KeyRotation(_) => {}
+            Record::Outcome(_)
+            | Record::Genesis(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => {}
         }
         let closed = history.rounds.iter().filter(|round| round.result.is_some());
         for round in closed.skip(printed) {
