@@ -108,8 +108,8 @@ impl Admission {
         let size = checkpoint.checkpoint.size;
         let (index, leaf, entry, proof) = match entry {
             RecordedEntry::New(appended) => {
-                // The right edge of the tree, which is in memory: no thread is held, and none is
-                // changed for what takes a microsecond.
+                // Not where it may block: the tree's right edge is in memory, and changing the thread
+                // takes longer than the proof.
                 let proof = self.0.reads.in_memory().inclusion(appended.index, size)?;
                 (appended.index, appended.leaf, appended.bytes, proof)
             }

@@ -236,6 +236,33 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
 }
 
 #[tokio::test]
+async fn a_watcher_is_told_of_its_own_experiment_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(dir.path());
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    speaker.create("y", &Counter::weights(0), 3).await;
+    let mut stream = speaker.client.watch("x", 0).await.unwrap();
+    assert!(stream.message().await.unwrap().unwrap().entry.is_some());
+    assert!(stream.message().await.unwrap().unwrap().entry.is_none());
+    // The second one opens a round.
+    let joins = [(1, "y"), (2, "y"), (1, "x")];
+    for (learner, experiment) in joins {
+        let join = Action::Join { experiment: name(experiment), term: 0 };
+        speaker.act(&key(learner), join).await.unwrap();
+    }
+    // Not even that there was nothing for it.
+    let message = stream.message().await.unwrap().unwrap();
+    assert_eq!(v1::Entry::decode(message.entry.unwrap()).unwrap().index, 6);
+    // The state of a receipt's holder has what the receipt is for, and watching from there on too.
+    let known = speaker.client.experiment("x", None).await.unwrap();
+    assert_eq!((known.size, known.experiment.unwrap().member_count), (7, 1));
+    let mut stream = speaker.client.watch("x", known.size).await.unwrap();
+    let message = stream.message().await.unwrap().unwrap();
+    assert_eq!((message.entry, message.next), (None, 7));
+}
+
+#[tokio::test]
 async fn a_stream_of_submissions_is_answered_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let node = NodeProcess::start(dir.path());

@@ -9,7 +9,7 @@ use colearn_proto::v1::coordinator_service_server::CoordinatorService;
 use colearn_records::convert;
 use colearn_records::record;
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -125,18 +125,18 @@ impl CoordinatorService for Coordinator {
         request: Request<v1::WatchExperimentRequest>,
     ) -> Result<Response<Self::WatchExperimentStream>, Status> {
         let v1::WatchExperimentRequest { name, start } = request.into_inner();
-        let (_, experiment) = self.experiment(&name)?;
+        let (size, experiment) = self.experiment(&name)?;
         let (sender, responses) = mpsc::channel(WATCH_CHUNK);
-        let watcher = Watcher {
+        let mut watcher = Watcher {
             key: record::experiment_key(&name),
-            experiment,
+            grown: experiment.grown(),
             reads: self.reads.clone(),
             views: self.views.clone(),
             stopping: self.stopping.clone(),
             sender,
         };
         tokio::spawn(async move {
-            if let Err(status) = watcher.run(start).await {
+            if let Err(status) = watcher.run(start, size).await {
                 // The watcher has gone if this fails.
                 let _ = watcher.sender.send(Err(status)).await;
             }
@@ -187,7 +187,8 @@ fn streamed(result: Result<v1::Receipt, Refusal>) -> v1::submit_stream_response:
 struct Watcher {
     /// Under which the experiment's entries are found.
     key: Vec<u8>,
-    experiment: Arc<ExperimentView>,
+    /// Not a picture of the experiment: each watcher would keep the one of when it came.
+    grown: watch::Receiver<()>,
     reads: Reads,
     views: Views,
     stopping: CancellationToken,
@@ -196,12 +197,16 @@ struct Watcher {
 
 impl Watcher {
     /// Sends the experiment's entries from `next` on as they come, and after those that are there a
-    /// message that says so, until the watcher or the node goes.
-    async fn run(&self, mut next: u64) -> Result<(), Status> {
-        let mut grown = self.experiment.grown();
+    /// message that says so, until the watcher or the node goes. The first such message covers `size`
+    /// entries at least.
+    async fn run(&mut self, mut next: u64, size: u64) -> Result<(), Status> {
+        // What was published can be looked up in an instant, and until then it would be missed by
+        // whoever asks only for what there is: who has a receipt is to find its entry.
+        let covered = self.views.size().wait_for(|there| *there >= size).await.map(|_| ());
+        covered.map_err(|_| Refusal::Stopped)?;
         loop {
             // In this order: what comes after the size was looked at wakes this again.
-            grown.mark_unchanged();
+            self.grown.mark_unchanged();
             let upto = *self.views.size().borrow();
             loop {
                 let (key, from) = (self.key.clone(), next);
@@ -226,7 +231,7 @@ impl Watcher {
             tokio::select! {
                 () = self.stopping.cancelled() => return Err(Refusal::Stopped.into()),
                 () = self.sender.closed() => return Ok(()),
-                changed = grown.changed() => {
+                changed = self.grown.changed() => {
                     if changed.is_err() {
                         return Err(Refusal::Stopped.into());
                     }
