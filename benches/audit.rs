@@ -200,7 +200,7 @@ fn main() {
                 }
                 transactions.push(*transaction);
             }
-            Record::Outcome(_) | Record::KeyRotation(_) => {}
+            Record::Outcome(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
         }
     }
     let votes = transactions.iter().filter(|t| matches!(t.action.what, Act::Vote(_))).count();
