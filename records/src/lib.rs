@@ -8,3 +8,4 @@ pub mod plan;
 pub mod record;
 pub mod replay;
 pub mod transaction;
+pub mod words;

@@ -352,7 +352,7 @@ async fn who_is_silent_stalls_nothing_beyond_the_deadlines() {
     // Nobody ever says anything again, and still it comes to its end.
     let watched = crate::support::succeed(&["experiment", "watch", "x", "--node", &node.url]);
     assert_eq!(watched.matches("expired").count(), 3, "{watched}");
-    assert!(watched.ends_with("finished: MaxRounds\n"), "{watched}");
+    assert!(watched.ends_with("finished: max_rounds\n"), "{watched}");
 }
 
 #[tokio::test]
