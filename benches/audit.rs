@@ -200,7 +200,7 @@ fn main() {
                 }
                 transactions.push(*transaction);
             }
-            Record::Outcome(_) | Record::KeyRotation(_) => {}
+            Record::Outcome(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
         }
     }
     let votes = transactions.iter().filter(|t| matches!(t.action.what, Act::Vote(_))).count();
@@ -228,7 +228,8 @@ fn main() {
     drop(ready);
     let mut source = colearn_audit::open(data.to_str().unwrap()).unwrap();
     let started = Instant::now();
-    let report = colearn_audit::audit(&mut *source, colearn_audit::Options::default()).unwrap();
+    let report =
+        colearn_audit::audit(&mut *source, colearn_audit::AuditOptions::default()).unwrap();
     let audit = started.elapsed();
     assert!(report.ok, "{report:?}");
     println!(

@@ -1,14 +1,12 @@
 //! Why a round had the proposer it had: drawn again from the ledger alone.
 
-use colearn_contracts::{
-    Decision, Digest, Experiment, ExperimentName, LearnerId, Moment, Outcome, Selection, draw,
-};
-use colearn_ledger::Hash;
+use colearn_contracts::{Decision, Digest, ExperimentName, LearnerId, Outcome, Selection, draw};
 
-use crate::{Source, SourceError, Trouble};
-use colearn_records::record::{NotARecord, Record};
-use colearn_records::replay::{Departure, Replay};
+use colearn_records::follower::{BadGenesis, Depth, Fault, Follower};
+use colearn_records::record::Record;
 use colearn_records::transaction::LedgerId;
+
+use crate::{Source, SourceError, Trouble, entries};
 
 /// How a round's proposer was chosen.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,12 +43,12 @@ pub enum Unexplained {
         /// How.
         what: String,
     },
-    /// An entry cannot be read.
+    /// The first entry does not begin a ledger.
+    #[error("entry 0: {0}; run: colearn audit")]
+    Genesis(#[from] BadGenesis),
+    /// An entry is not what the ledger must go on with.
     #[error("entry {0}: {1}; run: colearn audit")]
-    Record(u64, NotARecord),
-    /// An entry breaks the rules.
-    #[error("entry {0}: {1}; run: colearn audit")]
-    Departure(u64, Departure),
+    Fault(u64, Fault),
     /// There is no such round.
     #[error("the ledger has no round {1} of {0}")]
     NoSuchRound(ExperimentName, u64),
@@ -65,7 +63,7 @@ impl From<Trouble> for Unexplained {
     }
 }
 
-/// Replays a ledger until a round opens.
+/// Replays a ledger until a round opens. Signatures are not verified.
 ///
 /// # Errors
 /// If the ledger cannot be read or followed that far, or there is no such round.
@@ -74,62 +72,53 @@ pub fn explain(
     experiment: &ExperimentName,
     round: u64,
 ) -> Result<Explanation, Unexplained> {
-    let mut ledger = LedgerId([0; 32]);
-    let mut replay = Replay::new(ledger);
-    let (mut index, mut head) = (0, Digest([0; 32]));
+    let no_such_round = || Unexplained::NoSuchRound(experiment.clone(), round);
+    let mut entries = entries(source, u64::MAX);
+    let first = entries.next().ok_or_else(no_such_round)??;
+    let mut follower = Follower::new(Depth::Replay, &first.1)?;
+    let reader = follower.reader();
     // The entry that what is decided now was decided after.
     let mut head_index = 0;
     let mut last_proposer = None;
-    loop {
-        let entries = source.next_entries(u64::MAX)?;
-        if entries.is_empty() {
-            return Err(Unexplained::NoSuchRound(experiment.clone(), round));
+    for entry in std::iter::once(Ok(first)).chain(entries) {
+        let (index, bytes) = entry?;
+        let entry = reader.read(bytes);
+        let head = Digest(follower.head().leaf.0);
+        follower.follow(&entry).map_err(|fault| Unexplained::Fault(index, fault))?;
+        if follower.replay().is_some_and(|replay| replay.decided().head == head) {
+            head_index = index.saturating_sub(1);
         }
-        for bytes in entries {
-            let placed =
-                Record::decode(&bytes).map_err(|error| Unexplained::Record(index, error))?;
-            if let Record::Genesis(genesis) = &placed.record {
-                ledger = LedgerId::of(genesis);
-                replay = Replay::new(ledger);
+        if let Some(Record::Outcome(Outcome {
+            experiment: of,
+            what: Decision::RoundOpened { round: opened, proposer, .. },
+        })) = entry.record()
+            && of == experiment
+        {
+            if *opened == round {
+                let opened = (experiment, round, *proposer);
+                let explained = explanation(&follower, opened, last_proposer);
+                let explained = explained.ok_or_else(no_such_round)?;
+                return Ok(Explanation { index, head_index, ..explained });
             }
-            replay
-                .record(Moment { now_ms: placed.time_ms, head }, &placed.record)
-                .map_err(|error| Unexplained::Departure(index, error))?;
-            if replay.decided().head == head {
-                head_index = index.saturating_sub(1);
-            }
-            if let Record::Outcome(Outcome {
-                experiment: of,
-                what: Decision::RoundOpened { round: opened, proposer, .. },
-            }) = placed.record
-                && of == *experiment
-            {
-                if opened == round {
-                    let opened = (experiment, round, proposer);
-                    let told = explanation(&replay, ledger, opened, last_proposer);
-                    return Ok(Explanation { index, head_index, ..told });
-                }
-                last_proposer = Some(proposer);
-            }
-            head = Digest(Hash::leaf(&bytes).0);
-            index += 1;
+            last_proposer = Some(*proposer);
         }
     }
+    Err(no_such_round())
 }
 
 /// The explanation of a round that has just been opened, but for the entries it names.
 fn explanation(
-    replay: &Replay,
-    ledger: LedgerId,
+    follower: &Follower,
     (name, round, proposer): (&ExperimentName, u64, LearnerId),
     last_proposer: Option<LearnerId>,
-) -> Explanation {
-    let head = replay.decided().head;
-    let experiment = replay.contract().experiment(name);
-    let selection = experiment.map_or(Selection::RoundRobin, |it| it.parameters().selection);
+) -> Option<Explanation> {
+    let replay = follower.replay()?;
+    let (ledger, head) = (follower.keys().ledger(), replay.decided().head);
+    let experiment = replay.contract().experiment(name)?;
+    let selection = experiment.parameters().selection;
     // Seats do not change while a round is open, so these are those it was drawn from.
-    let mut candidates: Vec<LearnerId> =
-        experiment.into_iter().flat_map(Experiment::proposers).map(|(_, it)| it).collect();
+    let mut candidates: Vec<LearnerId> = experiment.proposers().map(|(_, it)| it).collect();
+    // R32. Nobody is drawn twice in a row, unless alone.
     if selection == Selection::Sortition
         && candidates.len() > 1
         && let Some(last) = last_proposer
@@ -143,5 +132,5 @@ fn explanation(
         }
     };
     let (index, head_index) = (0, 0);
-    Explanation { index, selection, ledger, head, head_index, candidates, drawn, proposer }
+    Some(Explanation { index, selection, ledger, head, head_index, candidates, drawn, proposer })
 }

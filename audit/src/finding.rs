@@ -1,5 +1,7 @@
 //! What an audit can find, each with its exit code.
 
+use colearn_records::follower::Fault;
+use colearn_records::replay::Departure;
 use serde::Serialize;
 
 /// A kind of finding. The number is the exit code of `colearn audit`.
@@ -71,6 +73,56 @@ pub struct Finding {
     pub expected: String,
     /// What was.
     pub got: String,
+}
+
+impl Finding {
+    /// Bytes that are not what was written.
+    pub(crate) fn damaged(index: u64, what: String) -> Self {
+        let expected = "a whole entry".to_owned();
+        Self { kind: Kind::Damaged, index: Some(index), expected, got: what }
+    }
+
+    /// What is wrong with an entry.
+    pub(crate) fn of_fault(index: u64, fault: Fault) -> Self {
+        let text = fault.to_string();
+        let (kind, expected, got) = match fault {
+            Fault::Broken(_) => {
+                (Kind::Chain, "an entry that follows the one before".to_owned(), text)
+            }
+            Fault::OtherGenesis => (Kind::Genesis, "the ledger's first entry".to_owned(), text),
+            Fault::Rotation(_) => {
+                (Kind::Signature, "a change of the ledger's key".to_owned(), text)
+            }
+            Fault::Record(_) => (Kind::Encoding, "a record in its one encoding".to_owned(), text),
+            Fault::Signature(_) => (Kind::Signature, "a signature that verifies".to_owned(), text),
+            Fault::Upgrade(_) => {
+                (Kind::Signature, "an upgrade signed by the ledger's key".to_owned(), text)
+            }
+            Fault::SecondGenesis => {
+                (Kind::Encoding, "one genesis".to_owned(), "a second".to_owned())
+            }
+            Fault::Seen { vouched, root } => {
+                let root = root.map_or_else(|| "none".to_owned(), |root| root.to_string());
+                let expected = format!("root {root} at size {}", vouched.size);
+                let got = format!("its signer saw root {} there", vouched.root);
+                (Kind::Seen, expected, got)
+            }
+            Fault::Forgotten(_) => (Kind::Seen, "leaves that are remembered".to_owned(), text),
+            Fault::Departure(Departure::Refused(rejection)) => {
+                (Kind::Contract, "what the contract accepts".to_owned(), rejection.to_string())
+            }
+            Fault::Departure(Departure::OtherOutcome { expected, found }) => (
+                Kind::Contract,
+                expected.map_or_else(|| "no decision".to_owned(), |it| format!("{it:?}")),
+                found.map_or_else(|| "a transaction".to_owned(), |it| format!("{it:?}")),
+            ),
+            Fault::Departure(Departure::UnknownVersion(_) | Departure::NotAnUpgrade(_)) => {
+                (Kind::Contract, "a later version of the rules that is known here".to_owned(), text)
+            }
+            Fault::Departed => (Kind::Contract, "a ledger that keeps to it".to_owned(), text),
+        };
+        Self { kind, index: Some(index), expected, got }
+    }
 }
 
 impl std::fmt::Display for Finding {

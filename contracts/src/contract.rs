@@ -147,6 +147,10 @@ impl Contract {
             }
         }
         self.now_ms = at.now_ms;
+        // Nothing comes of most votes but the vote; the rest is for those that decide.
+        if decisions.is_empty() {
+            return Ok(Vec::new());
+        }
         Ok(outcomes_of(name, decisions).collect())
     }
 

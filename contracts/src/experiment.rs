@@ -124,7 +124,10 @@ impl Experiment {
 
     /// When the experiment must be advanced next; `None` if time alone changes nothing.
     pub fn deadline_ms(&self) -> Option<u64> {
-        self.motions.deadline_ms().into_iter().chain(self.rounds.deadline_ms()).min()
+        match (self.rounds.deadline_ms(), self.motions.deadline_ms()) {
+            (Some(round_ms), Some(motion_ms)) => Some(round_ms.min(motion_ms)),
+            (round_ms, motion_ms) => round_ms.or(motion_ms),
+        }
     }
 
     /// Its name.

@@ -126,7 +126,7 @@ rejections! {
     /// R8. The experiment has had as many members as it may.
     TooManyMembers: 8, Limit, fault, "the experiment has had as many members as it may";
     /// R9. The sender is not a member.
-    NotMember: 9, Forbidden, fault, "this learner is not a member; join first";
+    NotMember: 9, Forbidden, stale, "this learner is not a member; join first";
     /// R31. The new key is known to the experiment already.
     KeyInUse: 31, Exists, fault, "the experiment knows the new key already; make another";
     /// R29. Only the members together may stop the experiment, or the sender did not create it.

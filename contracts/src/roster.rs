@@ -124,23 +124,30 @@ impl Roster {
         seated.filter(|(_, learner)| self.has_turns(*learner))
     }
 
-    /// Changes every seated member, in joining order.
-    pub(crate) fn each_seated_mut(&mut self, mut change: impl FnMut(LearnerId, &mut Member)) {
-        for learner in self.seats.values() {
-            if let Some(member) = self.members.get_mut(learner) {
-                change(*learner, member);
-            }
-        }
+    /// Every seated member, by key, to be changed.
+    pub(crate) fn seated_mut(&mut self) -> impl Iterator<Item = (LearnerId, &mut Member)> {
+        let members = self.members.iter_mut().map(|(learner, member)| (*learner, member));
+        members.filter(|(_, member)| member.seat.number().is_some())
     }
 
-    /// Who is seated and has missed this many turns in a row. Not who is leaving anyway.
+    /// Who is seated and has missed this many turns in a row, in joining order. Not who is leaving
+    /// anyway.
     pub(crate) fn absent(&self, limit: u32) -> Vec<LearnerId> {
-        let absent = |learner: &&LearnerId| {
-            self.member(**learner).is_some_and(|member| {
-                member.missed >= limit && matches!(member.seat, Seat::Seated(_))
-            })
+        let absent = |(learner, member): (&LearnerId, &Member)| match member.seat {
+            Seat::Seated(seat) if member.missed >= limit => Some((seat, *learner)),
+            Seat::Seated(_)
+            | Seat::Joining
+            | Seat::Leaving(_)
+            | Seat::Left
+            | Seat::Suspended
+            | Seat::Expelled
+            | Seat::Replaced => None,
         };
-        self.seats.values().filter(absent).copied().collect()
+        // Walked by key and put in order afterwards: at the end of each round almost nobody is found,
+        // and looking up every seat's member would cost as much as all of the round's votes.
+        let mut absent: Vec<(u64, LearnerId)> = self.members.iter().filter_map(absent).collect();
+        absent.sort_unstable();
+        absent.into_iter().map(|(_, learner)| learner).collect()
     }
 
     /// R49. Lets a learner join, also one that was expelled.

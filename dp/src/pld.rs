@@ -9,7 +9,7 @@
 //! et al. 2022, arXiv:2207.04380): what lies between two grid points is moved to both so that its
 //! mass under P and under Q stay what they are. That can only raise δ(ε), and only by the square of
 //! the spacing. Composition is a power of the Fourier transform on a window that holds all but
-//! [`TAIL`] of the mass by Chernoff's bound; what may fall outside is added to δ.
+//! `TAIL` of the mass by Chernoff's bound; what may fall outside is added to δ.
 
 use realfft::RealFftPlanner;
 

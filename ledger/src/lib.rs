@@ -8,7 +8,7 @@ mod log;
 #[cfg(feature = "store")]
 mod store;
 
-pub use log::builder::{Forgotten, TreeBuilder};
+pub use log::builder::{Forgotten, TreeBuilder, TreeHashes};
 pub use log::entry::{Broken, Entry, Head, MAX_ENTRY_BYTES, TooLarge};
 pub use log::export::Tiler;
 pub use log::hash::Hash;

@@ -12,7 +12,7 @@ use colearn_contracts::Digest;
 use sha2::{Digest as _, Sha256};
 use tonic::{Code, Status};
 
-use super::NodeError;
+use crate::error::NodeError;
 
 /// How many uploads may run at once.
 const MAX_UPLOADS: usize = 64;
@@ -243,8 +243,8 @@ impl Upload {
         if let Some(file) = &self.file {
             file.sync_all()?;
         }
-        std::fs::rename(&partial, self.store.path(&self.digest))?;
-        File::open(&self.store.0.dir)?.sync_all()?;
+        // Synced before it has its name: what is found under a digest is whole, after any crash.
+        colearn_files::rename(&partial, &self.store.path(&self.digest)).map_err(io::Error::from)?;
         self.stored = true;
         Ok(self.size)
     }

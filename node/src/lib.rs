@@ -1,142 +1,56 @@
-//! The node: orders transactions, runs the contract, keeps the ledger, serves gRPC and HTTP.
+#![doc = include_str!("../README.md")]
 
+mod admission;
 mod artifacts;
 mod clock;
-mod core;
+mod config;
+mod door;
+mod error;
+mod genesis;
+mod grpc;
 mod http;
+mod keeper;
+mod key_files;
 mod open;
+mod order;
+mod reads;
 mod refusal;
-mod serve;
-mod services;
+mod replay;
+mod rotation;
 mod snapshot;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
+mod view;
 pub mod witness;
-mod witnesses;
-mod writer;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use colearn_ledger::{Opened, Verifier};
+use colearn_records::log_keys::LogKeys;
+use colearn_records::transaction::LedgerId;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use self::open::{Rotated, rotate_key};
-pub use self::witnesses::{BadWitness, WitnessAddress};
-use colearn_records::keys::KeyError;
-use colearn_records::log_keys::{BadRotation, LogKeys};
-use colearn_records::record::NotARecord;
-use colearn_records::replay::Departure;
-use colearn_records::transaction::LedgerId;
+use self::admission::Admission;
+use self::artifacts::ArtifactStore;
+use self::door::serve::{Services, serve};
+use self::grpc::artifact::Artifacts;
+use self::grpc::coordinator::Coordinator;
+use self::grpc::ledger::Ledger;
+use self::http::tiles::Tiles;
+use self::open::OpenLedger;
+use self::order::solo::{DiskReserve, SoloThread};
+use self::reads::Reads;
+use self::witness::Cosignatures;
 
-/// The largest artifact a node stores unless told otherwise: 2 GiB.
-pub const DEFAULT_MAX_ARTIFACT_BYTES: u64 = 2 << 30;
-/// What all artifacts together may take unless told otherwise: 100 GiB.
-pub const DEFAULT_ARTIFACT_QUOTA_BYTES: u64 = 100 << 30;
-
-/// The disk space a node keeps free unless told otherwise: 64 MiB.
-pub const DEFAULT_RESERVE_BYTES: u64 = 64 << 20;
-
-/// How a node is started.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where everything is kept; created if need be.
-    pub data: PathBuf,
-    /// Where to listen; port 0 picks a free one.
-    pub listen: SocketAddr,
-    /// The ledger's name when it is created; `None` for one made from its key.
-    pub origin: Option<String>,
-    /// The largest artifact, in bytes.
-    pub max_artifact_bytes: u64,
-    /// What all artifacts together may take, in bytes.
-    pub artifact_quota_bytes: u64,
-    /// Transactions are refused while the disk has fewer bytes free.
-    pub reserve_bytes: u64,
-    /// Who is asked to cosign checkpoints.
-    pub witnesses: Vec<WitnessAddress>,
-    /// How many cosignatures make a checkpoint witnessed.
-    pub witness_quorum: usize,
-}
-
-impl Config {
-    /// The defaults for a data folder: a free port on the loopback interface.
-    pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self {
-            data: data.into(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            origin: None,
-            max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
-            artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
-            reserve_bytes: DEFAULT_RESERVE_BYTES,
-            witnesses: Vec::new(),
-            witness_quorum: 0,
-        }
-    }
-}
-
-/// Why a node cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] colearn_ledger::Error),
-    /// The node's key.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The ledger's name.
-    #[error("the origin {0:?} cannot be used: {1}")]
-    Origin(String, colearn_ledger::NoteError),
-    /// The first entry is not a genesis of this program.
-    #[error("entry 0 of {} is not a genesis this version understands", .0.display())]
-    Genesis(PathBuf),
-    /// An entry cannot be read.
-    #[error("entry {index} is not a record: {source}; run `colearn audit` on the data folder")]
-    Record {
-        /// The entry.
-        index: u64,
-        /// What is wrong with it.
-        source: NotARecord,
-    },
-    /// An entry changes the key but may not.
-    #[error(
-        "entry {index} does not change the ledger's key: {source}; run `colearn audit` on the data \
-         folder"
-    )]
-    Rotation {
-        /// The entry.
-        index: u64,
-        /// Why not.
-        source: BadRotation,
-    },
-    /// The key file holds another key than the ledger's.
-    #[error("{} is not the ledger's key, which is {expected}; restore it from a copy", path.display())]
-    OtherKey {
-        /// The key file.
-        path: PathBuf,
-        /// The ledger's key.
-        expected: String,
-    },
-    /// An entry breaks the rules.
-    #[error(
-        "entry {index} departs from the contract: {source}; run `colearn audit` on the data folder"
-    )]
-    Departure {
-        /// The entry.
-        index: u64,
-        /// How.
-        source: Departure,
-    },
-    /// A folder or the socket.
-    #[error("cannot {doing}: {source}")]
-    Io {
-        /// What was attempted.
-        doing: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The writer stopped.
-    #[error("the node has stopped taking transactions: {0}")]
-    Stopped(String),
-}
+pub use self::config::{
+    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
+    Progress,
+};
+pub use self::error::NodeError;
+pub use self::rotation::{Rotated, rotate_key};
+pub use self::witness::{BadWitness, WitnessAddress};
 
 /// A running node.
 pub struct Node {
@@ -146,7 +60,7 @@ pub struct Node {
     replayed_from: u64,
     stopping: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
-    writer: writer::WriterThread,
+    order: SoloThread,
 }
 
 impl Node {
@@ -162,39 +76,33 @@ impl Node {
         let address = listener
             .local_addr()
             .map_err(|source| NodeError::Io { doing: "find the address".to_owned(), source })?;
-        let store = artifacts::ArtifactStore::open(
+        let artifacts = ArtifactStore::open(
             &config.data.join("artifacts"),
             config.max_artifact_bytes,
             config.artifact_quota_bytes,
         )?;
-        let room = writer::Room { dir: config.data.clone(), reserve_bytes: config.reserve_bytes };
+        let reserve = DiskReserve { dir: config.data.clone(), bytes: config.reserve_bytes };
         let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
         let opening = tokio::task::spawn_blocking(move || open::open(&config));
         let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
-        let open::OpenLedger { ledger, contract, keys, report, replayed_from } = opened;
+        let OpenLedger { keeper, keys, report, replayed_from } = opened;
         let stopping = CancellationToken::new();
-        let reader = ledger.reader();
-        let writer = writer::WriterThread::start(ledger, contract, room, stopping.clone());
-        let cosignatures = witnesses::Cosignatures::new(witnesses.len(), quorum);
+        let reader = keeper.reader();
+        let reads = Reads::new(reader.clone());
+        let order = SoloThread::start(keeper, reserve, stopping.clone());
+        let cosignatures = Cosignatures::new(witnesses.len(), quorum);
         for witness in witnesses {
-            tokio::spawn(witnesses::ask(
+            tokio::spawn(witness::ask(
                 witness,
                 reader.clone(),
-                writer.handle().size(),
+                order.views().size(),
                 cosignatures.clone(),
                 stopping.clone(),
             ));
         }
-        let core = core::Core::new(
-            keys.clone(),
-            reader,
-            writer.handle(),
-            store,
-            cosignatures,
-            stopping.clone(),
-        );
-        let serving = tokio::spawn(serve::serve(listener, core, stopping.clone()));
-        Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, writer })
+        let services = services(&keys, &reads, &order, artifacts, cosignatures, &stopping);
+        let serving = tokio::spawn(serve(listener, services, stopping.clone()));
+        Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, order })
     }
 
     /// Where it listens.
@@ -235,10 +143,44 @@ impl Node {
         self.stopping.cancel();
         // A panic while serving has been reported by the runtime; the ledger is closed all the same.
         let _ = self.serving.await;
-        let joined = tokio::task::spawn_blocking(move || self.writer.join()).await;
+        let joined = tokio::task::spawn_blocking(move || self.order.join()).await;
         match joined {
             Ok(result) => result,
             Err(error) => Err(NodeError::Stopped(error.to_string())),
         }
+    }
+}
+
+/// Gives each service what it needs, and no more.
+fn services(
+    keys: &LogKeys,
+    reads: &Reads,
+    order: &SoloThread,
+    artifacts: ArtifactStore,
+    cosignatures: Cosignatures,
+    stopping: &CancellationToken,
+) -> Services {
+    let (reads, views, stopping) = (reads.clone(), order.views(), stopping.clone());
+    Services {
+        coordinator: Coordinator {
+            admission: Admission::new(
+                keys.ledger(),
+                reads.clone(),
+                order.submissions(),
+                artifacts.clone(),
+            ),
+            reads: reads.clone(),
+            views: views.clone(),
+            stopping: stopping.clone(),
+        },
+        ledger: Ledger {
+            keys: keys.clone(),
+            reads: reads.clone(),
+            views,
+            stopping: stopping.clone(),
+            max_artifact_bytes: artifacts.max_bytes(),
+        },
+        artifacts: Artifacts(artifacts),
+        tiles: Tiles { reads, cosignatures, stopping },
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lacking import pytest_runtest_makereport as pytest_runtest_makereport
 
 from colearn_client import local_node
 
@@ -30,6 +32,9 @@ def pytest_configure() -> None:
     if PROGRAM is None:
         pytest.exit("the colearn program is missing; build it first: cargo build", returncode=1)
     os.environ["COLEARN_PROGRAM"] = PROGRAM
+    # Keras asks for TensorFlow unless told otherwise; PyTorch computes the same.
+    if importlib.util.find_spec("tensorflow") is None:
+        os.environ.setdefault("KERAS_BACKEND", "torch")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Learners around well-known libraries; each is skipped where its library is missing."""
+"""Learners around well-known libraries; each needs its library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import find
+from lacking import need
 
 from colearn_client import MlpLearner, Weights, arrays, run_local
 from colearn_client.adapters import MliLearner, SklearnLearner
@@ -38,9 +39,24 @@ def learns(learners, rounds: int = 6, least: float = 0.85):
     return told
 
 
+def test_arrays_of_every_shape_come_back_as_they_were() -> None:
+    for dtype in (np.float64, np.float32, np.float16, np.int64, np.uint8, np.bool_):
+        for shape in [(), (0,), (1,), (1, 1), (3, 0, 2), (5,), (2, 3), (2, 3, 4)]:
+            array = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+            # By rows, by columns, backwards: the layout in memory is not the model's.
+            given = {"rows": array, "columns": np.asarray(array, order="F"), "back": np.flip(array)}
+            loaded = arrays.load(arrays.save(given))
+            arrays.check_like(loaded, given)
+            for name, own in given.items():
+                assert loaded[name].dtype == dtype and np.array_equal(loaded[name], own), name
+    scalars = arrays.load(arrays.save({"numpy": np.float32(2.5), "python": 3, "list": [4]}))
+    shapes = {name: array.shape for name, array in scalars.items()}
+    assert shapes == {"numpy": (), "python": (), "list": (1,)}
+
+
 def test_sklearn_linear_models_and_networks() -> None:
-    linear_model = pytest.importorskip("sklearn.linear_model")
-    neural_network = pytest.importorskip("sklearn.neural_network")
+    linear_model = need("sklearn.linear_model")
+    neural_network = need("sklearn.neural_network")
     learns([SklearnLearner(linear_model.SGDClassifier(random_state=1), *s) for s in shares(3)])
     mlp = neural_network.MLPClassifier
     made = [
@@ -58,8 +74,8 @@ def test_sklearn_linear_models_and_networks() -> None:
 
 
 def test_sklearn_models_that_only_pickle_or_forget_are_refused() -> None:
-    ensemble = pytest.importorskip("sklearn.ensemble")
-    linear_model = pytest.importorskip("sklearn.linear_model")
+    ensemble = need("sklearn.ensemble")
+    linear_model = need("sklearn.linear_model")
     (share, *_) = list(shares(1))
     with pytest.raises(ModelError, match="a pickle can execute code"):
         SklearnLearner(ensemble.RandomForestClassifier(warm_start=True), *share)
@@ -180,7 +196,7 @@ def test_weights_that_only_pickle_need_trust() -> None:
 
 
 def test_torch_modules_and_privacy() -> None:
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
 
     def loaders(share):
         for x, y in share:
@@ -189,14 +205,19 @@ def test_torch_modules_and_privacy() -> None:
 
     from colearn_client import TorchLearner
 
-    def make(share, **more):
+    def make(share, *norm, **more):
         torch.manual_seed(1)
-        model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        layers = [torch.nn.Linear(4, 8), *norm, torch.nn.ReLU(), torch.nn.Linear(8, 2)]
+        model = torch.nn.Sequential(*layers)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
         return TorchLearner(model, optimizer, *loaders(share), epochs=5, **more)
 
     learns([make(share) for share in shares(3)])
-    pytest.importorskip("opacus")
+    # Batch normalisation keeps running means, and a count of batches that is a single number.
+    learners = [make(share, torch.nn.BatchNorm1d(8)) for share in shares(3)]
+    learns(learners)
+    assert learners[0].model[1].num_batches_tracked.shape == ()
+    need("opacus")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         privacy = {"noise_multiplier": 0.5, "max_grad_norm": 1.0}
@@ -205,7 +226,7 @@ def test_torch_modules_and_privacy() -> None:
 
 
 def test_keras_models() -> None:
-    keras = pytest.importorskip("keras")
+    keras = need("keras")
     from colearn_client import KerasLearner
 
     def make(share):
@@ -220,7 +241,7 @@ def test_keras_models() -> None:
 
 
 def test_xgboost_adds_trees() -> None:
-    pytest.importorskip("xgboost")
+    need("xgboost")
     from colearn_client import XGBoostLearner
 
     parameters = {"objective": "binary:logistic", "max_depth": 3}

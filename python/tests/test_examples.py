@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from conftest import ROOT, colearn
+from lacking import need, skip
 from mean import Mean
 
 from colearn_client import run_local
@@ -24,19 +24,21 @@ def run_example(name: str, *arguments: str) -> str:
         timeout=300,
     )
     if done.stderr.startswith("skipped: "):
-        pytest.skip(done.stderr.strip())
+        # It names first what is lacking.
+        why = done.stderr.strip().removeprefix("skipped: ")
+        skip(why.split()[0], why)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_sklearn_digits() -> None:
-    pytest.importorskip("sklearn")
+    need("sklearn")
     assert "final mean accuracy 0." in run_example("sklearn_digits.py", "5")
 
 
 def test_torch_mnist() -> None:
     if not MNIST.is_dir():
-        pytest.skip(f"no {MNIST}")
+        skip("shared", f"no {MNIST}")
     assert "round 2: " in run_example("torch_mnist.py", str(MNIST), "2", "2000")
 
 
@@ -56,7 +58,7 @@ def test_privacy_opacus() -> None:
 
 
 def test_read_ledger(tmp_path: Path) -> None:
-    pytest.importorskip("pandas")
+    need("pandas")
     run_local([Mean([1.0, 5.0]), Mean([3.0])], rounds=4, folder=tmp_path)
     exported, plot = tmp_path / "exported", tmp_path / "plot.png"
     colearn("ledger", "export", str(exported), "--from", str(tmp_path / "node"))

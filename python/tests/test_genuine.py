@@ -6,8 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
 from conftest import PROGRAM, colearn
+from lacking import skip
 
 from colearn_client import keys, open
 
@@ -15,11 +15,10 @@ PYTHON = os.environ.get("COLEARN_LEGACY_PYTHON")
 SETUP = ["--dataset", "NUMBERS", "--model", "GUESS"]
 
 
-@pytest.mark.skipif(
-    PYTHON is None,
-    reason="COLEARN_LEGACY_PYTHON names no interpreter (3.7 or 3.8) with 'colearn[grpc]==0.2.8'",
-)
 def test_genuine_learner_servers_take_part(node: str, tmp_path: Path) -> None:
+    if PYTHON is None:
+        why = "COLEARN_LEGACY_PYTHON names no interpreter (3.7 or 3.8) with 'colearn[grpc]==0.2.8'"
+        skip("legacy-python", why)
     script = Path(__file__).with_name("genuine_server.py")
     started = [
         subprocess.Popen([str(PYTHON), str(script), number], stdout=subprocess.PIPE, text=True)

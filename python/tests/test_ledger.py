@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import colearn
+from lacking import need
 from mean import Mean
 
 from colearn_client import open, run_local
@@ -23,7 +24,7 @@ def test_a_local_run_is_read_exported_and_verified(tmp_path) -> None:
     assert ledger.verify() == len(list(ledger.entries()))
     again = ledger.experiments()["local"]
     assert again == told
-    pandas = pytest.importorskip("pandas")
+    pandas = need("pandas")
     rounds, votes = again.to_pandas()
     assert isinstance(rounds, pandas.DataFrame) and len(rounds) == 8 and len(votes) == 24
     assert set(votes["voter"]) == set(again.learners)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROGRAM, colearn, find
+from lacking import need
 from mean import Mean
 
 from colearn_client import Client, Memory, Weights, keys, local_node, open, run
@@ -154,7 +155,7 @@ def test_rust_and_python_learners_share_an_experiment_with_sealed_ballots(
 
 
 def test_a_built_in_model_is_shared_by_rust_and_numpy(node, create, tmp_path) -> None:
-    pytest.importorskip("sklearn")
+    need("sklearn")
     from sklearn.datasets import load_digits
 
     from colearn_client import MlpLearner

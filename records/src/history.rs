@@ -139,7 +139,7 @@ impl History {
     /// Adds a record of the ledger; those of other experiments are passed over.
     pub fn record(&mut self, record: &Record) {
         match record {
-            Record::Genesis(_) | Record::KeyRotation(_) => {}
+            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
             Record::Transaction(transaction) => {
                 if transaction.action.experiment == self.experiment {
                     self.action(transaction.sender, &transaction.action);
@@ -157,11 +157,14 @@ impl History {
     pub fn action(&mut self, sender: LearnerId, action: &Action) {
         match &action.what {
             Act::Join { .. } => {
+                // Who rejoins keeps the first place.
                 if !self.learners.contains(&sender) {
                     self.learners.push(sender);
                 }
             }
             Act::Propose(proposal) => {
+                // Only accepted actions come here, so it is the last round's: the contract refuses any
+                // other (R11).
                 if let Some(round) = self.rounds.last_mut() {
                     round.proposal = Some((proposal.weights.digest, proposal.scores));
                 }
@@ -190,6 +193,7 @@ impl History {
 
     fn vote(&mut self, sender: LearnerId, vote: &Vote) {
         if let Some(round) = self.rounds.last_mut() {
+            // A sealed ballot counts when it is revealed; a commitment alone tells nothing.
             let ballot = Ballot { approve: vote.approve, scores: vote.scores };
             round.ballots.insert(sender, ballot);
         }
@@ -197,6 +201,7 @@ impl History {
 
     /// What was done under one key counts as the other's.
     fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
+        // In place: a learner keeps its number, which is what people know it by.
         self.learners.iter_mut().filter(|learner| **learner == from).for_each(|it| *it = to);
         if let Some(privacy) = self.privacy.remove(&from) {
             self.privacy.insert(to, privacy);
@@ -252,6 +257,7 @@ impl History {
 
     /// The mean test score of the global model: that of the last accepted proposal.
     pub fn final_test_score(&self) -> Option<f64> {
+        // Rejected proposals have test scores too, but no one goes on from them.
         let accepted =
             |round: &&Round| round.result.is_some_and(|result| result.verdict == Verdict::Accepted);
         self.rounds.iter().rev().find(accepted).and_then(|round| round.mean_scores().1)
@@ -261,6 +267,7 @@ impl History {
     pub fn totals_of(&self, learner: LearnerId) -> Totals {
         let mut totals = Totals::default();
         for round in &self.rounds {
+            // A round that is still open is nobody's fault yet.
             let verdict = round.result.map(|result| result.verdict);
             if round.proposer == learner {
                 match (round.proposal, verdict) {

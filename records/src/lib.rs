@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod convert;
+pub mod follower;
 pub mod history;
 pub mod keys;
 pub mod log_keys;
@@ -8,4 +9,5 @@ pub mod plan;
 pub mod record;
 pub mod replay;
 pub mod transaction;
+pub mod upgrade;
 pub mod words;

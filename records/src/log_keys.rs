@@ -51,12 +51,20 @@ impl LogKeys {
     /// # Errors
     /// If it is not signed by the key until then and the new one.
     pub fn follow(&mut self, index: u64, rotation: &v1::KeyRotation) -> Result<(), BadRotation> {
+        let new = self.check(rotation)?;
+        self.change(index, new);
+        Ok(())
+    }
+
+    /// The key that signs after a change, if that is one.
+    pub(crate) fn check(&self, rotation: &v1::KeyRotation) -> Result<Verifier, BadRotation> {
         let current = self.current();
         if rotation.old_public_key[..] != current.key().as_bytes()[..] {
             return Err(BadRotation::OtherKey(current.clone()));
         }
         let new = verifier(current.name(), &rotation.new_public_key);
         let new = new.filter(|new| new != current).ok_or(BadRotation::BadKey)?;
+        // The old key alone would let its thief appoint any other; the new key alone, anybody.
         let message = message(&self.ledger, &rotation.old_public_key, &rotation.new_public_key);
         let signed = |key: &VerifyingKey, signature: &[u8]| {
             Signature::from_slice(signature)
@@ -67,8 +75,19 @@ impl LogKeys {
         {
             return Err(BadRotation::Unsigned);
         }
+        Ok(new)
+    }
+
+    /// The entry `index` has changed the key to this one.
+    pub(crate) fn change(&mut self, index: u64, new: Verifier) {
         self.changes.push((index, new));
-        Ok(())
+    }
+
+    /// The keys as the first `size` entries give them.
+    #[must_use]
+    pub fn before(&self, size: u64) -> Self {
+        let changes = self.changes.iter().filter(|(index, _)| *index < size);
+        Self { ledger: self.ledger, first: self.first.clone(), changes: changes.cloned().collect() }
     }
 
     /// The key that signs now.
@@ -78,6 +97,8 @@ impl LogKeys {
 
     /// The key that must have signed a checkpoint of this size.
     pub fn at(&self, size: u64) -> &Verifier {
+        // The change is signed for by the new key already in the checkpoint that first counts it:
+        // whoever holds only the old key can say nothing about what comes after.
         let change = self.changes.iter().rfind(|(index, _)| *index < size);
         change.map_or(&self.first, |(_, key)| key)
     }

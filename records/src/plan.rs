@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+#[cfg(feature = "files")]
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use sha2::{Digest as _, Sha256};
 use crate::keys;
 use crate::words::{self, AdmissionKind, Word as _, Words};
 
-/// Why a plan cannot be used.
+/// Why a plan's file cannot be used.
+#[cfg(feature = "files")]
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The file cannot be read.
@@ -130,6 +132,7 @@ impl Plan {
     ///
     /// # Errors
     /// If it cannot be read, has an unknown key or a value that cannot be; the line is named.
+    #[cfg(feature = "files")]
     pub fn read(path: &Path) -> Result<Self, PlanError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| PlanError::Io { path: path.to_owned(), source })?;

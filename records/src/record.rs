@@ -18,6 +18,9 @@ pub enum Record {
     Outcome(Outcome),
     /// Another key signs from here on; its signatures have not been looked at.
     KeyRotation(v1::KeyRotation),
+    /// New experiments follow another version of the rules from here on; its signature has not been
+    /// looked at.
+    Upgrade(v1::Upgrade),
 }
 
 /// Why an entry does not hold a record.
@@ -37,9 +40,9 @@ pub enum NotARecord {
     Transaction(#[from] Invalid),
 }
 
-/// A record with its place in the ledger.
+/// An entry of the ledger with its payload read.
 #[derive(Clone, Debug)]
-pub struct Placed {
+pub struct DecodedEntry {
     /// The entry's index.
     pub index: u64,
     /// The entry's ledger time, in ms since 1970.
@@ -53,8 +56,10 @@ impl Record {
     ///
     /// # Errors
     /// If they are not a canonical entry with a well-formed payload.
-    pub fn decode(bytes: &[u8]) -> Result<Placed, NotARecord> {
+    pub fn decode(bytes: &[u8]) -> Result<DecodedEntry, NotARecord> {
         let entry = v1::Entry::decode(bytes).map_err(|_| NotARecord::Malformed)?;
+        // Protobuf has many encodings of one message and skips fields that it does not know. With a
+        // second one, two different leaf hashes would be the same entry, or one would hide something.
         if entry.encode_to_vec() != bytes {
             return Err(NotARecord::NotCanonical);
         }
@@ -65,8 +70,9 @@ impl Record {
             }
             v1::entry::Payload::Outcome(outcome) => Self::Outcome(convert::outcome(outcome)?),
             v1::entry::Payload::KeyRotation(rotation) => Self::KeyRotation(rotation),
+            v1::entry::Payload::Upgrade(upgrade) => Self::Upgrade(upgrade),
         };
-        Ok(Placed { index: entry.index, time_ms: entry.time_ms, record })
+        Ok(DecodedEntry { index: entry.index, time_ms: entry.time_ms, record })
     }
 }
 
@@ -90,10 +96,17 @@ pub fn rotation_payload(rotation: &v1::KeyRotation) -> Vec<u8> {
     payload(v1::entry::Payload::KeyRotation(rotation.clone()))
 }
 
+/// The payload of the entry that upgrades the rules.
+pub fn upgrade_payload(upgrade: &v1::Upgrade) -> Vec<u8> {
+    payload(v1::entry::Payload::Upgrade(upgrade.clone()))
+}
+
 /// The change of the key that a payload records, if it does. Far cheaper than decoding all.
 pub fn rotation(payload: &[u8]) -> Option<v1::KeyRotation> {
     /// Field 7, length-delimited.
     const TAG: u8 = 7 << 3 | 2;
+    // Of all entries a handful change the key; one byte tells that the others do not. One in another
+    // encoding is overlooked here, and refused by `Record::decode`.
     let first = *payload.first()?;
     if first != TAG {
         return None;
@@ -102,7 +115,8 @@ pub fn rotation(payload: &[u8]) -> Option<v1::KeyRotation> {
         v1::entry::Payload::KeyRotation(rotation) => Some(rotation),
         v1::entry::Payload::Genesis(_)
         | v1::entry::Payload::Transaction(_)
-        | v1::entry::Payload::Outcome(_) => None,
+        | v1::entry::Payload::Outcome(_)
+        | v1::entry::Payload::Upgrade(_) => None,
     }
 }
 
@@ -122,10 +136,13 @@ pub fn experiment_key(name: &str) -> Vec<u8> {
 
 /// The key under which a transaction's entry is found.
 fn transaction_key(message: &v1::SignedTransaction) -> Vec<u8> {
+    // Half a digest, for the index has one for every transaction. Two with the same half take their
+    // maker 2^64 tries, and then the second is taken for the first one sent again.
     [b"t", &transaction::digest(message)[..16]].concat()
 }
 
-/// What a transaction's entry is found under: itself, and its experiment.
+/// What a transaction's entry is found under: itself, and its experiment. The writer asks for the
+/// first before it records a transaction; without it, one sent twice would be recorded twice.
 pub fn keys_of_transaction(message: &v1::SignedTransaction, action: &Action) -> [Vec<u8>; 2] {
     [transaction_key(message), experiment_key(action.experiment.as_str())]
 }
@@ -138,6 +155,8 @@ pub fn keys_of_outcome(outcome: &Outcome) -> Vec<Vec<u8>> {
 /// What an entry is found under, from its payload: what the writer gives when it appends, and what
 /// an index is rebuilt from.
 pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
+    // Nothing is refused here: whoever rebuilds an index must find what the writer found, and what
+    // cannot be read is found by an audit.
     let Ok(entry) = v1::Entry::decode(payload) else { return Vec::new() };
     match entry.payload {
         Some(v1::entry::Payload::Transaction(message)) => {
@@ -148,6 +167,6 @@ pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
         }
         Some(v1::entry::Payload::Outcome(outcome)) => vec![experiment_key(&outcome.experiment)],
         Some(v1::entry::Payload::KeyRotation(_)) => vec![ROTATION_KEY.to_vec()],
-        Some(v1::entry::Payload::Genesis(_)) | None => Vec::new(),
+        Some(v1::entry::Payload::Genesis(_) | v1::entry::Payload::Upgrade(_)) | None => Vec::new(),
     }
 }

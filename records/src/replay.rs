@@ -1,15 +1,18 @@
-//! Replaying recorded entries through the contract: what the node does when it opens a ledger and
-//! what audit does to check one.
+//! The contract, fed with what a ledger records, and each recorded outcome compared with it. The
+//! entries themselves are the [follower](crate::follower)'s business.
 
 use std::collections::VecDeque;
 
-use colearn_contracts::{Action, Contract, Digest, LearnerId, Moment, Outcome, Rejection, VERSION};
+use colearn_contracts::{
+    Action, Contract, Digest, LearnerId, Moment, NotAnUpgrade, Outcome, Rejection, UnknownVersion,
+    Version,
+};
 
 use crate::record::Record;
 use crate::transaction::LedgerId;
 
 /// The contract, fed with what a ledger records.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Replay {
     contract: Contract,
     /// Outcomes that have to be recorded next, and when they were decided.
@@ -31,15 +34,21 @@ pub enum Departure {
         /// What is recorded.
         found: Option<Outcome>,
     },
+    /// The rules are upgraded to a version that this program does not know.
+    #[error("{0}; a later colearn follows this ledger")]
+    UnknownVersion(UnknownVersion),
+    /// The rules are upgraded to a version that is no later one.
+    #[error("{0}")]
+    NotAnUpgrade(NotAnUpgrade),
 }
 
 impl Replay {
-    /// Begins with an empty contract.
-    pub fn new(ledger: LedgerId) -> Self {
-        Self::resume(Contract::new(Digest(ledger.0), VERSION))
+    /// Begins with an empty contract of this version of the rules.
+    pub fn new(ledger: LedgerId, version: Version) -> Self {
+        Self::resume(Contract::new(Digest(ledger.0), version))
     }
 
-    /// Goes on from a state in which nothing was due.
+    /// Goes on from a state in which every outcome was recorded.
     pub fn resume(contract: Contract) -> Self {
         Self { contract, due: VecDeque::new(), decided: Moment::without_ledger(0) }
     }
@@ -55,8 +64,22 @@ impl Replay {
                 self.transaction(at, transaction.sender, &transaction.action)
             }
             Record::Outcome(outcome) => self.outcome(at, outcome),
+            Record::Upgrade(upgrade) => self.upgrade(at, upgrade.contract_version),
             Record::Genesis(_) | Record::KeyRotation(_) => Ok(()),
         }
+    }
+
+    /// Follows a recorded upgrade: new experiments follow another version from here on.
+    ///
+    /// # Errors
+    /// If an outcome should have been recorded before, or it is to no later version that is known here.
+    fn upgrade(&mut self, at: Moment, version: u32) -> Result<(), Departure> {
+        self.advance(at);
+        if let Some(expected) = self.due.front() {
+            return Err(Departure::OtherOutcome { expected: Some(expected.clone()), found: None });
+        }
+        let version = Version::try_from(version).map_err(Departure::UnknownVersion)?;
+        self.contract.upgrade(version).map_err(Departure::NotAnUpgrade)
     }
 
     /// Follows a recorded transaction, at the time of its entry and after the entry before it.
@@ -86,6 +109,7 @@ impl Replay {
     fn outcome(&mut self, at: Moment, found: &Outcome) -> Result<(), Departure> {
         self.advance(at);
         let expected = self.due.pop_front();
+        // The time counts too: whoever replays an outcome later takes its deadlines from there.
         if expected.as_ref() == Some(found) && at.now_ms == self.decided.now_ms {
             Ok(())
         } else {
@@ -94,6 +118,7 @@ impl Replay {
     }
 
     fn advance(&mut self, at: Moment) {
+        // Not while something is due: it was decided before this moment and is recorded first.
         if self.due.is_empty() {
             self.due.extend(self.contract.advance(at));
             self.decided = at;
@@ -108,6 +133,11 @@ impl Replay {
     /// When what is recorded last was decided, and after which entry.
     pub fn decided(&self) -> Moment {
         self.decided
+    }
+
+    /// The outcomes that are decided and have to be recorded next, in order.
+    pub fn due(&self) -> impl ExactSizeIterator<Item = &Outcome> {
+        self.due.iter()
     }
 
     /// The contract, and the outcomes that are decided but not recorded: what an interrupted write

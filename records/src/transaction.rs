@@ -99,12 +99,15 @@ impl Unverified {
     /// # Errors
     /// If it is too large, malformed or not canonical.
     pub fn decode(message: v1::SignedTransaction) -> Result<Self, Invalid> {
+        // Before anything is decoded: bodies come from strangers.
         if message.body.len() > MAX_BODY_BYTES {
             return Err(Invalid::TooLarge(message.body.len()));
         }
         let sender = convert::learner(&message.public_key, "public_key")?;
         let body = v1::Transaction::decode(message.body.clone())
             .map_err(|_| Invalid::Malformed(BadField("body")))?;
+        // What was signed is the bytes, what is applied is the message. With one encoding only,
+        // nobody can make a second transaction, with another digest, of what another has signed.
         if body.encode_to_vec() != message.body {
             return Err(Invalid::NotCanonical);
         }
@@ -112,10 +115,9 @@ impl Unverified {
         let root = Hash::try_from(&seen.root[..]).map_err(|_| BadField("seen.root"))?;
         let seen = Seen { size: seen.size, root };
         let action = body.action.ok_or(BadField("action"))?;
-        let consent = match &action {
-            v1::transaction::Action::ReplaceKey(replace) => Some(replace.new_signature.clone()),
-            _ => None,
-        };
+        // The contract knows nothing of signatures, so the consent stays behind when the action is
+        // converted.
+        let consent = consent_of(&action);
         let action = convert::action(action)?;
         Ok(Self { sender, action, seen, consent, message })
     }
@@ -125,12 +127,16 @@ impl Unverified {
     /// # Errors
     /// If it is not the sender's over this ledger's id and the body.
     pub fn check(&self, ledger: &LedgerId) -> Result<(), Invalid> {
+        // Never in batches and never `verify`: batch and cofactored verification accept signatures
+        // that this refuses, and all who replay must agree about each.
         let key = verifying_key(self.sender).ok_or(Invalid::BadSignature)?;
         let signature =
             Signature::from_slice(&self.message.signature).map_err(|_| Invalid::BadSignature)?;
         key.verify_strict(&signed_bytes(ledger, &self.message.body), &signature)
             .map_err(|_| Invalid::BadSignature)?;
         match (&self.action.what, &self.consent) {
+            // Without the new key's consent a member could put a stranger's key in its own place, and
+            // vote it into what its owner never joined.
             (Act::ReplaceKey { to }, Some(consent)) => {
                 let key = verifying_key(*to).ok_or(Invalid::NoConsent)?;
                 let consent = Signature::from_slice(consent).map_err(|_| Invalid::NoConsent)?;
@@ -172,6 +178,8 @@ fn verifying_key(learner: LearnerId) -> Option<VerifyingKey> {
             return Some(*key);
         }
         let key = VerifyingKey::from_bytes(&learner.0).ok()?;
+        // Strangers decide which keys come, so their number is bounded; starting anew costs less than
+        // keeping account of which came last.
         if keys.len() == KEPT_KEYS {
             keys.clear();
         }
@@ -260,6 +268,9 @@ impl Transaction {
 }
 
 /// Identifies what is asked and by whom, whatever signature it carries.
+///
+/// Ed25519 lets a signer make many valid signatures of one message: were the signature part of this,
+/// a transaction sent again could pass for another.
 pub fn digest(message: &v1::SignedTransaction) -> [u8; 32] {
     Sha256::new()
         .chain_update(b"colearn/v1/transaction-digest\n")
@@ -269,9 +280,30 @@ pub fn digest(message: &v1::SignedTransaction) -> [u8; 32] {
         .into()
 }
 
-/// What a signature covers: "colearn/v1/transaction\n", the ledger's id, the body.
+/// What a signature covers: "colearn/v1/transaction\n", the ledger's id, the body. So it is good on one
+/// ledger and for one purpose only.
 pub fn signed_bytes(ledger: &LedgerId, body: &[u8]) -> Vec<u8> {
     [DOMAIN, &ledger.0, body].concat()
+}
+
+/// The signature by which a new key agrees, where an action carries one.
+fn consent_of(action: &v1::transaction::Action) -> Option<Bytes> {
+    use v1::transaction::Action as Wire;
+    match action {
+        Wire::ReplaceKey(replace) => Some(replace.new_signature.clone()),
+        Wire::CreateExperiment(_)
+        | Wire::JoinExperiment(_)
+        | Wire::LeaveExperiment(_)
+        | Wire::Propose(_)
+        | Wire::Pass(_)
+        | Wire::Vote(_)
+        | Wire::StopExperiment(_)
+        | Wire::Commit(_)
+        | Wire::Reveal(_)
+        | Wire::ResumeExperiment(_)
+        | Wire::Move(_)
+        | Wire::Ballot(_) => None,
+    }
 }
 
 /// What a new key signs to agree: "colearn/v1/replace-key\n", the ledger's id, the old key, the new

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use colearn_audit::{self as audit, Level, Options, Promise, Report};
+use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
 use colearn_ledger::Verifier;
 use indicatif::ProgressBar;
 
@@ -67,7 +67,7 @@ impl Audit {
             LevelArg::Signatures => Level::Signatures,
             LevelArg::Contract => Level::Contract,
         };
-        let options = Options { key, level, promises, ..Options::default() };
+        let options = AuditOptions { key, level, promises, ..AuditOptions::default() };
         let report = audit_place(&self.place, options, &progress::entries("auditing"))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
@@ -90,15 +90,16 @@ impl Audit {
 /// Audits a place, showing progress on the bar.
 pub(crate) fn audit_place(
     place: &str,
-    options: Options<'_>,
+    options: AuditOptions<'_>,
     bar: &ProgressBar,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<AuditReport> {
     let mut source = audit::open(place)?;
     let progress = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let report = audit::audit(&mut *source, Options { progress: Some(&progress), ..options })?;
+    let options = AuditOptions { progress: Some(&progress), ..options };
+    let report = audit::audit(&mut *source, options)?;
     bar.finish_and_clear();
     Ok(report)
 }

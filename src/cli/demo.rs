@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use colearn::plot;
 use colearn::supervise::Supervisor;
-use colearn_audit::{self as audit, Report};
+use colearn_audit::{AuditOptions, AuditReport};
 use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, ExperimentName, Parameters, Phase, Threshold,
 };
@@ -110,7 +110,7 @@ struct Outcome {
     score: f64,
     /// What the score is.
     metric: &'static str,
-    audit: Option<Report>,
+    audit: Option<AuditReport>,
 }
 
 impl Demo {
@@ -265,7 +265,7 @@ impl Demo {
         let audit = tokio::task::spawn_blocking({
             let place = dir.join("node").display().to_string();
             let bar = if self.json { ProgressBar::hidden() } else { progress::entries("auditing") };
-            move || audit_place(&place, audit::Options::default(), &bar)
+            move || audit_place(&place, AuditOptions::default(), &bar)
         });
         let audit = audit.await??;
         let (score, metric) = (mean_score(&learners)?, metric_name(&learners));
@@ -432,8 +432,8 @@ async fn follow(
 ) -> anyhow::Result<History> {
     let mut history = History::new(name.clone());
     let mut told = 0;
-    following::follow(url, name, None, |placed| {
-        history.record(&placed.record);
+    following::follow(url, name, None, |decoded| {
+        history.record(&decoded.record);
         for round in history.closed().skip(told) {
             closed(&history, round)?;
             told += 1;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use colearn_contracts::ExperimentName;
-use colearn_records::record::{Placed, Record};
+use colearn_records::record::{DecodedEntry, Record};
 use colearn_sdk::client::{Client, ClientError, Entries, Memory, Patience};
 
 /// Tries until it works, while trying again may help and for as long as there is patience.
@@ -29,7 +29,7 @@ pub(crate) async fn follow(
     node: &str,
     name: &ExperimentName,
     first_contact: Option<Duration>,
-    mut each: impl FnMut(&Placed) -> anyhow::Result<ControlFlow<()>>,
+    mut each: impl FnMut(&DecodedEntry) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let mut patience = Patience::new(first_contact);
     let mut next = 0;

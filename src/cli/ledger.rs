@@ -1,12 +1,11 @@
 //! `colearn ledger`.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
-use colearn_audit::{self as audit, Source, Trouble};
+use colearn_audit::{self as audit, Trouble};
 use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
 use colearn_records::record::Record;
 
@@ -95,50 +94,31 @@ impl Ledger {
     }
 }
 
-/// Reads entries in order until `each` has had enough or there are no more.
-pub(crate) fn read_all(
-    source: &mut dyn Source,
-    place: &str,
-    end: u64,
-    mut each: impl FnMut(u64, Vec<u8>) -> anyhow::Result<ControlFlow<()>>,
-) -> anyhow::Result<()> {
-    let mut index = 0;
-    while index < end {
-        let entries = match source.next_entries(end) {
-            Ok(entries) => entries,
-            Err(Trouble::Unreadable(error)) => return Err(error.into()),
-            Err(Trouble::Damaged { index, what }) => {
-                bail!("entry {index} is damaged: {what}; run: colearn audit {place}")
-            }
-        };
-        if entries.is_empty() {
-            break;
-        }
-        for bytes in entries {
-            if each(index, bytes)?.is_break() {
-                return Ok(());
-            }
-            index += 1;
+/// What stops reading a place, with what to do about it.
+pub(crate) fn trouble_at(place: &str) -> impl Fn(Trouble) -> anyhow::Error {
+    move |trouble| match trouble {
+        Trouble::Unreadable(error) => error.into(),
+        Trouble::Damaged { index, what } => {
+            anyhow!("entry {index} is damaged: {what}; run: colearn audit {place}")
         }
     }
-    Ok(())
 }
 
 fn show(place: &str, start: u64, count: Option<u64>, json: bool) -> anyhow::Result<ExitCode> {
     let end = count.map_or(u64::MAX, |count| start.saturating_add(count));
-    read_all(&mut *audit::open(place)?, place, end, |index, bytes| {
-        if index >= start {
-            let placed = Record::decode(&bytes).map_err(|error| {
-                anyhow::anyhow!("entry {index}: {error}; run: colearn audit {place}")
-            })?;
-            if json {
-                println!("{}", json::entry(&placed, &bytes));
-            } else {
-                println!("{}", text::entry(&placed));
-            }
+    for entry in audit::entries(&mut *audit::open(place)?, end) {
+        let (index, bytes) = entry.map_err(trouble_at(place))?;
+        if index < start {
+            continue;
         }
-        Ok(ControlFlow::Continue(()))
-    })?;
+        let decoded = Record::decode(&bytes)
+            .map_err(|error| anyhow!("entry {index}: {error}; run: colearn audit {place}"))?;
+        if json {
+            println!("{}", json::entry(&decoded, &bytes));
+        } else {
+            println!("{}", text::entry(&decoded));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -153,11 +133,11 @@ fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
     let bar = progress::entries("exporting");
     bar.set_length(checkpoint.size);
     let mut exporter = Exporter::new(dir);
-    read_all(&mut *audit::open(place)?, place, checkpoint.size, |index, bytes| {
+    for entry in audit::entries(&mut *audit::open(place)?, checkpoint.size) {
+        let (index, bytes) = entry.map_err(trouble_at(place))?;
         bar.set_position(index + 1);
         exporter.push(&bytes)?;
-        Ok(ControlFlow::Continue(()))
-    })?;
+    }
     bar.finish_and_clear();
     let written = exporter.finish(&note)?;
     println!("exported {} entries to {}, {written} files written", checkpoint.size, dir.display());
@@ -172,20 +152,20 @@ fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
     let mut tree = TreeBuilder::new();
     let mut wanted = Vec::new();
     let mut source = audit::open(place)?;
-    read_all(&mut *source, place, checkpoint.size, |at, bytes| {
+    for entry in audit::entries(&mut *source, checkpoint.size) {
+        let (at, bytes) = entry.map_err(trouble_at(place))?;
         tree.push(Hash::leaf(&bytes));
         if at == index {
             wanted = bytes;
         }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    }
     let path = loop {
         match tree::inclusion(&tree, index, checkpoint.size) {
             Ok(path) => break path,
             Err(Forgotten(tile)) => {
                 let leaves = source.leaves(tile).map_err(|trouble| match trouble {
                     Trouble::Unreadable(error) => error.into(),
-                    Trouble::Damaged { index, what } => anyhow::anyhow!("entry {index}: {what}"),
+                    Trouble::Damaged { index, what } => anyhow!("entry {index}: {what}"),
                 })?;
                 if !tree.recall(tile, leaves) {
                     bail!("{place} gave other entries the second time");
@@ -211,20 +191,20 @@ fn verify_receipt(file: &Path, key: &str, entry: &Path, json: bool) -> anyhow::R
     let receipt = Receipt::parse(&String::from_utf8_lossy(&read(file)?))?;
     let entry = read(entry).context("a receipt is checked with its entry: --entry FILE")?;
     let checkpoint = receipt.verify(Hash::leaf(&entry), &verifier)?;
-    let placed = Record::decode(&entry)?;
-    if placed.index != receipt.index {
-        bail!("the entry says it is {}, the receipt {}", placed.index, receipt.index);
+    let decoded = Record::decode(&entry)?;
+    if decoded.index != receipt.index {
+        bail!("the entry says it is {}, the receipt {}", decoded.index, receipt.index);
     }
     if json {
         let receipt = serde_json::json!({
             "index": receipt.index,
             "size": checkpoint.size,
             "root": checkpoint.root.to_string(),
-            "entry": json::entry(&placed, &entry),
+            "entry": json::entry(&decoded, &entry),
         });
         println!("{receipt}");
     } else {
-        println!("{}", text::entry(&placed));
+        println!("{}", text::entry(&decoded));
         println!(
             "RECEIPT OK index={} size={} root={}",
             receipt.index, checkpoint.size, checkpoint.root

@@ -8,9 +8,10 @@ use clap::{Args, Subcommand};
 use colearn_ledger::IndexUse;
 use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
-    WitnessAddress,
+    Progress, WitnessAddress,
 };
 
+use super::progress;
 use super::signals::Signals;
 
 #[derive(Args)]
@@ -48,7 +49,8 @@ impl Node {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match (self.command, self.run) {
             (Some(Command::RotateKey { data, drop_old, json }), _) => {
-                let rotate = move || colearn_node::rotate_key(&data, drop_old);
+                let progress = Some(Progress::new(progress::rebuilding()));
+                let rotate = move || colearn_node::rotate_key(&data, drop_old, progress);
                 let done = tokio::task::spawn_blocking(rotate).await??;
                 let (from, to) = (done.from.to_string(), done.to.to_string());
                 if json {
@@ -118,6 +120,7 @@ impl NodeArgs {
             reserve_bytes: self.reserve_bytes,
             witness_quorum: self.witness_quorum.unwrap_or(self.witness.len()),
             witnesses: self.witness,
+            progress: Some(Progress::new(progress::rebuilding())),
         })
         .await?;
         tell_started(&node, &std::path::absolute(&self.data)?, self.json);

@@ -1,6 +1,5 @@
 //! `colearn round`.
 
-use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -10,7 +9,7 @@ use colearn_audit::explain::explain;
 use colearn_contracts::{Act, Decision, ExperimentName, Outcome};
 use colearn_records::record::Record;
 
-use super::ledger::read_all;
+use super::ledger::trouble_at;
 use super::tell::{json, text};
 
 #[derive(Args)]
@@ -62,7 +61,8 @@ impl RoundArgs {
 fn only_experiment(place: &str) -> anyhow::Result<ExperimentName> {
     let mut source = audit::open(place)?;
     let mut found = None;
-    read_all(&mut *source, place, u64::MAX, |_, bytes| {
+    for entry in audit::entries(&mut *source, u64::MAX) {
+        let (_, bytes) = entry.map_err(trouble_at(place))?;
         if let Record::Transaction(transaction) = Record::decode(&bytes)?.record
             && let Act::Create(_) = transaction.action.what
         {
@@ -71,8 +71,7 @@ fn only_experiment(place: &str) -> anyhow::Result<ExperimentName> {
             }
             found = Some(transaction.action.experiment);
         }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    }
     match found {
         Some(name) => Ok(name),
         None => bail!("the ledger has no experiment yet"),
@@ -88,25 +87,28 @@ fn entries(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut source = audit::open(place)?;
-    read_all(&mut *source, place, u64::MAX, |index, bytes| {
+    for entry in audit::entries(&mut *source, u64::MAX) {
+        let (index, bytes) = entry.map_err(trouble_at(place))?;
         if index < first {
-            return Ok(ControlFlow::Continue(()));
+            continue;
         }
-        let placed = Record::decode(&bytes)?;
-        let of = match &placed.record {
+        let decoded = Record::decode(&bytes)?;
+        let of = match &decoded.record {
             Record::Transaction(transaction) => Some(&transaction.action.experiment),
             Record::Outcome(outcome) => Some(&outcome.experiment),
-            Record::Genesis(_) | Record::KeyRotation(_) => None,
+            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => None,
         };
         let mine = of == Some(experiment);
         if mine && json {
-            println!("{}", json::entry(&placed, &bytes));
+            println!("{}", json::entry(&decoded, &bytes));
         } else if mine {
-            println!("{}", text::entry(&placed));
+            println!("{}", text::entry(&decoded));
         }
-        let over = matches!(&placed.record, Record::Outcome(Outcome { what: Decision::RoundClosed { round: closed, .. }, .. })
+        let over = matches!(&decoded.record, Record::Outcome(Outcome { what: Decision::RoundClosed { round: closed, .. }, .. })
             if mine && *closed == round);
-        Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    })?;
+        if over {
+            break;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

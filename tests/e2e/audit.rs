@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use colearn_audit::{self as audit, Kind, Options, Report};
+use colearn_audit::{self as audit, AuditOptions, AuditReport, Kind};
 use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, Decision, Digest, Model, Outcome, Parameters,
     VERSION, Verdict,
@@ -31,12 +31,12 @@ fn genesis() -> v1::Genesis {
     }
 }
 
-fn report(dir: &Path) -> Report {
+fn report(dir: &Path) -> AuditReport {
     let mut source = audit::open(dir.to_str().unwrap()).unwrap();
-    audit::audit(&mut *source, Options::default()).unwrap()
+    audit::audit(&mut *source, AuditOptions::default()).unwrap()
 }
 
-fn first(report: &Report) -> (Kind, Option<u64>) {
+fn first(report: &AuditReport) -> (Kind, Option<u64>) {
     let finding = report.findings.first().unwrap_or_else(|| panic!("no finding: {report:?}"));
     (finding.kind, finding.index)
 }
@@ -263,6 +263,6 @@ fn a_false_checkpoint_or_key_is_found() {
     let dir = ledger_of(honest());
     let other_key = Verifier::new("example.org/log", KeyKind::Log, key(8).verifying_key()).unwrap();
     let mut source = audit::open(dir.path().to_str().unwrap()).unwrap();
-    let options = Options { key: Some(other_key), ..Options::default() };
+    let options = AuditOptions { key: Some(other_key), ..AuditOptions::default() };
     assert_eq!(first(&audit::audit(&mut *source, options).unwrap()), (Kind::Genesis, Some(0)));
 }

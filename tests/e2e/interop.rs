@@ -1,6 +1,5 @@
 //! Together with programs that were not written here.
 
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use colearn_contracts::{Act, Action};
@@ -29,9 +28,7 @@ impl Drop for Killed {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sigsum_witness_cosigns() {
     if Command::new("sigsum-witness").arg("--version").output().is_err() {
-        let what = "skipped: Sigsum's witness, for lack of sigsum-go (Debian backports)\n";
-        // Past the test harness, which would swallow it.
-        std::io::stderr().write_all(what.as_bytes()).unwrap();
+        colearn_testkit::skip("sigsum-witness", "it is in sigsum-go, of Debian's backports");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

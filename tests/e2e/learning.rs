@@ -313,11 +313,7 @@ fn epsilon_and_noise_are_told_on_the_command_line() {
 /// MNIST from a folder, where there is one.
 #[test]
 fn mnist_is_learned_from_its_files() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference/data/mnist");
-    if !dir.is_dir() {
-        eprintln!("skipped: no {}", dir.display());
-        return;
-    }
+    let Some(dir) = colearn_testkit::reference("data/mnist") else { return };
     let dir = dir.to_str().unwrap();
     let rules = ["--rounds", "2", "--epochs", "1", "--backend", "local"];
     let report = json(&[&["demo", "--task", "mnist", "--data", dir][..], &rules].concat());

@@ -74,6 +74,12 @@ fn a_broken_data_folder_is_refused_in_one_line() {
     std::fs::write(&journal, &whole).unwrap();
     std::fs::rename(dir.path().join("node.pem"), dir.path().join("old.pem")).unwrap();
     let error = start();
+    assert!(error.contains("node.pem is missing") && error.contains("restore it"), "{error}");
+    // No key was made that could be taken for it.
+    assert!(!dir.path().join("node.pem").exists());
+    let other = crate::support::key(1);
+    colearn_records::keys::save_new(&other, &dir.path().join("node.pem")).unwrap();
+    let error = start();
     assert!(error.contains("belongs to another ledger or key"), "{error}");
 
     std::fs::remove_file(dir.path().join("node.pem")).unwrap();

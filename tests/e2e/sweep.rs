@@ -5,7 +5,6 @@
 //! `COLEARN_SWEEP=1` sweeps over every call, otherwise over a few of each kind.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -74,10 +73,7 @@ fn record(data: &Path, log: &Path, more: &[&str], runtime: &tokio::runtime::Runt
 #[test]
 fn every_disk_call_fails_once() {
     if Command::new("strace").arg("true").output().is_err() {
-        // Straight to the terminal: what a passing test prints is not shown.
-        let skipped =
-            "SKIPPED sweep::every_disk_call_fails_once: no strace (apt-get install strace)";
-        let _ = writeln!(std::io::stderr(), "{skipped}");
+        colearn_testkit::skip("strace", "apt-get install strace");
         return;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();

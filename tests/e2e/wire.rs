@@ -236,6 +236,33 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
 }
 
 #[tokio::test]
+async fn a_watcher_is_told_of_its_own_experiment_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(dir.path());
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    speaker.create("y", &Counter::weights(0), 3).await;
+    let mut stream = speaker.client.watch(&name("x"), 0).await.unwrap();
+    assert!(stream.next().await.unwrap().entry.is_some());
+    assert!(stream.next().await.unwrap().entry.is_none());
+    // The second one opens a round.
+    let joins = [(1, "y"), (2, "y"), (1, "x")];
+    for (learner, experiment) in joins {
+        let join = Action::new(name(experiment), Act::Join { term: 0 });
+        speaker.act(&key(learner), join).await.unwrap();
+    }
+    // Not even that there was nothing for it.
+    let message = stream.next().await.unwrap();
+    assert_eq!(v1::Entry::decode(message.entry.unwrap()).unwrap().index, 6);
+    // The state of a receipt's holder has what the receipt is for, and watching from there on too.
+    let known = speaker.client.experiment(&name("x"), None).await.unwrap();
+    assert_eq!((known.size, known.experiment.member_count), (7, 1));
+    let mut stream = speaker.client.watch(&name("x"), known.size).await.unwrap();
+    let message = stream.next().await.unwrap();
+    assert_eq!((message.entry, message.next), (None, 7));
+}
+
+#[tokio::test]
 async fn a_stream_of_submissions_is_answered_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let node = NodeProcess::start(dir.path());
@@ -268,10 +295,22 @@ async fn a_stream_of_submissions_is_answered_in_order() {
             Wire::Refusal(refusal) => {
                 assert_eq!((at + 1) % 10, 0);
                 assert_eq!(refusal.code, Code::Unauthenticated as u32);
+                assert_eq!(refusal.rule, 0);
             }
         }
     }
     assert!(answers.message().await.unwrap().is_none());
+
+    // What the contract refuses is refused with the rule's number, as a single submission is.
+    let unknown_term = Action::new(name("x"), Act::Join { term: 5 });
+    let transaction = Transaction::sign(&key(41), &id, nothing_seen(), unknown_term);
+    let request = v1::SubmitStreamRequest { transaction: Some(transaction.message().clone()) };
+    let answers = coordinator.submit_stream(tokio_stream::iter([request])).await;
+    let answer = answers.unwrap().into_inner().message().await.unwrap().unwrap();
+    let Some(v1::submit_stream_response::Result::Refusal(refusal)) = answer.result else {
+        panic!("recorded")
+    };
+    assert_eq!((refusal.rule, refusal.code), (7, Code::Aborted as u32));
 }
 
 #[tokio::test]

@@ -34,13 +34,13 @@ impl Experiment {
     /// R39. Who could vote and did not has missed a turn.
     pub(super) fn count_missed(&mut self, proposer: LearnerId, stage: Stage) {
         let round = self.rounds.current;
-        self.roster.each_seated_mut(|learner, member| {
+        for (learner, member) in self.roster.seated_mut() {
             let silent =
                 member.last_vote != round || (stage != Stage::Open && member.commitment.is_some());
             if learner != proposer && silent {
                 member.miss();
             }
-        });
+        }
     }
 
     /// R23, R25 to R27, R38, R40. Records the verdict and opens the next round, waits, or finishes.

@@ -3,6 +3,7 @@
 mod csv;
 mod embedded;
 mod idx;
+mod npy;
 mod npz;
 pub mod schema;
 mod split;

@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::path::Path;
 
-use ndarray::{Array2, ArrayD, Axis, IxDyn, OwnedRepr, concatenate};
-use ndarray_npy::{NpzReader, ReadNpzError, ReadableElement};
+use ndarray::{Array2, ArrayD, Axis, concatenate};
+use zip::ZipArchive;
 
 use super::schema::{Column, Schema, Target, mean_and_scale};
-use super::{DataError, Dataset, MAX_ROWS, MAX_VALUES, Targets, in_order};
+use super::{DataError, Dataset, MAX_ROWS, MAX_VALUES, Targets, in_order, npy};
 
 /// More different targets than this, or one that is not whole, and a number is predicted.
 const MAX_CLASSES: usize = 50;
@@ -19,26 +19,23 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
     let fail = |message: String| DataError::Format { name: name.clone(), message };
     let file =
         File::open(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    let mut archive = NpzReader::new(file).map_err(|error| fail(error.to_string()))?;
-    let names = archive.names().map_err(|error| fail(error.to_string()))?;
-    let find = |wanted: &[&str]| {
-        let is = |name: &&String| wanted.contains(&name.trim_end_matches(".npy"));
-        names.iter().find(is).cloned()
-    };
+    let mut archive = ZipArchive::new(file).map_err(|error| fail(error.to_string()))?;
+    let names: Vec<String> = archive.file_names().map(str::to_owned).collect();
+    let find = |wanted: &[&str]| names.iter().find(|name| wanted.contains(&bare(name)));
     let features = find(&["x_train", "x", "X", "features", "data", "images"]);
     let targets = find(&["y_train", "y", "target", "targets", "labels", "label"]);
     let (Some(features), Some(targets)) = (features, targets) else {
+        let names: Vec<&str> = names.iter().map(|name| bare(name)).collect();
         return Err(fail(format!("no arrays x and y in it; it has: {}", names.join(", "))));
     };
-    let mut x = rows(array(&mut archive, &features).map_err(&fail)?, &features).map_err(&fail)?;
-    let mut y = array(&mut archive, &targets).map_err(&fail)?;
+    let mut x = rows(array(&mut archive, features).map_err(&fail)?, features).map_err(&fail)?;
+    let mut y = array(&mut archive, targets).map_err(&fail)?;
     let train = x.nrows();
     if let (Some(features), Some(targets)) = (find(&["x_test"]), find(&["y_test"])) {
-        let more =
-            rows(array(&mut archive, &features).map_err(&fail)?, &features).map_err(&fail)?;
+        let more = rows(array(&mut archive, features).map_err(&fail)?, features).map_err(&fail)?;
         let shape = |error: ndarray::ShapeError| fail(format!("the test part: {error}"));
         x = concatenate(Axis(0), &[x.view(), more.view()]).map_err(shape)?;
-        let more = array(&mut archive, &targets).map_err(&fail)?;
+        let more = array(&mut archive, targets).map_err(&fail)?;
         y = concatenate(Axis(0), &[y.view(), more.view()]).map_err(shape)?;
     }
     if y.len() != x.nrows() || x.is_empty() || x.nrows() > MAX_ROWS || x.len() > MAX_VALUES {
@@ -97,7 +94,11 @@ fn targets_of(y: &ArrayD<f64>) -> Option<(Target, Targets)> {
 fn rows(array: ArrayD<f64>, name: &str) -> Result<Array2<f64>, String> {
     let rows = array.shape().first().copied().unwrap_or(0);
     if array.ndim() < 2 || rows == 0 {
-        return Err(format!("{name} must have rows and columns, not shape {:?}", array.shape()));
+        return Err(format!(
+            "{} must have rows and columns, not shape {:?}",
+            bare(name),
+            array.shape()
+        ));
     }
     let width = array.len() / rows;
     // Fortran order would not reshape otherwise.
@@ -106,27 +107,15 @@ fn rows(array: ArrayD<f64>, name: &str) -> Result<Array2<f64>, String> {
 }
 
 /// An array of any numeric type.
-fn array(archive: &mut NpzReader<File>, name: &str) -> Result<ArrayD<f64>, String> {
-    fn of<T: ReadableElement + Copy>(
-        archive: &mut NpzReader<File>,
-        name: &str,
-        convert: impl Fn(T) -> f64,
-    ) -> Result<ArrayD<f64>, ReadNpzError> {
-        Ok(archive.by_name::<OwnedRepr<T>, IxDyn>(name)?.mapv(convert))
-    }
-    // Wider integers than 53 bits are no data here.
-    of(archive, name, |x: f64| x)
-        .or_else(|_| of(archive, name, |x: f32| x.into()))
-        .or_else(|_| of(archive, name, |x: u8| x.into()))
-        .or_else(|_| of(archive, name, |x: i64| x as f64))
-        .or_else(|_| of(archive, name, |x: i32| x.into()))
-        .or_else(|_| of(archive, name, |x: u32| x.into()))
-        .or_else(|_| of(archive, name, |x: i16| x.into()))
-        .or_else(|_| of(archive, name, |x: u16| x.into()))
-        .or_else(|_| of(archive, name, |x: i8| x.into()))
-        .or_else(|_| of(archive, name, |x: u64| x as f64))
-        .or_else(|_| of(archive, name, |x: bool| f64::from(u8::from(x))))
-        .map_err(|error| format!("array {name} is not numeric: {error}"))
+fn array(archive: &mut ZipArchive<File>, name: &str) -> Result<ArrayD<f64>, String> {
+    let entry = archive.by_name(name).map_err(|error| error.to_string());
+    let array = entry.and_then(npy::read);
+    array.map_err(|error| format!("array {} cannot be read: {error}", bare(name)))
+}
+
+/// An array's name, without the ending of its file.
+fn bare(name: &str) -> &str {
+    name.strip_suffix(".npy").unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -19,6 +19,15 @@ pub struct TreeBuilder {
     kept: BTreeMap<u64, Tile>,
 }
 
+/// A tree as few hashes as it can be built from: 32 bytes for 256 leaves, and the last leaves.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TreeHashes {
+    /// The roots of the full tiles of 256 leaves, in order.
+    pub tiles: Vec<Hash>,
+    /// The leaves behind them, fewer than 256.
+    pub leaves: Vec<Hash>,
+}
+
 /// A tile of leaves that is no longer remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the leaves {} to {} are no longer remembered", .0 * 256, .0 * 256 + 255)]
@@ -28,6 +37,26 @@ impl TreeBuilder {
     /// A tree without leaves.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The tree that [`TreeBuilder::hashes`] gave these of; it remembers no leaves of full tiles.
+    pub fn from_hashes(hashes: &TreeHashes) -> Self {
+        let mut tree = Self::default();
+        for root in &hashes.tiles {
+            tree.spine.push_tile(*root);
+        }
+        for leaf in &hashes.leaves {
+            tree.push(*leaf);
+        }
+        tree
+    }
+
+    /// What the tree can be built from again.
+    pub fn hashes(&self) -> TreeHashes {
+        let tiles = self.spine.leaf_tile_roots().to_vec();
+        let unfinished = self.spine.tile(0, tiles.len() as u64);
+        let leaves = unfinished.map_or_else(Vec::new, |tile| tile.hashes().to_vec());
+        TreeHashes { tiles, leaves }
     }
 
     /// The number of leaves.

@@ -36,11 +36,17 @@ impl Edge {
 
     /// Appends a leaf; the tiles that it fills, from the leaves up.
     pub(crate) fn push(&mut self, leaf: Hash) -> Vec<Full> {
+        self.push_at(0, leaf)
+    }
+
+    /// Appends all the leaves under a hash of this tile level at once; the tiles that it fills. The
+    /// tiles below must be empty.
+    fn push_at(&mut self, level: u8, hash: Hash) -> Vec<Full> {
         let mut filled = Vec::new();
-        let mut hash = leaf;
-        self.size += 1;
-        for level in 0.. {
-            if self.tiles.len() <= level {
+        let mut hash = hash;
+        self.size += 1 << (TILE_HEIGHT * level);
+        for level in usize::from(level).. {
+            while self.tiles.len() <= level {
                 self.tiles.push(Tile::new());
             }
             let Some(root) = self.tiles[level].push(hash) else { break };
@@ -83,13 +89,31 @@ impl Spine {
     pub(crate) fn push(&mut self, leaf: Hash) -> Vec<Full> {
         let filled = self.edge.push(leaf);
         for full in &filled {
-            let level = usize::from(full.level);
-            if self.upper.len() <= level {
-                self.upper.push(Vec::new());
-            }
-            self.upper[level].push(full.root);
+            self.raise(full.level, full.root);
         }
         filled
+    }
+
+    /// Appends a full tile of leaves by its root alone; no leaf may stand beside the full tiles yet.
+    pub(crate) fn push_tile(&mut self, root: Hash) {
+        self.raise(0, root);
+        for full in self.edge.push_at(1, root) {
+            self.raise(full.level, full.root);
+        }
+    }
+
+    /// Keeps the root of a full tile of this level.
+    fn raise(&mut self, level: u8, root: Hash) {
+        let level = usize::from(level);
+        if self.upper.len() <= level {
+            self.upper.push(Vec::new());
+        }
+        self.upper[level].push(root);
+    }
+
+    /// The roots of the full tiles of leaves, in order.
+    pub(crate) fn leaf_tile_roots(&self) -> &[Hash] {
+        self.upper.first().map_or(&[], Vec::as_slice)
     }
 
     /// The unfinished tile, if that is where tile `number` of the level is.

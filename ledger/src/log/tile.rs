@@ -54,6 +54,11 @@ impl Tile {
         self.nodes[usize::from(above)].get(offset as usize).copied()
     }
 
+    /// The tile's own hashes.
+    pub(crate) fn hashes(&self) -> &[Hash] {
+        &self.nodes[0]
+    }
+
     /// The tile's own hashes, as they are served.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.nodes[0].iter().flat_map(|hash| hash.0).collect()

@@ -1,7 +1,6 @@
 //! An exported ledger, read by programs that are not ours.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
@@ -128,9 +127,8 @@ fn go_reader() -> Option<PathBuf> {
     let library = Path::new(GO_PATH).join("src/golang.org/x/mod/sumdb/tlog");
     let has_go = Command::new("go").arg("version").output().is_ok();
     if !has_go || !library.is_dir() {
-        let what = "skipped: Go's reader, for lack of golang-go and golang-golang-x-mod-dev\n";
-        // Past the test harness, which would swallow it.
-        std::io::stderr().write_all(what.as_bytes()).unwrap();
+        let why = "Go's reader needs Debian's golang-go and golang-golang-x-mod-dev";
+        colearn_testkit::skip("go", why);
         return None;
     }
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sumdb");

@@ -32,6 +32,30 @@ fn every_root_and_proof_up_to_260_is_as_defined() {
 }
 
 #[test]
+fn a_tree_goes_on_from_a_few_hashes() {
+    let source = memory(66_000);
+    let mut whole = TreeBuilder::new();
+    let mut stops = [0, 1, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 65_900].iter();
+    let mut resumed: Vec<TreeBuilder> = Vec::new();
+    let mut next = stops.next();
+    for leaf in source.leaves() {
+        if next == Some(&whole.size()) {
+            let again = TreeBuilder::from_hashes(&whole.hashes());
+            assert_eq!((again.size(), again.hashes()), (whole.size(), whole.hashes()));
+            resumed.push(again);
+            next = stops.next();
+        }
+        whole.push(*leaf);
+        resumed.iter_mut().for_each(|tree| tree.push(*leaf));
+    }
+    assert_eq!(next, None);
+    for tree in resumed {
+        assert_eq!(tree::root(&tree, 66_000), tree::root(&whole, 66_000));
+        assert_eq!(tree.hashes(), whole.hashes());
+    }
+}
+
+#[test]
 fn a_built_tree_has_the_same_roots_and_asks_for_what_it_forgot() {
     let size = 70_000;
     let source = memory(size);

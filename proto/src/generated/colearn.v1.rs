@@ -13,7 +13,7 @@ pub struct Entry {
     #[prost(uint64, tag = "3")]
     pub time_ms: u64,
     /// What is recorded.
-    #[prost(oneof = "entry::Payload", tags = "4, 5, 6, 7")]
+    #[prost(oneof = "entry::Payload", tags = "4, 5, 6, 7, 10")]
     pub payload: ::core::option::Option<entry::Payload>,
 }
 /// Nested message and enum types in `Entry`.
@@ -33,7 +33,21 @@ pub mod entry {
         /// From here on another key signs the checkpoints.
         #[prost(message, tag = "7")]
         KeyRotation(super::KeyRotation),
+        /// From here on new experiments follow other rules. (8 and 9 are kept for ledgers of several nodes.)
+        #[prost(message, tag = "10")]
+        Upgrade(super::Upgrade),
     }
+}
+/// A change of the contract's version. It holds for experiments that are created after this entry; those
+/// that were created before keep the rules that their members joined under.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Upgrade {
+    /// The version of the rules; later than the one before.
+    #[prost(uint32, tag = "1")]
+    pub contract_version: u32,
+    /// By the ledger's key, over "colearn/v1/upgrade\n" || ledger id || version (4 bytes, big-endian).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: ::prost::bytes::Bytes,
 }
 /// A change of the key that signs the checkpoints. Checkpoints that count this entry are signed by
 /// the new key.
@@ -946,7 +960,7 @@ pub struct GetLedgerResponse {
     /// The ledger's name in its checkpoints.
     #[prost(string, tag = "2")]
     pub origin: ::prost::alloc::string::String,
-    /// The key to verify checkpoints with: <name>+<hex key id>+<base64 key>.
+    /// The key to verify checkpoints with: `<name>+<hex key id>+<base64 key>`.
     #[prost(string, tag = "3")]
     pub verifier_key: ::prost::alloc::string::String,
     /// The node's version, for people.
@@ -1811,6 +1825,9 @@ pub struct Refusal {
     /// For people; begins with the rule's number if the contract refused.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+    /// The number of the contract's broken rule; 0 if it was not the contract that refused.
+    #[prost(uint32, tag = "3")]
+    pub rule: u32,
 }
 /// What is asked with GetExperiment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

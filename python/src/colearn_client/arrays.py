@@ -24,7 +24,8 @@ def save(arrays: Mapping[str, npt.ArrayLike], metadata: Mapping[str, str] | None
         arrays: The arrays, of any shape and numeric type.
         metadata: Words to go with them.
     """
-    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # Not ascontiguousarray, which makes a row of one out of a single number.
+    tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     data = safetensors.numpy.save(tensors, dict(metadata) if metadata else None)
     return Weights(data)
 

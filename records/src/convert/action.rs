@@ -27,6 +27,7 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
                     parameters: parameters(&message)?,
                     admission: admission(message.admission.ok_or(BadField("admission"))?)?,
                     model: model(create.model.ok_or(BadField("model"))?)?,
+                    // Empty is protobuf's way to leave bytes out; another length is an error.
                     plan: match create.plan.is_empty() {
                         true => None,
                         false => Some(digest(&create.plan, "plan")?),
@@ -140,6 +141,7 @@ pub fn action_message(action: &Action) -> v1::transaction::Action {
         Act::ReplaceKey { to } => Wire::ReplaceKey(v1::ReplaceKey {
             experiment,
             new_public_key: bytes(to.0),
+            // Without it nobody takes the transaction; `Transaction::replace_key` puts it in.
             new_signature: Bytes::new(),
         }),
         Act::Move { number, motion } => {
@@ -162,6 +164,7 @@ pub fn motion(message: v1::r#move::Motion) -> Result<Motion, BadField> {
         Wire::SetParameters(message) if message.admission.is_none() => {
             Motion::SetParameters(Box::new(parameters(&message)?))
         }
+        // Not passed over: who votes for a motion must be able to rely on all that it says.
         Wire::SetParameters(_) => return Err(BadField("admission")),
         Wire::Admit(admit) => Motion::Admit(Invitation {
             learner: learner(&admit.learner, "learner")?,

@@ -1,4 +1,8 @@
 //! Between the messages of the wire and the types of the contract.
+//!
+//! What is written reads back as the same value. The other way round need not hold: a deadline that is
+//! left out is read as its default. So bytes that are signed or hashed are kept with what was read from
+//! them, never made from it again.
 
 mod action;
 mod outcome;

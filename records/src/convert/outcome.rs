@@ -21,6 +21,8 @@ fn verdict(message: v1::Verdict) -> Result<Verdict, BadField> {
         v1::Verdict::Rejected => Verdict::Rejected,
         v1::Verdict::Expired => Verdict::Expired,
         v1::Verdict::Passed => Verdict::Passed,
+        // What a later version adds arrives here too. Taking it for the nearest known verdict would
+        // tell of another round than the one that was recorded.
         v1::Verdict::Unspecified => return Err(BadField("verdict")),
     })
 }
@@ -68,6 +70,8 @@ pub fn pause_reason(message: v1::PauseReason) -> Result<PauseReason, BadField> {
 }
 
 /// Reads an outcome.
+///
+/// It need not be one that the contract decided: whoever follows the ledger compares them.
 ///
 /// # Errors
 /// The first field that is missing or malformed.

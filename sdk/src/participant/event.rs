@@ -5,7 +5,7 @@ use std::time::Duration;
 use colearn_contracts::{FinishReason, PauseReason, Scores, SuspendReason, Verdict};
 
 /// What happens to a running learner.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// Connected to the node.
     Connected {

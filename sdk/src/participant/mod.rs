@@ -413,7 +413,8 @@ impl Participant {
             Record::Transaction(_)
             | Record::Outcome(_)
             | Record::Genesis(_)
-            | Record::KeyRotation(_) => None,
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => None,
         }
     }
 

@@ -144,7 +144,9 @@ impl Standing {
                 | SeatState::Expelled
                 | SeatState::Replaced => member.last_vote + 1,
             }),
-            unrevealed: member.is_some_and(|member| member.unrevealed && member.last_vote == round),
+            // What was not revealed in its round can never be.
+            unrevealed: matches!(experiment.phase, Known::Voting { .. })
+                && member.is_some_and(|member| member.unrevealed && member.last_vote == round),
             sealed: false,
             cap: None,
         };

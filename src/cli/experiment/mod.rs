@@ -238,12 +238,12 @@ async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
     let mut printed = 0;
     let mut header = Some(text::ROUND_HEADER);
     // Who mistypes an address is told at once; a node that goes away later is waited for.
-    follow(node, name, Some(Duration::ZERO), |placed| {
-        history.record(&placed.record);
+    follow(node, name, Some(Duration::ZERO), |decoded| {
+        history.record(&decoded.record);
         if let Some(header) = header.take() {
             println!("{header}");
         }
-        if let Some(line) = beside_rounds(&placed.record) {
+        if let Some(line) = beside_rounds(&decoded.record) {
             println!("       {line}");
         }
         for round in history.closed().skip(printed) {
@@ -293,6 +293,6 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Act::MotionVote { .. }
             | Act::Stop => None,
         },
-        Record::Genesis(_) | Record::KeyRotation(_) => None,
+        Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => None,
     }
 }

@@ -9,7 +9,7 @@ use colearn_contracts::{
 use colearn_ledger::Hash;
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{History, unit};
-use colearn_records::record::{Placed, Record};
+use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 use colearn_sdk::client::Event;
 use serde_json::{Value, json};
@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 use super::text::plan_of;
 
 /// An entry.
-pub(crate) fn entry(placed: &Placed, bytes: &[u8]) -> Value {
+pub(crate) fn entry(decoded: &DecodedEntry, bytes: &[u8]) -> Value {
     json!({
-        "index": placed.index,
-        "time_ms": placed.time_ms,
+        "index": decoded.index,
+        "time_ms": decoded.time_ms,
         "leaf_hash": Hash::leaf(bytes).to_string(),
         "bytes": bytes.len(),
-        "record": record(&placed.record),
+        "record": record(&decoded.record),
     })
 }
 
@@ -42,6 +42,7 @@ fn record(record: &Record) -> Value {
             "from": hex::encode(&rotation.old_public_key),
             "to": hex::encode(&rotation.new_public_key),
         } }),
+        Record::Upgrade(upgrade) => json!({ "upgrade": { "version": upgrade.contract_version } }),
         Record::Outcome(outcome) => {
             let what = &outcome.what;
             json!({ "outcome": kind(what.word(), &outcome.experiment, decision(what)) })

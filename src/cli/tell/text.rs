@@ -9,7 +9,7 @@ use colearn_learning::data::{Composition, Share, Target};
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{History, Round, unit};
 use colearn_records::plan::Plan;
-use colearn_records::record::{Placed, Record};
+use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::{Word as _, Words as _};
 use colearn_sdk::client::Event;
 
@@ -97,12 +97,16 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
 }
 
 /// An entry on one line.
-pub(crate) fn entry(placed: &Placed) -> String {
-    let what = match &placed.record {
+pub(crate) fn entry(decoded: &DecodedEntry) -> String {
+    let what = match &decoded.record {
         Record::Genesis(genesis) => format!("genesis      {}", genesis.origin),
         Record::KeyRotation(rotation) => {
             let [from, to] = [&rotation.old_public_key, &rotation.new_public_key].map(hex::encode);
             format!("node         changes its key from {from} to {to}")
+        }
+        Record::Upgrade(upgrade) => {
+            let version = upgrade.contract_version;
+            format!("node         has new experiments follow version {version} of the rules")
         }
         Record::Transaction(transaction) => {
             format!("{}     {}", short(transaction.sender), action(&transaction.action))
@@ -111,8 +115,8 @@ pub(crate) fn entry(placed: &Placed) -> String {
     };
     format!(
         "{:>8}  {}  {what}",
-        placed.index,
-        humantime::format_rfc3339_millis(time(placed.time_ms))
+        decoded.index,
+        humantime::format_rfc3339_millis(time(decoded.time_ms))
     )
 }
 

@@ -1,11 +1,11 @@
-//! Key files: Ed25519 private keys in PKCS#8 PEM, readable by their owner only.
+//! Private keys in files: Ed25519 private keys in PKCS#8 PEM, readable by their owner only.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
+#[cfg(unix)]
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use colearn_contracts::LearnerId;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
@@ -75,9 +75,12 @@ pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
         _ => KeyError::Io { path: path.to_owned(), source },
     };
     let file = File::open(path).map_err(io)?;
-    let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed { path: path.to_owned(), mode });
+    #[cfg(unix)]
+    {
+        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed { path: path.to_owned(), mode });
+        }
     }
     let not_a_key = || KeyError::NotAKey { path: path.to_owned() };
     let mut pem = String::new();
@@ -85,7 +88,7 @@ pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
     SigningKey::from_pkcs8_pem(&pem).map_err(|_| not_a_key())
 }
 
-/// Writes a key to a new file with mode 0600.
+/// Writes a key to a new file; on Unix with mode 0600, elsewhere as the folder lets its owner.
 ///
 /// # Errors
 /// If the file exists or cannot be written.
@@ -98,8 +101,12 @@ pub fn save_new(key: &SigningKey, path: &Path) -> Result<(), KeyError> {
     let pair = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
     let pem = pair.to_pkcs8_pem(LineEnding::LF);
     let pem = pem.map_err(|_| KeyError::NotAKey { path: path.to_owned() })?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    // From the start: between creating a file and changing its mode others could open it.
+    #[cfg(unix)]
+    options.mode(0o600);
+    let mut file = options.open(path).map_err(io)?;
     file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).map_err(io)
 }
 
@@ -118,23 +125,7 @@ pub fn load_or_create(path: &Path) -> Result<SigningKey, KeyError> {
     }
 }
 
-/// The learner a key belongs to.
-pub fn learner_id(key: &SigningKey) -> LearnerId {
-    LearnerId(key.verifying_key().to_bytes())
-}
-
-/// Reads a public key written as 64 hex digits.
-///
-/// # Errors
-/// A sentence saying what is wrong.
-pub fn parse_learner_id(text: &str) -> Result<LearnerId, String> {
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes)
-        .map_err(|_| format!("{text} is not a public key of 64 hex digits"))?;
-    Ok(LearnerId(bytes))
-}
-
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

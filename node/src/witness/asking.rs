@@ -8,7 +8,7 @@ use colearn_ledger::{NoteError, Reader, SignedCheckpoint, SignedNote, Verifier};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::witness::request;
+use super::witness::request;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a witness that does not cosign is left alone.
@@ -115,18 +115,18 @@ pub(crate) async fn ask(
                 ask_once(&asked, &reader, &latest2, known_size)
             });
             match answer.await {
-                Ok(Ok(Told::Cosigned(line))) => {
+                Ok(Ok(Answer::Cosigned(line))) => {
                     known_size = latest.checkpoint.size;
                     cosigned = Some(known_size);
                     cosignatures.add(&witness.name, known_size, line);
                     continue;
                 }
                 // It knows another checkpoint than the node thought; ask again from there.
-                Ok(Ok(Told::Knows(size))) if size != known_size => {
+                Ok(Ok(Answer::Knows(size))) if size != known_size => {
                     known_size = size;
                     continue;
                 }
-                Ok(Ok(Told::Knows(_))) | Err(_) => pause = Some(PAUSE),
+                Ok(Ok(Answer::Knows(_))) | Err(_) => pause = Some(PAUSE),
                 Ok(Err(reason)) => {
                     tracing::warn!(witness = witness.name, reason, "no cosignature");
                     pause = Some(PAUSE);
@@ -150,8 +150,11 @@ pub(crate) async fn ask(
     }
 }
 
-enum Told {
+/// What a witness answers.
+enum Answer {
+    /// It has cosigned; the line.
     Cosigned(String),
+    /// The latest checkpoint it knows has this size.
     Knows(u64),
 }
 
@@ -160,7 +163,7 @@ fn ask_once(
     reader: &Reader,
     latest: &SignedCheckpoint,
     old_size: u64,
-) -> Result<Told, String> {
+) -> Result<Answer, String> {
     let size = latest.checkpoint.size;
     if old_size > size {
         return Err(format!("it has cosigned {old_size} entries, more than the {size} there are"));
@@ -182,11 +185,11 @@ fn ask_once(
             let note = latest.note.clone() + &body;
             let cosigned = SignedNote::parse(&note).and_then(|n| witness.verifier.verify(&n));
             cosigned.map_err(|error| format!("its answer is no cosignature: {error}"))?;
-            Ok(Told::Cosigned(body))
+            Ok(Answer::Cosigned(body))
         }
         409 => {
             let size = body.trim().parse().map_err(|_| "its size cannot be read".to_owned())?;
-            Ok(Told::Knows(size))
+            Ok(Answer::Knows(size))
         }
         status => Err(format!("it answers {status}: {}", body.trim())),
     }

@@ -1,8 +1,6 @@
 //! A witness (C2SP tlog-witness): cosigns a ledger's checkpoints, but never two that do not fit.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -147,13 +145,7 @@ impl Witness {
     }
 
     fn keep(&self, origin: &str, note: &str) -> std::io::Result<()> {
-        let path = kept_path(&self.0.dir, origin);
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(note.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        File::open(&self.0.dir)?.sync_all()
+        Ok(colearn_files::replace(&kept_path(&self.0.dir, origin), note.as_bytes())?)
     }
 }
 

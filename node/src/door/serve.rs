@@ -15,9 +15,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::core::Core;
-use super::http;
-use super::services::{Artifacts, Coordinator, Ledger};
+use crate::grpc::artifact::Artifacts;
+use crate::grpc::coordinator::Coordinator;
+use crate::grpc::ledger::Ledger;
+use crate::http::tiles::{self, Tiles};
 
 /// How many connections may be open; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
@@ -36,9 +37,17 @@ const MAX_MESSAGE_BYTES: usize = 2 << 20;
 /// What a client may send ahead on one call: a few chunks.
 const WINDOW_BYTES: u32 = 4 << 20;
 
+/// Everything that is served.
+pub(crate) struct Services {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) ledger: Ledger,
+    pub(crate) artifacts: Artifacts,
+    pub(crate) tiles: Tiles,
+}
+
 /// Serves until `stopping` is cancelled, then lets open calls end.
-pub(super) async fn serve(listener: TcpListener, core: Core, stopping: CancellationToken) {
-    let router = router(core);
+pub(crate) async fn serve(listener: TcpListener, services: Services, stopping: CancellationToken) {
+    let router = router(services);
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
@@ -91,13 +100,13 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<Accept
     }
 }
 
-fn router(core: Core) -> axum::Router {
-    let coordinator = CoordinatorServiceServer::new(Coordinator(core.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let ledger =
-        LedgerServiceServer::new(Ledger(core.clone())).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let artifacts = ArtifactServiceServer::new(Artifacts(core.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+fn router(services: Services) -> axum::Router {
+    let Services { coordinator, ledger, artifacts, tiles } = services;
+    let coordinator =
+        CoordinatorServiceServer::new(coordinator).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let ledger = LedgerServiceServer::new(ledger).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let artifacts =
+        ArtifactServiceServer::new(artifacts).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (_, health) = tonic_health::server::health_reporter();
     let mut routes = tonic::service::Routes::new(coordinator)
         .add_service(ledger)
@@ -110,5 +119,5 @@ fn router(core: Core) -> axum::Router {
         Ok(reflection) => routes = routes.add_service(reflection),
         Err(error) => tracing::warn!(%error, "gRPC reflection is off"),
     }
-    routes.prepare().into_axum_router().merge(http::router(core))
+    routes.prepare().into_axum_router().merge(tiles::router(tiles))
 }

@@ -1,0 +1,291 @@
+//! The audit itself: every entry is followed, then what the ledger has signed is compared.
+
+use colearn_contracts::VERSION;
+use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint};
+use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
+use rayon::prelude::*;
+
+use crate::checkpoint;
+use crate::finding::{Finding, Kind};
+use crate::options::AuditOptions;
+use crate::report::AuditReport;
+use crate::source::{Source, SourceError, Trouble};
+
+/// Audits a ledger.
+///
+/// # Errors
+/// Only if it cannot be read; whatever is wrong with it is in the report.
+pub fn audit(
+    source: &mut dyn Source,
+    options: AuditOptions<'_>,
+) -> Result<AuditReport, SourceError> {
+    let mut auditor = Auditor::new(options);
+    match auditor.run(source) {
+        Ok(()) => {}
+        Err(Trouble::Damaged { index, what }) => {
+            auditor.report.add(Finding::damaged(index, what));
+        }
+        Err(Trouble::Unreadable(error)) => return Err(error),
+    }
+    let mut report = auditor.report;
+    report.ok = report.findings.is_empty();
+    Ok(report)
+}
+
+/// An audit under way.
+pub(crate) struct Auditor<'a> {
+    options: AuditOptions<'a>,
+    pub(crate) report: AuditReport,
+}
+
+/// A ledger whose entries were followed as far as they could be.
+pub(crate) struct Followed {
+    follower: Follower,
+    /// The checkpoint that the entries are held to; `None` if there is none, or they do not reach it.
+    pub(crate) checkpoint: Option<SignedCheckpoint>,
+}
+
+impl<'a> Auditor<'a> {
+    pub(crate) fn new(options: AuditOptions<'a>) -> Self {
+        Self { options, report: AuditReport::default() }
+    }
+
+    fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
+        let Some(Followed { mut follower, checkpoint }) = self.follow_all(source)? else {
+            return Ok(());
+        };
+        self.check_key(&follower);
+        let Some(SignedCheckpoint { checkpoint, .. }) = checkpoint else { return Ok(()) };
+        self.check_due(&follower);
+        self.check_promises(source, &mut follower, &checkpoint)?;
+        self.check_root(source, &mut follower, &checkpoint)?;
+        if let Some((index, what)) = source.check_derived()? {
+            self.report.find(Kind::Index, Some(index), "what the entries give", what);
+        }
+        Ok(())
+    }
+
+    /// Reads the first entry, and the checkpoints that are stated, none of them verified, largest
+    /// first. `None` if there is nothing to go on with.
+    pub(crate) fn begin(
+        &mut self,
+        source: &mut dyn Source,
+    ) -> Result<Option<(Follower, Vec<SignedCheckpoint>)>, Trouble> {
+        let Some(first) = source.next_entries(1)?.pop() else {
+            self.report.find(Kind::Incomplete, Some(0), "a first entry", "there are no entries");
+            return Ok(None);
+        };
+        let mut follower = match Follower::new(self.options.level.depth(), &first) {
+            Ok(follower) => follower,
+            Err(bad) => {
+                let expected = format!("a genesis of version {VERSION}");
+                let got = match bad {
+                    BadGenesis::Record(error) => error.to_string(),
+                    BadGenesis::OtherRecord | BadGenesis::Version(_) => "something else".to_owned(),
+                    BadGenesis::Key => bad.to_string(),
+                };
+                self.report.find(Kind::Genesis, Some(0), expected, got);
+                return Ok(None);
+            }
+        };
+        self.report.origin = follower.keys().current().name().to_owned();
+        self.report.verifier_key = follower.keys().current().to_string();
+        let first = follower.reader().read(first);
+        // If it is out of place, so is all that comes after; that is found there.
+        self.follow(source, &mut follower, &[first])?;
+        match checkpoint::stated(source.checkpoints()?) {
+            Ok(stated) => Ok(Some((follower, stated))),
+            Err(bad) => {
+                let got = bad.map_or_else(|| "there is none".to_owned(), |error| error.to_string());
+                self.report.find(Kind::Checkpoint, None, "a signed checkpoint", got);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Follows every entry, and finds the checkpoint that they are to be held to: the newest that is
+    /// signed by the key of its time. Which key that is, the entries before say. `None` if there is
+    /// no ledger to be followed.
+    pub(crate) fn follow_all(
+        &mut self,
+        source: &mut dyn Source,
+    ) -> Result<Option<Followed>, Trouble> {
+        source.begin()?;
+        let Some((mut follower, stated)) = self.begin(source)? else { return Ok(None) };
+        let size = stated.first().map_or(0, |signed| signed.checkpoint.size);
+        let reader = follower.reader();
+        let mut entries = read_each(reader, source.next_entries(size)?);
+        while follower.head().size < size && !entries.is_empty() {
+            // Damage in what comes next is reported after what comes before it.
+            let next = source.next_entries(size);
+            // What has to go in order goes on beside what need not.
+            let (goes_on, next) = rayon::join(
+                || self.follow(source, &mut follower, &entries),
+                || next.map(|next| read_each(reader, next)),
+            );
+            if !goes_on? {
+                return Ok(Some(Followed { follower, checkpoint: None }));
+            }
+            if let Some(progress) = self.options.progress {
+                progress(follower.head().size, size);
+            }
+            if follower.head().size == size {
+                break;
+            }
+            entries = next?;
+        }
+        let checkpoint = self.reached(&follower, stated);
+        Ok(Some(Followed { follower, checkpoint }))
+    }
+
+    /// Takes some entries in order; `false` if going on makes no sense.
+    fn follow(
+        &mut self,
+        source: &mut dyn Source,
+        follower: &mut Follower,
+        entries: &[ReadEntry],
+    ) -> Result<bool, Trouble> {
+        for entry in entries {
+            let index = follower.head().size;
+            while let Err(Forgotten(tile)) = follower.prepare(entry) {
+                // If the source no longer gives what it gave, the root counts as another.
+                if !follower.recall(tile, source.leaves(tile)?) {
+                    break;
+                }
+            }
+            let report = &mut self.report;
+            let step = follower.follow_past(entry, |fault| {
+                report.find_fault(index, fault);
+                Ok(())
+            });
+            if let Err(fault) = step {
+                report.find_fault(index, fault);
+                return Ok(false);
+            }
+            report.count(entry);
+        }
+        Ok(true)
+    }
+
+    /// The checkpoint that the entries are to be held to, if they are as many as it counts.
+    fn reached(
+        &mut self,
+        follower: &Follower,
+        stated: Vec<SignedCheckpoint>,
+    ) -> Option<SignedCheckpoint> {
+        let key = follower.keys().current();
+        self.report.verifier_key = key.to_string();
+        let signed = match checkpoint::newest_signed(stated, follower.keys()) {
+            Ok(signed) => signed,
+            Err(error) => {
+                let expected = format!("a checkpoint signed by {key}");
+                self.report.find(Kind::Checkpoint, None, expected, error);
+                return None;
+            }
+        };
+        self.report.signatures += 1;
+        self.report.size = signed.checkpoint.size;
+        self.report.root = signed.checkpoint.root.to_string();
+        let (expected, got) = (signed.checkpoint.size, follower.head().size);
+        if got < expected {
+            let expected = format!("{expected} entries, as the checkpoint counts");
+            self.report.find(Kind::Incomplete, Some(got), expected, format!("{got} entries"));
+            return None;
+        }
+        Some(signed)
+    }
+
+    /// The ledger must be, or have been, signed with the key that was asked for.
+    fn check_key(&mut self, follower: &Follower) {
+        let keys = follower.keys();
+        if let Some(expected) = self.options.key.take()
+            && !keys.contains(&expected)
+        {
+            let got = format!("the key {}", keys.current());
+            self.report.find(Kind::Genesis, Some(0), expected, got);
+        }
+    }
+
+    /// Nothing that the contract has decided may be left out at the end.
+    fn check_due(&mut self, follower: &Follower) {
+        if let Some(outcome) = follower.replay().and_then(|replay| replay.due().next()) {
+            let size = follower.head().size;
+            self.report.find(Kind::Contract, Some(size), format!("{outcome:?}"), "nothing");
+        }
+    }
+
+    /// What the ledger signed before must be the beginning of what it shows now.
+    fn check_promises(
+        &mut self,
+        source: &mut dyn Source,
+        follower: &mut Follower,
+        now: &Checkpoint,
+    ) -> Result<(), Trouble> {
+        for promise in std::mem::take(&mut self.options.promises) {
+            let then = match promise.verify(follower.keys()) {
+                Ok(then) => then,
+                Err(error) => {
+                    let got = format!("{}: {error}", promise.name);
+                    let expected = "a promise of this ledger";
+                    self.report.find(Kind::Receipt, promise.index(), expected, got);
+                    continue;
+                }
+            };
+            self.report.signatures += 1;
+            let root = root(source, follower, then.size)?;
+            if root != Some(then.root) {
+                let found = root.map_or_else(
+                    || format!("it has only {} entries", now.size),
+                    |root| format!("its first {} entries have root {root}", then.size),
+                );
+                let expected = format!(
+                    "root {} at size {}: {} holds a checkpoint that says so, signed by the \
+                     ledger's key",
+                    then.root, then.size, promise.name
+                );
+                self.report.find(Kind::BrokenPromise, promise.index(), expected, found);
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries must have the root that the checkpoint says.
+    fn check_root(
+        &mut self,
+        source: &mut dyn Source,
+        follower: &mut Follower,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), Trouble> {
+        let found = root(source, follower, checkpoint.size)?;
+        if found != Some(checkpoint.root) {
+            let found = found.map_or_else(|| "none".to_owned(), |root| root.to_string());
+            self.report.find(Kind::Root, None, format!("root {}", checkpoint.root), found);
+        }
+        Ok(())
+    }
+}
+
+/// Reads entries and verifies their signatures, on all cores: most of the work of an audit, and the
+/// same for each entry whatever the others are.
+fn read_each(reader: EntryReader, entries: Vec<Vec<u8>>) -> Vec<ReadEntry> {
+    entries.into_par_iter().map(|bytes| reader.read(bytes)).collect()
+}
+
+/// The root over the first `size` entries; `None` if there are not as many, or the source no longer
+/// gives what it gave.
+fn root(
+    source: &mut dyn Source,
+    follower: &mut Follower,
+    size: u64,
+) -> Result<Option<Hash>, Trouble> {
+    loop {
+        match follower.root(size) {
+            Ok(root) => return Ok(root),
+            Err(Forgotten(tile)) => {
+                if !follower.recall(tile, source.leaves(tile)?) {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! How an audit is done.
+
+use colearn_ledger::Verifier;
+use colearn_records::follower::Depth;
+
+use crate::promise::Promise;
+
+/// How deep an audit goes. Each level includes those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Level {
+    /// Bytes, chain and tree only.
+    Tree,
+    /// Every encoding, signature and vouched history too.
+    Signatures,
+    /// Everything: also the contract, outcome by outcome.
+    #[default]
+    Contract,
+}
+
+impl Level {
+    pub(crate) fn depth(self) -> Depth {
+        match self {
+            Self::Tree => Depth::Chain,
+            Self::Signatures => Depth::Signatures,
+            Self::Contract => Depth::Full,
+        }
+    }
+}
+
+/// How an audit is done.
+#[derive(Default)]
+pub struct AuditOptions<'a> {
+    /// The key the ledger must be signed with; `None` to take the one in its first entry.
+    pub key: Option<Verifier>,
+    /// How deep to go.
+    pub level: Level,
+    /// What the ledger has promised before: receipts and older checkpoints.
+    pub promises: Vec<Promise>,
+    /// Told how many entries are done, and of how many.
+    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}

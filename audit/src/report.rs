@@ -1,0 +1,113 @@
+//! What an audit came to.
+
+use colearn_contracts::{Act, Decision};
+use colearn_records::follower::{Fault, ReadEntry};
+use colearn_records::record::Record;
+use serde::Serialize;
+
+use crate::finding::{Finding, Kind};
+
+/// The most findings that are reported.
+pub const MAX_FINDINGS: usize = 10;
+
+/// What an audit came to.
+#[derive(Clone, Default, Debug, Serialize)]
+pub struct AuditReport {
+    /// Whether everything is as it should be.
+    pub ok: bool,
+    /// The ledger's name.
+    pub origin: String,
+    /// The key the checkpoint was verified with.
+    pub verifier_key: String,
+    /// Entries in the checkpoint.
+    pub size: u64,
+    /// The checkpoint's root, hex.
+    pub root: String,
+    /// Experiments created.
+    pub experiments: u64,
+    /// Rounds closed.
+    pub rounds: u64,
+    /// Transactions recorded.
+    pub transactions: u64,
+    /// Signatures verified, the checkpoint's included.
+    pub signatures: u64,
+    /// What is not as it should be: the first ten.
+    pub findings: Vec<Finding>,
+}
+
+impl AuditReport {
+    /// The last line of the output.
+    pub fn verdict_line(&self) -> String {
+        match self.findings.first() {
+            None => format!(
+                "AUDIT OK origin={} size={} root={} experiments={} rounds={} transactions={} \
+                 signatures={}",
+                self.origin,
+                self.size,
+                self.root,
+                self.experiments,
+                self.rounds,
+                self.transactions,
+                self.signatures
+            ),
+            Some(finding) => format!(
+                "AUDIT FAIL code={} name={} index={} expected={:?} got={:?}",
+                finding.kind.code(),
+                finding.kind.name(),
+                finding.index.map_or_else(|| "-".to_owned(), |index| index.to_string()),
+                finding.expected,
+                finding.got
+            ),
+        }
+    }
+
+    /// 0, or the code of the first finding.
+    pub fn exit_code(&self) -> u8 {
+        self.findings.first().map_or(0, |finding| finding.kind.code())
+    }
+
+    pub(crate) fn find(
+        &mut self,
+        kind: Kind,
+        index: Option<u64>,
+        expected: impl ToString,
+        got: impl ToString,
+    ) {
+        let (expected, got) = (expected.to_string(), got.to_string());
+        self.add(Finding { kind, index, expected, got });
+    }
+
+    /// Adds what is wrong with an entry.
+    pub(crate) fn find_fault(&mut self, index: u64, fault: Fault) {
+        self.add(Finding::of_fault(index, fault));
+    }
+
+    pub(crate) fn add(&mut self, finding: Finding) {
+        // One cause can make every later entry wrong; the first few say what it is.
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(finding);
+        }
+    }
+
+    /// Counts what an entry records.
+    pub(crate) fn count(&mut self, entry: &ReadEntry) {
+        match entry.record() {
+            Some(Record::Transaction(transaction)) => {
+                self.transactions += 1;
+                self.signatures += u64::from(entry.is_signed());
+                if let Act::Create(_) = transaction.action.what {
+                    self.experiments += 1;
+                }
+            }
+            Some(Record::Outcome(outcome)) => {
+                if let Decision::RoundClosed { .. } = outcome.what {
+                    self.rounds += 1;
+                }
+            }
+            // The old key's and the new one's.
+            Some(Record::KeyRotation(_)) => self.signatures += 2,
+            Some(Record::Upgrade(_)) => self.signatures += 1,
+            Some(Record::Genesis(_)) | None => {}
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A ledger's own folder.
+
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use colearn_ledger::{Error as LedgerError, Hash, JournalReader, Mark, TILE_WIDTH};
+
+use super::{Source, SourceError, Trouble};
+
+/// The first entry the index is wrong about, and how.
+type IndexChecked = Result<Option<(u64, String)>, LedgerError>;
+
+/// A ledger's own folder. The journal is only read, so the node may be running; the index is looked
+/// into only where no node has the folder open.
+pub(super) struct Folder {
+    dir: PathBuf,
+    journal: JournalReader,
+    /// Where each tile's first entry lies.
+    marks: Vec<Mark>,
+    /// Compares the index with the journal.
+    index_check: Option<JoinHandle<IndexChecked>>,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It holds the folder's lock; whoever has closed the source may rely on that being free.
+        if let Some(check) = self.index_check.take() {
+            let _ = check.join();
+        }
+    }
+}
+
+impl Folder {
+    pub(super) fn open(dir: &Path) -> Result<Self, SourceError> {
+        let journal = JournalReader::open(dir)?;
+        Ok(Self { dir: dir.to_owned(), journal, marks: Vec::new(), index_check: None })
+    }
+}
+
+fn next_entry(journal: &mut JournalReader) -> Result<Option<Vec<u8>>, Trouble> {
+    match journal.next_entry() {
+        Ok(entry) => Ok(entry.map(|entry| entry.bytes)),
+        Err(LedgerError::Corrupt { index, what, file }) => {
+            Err(Trouble::Damaged { index, what: format!("{what} in {}", file.display()) })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Source for Folder {
+    fn checkpoints(&mut self) -> Result<Vec<String>, SourceError> {
+        Ok(colearn_ledger::anchored_notes(&self.dir)?)
+    }
+
+    fn begin(&mut self) -> Result<(), SourceError> {
+        self.journal = JournalReader::open(&self.dir)?;
+        self.marks.clear();
+        let dir = self.dir.clone();
+        // Mostly waits for the disk and would keep one core busy alone at the end.
+        self.index_check = Some(std::thread::spawn(move || colearn_ledger::check_index(&dir)));
+        Ok(())
+    }
+
+    fn next_entries(&mut self, size: u64) -> Result<Vec<Vec<u8>>, Trouble> {
+        const CHUNK: usize = 4096;
+        let mut entries = Vec::new();
+        while entries.len() < CHUNK && self.journal.index() < size {
+            if self.journal.index().is_multiple_of(TILE_WIDTH) {
+                self.marks.push(self.journal.mark());
+            }
+            match next_entry(&mut self.journal) {
+                Ok(Some(entry)) => entries.push(entry),
+                Ok(None) => break,
+                // What was whole is audited first; the damage is met again at the next call.
+                Err(_) if !entries.is_empty() => break,
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn check_derived(&mut self) -> Result<Option<(u64, String)>, SourceError> {
+        let Some(check) = self.index_check.take() else { return Ok(None) };
+        match check.join() {
+            Ok(checked) => Ok(checked?),
+            // sled panics on some kinds of damage.
+            Err(_) => Ok(Some((0, "the index cannot be read".to_owned()))),
+        }
+    }
+
+    fn leaves(&mut self, tile: u64) -> Result<Vec<Hash>, Trouble> {
+        let Some(mark) = self.marks.get(tile as usize) else { return Ok(Vec::new()) };
+        let mut journal = JournalReader::resume(&self.dir, *mark);
+        let mut leaves = Vec::new();
+        while leaves.len() < TILE_WIDTH as usize
+            && let Some(entry) = next_entry(&mut journal)?
+        {
+            leaves.push(Hash::leaf(&entry));
+        }
+        Ok(leaves)
+    }
+}

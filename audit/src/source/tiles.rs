@@ -1,0 +1,168 @@
+//! An exported ledger, or one that is served: bundles of entries, and the tiles of their hashes.
+
+use std::path::PathBuf;
+
+use colearn_ledger::{Checkpoint, Hash, Resource, SignedNote, TILE_WIDTH, Tiler};
+
+#[cfg(feature = "http")]
+use super::http::Client;
+use super::{Source, SourceError, Trouble};
+
+/// A place that serves the read API's paths.
+pub(super) enum Store {
+    Dir(PathBuf),
+    #[cfg(feature = "http")]
+    Served(Client),
+}
+
+impl Store {
+    /// The bytes under a path; `None` if there is nothing.
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, SourceError> {
+        match self {
+            Self::Dir(dir) => {
+                let path = dir.join(path);
+                match std::fs::read(&path) {
+                    Ok(bytes) => Ok(Some(bytes)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(SourceError::Io { path, source }),
+                }
+            }
+            #[cfg(feature = "http")]
+            Self::Served(client) => client.get(path),
+        }
+    }
+}
+
+/// An exported ledger, or one that is served.
+pub(super) struct Tiles {
+    store: Store,
+    checkpoint: Option<String>,
+    /// What the checkpoint, not verified yet, says: partial bundles are named by it.
+    size: u64,
+    next: u64,
+    /// What the hash tiles must be.
+    tiler: Tiler,
+    /// The first entry under the first hash tile that is not.
+    wrong: Option<(u64, String)>,
+}
+
+impl Tiles {
+    pub(super) fn new(store: Store) -> Result<Self, SourceError> {
+        let bytes = store.get("checkpoint")?;
+        let checkpoint = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let stated = checkpoint
+            .as_ref()
+            .and_then(|note| Checkpoint::parse(SignedNote::parse(note).ok()?.text()).ok());
+        let size = stated.map_or(0, |checkpoint| checkpoint.size);
+        Ok(Self { store, checkpoint, size, next: 0, tiler: Tiler::default(), wrong: None })
+    }
+
+    /// How many entries bundle `number` has.
+    fn width(&self, number: u64) -> u64 {
+        self.size.saturating_sub(number * TILE_WIDTH).min(TILE_WIDTH)
+    }
+
+    /// A tile or bundle, or its beginning if the ledger has grown since and the partial one is gone.
+    fn fetch(
+        &self,
+        resource: Resource,
+        bytes_wanted: usize,
+    ) -> Result<Option<Vec<u8>>, SourceError> {
+        if let Some(bytes) = self.store.get(&resource.path())? {
+            return Ok(Some(bytes));
+        }
+        let full = match resource {
+            Resource::Hashes { level, number, .. } => {
+                Resource::Hashes { level, number, width: TILE_WIDTH as u16 }
+            }
+            Resource::Entries { number, .. } => {
+                Resource::Entries { number, width: TILE_WIDTH as u16 }
+            }
+        };
+        let mut bytes = self.store.get(&full.path())?;
+        if let Some(bytes) = &mut bytes {
+            bytes.truncate(bytes_wanted);
+        }
+        Ok(bytes)
+    }
+
+    /// Checks that the hash tiles are those of these entries.
+    fn check_hashes(&mut self, entries: &[Vec<u8>]) -> Result<(), Trouble> {
+        let mut tiler = std::mem::take(&mut self.tiler);
+        let mut wrong = None;
+        let mut compare = |resource: Resource, bytes: &[u8]| {
+            if let Resource::Hashes { level, number, .. } = resource
+                && wrong.is_none()
+                && self.fetch(resource, bytes.len())?.as_deref() != Some(bytes)
+            {
+                let what = format!("{} is not what its entries hash to", resource.path());
+                wrong = Some(((number * TILE_WIDTH) << (8 * level), what));
+            }
+            Ok::<(), SourceError>(())
+        };
+        for entry in entries {
+            tiler.push(entry, &mut compare)?;
+        }
+        if tiler.size() == self.size {
+            tiler.finish(&mut compare)?;
+        }
+        self.tiler = tiler;
+        if self.wrong.is_none() {
+            self.wrong = wrong;
+        }
+        Ok(())
+    }
+
+    /// The entries of a bundle, of which the tree has `width`; fewer if it is cut off.
+    fn bundle(&self, number: u64, width: u64) -> Result<Vec<Vec<u8>>, Trouble> {
+        let resource = Resource::Entries { number, width: width as u16 };
+        let Some(bytes) = self.fetch(resource, usize::MAX)? else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        let mut rest = &bytes[..];
+        while (entries.len() as u64) < width && !rest.is_empty() {
+            let entry = rest.split_first_chunk().and_then(|(length, rest)| {
+                rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+            });
+            let Some((entry, after)) = entry else {
+                let index = number * TILE_WIDTH + entries.len() as u64;
+                return Err(Trouble::Damaged { index, what: "the bundle is cut off".to_owned() });
+            };
+            entries.push(entry.to_vec());
+            rest = after;
+        }
+        Ok(entries)
+    }
+}
+
+impl Source for Tiles {
+    fn checkpoints(&mut self) -> Result<Vec<String>, SourceError> {
+        Ok(self.checkpoint.clone().into_iter().collect())
+    }
+
+    fn begin(&mut self) -> Result<(), SourceError> {
+        (self.next, self.tiler, self.wrong) = (0, Tiler::default(), None);
+        Ok(())
+    }
+
+    fn next_entries(&mut self, size: u64) -> Result<Vec<Vec<u8>>, Trouble> {
+        if self.next >= size {
+            return Ok(Vec::new());
+        }
+        let number = self.next / TILE_WIDTH;
+        let mut entries = self.bundle(number, self.width(number))?;
+        entries.drain(..((self.next % TILE_WIDTH) as usize).min(entries.len()));
+        entries.truncate((size - self.next) as usize);
+        self.next += entries.len() as u64;
+        self.check_hashes(&entries)?;
+        Ok(entries)
+    }
+
+    fn check_derived(&mut self) -> Result<Option<(u64, String)>, SourceError> {
+        Ok(self.wrong.take())
+    }
+
+    fn leaves(&mut self, tile: u64) -> Result<Vec<Hash>, Trouble> {
+        let entries = self.bundle(tile, TILE_WIDTH)?;
+        Ok(entries.iter().map(|entry| Hash::leaf(entry)).collect())
+    }
+}

@@ -1,0 +1,76 @@
+//! How a node is started.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::witness::WitnessAddress;
+
+/// The largest artifact a node stores unless told otherwise: 2 GiB.
+pub const DEFAULT_MAX_ARTIFACT_BYTES: u64 = 2 << 30;
+/// What all artifacts together may take unless told otherwise: 100 GiB.
+pub const DEFAULT_ARTIFACT_QUOTA_BYTES: u64 = 100 << 30;
+/// The disk space a node keeps free unless told otherwise: 64 MiB.
+pub const DEFAULT_RESERVE_BYTES: u64 = 64 << 20;
+
+/// How a node is started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything is kept; created if need be.
+    pub data: PathBuf,
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The ledger's name when it is created; `None` for one made from its key.
+    pub origin: Option<String>,
+    /// The largest artifact, in bytes.
+    pub max_artifact_bytes: u64,
+    /// What all artifacts together may take, in bytes.
+    pub artifact_quota_bytes: u64,
+    /// Transactions are refused while the disk has fewer bytes free.
+    pub reserve_bytes: u64,
+    /// Who is asked to cosign checkpoints.
+    pub witnesses: Vec<WitnessAddress>,
+    /// How many cosignatures make a checkpoint witnessed.
+    pub witness_quorum: usize,
+    /// Told how far the rebuilding of the index is, where opening the ledger needs that.
+    pub progress: Option<Progress>,
+}
+
+impl Config {
+    /// The defaults for a data folder: a free port on the loopback interface.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            origin: None,
+            max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
+            artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
+            reserve_bytes: DEFAULT_RESERVE_BYTES,
+            witnesses: Vec::new(),
+            witness_quorum: 0,
+            progress: None,
+        }
+    }
+}
+
+/// What is told how many bytes of the journal are read, and of how many, while the index is rebuilt.
+#[derive(Clone)]
+pub struct Progress(Arc<dyn Fn(u64, u64) + Send + Sync>);
+
+impl Progress {
+    /// Has this told; it is called from the thread that reads.
+    pub fn new(tell: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(crate) fn tell(&self, done_bytes: u64, total_bytes: u64) {
+        (self.0)(done_bytes, total_bytes);
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Progress")
+    }
+}

@@ -1,0 +1,3 @@
+//! Where the world comes in.
+
+pub(crate) mod serve;

@@ -1,0 +1,88 @@
+//! Why a node cannot start or go on: for its operator.
+
+use std::path::PathBuf;
+
+use colearn_records::follower::Fault;
+use colearn_records::keys::KeyError;
+use colearn_records::log_keys::BadRotation;
+use colearn_records::record::NotARecord;
+use colearn_records::replay::Departure;
+
+/// Why a node cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] colearn_ledger::Error),
+    /// The node's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The ledger's name.
+    #[error("the origin {0:?} cannot be used: {1}")]
+    Origin(String, colearn_ledger::NoteError),
+    /// The first entry is not a genesis of this program.
+    #[error("entry 0 of {} is not a genesis this version understands", .0.display())]
+    Genesis(PathBuf),
+    /// An entry cannot be read.
+    #[error("entry {index} is not a record: {source}; run `colearn audit` on the data folder")]
+    Record {
+        /// The entry.
+        index: u64,
+        /// What is wrong with it.
+        source: NotARecord,
+    },
+    /// An entry changes the key but may not.
+    #[error(
+        "entry {index} does not change the ledger's key: {source}; run `colearn audit` on the data \
+         folder"
+    )]
+    Rotation {
+        /// The entry.
+        index: u64,
+        /// Why not.
+        source: BadRotation,
+    },
+    /// There is a ledger but no key file.
+    #[error(
+        "{} is missing, but there is a ledger that was signed with it; restore it from a copy",
+        .0.display()
+    )]
+    KeyMissing(PathBuf),
+    /// The key file holds another key than the ledger's.
+    #[error("{} is not the ledger's key, which is {expected}; restore it from a copy", path.display())]
+    OtherKey {
+        /// The key file.
+        path: PathBuf,
+        /// The ledger's key.
+        expected: String,
+    },
+    /// An entry breaks the rules.
+    #[error(
+        "entry {index} departs from the contract: {source}; run `colearn audit` on the data folder"
+    )]
+    Departure {
+        /// The entry.
+        index: u64,
+        /// How.
+        source: Departure,
+    },
+    /// An entry is otherwise not what the ledger must go on with.
+    #[error("entry {index} cannot be followed: {source}; run `colearn audit` on the data folder")]
+    Fault {
+        /// The entry.
+        index: u64,
+        /// Why.
+        source: Fault,
+    },
+    /// A folder or the socket.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What was attempted.
+        doing: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The writer stopped.
+    #[error("the node has stopped taking transactions: {0}")]
+    Stopped(String),
+}

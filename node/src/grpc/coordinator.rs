@@ -1,0 +1,271 @@
+//! `CoordinatorService`: submitting transactions, looking at and watching experiments.
+
+use std::sync::Arc;
+
+use colearn_contracts::ExperimentName;
+use colearn_ledger::{Error, Reader};
+use colearn_proto::v1;
+use colearn_proto::v1::coordinator_service_server::CoordinatorService;
+use colearn_records::convert;
+use colearn_records::record;
+use futures_util::StreamExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{BYTES_PER_MESSAGE, BoxStream, bad_field};
+use crate::admission::Admission;
+use crate::reads::Reads;
+use crate::refusal::Refusal;
+use crate::view::{ExperimentView, Views};
+
+/// How many submissions of one stream are handled together at most, and how many times that may
+/// be on its way.
+const STREAM_CHUNK: usize = 64;
+const STREAM_CHUNKS_IN_FLIGHT: usize = 4;
+/// How many messages wait for a watcher that reads slowly, and how many entries are read at once.
+const WATCH_CHUNK: usize = 64;
+/// The most experiments of one list.
+const MAX_PAGE: usize = 1_000;
+
+/// The contract and its state, as a service.
+pub(crate) struct Coordinator {
+    pub(crate) admission: Admission,
+    pub(crate) reads: Reads,
+    pub(crate) views: Views,
+    pub(crate) stopping: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl CoordinatorService for Coordinator {
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let receipt = self.admission.submit(request.into_inner().transaction).await?;
+        Ok(Response::new(v1::SubmitResponse { receipt: Some(receipt) }))
+    }
+
+    type SubmitStreamStream = BoxStream<v1::SubmitStreamResponse>;
+
+    async fn submit_stream(
+        &self,
+        request: Request<Streaming<v1::SubmitStreamRequest>>,
+    ) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        let (sender, mut queued) = mpsc::channel(STREAM_CHUNKS_IN_FLIGHT);
+        let admission = self.admission.clone();
+        // Whatever has arrived by now is handled together; the channel bounds what is on its way.
+        let mut arrived = request.into_inner().ready_chunks(STREAM_CHUNK);
+        tokio::spawn(async move {
+            while let Some(chunk) = arrived.next().await {
+                // A broken stream ends here; what came before the break is still answered.
+                let whole = chunk.len();
+                let messages: Vec<_> =
+                    chunk.into_iter().map_while(Result::ok).map(|one| one.transaction).collect();
+                let broken = messages.len() < whole;
+                let queued = admission.queue(messages).await;
+                if sender.send(queued).await.is_err() || broken {
+                    break;
+                }
+            }
+        });
+        let (out, responses) = mpsc::channel(2 * STREAM_CHUNK);
+        let admission = self.admission.clone();
+        tokio::spawn(async move {
+            while let Some(queued) = queued.recv().await {
+                for result in admission.receipts(queued).await {
+                    let result = Some(streamed(result));
+                    if out.send(Ok(v1::SubmitStreamResponse { result })).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    async fn get_experiment(
+        &self,
+        request: Request<v1::GetExperimentRequest>,
+    ) -> Result<Response<v1::GetExperimentResponse>, Status> {
+        let request = request.into_inner();
+        let learner = match &request.learner[..] {
+            [] => None,
+            key => Some(convert::learner(key, "learner").map_err(bad_field)?),
+        };
+        let (size, experiment) = self.experiment(&request.name)?;
+        let member = learner.and_then(|learner| experiment.member(learner));
+        Ok(Response::new(v1::GetExperimentResponse {
+            size,
+            experiment: Some(experiment.description().message()),
+            member: member.map(|member| member.message()),
+        }))
+    }
+
+    async fn list_experiments(
+        &self,
+        request: Request<v1::ListExperimentsRequest>,
+    ) -> Result<Response<v1::ListExperimentsResponse>, Status> {
+        let request = request.into_inner();
+        let page = match request.page_size as usize {
+            0 => MAX_PAGE,
+            size => size.min(MAX_PAGE),
+        };
+        let view = self.views.latest();
+        let experiments = view.experiments_after(&request.after).take(page);
+        let experiments = experiments.map(|experiment| experiment.summary().message()).collect();
+        Ok(Response::new(v1::ListExperimentsResponse { experiments }))
+    }
+
+    type WatchExperimentStream = BoxStream<v1::WatchExperimentResponse>;
+
+    async fn watch_experiment(
+        &self,
+        request: Request<v1::WatchExperimentRequest>,
+    ) -> Result<Response<Self::WatchExperimentStream>, Status> {
+        let v1::WatchExperimentRequest { name, start } = request.into_inner();
+        let (size, experiment) = self.experiment(&name)?;
+        let (sender, responses) = mpsc::channel(WATCH_CHUNK);
+        let mut watcher = Watcher {
+            key: record::experiment_key(&name),
+            grown: experiment.grown(),
+            reads: self.reads.clone(),
+            views: self.views.clone(),
+            stopping: self.stopping.clone(),
+            sender,
+        };
+        tokio::spawn(async move {
+            if let Err(status) = watcher.run(start, size).await {
+                // The watcher has gone if this fails.
+                let _ = watcher.sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+}
+
+impl Coordinator {
+    /// An experiment in the latest picture, and how many entries that results from.
+    fn experiment(&self, name: &str) -> Result<(u64, Arc<ExperimentView>), Status> {
+        let unknown = || {
+            Status::not_found(format!(
+                "R4: there is no experiment {name:?} on this ledger; see: colearn experiment list"
+            ))
+        };
+        let known: ExperimentName = name.parse().map_err(|_| unknown())?;
+        let view = self.views.latest();
+        let experiment = view.experiment(&known).ok_or_else(unknown)?;
+        Ok((view.size(), experiment.clone()))
+    }
+}
+
+/// What is answered to one submission of a stream.
+fn streamed(result: Result<v1::Receipt, Refusal>) -> v1::submit_stream_response::Result {
+    use v1::submit_stream_response::Result as Wire;
+    match result {
+        Ok(receipt) => Wire::Receipt(receipt),
+        Err(refusal) => {
+            let rule = match &refusal {
+                Refusal::Rejected(rejection) => rejection.rule().into(),
+                Refusal::Invalid(_)
+                | Refusal::Empty
+                | Refusal::UnknownSeen(_)
+                | Refusal::NoSuchArtifact(_)
+                | Refusal::Busy
+                | Refusal::DiskFull { .. }
+                | Refusal::Stopped
+                | Refusal::Ledger(_) => 0,
+            };
+            let (code, message) = (refusal.code() as u32, refusal.to_string());
+            Wire::Refusal(v1::Refusal { code, message, rule })
+        }
+    }
+}
+
+/// Somebody who watches an experiment.
+struct Watcher {
+    /// Under which the experiment's entries are found.
+    key: Vec<u8>,
+    /// Not a picture of the experiment: each watcher would keep the one of when it came.
+    grown: watch::Receiver<()>,
+    reads: Reads,
+    views: Views,
+    stopping: CancellationToken,
+    sender: mpsc::Sender<Result<v1::WatchExperimentResponse, Status>>,
+}
+
+impl Watcher {
+    /// Sends the experiment's entries from `next` on as they come, and after those that are there a
+    /// message that says so, until the watcher or the node goes. The first such message covers `size`
+    /// entries at least.
+    async fn run(&mut self, mut next: u64, size: u64) -> Result<(), Status> {
+        // What was published can be looked up in an instant, and until then it would be missed by
+        // whoever asks only for what there is: who has a receipt is to find its entry.
+        let covered = self.views.size().wait_for(|there| *there >= size).await.map(|_| ());
+        covered.map_err(|_| Refusal::Stopped)?;
+        loop {
+            // In this order: what comes after the size was looked at wakes this again.
+            self.grown.mark_unchanged();
+            let upto = *self.views.size().borrow();
+            loop {
+                let (key, from) = (self.key.clone(), next);
+                let read = self.reads.read(move |reader| entries(reader, &key, from, upto));
+                let entries = read.await?;
+                if entries.is_empty() {
+                    break;
+                }
+                for (index, entry) in entries {
+                    next = index + 1;
+                    if !self.send(Some(entry), next).await {
+                        return Ok(());
+                    }
+                }
+            }
+            next = next.max(upto);
+            if !self.send(None, next).await {
+                return Ok(());
+            }
+            // Not the ledger's growth: a thousand watchers of another experiment would be woken by
+            // every entry of this one.
+            tokio::select! {
+                () = self.stopping.cancelled() => return Err(Refusal::Stopped.into()),
+                () = self.sender.closed() => return Ok(()),
+                changed = self.grown.changed() => {
+                    if changed.is_err() {
+                        return Err(Refusal::Stopped.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the watcher is still there.
+    async fn send(&self, entry: Option<Vec<u8>>, next: u64) -> bool {
+        let message = v1::WatchExperimentResponse { entry: entry.map(Into::into), next };
+        self.sender.send(Ok(message)).await.is_ok()
+    }
+}
+
+/// The next entries under a key, from `from` on and before `upto`, with their indices. None only if
+/// there are no more.
+fn entries(
+    reader: &Reader,
+    key: &[u8],
+    mut from: u64,
+    upto: u64,
+) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+    let mut entries = Vec::new();
+    let mut bytes = 0;
+    while entries.len() < WATCH_CHUNK
+        && bytes < BYTES_PER_MESSAGE
+        && let Some(index) = reader.find(key, from)?
+        && index < upto
+    {
+        let entry = reader.entry(index)?;
+        bytes += entry.len();
+        entries.push((index, entry));
+        from = index + 1;
+    }
+    Ok(entries)
+}

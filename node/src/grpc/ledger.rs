@@ -1,0 +1,162 @@
+//! `LedgerService`: checkpoints, entries, proofs.
+
+use bytes::Bytes;
+use colearn_ledger::Hash;
+use colearn_proto::v1;
+use colearn_proto::v1::ledger_service_server::LedgerService;
+use colearn_records::log_keys::LogKeys;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::{BYTES_PER_MESSAGE, BoxStream};
+use crate::admission::hash_bytes;
+use crate::reads::Reads;
+use crate::refusal::Refusal;
+use crate::view::Views;
+
+/// How many entries one message of a stream holds at most.
+const ENTRIES_PER_MESSAGE: u64 = 4096;
+
+/// The ledger, as a service.
+pub(crate) struct Ledger {
+    pub(crate) keys: LogKeys,
+    pub(crate) reads: Reads,
+    pub(crate) views: Views,
+    pub(crate) stopping: CancellationToken,
+    /// The largest artifact, in bytes.
+    pub(crate) max_artifact_bytes: u64,
+}
+
+#[tonic::async_trait]
+impl LedgerService for Ledger {
+    async fn get_ledger(
+        &self,
+        _: Request<v1::GetLedgerRequest>,
+    ) -> Result<Response<v1::GetLedgerResponse>, Status> {
+        Ok(Response::new(v1::GetLedgerResponse {
+            ledger_id: Bytes::copy_from_slice(&self.keys.ledger().0),
+            origin: self.keys.current().name().to_owned(),
+            verifier_key: self.keys.current().to_string(),
+            key_rotations: self.keys.changes(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            max_artifact_bytes: self.max_artifact_bytes,
+        }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<v1::GetCheckpointRequest>,
+    ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
+        let old_size = request.into_inner().old_size;
+        let signed = self.reads.checkpoint().ok_or(Refusal::Stopped)?;
+        let size = signed.checkpoint.size;
+        if old_size > size {
+            return Err(Status::out_of_range(format!(
+                "the ledger has {size} entries, fewer than {old_size}; if it once showed you more, \
+                 it was rolled back: keep that checkpoint as evidence"
+            )));
+        }
+        let read = self.reads.read(move |reader| reader.consistency(old_size, size));
+        Ok(Response::new(v1::GetCheckpointResponse {
+            checkpoint: signed.note.clone(),
+            consistency_proof: proof(&read.await?),
+        }))
+    }
+
+    async fn get_entries(
+        &self,
+        request: Request<v1::GetEntriesRequest>,
+    ) -> Result<Response<v1::GetEntriesResponse>, Status> {
+        let v1::GetEntriesRequest { start, count } = request.into_inner();
+        let end = start.saturating_add(u64::from(count).clamp(1, ENTRIES_PER_MESSAGE));
+        let read = self.reads.read(move |reader| reader.entries(start, end, BYTES_PER_MESSAGE));
+        let entries = read.await?;
+        let entries = entries.into_iter().map(Bytes::from).collect();
+        Ok(Response::new(v1::GetEntriesResponse { entries }))
+    }
+
+    async fn get_inclusion_proof(
+        &self,
+        request: Request<v1::GetInclusionProofRequest>,
+    ) -> Result<Response<v1::GetInclusionProofResponse>, Status> {
+        let v1::GetInclusionProofRequest { index, size } = request.into_inner();
+        let read = self.reads.read(move |reader| {
+            let size = if size == 0 { reader.size() } else { size };
+            Ok((size, reader.inclusion(index, size)?, reader.leaf(index)?))
+        });
+        let (size, inclusion, leaf) = read.await?;
+        Ok(Response::new(v1::GetInclusionProofResponse {
+            size,
+            leaf_hash: hash_bytes(&leaf),
+            proof: proof(&inclusion),
+        }))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<v1::GetConsistencyProofRequest>,
+    ) -> Result<Response<v1::GetConsistencyProofResponse>, Status> {
+        let v1::GetConsistencyProofRequest { old_size, new_size } = request.into_inner();
+        let read = self.reads.read(move |reader| reader.consistency(old_size, new_size));
+        Ok(Response::new(v1::GetConsistencyProofResponse { proof: proof(&read.await?) }))
+    }
+
+    type SubscribeStream = BoxStream<v1::SubscribeResponse>;
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let start = request.into_inner().start;
+        let (sender, responses) = mpsc::channel(4);
+        let (reads, views, stopping) =
+            (self.reads.clone(), self.views.clone(), self.stopping.clone());
+        tokio::spawn(async move {
+            if let Err(status) = subscribe(reads, views, start, &stopping, &sender).await {
+                // The subscriber has gone if this fails.
+                let _ = sender.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+}
+
+/// Sends entries as they come, until the subscriber or the node goes.
+async fn subscribe(
+    reads: Reads,
+    views: Views,
+    start: u64,
+    stopping: &CancellationToken,
+    sender: &mpsc::Sender<Result<v1::SubscribeResponse, Status>>,
+) -> Result<(), Status> {
+    let mut next = start;
+    let mut size = views.size();
+    loop {
+        let upto = *size.borrow_and_update();
+        while next < upto {
+            let end = upto.min(next.saturating_add(ENTRIES_PER_MESSAGE));
+            let read = reads.read(move |reader| reader.entries(next, end, BYTES_PER_MESSAGE));
+            let entries = read.await?;
+            next += entries.len() as u64;
+            let entries = entries.into_iter().map(Bytes::from).collect();
+            if sender.send(Ok(v1::SubscribeResponse { entries })).await.is_err() {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return Err(Refusal::Stopped.into()),
+            () = sender.closed() => return Ok(()),
+            changed = size.changed() => {
+                if changed.is_err() {
+                    return Err(Refusal::Stopped.into());
+                }
+            }
+        }
+    }
+}
+
+fn proof(hashes: &[Hash]) -> Vec<Bytes> {
+    hashes.iter().map(hash_bytes).collect()
+}

@@ -1,0 +1,3 @@
+//! What is answered to plain HTTP.
+
+pub(crate) mod tiles;

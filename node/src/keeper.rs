@@ -1,0 +1,398 @@
+//! What records: the contract, the ledger, and that both say the same.
+//!
+//! A keeper decides transactions in the order, and at the times, that it is given. It reads no clock,
+//! has no queue and knows no limit of this machine, so every keeper that is given the same times and
+//! transactions records the same bytes. Who orders ([`crate::order`]) drives it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use colearn_contracts::{Contract, Digest, ExperimentName, LearnerId, Moment, Outcome, Rejection};
+use colearn_ledger::{Appended, Error, Head, Ledger, Reader, Sealed};
+use colearn_records::log_keys::LogKeys;
+use colearn_records::record;
+use colearn_records::transaction::Transaction;
+
+use crate::error::NodeError;
+use crate::replay::replay;
+use crate::snapshot;
+
+/// The contract and the ledger that records what it decides.
+pub(crate) struct Keeper {
+    ledger: Ledger,
+    reader: Reader,
+    contract: Contract,
+    /// Transactions that cannot be looked up in the index yet, with their entries.
+    recent: HashMap<Vec<u8>, u64>,
+    /// What was decided since [`Keeper::take_touched`].
+    touched: Touched,
+    /// How many entries are sealed, or on their way.
+    sealed_size: u64,
+    /// How many entries can be looked up.
+    indexed_size: u64,
+    /// How many entries the last snapshot covers.
+    snapshot_size: u64,
+}
+
+/// What became of a transaction.
+pub(crate) enum Decision {
+    /// It is this entry; durable when what is sealed next is.
+    Recorded(Appended),
+    /// It changed nothing and left no trace, whatever was decided besides.
+    Refused(Rejection),
+}
+
+/// The experiments in which something was decided.
+pub(crate) type Touched = BTreeMap<ExperimentName, Members>;
+
+/// Whose standing in an experiment may have changed.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Members {
+    /// The senders' of what was recorded. If there are more members than before, anybody's.
+    Senders(Vec<LearnerId>),
+    /// Anybody's: a round or motion began or ended.
+    Anybody,
+}
+
+/// The contract's state after some entries, to be kept when these are durable.
+pub(crate) struct Snapshot {
+    head: Head,
+    bytes: Vec<u8>,
+}
+
+impl Keeper {
+    /// Takes over an opened ledger: replays it from the last snapshot on, and records what an
+    /// interrupted write has cut off. Gives the first entry that was replayed, too.
+    ///
+    /// # Errors
+    /// If an entry is not a record or departs from the contract, or the ledger fails.
+    pub(crate) fn open(mut ledger: Ledger, keys: &LogKeys) -> Result<(Self, u64), NodeError> {
+        let (replay, replayed_from) = replay(&ledger, keys)?;
+        let (contract, time_ms, due) = replay.finish();
+        if !due.is_empty() {
+            // With the time of what they follow from, as if nothing had come between.
+            for outcome in &due {
+                append_outcome(&mut ledger, time_ms, outcome)?;
+            }
+            ledger.commit()?;
+            ledger.update_index()?;
+        }
+        let reader = ledger.reader();
+        let size = reader.size();
+        let keeper = Self {
+            ledger,
+            reader,
+            contract,
+            recent: HashMap::new(),
+            touched: Touched::new(),
+            sealed_size: size,
+            indexed_size: size,
+            snapshot_size: size,
+        };
+        Ok((keeper, replayed_from))
+    }
+
+    /// The contract's state after everything decided, durable or not.
+    pub(crate) fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// What the next entry will follow.
+    pub(crate) fn head(&self) -> Head {
+        self.ledger.head()
+    }
+
+    /// A handle for reading what is durable.
+    pub(crate) fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// The ledger alone, for what is no business of the contract.
+    pub(crate) fn into_ledger(self) -> Ledger {
+        self.ledger
+    }
+
+    /// Records what time alone decides: rounds and motions whose deadline has come. A time before
+    /// the last entry's counts as that.
+    ///
+    /// # Errors
+    /// If an entry is too large, which would be a fault of the contract.
+    pub(crate) fn advance(&mut self, now_ms: u64) -> Result<(), Error> {
+        let now_ms = self.time(now_ms);
+        if self.contract.next_deadline_ms().is_none_or(|deadline_ms| now_ms < deadline_ms) {
+            return Ok(());
+        }
+        let outcomes = self.contract.advance(self.moment(now_ms));
+        self.append_outcomes(now_ms, &outcomes)
+    }
+
+    /// Decides a transaction, after what time alone decides, and records it if the contract takes
+    /// it. Nothing comes between deciding and appending.
+    ///
+    /// # Errors
+    /// If an entry is too large, which would be a fault of whoever let it in.
+    pub(crate) fn decide(
+        &mut self,
+        now_ms: u64,
+        transaction: &Transaction,
+    ) -> Result<Decision, Error> {
+        // In here, so that no driver can forget it: the order of the two is part of the protocol.
+        self.advance(now_ms)?;
+        let now_ms = self.time(now_ms);
+        let (sender, action) = (transaction.sender(), transaction.action());
+        let outcomes = match self.contract.apply(self.moment(now_ms), sender, action) {
+            Ok(outcomes) => outcomes,
+            Err(rejection) => return Ok(Decision::Refused(rejection)),
+        };
+        let keys = record::keys_of_transaction(transaction.message(), action);
+        let [key, _] = &keys;
+        let key = key.clone();
+        let payload = record::transaction_payload(transaction);
+        let entry = self.ledger.append(now_ms, payload, keys.into())?;
+        self.recent.insert(key, entry.index);
+        self.touch(&action.experiment, Some(sender));
+        self.append_outcomes(now_ms, &outcomes)?;
+        Ok(Decision::Recorded(entry))
+    }
+
+    /// The entry of the very same transaction, if it was recorded before. Every action is idempotent
+    /// by meaning, so a repetition is refused: this is what to tell whoever has sent it again. It
+    /// never decides anything, because how far the index goes is this machine's own affair.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub(crate) fn find(&self, transaction: &Transaction) -> Result<Option<u64>, Error> {
+        let [key, _] = record::keys_of_transaction(transaction.message(), transaction.action());
+        match self.recent.get(&key) {
+            Some(index) => Ok(Some(*index)),
+            None => self.reader.find(&key, 0),
+        }
+    }
+
+    /// Whether something was recorded since the last seal.
+    pub(crate) fn is_unsealed(&self) -> bool {
+        self.head().size > self.sealed_size
+    }
+
+    /// Signs everything recorded and sends it on its way to the disk; the next transactions can be
+    /// decided meanwhile.
+    ///
+    /// # Errors
+    /// If a write failed before.
+    pub(crate) fn seal(&mut self) -> Result<Sealed, Error> {
+        self.sealed_size = self.head().size;
+        self.ledger.seal()
+    }
+
+    /// In which experiments something was decided since this was last asked.
+    pub(crate) fn take_touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Has everything that is durable found by its keys. Gives how many entries that are.
+    ///
+    /// # Errors
+    /// If the index fails.
+    pub(crate) fn update_index(&mut self) -> Result<u64, Error> {
+        let size = self.reader.size();
+        if size > self.indexed_size {
+            self.ledger.update_index()?;
+            // Only now: a repetition must be found in one of the two at any time.
+            self.recent.retain(|_, index| *index >= size);
+            self.indexed_size = size;
+        }
+        Ok(self.indexed_size)
+    }
+
+    /// The contract's state now, if so many entries came since the last snapshot that the next start
+    /// would be slow. To be given to [`Keeper::save_snapshot`] when everything recorded is durable.
+    pub(crate) fn snapshot_if_due(&mut self) -> Option<Snapshot> {
+        let due = self.head().size >= self.snapshot_size + snapshot::EVERY;
+        due.then(|| self.snapshot())
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let head = self.head();
+        self.snapshot_size = head.size;
+        Snapshot { head, bytes: snapshot::encode(&self.contract) }
+    }
+
+    /// Keeps a snapshot.
+    ///
+    /// # Errors
+    /// If the index fails.
+    pub(crate) fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), Error> {
+        self.ledger.save_snapshot(snapshot.head, &snapshot.bytes)
+    }
+
+    /// Closes the ledger, of which everything must be durable; the next start need not replay it.
+    ///
+    /// # Errors
+    /// If the index fails.
+    pub(crate) fn close(mut self) -> Result<(), Error> {
+        if self.head().size > self.snapshot_size {
+            let snapshot = self.snapshot();
+            self.save_snapshot(snapshot)?;
+        }
+        Ok(())
+    }
+
+    /// Ledger time: never before the last entry's, as the ledger itself has it.
+    fn time(&self, now_ms: u64) -> u64 {
+        now_ms.max(self.head().time_ms)
+    }
+
+    fn moment(&self, now_ms: u64) -> Moment {
+        Moment { now_ms, head: Digest(self.head().leaf.0) }
+    }
+
+    fn append_outcomes(&mut self, now_ms: u64, outcomes: &[Outcome]) -> Result<(), Error> {
+        for outcome in outcomes {
+            append_outcome(&mut self.ledger, now_ms, outcome)?;
+            self.touch(&outcome.experiment, None);
+        }
+        Ok(())
+    }
+
+    /// Remembers that something was decided in an experiment: by this sender, or for anybody.
+    fn touch(&mut self, experiment: &ExperimentName, sender: Option<LearnerId>) {
+        match (self.touched.get_mut(experiment), sender) {
+            (Some(Members::Senders(senders)), Some(sender)) => senders.push(sender),
+            (Some(Members::Anybody), Some(_)) => {}
+            (Some(members @ (Members::Senders(_) | Members::Anybody)), None) => {
+                *members = Members::Anybody;
+            }
+            (None, sender) => {
+                let members = sender.map_or(Members::Anybody, |it| Members::Senders(vec![it]));
+                self.touched.insert(experiment.clone(), members);
+            }
+        }
+    }
+}
+
+fn append_outcome(ledger: &mut Ledger, now_ms: u64, outcome: &Outcome) -> Result<(), Error> {
+    ledger.append(now_ms, record::outcome_payload(outcome), record::keys_of_outcome(outcome))?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use colearn_ledger::Entry;
+
+    use super::*;
+    use crate::testing::{Draws, keeper, ledger, log_keys, next_step};
+
+    /// A history of something of everything: each transaction with its time, and how many entries
+    /// there were after it.
+    struct Story {
+        steps: Vec<(u64, Transaction, u64)>,
+        entries: Vec<Vec<u8>>,
+    }
+
+    /// Drives a keeper through a drawn history, sealing after every step.
+    fn story(steps: u64) -> Story {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        let (mut draws, mut now_ms) = (Draws(1), 1_000);
+        let mut story = Story { steps: Vec::new(), entries: Vec::new() };
+        let mut recorded = 0;
+        for _ in 0..steps {
+            // Now and then long enough for a deadline.
+            now_ms += [0, 1, 7, 60][draws.below(4) as usize];
+            let transaction = next_step(&mut draws, keeper.contract());
+            let decision = keeper.decide(now_ms, &transaction).unwrap();
+            recorded += usize::from(matches!(decision, Decision::Recorded(_)));
+            let _ = keeper.seal().unwrap().wait().unwrap();
+            keeper.update_index().unwrap();
+            story.steps.push((now_ms, transaction, keeper.head().size));
+        }
+        story.entries = entries(&keeper);
+        // Enough of both to mean something.
+        let outcomes = story.entries.len() - recorded - 1;
+        assert!(recorded as u64 > steps / 4, "{recorded} of {steps} recorded");
+        assert!(outcomes as u64 > steps / 8, "{outcomes} outcomes of {steps} steps");
+        story
+    }
+
+    fn entries(keeper: &Keeper) -> Vec<Vec<u8>> {
+        keeper.reader().entries(0, keeper.reader().size(), usize::MAX).unwrap()
+    }
+
+    /// Decides the steps that end behind `size` entries, all in one batch.
+    fn go_on(keeper: &mut Keeper, story: &Story, size: u64) {
+        let first = story.steps.iter().position(|(_, _, after)| *after > size);
+        let first = first.unwrap_or(story.steps.len());
+        for (now_ms, transaction, _) in &story.steps[first..] {
+            keeper.decide(*now_ms, transaction).unwrap();
+        }
+        let _ = keeper.seal().unwrap().wait().unwrap();
+    }
+
+    #[test]
+    fn the_same_times_and_transactions_give_the_same_bytes() {
+        let story = story(500);
+        let dir = tempfile::tempdir().unwrap();
+        let mut other = keeper(dir.path());
+        // However they are sealed: here all at once.
+        go_on(&mut other, &story, 0);
+        assert!(entries(&other) == story.entries);
+    }
+
+    #[test]
+    fn what_an_interrupted_write_cut_off_is_completed() {
+        let story = story(60);
+        for size in 1..=story.entries.len() as u64 {
+            let dir = tempfile::tempdir().unwrap();
+            let mut cut = ledger(dir.path());
+            for bytes in &story.entries[1..size as usize] {
+                let Entry { time_ms, payload, .. } = Entry::decode(bytes).unwrap();
+                let keys = record::keys_of(&payload);
+                cut.append(time_ms, payload, keys).unwrap();
+            }
+            cut.commit().unwrap();
+            let (mut keeper, _) = Keeper::open(cut, &log_keys()).unwrap();
+            let opened = entries(&keeper);
+            assert!(story.entries.starts_with(&opened), "cut at {size}");
+            go_on(&mut keeper, &story, opened.len() as u64);
+            let whole = entries(&keeper);
+            assert!(whole == story.entries, "cut at {size}: {} entries", whole.len());
+        }
+    }
+
+    #[test]
+    fn a_repetition_is_refused_and_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        let create = crate::testing::signed(1, crate::testing::create("a"));
+        assert_eq!(keeper.find(&create).unwrap(), None);
+        let Decision::Recorded(entry) = keeper.decide(2_000, &create).unwrap() else {
+            panic!("refused");
+        };
+        // Before it is durable, while it is not indexed, and after.
+        for step in 0..3 {
+            let again = keeper.decide(2_000 + step, &create).unwrap();
+            assert!(matches!(again, Decision::Refused(Rejection::ExperimentExists)), "{step}");
+            assert_eq!(keeper.find(&create).unwrap(), Some(entry.index), "{step}");
+            match step {
+                0 => drop(keeper.seal().unwrap().wait().unwrap()),
+                _ => assert_eq!(keeper.update_index().unwrap(), 2),
+            }
+        }
+    }
+
+    #[test]
+    fn time_never_runs_backwards_and_a_closed_ledger_is_not_replayed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        for (learner, now_ms) in [(1, 5_000), (2, 4_000)] {
+            let create = crate::testing::create(["a", "b"][learner as usize - 1]);
+            keeper.decide(now_ms, &crate::testing::signed(learner, create)).unwrap();
+            assert_eq!(keeper.head().time_ms, 5_000);
+        }
+        let _ = keeper.seal().unwrap().wait().unwrap();
+        let contract = keeper.contract().clone();
+        keeper.close().unwrap();
+        let (keeper, replayed_from) = Keeper::open(ledger(dir.path()), &log_keys()).unwrap();
+        assert_eq!((keeper.contract(), replayed_from), (&contract, 3));
+    }
+}

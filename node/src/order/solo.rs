@@ -1,0 +1,243 @@
+//! What orders alone: one thread with a queue, a clock and batches, which drives the keeper.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use colearn_ledger::{Error, Reader, Sealed, SignedCheckpoint};
+use colearn_records::transaction::Transaction;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{Command, Recorded, RecordedEntry, Submission, Submissions};
+use crate::clock::LedgerClock;
+use crate::error::NodeError;
+use crate::keeper::{Decision, Keeper, Snapshot};
+use crate::refusal::Refusal;
+use crate::view::{Publisher, View, Views};
+
+/// How many submissions may wait. A full queue refuses at once.
+const QUEUE: usize = 4096;
+/// The most transactions that share one sync.
+const MAX_BATCH: usize = 1024;
+/// How long the thread sleeps at most; it then looks at the clock again, which may have been set.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+
+/// The running thread.
+pub(crate) struct SoloThread {
+    submissions: Submissions,
+    views: Views,
+    thread: JoinHandle<Result<(), NodeError>>,
+}
+
+impl SoloThread {
+    /// Starts ordering. When it stops by itself it cancels `stopping`.
+    pub(crate) fn start(keeper: Keeper, reserve: DiskReserve, stopping: CancellationToken) -> Self {
+        let (queue, commands) = sync_channel(QUEUE);
+        let head = keeper.head();
+        let (publisher, views) = Publisher::new(keeper.contract(), head.size);
+        let clock = LedgerClock::after(head.time_ms);
+        let reader = keeper.reader();
+        let solo = Solo { keeper, reader, publisher, clock, reserve };
+        let thread = std::thread::spawn(move || {
+            let result = solo.run(&commands);
+            stopping.cancel();
+            result
+        });
+        Self { submissions: Submissions { queue }, views, thread }
+    }
+
+    pub(crate) fn submissions(&self) -> Submissions {
+        self.submissions.clone()
+    }
+
+    pub(crate) fn views(&self) -> Views {
+        self.views.clone()
+    }
+
+    /// Waits until everything taken is answered and the ledger is closed.
+    pub(crate) fn join(self) -> Result<(), NodeError> {
+        // If the queue is closed the thread has stopped already.
+        let _ = self.submissions.queue.send(Command::Stop);
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(_) => Err(NodeError::Stopped("the writer panicked".to_owned())),
+        }
+    }
+}
+
+/// The disk space that must stay free, so that what was taken can always be completed.
+pub(crate) struct DiskReserve {
+    pub(crate) dir: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+impl DiskReserve {
+    /// The free and the reserved bytes, if there are fewer free than reserved.
+    fn lacking(&self) -> Option<(u64, u64)> {
+        // A disk that does not say how full it is will say so when it is written.
+        let stat = rustix::fs::statvfs(&self.dir).ok()?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        (free < self.bytes).then_some((free, self.bytes))
+    }
+}
+
+struct Solo {
+    keeper: Keeper,
+    reader: Reader,
+    publisher: Publisher,
+    clock: LedgerClock,
+    reserve: DiskReserve,
+}
+
+type Reply = oneshot::Sender<Vec<Result<Recorded, Refusal>>>;
+
+/// A decided batch and whoever waits for it.
+struct Batch {
+    answers: Vec<(Vec<Result<RecordedEntry, Refusal>>, Reply)>,
+    /// The state after this batch, to be shown and kept when that is durable.
+    view: Option<Arc<View>>,
+    snapshot: Option<Snapshot>,
+}
+
+impl Solo {
+    /// Decides one batch while the one before is on its way to the disk.
+    fn run(mut self, commands: &Receiver<Command>) -> Result<(), NodeError> {
+        let mut in_flight = None;
+        let mut go_on = true;
+        while go_on || in_flight.is_some() {
+            let taken = self.take(commands, in_flight.is_some());
+            go_on &= !taken.iter().any(|command| matches!(command, Command::Stop));
+            if let Err(error) = self.step(taken, &mut in_flight) {
+                tracing::error!(%error, "the ledger cannot be written; stopping");
+                return Err(error.into());
+            }
+        }
+        Ok(self.keeper.close()?)
+    }
+
+    /// What waits in the queue, as much as one batch takes. Sleeps while there is nothing to do, but
+    /// never while a batch is on its way: that must be landed first.
+    fn take(&mut self, commands: &Receiver<Command>, disk_is_busy: bool) -> Vec<Command> {
+        let first = if disk_is_busy {
+            commands.try_recv().ok()
+        } else {
+            match commands.recv_timeout(self.sleep()) {
+                Ok(command) => Some(command),
+                Err(RecvTimeoutError::Timeout) => None,
+                // Whoever could stop this has gone.
+                Err(RecvTimeoutError::Disconnected) => Some(Command::Stop),
+            }
+        };
+        let mut taken: Vec<Command> = first.into_iter().collect();
+        let mut transactions = taken.iter().map(Command::transactions).sum::<usize>();
+        while transactions < MAX_BATCH
+            && let Ok(command) = commands.try_recv()
+        {
+            transactions += command.transactions().max(1);
+            taken.push(command);
+        }
+        taken
+    }
+
+    /// How long nothing will happen by itself.
+    fn sleep(&mut self) -> Duration {
+        match self.keeper.contract().next_deadline_ms() {
+            Some(deadline_ms) => {
+                let left_ms = deadline_ms.saturating_sub(self.clock.now_ms());
+                Duration::from_millis(left_ms).min(MAX_SLEEP)
+            }
+            None => MAX_SLEEP,
+        }
+    }
+
+    /// Decides a batch, finishes the one before and sends this one on its way.
+    fn step(
+        &mut self,
+        commands: Vec<Command>,
+        in_flight: &mut Option<(Batch, Sealed)>,
+    ) -> Result<(), Error> {
+        let batch = self.decide(commands)?;
+        if let Some((before, sealed)) = in_flight.take() {
+            self.land(before, sealed)?;
+        }
+        if self.keeper.is_unsealed() {
+            *in_flight = Some((batch, self.keeper.seal()?));
+        } else {
+            // Nothing to wait for: what these answers name was durable before.
+            batch.reply(self.reader.checkpoint());
+        }
+        // While the disk is busy.
+        let indexed = self.keeper.update_index()?;
+        self.publisher.indexed(indexed);
+        Ok(())
+    }
+
+    /// Decides and records, in order.
+    fn decide(&mut self, commands: Vec<Command>) -> Result<Batch, Error> {
+        let now_ms = self.clock.now_ms();
+        self.keeper.advance(now_ms)?;
+        let mut answers = Vec::new();
+        let full = if commands.is_empty() { None } else { self.reserve.lacking() };
+        for command in commands {
+            let Command::Submit(Submission { transactions, reply }) = command else { continue };
+            if let Some((free, reserve)) = full {
+                let refused = transactions.iter().map(|_| Err(Refusal::DiskFull { free, reserve }));
+                // A peer that has gone does not need to know.
+                let _ = reply.send(refused.collect());
+                continue;
+            }
+            let decided = transactions.iter().map(|it| self.decide_one(now_ms, it));
+            answers.push((decided.collect::<Result<_, Error>>()?, reply));
+        }
+        let view = self.keeper.is_unsealed().then(|| {
+            let touched = self.keeper.take_touched();
+            self.publisher.draw(self.keeper.contract(), &touched, self.keeper.head().size)
+        });
+        Ok(Batch { answers, view, snapshot: self.keeper.snapshot_if_due() })
+    }
+
+    fn decide_one(
+        &mut self,
+        now_ms: u64,
+        transaction: &Transaction,
+    ) -> Result<Result<RecordedEntry, Refusal>, Error> {
+        match self.keeper.decide(now_ms, transaction)? {
+            Decision::Recorded(entry) => Ok(Ok(RecordedEntry::New(entry))),
+            Decision::Refused(rejection) => match self.keeper.find(transaction)? {
+                Some(index) => Ok(Ok(RecordedEntry::Before(index))),
+                None => Ok(Err(rejection.into())),
+            },
+        }
+    }
+
+    /// Waits until a batch is durable, then answers.
+    fn land(&mut self, mut batch: Batch, sealed: Sealed) -> Result<(), Error> {
+        let checkpoint = sealed.wait()?;
+        // Before anybody is answered: who has a receipt and asks for the state sees what it has done.
+        if let Some(view) = batch.view.take() {
+            self.publisher.publish(view);
+        }
+        let snapshot = batch.snapshot.take();
+        batch.reply(Some(checkpoint));
+        match snapshot {
+            Some(snapshot) => self.keeper.save_snapshot(snapshot),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Batch {
+    fn reply(self, checkpoint: Option<Arc<SignedCheckpoint>>) {
+        for (answers, reply) in self.answers {
+            let answers = answers.into_iter().map(|answer| {
+                let checkpoint = checkpoint.clone().ok_or(Refusal::Stopped)?;
+                Ok(Recorded { entry: answer?, checkpoint })
+            });
+            // A peer that has gone will find its transactions in the ledger.
+            let _ = reply.send(answers.collect());
+        }
+    }
+}

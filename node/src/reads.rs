@@ -1,0 +1,52 @@
+//! Reading the ledger from asynchronous code.
+
+use std::sync::Arc;
+
+use colearn_ledger::{Error, Reader, SignedCheckpoint};
+use tokio::sync::Semaphore;
+
+use crate::refusal::Refusal;
+
+/// How many reads may wait for the disk at a time. Each takes a thread of the runtime's, so that
+/// without a limit a crowd of readers would take hundreds.
+const MAX_READS: usize = 16;
+
+/// A ledger's reader whose blocking reads leave the threads that answer everybody; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reads {
+    reader: Reader,
+    slots: Arc<Semaphore>,
+}
+
+impl Reads {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self { reader, slots: Arc::new(Semaphore::new(MAX_READS)) }
+    }
+
+    /// Reads where it may block.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let reader = self.reader.clone();
+        // Never closed; if it were there would be no limit, which is no reason not to read.
+        let slot = self.slots.clone().acquire_owned().await.ok();
+        let done = tokio::task::spawn_blocking(move || {
+            let done = read(&reader);
+            drop(slot);
+            done
+        });
+        // It fails only if it panicked, or the runtime is shutting down.
+        Ok(done.await.map_err(|_| Refusal::Stopped)??)
+    }
+
+    /// The last signed checkpoint, which is in memory.
+    pub(crate) fn checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        self.reader.checkpoint()
+    }
+
+    /// For what is in memory: reads of the last entries, and what needs none.
+    pub(crate) fn in_memory(&self) -> &Reader {
+        &self.reader
+    }
+}

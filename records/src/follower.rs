@@ -1,0 +1,501 @@
+//! Following a ledger: its entries in, in order; verified state out.
+//!
+//! Whoever relies on a ledger follows it: who audits it, who explains it, a node that opens its own.
+//! What can be said of an entry by itself, most of the work, is [`EntryReader::read`]'s, on as many
+//! threads as there are; what needs the entries before it is [`Follower::follow`]'s. Nothing here does
+//! I/O or reads a clock.
+
+use std::borrow::Cow;
+
+use colearn_contracts::{Contract, Digest, Moment, UnknownVersion, Version};
+use colearn_ledger::{
+    Broken, Checkpoint, Forgotten, Hash, Head, NoteError, TreeBuilder, TreeHashes, Verifier, tree,
+};
+
+use crate::log_keys::{BadRotation, LogKeys};
+use crate::record::{self, DecodedEntry, NotARecord, Record};
+use crate::replay::{Departure, Replay};
+use crate::transaction::{Invalid, LedgerId, Seen, Unverified};
+use crate::upgrade::{self, BadUpgrade};
+
+/// How much of each entry is checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Depth {
+    /// That it follows the one before, the tree, and who may sign its checkpoints.
+    Chain,
+    /// That it follows the one before, and the contract; neither signatures, nor the histories that
+    /// signers vouch for, nor the tree. For ledgers that were checked before, such as a node's own.
+    Replay,
+    /// All but the contract.
+    Signatures,
+    /// Everything.
+    Full,
+}
+
+impl Depth {
+    fn reads_records(self) -> bool {
+        match self {
+            Self::Chain => false,
+            Self::Replay | Self::Signatures | Self::Full => true,
+        }
+    }
+
+    fn verifies(self) -> bool {
+        match self {
+            Self::Chain | Self::Replay => false,
+            Self::Signatures | Self::Full => true,
+        }
+    }
+
+    fn grows_tree(self) -> bool {
+        match self {
+            Self::Replay => false,
+            Self::Chain | Self::Signatures | Self::Full => true,
+        }
+    }
+
+    fn replays(self) -> bool {
+        match self {
+            Self::Chain | Self::Signatures => false,
+            Self::Replay | Self::Full => true,
+        }
+    }
+}
+
+/// Looks at entries one by one, as deep as the follower that it is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntryReader {
+    ledger: LedgerId,
+    depth: Depth,
+}
+
+impl EntryReader {
+    /// Reads an entry and verifies its signature: what is the same whatever the others are. What is
+    /// wrong with it is told when it is followed.
+    pub fn read(&self, bytes: Vec<u8>) -> ReadEntry {
+        let decoded = self.depth.reads_records().then(|| Record::decode(&bytes));
+        let mut entry = ReadEntry { reader: *self, bytes, decoded, signature: None };
+        if self.depth.verifies() {
+            entry.signature = entry.transaction().map(|it| it.check(&self.ledger));
+        }
+        entry
+    }
+}
+
+/// An entry, and what was found of it alone.
+#[derive(Clone, Debug)]
+pub struct ReadEntry {
+    reader: EntryReader,
+    bytes: Vec<u8>,
+    /// `None` if no more than its place was to be looked at.
+    decoded: Option<Result<DecodedEntry, NotARecord>>,
+    /// Of transactions only.
+    signature: Option<Result<(), Invalid>>,
+}
+
+impl ReadEntry {
+    /// The bytes that are stored, hashed and served.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The record in it; `None` if it was not to be read, or is none.
+    pub fn record(&self) -> Option<&Record> {
+        self.decoded.as_ref()?.as_ref().ok().map(|decoded| &decoded.record)
+    }
+
+    /// Whether it is a transaction whose signature was verified.
+    pub fn is_signed(&self) -> bool {
+        matches!(self.signature, Some(Ok(())))
+    }
+
+    fn transaction(&self) -> Option<&Unverified> {
+        match self.record()? {
+            Record::Transaction(transaction) => Some(transaction),
+            Record::Genesis(_)
+            | Record::Outcome(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => None,
+        }
+    }
+}
+
+/// How an entry is not what a ledger must go on with.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    /// It does not follow the entry before.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// It is not the first entry of this ledger.
+    #[error("it is not the first entry of this ledger")]
+    OtherGenesis,
+    /// It changes the key but may not.
+    #[error(transparent)]
+    Rotation(#[from] BadRotation),
+    /// It upgrades the rules but may not.
+    #[error(transparent)]
+    Upgrade(#[from] BadUpgrade),
+    /// It is not a record.
+    #[error(transparent)]
+    Record(#[from] NotARecord),
+    /// Its signature does not verify.
+    #[error(transparent)]
+    Signature(#[from] Invalid),
+    /// It is a genesis, but not the first entry.
+    #[error("it is a second genesis")]
+    SecondGenesis,
+    /// Its signer vouches for another history.
+    #[error("its signer saw root {} at size {}, which is not this history", vouched.root, vouched.size)]
+    Seen {
+        /// What its signer saw.
+        vouched: Seen,
+        /// The root there; `None` if it has not been followed that far, or it is forgotten.
+        root: Option<Hash>,
+    },
+    /// It departs from the contract.
+    #[error(transparent)]
+    Departure(#[from] Departure),
+    /// An entry before it departed from the contract: whatever follows means nothing.
+    #[error("an entry before it departs from the contract")]
+    Departed,
+    /// Nothing is wrong with it: [`Follower::prepare`] has to look up what its signer vouches for.
+    #[error(transparent)]
+    Forgotten(#[from] Forgotten),
+}
+
+/// Why a ledger cannot be followed from its first entry.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadGenesis {
+    /// It is not a record.
+    #[error(transparent)]
+    Record(#[from] NotARecord),
+    /// It is another record.
+    #[error("it is not a genesis")]
+    OtherRecord,
+    /// It asks for rules that this program does not know.
+    #[error("{0}")]
+    Version(UnknownVersion),
+    /// Its name or key is none.
+    #[error("its key or origin cannot be used")]
+    Key,
+}
+
+/// Why a checkpoint says nothing about what was followed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unconfirmed {
+    /// It is not one that the ledger's key of its time has signed.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// It counts entries that were not followed yet.
+    #[error("it counts {stated} entries, and {followed} were followed")]
+    Ahead {
+        /// What it says.
+        stated: u64,
+        /// How many are in the tree.
+        followed: u64,
+    },
+    /// The ledger has signed two histories.
+    #[error("it says that the first {size} entries have root {stated}; theirs is {root}")]
+    OtherRoot {
+        /// The entries it counts.
+        size: u64,
+        /// What it says.
+        stated: Hash,
+        /// The root of what was followed.
+        root: Hash,
+    },
+    /// The leaves of a tile have to be handed back with [`Follower::recall`] first.
+    #[error(transparent)]
+    Forgotten(#[from] Forgotten),
+}
+
+/// What a follower goes on from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FollowerState {
+    /// The keys that sign the ledger's checkpoints, as the entries until then give them.
+    pub keys: LogKeys,
+    /// The last entry.
+    pub head: Head,
+    /// The tree, but for [`Depth::Replay`].
+    pub tree: Option<TreeHashes>,
+    /// The contract, with what is due; for [`Depth::Replay`] and [`Depth::Full`].
+    pub replay: Option<Replay>,
+}
+
+/// Follows one ledger.
+#[derive(Debug)]
+pub struct Follower {
+    depth: Depth,
+    /// The leaf hash of the first entry, as long as that was not followed.
+    first: Option<Hash>,
+    keys: LogKeys,
+    head: Head,
+    tree: Option<TreeBuilder>,
+    /// `None` also after a departure.
+    replay: Option<Replay>,
+    /// The last root asked for: many signers vouch for the same history.
+    known_root: Option<(u64, Hash)>,
+}
+
+impl Follower {
+    /// Prepares to follow the ledger with this first entry. That itself is followed like any other.
+    ///
+    /// # Errors
+    /// If it is not the genesis of a ledger that this program understands.
+    pub fn new(depth: Depth, first: &[u8]) -> Result<Self, BadGenesis> {
+        let genesis = match Record::decode(first)?.record {
+            Record::Genesis(genesis) => genesis,
+            Record::Transaction(_)
+            | Record::Outcome(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => {
+                return Err(BadGenesis::OtherRecord);
+            }
+        };
+        let version = Version::try_from(genesis.contract_version).map_err(BadGenesis::Version)?;
+        let keys = LogKeys::of_genesis(&genesis).ok_or(BadGenesis::Key)?;
+        Ok(Self {
+            depth,
+            first: Some(Hash::leaf(first)),
+            head: Head::EMPTY,
+            tree: depth.grows_tree().then(TreeBuilder::new),
+            replay: depth.replays().then(|| Replay::new(keys.ledger(), version)),
+            keys,
+            known_root: None,
+        })
+    }
+
+    /// Goes on from what [`Follower::state`] gave; `None` if that does not have what this depth
+    /// needs, or its parts are not of one moment.
+    pub fn resume(depth: Depth, state: FollowerState) -> Option<Self> {
+        let FollowerState { keys, head, tree, replay } = state;
+        let tree = match depth.grows_tree() {
+            true => Some(TreeBuilder::from_hashes(&tree?)).filter(|tree| tree.size() == head.size),
+            false => None,
+        };
+        let replay = match depth.replays() {
+            true => Some(replay?).filter(|it| it.contract().ledger() == Digest(keys.ledger().0)),
+            false => None,
+        };
+        let whole = head.size > 0
+            && tree.is_some() == depth.grows_tree()
+            && replay.is_some() == depth.replays();
+        whole.then_some(Self { depth, first: None, keys, head, tree, replay, known_root: None })
+    }
+
+    /// What to go on from later; `None` before the first entry and after a departure.
+    pub fn state(&self) -> Option<FollowerState> {
+        if self.first.is_some() || self.has_departed() {
+            return None;
+        }
+        Some(FollowerState {
+            keys: self.keys.clone(),
+            head: self.head,
+            tree: self.tree.as_ref().map(TreeBuilder::hashes),
+            replay: self.replay.clone(),
+        })
+    }
+
+    /// Reads the entries to be followed.
+    pub fn reader(&self) -> EntryReader {
+        EntryReader { ledger: self.keys.ledger(), depth: self.depth }
+    }
+
+    /// Looks up the root that an entry's signer vouches for, before the entry is followed.
+    ///
+    /// # Errors
+    /// The tile of leaves that has to be handed back with [`Follower::recall`] first.
+    pub fn prepare(&mut self, entry: &ReadEntry) -> Result<(), Forgotten> {
+        if self.depth.verifies()
+            && let Some(transaction) = self.own(entry).transaction()
+        {
+            self.known_root(transaction.seen.size)?;
+        }
+        Ok(())
+    }
+
+    /// Follows the next entry.
+    ///
+    /// # Errors
+    /// The first thing that is wrong. The entry is not followed then, and another one may be in its
+    /// place; but not after a departure from the contract, whose state is lost with it.
+    pub fn follow(&mut self, entry: &ReadEntry) -> Result<(), Fault> {
+        if self.has_departed() {
+            return Err(Fault::Departed);
+        }
+        self.prepare(entry)?;
+        self.follow_past(entry, Err)
+    }
+
+    /// Follows the next entry, and goes on past each fault for which `found` says so: for those who
+    /// list all that is wrong. Without [`Follower::prepare`], a forgotten root counts as another.
+    ///
+    /// # Errors
+    /// If the entry does not follow the one before, which nothing can go past, or what `found` gives.
+    pub fn follow_past(
+        &mut self,
+        entry: &ReadEntry,
+        mut found: impl FnMut(Fault) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let (envelope, head) = self.head.follow(&entry.bytes)?;
+        if self.first.is_some_and(|first| first != head.leaf) {
+            return Err(Fault::OtherGenesis);
+        }
+        let new_key = self.new_key(&envelope.payload).or_else(|error| {
+            found(error.into())?;
+            Ok::<_, Fault>(None)
+        })?;
+        if self.depth.reads_records() {
+            self.follow_record(&self.own(entry), &mut found)?;
+        }
+        // All is checked, and only now anything changes, but for the contract, which checks for itself.
+        if let Some(key) = new_key {
+            self.keys.change(self.head.size, key);
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.push(head.leaf);
+        }
+        (self.head, self.first) = (head, None);
+        Ok(())
+    }
+
+    /// The entry as this follower's reader sees it: what another has verified, or not, proves nothing.
+    fn own<'a>(&self, entry: &'a ReadEntry) -> Cow<'a, ReadEntry> {
+        if entry.reader == self.reader() {
+            Cow::Borrowed(entry)
+        } else {
+            Cow::Owned(self.reader().read(entry.bytes.clone()))
+        }
+    }
+
+    /// The ledger's new key, if the entry changes it.
+    fn new_key(&self, payload: &[u8]) -> Result<Option<Verifier>, BadRotation> {
+        record::rotation(payload).map(|rotation| self.keys.check(&rotation)).transpose()
+    }
+
+    /// Checks a record, and takes it to the contract.
+    fn follow_record(
+        &mut self,
+        entry: &ReadEntry,
+        found: &mut impl FnMut(Fault) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let decoded = match &entry.decoded {
+            Some(Ok(decoded)) => decoded,
+            Some(Err(error)) => {
+                found(error.clone().into())?;
+                // What cannot be read cannot be replayed.
+                self.replay = None;
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
+        if let Some(Err(error)) = &entry.signature {
+            found(error.clone().into())?;
+        }
+        match &decoded.record {
+            Record::Genesis(_) if self.first.is_none() => return found(Fault::SecondGenesis),
+            Record::Transaction(transaction) if self.depth.verifies() => {
+                let vouched = transaction.seen;
+                let root = self.known_root(vouched.size).ok().flatten();
+                if root != Some(vouched.root) {
+                    found(Fault::Seen { vouched, root })?;
+                }
+            }
+            Record::Upgrade(upgrade) if self.depth.verifies() => {
+                if let Err(error) = upgrade::check(upgrade, &self.keys) {
+                    found(error.into())?;
+                }
+            }
+            Record::Genesis(_)
+            | Record::Transaction(_)
+            | Record::Outcome(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => {}
+        }
+        let at = Moment { now_ms: decoded.time_ms, head: Digest(self.head.leaf.0) };
+        if let Some(replay) = &mut self.replay
+            && let Err(departure) = replay.record(at, &decoded.record)
+        {
+            // The states differ from here on, and every later comparison would too.
+            self.replay = None;
+            found(departure.into())?;
+        }
+        Ok(())
+    }
+
+    /// The root over the first `size` entries; `None` if there are not as many, or no tree is grown.
+    ///
+    /// # Errors
+    /// The tile of leaves that has to be handed back with [`Follower::recall`] first.
+    pub fn root(&self, size: u64) -> Result<Option<Hash>, Forgotten> {
+        match &self.tree {
+            Some(tree) if size <= tree.size() => tree::root(tree, size).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn known_root(&mut self, size: u64) -> Result<Option<Hash>, Forgotten> {
+        if let Some((known, root)) = self.known_root
+            && known == size
+        {
+            return Ok(Some(root));
+        }
+        let root = self.root(size)?;
+        self.known_root = root.map(|root| (size, root)).or(self.known_root);
+        Ok(root)
+    }
+
+    /// Hands back the leaf hashes of a tile that was forgotten; `false` if they are not what they
+    /// were.
+    pub fn recall(&mut self, tile: u64, leaves: impl IntoIterator<Item = Hash>) -> bool {
+        self.tree.as_mut().is_some_and(|tree| tree.recall(tile, leaves))
+    }
+
+    /// Whether a signed checkpoint is the ledger's word for what was followed: signed by the key of
+    /// its time, over the root of this tree. What it says, if it is.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn confirm(&self, note: &str) -> Result<Checkpoint, Unconfirmed> {
+        let checkpoint = self.keys.open(note)?;
+        let (size, stated) = (checkpoint.size, checkpoint.root);
+        let followed = self.tree.as_ref().map_or(0, TreeBuilder::size);
+        match self.root(size)? {
+            Some(root) if root == stated => Ok(checkpoint),
+            Some(root) => Err(Unconfirmed::OtherRoot { size, stated, root }),
+            None => Err(Unconfirmed::Ahead { stated: size, followed }),
+        }
+    }
+
+    /// The keys that sign the ledger's checkpoints, as the entries so far give them.
+    pub fn keys(&self) -> &LogKeys {
+        &self.keys
+    }
+
+    /// What the next entry has to follow.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The contract's state after the entries so far; `None` if it is not replayed, or lost.
+    pub fn contract(&self) -> Option<&Contract> {
+        self.replay.as_ref().map(Replay::contract)
+    }
+
+    /// The contract with what is due; `None` if it is not replayed, or lost.
+    pub fn replay(&self) -> Option<&Replay> {
+        self.replay.as_ref()
+    }
+
+    /// The contract with what is due.
+    ///
+    /// # Errors
+    /// [`Fault::Departed`] if it is not replayed, or lost.
+    pub fn into_replay(self) -> Result<Replay, Fault> {
+        self.replay.ok_or(Fault::Departed)
+    }
+
+    fn has_departed(&self) -> bool {
+        self.depth.replays() && self.replay.is_none()
+    }
+}
