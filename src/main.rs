@@ -20,8 +20,10 @@ fn main() -> ExitCode {
     log_to_stderr();
     match cli::run(arguments) {
         Ok(code) => code,
+        // What `| head` has read enough of is no error.
+        Err(error) if cli::is_closed(&error) => ExitCode::from(cli::CLOSED_EXIT_CODE),
         Err(error) => {
-            eprintln!("error: {}", cli::one_line(&error));
+            cli::tell(format_args!("error: {}", cli::one_line(&error)));
             ExitCode::FAILURE
         }
     }
@@ -35,7 +37,8 @@ fn log_to_stderr() {
     let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
     let colored = std::io::stderr().is_terminal();
     tracing_subscriber::registry()
-        .with(layer().with_writer(std::io::stderr).with_ansi(colored))
+        // Where nobody reads stderr, the complaint about that would be a panic.
+        .with(layer().with_writer(std::io::stderr).with_ansi(colored).log_internal_errors(false))
         .with(filter)
         .init();
 }

@@ -13,59 +13,10 @@ use super::metric::Metric;
 use super::model::{ModelSpec, WeightsError};
 use super::network::{Network, Workspace};
 use super::optimizer::Optimizer;
-use super::private::{Noise, Privacy, Spending};
+use super::private::Spending;
+use super::training::Training;
 use colearn_dp::DpError;
 use colearn_sdk::learner::{Learner, Proposed, Result, Score, Weights};
-
-/// How the built-in learner trains and votes.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Training {
-    /// Passes over the training rows for one proposal.
-    pub epochs: usize,
-    /// Rows in a mini-batch; with privacy their mean number.
-    pub batch: usize,
-    /// The optimiser.
-    pub optimizer: Optimizer,
-    /// How training is kept private, if it is.
-    pub privacy: Option<Privacy>,
-    /// How votes are decided.
-    pub voting: Voting,
-}
-
-/// How the built-in learner votes.
-#[derive(Clone, Copy, PartialEq, Default, Debug)]
-pub struct Voting {
-    /// What is compared; `None` for accuracy, or loss where a number is predicted.
-    pub metric: Option<Metric>,
-    /// Approve what is not worse than the current weights by more than this.
-    pub margin: f64,
-    /// Judge on so many mini-batches of the voting rows; `None` for all.
-    pub batches: Option<usize>,
-    /// Record no scores; they say something about private data.
-    pub hide_scores: bool,
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        Self {
-            epochs: 5,
-            batch: 32,
-            optimizer: Optimizer::Sgd { learning_rate: 0.05, momentum: 0.9 },
-            privacy: None,
-            voting: Voting::default(),
-        }
-    }
-}
-
-impl Training {
-    /// The same, its noise drawn from another seed if it is drawn from one.
-    pub fn with_noise_seed(mut self, seed: u64) -> Self {
-        if let Some(Privacy { noise: noise @ Noise::Seeded(_), .. }) = &mut self.privacy {
-            *noise = Noise::Seeded(seed);
-        }
-        self
-    }
-}
 
 /// Why a learner cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +35,9 @@ pub enum BuiltinError {
     /// The metric does not suit the model.
     #[error("a model that predicts a number cannot be judged by {0}; use loss")]
     Metric(&'static str),
+    /// The training says what cannot be.
+    #[error("{0}")]
+    Training(&'static str),
     /// Training leads nowhere.
     #[error(
         "training diverged: its weights are not finite numbers any more; try a smaller learning rate"
@@ -99,6 +53,7 @@ pub enum BuiltinError {
 pub struct BuiltinLearner {
     share: Share,
     training: Training,
+    optimizer: Optimizer,
     spec: Arc<ModelSpec>,
     weights: Weights,
     random: ChaCha8Rng,
@@ -115,13 +70,15 @@ impl BuiltinLearner {
     /// they are of. `seed` decides the order in which rows are visited.
     ///
     /// # Errors
-    /// If the weights are not of a built-in model, or not of one for this data.
+    /// If the weights are not of a built-in model, or not of one for this data, or the training is
+    /// none that can be.
     pub fn new(
         share: Share,
         training: Training,
         weights: Weights,
         seed: u64,
     ) -> std::result::Result<Self, BuiltinError> {
+        training.check().map_err(BuiltinError::Training)?;
         let spec = ModelSpec::of(&weights)?;
         let own = ModelSpec::new(spec.hidden.clone(), spec.activation, share.data.schema.clone());
         if let Some(difference) = spec.difference(&own) {
@@ -129,17 +86,18 @@ impl BuiltinLearner {
         }
         spec.read(&weights)?;
         let classifier = spec.is_classifier();
-        let metric = training.voting.metric.unwrap_or(Metric::usual(classifier));
+        let metric = training.score.unwrap_or(Metric::usual(classifier));
         if !metric.suits(classifier) {
             return Err(BuiltinError::Metric(metric.name()));
         }
         let rows = share.train.len();
         let spending = training
-            .privacy
+            .privacy()
             .map(|privacy| Spending::new(privacy, training.batch, rows))
             .transpose()?;
         Ok(Self {
             share,
+            optimizer: training.optimizer(classifier),
             training,
             spec: Arc::new(spec),
             weights,
@@ -190,9 +148,9 @@ impl BuiltinLearner {
     /// The rows that decide a vote.
     fn voting_rows(&self) -> &[usize] {
         let all = &self.share.vote;
-        let batches = self.training.voting.batches.unwrap_or(usize::MAX);
+        let batches = self.training.vote_batches.unwrap_or(usize::MAX);
         // They are in random order, so the first are as good as any.
-        &all[..all.len().min(batches.saturating_mul(self.training.batch.max(1)).max(1))]
+        &all[..all.len().min(batches.saturating_mul(self.training.batch).max(1))]
     }
 
     /// The current weights' score on the test rows.
@@ -223,7 +181,7 @@ impl BuiltinLearner {
 
     /// Steps that one proposal takes.
     fn steps(&self) -> u64 {
-        let batches = self.share.train.len().div_ceil(self.training.batch.max(1));
+        let batches = self.share.train.len().div_ceil(self.training.batch);
         (self.training.epochs * batches) as u64
     }
 
@@ -237,13 +195,13 @@ impl BuiltinLearner {
 
     fn descend(&mut self) -> Result<Network> {
         let mut network = self.spec.read(&self.weights)?;
-        let mut memory = self.training.optimizer.start(&network);
+        let mut state = self.optimizer.start(&network);
         let mut workspace = Workspace::default();
         let data = &self.share.data;
         if let Some(mut spending) = self.spending.take() {
             for _ in 0..self.steps() {
                 spending.gradient(&network, data, &self.share.train, &mut workspace);
-                self.training.optimizer.step(&mut network, &workspace.gradients, &mut memory);
+                self.optimizer.step(&mut network, &workspace.gradients, &mut state);
             }
             self.spending = Some(spending);
             return Ok(network);
@@ -251,9 +209,9 @@ impl BuiltinLearner {
         let mut order = self.share.train.clone();
         for _ in 0..self.training.epochs {
             order.shuffle(&mut self.random);
-            for rows in order.chunks(self.training.batch.max(1)) {
+            for rows in order.chunks(self.training.batch) {
                 network.gradient(data.view(), &data.targets, rows, &mut workspace);
-                self.training.optimizer.step(&mut network, &workspace.gradients, &mut memory);
+                self.optimizer.step(&mut network, &workspace.gradients, &mut state);
             }
         }
         Ok(network)
@@ -282,8 +240,8 @@ impl Learner for BuiltinLearner {
         self.last_scored = Some((weights.digest(), vote));
         // A score that is not a number is worse than any that is.
         let approve =
-            vote >= current - self.training.voting.margin || (current.is_nan() && !vote.is_nan());
-        if self.training.voting.hide_scores {
+            vote >= current - self.training.margin || (current.is_nan() && !vote.is_nan());
+        if self.training.hide_scores {
             return Ok(Score { vote: f64::NAN, test: None, approve });
         }
         let test = (!self.share.test.is_empty())

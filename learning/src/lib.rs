@@ -7,8 +7,11 @@ pub mod model;
 pub mod network;
 pub mod optimizer;
 pub mod private;
+mod training;
+mod words;
 
-pub use builtin::{BuiltinError, BuiltinLearner, Training, Voting};
+pub use builtin::{BuiltinError, BuiltinLearner};
+pub use training::Training;
 
 /// The seed of what learner `number` of a group draws at random.
 pub fn learner_seed(seed: u64, number: usize) -> u64 {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::data::{Schema, Target};
 use super::network::{Layer, Network};
 use colearn_sdk::learner::Weights;
+use colearn_sdk::records::words::Word as _;
 
 /// The key of the header among the safetensors metadata. The only key: the order of several would
 /// differ from run to run, and with it the digest.
@@ -59,8 +60,7 @@ pub enum WeightsError {
 }
 
 /// What a hidden unit makes of its inputs' sum.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Activation {
     /// max(0, x).
     #[default]
@@ -161,8 +161,9 @@ impl ModelSpec {
         }
         if self.activation != other.activation {
             return Some(format!(
-                "its activation is {:?}, not {:?}",
-                other.activation, self.activation
+                "its activation is {}, not {}",
+                other.activation.word(),
+                self.activation.word()
             ));
         }
         let (ours, theirs) = (&self.schema, &other.schema);
@@ -294,7 +295,7 @@ mod tests {
         let refuse = |other: ModelSpec| other.read(&weights).unwrap_err().to_string();
         assert!(refuse(spec(5, &[3], 2)).contains("its layers are 4-3-2, not 5-3-2"));
         let tanh = ModelSpec { activation: Activation::Tanh, ..ours.clone() };
-        assert!(refuse(tanh).contains("its activation is Relu, not Tanh"));
+        assert!(refuse(tanh).contains("its activation is relu, not tanh"));
         let mut scaled = ours.clone();
         scaled.schema.features[0] =
             Column::Block { name: "x".into(), width: 4, mean: 0.0, scale: 2.0 };

@@ -2,6 +2,15 @@
 
 use super::network::{Layer, Network};
 
+/// Which [`Optimizer`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+    /// Adam.
+    Adam,
+}
+
 /// How weights follow their gradient.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Optimizer {
@@ -25,7 +34,7 @@ const EPSILON: f32 = 1e-8;
 
 /// What an optimiser remembers from step to step.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct OptimizerState {
     /// The last step (SGD) or the gradients' decaying mean (Adam).
     first: Vec<Layer>,
     /// The squared gradients' decaying mean (Adam).
@@ -46,20 +55,20 @@ impl Optimizer {
         Self::Adam { learning_rate: learning_rate.unwrap_or(0.001) }
     }
 
-    /// Nothing remembered yet.
-    pub fn start(self, network: &Network) -> Memory {
+    /// The state before the first step.
+    pub fn start(self, network: &Network) -> OptimizerState {
         let zeros = || network.layers().iter().map(Layer::like).collect();
         let second = match self {
             Self::Sgd { .. } => Vec::new(),
             Self::Adam { .. } => zeros(),
         };
-        Memory { first: zeros(), second, steps: 0 }
+        OptimizerState { first: zeros(), second, steps: 0 }
     }
 
     /// Takes one step along the gradients.
-    pub fn step(self, network: &mut Network, gradients: &[Layer], memory: &mut Memory) {
-        memory.steps = memory.steps.saturating_add(1);
-        let layers = network.layers_mut().iter_mut().zip(gradients).zip(&mut memory.first);
+    pub fn step(self, network: &mut Network, gradients: &[Layer], state: &mut OptimizerState) {
+        state.steps = state.steps.saturating_add(1);
+        let layers = network.layers_mut().iter_mut().zip(gradients).zip(&mut state.first);
         match self {
             Self::Sgd { learning_rate, momentum } => {
                 for ((layer, gradient), last) in layers {
@@ -74,9 +83,9 @@ impl Optimizer {
                 }
             }
             Self::Adam { learning_rate } => {
-                let bias_1 = 1.0 - BETA_1.powi(memory.steps);
-                let bias_2 = 1.0 - BETA_2.powi(memory.steps);
-                for (((layer, gradient), first), second) in layers.zip(&mut memory.second) {
+                let bias_1 = 1.0 - BETA_1.powi(state.steps);
+                let bias_2 = 1.0 - BETA_2.powi(state.steps);
+                for (((layer, gradient), first), second) in layers.zip(&mut state.second) {
                     let slices = layer.slices_mut().into_iter().zip(gradient.slices());
                     let moments = first.slices_mut().into_iter().zip(second.slices_mut());
                     for ((weights, gradient), (first, second)) in slices.zip(moments) {
@@ -108,10 +117,10 @@ mod tests {
             Optimizer::Adam { learning_rate: 0.05 },
         ] {
             let mut network = Network::new(&[4, 3], Activation::Relu, true, 1);
-            let mut memory = optimizer.start(&network);
+            let mut state = optimizer.start(&network);
             for _ in 0..300 {
                 let gradients = network.layers().to_vec();
-                optimizer.step(&mut network, &gradients, &mut memory);
+                optimizer.step(&mut network, &gradients, &mut state);
             }
             let left = network.layers()[0].weight.iter().map(|x| x.abs()).fold(0.0, f32::max);
             assert!(left < 0.02, "{optimizer:?}: {left}");
@@ -126,8 +135,8 @@ mod tests {
         let before = network.layers()[0].weight[[0, 0]];
         let mut gradients = network.layers().to_vec();
         gradients[0].weight[[0, 0]] = 1e-3;
-        let mut memory = optimizer.start(&network);
-        optimizer.step(&mut network, &gradients, &mut memory);
+        let mut state = optimizer.start(&network);
+        optimizer.step(&mut network, &gradients, &mut state);
         let moved = before - network.layers()[0].weight[[0, 0]];
         assert!((moved - 0.1).abs() < 1e-4, "{moved}");
     }

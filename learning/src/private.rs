@@ -32,9 +32,10 @@ pub struct Privacy {
 }
 
 /// Where the noise comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Noise {
     /// The operating system's entropy: private.
+    #[default]
     Secret,
     /// A seed: repeatable, for simulations. Whoever knows the seed can take the noise away.
     Seeded(u64),

@@ -135,7 +135,7 @@ def test_rust_and_python_learners_share_an_experiment_with_sealed_ballots(
     others = {files[1]: Mean(PRIVATE[1]), files[2]: Mean([5.0, 6.0])}
     summaries = run_all(node, "mean", others)
     assert b"after 6 rounds" in rust[0].communicate(timeout=60)[0]
-    assert summaries[0] == summaries[1] and summaries[0].reason == "MAX_ROUNDS"
+    assert summaries[0] == summaries[1] and summaries[0].reason == "max_rounds"
     rounds = open(node).experiments()["mean"].rounds
     assert [len(item.votes) for item in rounds] == [2] * 6
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))

@@ -9,6 +9,7 @@ use colearn_contracts::{
 use serde::Serialize;
 
 use crate::record::Record;
+use crate::words::Word as _;
 
 /// Everything that happened in an experiment, round by round.
 #[derive(Clone, Debug)]
@@ -128,6 +129,11 @@ impl History {
             finished: None,
             privacy: BTreeMap::new(),
         }
+    }
+
+    /// The rounds that are closed, in order.
+    pub fn closed(&self) -> impl Iterator<Item = &Round> {
+        self.rounds.iter().filter(|round| round.result.is_some())
     }
 
     /// Adds a record of the ledger; those of other experiments are passed over.
@@ -316,7 +322,7 @@ impl History {
                     "weights": round.proposal.map(|(digest, _)| digest.to_string()),
                     "proposer_scores": round.proposal.map(|(_, own)| scores(own)),
                     "votes": votes,
-                    "verdict": round.result.map(|result| verdict_word(result.verdict)),
+                    "verdict": round.result.map(|result| result.verdict.word()),
                     "approvals": round.result.map(|result| result.approvals),
                     "rejections": round.result.map(|result| result.rejections),
                     "electorate": round.result.map(|result| result.electorate),
@@ -331,6 +337,7 @@ impl History {
             "learners": learners,
             "rounds": rounds,
             "finished": self.finished.is_some(),
+            "finish_reason": self.finished.map(|reason| reason.word()),
             "final_mean_test_score": self.final_test_score(),
         })
     }
@@ -355,14 +362,4 @@ pub struct Totals {
     pub last_vote_score: Option<f64>,
     /// The last test score it recorded.
     pub last_test_score: Option<f64>,
-}
-
-/// A verdict in one word.
-pub fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accepted => "accepted",
-        Verdict::Rejected => "rejected",
-        Verdict::Expired => "expired",
-        Verdict::Passed => "passed",
-    }
 }

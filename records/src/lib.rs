@@ -10,3 +10,4 @@ pub mod record;
 pub mod replay;
 pub mod transaction;
 pub mod upgrade;
+pub mod words;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::keys;
+use crate::words::{self, AdmissionKind, Word as _, Words};
 
 /// Why a plan's file cannot be used.
 #[cfg(feature = "files")]
@@ -109,40 +110,9 @@ impl<'de> Deserialize<'de> for Millis {
 }
 
 /// One of a few words.
-#[derive(Clone, Copy, Debug)]
-struct Choice<T>(T);
-
-trait Words: Copy + PartialEq + 'static {
-    const WORDS: &'static [(&'static str, Self)];
-
-    fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
-    }
-}
-
-impl Words for Selection {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("round_robin", Self::RoundRobin), ("sortition", Self::Sortition)];
-}
-
-impl Words for Close {
-    const WORDS: &'static [(&'static str, Self)] = &[("all", Self::All), ("early", Self::Early)];
-}
-
-impl Words for BallotKind {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("open", Self::Open), ("sealed", Self::Sealed)];
-}
-
-impl<'de, T: Words> Deserialize<'de> for Choice<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let found = T::WORDS.iter().find(|(word, _)| *word == text);
-        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
-        let unknown = || format!("{text:?} is not one of {}", words.join(", "));
-        found.map(|(_, value)| Self(*value)).ok_or_else(|| serde::de::Error::custom(unknown()))
-    }
-}
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(transparent)]
+struct Choice<T: Words>(#[serde(deserialize_with = "words::deserialize", bound = "")] T);
 
 /// A plan: the rules of an experiment, and who may join.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -207,20 +177,22 @@ impl Plan {
             shares.push(Invitation { learner: keys::parse_learner_id(key)?, weight: *weight });
         }
         shares.sort_by_key(|share| share.learner);
-        let admission = match (written.admission.as_deref(), shares.is_empty()) {
+        let kind = match written.admission {
+            Some(word) => Some(
+                AdmissionKind::parse(&word).map_err(|unknown| format!("admission {unknown}"))?,
+            ),
+            None => None,
+        };
+        let admission = match (kind, shares.is_empty()) {
             (None, true) => None,
-            (Some("open"), true) => Some(Admission::Open),
-            (Some("open"), false) => {
+            (Some(AdmissionKind::Open), true) => Some(Admission::Open),
+            (Some(AdmissionKind::Open), false) => {
                 return Err("admission is \"open\", but members are listed".to_owned());
             }
-            (None | Some("invited"), false) => Some(Admission::Invited(shares)),
-            (Some("by_vote"), false) => Some(Admission::ByVote(shares)),
-            (Some("invited" | "by_vote"), true) => {
+            (None | Some(AdmissionKind::Invited), false) => Some(Admission::Invited(shares)),
+            (Some(AdmissionKind::ByVote), false) => Some(Admission::ByVote(shares)),
+            (Some(AdmissionKind::Invited | AdmissionKind::ByVote), true) => {
                 return Err("list who may join under [members], as PUBLIC_KEY = WEIGHT".to_owned());
-            }
-            (Some(other), _) => {
-                let words = "open, invited, by_vote";
-                return Err(format!("admission {other:?} is not one of {words}"));
             }
         };
         Ok(Self {
@@ -294,12 +266,7 @@ impl Plan {
             line("privacy", format!("{{ epsilon = {epsilon}, delta = {delta} }}"));
         }
         if let Some(admission) = admission {
-            let word = match admission {
-                Admission::Open => "open",
-                Admission::Invited(_) => "invited",
-                Admission::ByVote(_) => "by_vote",
-            };
-            line("admission", format!("\"{word}\""));
+            line("admission", format!("\"{}\"", admission.word()));
             if !admission.invitations().is_empty() {
                 text.push_str("\n[members]\n");
                 for share in admission.invitations() {

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
 use colearn_ledger::Verifier;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
+
+use super::progress;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -66,7 +68,7 @@ impl Audit {
             LevelArg::Contract => Level::Contract,
         };
         let options = AuditOptions { key, level, promises, ..AuditOptions::default() };
-        let report = audit_place(&self.place, options, &progress_bar("auditing"))?;
+        let report = audit_place(&self.place, options, &progress::entries("auditing"))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
@@ -100,14 +102,4 @@ pub(crate) fn audit_place(
     let report = audit::audit(&mut *source, options)?;
     bar.finish_and_clear();
     Ok(report)
-}
-
-/// Shows how many entries are done, how fast, and the time left; only at a terminal.
-pub(crate) fn progress_bar(doing: &str) -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let template = format!("{doing} {{bar:30}} {{pos}}/{{len}} entries {{per_sec}} {{eta}} left");
-    if let Ok(style) = ProgressStyle::with_template(&template) {
-        bar.set_style(style);
-    }
-    bar
 }

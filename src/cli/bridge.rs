@@ -13,6 +13,7 @@ use colearn_sdk::learner::Learner as _;
 
 use super::args::NodeAddress;
 use super::learner::print_events;
+use super::signals::Signals;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -106,9 +107,10 @@ impl BridgeArgs {
             watch: print_events(self.json),
             ..Options::new(self.node.node, experiment, key)
         };
+        let mut signals = Signals::catch()?;
         tokio::select! {
             ended = client::run(learner, options) => ended.map(|_| ExitCode::SUCCESS).map_err(Into::into),
-            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+            asked = signals.asked() => Ok(asked.exit_code()),
         }
     }
 }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
-use colearn_learning::data::{Composition, Dataset, Schema, Target, outline};
+use colearn_learning::data::{Composition, Dataset, Schema, Share, Target, outline};
 use serde_json::json;
 
-use super::args::{Data as Source, SplitArgs, split_table};
+use super::args::{Data as Source, SplitArgs};
+use super::tell::text;
 
 /// Columns that are listed; more are counted.
 const SHOWN_COLUMNS: usize = 40;
@@ -67,50 +68,50 @@ impl Data {
                     && path.is_file()
                     && path.extension().is_none_or(|ending| ending != "npz")
                 {
-                    let columns = outline(path)?;
-                    if json {
-                        let columns = columns
-                            .iter()
-                            .map(|(name, what)| json!({ "name": name, "what": what }));
-                        println!("{}", json!({ "columns": columns.collect::<Vec<_>>() }));
-                        return Ok(ExitCode::SUCCESS);
-                    }
-                    for (name, what) in &columns {
-                        println!("{name:<28} {what}");
-                    }
-                    println!("\nchoose the column to predict with --label");
+                    show_outline(&outline(path)?, json);
                     return Ok(ExitCode::SUCCESS);
                 }
                 let data = source.load(None)?;
                 let shares =
                     learners.map(|count| data.split(split.split, count, seed)).transpose()?;
                 if json {
-                    let sizes = shares.as_deref().map(|shares| {
-                        let of = |share: &colearn_learning::data::Share| {
-                            json!({ "train": share.train.len(), "vote": share.vote.len(), "test": share.test.len() })
-                        };
-                        shares.iter().map(of).collect::<Vec<_>>()
-                    });
-                    let report = json!({
-                        "name": data.name,
-                        "rows": data.rows(),
-                        "test_rows": data.rows() - data.test_from,
-                        "inputs": data.width(),
-                        "schema": data.schema,
-                        "shares": sizes,
-                    });
+                    let report = data_json(&data, shares.as_deref());
                     println!("{}", serde_json::to_string_pretty(&report)?);
                     return Ok(ExitCode::SUCCESS);
                 }
                 describe(&data);
                 if let Some(shares) = shares {
                     println!("\nsplit {}", split.split);
-                    print!("{}", split_table(&shares));
+                    print!("{}", text::split_table(&shares));
                 }
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn show_outline(columns: &[(String, String)], as_json: bool) {
+    if as_json {
+        let columns = columns.iter().map(|(name, what)| json!({ "name": name, "what": what }));
+        println!("{}", json!({ "columns": columns.collect::<Vec<_>>() }));
+        return;
+    }
+    for (name, what) in columns {
+        println!("{name:<28} {what}");
+    }
+    println!("\nchoose the column to predict with --label");
+}
+
+fn data_json(data: &Dataset, shares: Option<&[Share]>) -> serde_json::Value {
+    let size = |share: &Share| json!({ "train": share.train.len(), "vote": share.vote.len(), "test": share.test.len() });
+    json!({
+        "name": data.name,
+        "rows": data.rows(),
+        "test_rows": data.rows() - data.test_from,
+        "inputs": data.width(),
+        "schema": data.schema,
+        "shares": shares.map(|shares| shares.iter().map(size).collect::<Vec<_>>()),
+    })
 }
 
 fn with_file(mut source: Source, file: Option<PathBuf>) -> anyhow::Result<Source> {

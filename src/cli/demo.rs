@@ -1,14 +1,15 @@
 //! `colearn demo`.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use colearn::plot;
+use colearn::supervise::Supervisor;
 use colearn_audit::{AuditOptions, AuditReport};
 use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, ExperimentName, Parameters, Phase, Threshold,
@@ -16,36 +17,40 @@ use colearn_contracts::{
 use colearn_learning::data::Share;
 use colearn_learning::private::Noise;
 use colearn_learning::{BuiltinLearner, learner_seed};
-use colearn_records::history::History;
+use colearn_records::history::{History, Round};
 use colearn_records::keys;
-use colearn_records::record::Record;
+use colearn_records::words;
+use colearn_records::words::Word as _;
 use colearn_sdk::client::{self, Client, ClientError, Memory, Options, Refused};
 use colearn_sdk::learner::{Learner as _, SAFETENSORS};
 use colearn_sdk::local;
 use ed25519_dalek::SigningKey;
 use indicatif::ProgressBar;
 use rayon::prelude::*;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::args::{Data, ModelShape, SplitArgs, TrainingArgs, split_table};
-use super::audit::{audit_place, progress_bar};
-use super::table;
+use super::args::{Data, ModelShape, SplitArgs, TrainingArgs, word};
+use super::audit::audit_place;
+use super::output::{OutputError, try_print};
+use super::signals::Signals;
+use super::tell::text;
+use super::{following, progress};
 
 const EXPERIMENT: &str = "demo";
-/// How long a node may take to stop before it is killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// A node that was killed is started again this often.
-const MAX_RESTARTS: u32 = 20;
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Backend {
     /// A real node process; the learners connect to it over gRPC.
     Ledger,
     /// The same contract and learners in this process, without network or disk.
     Local,
+}
+
+words! {
+    Backend {
+        Ledger = "ledger", "a real node process; the learners connect to it over gRPC";
+        Local = "local", "the same contract and learners in this process, without network or disk";
+    }
 }
 
 #[derive(Args)]
@@ -69,7 +74,7 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = Threshold::HALF, value_name = "N/D")]
     threshold: Threshold,
     /// Where the rounds run
-    #[arg(long, value_enum, default_value = "ledger")]
+    #[arg(long, value_parser = word::<Backend>(), default_value = "ledger")]
     backend: Backend,
     #[command(flatten)]
     source: Data,
@@ -128,18 +133,19 @@ impl Demo {
                 [] => "a number to predict".to_owned(),
                 classes => format!("{} classes", classes.len()),
             }
-        ));
+        ))?;
         if self.split.show_split {
-            self.say(format!("\nsplit {}\n{}", self.split.split, split_table(&shares)));
+            self.say(format!("\nsplit {}\n{}", self.split.split, text::split_table(&shares)))?;
         }
         let learners = self.make_learners(&shares)?;
         let started = Instant::now();
         let outcome = match self.backend {
             Backend::Local => self.run_local(learners)?,
             Backend::Ledger => {
+                let mut signals = Signals::catch()?;
                 tokio::select! {
                     outcome = self.run_ledger(learners, &dir) => outcome?,
-                    () = interrupted() => return Ok(ExitCode::from(130)),
+                    asked = signals.asked() => return Ok(asked.exit_code()),
                 }
             }
         };
@@ -151,11 +157,10 @@ impl Demo {
         Ok(ExitCode::from(outcome.audit.map_or(0, |report| report.exit_code())))
     }
 
-    /// Prints for people.
-    fn say(&self, text: impl AsRef<str>) {
-        if !self.json {
-            println!("{}", text.as_ref());
-        }
+    /// Prints for people. An error is passed on, not the end of the process: there may be a node to
+    /// end first.
+    fn say(&self, text: impl AsRef<str>) -> Result<(), OutputError> {
+        if self.json { Ok(()) } else { try_print(format_args!("{}\n", text.as_ref())) }
     }
 
     fn folder(&self) -> anyhow::Result<PathBuf> {
@@ -174,7 +179,7 @@ impl Demo {
         let spec = self.shape.spec(&data.schema)?;
         let initial = spec.write(&spec.untrained(self.seed))?;
         // Everything follows the seed, the noise too: a demo can be repeated, and is not private.
-        let training = self.training.training(&spec, Noise::Seeded(self.seed))?;
+        let training = self.training.training(Noise::Seeded(self.seed))?;
         let learners = shares.iter().enumerate().map(|(at, share)| {
             let seed = learner_seed(self.seed, at + 1);
             BuiltinLearner::new(
@@ -196,19 +201,18 @@ impl Demo {
         }
     }
 
-    fn progress(&self) -> ProgressBar {
-        let bar = table::progress(self.rounds, self.json, "round");
-        if !self.json {
-            println!("\n{}", table::ROUND_HEADER);
-        }
-        bar
+    fn progress(&self) -> Result<ProgressBar, OutputError> {
+        self.say(format!("\n{}", text::ROUND_HEADER))?;
+        Ok(progress::steps(self.rounds, self.json, "round"))
     }
 
     fn run_local(&self, mut learners: Vec<BuiltinLearner>) -> anyhow::Result<Outcome> {
-        let bar = self.progress();
+        let bar = self.progress()?;
         let local::LocalRun { history, .. } =
             local::run(&mut learners, self.parameters(), |history, round| {
-                bar.suspend(|| self.say(table::round_line(history, round)));
+                if !self.json {
+                    bar.suspend(|| println!("{}", text::round_line(history, round)));
+                }
                 bar.set_position(round.number);
             })?;
         bar.finish_and_clear();
@@ -223,14 +227,16 @@ impl Demo {
     ) -> anyhow::Result<Outcome> {
         let name: ExperimentName = EXPERIMENT.parse()?;
         let learner_keys = learner_keys(dir, learners.len())?;
-        let node = NodeProcess::start(&dir.join("node")).await?;
+        let node = Supervisor::start(node_command(&dir.join("node"))?, |status| {
+            eprintln!("the node ended ({status}); starting it again on its data");
+        })?;
         self.say(format!(
             "node at {} (process {}), data in {}",
-            node.url,
+            node.url(),
             node.pid(),
             dir.display()
-        ));
-        self.prepare(&node.url, &name, &learner_keys, &learners).await?;
+        ))?;
+        self.prepare(node.url(), &name, &learner_keys, &learners).await?;
 
         let running: Vec<JoinHandle<_>> = learners
             .into_iter()
@@ -239,26 +245,26 @@ impl Demo {
             .map(|(at, (learner, key))| {
                 let options = Options {
                     data: Some(dir.join(format!("learners/{}.data", at + 1))),
-                    ..Options::new(&node.url, name.clone(), key)
+                    ..Options::new(node.url(), name.clone(), key)
                 };
                 tokio::spawn(client::run(learner, options))
             })
             .collect();
-        let bar = self.progress();
-        let watching = follow(&node.url, &name, |history, closed| {
-            let number = closed.number;
-            bar.suspend(|| self.say(table::round_line(history, closed)));
-            bar.set_position(number);
+        let bar = self.progress()?;
+        let watching = follow(node.url(), &name, |history, closed| {
+            bar.suspend(|| self.say(text::round_line(history, closed)))?;
+            bar.set_position(closed.number);
+            Ok(())
         });
         let (history, learners) = tokio::select! {
             both = async { tokio::try_join!(watching, all(running)) } => both?,
-            error = node.given_up() => return Err(error),
+            reason = node.given_up() => bail!("{reason}"),
         };
         bar.finish_and_clear();
-        node.stop().await?;
+        tokio::task::spawn_blocking(move || node.stop()).await??;
         let audit = tokio::task::spawn_blocking({
             let place = dir.join("node").display().to_string();
-            let bar = if self.json { ProgressBar::hidden() } else { progress_bar("auditing") };
+            let bar = if self.json { ProgressBar::hidden() } else { progress::entries("auditing") };
             move || audit_place(&place, AuditOptions::default(), &bar)
         });
         let audit = audit.await??;
@@ -282,7 +288,7 @@ impl Demo {
                 if matches!(known.phase, Phase::Finished(_)) {
                     bail!("the demo in this folder has finished; choose another --keep folder");
                 }
-                self.say(format!("going on after round {}", known.round.saturating_sub(1)));
+                self.say(format!("going on after round {}", known.round.saturating_sub(1)))?;
             }
             Err(ClientError::Refused { rule: None, refused: Refused::NotFound, .. }) => {
                 let first = learners.first().context("a demo needs a learner")?.current();
@@ -343,7 +349,7 @@ impl Demo {
     ) -> anyhow::Result<()> {
         if self.json {
             let report = serde_json::json!({
-                "backend": match self.backend { Backend::Ledger => "ledger", Backend::Local => "local" },
+                "backend": self.backend.word(),
                 "seed": self.seed,
                 "seconds": seconds,
                 "final_mean_test_score": outcome.score,
@@ -359,7 +365,7 @@ impl Demo {
             println!("{}", serde_json::to_string_pretty(&report)?);
             return Ok(());
         }
-        println!("\n{}", table::learner_table(&outcome.history));
+        println!("\n{}", text::learner_table(&outcome.history));
         println!(
             "final model: mean {} {:.3} on the learners' test rows, after {seconds:.1} s",
             outcome.metric, outcome.score
@@ -418,165 +424,36 @@ async fn all(
     Ok(learners)
 }
 
-/// Follows an experiment until it finishes, whatever happens to the node in between.
+/// Follows the experiment until it finishes.
 async fn follow(
     url: &str,
     name: &ExperimentName,
-    mut closed: impl FnMut(&History, &colearn_records::history::Round),
+    mut closed: impl FnMut(&History, &Round) -> anyhow::Result<()>,
 ) -> anyhow::Result<History> {
     let mut history = History::new(name.clone());
-    let (mut next, mut told) = (0, 0);
-    while history.finished.is_none() {
-        let entries = match Client::connect(url, Memory::default()).await {
-            Ok(mut client) => client.watch(name, next).await,
-            Err(error) => Err(error),
-        };
-        let mut entries = match entries {
-            Ok(entries) => entries,
-            Err(ClientError::Unreachable { .. }) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        // A broken stream is opened again where it broke.
-        while let Ok(message) = entries.next().await {
-            next = message.next;
-            let Some(entry) = message.entry else { continue };
-            history.record(&Record::decode(&entry)?.record);
-            let rounds = history.rounds.iter().filter(|round| round.result.is_some());
-            for round in rounds.skip(told) {
-                closed(&history, round);
-                told += 1;
-            }
-            if history.finished.is_some() {
-                break;
-            }
+    let mut told = 0;
+    following::follow(url, name, None, |decoded| {
+        history.record(&decoded.record);
+        for round in history.closed().skip(told) {
+            closed(&history, round)?;
+            told += 1;
         }
-    }
+        Ok(match history.finished {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        })
+    })
+    .await?;
     Ok(history)
 }
 
-async fn interrupted() {
-    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    match terminate {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(_) => {
-            // Ctrl-C alone, then.
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
-}
-
-/// A node in a process of its own, started again if it dies.
-struct NodeProcess {
-    url: String,
-    pid: watch::Receiver<u32>,
-    stop: watch::Sender<bool>,
-    supervisor: JoinHandle<anyhow::Result<()>>,
-    failed: watch::Receiver<Option<Arc<str>>>,
-}
-
-impl NodeProcess {
-    async fn start(data: &Path) -> anyhow::Result<Self> {
-        let (mut child, address) = launch(data, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-        let (pid_sender, pid) = watch::channel(child.id().unwrap_or(0));
-        let (stop, mut stopping) = watch::channel(false);
-        let (fail, failed) = watch::channel(None);
-        let data = data.to_owned();
-        let supervisor = tokio::spawn(async move {
-            for _ in 0..MAX_RESTARTS {
-                tokio::select! {
-                    () = asked(&mut stopping) => return terminate(child).await,
-                    status = child.wait() => {
-                        eprintln!("the node ended ({}); starting it again on its data", status?);
-                    }
-                }
-                match launch(&data, address).await {
-                    Ok((again, _)) => child = again,
-                    Err(error) => {
-                        fail.send_replace(Some(super::one_line(&error).into()));
-                        return Err(error);
-                    }
-                }
-                pid_sender.send_replace(child.id().unwrap_or(0));
-            }
-            fail.send_replace(Some("the node died too often".into()));
-            bail!("the node died {MAX_RESTARTS} times")
-        });
-        Ok(Self { url: format!("http://{address}"), pid, stop, supervisor, failed })
-    }
-
-    fn pid(&self) -> u32 {
-        *self.pid.borrow()
-    }
-
-    /// Resolves when the node could not be kept running.
-    async fn given_up(&self) -> anyhow::Error {
-        let mut failed = self.failed.clone();
-        let reason = failed.wait_for(Option::is_some).await.map(|reason| reason.clone());
-        match reason {
-            Ok(Some(reason)) => anyhow::anyhow!("{reason}"),
-            // The supervisor has ended without a failure: the node was stopped.
-            Ok(None) | Err(_) => std::future::pending().await,
-        }
-    }
-
-    async fn stop(self) -> anyhow::Result<()> {
-        self.stop.send_replace(true);
-        self.supervisor.await?
-    }
-}
-
-/// Resolves when stopping is asked for, or nobody is left to ask.
-async fn asked(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-/// Starts the node and waits until it says where it listens.
-async fn launch(data: &Path, listen: SocketAddr) -> anyhow::Result<(Child, SocketAddr)> {
+/// The command that runs a node on this data.
+fn node_command(data: &Path) -> anyhow::Result<impl Fn(SocketAddr) -> Command + Send + use<>> {
     let program = std::env::current_exe().context("cannot find this program")?;
-    let mut child = Command::new(program)
-        .args(["node", "--json", "--listen", &listen.to_string(), "--data"])
-        .arg(data)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot start the node")?;
-    let stdout = child.stdout.take().context("the node has no output")?;
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).await?;
-    if line.is_empty() {
-        bail!("the node did not start ({}); see its message above", child.wait().await?);
-    }
-    let started: serde_json::Value = serde_json::from_str(&line)?;
-    let address = started["address"].as_str().and_then(|url| url.strip_prefix("http://"));
-    Ok((child, address.context("the node did not say where it listens")?.parse()?))
-}
-
-/// Asks the node to stop and waits for it.
-async fn terminate(mut child: Child) -> anyhow::Result<()> {
-    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()));
-    if let Some(pid) = pid {
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-    }
-    match tokio::time::timeout(STOP_TIMEOUT, child.wait()).await {
-        Ok(status) => {
-            let status = status?;
-            if !status.success() {
-                bail!("the node stopped with {status}");
-            }
-            Ok(())
-        }
-        Err(_) => {
-            child.kill().await?;
-            bail!("the node did not stop in time and was killed")
-        }
-    }
+    let data = data.to_owned();
+    Ok(move |listen: SocketAddr| {
+        let mut command = Command::new(&program);
+        command.args(["node", "--json", "--listen", &listen.to_string(), "--data"]).arg(&data);
+        command
+    })
 }

@@ -1,12 +1,12 @@
 //! `colearn dp`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use colearn::plot::{self, Curve, Curves};
-use colearn_dp::{Accountant, Mechanism, Steps};
+use colearn_dp::{Accountant, DpError, Mechanism, Steps};
 use serde_json::json;
 
 /// Points on a plotted curve.
@@ -138,29 +138,10 @@ impl Dp {
             }
         };
         let mechanism = Mechanism::new(noise, sampling)?;
-        let spent = |accountant: Accountant, count| {
-            accountant.epsilon(&[Steps { mechanism, count }], delta)
-        };
-        let (pld, rdp) = (spent(Accountant::Pld, steps)?, spent(Accountant::Rdp, steps)?);
+        let pld = epsilon(Accountant::Pld, mechanism, steps, delta)?;
+        let rdp = epsilon(Accountant::Rdp, mechanism, steps, delta)?;
         if let Some(path) = &common.plot {
-            let counts = (0..=CURVE_POINTS).map(|point| steps * point / CURVE_POINTS);
-            let curve = |name: &str, accountant| {
-                let points = counts
-                    .clone()
-                    .map(|count| Ok((count as f64, spent(accountant, count)?)))
-                    .collect::<anyhow::Result<_>>()?;
-                anyhow::Ok(Curve { name: name.to_owned(), points })
-            };
-            let curves = Curves {
-                title: &format!("noise {noise:.3}, sampling {sampling:.4}, delta {delta:e}"),
-                x: "steps",
-                y: "epsilon",
-                curves: vec![
-                    curve("privacy loss distribution", Accountant::Pld)?,
-                    curve("Rényi", Accountant::Rdp)?,
-                ],
-            };
-            plot::write_curves(&curves, path).context("no plot")?;
+            draw(mechanism, steps, delta, path)?;
         }
         if common.json {
             // JSON has no infinity: null.
@@ -183,4 +164,36 @@ impl Dp {
         println!("                  {rdp:.4}  (Rényi)");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What so many steps reveal.
+fn epsilon(
+    accountant: Accountant,
+    mechanism: Mechanism,
+    count: u64,
+    delta: f64,
+) -> Result<f64, DpError> {
+    accountant.epsilon(&[Steps { mechanism, count }], delta)
+}
+
+/// Draws epsilon over the steps, as both accountants have it.
+fn draw(mechanism: Mechanism, steps: u64, delta: f64, path: &Path) -> anyhow::Result<()> {
+    let curve = |name: &str, accountant| {
+        let counts = (0..=CURVE_POINTS).map(|point| steps * point / CURVE_POINTS);
+        let points = counts
+            .map(|count| Ok((count as f64, epsilon(accountant, mechanism, count, delta)?)))
+            .collect::<anyhow::Result<_>>()?;
+        anyhow::Ok(Curve { name: name.to_owned(), points })
+    };
+    let (noise, sampling) = (mechanism.noise_multiplier(), mechanism.sampling_rate());
+    let curves = Curves {
+        title: &format!("noise {noise:.3}, sampling {sampling:.4}, delta {delta:e}"),
+        x: "steps",
+        y: "epsilon",
+        curves: vec![
+            curve("privacy loss distribution", Accountant::Pld)?,
+            curve("Rényi", Accountant::Rdp)?,
+        ],
+    };
+    plot::write_curves(&curves, path).context("no plot")
 }

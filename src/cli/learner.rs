@@ -2,27 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use colearn_contracts::{ExperimentName, PrivacySpent, Scores};
+use colearn_contracts::{ExperimentName, PrivacySpent};
 use colearn_learning::model::ModelSpec;
 use colearn_learning::private::Noise;
 use colearn_learning::{BuiltinLearner, learner_seed};
-use colearn_records::history::{unit, verdict_word};
 use colearn_records::keys;
 use colearn_records::plan::Plan;
-use colearn_sdk::client::{self, Client, Event, Memory, Options};
+use colearn_sdk::client::{self, Client, Event, Memory, Options, Patience};
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use ed25519_dalek::SigningKey;
-use serde_json::json;
 
-use super::args::{Data, NodeAddress, SplitArgs, TrainingArgs, split_table};
+use super::args::{Data, NodeAddress, SplitArgs, TrainingArgs};
 use super::experiment::load_plan;
-
-/// Between two tries to reach the node.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+use super::following::patiently;
+use super::signals::Signals;
+use super::tell::{json, text};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -82,28 +80,22 @@ impl LearnerArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let key = keys::load(&self.key)?;
         let experiment: ExperimentName = self.experiment.parse()?;
+        // As patient from the start as the learner itself will be.
+        let mut patience = Patience::new(self.patience);
         if let Some(path) = &self.plan {
-            let plan = Plan::read(path)?;
-            let actual = load_plan(&self.node.node, &experiment).await?;
-            let difference = plan.difference(&actual);
-            if !difference.is_empty() {
-                for line in difference {
-                    println!("{line}");
-                }
-                bail!("{} does not follow {}; nothing was joined", self.experiment, path.display());
-            }
+            self.insist_on(path, &experiment, &mut patience).await?;
         }
         let memory = self.memory.clone().unwrap_or_else(|| self.key.with_extension("data"));
-        let (initial, spent) =
-            standing(&memory, &self.node.node, &experiment, &key, self.patience).await?;
+        let ask = async || standing(&memory, &self.node.node, &experiment, &key).await;
+        let (initial, spent) = patiently(&mut patience, ask).await?;
         let spec = ModelSpec::of(&initial)?;
         let data = self.source.load(Some(&spec.schema))?;
         let (number, learners) = self.share;
         let mut shares = data.split(self.split.split, learners, self.seed)?;
         if self.split.show_split && !self.json {
-            print!("{}", split_table(&shares));
+            print!("{}", text::split_table(&shares));
         }
-        let training = self.training.training(&spec, Noise::Secret)?;
+        let training = self.training.training(Noise::Secret)?;
         let seed = learner_seed(self.seed, number);
         let mut learner =
             BuiltinLearner::new(shares.swap_remove(number - 1), training, initial, seed)?;
@@ -111,23 +103,23 @@ impl LearnerArgs {
             learner.resume(&spent)?;
         }
         let metric = learner.test_metric().name();
-        let json = self.json;
         let options = Options {
             data: Some(memory),
             patience: self.patience,
-            watch: print_events(json),
+            watch: print_events(self.json),
             ..Options::new(self.node.node, experiment, key)
         };
+        let mut signals = Signals::catch()?;
         let (learner, summary) = tokio::select! {
             ended = client::run(learner, options) => ended?,
-            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(130)),
+            asked = signals.asked() => return Ok(asked.exit_code()),
         };
         if let Some(path) = self.save {
             learner
                 .save(&path)
                 .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
         }
-        if !json {
+        if !self.json {
             println!(
                 "final model {} after {} rounds, {metric} {:.3} on this learner's test rows",
                 summary.model.digest,
@@ -137,6 +129,25 @@ impl LearnerArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// Fails, having said how, where the experiment does not follow a plan.
+    async fn insist_on(
+        &self,
+        path: &Path,
+        experiment: &ExperimentName,
+        patience: &mut Patience,
+    ) -> anyhow::Result<()> {
+        let plan = Plan::read(path)?;
+        let load = async || load_plan(&self.node.node, experiment).await;
+        let difference = plan.difference(&patiently(patience, load).await?);
+        if difference.is_empty() {
+            return Ok(());
+        }
+        for line in difference {
+            println!("{line}");
+        }
+        bail!("{experiment} does not follow {}; nothing was joined", path.display());
+    }
 }
 
 /// An experiment's present model, and what this learner has stated of its privacy budget.
@@ -145,22 +156,8 @@ async fn standing(
     node: &str,
     experiment: &ExperimentName,
     key: &SigningKey,
-    patience: Option<Duration>,
 ) -> anyhow::Result<(Weights, Option<PrivacySpent>)> {
-    let started = Instant::now();
-    let mut client = loop {
-        match Client::connect(node, Memory::open(memory)?).await {
-            Ok(client) => break client,
-            // As patient as the learner itself will be.
-            Err(error)
-                if error.is_transient() && patience.is_none_or(|it| started.elapsed() < it) =>
-            {
-                tracing::info!(%error, "waiting for the node");
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    };
+    let mut client = Client::connect(node, Memory::open(memory)?).await?;
     let known = client.experiment(experiment, Some(keys::learner_id(key))).await?;
     let model = known.experiment.model;
     if model.media_type != SAFETENSORS {
@@ -175,102 +172,9 @@ async fn standing(
     Ok((weights, spent))
 }
 
-fn both(scores: Scores) -> String {
-    let text = |value: Option<i64>| value.map_or("-".to_owned(), |v| format!("{:.3}", unit(v)));
-    format!("vote score {}, test score {}", text(scores.vote), text(scores.test))
-}
-
 /// Prints what happens to a learner, for people or as one JSON object an event.
-pub(crate) fn print_events(json: bool) -> Box<dyn FnMut(&Event) + Send> {
+pub(crate) fn print_events(as_json: bool) -> Box<dyn FnMut(&Event) + Send> {
     Box::new(move |event| {
-        println!("{}", if json { event_json(event).to_string() } else { event_line(event) });
+        println!("{}", if as_json { json::event(event).to_string() } else { text::event(event) });
     })
-}
-
-fn event_line(event: &Event) -> String {
-    match event {
-        Event::Connected { url } => format!("connected to {url}"),
-        Event::Joined => "joined".to_owned(),
-        Event::MyTurn { round } => format!("round {round}: my turn, training"),
-        Event::Proposed { round, scores } => format!("round {round}: proposed, {}", both(*scores)),
-        Event::Passed { round, reason: None } => format!("round {round}: passed"),
-        Event::Passed { round, reason: Some(reason) } => {
-            format!("round {round}: passed, because: {reason}")
-        }
-        Event::Voted { round, approve, scores } => {
-            let word = if *approve { "approved" } else { "rejected" };
-            format!("round {round}: {word}, {}", both(*scores))
-        }
-        Event::RoundClosed { round, verdict, approvals, rejections, electorate } => format!(
-            "round {round}: {} with {approvals} for, {rejections} against, of {electorate}",
-            verdict_word(*verdict)
-        ),
-        Event::Waiting { members, min_learners } => {
-            format!("waiting for members: {members} of {min_learners}")
-        }
-        Event::Committed { round } => format!("round {round}: committed to a sealed vote"),
-        Event::Paused { reason } => format!("paused: {reason:?}"),
-        Event::Resumed => "resumed".to_owned(),
-        Event::Suspended { reason } => format!("suspended: {reason:?}"),
-        Event::MotionOpened { number } => format!(
-            "motion {number} is open; see: colearn experiment show, and vote: colearn experiment ballot"
-        ),
-        Event::TooLate { reason } => format!("too late: {reason}"),
-        Event::Reconnecting { reason, pause } => {
-            format!("{reason}; trying again in {} ms", pause.as_millis())
-        }
-        Event::Finished { reason } => format!("finished: {reason:?}"),
-    }
-}
-
-fn event_json(event: &Event) -> serde_json::Value {
-    let scored = |name: &str, round: u64, scores: Scores| {
-        json!({
-            "event": name,
-            "round": round,
-            "vote_score": scores.vote.map(unit),
-            "test_score": scores.test.map(unit),
-        })
-    };
-    match event {
-        Event::Connected { url } => json!({ "event": "connected", "url": url }),
-        Event::Joined => json!({ "event": "joined" }),
-        Event::MyTurn { round } => json!({ "event": "my_turn", "round": round }),
-        Event::Proposed { round, scores } => scored("proposed", *round, *scores),
-        Event::Passed { round, reason } => {
-            json!({ "event": "passed", "round": round, "reason": reason })
-        }
-        Event::Voted { round, approve, scores } => {
-            let mut voted = scored("voted", *round, *scores);
-            voted["approve"] = (*approve).into();
-            voted
-        }
-        Event::RoundClosed { round, verdict, approvals, rejections, electorate } => json!({
-            "event": "round_closed",
-            "round": round,
-            "verdict": verdict_word(*verdict),
-            "approvals": approvals,
-            "rejections": rejections,
-            "electorate": electorate,
-        }),
-        Event::Waiting { members, min_learners } => {
-            json!({ "event": "waiting", "members": members, "min_learners": min_learners })
-        }
-        Event::Committed { round } => json!({ "event": "committed", "round": round }),
-        Event::Paused { reason } => json!({ "event": "paused", "reason": format!("{reason:?}") }),
-        Event::Resumed => json!({ "event": "resumed" }),
-        Event::Suspended { reason } => {
-            json!({ "event": "suspended", "reason": format!("{reason:?}") })
-        }
-        Event::MotionOpened { number } => json!({ "event": "motion_opened", "number": number }),
-        Event::TooLate { reason } => json!({ "event": "too_late", "reason": reason }),
-        Event::Reconnecting { reason, pause } => json!({
-            "event": "reconnecting",
-            "reason": reason,
-            "pause_ms": u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-        }),
-        Event::Finished { reason } => {
-            json!({ "event": "finished", "reason": format!("{reason:?}") })
-        }
-    }
 }

@@ -6,18 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
 use colearn_audit::{self as audit, Trouble};
-use colearn_contracts::{
-    Act, Decision, ExperimentName, Motion, Outcome, PauseReason, Reveal, Scores, SuspendReason,
-};
 use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
-use colearn_records::history::unit;
-use colearn_records::plan::Plan;
-use colearn_records::record::{DecodedEntry, Record};
-use serde::Serialize;
-use serde_json::json;
+use colearn_records::record::Record;
 
-use super::audit::progress_bar;
-use super::table::short;
+use super::progress;
+use super::tell::{json, text};
 
 #[derive(Subcommand)]
 pub(crate) enum Ledger {
@@ -121,9 +114,9 @@ fn show(place: &str, start: u64, count: Option<u64>, json: bool) -> anyhow::Resu
         let decoded = Record::decode(&bytes)
             .map_err(|error| anyhow!("entry {index}: {error}; run: colearn audit {place}"))?;
         if json {
-            println!("{}", describe_json(&decoded, &bytes));
+            println!("{}", json::entry(&decoded, &bytes));
         } else {
-            println!("{}", describe(&decoded));
+            println!("{}", text::entry(&decoded));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -137,7 +130,7 @@ fn signed_checkpoint(place: &str) -> anyhow::Result<(Checkpoint, String)> {
 
 fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
     let (checkpoint, note) = signed_checkpoint(place)?;
-    let bar = progress_bar("exporting");
+    let bar = progress::entries("exporting");
     bar.set_length(checkpoint.size);
     let mut exporter = Exporter::new(dir);
     for entry in audit::entries(&mut *audit::open(place)?, checkpoint.size) {
@@ -203,242 +196,19 @@ fn verify_receipt(file: &Path, key: &str, entry: &Path, json: bool) -> anyhow::R
         bail!("the entry says it is {}, the receipt {}", decoded.index, receipt.index);
     }
     if json {
-        let receipt = json!({
+        let receipt = serde_json::json!({
             "index": receipt.index,
             "size": checkpoint.size,
             "root": checkpoint.root.to_string(),
-            "entry": describe_json(&decoded, &entry),
+            "entry": json::entry(&decoded, &entry),
         });
         println!("{receipt}");
     } else {
-        println!("{}", describe(&decoded));
+        println!("{}", text::entry(&decoded));
         println!(
             "RECEIPT OK index={} size={} root={}",
             receipt.index, checkpoint.size, checkpoint.root
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn scores(scores: Scores) -> String {
-    let text = |name: &str, value: Option<i64>| match value {
-        Some(value) => format!(" {name} {:.3}", unit(value)),
-        None => String::new(),
-    };
-    text("vote score", scores.vote) + &text("test score", scores.test)
-}
-
-/// What a motion is to do.
-pub(crate) fn describe_motion(motion: &Motion) -> String {
-    match motion {
-        Motion::SetParameters(parameters) => {
-            let plan = Plan {
-                name: None,
-                parameters: (**parameters).clone(),
-                limits_weights: true,
-                admission: None,
-            };
-            format!("set {}", plan.to_text().trim_end().replace('\n', ", "))
-        }
-        Motion::Admit(share) => format!("admit {} with weight {}", share.learner, share.weight),
-        Motion::Suspend(learner) => format!("suspend {learner}"),
-        Motion::Expel(learner) => format!("expel {learner}"),
-        Motion::Stop => "stop".to_owned(),
-    }
-}
-
-/// A decision of the contract.
-pub(crate) fn describe_outcome(outcome: &Outcome) -> String {
-    let experiment = &outcome.experiment;
-    match &outcome.what {
-        Decision::RoundOpened { round, proposer, .. } => {
-            format!("{experiment} round {round} opened, proposer {}", short(*proposer))
-        }
-        Decision::VotingOpened { round, electorate, .. } => {
-            format!("{experiment} round {round}: {electorate} may vote")
-        }
-        Decision::RevealOpened { round, committed, .. } => {
-            format!("{experiment} round {round}: {committed} may reveal")
-        }
-        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, .. } => format!(
-            "{experiment} round {round} {verdict:?}: {approvals} for, {rejections} against, of \
-             {electorate}"
-        ),
-        Decision::Waiting { members, min_learners } => {
-            format!("{experiment} waits: {members} of {min_learners} members")
-        }
-        Decision::Paused { reason } => format!(
-            "{experiment} pauses: {}",
-            match reason {
-                PauseReason::NobodyProposes => "nobody has proposed for too long",
-                PauseReason::BudgetsSpent => "every member's privacy budget is spent",
-            }
-        ),
-        Decision::Suspended { learner, reason } => format!(
-            "{experiment}: {} {}",
-            short(*learner),
-            match reason {
-                SuspendReason::MissedTurns => "is suspended, having missed too many turns",
-                SuspendReason::Decided => "is suspended by the members",
-                SuspendReason::Expelled => "is expelled by the members",
-            }
-        ),
-        Decision::MotionOpened { number, electorate, .. } => {
-            format!("{experiment} motion {number}: {electorate} may vote")
-        }
-        Decision::MotionDecided { number, adopted, approvals, rejections, electorate } => format!(
-            "{experiment} motion {number} {}: {approvals} for, {rejections} against, of {electorate}",
-            if *adopted { "adopted" } else { "rejected" }
-        ),
-        Decision::MotionTookEffect { number } => {
-            format!("{experiment} motion {number} is in effect")
-        }
-        Decision::Finished { reason, rounds, model } => {
-            format!("{experiment} finished ({reason:?}) after {rounds} rounds: {model}")
-        }
-    }
-}
-
-/// An entry on one line.
-pub(crate) fn describe(decoded: &DecodedEntry) -> String {
-    let what = match &decoded.record {
-        Record::Genesis(genesis) => format!("genesis      {}", genesis.origin),
-        Record::KeyRotation(rotation) => {
-            let [from, to] = [&rotation.old_public_key, &rotation.new_public_key].map(hex::encode);
-            format!("node         changes its key from {from} to {to}")
-        }
-        Record::Upgrade(upgrade) => {
-            let version = upgrade.contract_version;
-            format!("node         has new experiments follow version {version} of the rules")
-        }
-        Record::Transaction(transaction) => {
-            let experiment = &transaction.action.experiment;
-            let action = match &transaction.action.what {
-                Act::Create(create) => {
-                    format!("creates {experiment} with model {}", create.model.digest)
-                }
-                Act::Join { .. } => format!("joins {experiment}"),
-                Act::Leave { .. } => format!("leaves {experiment}"),
-                Act::Propose(proposal) => format!(
-                    "proposes in {experiment} round {}: {}{}",
-                    proposal.round,
-                    proposal.weights.digest,
-                    scores(proposal.scores)
-                ),
-                Act::Pass { round, exhausted } => format!(
-                    "passes {experiment} round {round}{}",
-                    if *exhausted { ", its privacy budget is spent" } else { "" }
-                ),
-                Act::Commit(commit) => {
-                    format!("commits to a ballot in {experiment} round {}", commit.round)
-                }
-                Act::Reveal(Reveal { vote, .. }) => format!(
-                    "reveals that it {} in {experiment} round {}{}",
-                    if vote.approve { "approves" } else { "rejects" },
-                    vote.round,
-                    scores(vote.scores)
-                ),
-                Act::Resume { .. } => format!("resumes {experiment}"),
-                Act::ReplaceKey { to } => {
-                    format!("goes on as {} in {experiment}", short(*to))
-                }
-                Act::Move { number, motion } => {
-                    format!("moves in {experiment}, motion {number}: {}", describe_motion(motion))
-                }
-                Act::MotionVote { number, approve } => format!(
-                    "{} motion {number} in {experiment}",
-                    if *approve { "approves" } else { "rejects" }
-                ),
-                Act::Vote(vote) => format!(
-                    "{} in {experiment} round {}{}",
-                    if vote.approve { "approves" } else { "rejects" },
-                    vote.round,
-                    scores(vote.scores)
-                ),
-                Act::Stop => format!("stops {experiment}"),
-            };
-            format!("{}     {action}", short(transaction.sender))
-        }
-        Record::Outcome(outcome) => format!("contract     {}", describe_outcome(outcome)),
-    };
-    format!(
-        "{:>8}  {}  {what}",
-        decoded.index,
-        humantime::format_rfc3339_millis(time(decoded.time_ms))
-    )
-}
-
-fn time(time_ms: u64) -> std::time::SystemTime {
-    std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(i64::MAX as u64 / 1000))
-}
-
-pub(crate) fn describe_json(decoded: &DecodedEntry, bytes: &[u8]) -> serde_json::Value {
-    let record = match &decoded.record {
-        Record::Genesis(genesis) => json!({ "genesis": { "origin": genesis.origin } }),
-        Record::Transaction(transaction) => json!({ "transaction": {
-            "sender": transaction.sender.to_string(),
-            "seen_size": transaction.seen.size,
-            "action": readable(flat(&transaction.action.what, &transaction.action.experiment)),
-        } }),
-        Record::KeyRotation(rotation) => json!({ "key_rotation": {
-            "from": hex::encode(&rotation.old_public_key),
-            "to": hex::encode(&rotation.new_public_key),
-        } }),
-        Record::Upgrade(upgrade) => json!({ "upgrade": { "version": upgrade.contract_version } }),
-        Record::Outcome(outcome) => {
-            json!({ "outcome": readable(flat(&outcome.what, &outcome.experiment)) })
-        }
-    };
-    json!({
-        "index": decoded.index,
-        "time_ms": decoded.time_ms,
-        "leaf_hash": Hash::leaf(bytes).to_string(),
-        "bytes": bytes.len(),
-        "record": record,
-    })
-}
-
-/// An action or decision as one object under its kind, with the experiment among its fields.
-fn flat(what: impl Serialize, experiment: &ExperimentName) -> serde_json::Value {
-    use serde_json::Value;
-    let mut kinds = match serde_json::to_value(what).unwrap_or_default() {
-        Value::Object(kinds) => kinds,
-        // A kind without fields of its own.
-        kind => json!({ kind.as_str().unwrap_or_default(): {} })
-            .as_object()
-            .cloned()
-            .unwrap_or_default(),
-    };
-    if let Some(vote) = kinds.remove("MotionVote") {
-        kinds.insert("Ballot".to_owned(), vote);
-    }
-    for (kind, fields) in &mut kinds {
-        match kind.as_str() {
-            "Create" => fields["name"] = json!(experiment),
-            "Reveal" => fields["vote"]["experiment"] = json!(experiment),
-            _ => fields["experiment"] = json!(experiment),
-        }
-    }
-    Value::Object(kinds)
-}
-
-/// Writes arrays of 32 bytes, which are keys and digests, as hex.
-fn readable(value: serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
-    match value {
-        Value::Array(items) => {
-            let bytes: Option<Vec<u8>> = items
-                .iter()
-                .map(|item| item.as_u64().and_then(|byte| u8::try_from(byte).ok()))
-                .collect();
-            match bytes {
-                Some(bytes) if bytes.len() == 32 => Value::String(hex::encode(bytes)),
-                _ => Value::Array(items.into_iter().map(readable).collect()),
-            }
-        }
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(name, value)| (name, readable(value))).collect())
-        }
-        other => other,
-    }
 }

@@ -1,5 +1,8 @@
 //! The commands, one file each.
 
+#[macro_use]
+mod output;
+
 mod args;
 mod audit;
 mod bridge;
@@ -7,13 +10,16 @@ mod data;
 mod demo;
 mod dp;
 mod experiment;
+mod following;
 mod key;
 mod learner;
 mod ledger;
 mod node;
+mod progress;
 mod round;
+mod signals;
 mod simulate;
-mod table;
+mod tell;
 mod witness;
 
 use std::process::ExitCode;
@@ -68,6 +74,8 @@ enum Command {
     #[command(subcommand)]
     Ledger(ledger::Ledger),
 }
+
+pub(crate) use output::{CLOSED_EXIT_CODE, is_closed, tell};
 
 /// Runs a command.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {

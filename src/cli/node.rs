@@ -1,7 +1,7 @@
 //! `colearn node`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -10,8 +10,9 @@ use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
     Progress, WitnessAddress,
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
+
+use super::progress;
+use super::signals::Signals;
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -48,7 +49,7 @@ impl Node {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match (self.command, self.run) {
             (Some(Command::RotateKey { data, drop_old, json }), _) => {
-                let progress = Some(Progress::new(rebuild_bar()));
+                let progress = Some(Progress::new(progress::rebuilding()));
                 let rotate = move || colearn_node::rotate_key(&data, drop_old, progress);
                 let done = tokio::task::spawn_blocking(rotate).await??;
                 let (from, to) = (done.from.to_string(), done.to.to_string());
@@ -109,8 +110,7 @@ struct NodeArgs {
 impl NodeArgs {
     async fn run(self) -> anyhow::Result<ExitCode> {
         // Before anyone is told that the node runs, so that no signal is missed.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::catch()?;
         let node = colearn_node::Node::start(Config {
             data: self.data.clone(),
             listen: self.listen,
@@ -120,49 +120,12 @@ impl NodeArgs {
             reserve_bytes: self.reserve_bytes,
             witness_quorum: self.witness_quorum.unwrap_or(self.witness.len()),
             witnesses: self.witness,
-            progress: Some(Progress::new(rebuild_bar())),
+            progress: Some(Progress::new(progress::rebuilding())),
         })
         .await?;
-        let opened = node.opened();
-        let index = match &opened.index {
-            IndexUse::UpTo(_) => None,
-            IndexUse::Rebuilt(reason) => Some(reason.clone()),
-        };
-        let data = std::path::absolute(&self.data)?;
-        if self.json {
-            let line = serde_json::json!({
-                "address": format!("http://{}", node.address()),
-                "ledger_id": node.ledger_id().to_string(),
-                "verifier_key": node.verifier().to_string(),
-                "data": data,
-                "entries": opened.size,
-                "replayed_from": node.replayed_from(),
-                "torn_bytes": opened.torn_bytes,
-                "index_rebuilt": index,
-            });
-            println!("{line}");
-        } else {
-            println!("address       http://{}", node.address());
-            println!("ledger id     {}", node.ledger_id());
-            println!("verifier key  {}", node.verifier());
-            println!("data          {}", data.display());
-            println!("entries       {}", opened.size);
-            if node.replayed_from() > 1 {
-                println!("snapshot      used for the first {} entries", node.replayed_from());
-            }
-            if opened.torn_bytes > 0 {
-                println!(
-                    "recovered     cut off {} bytes of an unfinished write",
-                    opened.torn_bytes
-                );
-            }
-            if let (Some(reason), true) = (&index, opened.size > 0) {
-                println!("recovered     rebuilt the index: {reason}");
-            }
-        }
+        tell_started(&node, &std::path::absolute(&self.data)?, self.json);
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = signals.asked() => {}
             () = node.stopped() => {}
         }
         node.shutdown().await?;
@@ -170,19 +133,39 @@ impl NodeArgs {
     }
 }
 
-/// A progress bar that appears only when an index is rebuilt.
-fn rebuild_bar() -> impl Fn(u64, u64) + Send + Sync {
-    let bar = ProgressBar::hidden();
-    if let Ok(style) = ProgressStyle::with_template(
-        "rebuilding the index {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-    ) {
-        bar.set_style(style);
-    }
-    move |done, total| {
-        if bar.is_hidden() && bar.position() == 0 {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+/// Says where the node is, and what it found on its disk.
+fn tell_started(node: &colearn_node::Node, data: &Path, json: bool) {
+    let opened = node.opened();
+    let index = match &opened.index {
+        IndexUse::UpTo(_) => None,
+        IndexUse::Rebuilt(reason) => Some(reason.clone()),
+    };
+    if json {
+        let line = serde_json::json!({
+            "address": format!("http://{}", node.address()),
+            "ledger_id": node.ledger_id().to_string(),
+            "verifier_key": node.verifier().to_string(),
+            "data": data,
+            "entries": opened.size,
+            "replayed_from": node.replayed_from(),
+            "torn_bytes": opened.torn_bytes,
+            "index_rebuilt": index,
+        });
+        println!("{line}");
+    } else {
+        println!("address       http://{}", node.address());
+        println!("ledger id     {}", node.ledger_id());
+        println!("verifier key  {}", node.verifier());
+        println!("data          {}", data.display());
+        println!("entries       {}", opened.size);
+        if node.replayed_from() > 1 {
+            println!("snapshot      used for the first {} entries", node.replayed_from());
         }
-        bar.set_length(total);
-        bar.set_position(done);
+        if opened.torn_bytes > 0 {
+            println!("recovered     cut off {} bytes of an unfinished write", opened.torn_bytes);
+        }
+        if let (Some(reason), true) = (&index, opened.size > 0) {
+            println!("recovered     rebuilt the index: {reason}");
+        }
     }
 }

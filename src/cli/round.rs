@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use colearn_audit as audit;
-use colearn_audit::explain::{Explanation, explain};
-use colearn_contracts::{Act, Decision, ExperimentName, Outcome, Selection};
+use colearn_audit::explain::explain;
+use colearn_contracts::{Act, Decision, ExperimentName, Outcome};
 use colearn_records::record::Record;
-use serde_json::json;
 
-use super::ledger::{describe, describe_json, trouble_at};
+use super::ledger::trouble_at;
+use super::tell::{json, text};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -47,9 +47,9 @@ impl RoundArgs {
         let explained = explain(&mut *audit::open(&self.from)?, &experiment, self.round)?;
         if self.explain {
             if self.json {
-                println!("{}", to_json(&experiment, self.round, &explained));
+                println!("{}", json::explanation(&experiment, self.round, &explained));
             } else {
-                print!("{}", to_text(&experiment, self.round, &explained));
+                print!("{}", text::explanation(&experiment, self.round, &explained));
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -100,9 +100,9 @@ fn entries(
         };
         let mine = of == Some(experiment);
         if mine && json {
-            println!("{}", describe_json(&decoded, &bytes));
+            println!("{}", json::entry(&decoded, &bytes));
         } else if mine {
-            println!("{}", describe(&decoded));
+            println!("{}", text::entry(&decoded));
         }
         let over = matches!(&decoded.record, Record::Outcome(Outcome { what: Decision::RoundClosed { round: closed, .. }, .. })
             if mine && *closed == round);
@@ -111,57 +111,4 @@ fn entries(
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn to_text(experiment: &ExperimentName, round: u64, explained: &Explanation) -> String {
-    let mut text = format!("round {round} of {experiment}, opened by entry {}\n", explained.index);
-    match explained.selection {
-        Selection::RoundRobin => text += "selection   by turns, in joining order\n",
-        Selection::Sortition => {
-            text += &format!(
-                "selection   sortition: the first 16 bytes of SHA-256 over\n\
-                 \x20             \"colearn/v1/sortition\\n\"\n\
-                 \x20             ledger  {}\n\
-                 \x20             head    {} (leaf hash of entry {})\n\
-                 \x20             name    {} bytes, {experiment}\n\
-                 \x20             round   {round}\n\
-                 \x20           modulo {} candidates gives {}\n",
-                explained.ledger,
-                explained.head,
-                explained.head_index,
-                experiment.as_str().len(),
-                explained.candidates.len(),
-                explained.drawn
-            );
-        }
-    }
-    for (at, candidate) in explained.candidates.iter().enumerate() {
-        let mark = if at == explained.drawn { "*" } else { " " };
-        text += &format!("{mark} {at:>4}  {candidate}\n");
-    }
-    let recorded = if explained.candidates.get(explained.drawn) == Some(&explained.proposer) {
-        "as recorded"
-    } else {
-        "NOT as recorded"
-    };
-    text + &format!("proposer    {} ({recorded})\n", explained.proposer)
-}
-
-fn to_json(experiment: &ExperimentName, round: u64, explained: &Explanation) -> serde_json::Value {
-    let candidates: Vec<String> = explained.candidates.iter().map(ToString::to_string).collect();
-    json!({
-        "experiment": experiment.to_string(),
-        "round": round,
-        "index": explained.index,
-        "selection": match explained.selection {
-            Selection::RoundRobin => "round_robin",
-            Selection::Sortition => "sortition",
-        },
-        "ledger": explained.ledger.to_string(),
-        "head": explained.head.to_string(),
-        "head_index": explained.head_index,
-        "candidates": candidates,
-        "drawn": explained.drawn,
-        "proposer": explained.proposer.to_string(),
-    })
 }

@@ -8,11 +8,14 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Args;
 use colearn::plot::{self, Curve, Curves};
-use colearn::simulate::{AttackTable, Cell, Report, Scenario, Simulation, Size, attack_table};
+use colearn::simulate::{
+    AttackTable, Cell, Scenario, Simulation, SimulationReport, Size, attack_table,
+};
 use serde_json::json;
 
-use super::args::split_table;
-use super::table;
+use super::args::capital;
+use super::progress;
+use super::tell::text;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -38,7 +41,7 @@ A scenario, everything in it optional:
   voting = \"10s\"
   [[faults]]
   share = 0.3                # or learners = [4, 5]
-  attack = \"sign-flip\"       # label-flip, scaled, random, nan, backdoor
+  attack = \"sign_flip\"       # label_flip, scaled, random, nan, backdoor
   vote = \"colludes\"          # approves, rejects, opposite, copies, never
   [[faults]]
   learners = [1]
@@ -102,30 +105,30 @@ impl SimulateArgs {
         let shares = scenario.split(&scenario.load()?)?;
         if self.show_split && !self.json {
             println!("split {}", scenario.split);
-            print!("{}", split_table(&shares));
+            print!("{}", text::split_table(&shares));
         }
         let simulation = Simulation::new(&scenario, &shares)?;
         let voting = scenario.rule.is_none();
         if voting && !self.json {
-            println!("{}", table::ROUND_HEADER);
+            println!("{}", text::ROUND_HEADER);
         }
-        let progress = table::progress(simulation.rounds(), self.json, "round");
+        let bar = progress::steps(simulation.rounds(), self.json, "round");
         let started = Instant::now();
         let (report, run) = simulation.run(
             |history, round| {
                 if !self.json {
-                    progress.suspend(|| println!("{}", table::round_line(history, round)));
+                    bar.suspend(|| println!("{}", text::round_line(history, round)));
                 }
-                progress.set_position(round.number);
+                bar.set_position(round.number);
             },
             |round, score| {
                 if !self.json {
-                    progress.suspend(|| println!("{round:>5}  score {score:.3}"));
+                    bar.suspend(|| println!("{round:>5}  score {score:.3}"));
                 }
-                progress.set_position(round);
+                bar.set_position(round);
             },
         )?;
-        progress.finish_and_clear();
+        bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
         if let Some(path) = &self.plot {
             match &run {
@@ -146,7 +149,7 @@ impl SimulateArgs {
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(run) = &run {
-            println!("\n{}", table::learner_table(&run.history));
+            println!("\n{}", text::learner_table(&run.history));
         }
         print_report(&report, seconds);
         if let Some(path) = &self.plot {
@@ -156,7 +159,7 @@ impl SimulateArgs {
     }
 }
 
-fn print_report(report: &Report, seconds: f64) {
+fn print_report(report: &SimulationReport, seconds: f64) {
     println!(
         "final model: mean {} {:.3} on the honest learners' test rows, after {} rounds in {seconds:.1} s",
         report.metric, report.final_score, report.rounds
@@ -175,7 +178,7 @@ fn print_report(report: &Report, seconds: f64) {
     }
 }
 
-fn curve(report: &Report) -> Curves<'static> {
+fn curve(report: &SimulationReport) -> Curves<'static> {
     let points = report.scores.iter().enumerate().map(|(at, score)| (at as f64 + 1.0, *score));
     Curves {
         title: "score of the combined model",
@@ -188,12 +191,12 @@ fn curve(report: &Report) -> Curves<'static> {
 impl AttacksArgs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let size = Size { learners: self.learners, rounds: self.rounds, seeds: self.seeds };
-        let progress = table::progress(1, self.json, "cell");
+        let bar = progress::steps(1, self.json, "cell");
         let table = attack_table(size, |done, total| {
-            progress.set_length(total as u64);
-            progress.set_position(done as u64);
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
         })?;
-        progress.finish_and_clear();
+        bar.finish_and_clear();
         if self.json {
             println!("{}", serde_json::to_string_pretty(&table)?);
             return Ok(ExitCode::SUCCESS);
@@ -281,11 +284,4 @@ fn cell(cell: &Cell) -> String {
         let _ = write!(text, ", opens {:.0} %", 100.0 * backdoor);
     }
     text
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().to_string() + letters.as_str())
 }

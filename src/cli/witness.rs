@@ -10,7 +10,8 @@ use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, Signer, Verifier};
 use colearn_node::witness::Witness;
 use colearn_records::keys;
-use tokio::signal::unix::{SignalKind, signal};
+
+use super::signals::Signals;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -42,8 +43,7 @@ pub(crate) struct WitnessArgs {
 impl WitnessArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         // Before anyone is told that it runs, so that no signal is missed.
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::catch()?;
         let mut logs = Vec::new();
         for log in &self.log {
             let (vkey, url) = match log.split_once("=http") {
@@ -77,10 +77,7 @@ impl WitnessArgs {
             println!("verifier key  {}", witness.verifier());
         }
         let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            signals.asked().await;
         };
         axum::serve(listener, witness.router()).with_graceful_shutdown(stop).await?;
         Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::baseline::Aggregation;
 use super::faults::{Attack, VoteFault};
 use super::scenario::FaultTable;
-use super::{Report, Scenario, Simulation, SimulationError};
+use super::{Scenario, Simulation, SimulationError, SimulationReport};
 use colearn_learning::data::{Dataset, Embedded};
 
 /// How large a table.
@@ -100,13 +100,14 @@ pub fn attack_table(
     attackers.dedup();
     let mut wanted = Vec::new();
     for (attack, proposal, vote) in ATTACKS {
-        for rule in RULES {
+        for (rule, aggregation, text) in RULES {
             // How one votes means nothing where nobody votes.
-            if proposal.is_none() && rule.1.is_some() {
+            if proposal.is_none() && aggregation.is_some() {
                 continue;
             }
             for count in &attackers {
-                wanted.push((attack, proposal, vote, rule, *count));
+                let attackers = *count;
+                wanted.push(Wanted { attack, proposal, vote, rule, aggregation, text, attackers });
             }
         }
     }
@@ -114,43 +115,61 @@ pub fn attack_table(
     let finished = std::sync::atomic::AtomicUsize::new(0);
     let cells = wanted
         .into_par_iter()
-        .map(|(attack, proposal, vote, (rule, aggregation, text), count)| {
-            let mut reports = Vec::new();
-            for seed in 1..=size.seeds {
-                let mut scenario = Scenario::parse(text)?;
-                scenario.seed = seed;
-                scenario.learners = size.learners;
-                scenario.rounds = size.rounds;
-                scenario.rule = aggregation;
-                scenario.fault_tables = vec![FaultTable {
-                    // Half a learner more, so that rounding down gives the number again.
-                    share: Some((count as f64 + 0.5) / size.learners as f64),
-                    attack: proposal,
-                    vote: Some(vote),
-                    ..FaultTable::default()
-                }];
-                let shares = scenario.split(&data)?;
-                let simulation = Simulation::new(&scenario, &shares)?;
-                reports.push(simulation.run(|_, _| {}, |_, _| {})?.0);
-            }
+        .map(|wanted| {
+            let cell = wanted.run(size, &data)?;
             let at = finished.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
             done(at, total);
-            let mean = |pick: &dyn Fn(&Report) -> f64| {
-                reports.iter().map(pick).sum::<f64>() / reports.len().max(1) as f64
-            };
-            let planted = proposal == Some(Attack::Backdoor) && count > 0;
-            Ok(Cell {
-                attack,
-                rule,
-                attackers: count,
-                accuracy: mean(&|report| report.final_score),
-                harmful: aggregation
-                    .is_none()
-                    .then(|| mean(&|report| report.accepted_harmful as f64)),
-                backdoor: planted.then(|| mean(&|report| report.backdoor.unwrap_or(0.0))),
-            })
+            Ok(cell)
         })
         .collect::<Result<Vec<Cell>, SimulationError>>()?;
     let Size { learners, rounds, seeds } = size;
     Ok(AttackTable { learners, rounds, seeds, attackers, cells })
+}
+
+/// A cell that is to be filled: an attack by so many, and what holds against it.
+struct Wanted {
+    attack: &'static str,
+    proposal: Option<Attack>,
+    vote: VoteFault,
+    rule: &'static str,
+    aggregation: Option<Aggregation>,
+    /// The rest of the rule, in TOML.
+    text: &'static str,
+    attackers: usize,
+}
+
+impl Wanted {
+    fn run(self, size: Size, data: &Arc<Dataset>) -> Result<Cell, SimulationError> {
+        let mut reports = Vec::new();
+        for seed in 1..=size.seeds {
+            let mut scenario = Scenario::parse(self.text)?;
+            scenario.seed = seed;
+            scenario.learners = size.learners;
+            scenario.rounds = size.rounds;
+            scenario.rule = self.aggregation;
+            scenario.fault_tables = vec![FaultTable {
+                // Half a learner more, so that rounding down gives the number again.
+                share: Some((self.attackers as f64 + 0.5) / size.learners as f64),
+                attack: self.proposal,
+                vote: Some(self.vote),
+                ..FaultTable::default()
+            }];
+            let shares = scenario.split(data)?;
+            let simulation = Simulation::new(&scenario, &shares)?;
+            reports.push(simulation.run(|_, _| {}, |_, _| {})?.0);
+        }
+        let mean = |pick: &dyn Fn(&SimulationReport) -> f64| {
+            reports.iter().map(pick).sum::<f64>() / reports.len().max(1) as f64
+        };
+        let planted = self.proposal == Some(Attack::Backdoor) && self.attackers > 0;
+        let voted = self.aggregation.is_none();
+        Ok(Cell {
+            attack: self.attack,
+            rule: self.rule,
+            attackers: self.attackers,
+            accuracy: mean(&|report| report.final_score),
+            harmful: voted.then(|| mean(&|report| report.accepted_harmful as f64)),
+            backdoor: planted.then(|| mean(&|report| report.backdoor.unwrap_or(0.0))),
+        })
+    }
 }

@@ -4,15 +4,13 @@
 use std::cmp::Ordering;
 
 use rayon::prelude::*;
-use serde::Deserialize;
 
 use super::Player;
 use colearn_learning::network::Network;
 use colearn_sdk::learner::{Learner as _, LearnerError};
 
 /// How updates are combined.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Aggregation {
     /// Their mean (McMahan et al. 2017, arXiv:1602.05629), all weighing the same.
     Average,

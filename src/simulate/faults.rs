@@ -9,7 +9,6 @@ use ndarray::{ArrayViewMut1, Axis, concatenate};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, StandardNormal};
-use serde::Deserialize;
 
 use colearn_learning::BuiltinLearner;
 use colearn_learning::data::{Dataset, Share, Targets};
@@ -22,8 +21,7 @@ const BACKDOOR_CLASS: u32 = 0;
 const TRIGGER: usize = 4;
 
 /// What is wrong with what a learner proposes.
-#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Attack {
     /// It trains on wrong labels, class c as the last minus c (numbers as their negative), and votes
     /// by them.
@@ -42,8 +40,7 @@ pub enum Attack {
 }
 
 /// What is wrong with how a learner votes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VoteFault {
     /// For everything.
     Approves,

@@ -5,6 +5,7 @@ mod attacks;
 mod baseline;
 mod faults;
 mod scenario;
+mod words;
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub enum SimulationError {
 
 /// What a simulation gives.
 #[derive(Clone, Default, Debug, Serialize)]
-pub struct Report {
+pub struct SimulationReport {
     /// The mean score of the final model over the honest learners' test rows.
     pub final_score: f64,
     /// What the score is.
@@ -136,7 +137,7 @@ impl Simulation {
         let first = shares.first().ok_or(LocalError::NoLearners)?;
         let spec = scenario.model(&first.data.schema);
         let initial = spec.write(&spec.untrained(scenario.seed)).map_err(BuiltinError::from)?;
-        let training = scenario.training(&spec)?;
+        let training = scenario.training();
         let gang = Arc::new(Gang::default());
         let mut players = Vec::new();
         let mut conducts = Vec::new();
@@ -177,25 +178,25 @@ impl Simulation {
         mut self,
         watch: impl FnMut(&History, &Round),
         averaged: impl FnMut(u64, f64),
-    ) -> std::result::Result<(Report, Option<LocalRun>), SimulationError> {
+    ) -> std::result::Result<(SimulationReport, Option<LocalRun>), SimulationError> {
         let Some(aggregation) = self.aggregation else {
             return self.vote(watch);
         };
         let scores = baseline::run(&mut self.players, aggregation, self.rounds, averaged)
             .map_err(SimulationError::Failed)?;
-        let report = Report { rounds: self.rounds, scores, ..self.judge()? };
+        let report = SimulationReport { rounds: self.rounds, scores, ..self.judge()? };
         Ok((report, None))
     }
 
     fn vote(
         mut self,
         watch: impl FnMut(&History, &Round),
-    ) -> std::result::Result<(Report, Option<LocalRun>), SimulationError> {
+    ) -> std::result::Result<(SimulationReport, Option<LocalRun>), SimulationError> {
         let run =
             local::simulate(&mut self.players, &self.conducts, self.parameters.clone(), watch)?;
         let honest: Vec<LearnerId> = self.numbered(&run.history, true);
         let faulty: Vec<LearnerId> = self.numbered(&run.history, false);
-        let mut report = Report {
+        let mut report = SimulationReport {
             rounds: run.history.rounds.iter().filter(|round| round.result.is_some()).count() as u64,
             root: Some(run.root.to_string()),
             entries: run.size,
@@ -230,7 +231,7 @@ impl Simulation {
     }
 
     /// What the learners' present model is worth.
-    fn judge(&self) -> std::result::Result<Report, SimulationError> {
+    fn judge(&self) -> std::result::Result<SimulationReport, SimulationError> {
         let honest = |player: &&Player| matches!(player, Player::Honest(_));
         let judges: Vec<&BuiltinLearner> =
             self.players.iter().filter(honest).map(Player::inner).collect();
@@ -246,11 +247,11 @@ impl Simulation {
             Some(class) => Some(self.backdoor(&judges, class)?),
             None => None,
         };
-        Ok(Report {
+        Ok(SimulationReport {
             final_score: scores.iter().sum::<f64>() / scores.len() as f64,
             metric: judges.first().map_or("score", |judge| judge.test_metric().name()),
             backdoor,
-            ..Report::default()
+            ..SimulationReport::default()
         })
     }
 

@@ -8,13 +8,10 @@ use serde::Deserialize;
 
 use super::baseline::Aggregation;
 use super::faults::{Attack, Fault, VoteFault};
-use colearn_dp::Accountant;
+use colearn_learning::Training;
 use colearn_learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, Share, Split};
-use colearn_learning::metric::Metric;
 use colearn_learning::model::{Activation, ModelSpec};
-use colearn_learning::optimizer::Optimizer;
-use colearn_learning::private::{Noise, Privacy};
-use colearn_learning::{Training, Voting};
+use colearn_learning::private::Noise;
 use colearn_records::plan::{Millis, Plan, toml_error};
 use colearn_sdk::local::{Conduct, Judgement};
 
@@ -44,8 +41,8 @@ pub enum ScenarioError {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
-    /// An embedded data set: digits, iris, breast-cancer, wine or diabetes.
-    pub task: Option<String>,
+    /// An embedded data set.
+    pub task: Option<Embedded>,
     /// Or a file or folder of one's own.
     pub data: Option<PathBuf>,
     /// The CSV column to predict.
@@ -65,7 +62,7 @@ pub struct Scenario {
     /// The model.
     pub model: ModelTable,
     /// How learners train and vote.
-    pub training: TrainingTable,
+    pub training: Training,
     /// The experiment's rules, as in a plan file.
     pub plan: toml::Table,
     /// How long things take.
@@ -88,7 +85,7 @@ impl Default for Scenario {
             split: "iid".to_owned(),
             rule: None,
             model: ModelTable::default(),
-            training: TrainingTable::default(),
+            training: Training::default(),
             plan: toml::Table::new(),
             timing: Timing::default(),
             fault_tables: Vec::new(),
@@ -105,55 +102,6 @@ pub struct ModelTable {
     pub hidden: Option<Vec<usize>>,
     /// Between them.
     pub activation: Activation,
-}
-
-/// How a scenario's learners train and vote.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainingTable {
-    /// Passes over the rows for a proposal.
-    pub epochs: usize,
-    /// Rows in a mini-batch.
-    pub batch: usize,
-    /// sgd or adam.
-    pub optimizer: String,
-    /// The step size.
-    pub learning_rate: Option<f32>,
-    /// The momentum of sgd.
-    pub momentum: f32,
-    /// accuracy, loss or auc.
-    pub score: Option<String>,
-    /// Approve what is not worse by more than this.
-    pub margin: f64,
-    /// Judge on so many mini-batches.
-    pub vote_batches: Option<usize>,
-    /// The noise multiplier of private training.
-    pub noise: Option<f64>,
-    /// Its clipping norm.
-    pub clip: f64,
-    /// The δ that ε is stated for.
-    pub delta: f64,
-    /// The ε at which a learner proposes no more.
-    pub epsilon: Option<f64>,
-}
-
-impl Default for TrainingTable {
-    fn default() -> Self {
-        Self {
-            epochs: 5,
-            batch: 32,
-            optimizer: "sgd".to_owned(),
-            learning_rate: None,
-            momentum: 0.9,
-            score: None,
-            margin: 0.0,
-            vote_batches: None,
-            noise: None,
-            clip: 1.0,
-            delta: 1e-5,
-            epsilon: None,
-        }
-    }
 }
 
 /// How long things take in a scenario.
@@ -217,15 +165,12 @@ impl Scenario {
         let bounds = [
             ((1..=MAX_LEARNERS).contains(&scenario.learners), "learners must be 1 to 100000"),
             (scenario.rounds > 0, "rounds must be positive"),
-            (scenario.training.batch > 0, "batch must be positive"),
-            (
-                scenario.training.clip > 0.0 && scenario.training.clip.is_finite(),
-                "clip must be positive",
-            ),
             (scenario.task.is_none() || scenario.data.is_none(), "give a task or data, not both"),
         ];
-        match bounds.iter().find(|(holds, _)| !holds) {
-            Some((_, message)) => Err(ScenarioError::Malformed((*message).to_owned())),
+        let training = scenario.training.check().err();
+        let broken = bounds.iter().find(|(holds, _)| !holds).map(|(_, message)| *message);
+        match broken.or(training) {
+            Some(message) => Err(ScenarioError::Malformed(message.to_owned())),
             None => Ok(scenario),
         }
     }
@@ -243,18 +188,7 @@ impl Scenario {
             };
             return Ok(Arc::new(Dataset::load(path, &options)?));
         }
-        let which = match self.task.as_deref().unwrap_or("digits") {
-            "digits" => Embedded::Digits,
-            "iris" => Embedded::Iris,
-            "breast-cancer" => Embedded::BreastCancer,
-            "wine" => Embedded::Wine,
-            "diabetes" => Embedded::Diabetes,
-            other => {
-                return Err(ScenarioError::Malformed(format!(
-                    "task {other:?} is not one of digits, iris, breast-cancer, wine, diabetes"
-                )));
-            }
-        };
+        let which = self.task.unwrap_or(Embedded::Digits);
         Ok(Arc::new(Dataset::embedded(which)?))
     }
 
@@ -273,42 +207,9 @@ impl Scenario {
         ModelSpec::new(hidden, self.model.activation, schema.clone())
     }
 
-    /// How learners train.
-    ///
-    /// # Errors
-    /// If it says what cannot be.
-    pub fn training(&self, spec: &ModelSpec) -> Result<Training, ScenarioError> {
-        let table = &self.training;
-        let malformed = |message: String| ScenarioError::Malformed(message);
-        let optimizer = match table.optimizer.as_str() {
-            "sgd" => Optimizer::sgd(table.learning_rate, table.momentum, spec.is_classifier()),
-            "adam" => Optimizer::adam(table.learning_rate),
-            other => return Err(malformed(format!("optimizer {other:?} is not sgd or adam"))),
-        };
-        let metric = match table.score.as_deref() {
-            None => None,
-            Some("accuracy") => Some(Metric::Accuracy),
-            Some("loss") => Some(Metric::Loss),
-            Some("auc") => Some(Metric::Auc),
-            Some(other) => {
-                return Err(malformed(format!("score {other:?} is not accuracy, loss or auc")));
-            }
-        };
-        let privacy = table.noise.map(|noise_multiplier| Privacy {
-            noise_multiplier,
-            clip: table.clip,
-            delta: table.delta,
-            accountant: Accountant::Pld,
-            budget: table.epsilon,
-            noise: Noise::Seeded(self.seed),
-        });
-        let voting = Voting {
-            metric,
-            margin: table.margin,
-            batches: table.vote_batches,
-            hide_scores: false,
-        };
-        Ok(Training { epochs: table.epochs, batch: table.batch, optimizer, privacy, voting })
+    /// How learners train. The noise of private training follows the seed.
+    pub fn training(&self) -> Training {
+        Training { noise_source: Noise::Seeded(self.seed), ..self.training }
     }
 
     /// The experiment's rules. Learners that miss turns are not suspended unless the plan says so;

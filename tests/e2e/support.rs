@@ -1,11 +1,11 @@
 //! Starting real processes and talking to them.
 
-use std::io::{BufRead as _, BufReader, Lines};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use colearn::supervise;
 use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, ExperimentName, LearnerId, Parameters,
 };
@@ -60,50 +60,30 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A child process that is killed when it goes out of scope.
-pub(crate) struct Process {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
+pub(crate) struct Process(supervise::Process);
 
 impl Process {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = colearn(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
+        Self(supervise::Process::start(colearn(arguments)).unwrap())
     }
 
     /// The next line of output; `None` at its end.
     pub(crate) fn line(&mut self) -> Option<String> {
-        self.lines.next().map(|line| line.unwrap())
+        self.0.line().unwrap()
     }
 
     /// kill -9.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.0.kill().unwrap();
     }
 
     pub(crate) fn terminate(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.0.terminate().unwrap();
     }
 
     /// Waits for its end, and gives the exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
-        wait_for("the end of a process", || self.child.try_wait().unwrap()).code()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.wait(DEADLINE).unwrap().expect("the process ends").code()
     }
 }
 
@@ -125,11 +105,10 @@ impl NodeProcess {
 
     pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
         let arguments = ["node", "--json", "--data", data.to_str().unwrap()];
-        let mut process = Process::start(&[&arguments[..], more].concat());
-        let line = process.line().expect("the node says that it started");
-        let started: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let url = started["address"].as_str().unwrap().to_owned();
-        Self { process, url, started }
+        let command = colearn(&[&arguments[..], more].concat());
+        let supervise::NodeProcess { process, started, url } =
+            supervise::NodeProcess::start(command).unwrap();
+        Self { process: Process(process), url, started }
     }
 
     pub(crate) fn address(&self) -> String {

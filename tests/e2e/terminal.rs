@@ -1,10 +1,11 @@
 //! The commands by hand, as in several terminals.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{NodeProcess, Process, closed_port, fail, run, succeed};
+use crate::support::{NodeProcess, Process, closed_port, colearn, fail, run, succeed};
 
 #[test]
 fn the_same_by_hand_in_several_terminals() {
@@ -33,7 +34,7 @@ fn the_same_by_hand_in_several_terminals() {
         })
         .collect();
     let watched = succeed(&["experiment", "watch", "digits", "--node", &node.url]);
-    assert_eq!(watched.lines().last(), Some("finished: MaxRounds"), "{watched}");
+    assert_eq!(watched.lines().last(), Some("finished: max_rounds"), "{watched}");
     assert_eq!(watched.lines().count(), 1 + 4 + 1, "{watched}");
     for learner in &mut learners {
         let lines: Vec<String> = std::iter::from_fn(|| learner.line()).collect();
@@ -148,6 +149,76 @@ fn what_goes_wrong_is_said_in_one_line() {
     let create = ["experiment", "create", "z", "--node", &node.url, "--key", &mine, "--open"];
     let error = fail(&[&create[..], &["--weights", &big, "--max-weights-bytes", "1000"]].concat());
     assert!(error.contains("the initial model has 1 to max_weights_bytes bytes"), "{error}");
+}
+
+/// What a command says before nobody reads on, its exit code, and what it complained about.
+fn read_one_line(arguments: &[&str]) -> (String, Option<i32>, String) {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let mut command = colearn(arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::with_capacity(1, child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut complaint = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+    (line, child.wait().unwrap().code(), complaint)
+}
+
+#[test]
+fn where_nobody_reads_on_a_command_ends_quietly() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("demo");
+    let place = place.to_str().unwrap();
+    succeed(&["demo", "--keep", place, "--rounds", "60", "--task", "iris", "--learners", "3"]);
+    let data = format!("{place}/node");
+    // Enough lines that they do not fit in the pipe before it is closed.
+    let (line, code, complaint) = read_one_line(&["ledger", "show", &data, "--json"]);
+    assert!(line.contains("genesis"), "{line}");
+    assert_eq!((code, complaint.as_str()), (Some(141), ""));
+
+    // A demo ends its node first.
+    let (line, code, complaint) = read_one_line(&["demo", "--rounds", "1000", "--task", "iris"]);
+    assert!(line.starts_with("5 learners"), "{line}");
+    assert_eq!((code, complaint.as_str()), (Some(141), ""));
+    let (_, code, complaint) = read_one_line(&["demo", "--backend", "local", "--rounds", "200"]);
+    assert_eq!((code, complaint.as_str()), (Some(141), ""));
+}
+
+/// A node that goes away is waited for, and nothing is told twice.
+#[test]
+fn watching_survives_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let data = dir.path().join("data");
+    let mut node = NodeProcess::start(&data);
+    let key = path("a.pem");
+    succeed(&["key", "new", &key]);
+    let create = ["experiment", "create", "x", "--node", &node.url, "--key", &key, "--open"];
+    let rules = ["--task", "iris", "--min-learners", "1", "--max-rounds", "6"];
+    succeed(&[&create[..], &rules, &["--selection", "round-robin"]].concat());
+    let mut watching = Process::start(&["experiment", "watch", "x", "--node", &node.url]);
+    assert!(watching.line().unwrap().starts_with("round "));
+    node.kill_and_restart(&data);
+    let arguments = ["learner", "--node", &node.url, "--experiment", "x", "--key", &key];
+    succeed(&[&arguments[..], &["--task", "iris"]].concat());
+    let lines: Vec<String> = std::iter::from_fn(|| watching.line()).collect();
+    assert_eq!(watching.wait(), Some(0), "{lines:?}");
+    let rounds = lines.iter().filter(|line| line.contains("learner 1")).count();
+    assert_eq!(rounds, 6, "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "finished: max_rounds");
+
+    // Programs read words, in ledgers and lists alike.
+    let list = succeed(&["experiment", "list", "--node", &node.url, "--json"]);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!((&list[0]["phase"], &list[0]["pause_reason"]), (&"finished".into(), &Value::Null));
+    assert_eq!(list[0]["finish_reason"], "max_rounds");
+    let entries = succeed(&["ledger", "show", &node.url, "--json"]);
+    let entries: Vec<Value> =
+        entries.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let created = &entries[1]["record"]["transaction"]["action"]["create"];
+    assert_eq!(created["parameters"]["selection"], "round_robin");
+    assert_eq!((&created["admission"], &created["experiment"]), (&"open".into(), &"x".into()));
+    let last = &entries.last().unwrap()["record"]["outcome"]["finished"];
+    assert_eq!((&last["reason"], &last["rounds"]), (&"max_rounds".into(), &6.into()));
 }
 
 #[test]

@@ -242,23 +242,23 @@ async fn a_watcher_is_told_of_its_own_experiment_only() {
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
     speaker.create("y", &Counter::weights(0), 3).await;
-    let mut stream = speaker.client.watch("x", 0).await.unwrap();
-    assert!(stream.message().await.unwrap().unwrap().entry.is_some());
-    assert!(stream.message().await.unwrap().unwrap().entry.is_none());
+    let mut stream = speaker.client.watch(&name("x"), 0).await.unwrap();
+    assert!(stream.next().await.unwrap().entry.is_some());
+    assert!(stream.next().await.unwrap().entry.is_none());
     // The second one opens a round.
     let joins = [(1, "y"), (2, "y"), (1, "x")];
     for (learner, experiment) in joins {
-        let join = Action::Join { experiment: name(experiment), term: 0 };
+        let join = Action::new(name(experiment), Act::Join { term: 0 });
         speaker.act(&key(learner), join).await.unwrap();
     }
     // Not even that there was nothing for it.
-    let message = stream.message().await.unwrap().unwrap();
+    let message = stream.next().await.unwrap();
     assert_eq!(v1::Entry::decode(message.entry.unwrap()).unwrap().index, 6);
     // The state of a receipt's holder has what the receipt is for, and watching from there on too.
-    let known = speaker.client.experiment("x", None).await.unwrap();
-    assert_eq!((known.size, known.experiment.unwrap().member_count), (7, 1));
-    let mut stream = speaker.client.watch("x", known.size).await.unwrap();
-    let message = stream.message().await.unwrap().unwrap();
+    let known = speaker.client.experiment(&name("x"), None).await.unwrap();
+    assert_eq!((known.size, known.experiment.member_count), (7, 1));
+    let mut stream = speaker.client.watch(&name("x"), known.size).await.unwrap();
+    let message = stream.next().await.unwrap();
     assert_eq!((message.entry, message.next), (None, 7));
 }
 
@@ -391,7 +391,7 @@ async fn who_is_silent_stalls_nothing_beyond_the_deadlines() {
     // Nobody ever says anything again, and still it comes to its end.
     let watched = crate::support::succeed(&["experiment", "watch", "x", "--node", &node.url]);
     assert_eq!(watched.matches("expired").count(), 3, "{watched}");
-    assert!(watched.ends_with("finished: MaxRounds\n"), "{watched}");
+    assert!(watched.ends_with("finished: max_rounds\n"), "{watched}");
 }
 
 #[tokio::test]

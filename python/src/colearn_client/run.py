@@ -38,7 +38,7 @@ class Summary:
     """What a finished run leaves.
 
     Attributes:
-        reason: Why the experiment ended: ``MAX_ROUNDS``, ``STOPPED`` or ``PATIENCE``.
+        reason: Why the experiment ended: ``max_rounds``, ``stopped`` or ``patience``.
         model: SHA-256 of the final global model, in hexadecimal.
         rounds: How many rounds were opened.
     """
@@ -181,7 +181,8 @@ class _Run:
         watching = client.watch(self.name, known.size)
         while True:
             if self.phase == "finished":
-                reason = types.FinishReason.Name(self.reason).removeprefix("FINISH_REASON_")
+                reason = types.FinishReason.Name(self.reason)
+                reason = reason.removeprefix("FINISH_REASON_").lower()
                 self.tell("finished", f"finished: {reason}")
                 return Summary(reason, self.model.digest.hex(), self.round)
             try:

@@ -4,6 +4,7 @@ mod connection;
 mod entries;
 mod error;
 mod memory;
+mod patience;
 mod run;
 mod transfer;
 mod trust;
@@ -12,6 +13,7 @@ pub use connection::{Client, Described, Submitted};
 pub use entries::{Entries, Next};
 pub use error::{ClientError, Evidence, Refused};
 pub use memory::Memory;
+pub use patience::Patience;
 pub use run::{Options, Summary, run};
 
 pub use crate::participant::Event;

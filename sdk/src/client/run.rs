@@ -9,14 +9,11 @@ use colearn_records::keys::learner_id;
 use colearn_records::record::Record;
 use ed25519_dalek::SigningKey;
 
-use super::{Client, ClientError, Entries, Memory};
+use super::{Client, ClientError, Entries, Memory, Patience};
 use crate::learner::{Learner, LearnerError};
 use crate::participant::{Duty, Ending, Event, Participant, Standing, Statement, Turn};
 use crate::weights::Weights;
 
-/// The first and the longest pause before connecting again; each is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How many downloaded or proposed weights are kept to be accepted without another download.
 const KEPT_WEIGHTS: usize = 2;
 
@@ -98,35 +95,6 @@ pub async fn run<L: Learner + Send + 'static>(
                 tokio::time::sleep(pause.1).await;
             }
         }
-    }
-}
-
-/// How long a node that does not answer is waited for.
-struct Patience {
-    limit: Option<Duration>,
-    pause: Duration,
-    out_of_reach: tokio::time::Instant,
-}
-
-impl Patience {
-    fn new(limit: Option<Duration>) -> Self {
-        Self { limit, pause: FIRST_PAUSE, out_of_reach: tokio::time::Instant::now() }
-    }
-
-    fn renew(&mut self) {
-        *self = Self::new(self.limit);
-    }
-
-    /// How long to wait before it is tried again, and why; the error itself where trying again does
-    /// not help, or enough has been waited.
-    fn pause_after(&mut self, error: ClientError) -> Result<(String, Duration), ClientError> {
-        let too_long = self.limit.is_some_and(|limit| self.out_of_reach.elapsed() > limit);
-        if !error.is_transient() || too_long {
-            return Err(error);
-        }
-        let pause = self.pause;
-        self.pause = (2 * pause).min(LONGEST_PAUSE);
-        Ok((error.to_string(), pause))
     }
 }
 

@@ -102,3 +102,24 @@ pub enum Event {
         reason: FinishReason,
     },
 }
+
+colearn_records::kinds! {
+    Event {
+        Connected = "connected",
+        Joined = "joined",
+        MyTurn = "my_turn",
+        Proposed = "proposed",
+        Passed = "passed",
+        Voted = "voted",
+        RoundClosed = "round_closed",
+        Waiting = "waiting",
+        Committed = "committed",
+        Paused = "paused",
+        Resumed = "resumed",
+        Suspended = "suspended",
+        MotionOpened = "motion_opened",
+        TooLate = "too_late",
+        Reconnecting = "reconnecting",
+        Finished = "finished",
+    }
+}

@@ -12,19 +12,19 @@ use colearn_sdk::client::{Client, Described, Memory};
 use super::rules::{Rules, parse_share};
 use crate::cli::args::NodeAddress;
 
-/// Who says something of which experiment.
+/// Who signs an action, and of which experiment.
 #[derive(Args)]
-pub(crate) struct Said {
+pub(crate) struct ActionArgs {
     /// The experiment
     name: String,
     #[command(flatten)]
     node: NodeAddress,
-    /// The private key of who says it
+    /// The private key to sign with
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
 }
 
-impl Said {
+impl ActionArgs {
     /// Signs and submits what the experiment's state asks for, and says it in a line.
     pub(crate) async fn act(
         &self,
@@ -73,7 +73,7 @@ impl Said {
 The other members vote with: colearn experiment ballot NAME NUMBER approve --key FILE")]
 pub(crate) struct MoveArgs {
     #[command(flatten)]
-    said: Said,
+    action: ActionArgs,
     #[command(subcommand)]
     motion: MotionArg,
 }
@@ -106,24 +106,25 @@ enum MotionArg {
 
 impl MoveArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { said, motion } = self;
-        said.act("moved a motion in", |known| {
-            let state = &known.experiment;
-            let motion = match motion {
-                MotionArg::Set(rules) => {
-                    let mut parameters = state.parameters.clone();
-                    rules.apply(&mut parameters)?;
-                    Motion::SetParameters(Box::new(parameters))
-                }
-                MotionArg::Admit { learner } => Motion::Admit(learner),
-                MotionArg::Suspend { learner } => Motion::Suspend(learner),
-                MotionArg::Expel { learner } => Motion::Expel(learner),
-                MotionArg::Stop => Motion::Stop,
-            };
-            let number = state.last_motion + 1;
-            println!("motion {number}");
-            Ok(Act::Move { number, motion })
-        })
-        .await
+        let Self { action, motion } = self;
+        action
+            .act("moved a motion in", |known| {
+                let state = &known.experiment;
+                let motion = match motion {
+                    MotionArg::Set(rules) => {
+                        let mut parameters = state.parameters.clone();
+                        rules.apply(&mut parameters)?;
+                        Motion::SetParameters(Box::new(parameters))
+                    }
+                    MotionArg::Admit { learner } => Motion::Admit(learner),
+                    MotionArg::Suspend { learner } => Motion::Suspend(learner),
+                    MotionArg::Expel { learner } => Motion::Expel(learner),
+                    MotionArg::Stop => Motion::Stop,
+                };
+                let number = state.last_motion + 1;
+                println!("motion {number}");
+                Ok(Act::Move { number, motion })
+            })
+            .await
     }
 }

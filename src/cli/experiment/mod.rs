@@ -4,23 +4,24 @@ mod create;
 mod govern;
 mod rules;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use colearn::plot;
-use colearn_contracts::{Act, Decision, ExperimentName, Outcome, PauseReason, Phase, Tally};
-use colearn_records::convert::{ExperimentState, MotionState};
+use colearn_contracts::{Act, Decision, ExperimentName};
+use colearn_records::convert::ExperimentState;
 use colearn_records::history::History;
 use colearn_records::plan::Plan;
-use colearn_records::record::{DecodedEntry, Record};
+use colearn_records::record::Record;
 use colearn_sdk::client::{Client, Memory};
-use serde_json::json;
 
-use self::govern::{MoveArgs, Said};
+use self::govern::{ActionArgs, MoveArgs};
 use super::args::NodeAddress;
-use super::ledger::{describe_motion, describe_outcome};
-use super::table::{self, short};
+use super::following::follow;
+use super::tell::{json, text};
 
 #[derive(Subcommand)]
 pub(crate) enum Experiment {
@@ -82,7 +83,7 @@ pub(crate) enum Experiment {
     #[command(after_help = "Example:\n  colearn experiment ballot xray 1 approve --key b.pem")]
     Ballot {
         #[command(flatten)]
-        said: Said,
+        action: ActionArgs,
         /// The motion's number
         number: u64,
         /// The vote
@@ -91,13 +92,13 @@ pub(crate) enum Experiment {
     },
     /// Leave an experiment from the next round on.
     #[command(after_help = "Example:\n  colearn experiment leave xray --key a.pem")]
-    Leave(Said),
+    Leave(ActionArgs),
     /// Let a paused experiment go on.
     #[command(after_help = "Example:\n  colearn experiment resume xray --key a.pem")]
-    Resume(Said),
+    Resume(ActionArgs),
     /// End an experiment alone, where its rules let its creator do that.
     #[command(after_help = "Example:\n  colearn experiment stop digits --key me.pem")]
-    Stop(Said),
+    Stop(ActionArgs),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -126,30 +127,20 @@ impl Experiment {
             }
             Self::Privacy { name, node, json } => privacy(&node.node, &name.parse()?, json).await,
             Self::Move(args) => args.run().await,
-            Self::Ballot { said, number, vote } => {
-                said.ballot(number, vote == VoteArg::Approve).await
+            Self::Ballot { action, number, vote } => {
+                action.ballot(number, vote == VoteArg::Approve).await
             }
-            Self::Leave(said) => said.leave().await,
-            Self::Resume(said) => said.resume().await,
-            Self::Stop(said) => said.stop().await,
+            Self::Leave(action) => action.leave().await,
+            Self::Resume(action) => action.resume().await,
+            Self::Stop(action) => action.stop().await,
         }
-    }
-}
-
-/// The plan that an experiment follows.
-fn plan_of(experiment: &ExperimentState) -> Plan {
-    Plan {
-        name: Some(experiment.name.clone()),
-        parameters: experiment.parameters.clone(),
-        limits_weights: true,
-        admission: Some(experiment.admission.clone()),
     }
 }
 
 /// The plan that an experiment on a node follows.
 pub(crate) async fn load_plan(node: &str, name: &ExperimentName) -> anyhow::Result<Plan> {
     let mut client = Client::connect(node, Memory::default()).await?;
-    Ok(plan_of(&client.experiment(name, None).await?.experiment))
+    Ok(text::plan_of(&client.experiment(name, None).await?.experiment))
 }
 
 async fn privacy(node: &str, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
@@ -157,29 +148,18 @@ async fn privacy(node: &str, name: &ExperimentName, json: bool) -> anyhow::Resul
     let (experiment, history) = load_history(&mut client, name).await?;
     let cap = experiment.parameters.privacy;
     if json {
-        println!("{}", serde_json::to_string_pretty(&table::privacy_json(&history, cap))?);
+        println!("{}", serde_json::to_string_pretty(&json::privacy(&history, cap))?);
     } else {
-        print!("{}", table::privacy_table(&history, cap));
+        print!("{}", text::privacy_table(&history, cap));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn phase_word(experiment: &ExperimentState) -> &'static str {
-    match &experiment.phase {
-        Phase::Waiting => "waiting for members",
-        Phase::Proposing { .. } => "proposing",
-        Phase::Voting { .. } => "voting",
-        Phase::Paused(PauseReason::BudgetsSpent) => "paused: every privacy budget is spent",
-        Phase::Paused(PauseReason::NobodyProposes) => "paused: nobody proposes",
-        Phase::Finished(_) => "finished",
-    }
 }
 
 async fn list(node: &str, json: bool) -> anyhow::Result<ExitCode> {
     let mut client = Client::connect(node, Memory::default()).await?;
     let experiments = client.experiments().await?;
     if json {
-        let list: Vec<_> = experiments.iter().map(|e| describe_json(e, None)).collect();
+        let list: Vec<_> = experiments.iter().map(|e| json::experiment(e, None)).collect();
         println!("{}", serde_json::to_string_pretty(&list)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -194,49 +174,10 @@ async fn list(node: &str, json: bool) -> anyhow::Result<ExitCode> {
             experiment.name,
             experiment.round,
             experiment.member_count,
-            phase_word(experiment)
+            text::phase(&experiment.phase)
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn describe_json(experiment: &ExperimentState, history: Option<&History>) -> serde_json::Value {
-    let (parameters, model) = (&experiment.parameters, &experiment.model);
-    json!({
-        "name": experiment.name.as_str(),
-        "creator": experiment.creator.to_string(),
-        "phase": phase_word(experiment),
-        "round": experiment.round,
-        "members": experiment.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "member_count": experiment.member_count,
-        "threshold": parameters.threshold.to_string(),
-        "proposal_deadline_ms": parameters.proposal_deadline_ms,
-        "vote_deadline_ms": parameters.vote_deadline_ms,
-        "min_learners": parameters.min_learners,
-        "max_rounds": parameters.max_rounds,
-        "max_weights_bytes": parameters.max_weights_bytes,
-        "rules": plan_of(experiment).to_text(),
-        "plan": experiment.plan.map_or_else(String::new, |plan| plan.to_string()),
-        "motions": experiment.motions.iter().map(motion_json).collect::<Vec<_>>(),
-        "model": {
-            "digest": model.digest.to_string(),
-            "size": model.size,
-            "media_type": model.media_type,
-        },
-        "history": history.map(History::to_json),
-    })
-}
-
-fn motion_json(open: &MotionState) -> serde_json::Value {
-    json!({
-        "number": open.number,
-        "motion": describe_motion(&open.motion),
-        "mover": open.mover.to_string(),
-        "approvals": open.tally.approvals,
-        "rejections": open.tally.rejections,
-        "electorate": open.tally.electorate,
-        "deadline_ms": open.deadline_ms,
-    })
 }
 
 /// An experiment's state and everything that happened in it so far.
@@ -263,24 +204,27 @@ async fn show(
     let mut client = Client::connect(node, Memory::default()).await?;
     let (experiment, history) = load_history(&mut client, name).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&describe_json(&experiment, Some(&history)))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json::experiment(&experiment, Some(&history)))?
+        );
     } else {
         let model = &experiment.model;
-        println!("experiment  {} ({})", experiment.name, phase_word(&experiment));
-        println!("creator     {}", short(experiment.creator));
+        println!("experiment  {} ({})", experiment.name, text::phase(&experiment.phase));
+        println!("creator     {}", text::short(experiment.creator));
         println!("model       {} ({} bytes, {})", model.digest, model.size, model.media_type);
         println!("members     {}", experiment.member_count);
-        for (at, line) in plan_of(&experiment).to_text().lines().skip(1).enumerate() {
+        for (at, line) in text::plan_of(&experiment).to_text().lines().skip(1).enumerate() {
             println!("{}{line}", if at == 0 { "rules       " } else { "            " });
         }
         for open in &experiment.motions {
-            println!("motion      {}", motion_line(open));
+            println!("motion      {}", text::open_motion(open));
         }
-        println!("\n{}", table::ROUND_HEADER);
+        println!("\n{}", text::ROUND_HEADER);
         for round in &history.rounds {
-            println!("{}", table::round_line(&history, round));
+            println!("{}", text::round_line(&history, round));
         }
-        println!("\n{}", table::learner_table(&history).trim_end());
+        println!("\n{}", text::learner_table(&history).trim_end());
     }
     if let Some(path) = plot {
         plot::write(&history, &path)?;
@@ -289,60 +233,66 @@ async fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-fn motion_line(open: &MotionState) -> String {
-    let MotionState { number, motion, tally, .. } = open;
-    let what = describe_motion(motion);
-    let Tally { approvals, rejections, electorate } = tally;
-    format!("{number}: {what}; {approvals} for, {rejections} against, of {electorate}")
-}
-
 async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, Memory::default()).await?;
-    let mut entries = client.watch(name, 0).await?;
     let mut history = History::new(name.clone());
     let mut printed = 0;
-    println!("{}", table::ROUND_HEADER);
-    loop {
-        let Some(entry) = entries.next().await?.entry else { continue };
-        let DecodedEntry { record, .. } = Record::decode(&entry)?;
-        history.record(&record);
-        // What is not told by the rounds.
-        match &record {
-            Record::Outcome(
-                outcome @ Outcome {
-                    what:
-                        Decision::Waiting { .. }
-                        | Decision::Paused { .. }
-                        | Decision::Suspended { .. }
-                        | Decision::MotionOpened { .. }
-                        | Decision::MotionDecided { .. }
-                        | Decision::MotionTookEffect { .. },
-                    ..
-                },
-            ) => println!("       {}", describe_outcome(outcome)),
-            Record::Transaction(transaction) => {
-                if let Act::Move { motion, number } = &transaction.action.what {
-                    let what = describe_motion(motion);
-                    println!(
-                        "       motion {number}: {} moves to {what}",
-                        short(transaction.sender)
-                    );
-                }
-            }
-            Record::Outcome(_)
-            | Record::Genesis(_)
-            | Record::KeyRotation(_)
-            | Record::Upgrade(_) => {}
+    let mut header = Some(text::ROUND_HEADER);
+    // Who mistypes an address is told at once; a node that goes away later is waited for.
+    follow(node, name, Some(Duration::ZERO), |decoded| {
+        history.record(&decoded.record);
+        if let Some(header) = header.take() {
+            println!("{header}");
         }
-        let closed = history.rounds.iter().filter(|round| round.result.is_some());
-        for round in closed.skip(printed) {
-            println!("{}", table::round_line(&history, round));
+        if let Some(line) = beside_rounds(&decoded.record) {
+            println!("       {line}");
+        }
+        for round in history.closed().skip(printed) {
+            println!("{}", text::round_line(&history, round));
             printed += 1;
         }
-        if let Some(reason) = history.finished {
-            println!("finished: {reason:?}");
-            break;
-        }
-    }
+        let Some(reason) = history.finished else { return Ok(ControlFlow::Continue(())) };
+        println!("{}", text::finished(reason));
+        Ok(ControlFlow::Break(()))
+    })
+    .await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the lines of the rounds do not tell.
+fn beside_rounds(record: &Record) -> Option<String> {
+    match record {
+        Record::Outcome(outcome) => match outcome.what {
+            Decision::Waiting { .. }
+            | Decision::Paused { .. }
+            | Decision::Suspended { .. }
+            | Decision::MotionOpened { .. }
+            | Decision::MotionDecided { .. }
+            | Decision::MotionTookEffect { .. } => Some(text::outcome(outcome)),
+            Decision::RoundOpened { .. }
+            | Decision::VotingOpened { .. }
+            | Decision::RevealOpened { .. }
+            | Decision::RoundClosed { .. }
+            | Decision::Finished { .. } => None,
+        },
+        Record::Transaction(transaction) => match &transaction.action.what {
+            Act::Move { motion, number } => Some(format!(
+                "motion {number}: {} moves to {}",
+                text::short(transaction.sender),
+                text::motion(motion)
+            )),
+            Act::Create(_)
+            | Act::Join { .. }
+            | Act::Leave { .. }
+            | Act::Propose(_)
+            | Act::Pass { .. }
+            | Act::Vote(_)
+            | Act::Commit(_)
+            | Act::Reveal(_)
+            | Act::Resume { .. }
+            | Act::ReplaceKey { .. }
+            | Act::MotionVote { .. }
+            | Act::Stop => None,
+        },
+        Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => None,
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use colearn_contracts::{
     Admission, BallotKind, Close, Invitation, LearnerId, Parameters, PrivacyCap, Selection,
     Threshold,
@@ -10,7 +10,7 @@ use colearn_contracts::{
 use colearn_records::keys;
 use colearn_records::plan::{Plan, privacy_cap};
 
-use crate::cli::args::duration_ms;
+use crate::cli::args::{duration_ms, word};
 
 /// The rules, each overriding the plan's.
 #[derive(Args, Default)]
@@ -18,9 +18,9 @@ pub(crate) struct Rules {
     /// The share of the electorate that must approve; exactly reaching it counts [default: 1/2]
     #[arg(long, value_name = "N/D")]
     threshold: Option<Threshold>,
-    /// Who proposes next [default: round-robin]
-    #[arg(long, value_enum)]
-    selection: Option<SelectionArg>,
+    /// Who proposes next [default: round_robin]
+    #[arg(long, value_parser = word::<Selection>())]
+    selection: Option<Selection>,
     /// How long a proposer has [default: 10m]
     #[arg(long, value_parser = duration_ms, value_name = "TIME")]
     proposal_deadline: Option<u64>,
@@ -31,11 +31,11 @@ pub(crate) struct Rules {
     #[arg(long, value_parser = duration_ms, value_name = "TIME")]
     reveal_deadline: Option<u64>,
     /// When voting ends before its deadline [default: all]
-    #[arg(long, value_enum)]
-    close: Option<CloseArg>,
+    #[arg(long, value_parser = word::<Close>())]
+    close: Option<Close>,
     /// How votes are cast [default: open]
-    #[arg(long, value_enum)]
-    ballot: Option<BallotArg>,
+    #[arg(long, value_parser = word::<BallotKind>())]
+    ballot: Option<BallotKind>,
     /// Rounds open only while there are at least this many members [default: 2]
     #[arg(long, value_name = "N")]
     min_learners: Option<u32>,
@@ -68,30 +68,6 @@ pub(crate) struct Rules {
     creator_may_stop: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum SelectionArg {
-    /// In joining order.
-    RoundRobin,
-    /// Drawn from the ledger's last entry.
-    Sortition,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum CloseArg {
-    /// When every eligible vote is in.
-    All,
-    /// As soon as the verdict cannot change.
-    Early,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum BallotArg {
-    /// For all to see.
-    Open,
-    /// First as a commitment, revealed when all are in.
-    Sealed,
-}
-
 impl Rules {
     /// These rules on top of others.
     pub(crate) fn apply(&self, parameters: &mut Parameters) -> anyhow::Result<()> {
@@ -106,30 +82,12 @@ impl Rules {
             }
         };
         set(&mut parameters.threshold, self.threshold);
-        set(
-            &mut parameters.selection,
-            self.selection.map(|selection| match selection {
-                SelectionArg::RoundRobin => Selection::RoundRobin,
-                SelectionArg::Sortition => Selection::Sortition,
-            }),
-        );
+        set(&mut parameters.selection, self.selection);
         set(&mut parameters.proposal_deadline_ms, self.proposal_deadline);
         set(&mut parameters.vote_deadline_ms, self.vote_deadline);
         set(&mut parameters.reveal_deadline_ms, self.reveal_deadline);
-        set(
-            &mut parameters.close,
-            self.close.map(|close| match close {
-                CloseArg::All => Close::All,
-                CloseArg::Early => Close::Early,
-            }),
-        );
-        set(
-            &mut parameters.ballot,
-            self.ballot.map(|ballot| match ballot {
-                BallotArg::Open => BallotKind::Open,
-                BallotArg::Sealed => BallotKind::Sealed,
-            }),
-        );
+        set(&mut parameters.close, self.close);
+        set(&mut parameters.ballot, self.ballot);
         set(&mut parameters.min_learners, self.min_learners);
         set(&mut parameters.max_rounds, self.max_rounds.map(Some));
         set(&mut parameters.patience, self.patience.map(Some));

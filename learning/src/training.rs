@@ -1,0 +1,130 @@
+//! How the built-in learner trains and votes: described here once, for files and flags alike.
+
+use colearn_dp::Accountant;
+use serde::Deserialize;
+
+use super::metric::Metric;
+use super::optimizer::{Optimizer, OptimizerKind};
+use super::private::{Noise, Privacy};
+
+/// How the built-in learner trains and votes. Read from a file, what is left out takes its default.
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Training {
+    /// Passes over the training rows for one proposal.
+    pub epochs: usize,
+    /// Rows in a mini-batch, at least one; with privacy their mean number.
+    pub batch: usize,
+    /// How weights follow their gradient.
+    pub optimizer: OptimizerKind,
+    /// The step size; `None` for one that suits the optimiser and the loss.
+    pub learning_rate: Option<f32>,
+    /// The momentum of gradient descent; 0 for none.
+    pub momentum: f32,
+    /// What votes are decided on; `None` for accuracy, or loss where a number is predicted.
+    pub score: Option<Metric>,
+    /// Approve what is not worse than the current weights by more than this, in units of the score.
+    pub margin: f64,
+    /// Judge on so many mini-batches of the voting rows; `None` for all.
+    pub vote_batches: Option<usize>,
+    /// Record no scores; they say something about private data.
+    pub hide_scores: bool,
+    /// Train with differential privacy (DP-SGD) and this noise multiplier.
+    pub noise: Option<f64>,
+    /// The L2 norm to which each example's gradient is clipped then, above 0.
+    pub clip: f64,
+    /// The δ that ε is stated for.
+    pub delta: f64,
+    /// The ε at which this learner proposes no more; `None` for no limit of its own.
+    pub epsilon: Option<f64>,
+    /// Where the noise comes from. No file says this: whether a run is private or can be repeated
+    /// is for the program to decide.
+    #[serde(skip)]
+    pub noise_source: Noise,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            epochs: 5,
+            batch: 32,
+            optimizer: OptimizerKind::Sgd,
+            learning_rate: None,
+            momentum: 0.9,
+            score: None,
+            margin: 0.0,
+            vote_batches: None,
+            hide_scores: false,
+            noise: None,
+            clip: 1.0,
+            delta: 1e-5,
+            epsilon: None,
+            noise_source: Noise::Secret,
+        }
+    }
+}
+
+impl Training {
+    /// Checks what does not depend on data or model.
+    ///
+    /// # Errors
+    /// What cannot be, in a sentence.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.batch == 0 {
+            return Err("batch must be positive");
+        }
+        if !(self.clip > 0.0 && self.clip.is_finite()) {
+            return Err("clip must be positive");
+        }
+        Ok(())
+    }
+
+    /// The optimiser, for a classifier or for a model that predicts a number.
+    pub fn optimizer(&self, classifier: bool) -> Optimizer {
+        match self.optimizer {
+            OptimizerKind::Sgd => Optimizer::sgd(self.learning_rate, self.momentum, classifier),
+            OptimizerKind::Adam => Optimizer::adam(self.learning_rate),
+        }
+    }
+
+    /// How training is kept private, if it is.
+    pub fn privacy(&self) -> Option<Privacy> {
+        self.noise.map(|noise_multiplier| Privacy {
+            noise_multiplier,
+            clip: self.clip,
+            delta: self.delta,
+            accountant: Accountant::Pld,
+            budget: self.epsilon,
+            noise: self.noise_source,
+        })
+    }
+
+    /// The same, its noise drawn from another seed if it is drawn from one.
+    pub fn with_noise_seed(mut self, seed: u64) -> Self {
+        if let Noise::Seeded(_) = self.noise_source {
+            self.noise_source = Noise::Seeded(seed);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_differs_from_the_defaults() {
+        let read = |text| serde_json::from_str::<Training>(text);
+        assert_eq!(read("{}").unwrap(), Training::default());
+        let training = read(r#"{ "optimizer": "adam", "score": "auc", "noise": 1.1 }"#).unwrap();
+        assert_eq!(training.optimizer(true), Optimizer::Adam { learning_rate: 0.001 });
+        assert_eq!(training.score, Some(Metric::Auc));
+        assert_eq!(training.privacy().unwrap().noise, Noise::Secret);
+        let error = read(r#"{ "optimizer": "lbfgs" }"#).unwrap_err().to_string();
+        assert!(error.contains("\"lbfgs\" is not one of sgd, adam"), "{error}");
+        assert!(read(r#"{ "noise_source": "secret" }"#).is_err());
+        assert!(Training { clip: f64::NAN, ..Training::default() }.check().is_err());
+        assert!(Training { batch: 0, ..Training::default() }.check().is_err());
+    }
+}

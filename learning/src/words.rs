@@ -1,0 +1,34 @@
+//! The words for what training is made of, for files, flags and reports.
+
+use colearn_sdk::records::{serde_words, words};
+
+use super::data::Embedded;
+use super::metric::Metric;
+use super::model::Activation;
+use super::optimizer::OptimizerKind;
+
+words! {
+    OptimizerKind {
+        Sgd = "sgd", "stochastic gradient descent with momentum";
+        Adam = "adam", "Adam";
+    }
+    Metric {
+        Accuracy = "accuracy", "the share of rows whose class is right";
+        Loss = "loss", "cross entropy, or squared error for a number; recorded as its negative";
+        Auc = "auc", "the area under the ROC curve";
+    }
+    Activation {
+        Relu = "relu", "max(0, x)";
+        Tanh = "tanh", "the hyperbolic tangent";
+    }
+    Embedded {
+        Digits = "digits", "1,797 handwritten digits of 8x8 pixels";
+        Iris = "iris", "150 flowers of three species";
+        BreastCancer = "breast_cancer", "569 tumours, malignant or benign";
+        Wine = "wine", "178 wines of three growers";
+        Diabetes = "diabetes", "442 patients and how their diabetes progressed, a number";
+    }
+}
+
+// Models say their activation in their header: its words are part of their bytes.
+serde_words!(OptimizerKind, Metric, Activation, Embedded);

@@ -1,0 +1,43 @@
+//! How long a node that does not answer is waited for.
+
+use std::time::Duration;
+
+use super::ClientError;
+
+/// The first and the longest pause before trying again; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a node that does not answer is waited for, from now on.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    limit: Option<Duration>,
+    pause: Duration,
+    out_of_reach: tokio::time::Instant,
+}
+
+impl Patience {
+    /// So long; `None` for ever.
+    pub fn new(limit: Option<Duration>) -> Self {
+        Self { limit, pause: FIRST_PAUSE, out_of_reach: tokio::time::Instant::now() }
+    }
+
+    /// The node was in reach until now.
+    pub fn renew(&mut self) {
+        *self = Self::new(self.limit);
+    }
+
+    /// Why and how long to wait before it is tried again.
+    ///
+    /// # Errors
+    /// The given one, where trying again does not help or enough has been waited.
+    pub fn pause_after(&mut self, error: ClientError) -> Result<(String, Duration), ClientError> {
+        let too_long = self.limit.is_some_and(|limit| self.out_of_reach.elapsed() > limit);
+        if !error.is_transient() || too_long {
+            return Err(error);
+        }
+        let pause = self.pause;
+        self.pause = (2 * pause).min(LONGEST_PAUSE);
+        Ok((error.to_string(), pause))
+    }
+}

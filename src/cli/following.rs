@@ -1,0 +1,60 @@
+//! Waiting for a node, and following an experiment on it whatever happens to it in between.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use colearn_contracts::ExperimentName;
+use colearn_records::record::{DecodedEntry, Record};
+use colearn_sdk::client::{Client, ClientError, Entries, Memory, Patience};
+
+/// Tries until it works, while trying again may help and for as long as there is patience.
+pub(crate) async fn patiently<T>(
+    patience: &mut Patience,
+    mut attempt: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    loop {
+        let error = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error.downcast::<ClientError>()?,
+        };
+        let (reason, pause) = patience.pause_after(error)?;
+        tracing::info!(reason, "waiting for the node");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Gives an experiment's records to `each`, in order and once, until that has had enough. A stream
+/// that breaks is opened again where it broke; only the first contact asks for patience.
+pub(crate) async fn follow(
+    node: &str,
+    name: &ExperimentName,
+    first_contact: Option<Duration>,
+    mut each: impl FnMut(&DecodedEntry) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<()> {
+    let mut patience = Patience::new(first_contact);
+    let mut next = 0;
+    loop {
+        let mut entries =
+            patiently(&mut patience, async || Ok(open(node, name, next).await?)).await?;
+        patience = Patience::new(None);
+        let broken = loop {
+            match entries.next().await {
+                Ok(message) => {
+                    next = message.next;
+                    let Some(entry) = message.entry else { continue };
+                    if each(&Record::decode(&entry)?)?.is_break() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => break error,
+            }
+        };
+        let (reason, pause) = patience.pause_after(broken)?;
+        tracing::warn!(reason, "waiting for the node");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn open(node: &str, name: &ExperimentName, next: u64) -> Result<Entries, ClientError> {
+    Client::connect(node, Memory::default()).await?.watch(name, next).await
+}

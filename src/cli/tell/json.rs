@@ -1,0 +1,330 @@
+//! What programs read. Fields are named as in the ledger's messages, keys and digests are
+//! hexadecimal, and what is one of several things is a word.
+
+use colearn_audit::explain::Explanation;
+use colearn_contracts::{
+    Act, Admission, Commit, CreateExperiment, Decision, ExperimentName, Invitation, Model, Motion,
+    Parameters, Phase, PrivacyCap, Proposal, Reveal, Scores, Vote,
+};
+use colearn_ledger::Hash;
+use colearn_records::convert::{ExperimentState, MotionState};
+use colearn_records::history::{History, unit};
+use colearn_records::record::{DecodedEntry, Record};
+use colearn_records::words::Word as _;
+use colearn_sdk::client::Event;
+use serde_json::{Value, json};
+
+use super::text::plan_of;
+
+/// An entry.
+pub(crate) fn entry(decoded: &DecodedEntry, bytes: &[u8]) -> Value {
+    json!({
+        "index": decoded.index,
+        "time_ms": decoded.time_ms,
+        "leaf_hash": Hash::leaf(bytes).to_string(),
+        "bytes": bytes.len(),
+        "record": record(&decoded.record),
+    })
+}
+
+fn record(record: &Record) -> Value {
+    match record {
+        Record::Genesis(genesis) => json!({ "genesis": { "origin": genesis.origin } }),
+        Record::Transaction(transaction) => {
+            let action = &transaction.action;
+            json!({ "transaction": {
+                "sender": transaction.sender.to_string(),
+                "seen_size": transaction.seen.size,
+                "action": kind(action.what.word(), &action.experiment, act(&action.what)),
+            } })
+        }
+        Record::KeyRotation(rotation) => json!({ "key_rotation": {
+            "from": hex::encode(&rotation.old_public_key),
+            "to": hex::encode(&rotation.new_public_key),
+        } }),
+        Record::Upgrade(upgrade) => json!({ "upgrade": { "version": upgrade.contract_version } }),
+        Record::Outcome(outcome) => {
+            let what = &outcome.what;
+            json!({ "outcome": kind(what.word(), &outcome.experiment, decision(what)) })
+        }
+    }
+}
+
+/// One object under the word for its kind, with the experiment among its fields.
+fn kind(word: &str, experiment: &ExperimentName, mut fields: Value) -> Value {
+    fields["experiment"] = experiment.as_str().into();
+    json!({ word: fields })
+}
+
+fn act(act: &Act) -> Value {
+    match act {
+        Act::Create(CreateExperiment { parameters: rules, admission, model: initial, plan }) => {
+            json!({
+                "parameters": parameters(rules),
+                "admission": admission.word(),
+                "members": members(admission),
+                "model": model(initial),
+                "plan": plan.map(|plan| plan.to_string()),
+            })
+        }
+        Act::Join { term } | Act::Leave { term } => json!({ "term": term }),
+        Act::Propose(Proposal { round, base, weights, scores, privacy }) => json!({
+            "round": round,
+            "base": base.to_string(),
+            "weights": model(weights),
+            "scores": scores,
+            "privacy": privacy,
+        }),
+        Act::Pass { round, exhausted } => json!({ "round": round, "exhausted": exhausted }),
+        Act::Vote(cast) => vote(cast),
+        Act::Commit(Commit { round, weights, commitment }) => json!({
+            "round": round,
+            "weights": weights.to_string(),
+            "commitment": commitment.to_string(),
+        }),
+        Act::Reveal(Reveal { vote: cast, salt }) => {
+            json!({ "vote": vote(cast), "salt": hex::encode(salt) })
+        }
+        Act::Resume { round } => json!({ "round": round }),
+        Act::ReplaceKey { to } => json!({ "to": to.to_string() }),
+        Act::Move { number, motion } => {
+            json!({ "number": number, "motion": { motion.word(): moved(motion) } })
+        }
+        Act::MotionVote { number, approve } => json!({ "number": number, "approve": approve }),
+        Act::Stop => json!({}),
+    }
+}
+
+fn vote(vote: &Vote) -> Value {
+    let Vote { round, weights, approve, scores } = vote;
+    json!({
+        "round": round,
+        "weights": weights.to_string(),
+        "approve": approve,
+        "scores": scores,
+    })
+}
+
+/// What is to be decided, without the word for it.
+fn moved(motion: &Motion) -> Value {
+    match motion {
+        Motion::SetParameters(rules) => parameters(rules),
+        Motion::Admit(share) => invitation(share),
+        Motion::Suspend(learner) | Motion::Expel(learner) => {
+            json!({ "learner": learner.to_string() })
+        }
+        Motion::Stop => json!({}),
+    }
+}
+
+fn invitation(invitation: &Invitation) -> Value {
+    json!({ "learner": invitation.learner.to_string(), "weight": invitation.weight })
+}
+
+fn members(admission: &Admission) -> Value {
+    admission.invitations().iter().map(invitation).collect()
+}
+
+fn model(model: &Model) -> Value {
+    json!({
+        "digest": model.digest.to_string(),
+        "size": model.size,
+        "media_type": model.media_type,
+    })
+}
+
+fn parameters(parameters: &Parameters) -> Value {
+    json!({
+        "threshold": parameters.threshold.to_string(),
+        "selection": parameters.selection.word(),
+        "proposal_deadline_ms": parameters.proposal_deadline_ms,
+        "vote_deadline_ms": parameters.vote_deadline_ms,
+        "reveal_deadline_ms": parameters.reveal_deadline_ms,
+        "close": parameters.close.word(),
+        "ballot": parameters.ballot.word(),
+        "min_learners": parameters.min_learners,
+        "max_rounds": parameters.max_rounds,
+        "patience": parameters.patience,
+        "missed_turns": parameters.missed_turns,
+        "idle_rotations": parameters.idle_rotations,
+        "privacy": parameters.privacy,
+        "max_weights_bytes": parameters.max_weights_bytes,
+        "governance_threshold": parameters.governance_threshold.map(|it| it.to_string()),
+        "motion_deadline_ms": parameters.motion_deadline_ms,
+        "creator_may_stop": parameters.creator_may_stop,
+    })
+}
+
+fn decision(decision: &Decision) -> Value {
+    match decision {
+        Decision::RoundOpened { round, proposer, base, deadline_ms } => json!({
+            "round": round,
+            "proposer": proposer.to_string(),
+            "base": base.to_string(),
+            "deadline_ms": deadline_ms,
+        }),
+        Decision::VotingOpened { round, weights, electorate, deadline_ms } => json!({
+            "round": round,
+            "weights": weights.to_string(),
+            "electorate": electorate,
+            "deadline_ms": deadline_ms,
+        }),
+        Decision::RevealOpened { round, committed, deadline_ms } => {
+            json!({ "round": round, "committed": committed, "deadline_ms": deadline_ms })
+        }
+        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, model } => {
+            json!({
+                "round": round,
+                "verdict": verdict.word(),
+                "approvals": approvals,
+                "rejections": rejections,
+                "electorate": electorate,
+                "model": model.to_string(),
+            })
+        }
+        Decision::Waiting { members, min_learners } => {
+            json!({ "members": members, "min_learners": min_learners })
+        }
+        Decision::Paused { reason } => json!({ "reason": reason.word() }),
+        Decision::Suspended { learner, reason } => {
+            json!({ "learner": learner.to_string(), "reason": reason.word() })
+        }
+        Decision::MotionOpened { number, electorate, deadline_ms } => {
+            json!({ "number": number, "electorate": electorate, "deadline_ms": deadline_ms })
+        }
+        Decision::MotionDecided { number, adopted, approvals, rejections, electorate } => json!({
+            "number": number,
+            "adopted": adopted,
+            "approvals": approvals,
+            "rejections": rejections,
+            "electorate": electorate,
+        }),
+        Decision::MotionTookEffect { number } => json!({ "number": number }),
+        Decision::Finished { reason, rounds, model } => {
+            json!({ "reason": reason.word(), "rounds": rounds, "model": model.to_string() })
+        }
+    }
+}
+
+/// An experiment as its node describes it.
+pub(crate) fn experiment(experiment: &ExperimentState, history: Option<&History>) -> Value {
+    let rules = &experiment.parameters;
+    let (pause_reason, finish_reason) = match &experiment.phase {
+        Phase::Paused(reason) => (Some(reason.word()), None),
+        Phase::Finished(reason) => (None, Some(reason.word())),
+        Phase::Waiting | Phase::Proposing { .. } | Phase::Voting { .. } => (None, None),
+    };
+    json!({
+        "name": experiment.name.as_str(),
+        "creator": experiment.creator.to_string(),
+        "phase": experiment.phase.word(),
+        "pause_reason": pause_reason,
+        "finish_reason": finish_reason,
+        "round": experiment.round,
+        "members": experiment.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "member_count": experiment.member_count,
+        "threshold": rules.threshold.to_string(),
+        "proposal_deadline_ms": rules.proposal_deadline_ms,
+        "vote_deadline_ms": rules.vote_deadline_ms,
+        "min_learners": rules.min_learners,
+        "max_rounds": rules.max_rounds,
+        "max_weights_bytes": rules.max_weights_bytes,
+        "rules": plan_of(experiment).to_text(),
+        "plan": experiment.plan.map_or_else(String::new, |plan| plan.to_string()),
+        "motions": experiment.motions.iter().map(open_motion).collect::<Vec<_>>(),
+        "model": model(&experiment.model),
+        "history": history.map(History::to_json),
+    })
+}
+
+fn open_motion(open: &MotionState) -> Value {
+    json!({
+        "number": open.number,
+        "motion": { open.motion.word(): moved(&open.motion) },
+        "mover": open.mover.to_string(),
+        "approvals": open.tally.approvals,
+        "rejections": open.tally.rejections,
+        "electorate": open.tally.electorate,
+        "deadline_ms": open.deadline_ms,
+    })
+}
+
+/// What each learner has stated of its privacy budget, in the units of the ledger.
+pub(crate) fn privacy(history: &History, cap: Option<PrivacyCap>) -> Value {
+    let learners = history.learners.iter().map(|learner| {
+        let privacy = history.privacy.get(learner).copied().unwrap_or_default();
+        json!({
+            "learner": learner.to_string(),
+            "proposals": privacy.proposals,
+            "spent": privacy.spent,
+            "exhausted": privacy.exhausted,
+        })
+    });
+    json!({ "cap": cap, "learners": learners.collect::<Vec<_>>() })
+}
+
+/// How a round's proposer was chosen.
+pub(crate) fn explanation(
+    experiment: &ExperimentName,
+    round: u64,
+    explained: &Explanation,
+) -> Value {
+    let candidates: Vec<String> = explained.candidates.iter().map(ToString::to_string).collect();
+    json!({
+        "experiment": experiment.to_string(),
+        "round": round,
+        "index": explained.index,
+        "selection": explained.selection.word(),
+        "ledger": explained.ledger.to_string(),
+        "head": explained.head.to_string(),
+        "head_index": explained.head_index,
+        "candidates": candidates,
+        "drawn": explained.drawn,
+        "proposer": explained.proposer.to_string(),
+    })
+}
+
+/// What happens to a running learner.
+pub(crate) fn event(event: &Event) -> Value {
+    let scored = |round: &u64, scores: &Scores| {
+        json!({
+            "round": round,
+            "vote_score": scores.vote.map(unit),
+            "test_score": scores.test.map(unit),
+        })
+    };
+    let mut told = match event {
+        Event::Connected { url } => json!({ "url": url }),
+        Event::Joined | Event::Resumed => json!({}),
+        Event::MyTurn { round } | Event::Committed { round } => json!({ "round": round }),
+        Event::Proposed { round, scores } => scored(round, scores),
+        // What went wrong is in the learner's words.
+        Event::Passed { round, reason } => json!({ "round": round, "reason": reason }),
+        Event::Voted { round, approve, scores } => {
+            let mut voted = scored(round, scores);
+            voted["approve"] = (*approve).into();
+            voted
+        }
+        Event::RoundClosed { round, verdict, approvals, rejections, electorate } => json!({
+            "round": round,
+            "verdict": verdict.word(),
+            "approvals": approvals,
+            "rejections": rejections,
+            "electorate": electorate,
+        }),
+        Event::Waiting { members, min_learners } => {
+            json!({ "members": members, "min_learners": min_learners })
+        }
+        Event::Paused { reason } => json!({ "reason": reason.word() }),
+        Event::Suspended { reason } => json!({ "reason": reason.word() }),
+        Event::MotionOpened { number } => json!({ "number": number }),
+        Event::TooLate { reason } => json!({ "reason": reason }),
+        Event::Reconnecting { reason, pause } => json!({
+            "reason": reason,
+            "pause_ms": u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+        }),
+        Event::Finished { reason } => json!({ "reason": reason.word() }),
+    };
+    told["event"] = event.word().into();
+    told
+}

@@ -1,0 +1,5 @@
+//! How things are told: as text for people, as JSON for programs. The words are those of
+//! [`colearn_records::words`], in both.
+
+pub(crate) mod json;
+pub(crate) mod text;

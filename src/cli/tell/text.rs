@@ -1,0 +1,425 @@
+//! What people read.
+
+use colearn_audit::explain::Explanation;
+use colearn_contracts::{
+    Act, Action, Decision, ExperimentName, FinishReason, LearnerId, Motion, Outcome, PauseReason,
+    Phase, PrivacyCap, Reveal, Scores, Selection, Tally,
+};
+use colearn_learning::data::{Composition, Share, Target};
+use colearn_records::convert::{ExperimentState, MotionState};
+use colearn_records::history::{History, Round, unit};
+use colearn_records::plan::Plan;
+use colearn_records::record::{DecodedEntry, Record};
+use colearn_records::words::{Word as _, Words as _};
+use colearn_sdk::client::Event;
+
+/// A number with three digits behind the point, or a dash.
+pub(crate) fn score(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
+}
+
+/// The first eight digits of a key.
+pub(crate) fn short(learner: LearnerId) -> String {
+    learner.to_string()[..8].to_owned()
+}
+
+fn scores(scores: Scores) -> String {
+    let text = |name: &str, value: Option<i64>| match value {
+        Some(value) => format!(" {name} {:.3}", unit(value)),
+        None => String::new(),
+    };
+    text("vote score", scores.vote) + &text("test score", scores.test)
+}
+
+/// What a motion is to do.
+pub(crate) fn motion(motion: &Motion) -> String {
+    match motion {
+        Motion::SetParameters(parameters) => {
+            let plan = Plan {
+                name: None,
+                parameters: (**parameters).clone(),
+                limits_weights: true,
+                admission: None,
+            };
+            format!("set {}", plan.to_text().trim_end().replace('\n', ", "))
+        }
+        Motion::Admit(share) => format!("admit {} with weight {}", share.learner, share.weight),
+        Motion::Suspend(learner) => format!("suspend {learner}"),
+        Motion::Expel(learner) => format!("expel {learner}"),
+        Motion::Stop => "stop".to_owned(),
+    }
+}
+
+/// A decision of the contract.
+pub(crate) fn outcome(outcome: &Outcome) -> String {
+    let experiment = &outcome.experiment;
+    match &outcome.what {
+        Decision::RoundOpened { round, proposer, .. } => {
+            format!("{experiment} round {round} opened, proposer {}", short(*proposer))
+        }
+        Decision::VotingOpened { round, electorate, .. } => {
+            format!("{experiment} round {round}: {electorate} may vote")
+        }
+        Decision::RevealOpened { round, committed, .. } => {
+            format!("{experiment} round {round}: {committed} may reveal")
+        }
+        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, .. } => format!(
+            "{experiment} round {round} {}: {approvals} for, {rejections} against, of {electorate}",
+            verdict.word()
+        ),
+        Decision::Waiting { members, min_learners } => {
+            format!("{experiment} waits: {members} of {min_learners} members")
+        }
+        Decision::Paused { reason } => format!(
+            "{experiment} pauses: {}",
+            match reason {
+                PauseReason::NobodyProposes => "nobody has proposed for too long",
+                PauseReason::BudgetsSpent => "every member's privacy budget is spent",
+            }
+        ),
+        Decision::Suspended { learner, reason } => {
+            format!("{experiment}: {} {}", short(*learner), reason.meaning())
+        }
+        Decision::MotionOpened { number, electorate, .. } => {
+            format!("{experiment} motion {number}: {electorate} may vote")
+        }
+        Decision::MotionDecided { number, adopted, approvals, rejections, electorate } => format!(
+            "{experiment} motion {number} {}: {approvals} for, {rejections} against, of {electorate}",
+            if *adopted { "adopted" } else { "rejected" }
+        ),
+        Decision::MotionTookEffect { number } => {
+            format!("{experiment} motion {number} is in effect")
+        }
+        Decision::Finished { reason, rounds, model } => {
+            format!("{experiment} finished ({}) after {rounds} rounds: {model}", reason.word())
+        }
+    }
+}
+
+/// An entry on one line.
+pub(crate) fn entry(decoded: &DecodedEntry) -> String {
+    let what = match &decoded.record {
+        Record::Genesis(genesis) => format!("genesis      {}", genesis.origin),
+        Record::KeyRotation(rotation) => {
+            let [from, to] = [&rotation.old_public_key, &rotation.new_public_key].map(hex::encode);
+            format!("node         changes its key from {from} to {to}")
+        }
+        Record::Upgrade(upgrade) => {
+            let version = upgrade.contract_version;
+            format!("node         has new experiments follow version {version} of the rules")
+        }
+        Record::Transaction(transaction) => {
+            format!("{}     {}", short(transaction.sender), action(&transaction.action))
+        }
+        Record::Outcome(outcome) => format!("contract     {}", self::outcome(outcome)),
+    };
+    format!(
+        "{:>8}  {}  {what}",
+        decoded.index,
+        humantime::format_rfc3339_millis(time(decoded.time_ms))
+    )
+}
+
+fn time(time_ms: u64) -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(i64::MAX as u64 / 1000))
+}
+
+/// What a learner did.
+fn action(action: &Action) -> String {
+    let experiment = &action.experiment;
+    match &action.what {
+        Act::Create(create) => {
+            format!("creates {experiment} with model {}", create.model.digest)
+        }
+        Act::Join { .. } => format!("joins {experiment}"),
+        Act::Leave { .. } => format!("leaves {experiment}"),
+        Act::Propose(proposal) => format!(
+            "proposes in {experiment} round {}: {}{}",
+            proposal.round,
+            proposal.weights.digest,
+            scores(proposal.scores)
+        ),
+        Act::Pass { round, exhausted } => format!(
+            "passes {experiment} round {round}{}",
+            if *exhausted { ", its privacy budget is spent" } else { "" }
+        ),
+        Act::Commit(commit) => {
+            format!("commits to a ballot in {experiment} round {}", commit.round)
+        }
+        Act::Reveal(Reveal { vote, .. }) => format!(
+            "reveals that it {} in {experiment} round {}{}",
+            approves(vote.approve),
+            vote.round,
+            scores(vote.scores)
+        ),
+        Act::Resume { .. } => format!("resumes {experiment}"),
+        Act::ReplaceKey { to } => {
+            format!("goes on as {} in {experiment}", short(*to))
+        }
+        Act::Move { number, motion } => {
+            format!("moves in {experiment}, motion {number}: {}", self::motion(motion))
+        }
+        Act::MotionVote { number, approve } => {
+            format!("{} motion {number} in {experiment}", approves(*approve))
+        }
+        Act::Vote(vote) => format!(
+            "{} in {experiment} round {}{}",
+            approves(vote.approve),
+            vote.round,
+            scores(vote.scores)
+        ),
+        Act::Stop => format!("stops {experiment}"),
+    }
+}
+
+fn approves(approve: bool) -> &'static str {
+    if approve { "approves" } else { "rejects" }
+}
+
+/// Where an experiment stands, in a few words.
+pub(crate) fn phase(phase: &Phase) -> String {
+    match phase {
+        Phase::Waiting => "waiting for members".to_owned(),
+        Phase::Paused(reason) => format!("paused: {}", reason.meaning()),
+        Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Finished(_) => {
+            phase.word().to_owned()
+        }
+    }
+}
+
+/// That an experiment has ended, and why.
+pub(crate) fn finished(reason: FinishReason) -> String {
+    format!("finished: {}", reason.word())
+}
+
+/// The plan that an experiment follows.
+pub(crate) fn plan_of(experiment: &ExperimentState) -> Plan {
+    Plan {
+        name: Some(experiment.name.clone()),
+        parameters: experiment.parameters.clone(),
+        limits_weights: true,
+        admission: Some(experiment.admission.clone()),
+    }
+}
+
+/// An open motion, and how the votes on it stand.
+pub(crate) fn open_motion(open: &MotionState) -> String {
+    let MotionState { number, motion, tally, .. } = open;
+    let what = self::motion(motion);
+    let Tally { approvals, rejections, electorate } = tally;
+    format!("{number}: {what}; {approvals} for, {rejections} against, of {electorate}")
+}
+
+fn measured(scores: Scores) -> String {
+    let text = |value: Option<i64>| value.map_or("-".to_owned(), |v| format!("{:.3}", unit(v)));
+    format!("vote score {}, test score {}", text(scores.vote), text(scores.test))
+}
+
+/// What happens to a running learner, on one line.
+pub(crate) fn event(event: &Event) -> String {
+    match event {
+        Event::Connected { url } => format!("connected to {url}"),
+        Event::Joined => "joined".to_owned(),
+        Event::MyTurn { round } => format!("round {round}: my turn, training"),
+        Event::Proposed { round, scores } => {
+            format!("round {round}: proposed, {}", measured(*scores))
+        }
+        Event::Passed { round, reason: None } => format!("round {round}: passed"),
+        Event::Passed { round, reason: Some(reason) } => {
+            format!("round {round}: passed, because: {reason}")
+        }
+        Event::Voted { round, approve, scores } => {
+            let word = if *approve { "approved" } else { "rejected" };
+            format!("round {round}: {word}, {}", measured(*scores))
+        }
+        Event::RoundClosed { round, verdict, approvals, rejections, electorate } => format!(
+            "round {round}: {} with {approvals} for, {rejections} against, of {electorate}",
+            verdict.word()
+        ),
+        Event::Waiting { members, min_learners } => {
+            format!("waiting for members: {members} of {min_learners}")
+        }
+        Event::Committed { round } => format!("round {round}: committed to a sealed vote"),
+        Event::Paused { reason } => format!("paused: {}", reason.meaning()),
+        Event::Resumed => "resumed".to_owned(),
+        Event::Suspended { reason } => format!("suspended: {}", reason.word()),
+        Event::MotionOpened { number } => format!(
+            "motion {number} is open; see: colearn experiment show, and vote: colearn experiment ballot"
+        ),
+        Event::TooLate { reason } => format!("too late: {reason}"),
+        Event::Reconnecting { reason, pause } => {
+            format!("{reason}; trying again in {} ms", pause.as_millis())
+        }
+        Event::Finished { reason } => finished(*reason),
+    }
+}
+
+/// What the lines of [`round_line`] mean.
+pub(crate) const ROUND_HEADER: &str =
+    "round  proposer            for  against  absent  verdict    vote score  test score";
+
+/// One line for a closed round.
+pub(crate) fn round_line(history: &History, round: &Round) -> String {
+    let number = history.number_of(round.proposer);
+    let proposer = format!(
+        "{} ({})",
+        number.map_or_else(|| "?".to_owned(), |number| format!("learner {number}")),
+        short(round.proposer)
+    );
+    let (vote, test) = round.mean_scores();
+    let (approvals, rejections, absent, verdict) = match round.result {
+        Some(result) => (
+            result.approvals.to_string(),
+            result.rejections.to_string(),
+            result.absent().to_string(),
+            result.verdict.word(),
+        ),
+        None => ("-".into(), "-".into(), "-".into(), "open"),
+    };
+    format!(
+        "{:>5}  {proposer:<20}{approvals:>3}  {rejections:>7}  {absent:>6}  {verdict:<9}  {:>10}  {:>10}",
+        round.number,
+        score(vote),
+        score(test)
+    )
+}
+
+/// A table of what every learner did.
+pub(crate) fn learner_table(history: &History) -> String {
+    let mut text = String::from(
+        "learner                proposals       votes                 last scores\n\
+         number  key         accepted  other   for  against  absent    vote    test\n",
+    );
+    for (at, learner) in history.learners.iter().enumerate() {
+        let totals = history.totals_of(*learner);
+        text += &format!(
+            "{:>6}  {:<10}  {:>8}  {:>5}  {:>4}  {:>7}  {:>6}  {:>6}  {:>6}\n",
+            at + 1,
+            short(*learner),
+            totals.accepted,
+            totals.rejected + totals.missed_turns,
+            totals.approvals,
+            totals.rejections,
+            totals.missed_votes,
+            score(totals.last_vote_score),
+            score(totals.last_test_score)
+        );
+    }
+    text
+}
+
+/// What each learner has stated of its privacy budget.
+pub(crate) fn privacy_table(history: &History, cap: Option<PrivacyCap>) -> String {
+    let micros = |value: u64| value as f64 / 1e6;
+    let mut text = match cap {
+        Some(cap) => format!(
+            "cap: epsilon {} at delta {:e}\n",
+            micros(cap.epsilon_micros),
+            cap.delta_picos as f64 / 1e12
+        ),
+        None => "no cap\n".to_owned(),
+    };
+    text += "learner                proposals  epsilon     delta   left  noise   clip  sampling  steps\n";
+    for (at, learner) in history.learners.iter().enumerate() {
+        let privacy = history.privacy.get(learner).copied().unwrap_or_default();
+        let name = format!("{:>6}  {:<10}", at + 1, short(*learner));
+        let Some(spent) = privacy.spent else {
+            text += &format!("{name}  {:>12}  nothing stated\n", privacy.proposals);
+            continue;
+        };
+        let left = match cap {
+            _ if privacy.exhausted => "spent".to_owned(),
+            Some(cap) => {
+                let left = cap.epsilon_micros.saturating_sub(spent.epsilon_micros);
+                format!("{:.0} %", 100.0 * left as f64 / cap.epsilon_micros as f64)
+            }
+            None => "-".to_owned(),
+        };
+        text += &format!(
+            "{name}  {:>12}  {:>7.3}  {:>8.1e}  {left:>5}  {:>5.2}  {:>5.2}  {:>8.4}  {:>5}\n",
+            privacy.proposals,
+            micros(spent.epsilon_micros),
+            spent.delta_picos as f64 / 1e12,
+            micros(spent.noise_micros),
+            micros(spent.clip_micros),
+            spent.sampling_nanos as f64 / 1e9,
+            spent.steps
+        );
+    }
+    text
+}
+
+/// How a round's proposer was chosen, several lines.
+pub(crate) fn explanation(
+    experiment: &ExperimentName,
+    round: u64,
+    explained: &Explanation,
+) -> String {
+    let mut text = format!("round {round} of {experiment}, opened by entry {}\n", explained.index);
+    match explained.selection {
+        Selection::RoundRobin => text += "selection   by turns, in joining order\n",
+        Selection::Sortition => {
+            text += &format!(
+                "selection   sortition: the first 16 bytes of SHA-256 over\n\
+                 \x20             \"colearn/v1/sortition\\n\"\n\
+                 \x20             ledger  {}\n\
+                 \x20             head    {} (leaf hash of entry {})\n\
+                 \x20             name    {} bytes, {experiment}\n\
+                 \x20             round   {round}\n\
+                 \x20           modulo {} candidates gives {}\n",
+                explained.ledger,
+                explained.head,
+                explained.head_index,
+                experiment.as_str().len(),
+                explained.candidates.len(),
+                explained.drawn
+            );
+        }
+    }
+    for (at, candidate) in explained.candidates.iter().enumerate() {
+        let mark = if at == explained.drawn { "*" } else { " " };
+        text += &format!("{mark} {at:>4}  {candidate}\n");
+    }
+    let recorded = if explained.candidates.get(explained.drawn) == Some(&explained.proposer) {
+        "as recorded"
+    } else {
+        "NOT as recorded"
+    };
+    text + &format!("proposer    {} ({recorded})\n", explained.proposer)
+}
+
+/// Who has what: a table.
+pub(crate) fn split_table(shares: &[Share]) -> String {
+    const MOST_CLASSES: usize = 12;
+    let Some(first) = shares.first() else { return String::new() };
+    let target = &first.data.schema.target;
+    let mut text = "learner  train   vote   test  ".to_owned();
+    let classes = target.classes();
+    match target {
+        Target::Class { .. } => {
+            for class in classes.iter().take(MOST_CLASSES) {
+                text += &format!("{class:>6.6}");
+            }
+            if classes.len() > MOST_CLASSES {
+                text += "   ...";
+            }
+        }
+        Target::Number { name, .. } => text += &format!("mean {name} (scaled)"),
+    }
+    text.push('\n');
+    for (at, share) in shares.iter().enumerate() {
+        let (train, vote, test) = (share.train.len(), share.vote.len(), share.test.len());
+        text += &format!("{:>7}  {train:>5}  {vote:>5}  {test:>5}  ", at + 1);
+        let own: Vec<usize> = share.train.iter().chain(&share.vote).copied().collect();
+        match share.data.composition(&own) {
+            Composition::Classes(counts) => {
+                for count in counts.iter().take(MOST_CLASSES) {
+                    text += &format!("{count:>6}");
+                }
+            }
+            Composition::Mean(mean) => text += &format!("{mean:.3}"),
+        }
+        text.push('\n');
+    }
+    text
+}
