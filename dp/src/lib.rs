@@ -35,27 +35,48 @@ pub mod rdp;
 mod tests;
 
 /// Why a question about privacy has no answer.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum DpError {
     /// The noise is out of range.
-    #[error("the noise multiplier {0} is not between {MIN_NOISE} and {MAX_NOISE}")]
     Noise(f64),
     /// The sampling rate is out of range.
-    #[error("the sampling rate {0} is not above 0 and at most 1")]
     Sampling(f64),
     /// δ is out of range.
-    #[error("delta {0} is not between 1e-12 and 1, both excluded")]
     Delta(f64),
     /// ε is out of range.
-    #[error("epsilon {0} is not a positive number")]
     Epsilon(f64),
     /// No noise in range is enough.
-    #[error("no noise multiplier up to {MAX_NOISE} keeps epsilon at {0}; take fewer steps")]
     Unreachable(f64),
     /// The operating system gives no randomness.
-    #[error("the operating system gives no randomness for the noise")]
     Entropy,
 }
+
+// By hand: deriving it would take six of the crates that whoever wants an accountant alone compiles.
+impl std::fmt::Display for DpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Noise(noise) => {
+                write!(f, "the noise multiplier {noise} is not between {MIN_NOISE} and {MAX_NOISE}")
+            }
+            Self::Sampling(rate) => {
+                write!(f, "the sampling rate {rate} is not above 0 and at most 1")
+            }
+            Self::Delta(delta) => {
+                write!(f, "delta {delta} is not between 1e-12 and 1, both excluded")
+            }
+            Self::Epsilon(epsilon) => write!(f, "epsilon {epsilon} is not a positive number"),
+            Self::Unreachable(epsilon) => write!(
+                f,
+                "no noise multiplier up to {MAX_NOISE} keeps epsilon at {epsilon}; take fewer steps"
+            ),
+            Self::Entropy => {
+                f.write_str("the operating system gives no randomness for the noise")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DpError {}
 
 /// The smallest noise multiplier that is accounted for; less is no privacy.
 pub const MIN_NOISE: f64 = 0.05;

@@ -1,9 +1,9 @@
 //! Private keys in files: Ed25519 private keys in PKCS#8 PEM, readable by their owner only.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs::File;
+use std::io::Read as _;
 #[cfg(unix)]
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
@@ -101,13 +101,8 @@ pub fn save_new(key: &SigningKey, path: &Path) -> Result<(), KeyError> {
     let pair = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
     let pem = pair.to_pkcs8_pem(LineEnding::LF);
     let pem = pem.map_err(|_| KeyError::NotAKey { path: path.to_owned() })?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    // From the start: between creating a file and changing its mode others could open it.
-    #[cfg(unix)]
-    options.mode(0o600);
-    let mut file = options.open(path).map_err(io)?;
-    file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+    // Whole or not at all: half a key after a crash would be neither usable nor overwritten.
+    colearn_files::create_secret(path, pem.as_bytes()).map_err(|error| io(error.into()))
 }
 
 /// Reads a key file, or makes one if there is none.

@@ -1,8 +1,6 @@
 //! What a learner remembers between two starts: the ledger it belongs to, the last checkpoint it
 //! verified, and the last transaction it signed for a round.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -142,29 +140,30 @@ impl Memory {
         let Some(dir) = &self.dir else { return Ok(()) };
         let dir = dir.join("receipts");
         let stem = dir.join(receipt.index.to_string());
-        std::fs::create_dir_all(&dir)
-            .and_then(|()| std::fs::write(stem.with_extension("entry"), entry))
-            .and_then(|()| std::fs::write(stem.with_extension("tlog-proof"), receipt.to_text()))
-            .map_err(|source| ClientError::Data { path: dir, source })
+        let text = receipt.to_text();
+        // Synced: what the ledger has promised is worth as much as what it holds.
+        colearn_files::create_folder(&dir)
+            .and_then(|()| colearn_files::replace(&stem.with_extension("entry"), entry))
+            .and_then(|()| {
+                colearn_files::replace(&stem.with_extension("tlog-proof"), text.as_bytes())
+            })
+            .map_err(|error| ClientError::Data { path: dir, source: error.into() })
     }
 
     /// Keeps two checkpoints that do not fit as evidence; where, if there is a folder.
     pub(super) fn keep_evidence(&self, old: &str, new: &str) -> Option<PathBuf> {
         let path = self.dir.as_ref()?.join("fork-evidence.txt");
-        std::fs::write(&path, format!("{old}\n---\n\n{new}")).ok()?;
+        let both = format!("{old}\n---\n\n{new}");
+        colearn_files::replace(&path, both.as_bytes()).ok()?;
         Some(path)
     }
 
     fn save(&self) -> Result<(), ClientError> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let path = dir.join(FILE);
-        let write = || {
-            let temporary = dir.join("learner.json.new");
-            let mut file = File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(&self.remembered)?)?;
-            file.sync_data()?;
-            std::fs::rename(&temporary, &path)
-        };
-        write().map_err(|source| ClientError::Data { path: path.clone(), source })
+        let data = |source| ClientError::Data { path: path.clone(), source };
+        let json = serde_json::to_vec_pretty(&self.remembered).map_err(|error| data(error.into()))?;
+        // Not readable by others: it holds the salt of a sealed ballot.
+        colearn_files::replace_secret(&path, &json).map_err(|error| data(error.into()))
     }
 }
