@@ -1,32 +1,4 @@
-//! Accounting for differential privacy: what training with DP-SGD has revealed, in (ε, δ).
-//!
-//! One step of DP-SGD (Abadi et al. 2016, arXiv:1607.00133) includes every example with probability
-//! q ([`Mechanism::sampling_rate`]), clips its gradient to norm C, sums, and adds Gaussian noise of
-//! standard deviation σC (σ is [`Mechanism::noise_multiplier`]). Everything here is about adding or
-//! removing one example, with Poisson sampling; for other sampling the numbers do not hold.
-//!
-//! Two accountants answer the same questions:
-//!
-//! - [`rdp`] adds up Rényi divergences. Simple, cheap, and up to a fifth above the truth.
-//! - [`pld`] composes the distribution of the privacy loss itself. Tight, and never below the truth
-//!   by more than its rounding.
-//!
-//! The module depends on nothing else in this crate.
-//!
-//! ```
-//! use colearn_dp::{Accountant, Mechanism, Steps};
-//!
-//! // 15 epochs over 60,000 examples in batches of 256 on average.
-//! let mechanism = Mechanism::new(1.1, 256.0 / 60_000.0)?;
-//! let steps = [Steps { mechanism, count: 15 * 60_000 / 256 }];
-//! let rdp = Accountant::Rdp.epsilon(&steps, 1e-5)?;
-//! let pld = Accountant::Pld.epsilon(&steps, 1e-5)?;
-//! assert!(pld < rdp && rdp < 1.9);
-//! // And the other way: how much noise keeps it below 1?
-//! let sigma = Accountant::Pld.noise_multiplier(1.0, 1e-5, 256.0 / 60_000.0, 3515)?;
-//! assert!(1.1 < sigma && sigma < 2.0);
-//! # Ok::<(), colearn_dp::DpError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod normal;
 pub mod pld;

@@ -1,4 +1,4 @@
-//! Learning that is built in: data, models and a learner on ndarray.
+#![doc = include_str!("../README.md")]
 
 mod builtin;
 pub mod data;

@@ -269,7 +269,7 @@ fn the_tutorial_shows_the_example_as_it_is() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         std::fs::read_to_string(path).unwrap()
     };
-    assert!(at("docs/own-learner.md").contains(&at("examples/own_learner.rs")));
+    assert!(at("docs/own-learner.md").contains(&at("sdk/examples/own_learner.rs")));
 }
 
 /// The README's second terminal session ends where this example begins.

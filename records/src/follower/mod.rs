@@ -5,18 +5,20 @@
 //! threads as there are; what needs the entries before it is [`Follower::follow`]'s. Nothing here does
 //! I/O or reads a clock.
 
+mod fault;
+mod read;
+
 use std::borrow::Cow;
 
-use colearn_contracts::{Contract, Digest, Moment, UnknownVersion, Version};
-use colearn_ledger::{
-    Broken, Checkpoint, Forgotten, Hash, Head, NoteError, TreeBuilder, TreeHashes, Verifier, tree,
-};
+use colearn_contracts::{Contract, Digest, Moment, Version};
+use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, TreeBuilder, TreeHashes, Verifier, tree};
 
+pub use self::fault::{BadGenesis, Fault, Unconfirmed};
+pub use self::read::{EntryReader, ReadEntry};
+use crate::upgrade;
 use crate::log_keys::{BadRotation, LogKeys};
-use crate::record::{self, DecodedEntry, NotARecord, Record};
-use crate::replay::{Departure, Replay};
-use crate::transaction::{Invalid, LedgerId, Seen, Unverified};
-use crate::upgrade::{self, BadUpgrade};
+use crate::record::{self, Record};
+use crate::replay::Replay;
 
 /// How much of each entry is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,153 +62,6 @@ impl Depth {
             Self::Replay | Self::Full => true,
         }
     }
-}
-
-/// Looks at entries one by one, as deep as the follower that it is of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EntryReader {
-    ledger: LedgerId,
-    depth: Depth,
-}
-
-impl EntryReader {
-    /// Reads an entry and verifies its signature: what is the same whatever the others are. What is
-    /// wrong with it is told when it is followed.
-    pub fn read(&self, bytes: Vec<u8>) -> ReadEntry {
-        let decoded = self.depth.reads_records().then(|| Record::decode(&bytes));
-        let mut entry = ReadEntry { reader: *self, bytes, decoded, signature: None };
-        if self.depth.verifies() {
-            entry.signature = entry.transaction().map(|it| it.check(&self.ledger));
-        }
-        entry
-    }
-}
-
-/// An entry, and what was found of it alone.
-#[derive(Clone, Debug)]
-pub struct ReadEntry {
-    reader: EntryReader,
-    bytes: Vec<u8>,
-    /// `None` if no more than its place was to be looked at.
-    decoded: Option<Result<DecodedEntry, NotARecord>>,
-    /// Of transactions only.
-    signature: Option<Result<(), Invalid>>,
-}
-
-impl ReadEntry {
-    /// The bytes that are stored, hashed and served.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The record in it; `None` if it was not to be read, or is none.
-    pub fn record(&self) -> Option<&Record> {
-        self.decoded.as_ref()?.as_ref().ok().map(|decoded| &decoded.record)
-    }
-
-    /// Whether it is a transaction whose signature was verified.
-    pub fn is_signed(&self) -> bool {
-        matches!(self.signature, Some(Ok(())))
-    }
-
-    fn transaction(&self) -> Option<&Unverified> {
-        match self.record()? {
-            Record::Transaction(transaction) => Some(transaction),
-            Record::Genesis(_)
-            | Record::Outcome(_)
-            | Record::KeyRotation(_)
-            | Record::Upgrade(_) => None,
-        }
-    }
-}
-
-/// How an entry is not what a ledger must go on with.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Fault {
-    /// It does not follow the entry before.
-    #[error(transparent)]
-    Broken(#[from] Broken),
-    /// It is not the first entry of this ledger.
-    #[error("it is not the first entry of this ledger")]
-    OtherGenesis,
-    /// It changes the key but may not.
-    #[error(transparent)]
-    Rotation(#[from] BadRotation),
-    /// It upgrades the rules but may not.
-    #[error(transparent)]
-    Upgrade(#[from] BadUpgrade),
-    /// It is not a record.
-    #[error(transparent)]
-    Record(#[from] NotARecord),
-    /// Its signature does not verify.
-    #[error(transparent)]
-    Signature(#[from] Invalid),
-    /// It is a genesis, but not the first entry.
-    #[error("it is a second genesis")]
-    SecondGenesis,
-    /// Its signer vouches for another history.
-    #[error("its signer saw root {} at size {}, which is not this history", vouched.root, vouched.size)]
-    Seen {
-        /// What its signer saw.
-        vouched: Seen,
-        /// The root there; `None` if it has not been followed that far, or it is forgotten.
-        root: Option<Hash>,
-    },
-    /// It departs from the contract.
-    #[error(transparent)]
-    Departure(#[from] Departure),
-    /// An entry before it departed from the contract: whatever follows means nothing.
-    #[error("an entry before it departs from the contract")]
-    Departed,
-    /// Nothing is wrong with it: [`Follower::prepare`] has to look up what its signer vouches for.
-    #[error(transparent)]
-    Forgotten(#[from] Forgotten),
-}
-
-/// Why a ledger cannot be followed from its first entry.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadGenesis {
-    /// It is not a record.
-    #[error(transparent)]
-    Record(#[from] NotARecord),
-    /// It is another record.
-    #[error("it is not a genesis")]
-    OtherRecord,
-    /// It asks for rules that this program does not know.
-    #[error("{0}")]
-    Version(UnknownVersion),
-    /// Its name or key is none.
-    #[error("its key or origin cannot be used")]
-    Key,
-}
-
-/// Why a checkpoint says nothing about what was followed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Unconfirmed {
-    /// It is not one that the ledger's key of its time has signed.
-    #[error(transparent)]
-    Note(#[from] NoteError),
-    /// It counts entries that were not followed yet.
-    #[error("it counts {stated} entries, and {followed} were followed")]
-    Ahead {
-        /// What it says.
-        stated: u64,
-        /// How many are in the tree.
-        followed: u64,
-    },
-    /// The ledger has signed two histories.
-    #[error("it says that the first {size} entries have root {stated}; theirs is {root}")]
-    OtherRoot {
-        /// The entries it counts.
-        size: u64,
-        /// What it says.
-        stated: Hash,
-        /// The root of what was followed.
-        root: Hash,
-    },
-    /// The leaves of a tile have to be handed back with [`Follower::recall`] first.
-    #[error(transparent)]
-    Forgotten(#[from] Forgotten),
 }
 
 /// What a follower goes on from.
