@@ -41,9 +41,7 @@ impl std::fmt::Display for DpError {
                 f,
                 "no noise multiplier up to {MAX_NOISE} keeps epsilon at {epsilon}; take fewer steps"
             ),
-            Self::Entropy => {
-                f.write_str("the operating system gives no randomness for the noise")
-            }
+            Self::Entropy => f.write_str("the operating system gives no randomness for the noise"),
         }
     }
 }

@@ -104,8 +104,8 @@ async fn rotate(file: &Path, node: &str, json: bool) -> anyhow::Result<ExitCode>
     }
     // Only now: until every experiment knows the new key, the old one is needed.
     let kept = beside(file, ".old");
-    std::fs::rename(file, &kept)
-        .and_then(|()| std::fs::rename(&next, file))
+    colearn_files::rename(file, &kept)
+        .and_then(|()| colearn_files::rename(&next, file))
         .with_context(|| format!("cannot put {} in place", file.display()))?;
     if json {
         let done = serde_json::json!({

@@ -6,8 +6,8 @@ use colearn_ledger::{Broken, Forgotten, Hash, NoteError};
 use crate::log_keys::BadRotation;
 use crate::record::NotARecord;
 use crate::replay::Departure;
-use crate::upgrade::BadUpgrade;
 use crate::transaction::{Invalid, Seen};
+use crate::upgrade::BadUpgrade;
 
 /// How an entry is not what a ledger must go on with.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -15,10 +15,10 @@ use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, TreeBuilder, TreeHashes,
 
 pub use self::fault::{BadGenesis, Fault, Unconfirmed};
 pub use self::read::{EntryReader, ReadEntry};
-use crate::upgrade;
 use crate::log_keys::{BadRotation, LogKeys};
 use crate::record::{self, Record};
 use crate::replay::Replay;
+use crate::upgrade;
 
 /// How much of each entry is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -162,7 +162,8 @@ impl Memory {
         let Some(dir) = &self.dir else { return Ok(()) };
         let path = dir.join(FILE);
         let data = |source| ClientError::Data { path: path.clone(), source };
-        let json = serde_json::to_vec_pretty(&self.remembered).map_err(|error| data(error.into()))?;
+        let json =
+            serde_json::to_vec_pretty(&self.remembered).map_err(|error| data(error.into()))?;
         // Not readable by others: it holds the salt of a sealed ballot.
         colearn_files::replace_secret(&path, &json).map_err(|error| data(error.into()))
     }
