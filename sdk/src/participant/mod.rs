@@ -12,7 +12,9 @@
 //!   what was signed ─────► └─────────────┘──► duty: Submit ──► sign, keep, send ──► submitted, refused
 //! ```
 
+mod duty;
 mod event;
+mod observe;
 mod standing;
 mod statement;
 
@@ -20,11 +22,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use colearn_contracts::{
-    Act, Decision, Digest, ExperimentName, LearnerId, Model, Motion, Parameters, PauseReason,
-    PrivacyCap, Proposal, Reveal, Scores, SuspendReason, Verdict, Vote,
+    Act, Digest, ExperimentName, LearnerId, Parameters, PauseReason, Proposal, Reveal, Scores, Vote,
 };
-use colearn_records::record::Record;
 
+pub use self::duty::{Duty, Ending};
 pub use self::event::Event;
 pub use self::standing::{Membership, Phase, Stage, Standing};
 pub use self::statement::{Statement, Turn};
@@ -34,63 +35,6 @@ use crate::learner::{LearnerError, Proposed, Score};
 const FIRST_RESUME_PAUSE: Duration = Duration::from_secs(1);
 /// The longest it waits, after several pauses without a proposal in between.
 const LONGEST_RESUME_PAUSE: Duration = Duration::from_secs(600);
-
-/// What a learner owes now.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Duty {
-    /// Take these weights, the global model, as the current ones; then [`Participant::accepted`].
-    Accept(Model),
-    /// It is this learner's turn: train from the current weights and score the result, unless the cap
-    /// does not allow it ([`Proposed::within`]); then [`Participant::trained`].
-    Train {
-        /// The round.
-        round: u64,
-        /// What proposals may reveal.
-        cap: Option<PrivacyCap>,
-    },
-    /// Score what another proposes; then [`Participant::scored`].
-    Score {
-        /// The round.
-        round: u64,
-        /// The proposed weights.
-        weights: Model,
-    },
-    /// Sign this and submit it; then [`Participant::submitted`] or [`Participant::refused`].
-    Submit(Statement),
-    /// Submit again what was signed for this turn before; then as for `Submit`.
-    SubmitAgain(Turn),
-    /// Ask for the rules in force, which a motion has changed that was moved before this learner
-    /// came; then [`Participant::set_rules`].
-    AskRules,
-    /// The experiment is paused for nobody proposing. If nothing happens for this long, let it go on:
-    /// [`Participant::resume`].
-    Resume {
-        /// How long to wait first.
-        pause: Duration,
-    },
-    /// Nothing, until the next record.
-    Wait,
-    /// Nothing any more.
-    End(Ending),
-}
-
-/// Why nothing is owed any more.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ending {
-    /// The experiment has finished.
-    Finished {
-        /// Why.
-        reason: colearn_contracts::FinishReason,
-        /// The final global model.
-        model: Model,
-        /// How many rounds were opened.
-        rounds: u64,
-    },
-    /// The members have taken this learner's seat.
-    Unseated(SuspendReason),
-    /// Another key goes on in this one's place.
-    KeyReplaced(LearnerId),
-}
 
 /// A learner's part in one experiment.
 #[derive(Clone, Debug)]
@@ -395,165 +339,6 @@ impl Participant {
             Submitted::Again(Turn::Vote { round, .. }) => self.voted(*round),
         }
         Some(submitted)
-    }
-
-    /// Shows the next record of the ledger; those of other experiments are passed over. Gives what
-    /// there is to tell.
-    pub fn observe(&mut self, record: &Record) -> Option<Event> {
-        match record {
-            Record::Transaction(transaction)
-                if transaction.action.experiment == self.experiment =>
-            {
-                self.observe_act(transaction.sender, &transaction.action.what);
-                None
-            }
-            Record::Outcome(outcome) if outcome.experiment == self.experiment => {
-                self.observe_decision(&outcome.what)
-            }
-            Record::Transaction(_)
-            | Record::Outcome(_)
-            | Record::Genesis(_)
-            | Record::KeyRotation(_)
-            | Record::Upgrade(_) => None,
-        }
-    }
-
-    /// Whether an act by somebody else is of any concern to other participants. (With many learners,
-    /// not showing each the votes of all others is most of what a simulated round costs.)
-    pub fn concerns_all(act: &Act) -> bool {
-        matches!(act, Act::Create(_) | Act::Propose(_) | Act::Move { .. } | Act::ReplaceKey { .. })
-    }
-
-    /// Shows a recorded act of this experiment.
-    pub fn observe_act(&mut self, sender: LearnerId, act: &Act) {
-        if let Act::Create(create) = act {
-            self.standing = Some(Standing::created(create));
-        }
-        let Some(standing) = &mut self.standing else { return };
-        match act {
-            Act::Propose(proposal) => {
-                self.pauses = 0;
-                let stage = if standing.sealed { Stage::Commit } else { Stage::Open };
-                let weights = proposal.weights.clone();
-                standing.phase = Phase::Voting { proposer: sender, weights, stage };
-            }
-            Act::Move { number, motion: Motion::SetParameters(parameters) } => {
-                self.motions.insert(*number, (**parameters).clone());
-            }
-            Act::ReplaceKey { to } if *to == self.me => {
-                // This key goes on where the other stood.
-                standing.membership = Membership::Member;
-            }
-            Act::Create(_)
-            | Act::Join { .. }
-            | Act::Leave { .. }
-            | Act::Pass { .. }
-            | Act::Vote(_)
-            | Act::Commit(_)
-            | Act::Reveal(_)
-            | Act::Resume { .. }
-            | Act::ReplaceKey { .. }
-            | Act::Move { .. }
-            | Act::MotionVote { .. }
-            | Act::Stop => {}
-        }
-        if sender == self.me {
-            self.own_act(act);
-        }
-        self.drop_what_came_too_late();
-    }
-
-    /// An act of this learner, recorded or about to be.
-    fn own_act(&mut self, act: &Act) {
-        let Some(standing) = &mut self.standing else { return };
-        match act {
-            Act::Join { term } => {
-                standing.membership = Membership::Member;
-                standing.next_term = term + 1;
-                // Whoever joins during a round votes from the next one on (R19).
-                standing.votes_from = standing.round + 1;
-                standing.unrevealed = false;
-            }
-            Act::Leave { .. } => standing.membership = Membership::Left,
-            Act::ReplaceKey { to } => standing.membership = Membership::Replaced(*to),
-            Act::Propose(Proposal { round, .. }) | Act::Pass { round, .. } => {
-                self.turn_taken = *round;
-            }
-            Act::Vote(vote) => self.voted(vote.round),
-            Act::Commit(commit) => self.voted(commit.round),
-            Act::Reveal(_) => standing.unrevealed = false,
-            Act::Resume { .. } => self.resumed = true,
-            Act::Create(_) | Act::Move { .. } | Act::MotionVote { .. } | Act::Stop => {}
-        }
-    }
-
-    /// The vote of a round is cast, or committed to.
-    fn voted(&mut self, round: u64) {
-        if let Some(standing) = &mut self.standing {
-            standing.votes_from = standing.votes_from.max(round + 1);
-            standing.unrevealed = standing.sealed;
-        }
-    }
-
-    /// Shows what the contract decided about this experiment. Gives what there is to tell.
-    pub fn observe_decision(&mut self, decision: &Decision) -> Option<Event> {
-        let standing = self.standing.as_mut()?;
-        let mut told = None;
-        match decision {
-            Decision::RoundOpened { round, proposer, .. } => {
-                standing.round = *round;
-                standing.phase = Phase::Proposing { proposer: *proposer };
-            }
-            Decision::RoundClosed { round, verdict, approvals, rejections, electorate, .. } => {
-                if let Phase::Voting { weights, .. } =
-                    std::mem::replace(&mut standing.phase, Phase::Idle)
-                    && *verdict == Verdict::Accepted
-                {
-                    standing.model = weights;
-                }
-                standing.unrevealed = false;
-                told = Some(Event::RoundClosed {
-                    round: *round,
-                    verdict: *verdict,
-                    approvals: *approvals,
-                    rejections: *rejections,
-                    electorate: *electorate,
-                });
-            }
-            Decision::RevealOpened { .. } => {
-                if let Phase::Voting { stage, .. } = &mut standing.phase {
-                    *stage = Stage::Reveal;
-                }
-            }
-            Decision::Waiting { members, min_learners } => {
-                standing.phase = Phase::Idle;
-                told = Some(Event::Waiting { members: *members, min_learners: *min_learners });
-            }
-            Decision::Paused { reason } => {
-                standing.phase = Phase::Paused(*reason);
-                self.pauses = self.pauses.saturating_add(1);
-                self.resumed = false;
-                told = Some(Event::Paused { reason: *reason });
-            }
-            Decision::Suspended { learner, reason } if *learner == self.me => {
-                standing.unseat(*reason);
-                told = Some(Event::Suspended { reason: *reason });
-            }
-            Decision::MotionOpened { number, .. } => {
-                told = Some(Event::MotionOpened { number: *number });
-            }
-            Decision::MotionTookEffect { number } => match self.motions.remove(number) {
-                Some(parameters) => standing.set_rules(&parameters),
-                // Of another kind, or moved before this learner came.
-                None => self.rules_changed = true,
-            },
-            Decision::Finished { reason, .. } => standing.phase = Phase::Finished(*reason),
-            Decision::VotingOpened { .. }
-            | Decision::Suspended { .. }
-            | Decision::MotionDecided { .. } => {}
-        }
-        self.drop_what_came_too_late();
-        told
     }
 
     /// A statement is for one round, proposal and stage; when these have gone by, nobody signs it.
