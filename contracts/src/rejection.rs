@@ -252,7 +252,7 @@ impl Rejection {
 ///
 /// let late = Rejection::WrongRound { current: 7 };
 /// assert!(late.is_stale() && rule_is_stale(late.rule()));
-/// assert!(!rule_is_stale(Rejection::NotMember.rule()));
+/// assert!(!rule_is_stale(Rejection::NotInvited.rule()));
 /// ```
 pub fn rule_is_stale(rule: u8) -> bool {
     Rejection::TABLE.iter().any(|row| row.rule == rule && row.stale)

@@ -307,11 +307,10 @@ impl Participant {
 
     /// What was owed is recorded. Gives what there is to tell.
     pub fn submitted(&mut self) -> Option<Event> {
-        let told = match self.settle()? {
+        match self.settle()? {
             Submitted::Statement(statement) => statement.told(),
             Submitted::Again(_) => None,
-        };
-        told
+        }
     }
 
     /// What was owed came too late, or somebody else was faster: nobody's fault, and not tried again.
