@@ -49,14 +49,14 @@ pub struct Round {
     /// What was proposed, and what the proposer measured.
     pub proposal: Option<(Digest, Scores)>,
     /// Who voted how.
-    pub ballots: BTreeMap<LearnerId, Ballot>,
+    pub ballots: BTreeMap<LearnerId, CastVote>,
     /// The result; `None` while the round is open, or if the experiment was stopped in it.
     pub result: Option<RoundResult>,
 }
 
 /// A cast vote.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ballot {
+pub struct CastVote {
     /// For or against.
     pub approve: bool,
     /// What the voter measured.
@@ -194,7 +194,7 @@ impl History {
     fn vote(&mut self, sender: LearnerId, vote: &Vote) {
         if let Some(round) = self.rounds.last_mut() {
             // A sealed ballot counts when it is revealed; a commitment alone tells nothing.
-            let ballot = Ballot { approve: vote.approve, scores: vote.scores };
+            let ballot = CastVote { approve: vote.approve, scores: vote.scores };
             round.ballots.insert(sender, ballot);
         }
     }
