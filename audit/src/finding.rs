@@ -1,6 +1,7 @@
 //! What an audit can find, each with its exit code.
 
 use colearn_records::follower::Fault;
+use colearn_records::json;
 use colearn_records::replay::Departure;
 use serde::Serialize;
 
@@ -113,8 +114,12 @@ impl Finding {
             }
             Fault::Departure(Departure::OtherOutcome { expected, found }) => (
                 Kind::Contract,
-                expected.map_or_else(|| "no decision".to_owned(), |it| format!("{it:?}")),
-                found.map_or_else(|| "a transaction".to_owned(), |it| format!("{it:?}")),
+                expected
+                    .map_or_else(|| "no decision".to_owned(), |it| json::outcome(&it).to_string()),
+                found.map_or_else(
+                    || "a transaction".to_owned(),
+                    |it| json::outcome(&it).to_string(),
+                ),
             ),
             Fault::Departure(Departure::UnknownVersion(_) | Departure::NotAnUpgrade(_)) => {
                 (Kind::Contract, "a later version of the rules that is known here".to_owned(), text)

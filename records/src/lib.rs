@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod follower;
 pub mod history;
+pub mod json;
 pub mod keys;
 pub mod log_keys;
 pub mod plan;

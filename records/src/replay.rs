@@ -8,6 +8,7 @@ use colearn_contracts::{
     Version,
 };
 
+use crate::json;
 use crate::record::Record;
 use crate::transaction::LedgerId;
 
@@ -27,7 +28,7 @@ pub enum Departure {
     #[error("the contract refuses this transaction: {0}")]
     Refused(Rejection),
     /// An outcome is recorded that the contract did not decide.
-    #[error("the contract decided {expected:?}, recorded is {found:?}")]
+    #[error("the contract decided {}, recorded is {}", told(expected), told(found))]
     OtherOutcome {
         /// What the contract decided.
         expected: Option<Outcome>,
@@ -40,6 +41,10 @@ pub enum Departure {
     /// The rules are upgraded to a version that is no later one.
     #[error("{0}")]
     NotAnUpgrade(NotAnUpgrade),
+}
+
+fn told(outcome: &Option<Outcome>) -> String {
+    outcome.as_ref().map_or_else(|| "nothing".to_owned(), |it| json::outcome(it).to_string())
 }
 
 impl Replay {

@@ -3,12 +3,13 @@
 
 use colearn_audit::explain::Explanation;
 use colearn_contracts::{
-    Act, Admission, Commit, CreateExperiment, Decision, ExperimentName, Invitation, Model, Motion,
+    Act, Admission, Commit, CreateExperiment, ExperimentName, Invitation, Model, Motion,
     Parameters, Phase, PrivacyCap, Proposal, Reveal, Scores, Vote,
 };
 use colearn_ledger::Hash;
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{History, unit};
+use colearn_records::json::{kind, outcome};
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 use colearn_sdk::client::Event;
@@ -43,17 +44,8 @@ fn record(record: &Record) -> Value {
             "to": hex::encode(&rotation.new_public_key),
         } }),
         Record::Upgrade(upgrade) => json!({ "upgrade": { "version": upgrade.contract_version } }),
-        Record::Outcome(outcome) => {
-            let what = &outcome.what;
-            json!({ "outcome": kind(what.word(), &outcome.experiment, decision(what)) })
-        }
+        Record::Outcome(decided) => json!({ "outcome": outcome(decided) }),
     }
-}
-
-/// One object under the word for its kind, with the experiment among its fields.
-fn kind(word: &str, experiment: &ExperimentName, mut fields: Value) -> Value {
-    fields["experiment"] = experiment.as_str().into();
-    json!({ word: fields })
 }
 
 fn act(act: &Act) -> Value {
@@ -153,57 +145,6 @@ fn parameters(parameters: &Parameters) -> Value {
         "motion_deadline_ms": parameters.motion_deadline_ms,
         "creator_may_stop": parameters.creator_may_stop,
     })
-}
-
-fn decision(decision: &Decision) -> Value {
-    match decision {
-        Decision::RoundOpened { round, proposer, base, deadline_ms } => json!({
-            "round": round,
-            "proposer": proposer.to_string(),
-            "base": base.to_string(),
-            "deadline_ms": deadline_ms,
-        }),
-        Decision::VotingOpened { round, weights, electorate, deadline_ms } => json!({
-            "round": round,
-            "weights": weights.to_string(),
-            "electorate": electorate,
-            "deadline_ms": deadline_ms,
-        }),
-        Decision::RevealOpened { round, committed, deadline_ms } => {
-            json!({ "round": round, "committed": committed, "deadline_ms": deadline_ms })
-        }
-        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, model } => {
-            json!({
-                "round": round,
-                "verdict": verdict.word(),
-                "approvals": approvals,
-                "rejections": rejections,
-                "electorate": electorate,
-                "model": model.to_string(),
-            })
-        }
-        Decision::Waiting { members, min_learners } => {
-            json!({ "members": members, "min_learners": min_learners })
-        }
-        Decision::Paused { reason } => json!({ "reason": reason.word() }),
-        Decision::Suspended { learner, reason } => {
-            json!({ "learner": learner.to_string(), "reason": reason.word() })
-        }
-        Decision::MotionOpened { number, electorate, deadline_ms } => {
-            json!({ "number": number, "electorate": electorate, "deadline_ms": deadline_ms })
-        }
-        Decision::MotionDecided { number, adopted, approvals, rejections, electorate } => json!({
-            "number": number,
-            "adopted": adopted,
-            "approvals": approvals,
-            "rejections": rejections,
-            "electorate": electorate,
-        }),
-        Decision::MotionTookEffect { number } => json!({ "number": number }),
-        Decision::Finished { reason, rounds, model } => {
-            json!({ "reason": reason.word(), "rounds": rounds, "model": model.to_string() })
-        }
-    }
 }
 
 /// An experiment as its node describes it.

@@ -1,0 +1,68 @@
+//! What the contract decides, as JSON: in the words of [`crate::words`], for commands and audits alike.
+
+use colearn_contracts::{Decision, ExperimentName, Outcome};
+use serde_json::{Value, json};
+
+use crate::words::Word as _;
+
+/// A decision of the contract: one object under the word for its kind.
+pub fn outcome(outcome: &Outcome) -> Value {
+    kind(outcome.what.word(), &outcome.experiment, decision(&outcome.what))
+}
+
+/// One object under the word for its kind, with the experiment among its fields.
+pub fn kind(word: &str, experiment: &ExperimentName, mut fields: Value) -> Value {
+    fields["experiment"] = experiment.as_str().into();
+    json!({ word: fields })
+}
+
+fn decision(decision: &Decision) -> Value {
+    match decision {
+        Decision::RoundOpened { round, proposer, base, deadline_ms } => json!({
+            "round": round,
+            "proposer": proposer.to_string(),
+            "base": base.to_string(),
+            "deadline_ms": deadline_ms,
+        }),
+        Decision::VotingOpened { round, weights, electorate, deadline_ms } => json!({
+            "round": round,
+            "weights": weights.to_string(),
+            "electorate": electorate,
+            "deadline_ms": deadline_ms,
+        }),
+        Decision::RevealOpened { round, committed, deadline_ms } => {
+            json!({ "round": round, "committed": committed, "deadline_ms": deadline_ms })
+        }
+        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, model } => {
+            json!({
+                "round": round,
+                "verdict": verdict.word(),
+                "approvals": approvals,
+                "rejections": rejections,
+                "electorate": electorate,
+                "model": model.to_string(),
+            })
+        }
+        Decision::Waiting { members, min_learners } => {
+            json!({ "members": members, "min_learners": min_learners })
+        }
+        Decision::Paused { reason } => json!({ "reason": reason.word() }),
+        Decision::Suspended { learner, reason } => {
+            json!({ "learner": learner.to_string(), "reason": reason.word() })
+        }
+        Decision::MotionOpened { number, electorate, deadline_ms } => {
+            json!({ "number": number, "electorate": electorate, "deadline_ms": deadline_ms })
+        }
+        Decision::MotionDecided { number, adopted, approvals, rejections, electorate } => json!({
+            "number": number,
+            "adopted": adopted,
+            "approvals": approvals,
+            "rejections": rejections,
+            "electorate": electorate,
+        }),
+        Decision::MotionTookEffect { number } => json!({ "number": number }),
+        Decision::Finished { reason, rounds, model } => {
+            json!({ "reason": reason.word(), "rounds": rounds, "model": model.to_string() })
+        }
+    }
+}
