@@ -16,7 +16,7 @@ use prost::Message as _;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{ClientError, Entries, Memory};
+use super::{BoxFuture, ClientError, Entries, Memory};
 use crate::error_cause::root_cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -113,27 +113,31 @@ impl Client {
     ///
     /// # Errors
     /// If the node cannot be reached, or keeps another ledger than `memory` knows.
-    pub async fn connect(url: &str, memory: Memory) -> Result<Self, ClientError> {
-        let url = full_url(url);
-        let mut services = Services::connect(&url).await?;
-        let known = super::trust::known_ledger(&mut services, &url).await?;
-        let (ledger_id, verifier) = super::trust::stated_ledger(&known, &url, &memory)?;
-        let latest = memory.latest_checkpoint()?;
-        let mut client = Self { url, ledger_id, verifier, latest, memory, services };
-        client.establish(known).await?;
-        Ok(client)
+    pub fn connect<'a>(url: &'a str, memory: Memory) -> BoxFuture<'a, Result<Self, ClientError>> {
+        Box::pin(async move {
+            let url = full_url(url);
+            let mut services = Services::connect(&url).await?;
+            let known = super::trust::known_ledger(&mut services, &url).await?;
+            let (ledger_id, verifier) = super::trust::stated_ledger(&known, &url, &memory)?;
+            let latest = memory.latest_checkpoint()?;
+            let mut client = Self { url, ledger_id, verifier, latest, memory, services };
+            client.establish(known).await?;
+            Ok(client)
+        })
     }
 
     /// Connects again, to the same node, after the connection was lost.
     ///
     /// # Errors
     /// Those of [`Client::connect`].
-    pub async fn reconnect(&mut self) -> Result<(), ClientError> {
-        self.services = Services::connect(&self.url).await?;
-        let known = super::trust::known_ledger(&mut self.services, &self.url).await?;
-        super::trust::stated_ledger(&known, &self.url, &self.memory)?;
-        self.establish(known).await?;
-        Ok(())
+    pub fn reconnect<'a>(&'a mut self) -> BoxFuture<'a, Result<(), ClientError>> {
+        Box::pin(async move {
+            self.services = Services::connect(&self.url).await?;
+            let known = super::trust::known_ledger(&mut self.services, &self.url).await?;
+            super::trust::stated_ledger(&known, &self.url, &self.memory)?;
+            self.establish(known).await?;
+            Ok(())
+        })
     }
 
     /// The node's address.
@@ -164,79 +168,90 @@ impl Client {
     ///
     /// # Errors
     /// If that cannot be fetched or does not fit.
-    pub async fn sign(
-        &mut self,
-        key: &SigningKey,
+    pub fn sign<'a>(
+        &'a mut self,
+        key: &'a SigningKey,
         action: Action,
-    ) -> Result<Transaction, ClientError> {
-        let seen = self.refresh().await?;
-        Ok(Transaction::sign(key, &self.ledger_id, seen, action))
+    ) -> BoxFuture<'a, Result<Transaction, ClientError>> {
+        Box::pin(async move {
+            let seen = self.refresh().await?;
+            Ok(Transaction::sign(key, &self.ledger_id, seen, action))
+        })
     }
 
     /// Submits a signed transaction, verifies the receipt and keeps it.
     ///
     /// # Errors
     /// If the node refuses, or its receipt does not prove the transaction's place.
-    pub async fn submit(&mut self, transaction: &Transaction) -> Result<Submitted, ClientError> {
-        let sent = transaction.message();
-        let request = v1::SubmitRequest { transaction: Some(sent.clone()) };
-        let answer = self.services.coordinator.submit(request).await;
-        let answer = answer.map_err(|status| self.status(&status))?;
-        let bad = |what: &str| ClientError::Receipt(what.to_owned());
-        let message = answer.into_inner().receipt.ok_or_else(|| bad("there is none"))?;
-        let entry = v1::Entry::decode(message.entry.clone()).map_err(|_| bad("no entry"))?;
-        let Some(v1::entry::Payload::Transaction(recorded)) = entry.payload else {
-            return Err(bad("the entry is no transaction"));
-        };
-        if recorded.body != sent.body
-            || recorded.public_key != sent.public_key
-            || entry.index != message.index
-        {
-            return Err(bad("the entry is another one"));
-        }
-        let receipt = Receipt {
-            index: message.index,
-            path: hashes(&message.inclusion_proof)?,
-            checkpoint: message.checkpoint,
-        };
-        receipt
-            .verify(Hash::leaf(&message.entry), &self.verifier)
-            .map_err(|error| bad(&error.to_string()))?;
-        self.memory.keep_receipt(&receipt, &message.entry)?;
-        Ok(Submitted { receipt, entry: message.entry })
+    pub fn submit<'a>(
+        &'a mut self,
+        transaction: &'a Transaction,
+    ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
+        Box::pin(async move {
+            let sent = transaction.message();
+            let request = v1::SubmitRequest { transaction: Some(sent.clone()) };
+            let answer = self.services.coordinator.submit(request).await;
+            let answer = answer.map_err(|status| self.status(&status))?;
+            let bad = |what: &str| ClientError::Receipt(what.to_owned());
+            let message = answer.into_inner().receipt.ok_or_else(|| bad("there is none"))?;
+            let entry = v1::Entry::decode(message.entry.clone()).map_err(|_| bad("no entry"))?;
+            let Some(v1::entry::Payload::Transaction(recorded)) = entry.payload else {
+                return Err(bad("the entry is no transaction"));
+            };
+            if recorded.body != sent.body
+                || recorded.public_key != sent.public_key
+                || entry.index != message.index
+            {
+                return Err(bad("the entry is another one"));
+            }
+            let receipt = Receipt {
+                index: message.index,
+                path: hashes(&message.inclusion_proof)?,
+                checkpoint: message.checkpoint,
+            };
+            receipt
+                .verify(Hash::leaf(&message.entry), &self.verifier)
+                .map_err(|error| bad(&error.to_string()))?;
+            self.memory.keep_receipt(&receipt, &message.entry)?;
+            Ok(Submitted { receipt, entry: message.entry })
+        })
     }
 
     /// Signs an action, submits it, and keeps the receipt.
     ///
     /// # Errors
     /// Those of [`Client::sign`] and [`Client::submit`].
-    pub async fn act(
-        &mut self,
-        key: &SigningKey,
+    pub fn act<'a>(
+        &'a mut self,
+        key: &'a SigningKey,
         action: Action,
-    ) -> Result<Submitted, ClientError> {
-        let signed = self.sign(key, action).await?;
-        self.submit(&signed).await
+    ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
+        Box::pin(async move {
+            let signed = self.sign(key, action).await?;
+            self.submit(&signed).await
+        })
     }
 
     /// An experiment's state, and how a learner stands in it.
     ///
     /// # Errors
     /// If there is no such experiment.
-    pub async fn experiment(
-        &mut self,
-        name: &ExperimentName,
+    pub fn experiment<'a>(
+        &'a mut self,
+        name: &'a ExperimentName,
         learner: Option<LearnerId>,
-    ) -> Result<Described, ClientError> {
-        let learner = learner.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.0));
-        let request = v1::GetExperimentRequest { name: name.to_string(), learner };
-        let answer = self.services.coordinator.get_experiment(request).await;
-        let answer = answer.map_err(|status| self.status(&status))?.into_inner();
-        let missing = || ClientError::Malformed("no experiment".to_owned());
-        Ok(Described {
-            size: answer.size,
-            experiment: ExperimentState::read(answer.experiment.ok_or_else(missing)?)?,
-            member: answer.member.map(MemberState::read).transpose()?,
+    ) -> BoxFuture<'a, Result<Described, ClientError>> {
+        Box::pin(async move {
+            let learner = learner.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.0));
+            let request = v1::GetExperimentRequest { name: name.to_string(), learner };
+            let answer = self.services.coordinator.get_experiment(request).await;
+            let answer = answer.map_err(|status| self.status(&status))?.into_inner();
+            let missing = || ClientError::Malformed("no experiment".to_owned());
+            Ok(Described {
+                size: answer.size,
+                experiment: ExperimentState::read(answer.experiment.ok_or_else(missing)?)?,
+                member: answer.member.map(MemberState::read).transpose()?,
+            })
         })
     }
 
@@ -244,45 +259,57 @@ impl Client {
     ///
     /// # Errors
     /// If the node cannot answer.
-    pub async fn experiments(&mut self) -> Result<Vec<ExperimentState>, ClientError> {
-        let mut all: Vec<ExperimentState> = Vec::new();
-        loop {
-            let after = all.last().map_or_else(String::new, |last| last.name.to_string());
-            let request = v1::ListExperimentsRequest { page_size: 0, after };
-            let answer = self.services.coordinator.list_experiments(request).await;
-            let page = answer.map_err(|status| self.status(&status))?.into_inner().experiments;
-            if page.is_empty() {
-                return Ok(all);
+    pub fn experiments<'a>(
+        &'a mut self,
+    ) -> BoxFuture<'a, Result<Vec<ExperimentState>, ClientError>> {
+        Box::pin(async move {
+            let mut all: Vec<ExperimentState> = Vec::new();
+            loop {
+                let after = all.last().map_or_else(String::new, |last| last.name.to_string());
+                let request = v1::ListExperimentsRequest { page_size: 0, after };
+                let answer = self.services.coordinator.list_experiments(request).await;
+                let page = answer.map_err(|status| self.status(&status))?.into_inner().experiments;
+                if page.is_empty() {
+                    return Ok(all);
+                }
+                for experiment in page {
+                    all.push(ExperimentState::read(experiment)?);
+                }
             }
-            for experiment in page {
-                all.push(ExperimentState::read(experiment)?);
-            }
-        }
+        })
     }
 
     /// An experiment's entries from an index on, as they come.
     ///
     /// # Errors
     /// If there is no such experiment.
-    pub async fn watch(
-        &mut self,
-        name: &ExperimentName,
+    pub fn watch<'a>(
+        &'a mut self,
+        name: &'a ExperimentName,
         start: u64,
-    ) -> Result<Entries, ClientError> {
-        let request = v1::WatchExperimentRequest { name: name.to_string(), start };
-        let answer = self.services.coordinator.watch_experiment(request).await;
-        let stream = answer.map_err(|status| self.status(&status))?.into_inner();
-        Ok(Entries::new(self.url.clone(), stream))
+    ) -> BoxFuture<'a, Result<Entries, ClientError>> {
+        Box::pin(async move {
+            let request = v1::WatchExperimentRequest { name: name.to_string(), start };
+            let answer = self.services.coordinator.watch_experiment(request).await;
+            let stream = answer.map_err(|status| self.status(&status))?.into_inner();
+            Ok(Entries::new(self.url.clone(), stream))
+        })
     }
 
     /// Some consecutive entries, at least one.
     ///
     /// # Errors
     /// If the first does not exist.
-    pub async fn entries(&mut self, start: u64, count: u32) -> Result<Vec<Bytes>, ClientError> {
-        let request = v1::GetEntriesRequest { start, count };
-        let answer = self.services.ledger.get_entries(request).await;
-        Ok(answer.map_err(|status| self.status(&status))?.into_inner().entries)
+    pub fn entries<'a>(
+        &'a mut self,
+        start: u64,
+        count: u32,
+    ) -> BoxFuture<'a, Result<Vec<Bytes>, ClientError>> {
+        Box::pin(async move {
+            let request = v1::GetEntriesRequest { start, count };
+            let answer = self.services.ledger.get_entries(request).await;
+            Ok(answer.map_err(|status| self.status(&status))?.into_inner().entries)
+        })
     }
 
     /// The size of the last verified checkpoint.

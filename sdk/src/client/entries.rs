@@ -4,7 +4,7 @@ use bytes::Bytes;
 use colearn_proto::v1;
 use tonic::Streaming;
 
-use super::ClientError;
+use super::{BoxFuture, ClientError};
 
 /// A stream of an experiment's entries, in order.
 pub struct Entries {
@@ -30,14 +30,16 @@ impl Entries {
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] when the stream ends or breaks: open it again.
-    pub async fn next(&mut self) -> Result<Next, ClientError> {
-        let message = self.stream.message().await;
-        let message = message.map_err(|status| ClientError::from_status(&self.url, &status))?;
-        let ended = || ClientError::Unreachable {
-            url: self.url.clone(),
-            reason: "the stream ended".to_owned(),
-        };
-        let v1::WatchExperimentResponse { entry, next } = message.ok_or_else(ended)?;
-        Ok(Next { entry, next })
+    pub fn next<'a>(&'a mut self) -> BoxFuture<'a, Result<Next, ClientError>> {
+        Box::pin(async move {
+            let message = self.stream.message().await;
+            let message = message.map_err(|status| ClientError::from_status(&self.url, &status))?;
+            let ended = || ClientError::Unreachable {
+                url: self.url.clone(),
+                reason: "the stream ended".to_owned(),
+            };
+            let v1::WatchExperimentResponse { entry, next } = message.ok_or_else(ended)?;
+            Ok(Next { entry, next })
+        })
     }
 }

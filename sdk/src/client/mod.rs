@@ -9,6 +9,10 @@ mod run;
 mod transfer;
 mod trust;
 
+/// What the client's methods return. Boxed, so that what they do is compiled here once: the state machine
+/// of an `async fn` is compiled again in each crate that awaits it.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 pub use connection::{Client, Described, Submitted};
 pub use entries::{Entries, Next};
 pub use error::{ClientError, Evidence, Refused};

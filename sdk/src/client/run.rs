@@ -218,6 +218,9 @@ impl<L: Learner + Send + 'static> Run<L> {
             Duty::Score { round, weights } => {
                 let proposed = self.fetch(client, &weights).await?;
                 let score = self.work(move |learner| learner.test(&proposed)).await?;
+                if let Err(error) = &score {
+                    tracing::warn!(round, %error, "voting against weights that cannot be scored");
+                }
                 let salt = || {
                     let mut salt = [0; 32];
                     getrandom::fill(&mut salt).map(|()| salt).map_err(ClientError::Random)

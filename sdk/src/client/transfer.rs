@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use colearn_contracts::Model;
 use colearn_proto::v1;
 
-use super::ClientError;
 use super::connection::Client;
+use super::{BoxFuture, ClientError};
 use crate::weights::Weights;
 
 /// The size of an uploaded chunk.
@@ -22,17 +22,22 @@ impl Client {
     ///
     /// # Errors
     /// If the node does not take them.
-    pub async fn upload(&mut self, weights: &Weights) -> Result<(), ClientError> {
-        let mut tries = 0;
-        loop {
-            match self.try_upload(weights).await {
-                Err(error) if error.is_transient() && tries < TRANSFER_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(50 << tries)).await;
+    pub fn upload<'a>(
+        &'a mut self,
+        weights: &'a Weights,
+    ) -> BoxFuture<'a, Result<(), ClientError>> {
+        Box::pin(async move {
+            let mut tries = 0;
+            loop {
+                match self.try_upload(weights).await {
+                    Err(error) if error.is_transient() && tries < TRANSFER_TRIES => {
+                        tries += 1;
+                        tokio::time::sleep(Duration::from_millis(50 << tries)).await;
+                    }
+                    done => return done,
                 }
-                done => return done,
             }
-        }
+        })
     }
 
     async fn try_upload(&mut self, weights: &Weights) -> Result<(), ClientError> {
@@ -65,29 +70,34 @@ impl Client {
     ///
     /// # Errors
     /// If the node does not have them or sends other bytes.
-    pub async fn download(&mut self, model: &Model) -> Result<Weights, ClientError> {
-        let reserve = model.size.min(MAX_RESERVE_BYTES) as usize;
-        let mut bytes = BytesMut::with_capacity(reserve);
-        let mut tries = 0;
-        loop {
-            match self.try_download(model, &mut bytes).await {
-                Err(error) if error.is_transient() && tries < TRANSFER_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(50 << tries)).await;
+    pub fn download<'a>(
+        &'a mut self,
+        model: &'a Model,
+    ) -> BoxFuture<'a, Result<Weights, ClientError>> {
+        Box::pin(async move {
+            let reserve = model.size.min(MAX_RESERVE_BYTES) as usize;
+            let mut bytes = BytesMut::with_capacity(reserve);
+            let mut tries = 0;
+            loop {
+                match self.try_download(model, &mut bytes).await {
+                    Err(error) if error.is_transient() && tries < TRANSFER_TRIES => {
+                        tries += 1;
+                        tokio::time::sleep(Duration::from_millis(50 << tries)).await;
+                    }
+                    Err(error) => return Err(error),
+                    Ok(()) => break,
                 }
-                Err(error) => return Err(error),
-                Ok(()) => break,
             }
-        }
-        let bytes = bytes.freeze();
-        // Hashing large weights would hold up everything else here.
-        let hashed = tokio::task::spawn_blocking(move || Weights::new(bytes)).await;
-        let weights = hashed.map_err(|_| ClientError::WrongArtifact(model.digest))?;
-        if weights.digest() == model.digest {
-            Ok(weights)
-        } else {
-            Err(ClientError::WrongArtifact(model.digest))
-        }
+            let bytes = bytes.freeze();
+            // Hashing large weights would hold up everything else here.
+            let hashed = tokio::task::spawn_blocking(move || Weights::new(bytes)).await;
+            let weights = hashed.map_err(|_| ClientError::WrongArtifact(model.digest))?;
+            if weights.digest() == model.digest {
+                Ok(weights)
+            } else {
+                Err(ClientError::WrongArtifact(model.digest))
+            }
+        })
     }
 
     async fn try_download(

@@ -11,7 +11,7 @@ use tonic::Code;
 
 use super::connection::{Client, Services, hashes};
 use super::error::Evidence;
-use super::{ClientError, Memory};
+use super::{BoxFuture, ClientError, Memory};
 use crate::participant::Turn;
 
 /// How many changes of the ledger's key are followed.
@@ -108,16 +108,18 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Fork`] if it does not, with both checkpoints kept as evidence.
-    pub async fn refresh(&mut self) -> Result<Seen, ClientError> {
-        match self.fetch_checkpoint().await {
-            Ok((checkpoint, note)) => self.keep(checkpoint, note),
-            // Perhaps the ledger's key was changed.
-            Err(ClientError::Checkpoint(NoteError::Unsigned(_))) => {
-                let known = known_ledger(&mut self.services, &self.url).await?;
-                self.establish(known).await
+    pub fn refresh<'a>(&'a mut self) -> BoxFuture<'a, Result<Seen, ClientError>> {
+        Box::pin(async move {
+            match self.fetch_checkpoint().await {
+                Ok((checkpoint, note)) => self.keep(checkpoint, note),
+                // Perhaps the ledger's key was changed.
+                Err(ClientError::Checkpoint(NoteError::Unsigned(_))) => {
+                    let known = known_ledger(&mut self.services, &self.url).await?;
+                    self.establish(known).await
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        }
+        })
     }
 
     /// The node's checkpoint, if it is signed and continues the last one.

@@ -370,7 +370,12 @@ impl<'a> Run<'a> {
             }
             last_ms = last_ms.max(at_ms);
             let score = match judgements[voter].take() {
-                Some(score) if !copies => score,
+                Some(score) if !copies => {
+                    if let Err(error) = &score {
+                        tracing::debug!(learner = voter + 1, %error, "voting against");
+                    }
+                    score
+                }
                 // It has not looked at the proposal, so it has no score.
                 _ => Ok(Score { vote: f64::NAN, test: None, approve: self.majority_approves() }),
             };

@@ -272,10 +272,7 @@ impl Participant {
         let Phase::Voting { stage, .. } = standing.phase else { return Ok(()) };
         let (approve, scores) = match score {
             Ok(score) => (score.approve, score.scores()),
-            Err(error) => {
-                tracing::warn!(round, %error, "voting against weights that cannot be scored");
-                (false, Scores::default())
-            }
+            Err(_) => (false, Scores::default()),
         };
         let vote = Vote { round, weights, approve, scores };
         self.ready = Some(match stage {
