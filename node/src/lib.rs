@@ -52,6 +52,10 @@ pub use self::error::NodeError;
 pub use self::rotation::{Rotated, rotate_key};
 pub use self::witness::{BadWitness, WitnessAddress};
 
+/// What a node's methods return. Boxed, so that all of a node is compiled here: the state machine of an
+/// `async fn` is compiled again in each crate that awaits it.
+pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// A running node.
 pub struct Node {
     address: SocketAddr,
@@ -68,41 +72,42 @@ impl Node {
     ///
     /// # Errors
     /// If the data folder is broken or in use, or the address cannot be listened on.
-    pub async fn start(config: Config) -> Result<Self, NodeError> {
-        let listener = TcpListener::bind(config.listen).await.map_err(|source| NodeError::Io {
-            doing: format!("listen on {}", config.listen),
-            source,
-        })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| NodeError::Io { doing: "find the address".to_owned(), source })?;
-        let artifacts = ArtifactStore::open(
-            &config.data.join("artifacts"),
-            config.max_artifact_bytes,
-            config.artifact_quota_bytes,
-        )?;
-        let reserve = DiskReserve { dir: config.data.clone(), bytes: config.reserve_bytes };
-        let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
-        let opening = tokio::task::spawn_blocking(move || open::open(&config));
-        let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
-        let OpenLedger { keeper, keys, report, replayed_from } = opened;
-        let stopping = CancellationToken::new();
-        let reader = keeper.reader();
-        let reads = Reads::new(reader.clone());
-        let order = SoloThread::start(keeper, reserve, stopping.clone());
-        let cosignatures = Cosignatures::new(witnesses.len(), quorum);
-        for witness in witnesses {
-            tokio::spawn(witness::ask(
-                witness,
-                reader.clone(),
-                order.views().size(),
-                cosignatures.clone(),
-                stopping.clone(),
-            ));
-        }
-        let services = services(&keys, &reads, &order, artifacts, cosignatures, &stopping);
-        let serving = tokio::spawn(serve(listener, services, stopping.clone()));
-        Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, order })
+    pub fn start(config: Config) -> BoxFuture<Result<Self, NodeError>> {
+        Box::pin(async move {
+            let listener = TcpListener::bind(config.listen).await.map_err(|source| {
+                NodeError::Io { doing: format!("listen on {}", config.listen), source }
+            })?;
+            let address = listener
+                .local_addr()
+                .map_err(|source| NodeError::Io { doing: "find the address".to_owned(), source })?;
+            let artifacts = ArtifactStore::open(
+                &config.data.join("artifacts"),
+                config.max_artifact_bytes,
+                config.artifact_quota_bytes,
+            )?;
+            let reserve = DiskReserve { dir: config.data.clone(), bytes: config.reserve_bytes };
+            let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
+            let opening = tokio::task::spawn_blocking(move || open::open(&config));
+            let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
+            let OpenLedger { keeper, keys, report, replayed_from } = opened;
+            let stopping = CancellationToken::new();
+            let reader = keeper.reader();
+            let reads = Reads::new(reader.clone());
+            let order = SoloThread::start(keeper, reserve, stopping.clone());
+            let cosignatures = Cosignatures::new(witnesses.len(), quorum);
+            for witness in witnesses {
+                tokio::spawn(witness::ask(
+                    witness,
+                    reader.clone(),
+                    order.views().size(),
+                    cosignatures.clone(),
+                    stopping.clone(),
+                ));
+            }
+            let services = services(&keys, &reads, &order, artifacts, cosignatures, &stopping);
+            let serving = tokio::spawn(serve(listener, services, stopping.clone()));
+            Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, order })
+        })
     }
 
     /// Where it listens.
@@ -139,15 +144,17 @@ impl Node {
     ///
     /// # Errors
     /// If the node had stopped by itself before, and why.
-    pub async fn shutdown(self) -> Result<(), NodeError> {
-        self.stopping.cancel();
-        // A panic while serving has been reported by the runtime; the ledger is closed all the same.
-        let _ = self.serving.await;
-        let joined = tokio::task::spawn_blocking(move || self.order.join()).await;
-        match joined {
-            Ok(result) => result,
-            Err(error) => Err(NodeError::Stopped(error.to_string())),
-        }
+    pub fn shutdown(self) -> BoxFuture<Result<(), NodeError>> {
+        Box::pin(async move {
+            self.stopping.cancel();
+            // A panic while serving has been reported by the runtime; the ledger is closed all the same.
+            let _ = self.serving.await;
+            let joined = tokio::task::spawn_blocking(move || self.order.join()).await;
+            match joined {
+                Ok(result) => result,
+                Err(error) => Err(NodeError::Stopped(error.to_string())),
+            }
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
+use crate::client::BoxFuture;
 use crate::error_cause::root_cause;
 use crate::learner::{Learner, Proposed, Result, Score, Weights};
 
@@ -87,31 +88,39 @@ impl BridgedLearner {
     ///
     /// # Errors
     /// If it does not answer, or cannot be set up.
-    pub async fn connect(address: &str, setup: Setup) -> std::result::Result<Self, BridgeError> {
-        let url =
-            if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let endpoint = Endpoint::from_shared(url)
-            .map_err(|_| BridgeError::Address(address.to_owned()))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|error| BridgeError::Unreachable {
-            address: address.to_owned(),
-            reason: root_cause(&error),
-        })?;
-        let mut learner = Self {
-            client: GrpcLearnerClient::new(channel)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            setup,
-            current: Weights::new(Bytes::new()),
-            private: 0,
-            runtime: Handle::current(),
-        };
-        learner.set_up().await?;
-        let parts = learner.client.get_current_weights(legacy::Empty {}).await;
-        let parts = parts.map_err(|status| failed("GetCurrentWeights", &status))?.into_inner();
-        learner.current = whole("GetCurrentWeights", parts).await?.0;
-        Ok(learner)
+    pub fn connect(
+        address: &str,
+        setup: Setup,
+    ) -> BoxFuture<'_, std::result::Result<Self, BridgeError>> {
+        Box::pin(async move {
+            let url = if address.contains("://") {
+                address.to_owned()
+            } else {
+                format!("http://{address}")
+            };
+            let endpoint = Endpoint::from_shared(url)
+                .map_err(|_| BridgeError::Address(address.to_owned()))?
+                .connect_timeout(CONNECT_TIMEOUT)
+                .tcp_nodelay(true);
+            let channel = endpoint.connect().await.map_err(|error| BridgeError::Unreachable {
+                address: address.to_owned(),
+                reason: root_cause(&error),
+            })?;
+            let mut learner = Self {
+                client: GrpcLearnerClient::new(channel)
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES),
+                setup,
+                current: Weights::new(Bytes::new()),
+                private: 0,
+                runtime: Handle::current(),
+            };
+            learner.set_up().await?;
+            let parts = learner.client.get_current_weights(legacy::Empty {}).await;
+            let parts = parts.map_err(|status| failed("GetCurrentWeights", &status))?.into_inner();
+            learner.current = whole("GetCurrentWeights", parts).await?.0;
+            Ok(learner)
+        })
     }
 
     /// Which version answers, where it says: weights of one are not always readable by another.
