@@ -159,7 +159,9 @@ impl Admission {
         if let Some(root) = self.known_root(seen.size) {
             return verdict(root);
         }
-        match self.0.reads.read(move |reader| reader.root(seen.size)).await {
+        let latest = self.0.reads.checkpoint().map_or(0, |latest| latest.checkpoint.size);
+        let behind = latest.saturating_sub(seen.size);
+        match self.0.reads.read_last(behind, move |reader| reader.root(seen.size)).await {
             Ok(root) => {
                 self.remember_root(seen.size, root);
                 verdict(root)

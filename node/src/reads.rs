@@ -11,6 +11,9 @@ use crate::refusal::Refusal;
 /// without a limit a crowd of readers would take hundreds.
 const MAX_READS: usize = 16;
 
+/// How many of the last entries are taken to be in memory.
+const RECENT: u64 = 256;
+
 /// A ledger's reader whose blocking reads leave the threads that answer everybody; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Reads {
@@ -38,6 +41,20 @@ impl Reads {
         });
         // It fails only if it panicked, or the runtime is shutting down.
         Ok(done.await.map_err(|_| Refusal::Stopped)??)
+    }
+
+    /// Reads what concerns the last `behind` entries: at once where these are so few that they were
+    /// written a moment ago, and so are in memory, and where it may block otherwise. Handing a read to
+    /// another thread costs more than a read from memory, and a round has dozens of them.
+    pub(crate) async fn read_last<T: Send + 'static>(
+        &self,
+        behind: u64,
+        read: impl FnOnce(&Reader) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        match behind <= RECENT {
+            true => Ok(read(&self.reader)?),
+            false => self.read(read).await,
+        }
     }
 
     /// The last signed checkpoint, which is in memory.

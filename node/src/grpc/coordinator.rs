@@ -208,10 +208,10 @@ impl Watcher {
             // In this order: what comes after the size was looked at wakes this again.
             self.grown.mark_unchanged();
             let upto = *self.views.size().borrow();
-            loop {
+            while next < upto {
                 let (key, from) = (self.key.clone(), next);
-                let read = self.reads.read(move |reader| entries(reader, &key, from, upto));
-                let entries = read.await?;
+                let read = move |reader: &Reader| entries(reader, &key, from, upto);
+                let entries = self.reads.read_last(upto - from, read).await?;
                 if entries.is_empty() {
                     break;
                 }

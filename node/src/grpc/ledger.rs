@@ -1,7 +1,7 @@
 //! `LedgerService`: checkpoints, entries, proofs.
 
 use bytes::Bytes;
-use colearn_ledger::Hash;
+use colearn_ledger::{Hash, Reader};
 use colearn_proto::v1;
 use colearn_proto::v1::ledger_service_server::LedgerService;
 use colearn_records::log_keys::LogKeys;
@@ -58,10 +58,10 @@ impl LedgerService for Ledger {
                  it was rolled back: keep that checkpoint as evidence"
             )));
         }
-        let read = self.reads.read(move |reader| reader.consistency(old_size, size));
+        let read = move |reader: &Reader| reader.consistency(old_size, size);
         Ok(Response::new(v1::GetCheckpointResponse {
             checkpoint: signed.note.clone(),
-            consistency_proof: proof(&read.await?),
+            consistency_proof: proof(&self.reads.read_last(size - old_size, read).await?),
         }))
     }
 
