@@ -72,7 +72,17 @@ impl<'a> Auditor<'a> {
         source: &mut dyn Source,
     ) -> Result<Option<(Follower, Vec<SignedCheckpoint>)>, Trouble> {
         let Some(first) = source.next_entries(1)?.pop() else {
-            self.report.find(Kind::Incomplete, Some(0), "a first entry", "there are no entries");
+            // An export is as long as its checkpoint says: where that cannot be read, it is what is wrong,
+            // not the entries.
+            match checkpoint::stated(source.checkpoints()?) {
+                Err(Some(bad)) => {
+                    self.report.find(Kind::Checkpoint, None, "a signed checkpoint", bad);
+                }
+                Ok(_) | Err(None) => {
+                    let got = "there are no entries";
+                    self.report.find(Kind::Incomplete, Some(0), "a first entry", got);
+                }
+            }
             return Ok(None);
         };
         let mut follower = match Follower::new(self.options.level.depth(), &first) {

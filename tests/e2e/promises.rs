@@ -220,6 +220,15 @@ async fn an_export_is_complete_incremental_and_audited() {
         .0,
         Some(11)
     );
+    // Also where it is no longer even a note: its base64 is none.
+    assert_eq!(
+        lie("checkpoint", &|note| {
+            let at = note.len() - 9;
+            note[at] = b'.';
+        })
+        .0,
+        Some(11)
+    );
     let (key, action) = join(300);
     speaker.act(&key, action).await.unwrap();
     succeed(&["ledger", "export", &public, "--from", &node.url]);
