@@ -1,4 +1,4 @@
-//! What the contract decides, as JSON: in the words of [`crate::words`], for commands and audits alike.
+//! What the contract decides, as JSON: in the words of [`mod@crate::words`], for commands and audits alike.
 
 use colearn_contracts::{Decision, ExperimentName, Outcome};
 use serde_json::{Value, json};
