@@ -19,17 +19,23 @@ fn millis(duration: std::time::Duration) -> u64 {
 pub(crate) struct LedgerClock {
     read: Instant,
     last_ms: u64,
+    by_hand: bool,
 }
 
 impl LedgerClock {
     /// A clock that goes on from a ledger's last time.
     pub(crate) fn after(last_ms: u64) -> Self {
-        Self { read: Instant::now(), last_ms }
+        Self { read: Instant::now(), last_ms, by_hand: false }
     }
 
     /// The time now.
     pub(crate) fn now_ms(&mut self) -> u64 {
-        self.advance(now_ms(), Instant::now())
+        if self.by_hand { self.last_ms } else { self.advance(now_ms(), Instant::now()) }
+    }
+
+    /// Moves the clock to a time, for a test; from then on only this moves it.
+    pub(crate) fn set(&mut self, time_ms: u64) {
+        (self.by_hand, self.last_ms) = (true, time_ms);
     }
 
     fn advance(&mut self, system_ms: u64, now: Instant) -> u64 {
@@ -59,5 +65,16 @@ mod tests {
         assert_eq!(clock.advance(5_010, at(12)), 31_536_000_010);
         assert_eq!(clock.advance(5_510, at(512)), 31_536_000_510);
         assert_eq!(clock.advance(0, at(512)), 31_536_000_510);
+    }
+
+    #[test]
+    fn a_clock_moved_by_hand_stands_still_between() {
+        let mut clock = LedgerClock::after(1_000);
+        // The system's, which is later.
+        assert!(clock.now_ms() > 2_001);
+        for time_ms in [2_000, 2_001] {
+            clock.set(time_ms);
+            assert_eq!((clock.now_ms(), clock.now_ms()), (time_ms, time_ms));
+        }
     }
 }

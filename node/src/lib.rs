@@ -135,6 +135,21 @@ impl Node {
         self.replayed_from
     }
 
+    /// Moves the ledger's clock to a time; from then on only this moves it. For tests that replay what
+    /// was recorded: no user can reach it. Resolves when what the time alone decides is durable; what
+    /// is submitted then is decided at this time.
+    ///
+    /// # Errors
+    /// If the node has stopped.
+    #[doc(hidden)]
+    pub fn set_time(&self, time_ms: u64) -> BoxFuture<Result<(), NodeError>> {
+        let answers = self.order.submissions().set_time(time_ms);
+        Box::pin(async move {
+            let answers = answers.map_err(|refusal| NodeError::Stopped(refusal.to_string()))?;
+            answers.await.map(drop).map_err(|error| NodeError::Stopped(error.to_string()))
+        })
+    }
+
     /// Resolves when the node has stopped taking transactions by itself.
     pub async fn stopped(&self) {
         self.stopping.cancelled().await;

@@ -40,14 +40,22 @@ struct Submission {
 
 enum Command {
     Submit(Submission),
+    SetTime(SetTime),
     Stop,
+}
+
+/// Moves the clock, for a test.
+struct SetTime {
+    time_ms: u64,
+    /// Told, with no answers, when what the time alone decides is durable.
+    reply: oneshot::Sender<Vec<Result<Recorded, Refusal>>>,
 }
 
 impl Command {
     fn transactions(&self) -> usize {
         match self {
             Self::Submit(submission) => submission.transactions.len(),
-            Self::Stop => 0,
+            Self::SetTime(_) | Self::Stop => 0,
         }
     }
 }
@@ -62,12 +70,23 @@ impl Submissions {
     /// Has transactions recorded in their order.
     pub(crate) fn submit(&self, transactions: Vec<Transaction>) -> Result<Answers, Refusal> {
         let (reply, answers) = oneshot::channel();
-        let command = Command::Submit(Submission { transactions, reply });
+        self.send(Command::Submit(Submission { transactions, reply }))?;
+        Ok(answers)
+    }
+
+    /// Moves the clock, for a test. It comes through the queue, so that whatever is submitted later
+    /// is decided at that time.
+    pub(crate) fn set_time(&self, time_ms: u64) -> Result<Answers, Refusal> {
+        let (reply, answers) = oneshot::channel();
+        self.send(Command::SetTime(SetTime { time_ms, reply }))?;
+        Ok(answers)
+    }
+
+    fn send(&self, command: Command) -> Result<(), Refusal> {
         // Never waits: a peer that is told at once can do something better.
         self.queue.try_send(command).map_err(|error| match error {
             TrySendError::Full(_) => Refusal::Busy,
             TrySendError::Disconnected(_) => Refusal::Stopped,
-        })?;
-        Ok(answers)
+        })
     }
 }

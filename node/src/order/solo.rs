@@ -11,7 +11,7 @@ use colearn_records::transaction::Transaction;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, Recorded, RecordedEntry, Submission, Submissions};
+use super::{Command, Recorded, RecordedEntry, SetTime, Submission, Submissions};
 use crate::clock::LedgerClock;
 use crate::error::NodeError;
 use crate::keeper::{Decision, Keeper, Snapshot};
@@ -177,12 +177,22 @@ impl Solo {
 
     /// Decides and records, in order.
     fn decide(&mut self, commands: Vec<Command>) -> Result<Batch, Error> {
-        let now_ms = self.clock.now_ms();
+        let mut now_ms = self.clock.now_ms();
         self.keeper.advance(now_ms)?;
         let mut answers = Vec::new();
         let full = if commands.is_empty() { None } else { self.reserve.lacking() };
         for command in commands {
-            let Command::Submit(Submission { transactions, reply }) = command else { continue };
+            let Submission { transactions, reply } = match command {
+                Command::Submit(submission) => submission,
+                Command::SetTime(SetTime { time_ms, reply }) => {
+                    self.clock.set(time_ms);
+                    now_ms = self.clock.now_ms();
+                    self.keeper.advance(now_ms)?;
+                    answers.push((Vec::new(), reply));
+                    continue;
+                }
+                Command::Stop => continue,
+            };
             if let Some((free, reserve)) = full {
                 let refused = transactions.iter().map(|_| Err(Refusal::DiskFull { free, reserve }));
                 // A peer that has gone does not need to know.
