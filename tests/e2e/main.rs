@@ -16,4 +16,5 @@ mod python;
 mod support;
 mod sweep;
 mod terminal;
+mod transcript;
 mod wire;
