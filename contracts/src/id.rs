@@ -14,8 +14,29 @@ fn write_hex(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// A learner, known by the 32 bytes of its Ed25519 public key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LearnerId(pub [u8; 32]);
+
+impl Ord for LearnerId {
+    /// In the order of the bytes.
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        // Keys differ at once, nearly always, and looking one up in a map of many is most of what a
+        // vote costs: comparing eight bytes as a number is twice as fast there as comparing 32.
+        let (Some((first, _)), Some((others, _))) =
+            (self.0.split_first_chunk(), other.0.split_first_chunk())
+        else {
+            return self.0.cmp(&other.0);
+        };
+        let (first, others) = (u64::from_be_bytes(*first), u64::from_be_bytes(*others));
+        first.cmp(&others).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for LearnerId {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl fmt::Display for LearnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,3 +129,27 @@ impl fmt::Display for InvalidName {
 }
 
 impl core::error::Error for InvalidName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_in_the_order_of_their_bytes() {
+        let with = |places: &[(usize, u8)]| {
+            let mut key = [7; 32];
+            places.iter().for_each(|(place, byte)| key[*place] = *byte);
+            LearnerId(key)
+        };
+        let mut keys = vec![with(&[])];
+        for place in 0..32 {
+            keys.extend([with(&[(place, 0)]), with(&[(place, 255)]), with(&[(place, 8), (31, 1)])]);
+        }
+        for one in &keys {
+            for other in &keys {
+                assert_eq!(one.cmp(other), one.0.cmp(&other.0));
+                assert_eq!(one == other, one.cmp(other).is_eq());
+            }
+        }
+    }
+}
