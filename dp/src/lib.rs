@@ -104,6 +104,52 @@ pub struct Steps {
     pub count: u64,
 }
 
+/// Some steps with the same settings, as a learner states them: nothing of it is checked.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Segment {
+    /// σ.
+    pub noise: f64,
+    /// q.
+    pub sampling: f64,
+    /// How many steps.
+    pub steps: u64,
+}
+
+/// The ε that all these segments together have at `delta`: the smaller of both accountants' upper
+/// bounds. This is the figure that learners state and auditors recompute.
+///
+/// # Errors
+/// If something is out of range.
+///
+/// ```
+/// use colearn_dp::{Segment, epsilon_of};
+/// let weak = Segment { noise: 0.6, sampling: 0.1, steps: 144 };
+/// let strong = Segment { noise: 1.0, sampling: 0.1, steps: 144 };
+/// let both = epsilon_of(&[weak, strong], 1e-5)?;
+/// assert!(both > epsilon_of(&[Segment { steps: 288, ..strong }], 1e-5)?);
+/// # Ok::<(), colearn_dp::DpError>(())
+/// ```
+pub fn epsilon_of(segments: &[Segment], delta: f64) -> Result<f64, DpError> {
+    check_delta(delta)?;
+    let steps = |segment: &Segment| -> Result<Steps, DpError> {
+        let mechanism = Mechanism::new(segment.noise, segment.sampling)?;
+        Ok(Steps { mechanism, count: segment.steps })
+    };
+    let all = segments.iter().map(steps).collect::<Result<Vec<Steps>, DpError>>()?;
+    let by_rdp = rdp::epsilon(&all, delta);
+    Ok(by_rdp.min(by_privacy_loss(&all, delta, by_rdp)))
+}
+
+/// The most steps that the distribution of the privacy loss is composed for. From ten times as many on,
+/// rounding decides what comes of it, and the figure is far too low.
+const MAX_COMPOSED_STEPS: u64 = 100_000_000;
+
+/// ε by the distribution of the privacy loss, or as by Rényi divergences where there are too many steps.
+fn by_privacy_loss(steps: &[Steps], delta: f64, by_rdp: f64) -> f64 {
+    let count = steps.iter().fold(0_u64, |sum, it| sum.saturating_add(it.count));
+    if count > MAX_COMPOSED_STEPS { by_rdp } else { pld::epsilon_about(steps, delta, by_rdp) }
+}
+
 /// How privacy is accounted for.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Accountant {
@@ -123,7 +169,7 @@ impl Accountant {
         check_delta(delta)?;
         Ok(match self {
             Self::Rdp => rdp::epsilon(steps, delta),
-            Self::Pld => pld::epsilon(steps, delta),
+            Self::Pld => by_privacy_loss(steps, delta, rdp::epsilon(steps, delta)),
         })
     }
 

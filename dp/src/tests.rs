@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::{Accountant, DpError, Mechanism, Steps, normal, pld, rdp};
+use super::{Accountant, DpError, Mechanism, Segment, Steps, epsilon_of, normal, pld, rdp};
 
 /// The rows of a reference file: some that the repository has, and the whole grid they are from where the
 /// folder with it is there.
@@ -140,6 +140,49 @@ fn different_steps_add_up() {
 }
 
 #[test]
+fn what_is_stated_is_the_smaller_of_both_bounds() {
+    let of = |noise, sampling, steps| Segment { noise, sampling, steps };
+    let weak = [of(0.6, 0.1, 144), of(1.0, 0.1, 144)];
+    let steps = weak.map(|it| Steps {
+        mechanism: Mechanism::new(it.noise, it.sampling).unwrap(),
+        count: it.steps,
+    });
+    let epsilon = epsilon_of(&weak, 1e-5).unwrap();
+    assert_eq!(epsilon, rdp::epsilon(&steps, 1e-5).min(pld::epsilon(&steps, 1e-5)));
+    // Also where epsilon is small, or the steps are very many.
+    for (segment, delta, right) in
+        [(of(50.0, 0.01, 1000), 1e-5, 0.0167), (of(20.0, 0.01, 1_000_000), 2e-12, 3.54)]
+    {
+        let epsilon = epsilon_of(&[segment], delta).unwrap();
+        assert!(epsilon <= right * 1.01, "{segment:?}: {epsilon}");
+    }
+    assert_eq!(epsilon_of(&[of(0.01, 0.1, 1)], 1e-5), Err(DpError::Noise(0.01)));
+    assert_eq!(epsilon_of(&[of(1.0, 0.0, 1)], 1e-5), Err(DpError::Sampling(0.0)));
+    assert_eq!(epsilon_of(&weak, 1.0), Err(DpError::Delta(1.0)));
+    assert_eq!(epsilon_of(&[], 1e-5), Ok(0.0));
+}
+
+#[test]
+fn a_quick_bound_is_one_and_close_where_it_matters() {
+    for (noise, sampling, count, above) in [
+        // Long runs, for which it is there.
+        (1.0, 0.1, 2_880, 1.01),
+        (0.6, 0.1, 2_880, 1.01),
+        (1.0, 0.01, 28_800, 1.01),
+        (8.0, 0.05, 28_800, 1.01),
+        (2.0, 1.0, 2_880, 1.01),
+        // Short ones, which cost nothing anyway.
+        (4.0, 0.01, 144, 3.0),
+        (50.0, 0.01, 144, 5.0),
+    ] {
+        let steps = [Steps { mechanism: Mechanism::new(noise, sampling).unwrap(), count }];
+        let (exact, quick) = (pld::epsilon(&steps, 1e-5), pld::quick_epsilon(&steps, 1e-5));
+        assert!(quick >= exact * (1.0 - 1e-9), "{steps:?}: {quick} below {exact}");
+        assert!(quick <= exact * above, "{steps:?}: {quick} far above {exact}");
+    }
+}
+
+#[test]
 fn extremes_are_answered_and_nonsense_is_not() {
     for (noise, sampling, count) in [
         (0.05, 1.0, 100_000),
@@ -162,4 +205,18 @@ fn extremes_are_answered_and_nonsense_is_not() {
     assert_eq!(Accountant::Pld.noise_multiplier(-1.0, 1e-5, 0.1, 1), Err(DpError::Epsilon(-1.0)));
     let unreachable = Accountant::Rdp.noise_multiplier(1e-9, 1e-5, 1.0, 1_000_000_000);
     assert_eq!(unreachable, Err(DpError::Unreachable(1e-9)));
+}
+
+#[test]
+fn more_steps_never_reveal_less() {
+    let epsilon = |steps| {
+        let segment = crate::Segment { noise: 20.0, sampling: 0.001, steps };
+        crate::epsilon_of(&[segment], 1e-5).unwrap()
+    };
+    let mut last = 0.0;
+    for steps in [1_000_000, 100_000_000, 100_000_001, 1_000_000_000, 1_000_000_000_000] {
+        let now = epsilon(steps);
+        assert!(now > last, "{now} after {steps} steps, {last} before");
+        last = now;
+    }
 }
