@@ -13,14 +13,16 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use colearn_contracts::{
-    Act, Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, Model, Moment,
-    Parameters, Proposal, Scores, VERSION, Vote,
+    Act, Action, Admission, Choice, Contract, CreateExperiment, Digest, ExperimentName, Join,
+    Limits, Model, Moment, Parameters, Proposal, Scores, VERSION, Vote, terms,
 };
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Ledger, Options, Signer};
 use colearn_proto::v1;
+use colearn_records::keys::learner_id;
 use colearn_records::record::{self, Record};
 use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified, signed_bytes};
+use colearn_records::upgrade;
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use prost::Message as _;
 use rayon::prelude::*;
@@ -56,6 +58,7 @@ fn write(dir: &Path, entries: u64) {
         log_public_key: Bytes::copy_from_slice(log_key.verifying_key().as_bytes()),
         nonce: Bytes::from_static(&[1; 32]),
         contract_version: VERSION.number(),
+        limits: Some(upgrade::limits_message(&Limits::default())),
     };
     let id = LedgerId::of(&genesis);
     let signer = Signer::new(&genesis.origin, KeyKind::Log, log_key).unwrap();
@@ -85,12 +88,14 @@ fn write(dir: &Path, entries: u64) {
     };
     let start = seen(&mut ledger);
     let parameters = Parameters { min_learners: LEARNERS as u32, ..Parameters::default() };
-    let create =
-        CreateExperiment { parameters, admission: Admission::Open, model: model(0), plan: None };
+    let admission = Admission::Open;
+    let terms = terms(VERSION, learner_id(&key(0)), &parameters, &admission);
+    let version = VERSION.number();
+    let create = CreateExperiment { version, parameters, admission, model: model(0), plan: None };
     let create = Action::new(name(), Act::Create(create));
     let mut signed = vec![Transaction::sign(&key(0), &id, start, create)];
     signed.extend((0..LEARNERS).map(|number| {
-        let join = Action::new(name(), Act::Join { term: 0 });
+        let join = Action::new(name(), Act::Join(Join::new(0, Some(terms))));
         Transaction::sign(&key(number), &id, start, join)
     }));
     apply(&mut ledger, signed);
@@ -119,8 +124,10 @@ fn write(dir: &Path, entries: u64) {
                         Act::Vote(Vote {
                             round,
                             weights: model(round).digest,
-                            approve: true,
+                            choice: Choice::Approve,
+                            reason: None,
                             scores: Scores { vote: Some(950_000), test: Some(940_000) },
+                            link: None,
                         }),
                     );
                     signed.push(Transaction::sign(&key(number), &id, seen, vote));

@@ -1,6 +1,6 @@
 //! The audit itself: every entry is followed, then what the ledger has signed is compared.
 
-use colearn_contracts::VERSION;
+use colearn_contracts::{VERSION, Version};
 use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
 use rayon::prelude::*;
@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::checkpoint;
 use crate::finding::{Finding, Kind};
 use crate::options::AuditOptions;
+use crate::privacy::Statements;
 use crate::report::AuditReport;
 use crate::source::{Source, SourceError, Trouble};
 
@@ -35,6 +36,7 @@ pub fn audit(
 /// An audit under way.
 pub(crate) struct Auditor<'a> {
     options: AuditOptions<'a>,
+    statements: Statements,
     pub(crate) report: AuditReport,
 }
 
@@ -47,7 +49,7 @@ pub(crate) struct Followed {
 
 impl<'a> Auditor<'a> {
     pub(crate) fn new(options: AuditOptions<'a>) -> Self {
-        Self { options, report: AuditReport::default() }
+        Self { options, statements: Statements::default(), report: AuditReport::default() }
     }
 
     fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
@@ -88,11 +90,13 @@ impl<'a> Auditor<'a> {
         let mut follower = match Follower::new(self.options.level.depth(), &first) {
             Ok(follower) => follower,
             Err(bad) => {
-                let expected = format!("a genesis of version {VERSION}");
+                let expected = format!("a genesis of version {} to {VERSION}", Version::V1);
                 let got = match bad {
-                    BadGenesis::Record(error) => error.to_string(),
-                    BadGenesis::OtherRecord | BadGenesis::Version(_) => "something else".to_owned(),
-                    BadGenesis::Key => bad.to_string(),
+                    BadGenesis::OtherRecord => "something else".to_owned(),
+                    BadGenesis::Record(_)
+                    | BadGenesis::Version(_)
+                    | BadGenesis::Key
+                    | BadGenesis::Limits => bad.to_string(),
                 };
                 self.report.find(Kind::Genesis, Some(0), expected, got);
                 return Ok(None);
@@ -173,8 +177,21 @@ impl<'a> Auditor<'a> {
                 return Ok(false);
             }
             report.count(entry);
+            // Only what the contract has accepted is a statement.
+            if let (Some(_), Some(record)) = (follower.contract(), entry.record()) {
+                self.statements.take(index, record);
+            }
         }
+        self.account();
         Ok(true)
+    }
+
+    /// What learners have stated is held to what they say they did. That is nothing that the ledger or the
+    /// contract could refuse, so it ends nothing.
+    fn account(&mut self) {
+        let (checked, findings) = self.statements.check();
+        self.report.statements += checked;
+        findings.into_iter().for_each(|finding| self.report.add(finding));
     }
 
     /// The checkpoint that the entries are to be held to, if they are as many as it counts.

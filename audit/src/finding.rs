@@ -5,7 +5,8 @@ use colearn_records::json;
 use colearn_records::replay::Departure;
 use serde::Serialize;
 
-/// A kind of finding. The number is the exit code of `colearn audit`.
+/// A kind of finding. The number is the exit code of `colearn audit`; 23, 25 and 26 are kept for what
+/// ledgers of several nodes, merged rounds and chains bring.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -17,7 +18,7 @@ pub enum Kind {
     Incomplete = 12,
     /// Bytes of the journal are not what was written.
     Damaged = 13,
-    /// An entry does not follow the one before it.
+    /// An entry does not follow the one before it, or its time is none that a ledger can name.
     Chain = 14,
     /// The entries do not have the checkpoint's root.
     Root = 15,
@@ -35,6 +36,10 @@ pub enum Kind {
     Receipt = 21,
     /// The index, or a served hash tile, does not agree with the entries.
     Index = 22,
+    /// A learner has stated less of its privacy budget than what it says it did has revealed.
+    Privacy = 24,
+    /// A transaction was recorded that had been signed too long before.
+    Expired = 27,
 }
 
 impl Kind {
@@ -59,6 +64,8 @@ impl Kind {
             Self::BrokenPromise => "broken_promise",
             Self::Receipt => "receipt",
             Self::Index => "index",
+            Self::Privacy => "privacy",
+            Self::Expired => "expired",
         }
     }
 }
@@ -108,6 +115,12 @@ impl Finding {
                 let got = format!("its signer saw root {} there", vouched.root);
                 (Kind::Seen, expected, got)
             }
+            Fault::Expired { vouched } => {
+                let expected = "a transaction whose signer had seen what was recorded in time";
+                let got = format!("its signer had seen {} entries only (R71)", vouched.size);
+                (Kind::Expired, expected.to_owned(), got)
+            }
+            Fault::Time(_) => (Kind::Chain, "a time up to the year 9999".to_owned(), text),
             Fault::Forgotten(_) => (Kind::Seen, "leaves that are remembered".to_owned(), text),
             Fault::Departure(Departure::Refused(rejection)) => {
                 (Kind::Contract, "what the contract accepts".to_owned(), rejection.to_string())
@@ -123,6 +136,9 @@ impl Finding {
             ),
             Fault::Departure(Departure::UnknownVersion(_) | Departure::NotAnUpgrade(_)) => {
                 (Kind::Contract, "a later version of the rules that is known here".to_owned(), text)
+            }
+            Fault::Departure(Departure::Limits(_)) => {
+                (Kind::Contract, "limits within their bounds".to_owned(), text)
             }
             Fault::Departed => (Kind::Contract, "a ledger that keeps to it".to_owned(), text),
         };

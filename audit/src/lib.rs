@@ -6,6 +6,7 @@ mod entries;
 pub mod explain;
 mod finding;
 mod options;
+mod privacy;
 mod promise;
 mod report;
 mod source;

@@ -31,6 +31,8 @@ pub struct AuditReport {
     pub transactions: u64,
     /// Signatures verified, the checkpoint's included.
     pub signatures: u64,
+    /// Statements of privacy recomputed.
+    pub statements: u64,
     /// What is not as it should be: the first ten.
     pub findings: Vec<Finding>,
 }
@@ -41,14 +43,15 @@ impl AuditReport {
         match self.findings.first() {
             None => format!(
                 "AUDIT OK origin={} size={} root={} experiments={} rounds={} transactions={} \
-                 signatures={}",
+                 signatures={} statements={}",
                 self.origin,
                 self.size,
                 self.root,
                 self.experiments,
                 self.rounds,
                 self.transactions,
-                self.signatures
+                self.signatures,
+                self.statements
             ),
             Some(finding) => format!(
                 "AUDIT FAIL code={} name={} index={} expected={:?} got={:?}",

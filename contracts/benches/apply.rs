@@ -11,8 +11,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use colearn_contracts::{
-    Act, Action, Admission, Contract, CreateExperiment, Digest, LearnerId, Model, Moment,
-    Parameters, Phase, Proposal, Scores, VERSION, Vote,
+    Act, Action, Admission, Choice, Contract, CreateExperiment, Digest, ExperimentName, Join,
+    LearnerId, Model, Moment, Parameters, Phase, Proposal, Scores, VERSION, Vote,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -33,11 +33,18 @@ fn model(number: u64) -> Model {
 fn contract(members: usize) -> Contract {
     let mut contract = Contract::new(Digest([0; 32]), VERSION);
     let parameters = Parameters { min_learners: members as u32, ..Parameters::default() };
-    let create =
-        CreateExperiment { parameters, admission: Admission::Open, model: model(0), plan: None };
+    let create = CreateExperiment {
+        version: VERSION.number(),
+        parameters,
+        admission: Admission::Open,
+        model: model(0),
+        plan: None,
+    };
     let at = Moment::without_ledger(0);
-    contract.apply(at, id(0), &Action::new("bench".parse().unwrap(), Act::Create(create))).unwrap();
-    let join = Action::new("bench".parse().unwrap(), Act::Join { term: 0 });
+    let experiment: ExperimentName = "bench".parse().unwrap();
+    contract.apply(at, id(0), &Action::new(experiment.clone(), Act::Create(create))).unwrap();
+    let terms = contract.experiment(&experiment).unwrap().terms();
+    let join = Action::new(experiment, Act::Join(Join::new(0, Some(terms))));
     for member in 0..members {
         contract.apply(at, id(member), &join).unwrap();
     }
@@ -53,7 +60,7 @@ fn main() {
     }
     let hashes = VOTES as f64 / started.elapsed().as_secs_f64();
     println!("SHA-256 of 300 bytes: {hashes:.0}/s");
-    for members in [10, 1_000, 10_000] {
+    for members in [10, 1_000, 10_000, 100_000] {
         let ids: Vec<LearnerId> = (0..members).map(id).collect();
         let mut contract = contract(members);
         let at = Moment::without_ledger(1);
@@ -76,10 +83,9 @@ fn main() {
                 .unwrap();
             let scores = Scores { vote: Some(950_000), test: Some(940_000) };
             let weights = model(round).digest;
-            let vote = Action::new(
-                experiment.clone(),
-                Act::Vote(Vote { round, weights, approve: true, scores }),
-            );
+            let choice = Choice::Approve;
+            let vote = Vote { round, weights, choice, reason: None, scores, link: None };
+            let vote = Action::new(experiment.clone(), Act::Vote(vote));
             let started = Instant::now();
             for voter in ids.iter().filter(|voter| **voter != proposer) {
                 black_box(contract.apply(at, *voter, &vote).unwrap());

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Act, Action, CreateExperiment};
 use crate::experiment::Experiment;
 use crate::id::{Digest, ExperimentName, LearnerId};
+use crate::limits::Limits;
 use crate::outcome::{Decision, Outcome};
 use crate::rejection::Rejection;
+use crate::round::Phase;
 use crate::step::{Context, Moment};
 use crate::version::Version;
 
-/// The most experiments one ledger can hold (R3).
+/// The most experiments one ledger can hold in version 1 (R3).
 pub const MAX_EXPERIMENTS: usize = 10_000;
 
 /// The layout of the contract's state when it is written with serde.
@@ -22,7 +24,7 @@ pub const MAX_EXPERIMENTS: usize = 10_000;
 /// Whoever keeps the state writes this number before it, and reads no other: a state of another
 /// layout may well decode, as something that nobody decided. The ledger is there to replay. It grows
 /// whenever the golden bytes in `tests/golden` change.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// The state of every experiment, and the rules that change it.
 ///
@@ -34,7 +36,14 @@ pub struct Contract {
     ledger: Digest,
     /// What new experiments follow.
     version: Version,
+    /// What belongs to no experiment.
+    limits: Limits,
+    /// Since when they hold: 0 if from the first entry on.
+    limits_since_ms: u64,
     experiments: BTreeMap<ExperimentName, Experiment>,
+    /// How many unfinished experiments each key has created, that has any (R54). Of the key that did:
+    /// who goes on under another one has created no less.
+    unfinished: BTreeMap<LearnerId, u32>,
     /// The deadline of each experiment that has one, soonest first.
     deadlines: BTreeSet<(u64, ExperimentName)>,
     /// The time of the last thing that happened (R30).
@@ -43,12 +52,20 @@ pub struct Contract {
 
 impl Contract {
     /// A contract with no experiments, on the ledger with this id, which begins with this version of
-    /// the rules.
+    /// the rules and the usual limits.
     pub fn new(ledger: Digest, version: Version) -> Self {
+        Self::with_limits(ledger, version, Limits::default())
+    }
+
+    /// The same with these limits, which version 1 knows nothing of.
+    pub fn with_limits(ledger: Digest, version: Version, limits: Limits) -> Self {
         Self {
             ledger,
             version,
+            limits,
+            limits_since_ms: 0,
             experiments: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             now_ms: 0,
         }
@@ -62,6 +79,27 @@ impl Contract {
     /// The version of the rules that new experiments follow.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// The limits of the ledger; of no meaning in version 1.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// R71. Whether a transaction is not too old: `unseen_ms` is the time of the first entry that its
+    /// signer had not seen, if there is one. In version 1 none ever is, and what was recorded before an
+    /// upgrade counts as recorded with it.
+    ///
+    /// # Errors
+    /// If it is.
+    pub fn check_fresh(&self, now_ms: u64, unseen_ms: Option<u64>) -> Result<(), Rejection> {
+        match self.version.rules().limited_creators {
+            true => {
+                let unseen_ms = unseen_ms.map(|unseen_ms| unseen_ms.max(self.limits_since_ms));
+                self.limits.check_fresh(now_ms, unseen_ms)
+            }
+            false => Ok(()),
+        }
     }
 
     /// The experiment of this name.
@@ -79,16 +117,22 @@ impl Contract {
         self.deadlines.first().map(|(deadline_ms, _)| *deadline_ms)
     }
 
-    /// Has experiments that are created from here on follow a later version of the rules. Those there
-    /// are keep theirs: nobody but their members changes the rules that they joined under.
+    /// Has experiments that are created from here on follow a later version of the rules, and the
+    /// ledger these limits, at this ledger time. The experiments there are keep their rules: nobody but their members
+    /// changes those that they joined under (R69).
     ///
     /// # Errors
     /// If the version is not a later one; so a recorded upgrade, sent again, never counts twice.
-    pub fn upgrade(&mut self, version: Version) -> Result<(), NotAnUpgrade> {
+    pub fn upgrade(
+        &mut self,
+        now_ms: u64,
+        version: Version,
+        limits: Limits,
+    ) -> Result<(), NotAnUpgrade> {
         if version <= self.version {
             return Err(NotAnUpgrade { from: self.version, to: version });
         }
-        self.version = version;
+        (self.version, self.limits, self.limits_since_ms) = (version, limits, now_ms);
         Ok(())
     }
 
@@ -96,8 +140,8 @@ impl Contract {
     pub fn advance(&mut self, at: Moment) -> Vec<Outcome> {
         // R30. Time never runs backwards, but where nothing happens it leaves no trace: what is
         // recorded is all there is to replay.
-        let at = Moment { now_ms: self.now_ms.max(at.now_ms), ..at };
-        let context = Context { ledger: self.ledger, at };
+        let at = at.after(self.now_ms);
+        let context = Context { ledger: self.ledger, version: self.version, at };
         let mut outcomes = Vec::new();
         while let Some((deadline_ms, name)) = self.deadlines.first().cloned()
             && deadline_ms <= at.now_ms
@@ -105,10 +149,15 @@ impl Contract {
             self.now_ms = at.now_ms;
             self.deadlines.pop_first();
             let Some(experiment) = self.experiments.get_mut(&name) else { continue };
-            outcomes.extend(outcomes_of(&name, experiment.advance(context)));
+            let decisions = experiment.advance(context);
+            let (creator, finished) = (experiment.created_by(), is_finished(experiment));
+            outcomes.extend(outcomes_of(&name, decisions));
             if let Some(next_ms) = experiment.deadline_ms() {
                 assert!(next_ms > self.now_ms, "a deadline opened in the past");
                 self.deadlines.insert((next_ms, name));
+            }
+            if finished {
+                self.count_finished(creator);
             }
         }
         outcomes
@@ -125,18 +174,20 @@ impl Contract {
         action: &Action,
     ) -> Result<Vec<Outcome>, Rejection> {
         // R30. Time never runs backwards; a rejection leaves even the clock as it was.
-        let at = Moment { now_ms: self.now_ms.max(at.now_ms), ..at };
+        let at = at.after(self.now_ms);
+        let context = Context { ledger: self.ledger, version: self.version, at };
         let name = &action.experiment;
         if let Act::Create(create) = &action.what {
-            self.create(sender, name, create)?;
+            self.create(context, sender, name, create)?;
             self.now_ms = at.now_ms;
             return Ok(Vec::new());
         }
         let experiment = self.experiments.get_mut(name).ok_or(Rejection::UnknownExperiment)?;
         let before = experiment.deadline_ms();
-        let decisions =
-            experiment.apply(Context { ledger: self.ledger, at }, sender, &action.what)?;
+        let was_finished = is_finished(experiment);
+        let decisions = experiment.apply(context, sender, &action.what)?;
         let after = experiment.deadline_ms();
+        let (creator, finished) = (experiment.created_by(), is_finished(experiment));
         // Most votes change no deadline, and then nothing is searched, cloned or moved here.
         if before != after {
             if let Some(deadline_ms) = before {
@@ -147,6 +198,9 @@ impl Contract {
             }
         }
         self.now_ms = at.now_ms;
+        if finished && !was_finished {
+            self.count_finished(creator);
+        }
         // Nothing comes of most votes but the vote; the rest is for those that decide.
         if decisions.is_empty() {
             return Ok(Vec::new());
@@ -156,22 +210,52 @@ impl Contract {
 
     fn create(
         &mut self,
+        context: Context,
         sender: LearnerId,
         name: &ExperimentName,
         create: &CreateExperiment,
     ) -> Result<(), Rejection> {
-        // R2 before R3: the order in which rejections take precedence.
-        let experiment = Experiment::create(self.version, name.clone(), sender, create)?;
+        // R52, R51 and R2 before R3: the order in which rejections take precedence.
+        let experiment = Experiment::create(context, name.clone(), sender, create)?;
         if self.experiments.contains_key(name) {
             return Err(Rejection::ExperimentExists);
         }
-        if self.experiments.len() >= MAX_EXPERIMENTS {
+        if self.version.rules().limited_creators {
+            let of_all: u64 = self.unfinished.values().map(|count| u64::from(*count)).sum();
+            if of_all >= u64::from(self.limits.experiments) {
+                return Err(Rejection::TooManyExperiments);
+            }
+            let limit = self.limits.per_creator;
+            if self.unfinished.get(&sender).is_some_and(|count| *count >= limit) {
+                return Err(Rejection::TooManyOfCreator { limit });
+            }
+        } else if self.experiments.len() >= MAX_EXPERIMENTS {
             return Err(Rejection::TooManyExperiments);
         }
 
         self.experiments.insert(name.clone(), experiment);
+        self.count_begun(sender);
         Ok(())
     }
+
+    /// R54. Counts an unfinished experiment of a creator.
+    fn count_begun(&mut self, creator: LearnerId) {
+        *self.unfinished.entry(creator).or_insert(0) += 1;
+    }
+
+    /// R54. Counts one less.
+    fn count_finished(&mut self, creator: LearnerId) {
+        if let Some(count) = self.unfinished.get_mut(&creator) {
+            *count -= 1;
+            if *count == 0 {
+                self.unfinished.remove(&creator);
+            }
+        }
+    }
+}
+
+fn is_finished(experiment: &Experiment) -> bool {
+    matches!(experiment.phase(), Phase::Finished(_))
 }
 
 fn outcomes_of(name: &ExperimentName, decisions: Vec<Decision>) -> impl Iterator<Item = Outcome> {

@@ -1,22 +1,29 @@
 //! One experiment: the public machine, made of a roster, rounds and motions.
 //!
 //! What moves it is in the files that add to [`Experiment`]: `round`, `membership` and `governance`.
+//! Here is what belongs to none of them: creating, ending, and evaluations.
 //! They reach its parts; its parts know nothing of it.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Act, CreateExperiment};
+use crate::action::{Act, CreateExperiment, Motion};
 use crate::admission::Admission;
+use crate::draw::{Draw, Seed};
+use crate::evaluation::Evaluation;
 use crate::id::{Digest, ExperimentName, LearnerId};
-use crate::member::Member;
-use crate::motions::{Motions, OpenMotion};
+use crate::member::{Member, Seat};
+use crate::motions::{Electorate, Motions, OpenMotion};
+use crate::name::MemberName;
 use crate::outcome::{Decision, FinishReason};
 use crate::parameters::{Model, Parameters};
 use crate::rejection::Rejection;
 use crate::roster::Roster;
 use crate::round::{Phase, Rounds};
 use crate::step::{Context, Step};
-use crate::version::Version;
+use crate::terms::terms;
+use crate::version::{Version, v2};
 
 /// The state of one experiment, and the rules that change it.
 ///
@@ -28,44 +35,70 @@ use crate::version::Version;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Experiment {
     pub(crate) name: ExperimentName,
-    /// What it was created under, and follows whatever the ledger does since.
+    /// What it was created under, or its members have adopted; it follows that whatever the ledger does.
     pub(crate) version: Version,
     pub(crate) creator: LearnerId,
+    /// The key that created it, whatever key its creator has now.
+    pub(crate) created_by: LearnerId,
+    pub(crate) created_ms: u64,
     pub(crate) parameters: Parameters,
     pub(crate) plan: Option<Digest>,
     pub(crate) model: Model,
+    /// Every model that was the global one (R60).
+    pub(crate) models: BTreeSet<Digest>,
+    /// What [`terms`] gives for all that: kept, because everybody who joins is to name it.
+    pub(crate) terms: Digest,
     pub(crate) roster: Roster,
     pub(crate) rounds: Rounds,
     pub(crate) motions: Motions,
+    /// How often who is no member has changed its key, by its present one (R61).
+    pub(crate) keys_replaced: BTreeMap<LearnerId, u32>,
 }
 
 impl Experiment {
-    /// A new experiment, without members, under this version of the rules.
+    /// A new experiment, without members, under the version of the rules that the ledger follows.
     ///
-    /// That the name is free (R3) is for the caller to see to.
+    /// That the name is free (R3), and that its creator may have another (R54), is for the caller to see
+    /// to.
     ///
     /// # Errors
-    /// R2, if the rules, the invitation or the model break a bound.
+    /// R52, if it is made for another version; R51, if it has what that version has not; R2, if the
+    /// rules, the invitation or the model break a bound.
     pub fn create(
-        version: Version,
+        context: Context,
         name: ExperimentName,
         creator: LearnerId,
         create: &CreateExperiment,
     ) -> Result<Self, Rejection> {
-        let CreateExperiment { parameters, admission, model, plan } = create;
-        parameters.check(model).map_err(Rejection::InvalidParameters)?;
-        admission.check(parameters).map_err(Rejection::InvalidParameters)?;
+        let CreateExperiment { version: meant, parameters, admission, model, plan } = create;
+        let version = context.version;
+        if *meant != version.number() {
+            return Err(Rejection::OtherVersion { current: version.number() });
+        }
+        let needed = parameters.needs().max(admission.needs());
+        if needed > version {
+            return Err(Rejection::NotInVersion { needed: needed.number() });
+        }
+        parameters.check(version, model).map_err(Rejection::InvalidParameters)?;
+        admission.check(version, parameters).map_err(Rejection::InvalidParameters)?;
 
+        let created_ms = context.at.after(0).now_ms;
+        let seed = Seed::first(&context.ledger, &name);
         Ok(Self {
             name,
             version,
             creator,
+            created_by: creator,
+            created_ms,
             parameters: parameters.clone(),
             plan: *plan,
             model: model.clone(),
+            models: BTreeSet::from([model.digest]),
+            terms: terms(version, creator, parameters, admission),
             roster: Roster::new(admission),
-            rounds: Rounds::new(),
+            rounds: Rounds::new(created_ms, seed),
             motions: Motions::default(),
+            keys_replaced: BTreeMap::new(),
         })
     }
 
@@ -84,16 +117,19 @@ impl Experiment {
         if let Act::Create(_) = what {
             return Err(Rejection::ExperimentExists);
         }
-        self.check_live()?;
+        self.check_known(what)?;
+        self.check_live(what)?;
         let mut step = Step::new(context);
         match what {
             Act::Create(_) => {}
-            Act::Join { term } => self.join(&mut step, sender, *term)?,
-            Act::Leave { term } => self.leave(&mut step, sender, *term)?,
+            Act::Join(join) => self.join(&mut step, sender, join)?,
+            Act::Leave { term, renounce } => self.leave(&mut step, sender, *term, *renounce)?,
             Act::ReplaceKey { to } => self.replace_key(sender, *to)?,
             Act::Resume { round } => self.resume(&mut step, sender, *round)?,
             Act::Propose(proposal) => self.propose(&mut step, sender, proposal)?,
-            Act::Pass { round, exhausted } => self.pass(&mut step, sender, *round, *exhausted)?,
+            Act::Pass { round, exhausted, .. } => {
+                self.pass(&mut step, sender, *round, *exhausted)?;
+            }
             Act::Vote(vote) => self.vote(&mut step, sender, vote)?,
             Act::Commit(commit) => self.commit(&mut step, sender, commit)?,
             Act::Reveal(reveal) => self.reveal(&mut step, sender, reveal)?,
@@ -102,6 +138,7 @@ impl Experiment {
                 self.vote_on_motion(&mut step, sender, *number, *approve)?;
             }
             Act::Stop => self.stop(&mut step, sender)?,
+            Act::Evaluate(evaluation) => self.evaluate(sender, evaluation)?,
         }
         Ok(step.decisions)
     }
@@ -145,6 +182,11 @@ impl Experiment {
         self.creator
     }
 
+    /// The key that created it, whatever key its creator has now (R54).
+    pub fn created_by(&self) -> LearnerId {
+        self.created_by
+    }
+
     /// Its rules.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -158,6 +200,57 @@ impl Experiment {
     /// Who may join now: what was created, and what the members have decided since.
     pub fn admission(&self) -> Admission {
         self.roster.admission()
+    }
+
+    /// The digest of the version, creator, rules and admission: what who joins agrees to (R53).
+    pub fn terms(&self) -> Digest {
+        self.terms
+    }
+
+    /// What a learner is called (R64).
+    pub fn name_of(&self, learner: LearnerId) -> Option<&MemberName> {
+        self.roster.name(learner)
+    }
+
+    /// The votes of all that may join or are members, whether they take part or not: what motions are
+    /// counted over (R55). Of those who take part, where anyone may join.
+    pub fn governing_weight(&self) -> u32 {
+        if self.roster.is_open() { self.roster.weight() } else { self.roster.admitted_weight() }
+    }
+
+    /// Whether a learner has a vote on an open motion (R46, R55) and has not cast it.
+    pub fn may_vote_on(&self, number: u64, learner: LearnerId) -> bool {
+        let Some(open) = self.motions.open.get(&number) else { return false };
+        let has_vote = match open.electorate {
+            Electorate::Seated { below } => {
+                let member = self.roster.present(learner).ok();
+                member.and_then(|it| it.seat.number()).is_some_and(|seat| seat < below)
+            }
+            Electorate::Admitted { changes } => {
+                self.roster.right(learner).is_some_and(|right| right.since < changes)
+            }
+        };
+        has_vote && open.mover != learner && !open.voters.contains(&learner)
+    }
+
+    /// Whether a model is, or was, the global one (R60).
+    pub fn was_global(&self, model: Digest) -> bool {
+        self.models.contains(&model)
+    }
+
+    /// When it was created, in ms of ledger time.
+    pub fn created_ms(&self) -> u64 {
+        self.created_ms
+    }
+
+    /// What the next round's proposer is drawn from, from version 2 on (R63).
+    pub fn next_seed(&self) -> Seed {
+        self.rounds.draws.next.seed
+    }
+
+    /// What the next round's proposer is drawn from, from version 2 on (R63).
+    pub fn next_draw(&self) -> Draw {
+        self.rounds.draws.next
     }
 
     /// The global model.
@@ -210,26 +303,89 @@ impl Experiment {
         self.motions.last
     }
 
-    /// R5.
-    fn check_live(&self) -> Result<(), Rejection> {
-        match self.rounds.phase {
-            Phase::Finished(_) => Err(Rejection::ExperimentFinished),
-            Phase::Waiting | Phase::Paused(_) | Phase::Proposing { .. } | Phase::Voting { .. } => {
-                Ok(())
-            }
+    /// R5. What is measured of the final model is worth knowing, and changes nothing (R66).
+    fn check_live(&self, what: &Act) -> Result<(), Rejection> {
+        match (&self.rounds.phase, what) {
+            (Phase::Finished(_), Act::Evaluate(_)) => Ok(()),
+            (Phase::Finished(_), _) => Err(Rejection::ExperimentFinished),
+            (
+                Phase::Waiting | Phase::Paused(_) | Phase::Proposing { .. } | Phase::Voting { .. },
+                _,
+            ) => Ok(()),
         }
     }
 
-    /// R29.
+    /// R51. Whether the version that the experiment follows has what is asked. What it has not would be
+    /// read by programs of that version as something else, or not at all.
+    fn check_known(&self, what: &Act) -> Result<(), Rejection> {
+        // Adopting is how an experiment comes to a later version.
+        let adopts = matches!(what, Act::Move { motion: Motion::Adopt(_), .. });
+        let needed = what.needs();
+        if needed > self.version && !adopts {
+            return Err(Rejection::NotInVersion { needed: needed.number() });
+        }
+        Ok(())
+    }
+
+    /// R29, R59.
     fn stop(&mut self, step: &mut Step, sender: LearnerId) -> Result<(), Rejection> {
-        // Before anybody takes part, nobody else could.
-        let untouched = self.rounds.current == 0 && self.roster.seats().is_empty();
-        if sender != self.creator || !(self.parameters.creator_may_stop || untouched) {
+        let unopened = self.rounds.current == 0;
+        let is_creator = sender == self.creator;
+        let may = if self.version.rules().stop_idle {
+            let now_ms = step.now_ms();
+            let is_over = |since_ms: u64| now_ms.saturating_sub(since_ms) >= v2::UNUSED_MS;
+            // Whose right it is to come back may rather end it.
+            let has_part = is_creator || self.has_part(sender);
+            (is_creator && (self.parameters.creator_may_stop || unopened))
+                || (unopened && is_over(self.created_ms))
+                || (has_part && self.rounds.is_between() && is_over(self.rounds.between_since_ms))
+        } else {
+            // Before anybody takes part, nobody else could.
+            let untouched = unopened && self.roster.seats().is_empty();
+            is_creator && (self.parameters.creator_may_stop || untouched)
+        };
+        if !may {
             return Err(Rejection::NotCreator);
         }
 
         self.finish(step, FinishReason::Stopped);
         Ok(())
+    }
+
+    /// R59. Whether a learner is a member, or may become one again.
+    fn has_part(&self, learner: LearnerId) -> bool {
+        match self.roster.member(learner).map(|member| member.seat) {
+            Some(Seat::Expelled | Seat::Replaced) => false,
+            Some(
+                Seat::Joining | Seat::Seated(_) | Seat::Leaving(_) | Seat::Left | Seat::Suspended,
+            ) => self.roster.admits(learner),
+            None => self.roster.right(learner).is_some(),
+        }
+    }
+
+    /// R66.
+    fn evaluate(&mut self, sender: LearnerId, evaluation: &Evaluation) -> Result<(), Rejection> {
+        let most = v2::EVALUATIONS_PER_ROUND.saturating_mul(self.rounds.current.saturating_add(1));
+        let member = self.roster.present_mut(sender)?;
+        if !evaluation.is_valid() {
+            return Err(Rejection::EvaluationInvalid);
+        }
+        let expected = member.evaluations + 1;
+        if evaluation.number != expected {
+            return Err(Rejection::WrongEvaluation { expected });
+        }
+        if expected > most {
+            return Err(Rejection::TooManyEvaluations);
+        }
+
+        member.evaluations = expected;
+        Ok(())
+    }
+
+    /// R53. What the terms are changes with the version, the creator's key, the parameters and who may
+    /// join.
+    pub(crate) fn terms_changed(&mut self) {
+        self.terms = terms(self.version, self.creator, &self.parameters, &self.roster.admission());
     }
 
     /// R27, R29, R38, R48. Nothing changes it any more.

@@ -9,14 +9,18 @@
 
 mod action;
 mod admission;
+mod chain;
 mod contract;
 mod draw;
+mod evaluation;
 mod experiment;
 mod governance;
 mod id;
+mod limits;
 mod member;
 mod membership;
 mod motions;
+mod name;
 mod outcome;
 mod parameters;
 mod privacy;
@@ -25,27 +29,34 @@ mod roster;
 mod round;
 mod step;
 mod tally;
+mod terms;
 pub mod version;
 
 pub use action::{
-    Act, Action, Commit, CreateExperiment, Motion, Proposal, Reveal, Scores, Sealed, Vote,
+    Act, Action, Choice, Commit, CreateExperiment, Join, Motion, Proposal, Reason, Reveal, Scores,
+    Sealed, Vote,
 };
 pub use admission::{Admission, Invitation, MAX_INVITED, MAX_WEIGHT};
+pub use chain::{Chain, LINKS, link};
 pub use contract::{Contract, LAYOUT, MAX_EXPERIMENTS, NotAnUpgrade};
-pub use draw::draw;
+pub use draw::{Draw, Fixed, PROPOSER, Seed, draw};
+pub use evaluation::{Evaluation, MAX_MEASURES, Measure};
 pub use experiment::Experiment;
 pub use id::{Digest, ExperimentName, InvalidName, LearnerId};
+pub use limits::{InvalidLimits, Limits};
 pub use member::{Member, Seat};
 pub use motions::OpenMotion;
+pub use name::{InvalidMeasureName, InvalidMemberName, MeasureName, MemberName};
 pub use outcome::{Decision, FinishReason, Outcome, PauseReason, SuspendReason, Verdict};
 pub use parameters::{
     BallotKind, Close, DEADLINE_RANGE_MS, InvalidParameters, MAX_MEMBERS, MAX_WEIGHTS_BYTES, Model,
     Parameters, Selection, Threshold,
 };
-pub use privacy::{PrivacyCap, PrivacySpent};
+pub use privacy::{MAX_SEGMENTS, PrivacyCap, PrivacySegment, PrivacySpent, PrivateTraining};
 pub use rejection::{Described, Rejection, RejectionKind, rule_is_stale};
 pub use round::{Phase, Stage};
-pub use step::{Context, Moment};
+pub use step::{Context, MAX_TIME_MS, Moment};
 pub use tally::Tally;
+pub use terms::terms;
 pub use version::v1::MAX_OPEN_MOTIONS;
 pub use version::{UnknownVersion, VERSION, Version};

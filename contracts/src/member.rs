@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Chain;
 use crate::id::{Digest, LearnerId};
+use crate::name::MemberName;
 use crate::privacy::PrivacySpent;
 
 /// What the contract remembers of a learner that is, will be or was a member.
@@ -19,33 +21,62 @@ pub struct Member {
     pub last_vote: u64,
     /// What it committed to in that round, and under which key, until that is revealed. The key is
     /// part of what was hashed (R34), so it stays what it was when the member goes on under another.
-    pub(crate) commitment: Option<(Digest, LearnerId)>,
+    /// Boxed, as what most members do not have is: a vote costs what of the members' table it has to
+    /// bring into the processor's cache.
+    pub(crate) commitment: Option<Box<(Digest, LearnerId)>>,
+    /// The last round in which it could have revealed a link and did not: it kept silent until voting
+    /// ended, or began another chain; 0 for none (R63).
+    pub silent: u64,
     /// How many turns it has missed in a row (R39).
     pub missed: u32,
     /// Whether it has declared its privacy budget spent (R43).
     pub exhausted: bool,
     /// What its proposals have revealed, in its words (R42).
-    pub privacy: Option<PrivacySpent>,
+    pub privacy: Option<Box<PrivacySpent>>,
+    /// Whether it only judges (R65).
+    pub judge: bool,
+    /// What it calls itself, where its invitation does not say (R64).
+    pub name: Option<MemberName>,
+    /// Its hash chain, where proposers are drawn (R63).
+    pub chain: Option<Box<Chain>>,
+    /// How many of its proposals in a row most could not get (R68).
+    pub unavailable: u32,
+    /// How often it has changed its key (R61).
+    pub keys_replaced: u32,
+    /// How many of its evaluations are recorded (R66).
+    pub evaluations: u64,
 }
 
 impl Member {
     /// One that joins for the first time.
-    pub(crate) fn new(weight: u32) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             term: 0,
             seat: Seat::Joining,
-            weight,
+            weight: 1,
             last_vote: 0,
+            silent: 0,
             commitment: None,
             missed: 0,
             exhausted: false,
             privacy: None,
+            judge: false,
+            name: None,
+            chain: None,
+            unavailable: 0,
+            keys_replaced: 0,
+            evaluations: 0,
         }
     }
 
     /// Whether it has committed to a ballot that is not revealed.
     pub fn has_unrevealed(&self) -> bool {
         self.commitment.is_some()
+    }
+
+    /// R39, R68. Whether it has missed so many turns that it loses its seat.
+    pub(crate) fn is_absent(&self, limit: u32) -> bool {
+        self.missed >= limit || self.unavailable >= limit
     }
 
     /// R39. Counts a turn that it has missed.

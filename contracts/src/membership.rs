@@ -1,9 +1,10 @@
 //! The rules of membership: joining, leaving, resuming, changing one's key, losing one's seat.
 
+use crate::action::Join;
 use crate::experiment::Experiment;
 use crate::id::LearnerId;
 use crate::member::Seat;
-use crate::outcome::{Decision, PauseReason, SuspendReason, Verdict};
+use crate::outcome::{Decision, FinishReason, PauseReason, SuspendReason, Verdict};
 use crate::parameters::MAX_MEMBERS;
 use crate::rejection::Rejection;
 use crate::round::Phase;
@@ -11,13 +12,14 @@ use crate::step::Step;
 use crate::tally::Tally;
 
 impl Experiment {
-    /// R6 to R8, R50.
+    /// R6 to R8, R50, R53, R64.
     pub(crate) fn join(
         &mut self,
         step: &mut Step,
         sender: LearnerId,
-        term: u32,
+        join: &Join,
     ) -> Result<(), Rejection> {
+        let Join { term, terms, name } = join;
         let known = self.roster.member(sender);
         match known.map(|member| member.seat) {
             Some(Seat::Expelled) => return Err(Rejection::Expelled),
@@ -29,39 +31,80 @@ impl Experiment {
             }
             Some(Seat::Left | Seat::Suspended) | None => {}
         }
-        let expected = known.map_or(0, |member| member.term.saturating_add(1));
-        if term != expected {
+        let expected = self.next_term(sender);
+        if *term != expected {
             return Err(Rejection::WrongTerm { expected });
         }
-        if known.is_none() && self.roster.members().len() >= MAX_MEMBERS {
+        let rules = self.version.rules();
+        if rules.terms && *terms != Some(self.terms) {
+            return Err(Rejection::OtherTerms { current: self.terms });
+        }
+        if let Some(name) = name {
+            let called_otherwise =
+                self.roster.right(sender).and_then(|it| it.name.as_ref()).is_some();
+            if called_otherwise || self.roster.is_taken(name, sender) {
+                return Err(Rejection::NameTaken);
+            }
+        }
+        if known.is_none() && self.count_members() >= MAX_MEMBERS {
             return Err(Rejection::TooManyMembers);
         }
 
-        self.roster.join(sender, term);
+        self.roster.join(sender, *term, name.as_ref());
         // Somebody is there again.
         self.rounds.idle = 0;
         self.settle_now(step);
         Ok(())
     }
 
-    /// R7, R25, R28.
+    /// R7. The term that a learner which is no member would join for.
+    fn next_term(&self, learner: LearnerId) -> u32 {
+        self.roster.member(learner).map_or(0, |member| member.term.saturating_add(1))
+    }
+
+    /// R8, R61. How many members there have been; in version 1, how many keys.
+    fn count_members(&self) -> usize {
+        match self.version.rules().key_replacements {
+            Some(_) => self.roster.ever(),
+            None => self.roster.members().len(),
+        }
+    }
+
+    /// R7, R25, R28, R58.
     pub(crate) fn leave(
         &mut self,
         step: &mut Step,
         sender: LearnerId,
         term: u32,
+        renounce: bool,
     ) -> Result<(), Rejection> {
-        let member = self.roster.member(sender).ok_or(Rejection::NotMember)?;
-        match member.seat {
-            Seat::Joining | Seat::Seated(_) => {}
-            Seat::Leaving(_) | Seat::Left | Seat::Suspended | Seat::Expelled | Seat::Replaced => {
-                return Err(Rejection::NotMember);
-            }
+        let member = self.roster.member(sender);
+        let present =
+            member.is_some_and(|member| matches!(member.seat, Seat::Joining | Seat::Seated(_)));
+        // Who is gone, or has never come, may still give up its right to come.
+        let may_renounce = renounce && self.roster.right(sender).is_some();
+        if !(present || may_renounce) {
+            return Err(Rejection::NotMember);
         }
-        if term != member.term {
-            return Err(Rejection::WrongTerm { expected: member.term });
+        // A member's present term; otherwise the one that it would join for, which is used up with it:
+        // a recorded renunciation, sent again, never takes what it was given later.
+        let ended = member.filter(|member| member.seat.is_member()).map(|member| member.term);
+        let expected = ended.unwrap_or_else(|| self.next_term(sender));
+        if term != expected {
+            return Err(Rejection::WrongTerm { expected });
         }
 
+        if ended.is_none() {
+            self.roster.use_up(sender, term);
+        }
+        if renounce && self.roster.withdraw(sender) {
+            self.terms_changed();
+            if self.roster.admitted() == 0 && !self.roster.is_open() {
+                self.roster.leave(sender);
+                self.finish(step, FinishReason::Abandoned);
+                return Ok(());
+            }
+        }
         if !self.roster.leave(sender) {
             // It was never seated, so nothing changes for anybody else.
             return Ok(());
@@ -91,6 +134,7 @@ impl Experiment {
         match self.rounds.phase {
             Phase::Paused(PauseReason::NobodyProposes) => {}
             Phase::Paused(PauseReason::BudgetsSpent) => return Err(Rejection::BudgetsSpent),
+            Phase::Paused(PauseReason::OnlyJudges) => return Err(Rejection::WaitingForMembers),
             Phase::Waiting
             | Phase::Proposing { .. }
             | Phase::Voting { .. }
@@ -119,14 +163,26 @@ impl Experiment {
             None if known(from) => {}
             None => return Err(Rejection::NotMember),
         }
-        // The old key's record stays, so another one is taken of those there may be (R8).
-        if member.is_some() && self.roster.members().len() >= MAX_MEMBERS {
+        let most = self.version.rules().key_replacements;
+        // The old key's record stays, so in version 1 another one is taken of those there may be (R8).
+        if most.is_none() && member.is_some() && self.roster.members().len() >= MAX_MEMBERS {
             return Err(Rejection::TooManyMembers);
         }
         if known(to) {
             return Err(Rejection::KeyInUse);
         }
+        // Of who is only invited, or has created it, too: each change makes other terms, and whoever
+        // is about to join has to look again (R53).
+        let by_others = self.keys_replaced.get(&from).copied().unwrap_or(0);
+        let replaced = member.map_or(by_others, |member| member.keys_replaced);
+        if most.is_some_and(|most| replaced >= most) {
+            return Err(Rejection::TooManyKeys);
+        }
 
+        if member.is_none() {
+            self.keys_replaced.remove(&from);
+            self.keys_replaced.insert(to, replaced.saturating_add(1));
+        }
         if self.creator == from {
             self.creator = to;
         }
@@ -134,6 +190,7 @@ impl Experiment {
         self.roster.replace_key(from, to);
         self.rounds.replace_key(from, to);
         self.motions.replace_key(from, to);
+        self.terms_changed();
         Ok(())
     }
 

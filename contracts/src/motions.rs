@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Motion;
 use crate::id::LearnerId;
+use crate::parameters::Threshold;
 use crate::tally::Tally;
+use crate::version::Version;
 
 /// A motion that is being voted on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,13 +21,43 @@ pub struct OpenMotion {
     pub mover: LearnerId,
     /// The votes so far.
     pub tally: Tally,
+    /// The version of the rules that judges it: the experiment's when it was moved, but for its own
+    /// adoption, which the adopted version judges (R69).
+    pub version: Version,
+    /// The share that must approve, as it was when it was moved (R57); `None` in version 1, where it is
+    /// that of the day when it is counted.
+    pub threshold: Option<Threshold>,
     /// Who has voted.
     pub(crate) voters: BTreeSet<LearnerId>,
-    /// Members with a seat below this may vote: those who were seated when it was moved (R46). Seats
-    /// are numbered once and for all, so this is all there is to remember of the electorate.
-    pub(crate) seats_below: u64,
+    /// Who may vote.
+    pub(crate) electorate: Electorate,
     /// When voting ends, exclusive.
     pub deadline_ms: u64,
+}
+
+/// Who may vote on a motion: who could when it was moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Electorate {
+    /// Members with a seat below this: those who were seated (R46). Seats are numbered once and for
+    /// all, so this is all there is to remember.
+    Seated {
+        /// The number that the next seat had.
+        below: u64,
+    },
+    /// Who was admitted by then, with what it was admitted with (R55).
+    Admitted {
+        /// How many changes of the admission there had been.
+        changes: u64,
+    },
+}
+
+/// A motion that the members have adopted, and that waits for the round's end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Adopted {
+    pub(crate) number: u64,
+    pub(crate) motion: Motion,
+    /// The version of the rules that judged it.
+    pub(crate) version: Version,
 }
 
 /// What the members are deciding together, and what they have decided.
@@ -36,7 +68,7 @@ pub(crate) struct Motions {
     /// The number of the last motion; 0 before the first.
     pub(crate) last: u64,
     /// Adopted motions that wait for the round's end, in the order of adoption.
-    pub(crate) adopted: Vec<(u64, Motion)>,
+    pub(crate) adopted: Vec<Adopted>,
 }
 
 impl Motions {
@@ -53,12 +85,19 @@ impl Motions {
 
     /// R31. Whatever names one key names another from here on.
     pub(crate) fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
-        let replace = |motion: &mut Motion| {
-            if let Motion::Suspend(learner) | Motion::Expel(learner) = motion
-                && *learner == from
+        let replace = |motion: &mut Motion, version: Version| match motion {
+            Motion::Suspend(learner) | Motion::Expel(learner) if *learner == from => *learner = to,
+            Motion::Admit(invitation)
+                if invitation.learner == from && version.rules().constitution =>
             {
-                *learner = to;
+                invitation.learner = to;
             }
+            Motion::Suspend(_)
+            | Motion::Expel(_)
+            | Motion::Admit(_)
+            | Motion::SetParameters(_)
+            | Motion::Stop
+            | Motion::Adopt(_) => {}
         };
         for open in self.open.values_mut() {
             if open.mover == from {
@@ -67,8 +106,8 @@ impl Motions {
             if open.voters.remove(&from) {
                 open.voters.insert(to);
             }
-            replace(&mut open.motion);
+            replace(&mut open.motion, open.version);
         }
-        self.adopted.iter_mut().for_each(|(_, motion)| replace(motion));
+        self.adopted.iter_mut().for_each(|it| replace(&mut it.motion, it.version));
     }
 }

@@ -11,7 +11,7 @@ pub enum Verdict {
     Accepted,
     /// The threshold was not reached by the time voting ended.
     Rejected,
-    /// Nothing was proposed before the deadline.
+    /// Nothing was proposed before the deadline, or most could not get what was (R68).
     Expired,
     /// The proposer gave up its turn.
     Passed,
@@ -26,6 +26,8 @@ pub enum FinishReason {
     Stopped,
     /// As many proposals in a row were rejected as `patience` allows (R38).
     Patience,
+    /// Everybody who could decide has renounced (R58).
+    Abandoned,
 }
 
 /// Why an experiment pauses.
@@ -35,6 +37,8 @@ pub enum PauseReason {
     NobodyProposes,
     /// Every member has declared its privacy budget spent (R43).
     BudgetsSpent,
+    /// Only judges are there (R65).
+    OnlyJudges,
 }
 
 /// Why a member was suspended.
@@ -107,8 +111,12 @@ pub enum Decision {
         verdict: Verdict,
         /// Votes for.
         approvals: u32,
-        /// Votes against. The rest of the electorate was silent.
+        /// Votes against.
         rejections: u32,
+        /// Votes for neither (R67). The rest of the electorate was silent.
+        abstentions: u32,
+        /// How many of those could not get the proposal's bytes (R68).
+        unavailable: u32,
         /// The votes there were; 0 when nothing was proposed.
         electorate: u32,
         /// The global model from here on.
@@ -137,7 +145,7 @@ pub enum Decision {
     MotionOpened {
         /// Its number.
         number: u64,
-        /// The votes there are, the mover's not among them; frozen.
+        /// The votes there are; frozen. In version 1 the mover's is not among them.
         electorate: u32,
         /// Ledger time at which voting ends, exclusive.
         deadline_ms: u64,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Digest;
 use crate::privacy::PrivacyCap;
+use crate::version::Version;
 
 /// The shortest and longest deadline, in milliseconds: 10 ms to 30 days (R2).
 pub const DEADLINE_RANGE_MS: RangeInclusive<u64> = 10..=30 * 24 * 3_600_000;
@@ -16,25 +17,41 @@ pub const MAX_MEMBERS: usize = 100_000;
 /// The largest model an experiment can allow, in bytes (R2): 64 GiB.
 pub const MAX_WEIGHTS_BYTES: u64 = 64 << 30;
 
-/// The share of the electorate that must approve. Exactly reaching it counts (R21).
+/// The share of the electorate that must approve: at least this (`1/2`), or more than this (`>1/2`, the
+/// *strict* form, from version 2 on) (R21).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Threshold {
     /// Above the line; at most the denominator.
     pub numerator: u32,
     /// Below the line; at least 1.
     pub denominator: u32,
+    /// Whether exactly reaching it is not enough.
+    pub strict: bool,
 }
 
 impl Threshold {
-    /// One half.
-    pub const HALF: Self = Self { numerator: 1, denominator: 2 };
+    /// At least one half.
+    pub const HALF: Self = Self::at_least(1, 2);
+    /// More than one half.
+    pub const MORE_THAN_HALF: Self = Self { numerator: 1, denominator: 2, strict: true };
 
-    /// Whether the fraction lies between 0 and 1.
-    pub fn is_valid(self) -> bool {
-        self.denominator != 0 && self.numerator <= self.denominator
+    /// At least so many of so many.
+    pub const fn at_least(numerator: u32, denominator: u32) -> Self {
+        Self { numerator, denominator, strict: false }
     }
 
-    /// Whether `approvals` out of `electorate` reach the threshold. Exactly reaching it counts.
+    /// Whether the fraction lies between 0 and 1, and can be reached.
+    pub fn is_valid(self) -> bool {
+        let Self { numerator, denominator, strict } = self;
+        denominator != 0 && numerator <= denominator && !(strict && numerator == denominator)
+    }
+
+    /// R57. Whether no less than one half can reach it.
+    pub fn is_half_at_least(self) -> bool {
+        u64::from(self.numerator) * 2 >= u64::from(self.denominator)
+    }
+
+    /// Whether `approvals` out of `electorate` reach the threshold.
     ///
     /// # Panics
     /// If the threshold [is not valid](Self::is_valid), or more approve than there are: parameters
@@ -44,21 +61,24 @@ impl Threshold {
     /// use colearn_contracts::Threshold;
     /// assert!(Threshold::HALF.is_met(2, 4));
     /// assert!(!Threshold::HALF.is_met(2, 5));
+    /// assert!(!Threshold::MORE_THAN_HALF.is_met(2, 4));
     /// // Nobody to object: a lone learner's proposal is accepted.
-    /// assert!(Threshold { numerator: 1, denominator: 1 }.is_met(0, 0));
+    /// assert!(Threshold::at_least(1, 1).is_met(0, 0));
     /// ```
     pub fn is_met(self, approvals: u32, electorate: u32) -> bool {
         assert!(self.is_valid(), "a threshold that was never checked");
         assert!(approvals <= electorate, "more approvals than votes");
         // Widened, so that the products cannot overflow.
-        u64::from(approvals) * u64::from(self.denominator)
-            >= u64::from(electorate) * u64::from(self.numerator)
+        let reached = u64::from(approvals) * u64::from(self.denominator);
+        let needed = u64::from(electorate) * u64::from(self.numerator);
+        reached > needed || (reached == needed && (!self.strict || electorate == 0))
     }
 }
 
 impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.numerator, self.denominator)
+        let more = if self.strict { ">" } else { "" };
+        write!(f, "{more}{}/{}", self.numerator, self.denominator)
     }
 }
 
@@ -66,9 +86,15 @@ impl FromStr for Threshold {
     type Err = InvalidParameters;
 
     fn from_str(text: &str) -> Result<Self, InvalidParameters> {
-        let (numerator, denominator) = text.split_once('/').ok_or(InvalidParameters::Threshold)?;
+        let fraction = text.strip_prefix('>');
+        let (numerator, denominator) =
+            fraction.unwrap_or(text).split_once('/').ok_or(InvalidParameters::Threshold)?;
         let number = |part: &str| part.trim().parse().map_err(|_| InvalidParameters::Threshold);
-        let threshold = Self { numerator: number(numerator)?, denominator: number(denominator)? };
+        let threshold = Self {
+            numerator: number(numerator)?,
+            denominator: number(denominator)?,
+            strict: fraction.is_some(),
+        };
         if threshold.is_valid() { Ok(threshold) } else { Err(InvalidParameters::Threshold) }
     }
 }
@@ -79,7 +105,8 @@ pub enum Selection {
     /// In joining order.
     #[default]
     RoundRobin,
-    /// Drawn from the ledger's last entry.
+    /// Drawn: from what the members reveal with their votes (R63); in version 1 from the ledger's last
+    /// entry.
     Sortition,
 }
 
@@ -147,7 +174,8 @@ pub struct Parameters {
     pub privacy: Option<PrivacyCap>,
     /// The largest proposal, in bytes.
     pub max_weights_bytes: u64,
-    /// The share that must approve a motion; `None` for `threshold`.
+    /// The share that must approve a motion; `None` for more than half (R57), in version 1 for
+    /// `threshold`.
     pub governance_threshold: Option<Threshold>,
     /// How long members have to vote on a motion, in ms of ledger time.
     pub motion_deadline_ms: u64,
@@ -180,14 +208,41 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// Checks the parameters and the model against R2, in the order of the variants.
+    /// R51. The first version that has all of them.
+    pub fn needs(&self) -> Version {
+        let thresholds = [Some(self.threshold), self.governance_threshold];
+        let strict = thresholds.into_iter().flatten().any(|threshold| threshold.strict);
+        if strict { Version::V2 } else { Version::V1 }
+    }
+
+    /// R47, R57. The share that must approve a motion under this version of the rules.
+    pub fn governance(&self, version: Version) -> Threshold {
+        let left_out = match version.rules().constitution {
+            true => Threshold::MORE_THAN_HALF,
+            false => self.threshold,
+        };
+        self.governance_threshold.unwrap_or(left_out)
+    }
+
+    /// R69. As members adopt this version: what it would refuse is left out.
+    pub(crate) fn adopt(&mut self, version: Version) {
+        self.governance_threshold = self
+            .governance_threshold
+            .filter(|threshold| !version.rules().constitution || threshold.is_half_at_least());
+    }
+
+    /// Checks the parameters and the model against R2, as this version of the rules has it, in the
+    /// order of the variants.
     ///
     /// # Errors
     /// The first bound that is not kept.
-    pub fn check(&self, model: &Model) -> Result<(), InvalidParameters> {
+    pub fn check(&self, version: Version, model: &Model) -> Result<(), InvalidParameters> {
         let thresholds = [Some(self.threshold), self.governance_threshold];
         if thresholds.into_iter().flatten().any(|threshold| !threshold.is_valid()) {
             return Err(InvalidParameters::Threshold);
+        }
+        if version.rules().constitution && !self.governance(version).is_half_at_least() {
+            return Err(InvalidParameters::GovernanceThreshold);
         }
         let deadlines = [
             self.proposal_deadline_ms,
@@ -230,8 +285,10 @@ impl Parameters {
 /// R2. Which bound the parameters do not keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum InvalidParameters {
-    /// Not a fraction between 0/1 and 1/1.
+    /// Not a fraction between 0/1 and 1/1, or one that cannot be reached.
     Threshold,
+    /// A governance threshold below one half (R57).
+    GovernanceThreshold,
     /// A deadline outside [`DEADLINE_RANGE_MS`].
     Deadline,
     /// Zero, above [`MAX_MEMBERS`], or more than are invited.
@@ -252,12 +309,21 @@ pub enum InvalidParameters {
     Invited,
     /// A vote weighs nothing or more than it may.
     Weight,
+    /// Two are called the same (R64).
+    Names,
+    /// Nobody is invited to train (R65).
+    Judges,
 }
 
 impl fmt::Display for InvalidParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Threshold => "a threshold is a fraction from 0/1 to 1/1, for example 2/3",
+            Self::Threshold => {
+                "a threshold is a fraction from 0/1 to 1/1, for example 2/3, or >1/2 for more than that"
+            }
+            Self::GovernanceThreshold => {
+                "a governance threshold is at least 1/2; left out it is more than half (>1/2)"
+            }
             Self::Deadline => "a deadline lies between 10 ms and 30 days",
             Self::MinLearners => {
                 "min_learners lies between 1 and 100,000 and does not exceed the invited"
@@ -273,7 +339,9 @@ impl fmt::Display for InvalidParameters {
             Self::Invited => {
                 "an invitation lists 1 to 1,500 learners, each once, in ascending order"
             }
-            Self::Weight => "a member's vote weighs 1 to 10,000",
+            Self::Weight => "a member's vote weighs 1 to 10,000; where anyone may join, 1",
+            Self::Names => "no two members have the same name",
+            Self::Judges => "somebody must train: not all of the invited can be judges",
         })
     }
 }

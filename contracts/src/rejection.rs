@@ -97,6 +97,22 @@ macro_rules! described {
 }
 
 rejections! {
+    /// R71. The transaction was signed too long ago.
+    TransactionExpired: 71, Outdated, stale,
+        "this was signed too long ago: too much has happened since; look again, and sign it again";
+    /// R52. The experiment was made for another version of the rules than is in force.
+    OtherVersion {
+        /// The version in force.
+        current: u32
+    }: 52, Outdated, stale,
+        "the rules in force are version {current}; look at what that changes, and create it for that";
+    /// R51. The version of the rules that the experiment follows does not have this.
+    NotInVersion {
+        /// The first version that has it.
+        needed: u32
+    }: 51, Invalid, fault,
+        "the experiment follows rules that do not have this; its members can adopt version {needed} by \
+        a motion";
     /// R2. The parameters or the initial model break a bound.
     InvalidParameters(which: InvalidParameters): 2, Invalid, fault, "{which}";
     /// R3. The name is taken.
@@ -104,6 +120,13 @@ rejections! {
         "an experiment of this name exists; choose another name";
     /// R3. The ledger holds as many experiments as it may.
     TooManyExperiments: 3, Limit, fault, "this ledger holds as many experiments as it may";
+    /// R54. The creator has as many unfinished experiments as it may.
+    TooManyOfCreator {
+        /// How many that are.
+        limit: u32
+    }: 54, Limit, fault,
+        "this key has created {limit} experiments that have not finished, as many as this ledger \
+        allows; stop one first";
     /// R4. There is no such experiment.
     UnknownExperiment: 4, Unknown, fault, "there is no experiment of this name";
     /// R5. The experiment has finished.
@@ -123,15 +146,27 @@ rejections! {
         /// The term that would be right.
         expected: u32
     }: 7, Outdated, fault, "this learner's membership has moved on; its term is {expected}";
+    /// R53. The joiner has seen other terms.
+    OtherTerms {
+        /// The digest of those in force.
+        current: Digest
+    }: 53, Outdated, stale,
+        "the terms are not those that this learner has seen, but {current}; look at them, then join";
+    /// R64. Somebody else is called that.
+    NameTaken: 64, Exists, fault, "somebody else has this name here; choose another";
     /// R8. The experiment has had as many members as it may.
     TooManyMembers: 8, Limit, fault, "the experiment has had as many members as it may";
     /// R9. The sender is not a member.
     NotMember: 9, Forbidden, stale, "this learner is not a member; join first";
     /// R31. The new key is known to the experiment already.
     KeyInUse: 31, Exists, fault, "the experiment knows the new key already; make another";
+    /// R61. The member has changed its key as often as it may.
+    TooManyKeys: 61, Limit, fault,
+        "this member has changed its key as often as it may; the members can admit the new key by a \
+        motion";
     /// R29. Only the members together may stop the experiment, or the sender did not create it.
     NotCreator: 29, Forbidden, fault,
-        "nobody may stop this experiment alone; move that the members stop it: colearn \
+        "nobody may stop this experiment alone yet; move that the members stop it: colearn \
         experiment move NAME stop";
     /// R10. No round is open: the experiment waits for members.
     WaitingForMembers: 10, NotNow, stale,
@@ -175,6 +210,9 @@ rejections! {
     /// R16. The weights have another media type than the model.
     MediaTypeDiffers: 16, Invalid, fault,
         "the weights' media type is not that of the experiment's model";
+    /// R60. The weights were the global model before.
+    NotNew: 60, Invalid, fault,
+        "these weights are the global model, or were before; pass if training changed nothing";
     /// R42. Under a privacy cap a proposal states what it reveals.
     PrivacyMissing: 42, Invalid, fault,
         "a proposal states here what it reveals (epsilon, delta, noise, clipping norm, \
@@ -186,6 +224,9 @@ rejections! {
     PrivacyOverCap: 42, Limit, fault,
         "the proposal reveals more than the experiment's privacy cap allows; pass, and say \
         that the budget is spent";
+    /// R43. There is no budget that could be spent.
+    NoPrivacyCap: 43, Invalid, fault,
+        "this experiment has no privacy cap, so no budget can be spent; pass without saying so";
     /// R34. Ballots are sealed here: a vote is committed to first.
     BallotSealed: 34, NotNow, stale, "ballots are sealed here; commit first, then reveal";
     /// R34. Ballots are open here: votes are cast as they are.
@@ -211,6 +252,26 @@ rejections! {
     /// R35. The revealed vote is not the one committed to.
     RevealMismatch: 35, Invalid, stale,
         "the vote, scores or salt are not those that were committed to";
+    /// R67. A reason goes with a vote for, or is not one against.
+    ReasonMisplaced: 67, Invalid, fault,
+        "a reason goes with a pass, a vote against or an abstention, not with a vote for; who could \
+        not get the bytes abstains";
+    /// R63. The link is not the next one of the voter's chain, or there should be none.
+    WrongLink: 63, Invalid, fault,
+        "where proposers are drawn a vote reveals the next link of its voter's hash chain, or states \
+        the anchor of its first; elsewhere it reveals none";
+    /// R66. The evaluation has no, too many or unordered numbers.
+    EvaluationInvalid: 66, Invalid, fault,
+        "an evaluation has 1 to 16 numbers, each name once, in ascending order";
+    /// R66. The number is not that of the sender's next evaluation.
+    WrongEvaluation {
+        /// The number that would be right.
+        expected: u64
+    }: 66, Outdated, fault, "this learner's next evaluation has number {expected}";
+    /// R66. The sender has recorded as many evaluations as it may by now.
+    TooManyEvaluations: 66, Limit, fault,
+        "this learner has recorded as many evaluations as it may by this round: 16 for each round, and \
+        16 more";
     /// R44. The number is not the next motion's.
     WrongMotion {
         /// The number that would be right.
@@ -221,8 +282,15 @@ rejections! {
         "this learner has a motion open, or too many are; wait until one is decided";
     /// R44. The motion would break a bound of R2.
     MotionInvalid(which: InvalidParameters): 44, Invalid, fault, "{which}";
-    /// R44. The motion is about nobody who is a member.
-    NoSuchMember: 44, Unknown, fault, "that learner is not a member";
+    /// R69. The version is no later one, or the ledger has not been upgraded to it.
+    CannotAdopt {
+        /// The version that the ledger follows.
+        ledger: u32
+    }: 69, NotNow, fault,
+        "an experiment adopts a later version than its own, and the ledger follows {ledger}: its \
+        operator upgrades it first";
+    /// R44. The motion is about nobody whom it can be about.
+    NoSuchMember: 44, Unknown, fault, "that learner is not a member, or its key was replaced";
     /// R46. No such motion is open.
     NoSuchMotion: 46, Unknown, fault, "there is no open motion of this number";
 }

@@ -10,7 +10,22 @@ use serde::{Deserialize, Serialize};
 use crate::admission::{Admission, Invitation};
 use crate::id::LearnerId;
 use crate::member::{Member, Seat};
+use crate::name::MemberName;
 use crate::rejection::Rejection;
+
+/// The right to a seat, where not everybody has it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Right {
+    /// What the vote weighs (R37).
+    pub(crate) weight: u32,
+    /// Whether it is to judge only (R65).
+    pub(crate) judge: bool,
+    /// What its holder is called (R64).
+    pub(crate) name: Option<MemberName>,
+    /// How many changes of the admission there were before the one that gave it as it is: who got it
+    /// after a motion was moved, or another weight, has no vote on that one (R55).
+    pub(crate) since: u64,
+}
 
 /// Everyone whom an experiment knows.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,8 +34,14 @@ pub(crate) struct Roster {
     open: bool,
     /// Whether those listed at the beginning were called founders.
     by_vote: bool,
-    /// Who may join otherwise, and what their votes weigh.
-    admitted: BTreeMap<LearnerId, u32>,
+    /// Who may join otherwise.
+    admitted: BTreeMap<LearnerId, Right>,
+    /// The votes of all of these together, whether they sit or not (R55).
+    admitted_weight: u32,
+    /// How often it has changed who may join, and as what.
+    changes: u64,
+    /// Who is called what (R64). A name is nobody else's, also when its bearer has gone.
+    names: BTreeMap<MemberName, LearnerId>,
     /// Who is, will be or was a member. Nobody is ever removed: terms, budgets and expulsions are
     /// remembered for the experiment's life.
     members: BTreeMap<LearnerId, Member>,
@@ -31,30 +52,46 @@ pub(crate) struct Roster {
     /// walk over all members.
     weight: u32,
     next_seat: u64,
+    /// How many of the members are keys that were replaced.
+    replaced: usize,
     /// Seat changes that wait for the round's end, in order of arrival.
     pending: Vec<LearnerId>,
 }
 
 impl Roster {
     pub(crate) fn new(admission: &Admission) -> Self {
-        let invitations = admission.invitations();
-        Self {
+        let mut roster = Self {
             open: *admission == Admission::Open,
             by_vote: matches!(admission, Admission::ByVote(_)),
-            admitted: invitations.iter().map(|it| (it.learner, it.weight)).collect(),
+            admitted: BTreeMap::new(),
+            admitted_weight: 0,
+            changes: 0,
+            names: BTreeMap::new(),
             members: BTreeMap::new(),
             seats: BTreeMap::new(),
             weight: 0,
             next_seat: 0,
+            replaced: 0,
             pending: Vec::new(),
+        };
+        for invitation in admission.invitations() {
+            roster.give(invitation.clone());
         }
+        roster
+    }
+
+    /// Whether anyone may join.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Who may join now.
     pub(crate) fn admission(&self) -> Admission {
-        let invitation = |(learner, weight): (&LearnerId, &u32)| Invitation {
+        let invitation = |(learner, right): (&LearnerId, &Right)| Invitation {
             learner: *learner,
-            weight: *weight,
+            weight: right.weight,
+            judge: right.judge,
+            name: right.name.clone(),
         };
         let invitations = self.admitted.iter().map(invitation).collect();
         match (self.open, self.by_vote) {
@@ -72,6 +109,42 @@ impl Roster {
     /// Whether the learner is, was, or may become a member by name.
     pub(crate) fn knows(&self, learner: LearnerId) -> bool {
         self.members.contains_key(&learner) || self.admitted.contains_key(&learner)
+    }
+
+    /// The right to a seat of a learner that is listed.
+    pub(crate) fn right(&self, learner: LearnerId) -> Option<&Right> {
+        self.admitted.get(&learner)
+    }
+
+    /// How many are listed.
+    pub(crate) fn admitted(&self) -> usize {
+        self.admitted.len()
+    }
+
+    /// R55. The votes of all who are listed, whether they sit or not.
+    pub(crate) fn admitted_weight(&self) -> u32 {
+        self.admitted_weight
+    }
+
+    /// How often who may join, and as what, has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// R8. How many there have been, however many keys they had.
+    pub(crate) fn ever(&self) -> usize {
+        self.members.len() - self.replaced
+    }
+
+    /// R64. What a learner is called.
+    pub(crate) fn name(&self, learner: LearnerId) -> Option<&MemberName> {
+        let invited = self.admitted.get(&learner).and_then(|right| right.name.as_ref());
+        invited.or_else(|| self.members.get(&learner)?.name.as_ref())
+    }
+
+    /// R64. Whether somebody else is called that.
+    pub(crate) fn is_taken(&self, name: &MemberName, learner: LearnerId) -> bool {
+        self.names.get(name).is_some_and(|bearer| *bearer != learner)
     }
 
     pub(crate) fn member(&self, learner: LearnerId) -> Option<&Member> {
@@ -115,7 +188,12 @@ impl Roster {
 
     /// R43. Whether the learner has turns to propose.
     pub(crate) fn has_turns(&self, learner: LearnerId) -> bool {
-        self.member(learner).is_some_and(|member| !member.exhausted)
+        self.member(learner).is_some_and(|member| !member.exhausted && !member.judge)
+    }
+
+    /// R65. Whether only judges take part.
+    pub(crate) fn has_only_judges(&self) -> bool {
+        self.seats.values().all(|learner| self.member(*learner).is_some_and(|it| it.judge))
     }
 
     /// Who is seated and has turns to propose, with their seats, in joining order.
@@ -134,7 +212,7 @@ impl Roster {
     /// anyway.
     pub(crate) fn absent(&self, limit: u32) -> Vec<LearnerId> {
         let absent = |(learner, member): (&LearnerId, &Member)| match member.seat {
-            Seat::Seated(seat) if member.missed >= limit => Some((seat, *learner)),
+            Seat::Seated(seat) if member.is_absent(limit) => Some((seat, *learner)),
             Seat::Seated(_)
             | Seat::Joining
             | Seat::Leaving(_)
@@ -150,31 +228,101 @@ impl Roster {
         absent.into_iter().map(|(_, learner)| learner).collect()
     }
 
-    /// R49. Lets a learner join, also one that was expelled.
-    pub(crate) fn admit(&mut self, invitation: Invitation) {
-        let Invitation { learner, weight } = invitation;
+    /// R49. Lets a learner join, also one that was expelled. In version 2 the seat that it has weighs
+    /// what the admission says, too: only between rounds (R56).
+    pub(crate) fn admit(&mut self, mut invitation: Invitation, with_seat: bool) {
+        let learner = invitation.learner;
         // Where anyone may join nobody is listed, and everybody has one vote.
         if !self.open {
-            self.admitted.insert(learner, weight);
+            if invitation.name.as_ref().is_some_and(|name| self.is_taken(name, learner)) {
+                // Somebody has come meanwhile who calls itself that, and names decide nothing.
+                invitation.name = None;
+            }
+            self.give(invitation);
         }
         if let Some(member) = self.members.get_mut(&learner)
             && member.seat == Seat::Expelled
         {
             member.seat = Seat::Left;
         }
+        if with_seat {
+            self.weigh(learner);
+        }
     }
 
-    /// R50. Withdraws a learner's invitation.
-    pub(crate) fn withdraw(&mut self, learner: LearnerId) {
-        self.admitted.remove(&learner);
+    fn give(&mut self, invitation: Invitation) {
+        let Invitation { learner, weight, judge, name } = invitation;
+        if let Some(name) = &name {
+            self.names.insert(name.clone(), learner);
+        }
+        let right = Right { weight, judge, name, since: self.changes };
+        self.admitted_weight += weight;
+        if let Some(before) = self.admitted.insert(learner, right) {
+            self.admitted_weight -= before.weight;
+        }
+        self.changes += 1;
+    }
+
+    /// R50, R58. Takes away a learner's right to a seat. Whether it had one.
+    pub(crate) fn withdraw(&mut self, learner: LearnerId) -> bool {
+        let Some(right) = self.admitted.remove(&learner) else { return false };
+        self.admitted_weight -= right.weight;
+        self.changes += 1;
+        true
+    }
+
+    /// R69. Gives everybody who is a member the weight that is admitted: in version 1 an admission did
+    /// not change the seat that there was.
+    pub(crate) fn weigh_all(&mut self) {
+        let present: Vec<LearnerId> = self
+            .members
+            .iter()
+            .filter(|(_, it)| it.seat.is_member())
+            .map(|(who, _)| *who)
+            .collect();
+        present.into_iter().for_each(|learner| self.weigh(learner));
+    }
+
+    /// R69. Takes away the rights of keys that were replaced: version 1 could give them some. Nobody can
+    /// ever use them, and they would count in every motion.
+    pub(crate) fn withdraw_replaced(&mut self) {
+        let is_replaced = |learner: &LearnerId| {
+            self.members.get(learner).is_some_and(|member| member.seat == Seat::Replaced)
+        };
+        let replaced: Vec<LearnerId> = self.admitted.keys().copied().filter(is_replaced).collect();
+        for learner in replaced {
+            self.withdraw(learner);
+        }
+    }
+
+    /// Gives a member the weight and the part that it is admitted with.
+    fn weigh(&mut self, learner: LearnerId) {
+        let Some(right) = self.admitted.get(&learner) else { return };
+        let Some(member) = self.members.get_mut(&learner) else { return };
+        if member.seat.number().is_some() {
+            self.weight = self.weight - member.weight + right.weight;
+        }
+        (member.weight, member.judge) = (right.weight, right.judge);
     }
 
     /// Makes a learner a member from the next settlement on.
-    pub(crate) fn join(&mut self, learner: LearnerId, term: u32) {
-        let weight = self.admitted.get(&learner).copied().unwrap_or(1);
-        let member = self.members.entry(learner).or_insert_with(|| Member::new(weight));
-        (member.term, member.seat, member.weight, member.missed) = (term, Seat::Joining, weight, 0);
+    pub(crate) fn join(&mut self, learner: LearnerId, term: u32, name: Option<&MemberName>) {
+        let right = self.admitted.get(&learner);
+        let (weight, judge) = right.map_or((1, false), |right| (right.weight, right.judge));
+        let member = self.members.entry(learner).or_insert_with(Member::new);
+        (member.term, member.seat, member.weight) = (term, Seat::Joining, weight);
+        (member.judge, member.missed, member.unavailable) = (judge, 0, 0);
+        if let Some(name) = name {
+            member.name = Some(name.clone());
+            self.names.insert(name.clone(), learner);
+        }
         self.pending.push(learner);
+    }
+
+    /// R58. Uses up the term that a learner which is no member could have joined for.
+    pub(crate) fn use_up(&mut self, learner: LearnerId, term: u32) {
+        let never_came = || Member { seat: Seat::Left, ..Member::new() };
+        self.members.entry(learner).or_insert_with(never_came).term = term;
     }
 
     /// Has a member's seat taken at the next settlement. Whether it takes part until then.
@@ -244,13 +392,20 @@ impl Roster {
     /// R31. Everything known under one key goes on under another, which is not known.
     pub(crate) fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
         assert!(!self.knows(to), "the new key is known already");
-        if let Some(weight) = self.admitted.remove(&from) {
-            self.admitted.insert(to, weight);
+        // As it is: it is the same right, also for the motions that are open.
+        if let Some(right) = self.admitted.remove(&from) {
+            self.admitted.insert(to, right);
         }
+        self.names.values_mut().filter(|bearer| **bearer == from).for_each(|bearer| *bearer = to);
         if let Some(member) = self.members.get_mut(&from) {
-            let before = member.clone();
             // The old key's own record stays, so that it is refused for what it is (R31).
-            (member.seat, member.commitment) = (Seat::Replaced, None);
+            let left = Member { seat: Seat::Replaced, term: member.term, ..Member::new() };
+            let mut before = core::mem::replace(member, left);
+            self.replaced += 1;
+            before.keys_replaced += 1;
+            if let Some(chain) = &mut before.chain {
+                chain.end();
+            }
             if let Some(seat) = before.seat.number() {
                 self.seats.insert(seat, to);
             }

@@ -2,6 +2,11 @@
 
 use crate::id::Digest;
 use crate::outcome::Decision;
+use crate::version::Version;
+
+/// The last millisecond that ledger time can name: the end of the year 9999 (R70). A later time counts
+/// as this; a ledger that records one is not a ledger.
+pub const MAX_TIME_MS: u64 = 253_402_300_799_999;
 
 /// When something happens: in ledger time, and after which entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +22,13 @@ impl Moment {
     pub fn without_ledger(now_ms: u64) -> Self {
         Self { now_ms, head: Digest([0; 32]) }
     }
+
+    /// R30, R70. This moment, not before `earliest_ms` and not beyond the end of time.
+    pub(crate) fn after(self, earliest_ms: u64) -> Self {
+        // Deadlines lie a month ahead at most. Were there times at the end of the numbers, one that
+        // opens there would be due at once, and the next, for ever.
+        Self { now_ms: self.now_ms.min(MAX_TIME_MS).max(earliest_ms), ..self }
+    }
 }
 
 /// Where and when one experiment is called: all that it knows of the world.
@@ -25,6 +37,9 @@ pub struct Context {
     /// The ledger's id, which sealed ballots (R34) and sortition (R32) are bound to. The same for the
     /// experiment's whole life.
     pub ledger: Digest,
+    /// The version of the rules that the ledger follows now: what is created follows it (R52), and what
+    /// there is may adopt it (R69).
+    pub version: Version,
     /// When. Never earlier than in the call before (R30).
     pub at: Moment,
 }
@@ -38,6 +53,7 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn new(context: Context) -> Self {
+        let context = Context { at: context.at.after(0), ..context };
         Self { context, decisions: Vec::new() }
     }
 
@@ -47,8 +63,7 @@ impl Step {
 
     /// The deadline of what begins now and lasts this long.
     pub(crate) fn deadline_ms(&self, lasts_ms: u64) -> u64 {
-        // Saturating: ledger time comes from outside and may be absurd. A deadline at the end of time
-        // is never passed, which is the worst that can come of it.
+        // It cannot overflow: now is bounded (R70), and how long it lasts too (R2).
         self.now_ms().saturating_add(lasts_ms)
     }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use colearn_contracts::Parameters;
-use colearn_dp::Accountant;
 use colearn_learning::data::{Column, Dataset, Embedded, Schema, Split, Target, Targets};
 use colearn_learning::model::{Activation, ModelSpec};
 use colearn_learning::network::Workspace;
@@ -89,7 +88,6 @@ fn training() {
             noise_multiplier: 1.0,
             clip: 1.0,
             delta: 1e-5,
-            accountant: Accountant::Pld,
             budget: None,
             noise: Noise::Secret,
         };

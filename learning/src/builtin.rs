@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use colearn_contracts::{Digest, PrivacySpent};
+use colearn_contracts::{Digest, PrivacySpent, Reason};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::data::Share;
+use super::data::{Share, Targets};
 use super::metric::Metric;
 use super::model::{ModelSpec, WeightsError};
 use super::network::{Network, Workspace};
@@ -16,7 +16,7 @@ use super::optimizer::Optimizer;
 use super::private::Spending;
 use super::training::Training;
 use colearn_dp::DpError;
-use colearn_sdk::learner::{Learner, Proposed, Result, Score, Weights};
+use colearn_sdk::learner::{Failure, Judgement, Learner, Proposed, Result, Score, Weights};
 
 /// Why a learner cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,7 @@ impl BuiltinLearner {
         })
     }
 
-    /// Goes on with the privacy budget that an earlier run of this learner stated.
+    /// Goes on with the privacy budget that earlier runs of this learner stated.
     ///
     /// # Errors
     /// If what it stated cannot be.
@@ -153,6 +153,34 @@ impl BuiltinLearner {
         &all[..all.len().min(batches.saturating_mul(self.training.batch).max(1))]
     }
 
+    /// Whether the voting rows can tell good weights from bad ones: a single class is predicted best by
+    /// whoever knows no other.
+    fn can_judge(&self) -> bool {
+        let rows = self.voting_rows();
+        match &self.share.data.targets {
+            Targets::Classes(classes) => {
+                rows.iter().any(|row| Some(classes[*row]) != rows.first().map(|row| classes[*row]))
+            }
+            Targets::Numbers(_) => rows.len() > 1,
+        }
+    }
+
+    /// What follows from the score of some weights, beside that of the current ones.
+    fn judge(&self, vote: f64, current: f64) -> Judgement {
+        // A score that is not a number is worse than any that is.
+        let not_worse =
+            vote >= current - self.training.margin || (current.is_nan() && !vote.is_nan());
+        if !self.can_judge() {
+            Judgement::Abstain(Some(Reason::TooLittleData))
+        } else if not_worse {
+            Judgement::Approve
+        } else if vote.is_finite() {
+            Judgement::Reject(Some(Reason::Worse))
+        } else {
+            Judgement::Reject(Some(Reason::NotFinite))
+        }
+    }
+
     /// The current weights' score on the test rows.
     ///
     /// # Errors
@@ -188,7 +216,8 @@ impl BuiltinLearner {
     fn train(&mut self) -> Result<Weights> {
         let network = self.descend()?;
         if !network.is_finite() {
-            return Err(BuiltinError::Diverged.into());
+            let source = BuiltinError::Diverged.into();
+            return Err(Failure { reason: Reason::NotFinite, source }.into());
         }
         Ok(self.spec.write(&network)?)
     }
@@ -220,6 +249,9 @@ impl BuiltinLearner {
 
 impl Learner for BuiltinLearner {
     fn propose(&mut self) -> Result<Proposed> {
+        if self.share.train.is_empty() {
+            return Ok(Proposed::Pass(Some(Reason::TooLittleData)));
+        }
         let Some(spending) = &self.spending else {
             return Ok(Proposed::Weights(self.train()?));
         };
@@ -230,7 +262,13 @@ impl Learner for BuiltinLearner {
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
-        let network = self.spec.read(weights)?;
+        let network = match self.spec.read(weights) {
+            Ok(network) => network,
+            Err(WeightsError::NotFinite(_)) => {
+                return Ok(Score::none(Judgement::Reject(Some(Reason::NotFinite))));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let current = match self.current_score {
             Some(current) => current,
             None => self.score(self.metric, &self.spec.read(&self.weights)?, self.voting_rows()),
@@ -238,15 +276,13 @@ impl Learner for BuiltinLearner {
         self.current_score = Some(current);
         let vote = self.score(self.metric, &network, self.voting_rows());
         self.last_scored = Some((weights.digest(), vote));
-        // A score that is not a number is worse than any that is.
-        let approve =
-            vote >= current - self.training.margin || (current.is_nan() && !vote.is_nan());
+        let judgement = self.judge(vote, current);
         if self.training.hide_scores {
-            return Ok(Score { vote: f64::NAN, test: None, approve });
+            return Ok(Score::none(judgement));
         }
         let test = (!self.share.test.is_empty())
             .then(|| self.score(self.test_metric(), &network, &self.share.test));
-        Ok(Score { vote, test, approve })
+        Ok(Score { vote, test, judgement })
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {
@@ -259,5 +295,80 @@ impl Learner for BuiltinLearner {
 
     fn current(&self) -> Weights {
         self.weights.clone()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::data::{Dataset, Embedded, Split};
+    use super::super::model::Activation;
+    use super::*;
+
+    /// A learner on some of the irises, with a model that has seen none.
+    fn learner(change: impl FnOnce(&mut Share, &mut Training)) -> BuiltinLearner {
+        let data = Arc::new(Dataset::embedded(Embedded::Iris).unwrap());
+        let mut share = data.split(Split::Iid, 2, 1).unwrap().swap_remove(0);
+        let mut training = Training::default();
+        change(&mut share, &mut training);
+        let spec = ModelSpec::new(vec![8], Activation::Relu, data.schema.clone());
+        let initial = spec.write(&spec.untrained(1)).unwrap();
+        BuiltinLearner::new(share, training, initial, 1).unwrap()
+    }
+
+    fn proposed(learner: &mut BuiltinLearner) -> Weights {
+        learner.propose().unwrap().weights().unwrap().clone()
+    }
+
+    #[test]
+    fn better_weights_are_approved_and_worse_ones_are_not() {
+        let mut learner = learner(|_, _| {});
+        let untrained = learner.current();
+        let better = proposed(&mut learner);
+        assert_eq!(learner.test(&better).unwrap().judgement, Judgement::Approve);
+        learner.accept(&better).unwrap();
+        let worse = learner.test(&untrained).unwrap();
+        assert_eq!(worse.judgement, Judgement::Reject(Some(Reason::Worse)));
+        learner.training.hide_scores = true;
+        let hidden = learner.test(&untrained).unwrap();
+        assert!(hidden.vote.is_nan() && hidden.test.is_none());
+        assert_eq!(hidden.judgement, worse.judgement);
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_neither_approved_nor_proposed() {
+        let mut broken = learner(|_, training| training.learning_rate = Some(1e30));
+        let error = broken.propose().unwrap_err();
+        let failure: &Failure = error.downcast_ref().unwrap();
+        assert_eq!(failure.reason, Reason::NotFinite);
+        assert!(error.to_string().contains("try a smaller learning rate"), "{error}");
+        let mut network = broken.spec.read(&broken.current()).unwrap();
+        network.layers_mut()[0].slices_mut()[0][0] = f32::NAN;
+        let weights = broken.spec.write(&network).unwrap();
+        let judged = broken.test(&weights).unwrap();
+        assert_eq!(judged.judgement, Judgement::Reject(Some(Reason::NotFinite)));
+        assert!(broken.test(&Weights::new("of another model")).is_err());
+    }
+
+    #[test]
+    fn too_little_data_neither_judges_nor_trains() {
+        let one_class = |share: &mut Share, _: &mut Training| {
+            let Targets::Classes(classes) = &share.data.targets else { return };
+            share.vote.retain(|row| classes[*row] == 0);
+            assert!(share.vote.len() > 1);
+        };
+        let none = |share: &mut Share, _: &mut Training| share.vote.clear();
+        let first = |share: &mut Share, training: &mut Training| {
+            (training.batch, training.vote_batches) = (1, Some(1));
+            share.vote.truncate(9);
+        };
+        for mut learner in [learner(one_class), learner(none), learner(first)] {
+            let better = proposed(&mut learner);
+            let judgement = learner.test(&better).unwrap().judgement;
+            assert_eq!(judgement, Judgement::Abstain(Some(Reason::TooLittleData)));
+        }
+        let mut empty = learner(|share, _| share.train.clear());
+        let passed = Proposed::Pass(Some(Reason::TooLittleData));
+        assert_eq!(empty.propose().unwrap(), passed);
     }
 }

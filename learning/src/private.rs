@@ -1,6 +1,6 @@
 //! Training with differential privacy: DP-SGD (Abadi et al. 2016, arXiv:1607.00133).
 
-use colearn_contracts::PrivacySpent;
+use colearn_contracts::{MAX_SEGMENTS, PrivacySegment, PrivacySpent, PrivateTraining};
 use rand::rngs::SysRng;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::data::Dataset;
 use super::network::{Layer, Network, Workspace};
-use colearn_dp::{Accountant, DpError, Mechanism, Steps};
+use colearn_dp::{DpError, Mechanism, Segment, epsilon_of};
 
 /// Weights that get their noise from one stream.
 const PIECE: usize = 1 << 14;
@@ -23,8 +23,6 @@ pub struct Privacy {
     pub clip: f64,
     /// The δ that ε is stated for.
     pub delta: f64,
-    /// How ε is computed.
-    pub accountant: Accountant,
     /// The ε at which this learner stops proposing; `None` for no limit of its own.
     pub budget: Option<f64>,
     /// Where the noise comes from.
@@ -46,8 +44,11 @@ pub enum Noise {
 pub struct Spending {
     privacy: Privacy,
     mechanism: Mechanism,
-    /// What an earlier run of this learner stated.
-    before: Option<Steps>,
+    /// What earlier runs of this learner stated: all that was done, in order, and what it revealed.
+    before: Vec<PrivacySegment>,
+    epsilon_micros: u64,
+    delta_picos: u64,
+    /// The steps of this run.
     steps: u64,
     /// The batch's expected size.
     batch: usize,
@@ -71,43 +72,74 @@ impl Spending {
             }
             Noise::Seeded(seed) => ChaCha12Rng::seed_from_u64(seed),
         };
-        Ok(Self { privacy, mechanism, before: None, steps: 0, batch, random })
+        Ok(Self {
+            privacy,
+            mechanism,
+            before: Vec::new(),
+            epsilon_micros: 0,
+            // What is no share of a whole is rounded up; the cast saturates.
+            delta_picos: (privacy.delta * 1e12).ceil() as u64,
+            steps: 0,
+            batch,
+            random,
+        })
     }
 
-    /// Goes on where an earlier run of this learner stopped, as the ledger has it.
+    /// Goes on where earlier runs of this learner stopped, as the ledger has it.
     ///
     /// # Errors
-    /// If what it stated cannot be.
+    /// If what was stated cannot be accounted for.
     pub fn resume(&mut self, spent: &PrivacySpent) -> Result<(), DpError> {
-        let mechanism = Mechanism::new(
-            spent.noise_micros as f64 / 1e6,
-            (spent.sampling_nanos as f64 / 1e9).min(1.0),
-        )?;
-        self.before = Some(Steps { mechanism, count: spent.steps });
+        for segment in spent.segments() {
+            let Segment { noise, sampling, .. } = as_accounted(segment);
+            Mechanism::new(noise, sampling)?;
+        }
+        self.before = spent.segments().to_vec();
+        self.epsilon_micros = spent.epsilon_micros;
+        self.delta_picos = self.delta_picos.max(spent.delta_picos);
         Ok(())
     }
 
-    /// What will have been spent after so many more steps; `None` if that is over the budget.
+    /// What will have been spent after so many more steps, earlier runs included; `None` if that is over
+    /// the budget, or the settings have changed more often than a statement can say.
     ///
     /// # Errors
     /// If it cannot be computed.
     pub fn after(&self, more: u64) -> Result<Option<PrivacySpent>, DpError> {
-        let own = Steps { mechanism: self.mechanism, count: self.steps + more };
-        let all: Vec<Steps> = self.before.into_iter().chain([own]).collect();
-        let epsilon = self.privacy.accountant.epsilon(&all, self.privacy.delta)?;
+        let mut segments = self.before.clone();
+        let own = self.settings(self.steps + more);
+        match segments.last_mut() {
+            Some(last) if PrivacySegment { steps: own.steps, ..*last } == own => {
+                last.steps = last.steps.saturating_add(own.steps);
+            }
+            Some(_) | None => segments.push(own),
+        }
+        if segments.len() > MAX_SEGMENTS {
+            return Ok(None);
+        }
+        // Of what is stated, rounding included: whoever recomputes it comes to the same.
+        let accounted: Vec<Segment> = segments.iter().map(as_accounted).collect();
+        let epsilon = epsilon_of(&accounted, self.delta_picos as f64 / 1e12)?;
         if self.privacy.budget.is_some_and(|budget| epsilon > budget) {
             return Ok(None);
         }
-        // Rounded against oneself; the casts saturate.
+        // Never less than was stated before, even where another accountant had found more; the cast
+        // saturates.
+        let epsilon_micros = ((epsilon * 1e6).ceil() as u64).max(self.epsilon_micros).max(1);
+        let training = PrivateTraining::All(segments);
+        Ok(Some(PrivacySpent { epsilon_micros, delta_picos: self.delta_picos, training }))
+    }
+
+    /// So many steps with this run's settings, rounded against oneself.
+    fn settings(&self, steps: u64) -> PrivacySegment {
+        // The casts saturate.
         let up = |value: f64, unit: f64| (value * unit).ceil() as u64;
-        Ok(Some(PrivacySpent {
-            epsilon_micros: up(epsilon, 1e6),
-            delta_picos: up(self.privacy.delta, 1e12),
+        PrivacySegment {
             noise_micros: (self.privacy.noise_multiplier * 1e6).floor() as u64,
             clip_micros: up(self.privacy.clip, 1e6),
             sampling_nanos: up(self.mechanism.sampling_rate(), 1e9).min(1_000_000_000),
-            steps: all.iter().map(|steps| steps.count).sum(),
-        }))
+            steps,
+        }
     }
 
     /// Draws each row with the sampling probability, independently: by the number of rows passed over
@@ -157,9 +189,19 @@ impl Spending {
     }
 }
 
+/// A stated segment, in the accountant's units.
+fn as_accounted(segment: &PrivacySegment) -> Segment {
+    Segment {
+        noise: segment.noise_micros as f64 / 1e6,
+        sampling: segment.sampling_nanos as f64 / 1e9,
+        steps: segment.steps,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use colearn_dp::{Accountant, Steps};
     use ndarray::Array2;
 
     use super::super::data::{Column, Schema, Target, Targets};
@@ -199,7 +241,6 @@ mod tests {
             noise_multiplier,
             clip: 0.5,
             delta: DELTA,
-            accountant: Accountant::Rdp,
             budget: None,
             noise: Noise::Seeded(u64::from(with_canary)),
         };
@@ -283,7 +324,6 @@ mod tests {
             noise_multiplier: 1.0,
             clip: 1.0,
             delta: DELTA,
-            accountant: Accountant::Rdp,
             budget: None,
             noise: Noise::Seeded(5),
         };
@@ -308,26 +348,33 @@ mod tests {
         }
     }
 
+    fn privacy(noise_multiplier: f64, budget: Option<f64>) -> Privacy {
+        Privacy { noise_multiplier, clip: 1.0, delta: DELTA, budget, noise: Noise::Secret }
+    }
+
+    fn spending(noise_multiplier: f64, budget: Option<f64>) -> Spending {
+        Spending::new(privacy(noise_multiplier, budget), 10, 1000).unwrap()
+    }
+
+    /// The figure that an auditor comes to.
+    fn recomputed(spent: &PrivacySpent) -> f64 {
+        let segments: Vec<Segment> = spent.segments().iter().map(as_accounted).collect();
+        epsilon_of(&segments, spent.delta_picos as f64 / 1e12).unwrap()
+    }
+
     #[test]
     fn spending_adds_up_survives_a_restart_and_stops_at_the_budget() {
-        let privacy = Privacy {
-            noise_multiplier: 1.0,
-            clip: 1.0,
-            delta: DELTA,
-            accountant: Accountant::Rdp,
-            budget: Some(2.0),
-            noise: Noise::Secret,
-        };
-        let fresh = || Spending::new(privacy, 10, 1000).unwrap();
+        let fresh = || spending(1.0, Some(2.0));
         let spent = fresh().after(300).unwrap().unwrap();
-        assert_eq!((spent.steps, spent.delta_picos), (300, 10_000_000));
-        assert_eq!((spent.noise_micros, spent.sampling_nanos), (1_000_000, 10_000_000));
+        assert_eq!((spent.steps(), spent.delta_picos), (300, 10_000_000));
+        let [segment] = spent.segments() else { panic!("{spent:?}") };
+        assert_eq!((segment.noise_micros, segment.sampling_nanos), (1_000_000, 10_000_000));
         let mut restarted = fresh();
         restarted.resume(&spent).unwrap();
         let more = restarted.after(200).unwrap().unwrap();
-        assert_eq!(Some(more), fresh().after(500).unwrap());
+        assert_eq!(Some(&more), fresh().after(500).unwrap().as_ref());
         assert!(more.epsilon_micros > spent.epsilon_micros);
-        assert_eq!(restarted.after(10_000), Ok(None));
+        assert_eq!(restarted.after(100_000), Ok(None));
         // Without a seed nothing repeats.
         let data = data();
         let step = || {
@@ -337,5 +384,63 @@ mod tests {
             workspace.gradients
         };
         assert_ne!(step(), step());
+    }
+
+    #[test]
+    fn what_was_done_with_other_settings_stays_what_it_was() {
+        let weak = spending(0.6, None).after(144).unwrap().unwrap();
+        let mut stronger = spending(1.0, None);
+        stronger.resume(&weak).unwrap();
+        let both = stronger.after(144).unwrap().unwrap();
+        let steps: Vec<(u64, u64)> =
+            both.segments().iter().map(|it| (it.noise_micros, it.steps)).collect();
+        assert_eq!(steps, [(600_000, 144), (1_000_000, 144)]);
+        let stated = both.epsilon_micros as f64 / 1e6;
+        assert!((stated - recomputed(&both)).abs() < 2e-6, "{stated}");
+        let all_strong = spending(1.0, None).after(288).unwrap().unwrap();
+        assert!(both.epsilon_micros > weak.epsilon_micros.max(all_strong.epsilon_micros));
+        // And again with those of before the last: a third segment, as only neighbours are one.
+        let mut again = spending(0.6, None);
+        again.resume(&both).unwrap();
+        assert_eq!(again.after(1).unwrap().unwrap().segments().len(), 3);
+        // A larger delta was stated: it stays, and epsilon is stated for it.
+        let mut loose = spending(1.0, None);
+        loose.resume(&PrivacySpent { delta_picos: 20_000_000, ..both.clone() }).unwrap();
+        assert_eq!(loose.after(1).unwrap().unwrap().delta_picos, 20_000_000);
+    }
+
+    #[test]
+    fn a_figure_never_falls_even_where_another_had_been_stated() {
+        let stated = spending(1.0, None).after(10).unwrap().unwrap();
+        let high = PrivacySpent { epsilon_micros: stated.epsilon_micros + 500_000, ..stated };
+        let mut resumed = spending(1.0, None);
+        resumed.resume(&high).unwrap();
+        let next = resumed.after(1).unwrap().unwrap();
+        assert_eq!((next.epsilon_micros, next.steps()), (high.epsilon_micros, 11));
+    }
+
+    #[test]
+    fn with_more_settings_than_a_statement_can_say_the_budget_is_spent() {
+        let mut spent: Option<PrivacySpent> = None;
+        for at in 0..=MAX_SEGMENTS {
+            let mut spending = spending(if at % 2 == 0 { 20.0 } else { 30.0 }, None);
+            if let Some(spent) = &spent {
+                spending.resume(spent).unwrap();
+            }
+            match spending.after(1).unwrap() {
+                Some(more) => spent = Some(more),
+                None => assert_eq!(at, MAX_SEGMENTS),
+            }
+        }
+        let spent = spent.unwrap();
+        assert_eq!(spent.segments().len(), MAX_SEGMENTS);
+        // With the settings of the last one it still goes on.
+        let mut same = spending(30.0, None);
+        same.resume(&spent).unwrap();
+        assert_eq!(same.after(5).unwrap().unwrap().steps(), MAX_SEGMENTS as u64 + 5);
+        let mut cannot = spending(1.0, None);
+        let nothing = PrivacySegment { noise_micros: 0, ..spent.segments()[0] };
+        let training = PrivateTraining::Last(nothing);
+        assert_eq!(cannot.resume(&PrivacySpent { training, ..spent }), Err(DpError::Noise(0.0)));
     }
 }

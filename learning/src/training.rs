@@ -1,6 +1,5 @@
 //! How the built-in learner trains and votes: described here once, for files and flags alike.
 
-use colearn_dp::Accountant;
 use serde::Deserialize;
 
 use super::metric::Metric;
@@ -93,7 +92,6 @@ impl Training {
             noise_multiplier,
             clip: self.clip,
             delta: self.delta,
-            accountant: Accountant::Pld,
             budget: self.epsilon,
             noise: self.noise_source,
         })

@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, ExperimentName, Model, Parameters, Phase, Proposal,
-    Scores, Vote,
+    Act, Action, Admission, Choice, CreateExperiment, ExperimentName, Join, Model, Parameters,
+    Phase, Proposal, Scores, VERSION, Vote, terms,
 };
 use colearn_node::{Config, Node};
 use colearn_proto::v1;
@@ -44,7 +44,17 @@ fn weights(value: u64) -> Weights {
 
 fn create(name: ExperimentName, parameters: Parameters, model: Model) -> Action {
     let admission = Admission::Open;
-    Action::new(name, Act::Create(CreateExperiment { parameters, admission, model, plan: None }))
+    let version = VERSION.number();
+    let create = CreateExperiment { version, parameters, admission, model, plan: None };
+    Action::new(name, Act::Create(create))
+}
+
+/// Joins what the first learner creates so.
+fn join(create: &Action) -> Action {
+    let Act::Create(rules) = &create.what else { panic!("it creates") };
+    let CreateExperiment { parameters, admission, .. } = rules;
+    let terms = terms(VERSION, learner_id(&key(0)), parameters, admission);
+    Action::new(create.experiment.clone(), Act::Join(Join::new(0, Some(terms))))
 }
 
 fn main() {
@@ -177,11 +187,11 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
         let parameters = Parameters { min_learners: 100_000, ..Parameters::default() };
         let model = weights(0).model(SAFETENSORS);
         let create = create(experiment.clone(), parameters, model);
+        let joining = join(&create);
         let signed = client.sign(&key(0), create).await.unwrap();
         client.submit(&signed).await.unwrap();
         let seen = client.refresh().await.unwrap();
-        let join = || Action::new(experiment.clone(), Act::Join { term: 0 });
-        let mut joins = sign_all(client.ledger_id(), seen, MEMBERS, join);
+        let mut joins = sign_all(client.ledger_id(), seen, MEMBERS, || joining.clone());
         joins.truncate(count * each);
         let (elapsed, latencies) = unary(url, joins, count).await;
         let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
@@ -202,11 +212,11 @@ async fn votes(url: &str) {
         Parameters { min_learners: MEMBERS as u32, max_rounds: Some(2), ..Parameters::default() };
     let model = weights(0).model(SAFETENSORS);
     let create = create(name("votes"), parameters, model);
+    let joining = join(&create);
     let signed = client.sign(&key(0), create).await.unwrap();
     client.submit(&signed).await.unwrap();
     let seen = client.refresh().await.unwrap();
-    let join = || Action::new(name("votes"), Act::Join { term: 0 });
-    streamed(url, sign_all(ledger, seen, MEMBERS, join)).await;
+    streamed(url, sign_all(ledger, seen, MEMBERS, || joining.clone())).await;
 
     let mut base = weights(0);
     for round in 1..=2 {
@@ -238,8 +248,10 @@ async fn votes(url: &str) {
                 Act::Vote(Vote {
                     round,
                     weights: proposed.digest(),
-                    approve: true,
+                    choice: Choice::Approve,
+                    reason: None,
                     scores: Scores { vote: Some(950_000), test: Some(940_000) },
+                    link: None,
                 }),
             )
         });
@@ -289,7 +301,7 @@ impl Learner for Trivial {
     }
 
     fn test(&mut self, _: &Weights) -> Result<Score> {
-        Ok(Score { vote: 1.0, test: None, approve: true })
+        Ok(Score::new(1.0, true))
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {

@@ -203,7 +203,9 @@ fn weights(action: &Action) -> Option<&Model> {
         | Act::ReplaceKey { .. }
         | Act::Move { .. }
         | Act::MotionVote { .. }
-        | Act::Stop => None,
+        | Act::Stop
+        // What was evaluated may be somebody's own model, which nobody else is to have.
+        | Act::Evaluate(_) => None,
     }
 }
 

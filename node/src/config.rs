@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use colearn_contracts::Limits;
+
 use crate::witness::WitnessAddress;
 
 /// The largest artifact a node stores unless told otherwise: 2 GiB.
@@ -23,6 +25,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The ledger's name when it is created; `None` for one made from its key.
     pub origin: Option<String>,
+    /// What the ledger limits when it is created.
+    pub limits: Limits,
     /// The largest artifact, in bytes.
     pub max_artifact_bytes: u64,
     /// What all artifacts together may take, in bytes.
@@ -44,6 +48,7 @@ impl Config {
             data: data.into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             origin: None,
+            limits: Limits::default(),
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
             artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
             reserve_bytes: DEFAULT_RESERVE_BYTES,

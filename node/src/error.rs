@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use colearn_contracts::{InvalidLimits, NotAnUpgrade, UnknownVersion};
 use colearn_records::follower::Fault;
 use colearn_records::keys::KeyError;
 use colearn_records::log_keys::BadRotation;
@@ -23,6 +24,15 @@ pub enum NodeError {
     /// The first entry is not a genesis of this program.
     #[error("entry 0 of {} is not a genesis this version understands", .0.display())]
     Genesis(PathBuf),
+    /// The ledger follows rules that this program does not know.
+    #[error("{0}")]
+    Version(UnknownVersion),
+    /// A new ledger, or an upgraded one, was to have limits that it cannot have.
+    #[error(transparent)]
+    Limits(#[from] InvalidLimits),
+    /// The ledger follows the latest rules already.
+    #[error("{0}; there is nothing to upgrade to")]
+    NotAnUpgrade(NotAnUpgrade),
     /// An entry cannot be read.
     #[error("entry {index} is not a record: {source}; run `colearn audit` on the data folder")]
     Record {

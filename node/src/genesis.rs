@@ -3,18 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use colearn_contracts::{VERSION, Version};
+use colearn_contracts::{Limits, VERSION, Version};
 use colearn_ledger::{JournalReader, Ledger};
 use colearn_proto::v1;
 use colearn_records::keys::KeyError;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record::{self, Record};
+use colearn_records::upgrade;
 use ed25519_dalek::SigningKey;
 
 use crate::error::NodeError;
 
-/// The genesis of a new ledger: of this name, or of one made from its key.
-pub(crate) fn new(origin: Option<String>, key: &SigningKey) -> Result<v1::Genesis, NodeError> {
+/// The genesis of a new ledger: of this name, or of one made from its key, with these limits.
+pub(crate) fn new(
+    origin: Option<String>,
+    limits: &Limits,
+    key: &SigningKey,
+) -> Result<v1::Genesis, NodeError> {
+    limits.check()?;
     // The ledger's id is a hash of this message. Without a nonce two ledgers of one key and name
     // would have the same, and what is signed for one could be recorded in the other.
     let mut nonce = [0; 32];
@@ -25,6 +31,7 @@ pub(crate) fn new(origin: Option<String>, key: &SigningKey) -> Result<v1::Genesi
         log_public_key: Bytes::copy_from_slice(&public),
         nonce: Bytes::copy_from_slice(&nonce),
         contract_version: VERSION.number(),
+        limits: Some(upgrade::limits_message(limits)),
     })
 }
 
@@ -43,11 +50,11 @@ pub(crate) fn read(dir: &Path) -> Result<Option<v1::Genesis>, NodeError> {
     };
     match Record::decode(&first.bytes) {
         Ok(placed) => match placed.record {
-            Record::Genesis(genesis) if Version::try_from(genesis.contract_version).is_ok() => {
-                Ok(Some(genesis))
-            }
-            Record::Genesis(_)
-            | Record::Transaction(_)
+            Record::Genesis(genesis) => match Version::try_from(genesis.contract_version) {
+                Ok(_) => Ok(Some(genesis)),
+                Err(unknown) => Err(NodeError::Version(unknown)),
+            },
+            Record::Transaction(_)
             | Record::Outcome(_)
             | Record::KeyRotation(_)
             | Record::Upgrade(_) => Err(NodeError::Genesis(dir.to_owned())),

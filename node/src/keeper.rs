@@ -6,8 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use colearn_contracts::{Contract, Digest, ExperimentName, LearnerId, Moment, Outcome, Rejection};
-use colearn_ledger::{Appended, Error, Head, Ledger, Reader, Sealed};
+use colearn_contracts::{
+    Contract, Digest, ExperimentName, LearnerId, Limits, MAX_TIME_MS, Moment, Outcome, Rejection,
+    Version,
+};
+use colearn_ledger::{Appended, Entry, Error, Head, Ledger, Reader, Sealed};
+use colearn_proto::v1;
+use colearn_records::follower::Times;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record;
 use colearn_records::transaction::Transaction;
@@ -23,6 +28,8 @@ pub(crate) struct Keeper {
     contract: Contract,
     /// Transactions that cannot be looked up in the index yet, with their entries.
     recent: HashMap<Vec<u8>, u64>,
+    /// When what was recorded since this was opened was recorded (R71).
+    times: Times,
     /// What was decided since [`Keeper::take_touched`].
     touched: Touched,
     /// How many entries are sealed, or on their way.
@@ -81,6 +88,7 @@ impl Keeper {
         let keeper = Self {
             ledger,
             reader,
+            times: Times::from_here(contract.limits().expiry_ms),
             contract,
             recent: HashMap::new(),
             touched: Touched::new(),
@@ -138,6 +146,9 @@ impl Keeper {
         // In here, so that no driver can forget it: the order of the two is part of the protocol.
         self.advance(now_ms)?;
         let now_ms = self.time(now_ms);
+        if let Err(expired) = self.check_fresh(now_ms, transaction)? {
+            return Ok(Decision::Refused(expired));
+        }
         let (sender, action) = (transaction.sender(), transaction.action());
         let outcomes = match self.contract.apply(self.moment(now_ms), sender, action) {
             Ok(outcomes) => outcomes,
@@ -148,10 +159,51 @@ impl Keeper {
         let key = key.clone();
         let payload = record::transaction_payload(transaction);
         let entry = self.ledger.append(now_ms, payload, keys.into())?;
+        self.times.push(entry.index, now_ms);
         self.recent.insert(key, entry.index);
         self.touch(&action.experiment, Some(sender));
         self.append_outcomes(now_ms, &outcomes)?;
         Ok(Decision::Recorded(entry))
+    }
+
+    /// R71. Whether a transaction was not signed too long ago.
+    fn check_fresh(
+        &self,
+        now_ms: u64,
+        transaction: &Transaction,
+    ) -> Result<Result<(), Rejection>, Error> {
+        let unseen = transaction.seen().size;
+        let unseen_ms = match self.times.at(unseen) {
+            _ if unseen >= self.head().size => None,
+            Some(time_ms) => Some(time_ms),
+            // Recorded before this was opened, or long ago: the ledger has it.
+            None => {
+                let bytes = self.reader.entry(unseen)?;
+                // One that is damaged is for the audit to find, and old.
+                Some(Entry::decode(&bytes).map_or(0, |entry| entry.time_ms))
+            }
+        };
+        Ok(self.contract.check_fresh(now_ms, unseen_ms))
+    }
+
+    /// Records that new experiments follow another version of the rules, after what time alone decides.
+    ///
+    /// # Errors
+    /// If the version is no later one, or the ledger fails.
+    pub(crate) fn upgrade(
+        &mut self,
+        now_ms: u64,
+        version: Version,
+        limits: Limits,
+        entry: &v1::Upgrade,
+    ) -> Result<Appended, NodeError> {
+        self.advance(now_ms)?;
+        let now_ms = self.time(now_ms);
+        self.contract.upgrade(now_ms, version, limits).map_err(NodeError::NotAnUpgrade)?;
+        let entry = self.ledger.append(now_ms, record::upgrade_payload(entry), Vec::new())?;
+        self.times = Times::from_here(limits.expiry_ms);
+        self.times.push(entry.index, now_ms);
+        Ok(entry)
     }
 
     /// The entry of the very same transaction, if it was recorded before. Every action is idempotent
@@ -236,9 +288,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// Ledger time: never before the last entry's, as the ledger itself has it.
+    /// Ledger time: never before the last entry's, as the ledger itself has it, and never beyond what
+    /// it can name (R70).
     fn time(&self, now_ms: u64) -> u64 {
-        now_ms.max(self.head().time_ms)
+        now_ms.min(MAX_TIME_MS).max(self.head().time_ms)
     }
 
     fn moment(&self, now_ms: u64) -> Moment {
@@ -247,7 +300,8 @@ impl Keeper {
 
     fn append_outcomes(&mut self, now_ms: u64, outcomes: &[Outcome]) -> Result<(), Error> {
         for outcome in outcomes {
-            append_outcome(&mut self.ledger, now_ms, outcome)?;
+            let entry = append_outcome(&mut self.ledger, now_ms, outcome)?;
+            self.times.push(entry.index, now_ms);
             self.touch(&outcome.experiment, None);
         }
         Ok(())
@@ -269,15 +323,15 @@ impl Keeper {
     }
 }
 
-fn append_outcome(ledger: &mut Ledger, now_ms: u64, outcome: &Outcome) -> Result<(), Error> {
-    ledger.append(now_ms, record::outcome_payload(outcome), record::keys_of_outcome(outcome))?;
-    Ok(())
+fn append_outcome(ledger: &mut Ledger, now_ms: u64, outcome: &Outcome) -> Result<Appended, Error> {
+    ledger.append(now_ms, record::outcome_payload(outcome), record::keys_of_outcome(outcome))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use colearn_ledger::Entry;
+    use colearn_records::transaction::Seen;
 
     use super::*;
     use crate::testing::{Draws, keeper, ledger, log_keys, next_step};
@@ -394,5 +448,38 @@ mod tests {
         keeper.close().unwrap();
         let (keeper, replayed_from) = Keeper::open(ledger(dir.path()), &log_keys()).unwrap();
         assert_eq!((keeper.contract(), replayed_from), (&contract, 3));
+    }
+
+    #[test]
+    fn a_transaction_signed_too_long_ago_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        let expiry_ms = Limits::default().expiry_ms;
+        let refused =
+            |decision| matches!(decision, Decision::Refused(Rejection::TransactionExpired));
+        // All are signed before anything was seen: the first unseen entry is the genesis, of time 1,000.
+        let create = |name| crate::testing::signed(1, crate::testing::create(name));
+        assert!(!refused(keeper.decide(2_000, &create("a")).unwrap()));
+        assert!(!refused(keeper.decide(1_000 + expiry_ms, &create("b")).unwrap()));
+        assert!(refused(keeper.decide(1_001 + expiry_ms, &create("c")).unwrap()));
+        let _ = keeper.seal().unwrap().wait().unwrap();
+        keeper.update_index().unwrap();
+        // What was recorded in time is still found.
+        assert!(refused(keeper.decide(1_001 + expiry_ms, &create("a")).unwrap()));
+        assert_eq!(keeper.find(&create("a")).unwrap(), Some(1));
+        // Also by a node that looks the time up in its ledger.
+        keeper.close().unwrap();
+        let mut keeper = super::tests::keeper(dir.path());
+        assert!(refused(keeper.decide(1_001 + expiry_ms, &create("c")).unwrap()));
+        // The same may be signed again, by who has seen what there is.
+        let head = keeper.head();
+        let seen = Seen { size: head.size, root: keeper.reader().root(head.size).unwrap() };
+        let again = Transaction::sign(
+            &crate::testing::key(1),
+            &crate::testing::ledger_id(),
+            seen,
+            crate::testing::create("c"),
+        );
+        assert!(!refused(keeper.decide(1_001 + expiry_ms, &again).unwrap()));
     }
 }

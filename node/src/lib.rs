@@ -18,9 +18,11 @@ mod refusal;
 mod replay;
 mod rotation;
 mod snapshot;
+mod status;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod testing;
+mod upgrade;
 mod view;
 pub mod witness;
 
@@ -42,6 +44,7 @@ use self::http::tiles::Tiles;
 use self::open::OpenLedger;
 use self::order::solo::{DiskReserve, SoloThread};
 use self::reads::Reads;
+use self::status::Programs;
 use self::witness::Cosignatures;
 
 pub use self::config::{
@@ -50,6 +53,7 @@ pub use self::config::{
 };
 pub use self::error::NodeError;
 pub use self::rotation::{Rotated, rotate_key};
+pub use self::upgrade::{Upgrade, plan_upgrade, upgrade};
 pub use self::witness::{BadWitness, WitnessAddress};
 
 /// What a node's methods return. Boxed, so that all of a node is compiled here: the state machine of an
@@ -194,6 +198,7 @@ fn services(
             reads: reads.clone(),
             views: views.clone(),
             stopping: stopping.clone(),
+            programs: Programs::new(clock::now_ms()),
         },
         ledger: Ledger {
             keys: keys.clone(),

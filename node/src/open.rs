@@ -39,7 +39,7 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     let recorded = genesis::read(&dir)?;
     let genesis = match recorded.clone() {
         Some(genesis) => genesis,
-        None => genesis::new(config.origin.clone(), &key)?,
+        None => genesis::new(config.origin.clone(), &config.limits, &key)?,
     };
     let signer = |key| signer(&genesis.origin, key);
     let own = signer(key)?;

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use colearn_ledger::{Entry, Hash, Head, Ledger, Reader};
-use colearn_records::follower::{Depth, Fault, Follower, FollowerState};
+use colearn_records::follower::{BadGenesis, Depth, Fault, Follower, FollowerState};
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record;
-use colearn_records::replay::Replay;
+use colearn_records::replay::{Departure, Replay};
 
 use crate::error::NodeError;
 use crate::snapshot;
@@ -53,6 +53,7 @@ fn resume(ledger: &Ledger, keys: &LogKeys) -> Result<Option<Follower>, NodeError
         head: Head { size, leaf: Hash::leaf(&last), time_ms },
         tree: None,
         replay: Some(Replay::resume(contract)),
+        times: None,
     };
     Ok(Follower::resume(Depth::Replay, state))
 }
@@ -60,8 +61,12 @@ fn resume(ledger: &Ledger, keys: &LogKeys) -> Result<Option<Follower>, NodeError
 /// Begins with the first entry.
 fn begin(reader: &Reader) -> Result<Follower, NodeError> {
     let genesis = reader.entry(0)?;
-    let mut follower = Follower::new(Depth::Replay, &genesis)
-        .map_err(|_| NodeError::Genesis(PathBuf::from("the ledger")))?;
+    let mut follower = Follower::new(Depth::Replay, &genesis).map_err(|bad| match bad {
+        BadGenesis::Version(unknown) => NodeError::Version(unknown),
+        BadGenesis::Record(_) | BadGenesis::OtherRecord | BadGenesis::Key | BadGenesis::Limits => {
+            NodeError::Genesis(PathBuf::from("the ledger"))
+        }
+    })?;
     let entry = follower.reader().read(genesis);
     follower.follow(&entry).map_err(|fault| fault_at(0, fault))?;
     Ok(follower)
@@ -71,6 +76,7 @@ fn fault_at(index: u64, fault: Fault) -> NodeError {
     match fault {
         Fault::Record(source) => NodeError::Record { index, source },
         Fault::Rotation(source) => NodeError::Rotation { index, source },
+        Fault::Departure(Departure::UnknownVersion(unknown)) => NodeError::Version(unknown),
         Fault::Departure(source) => NodeError::Departure { index, source },
         Fault::SecondGenesis => NodeError::Record { index, source: record::NotARecord::Malformed },
         Fault::Broken(_)
@@ -78,6 +84,8 @@ fn fault_at(index: u64, fault: Fault) -> NodeError {
         | Fault::Signature(_)
         | Fault::Upgrade(_)
         | Fault::Seen { .. }
+        | Fault::Expired { .. }
+        | Fault::Time(_)
         | Fault::Forgotten(_)
         | Fault::Departed => NodeError::Fault { index, source: fault },
     }

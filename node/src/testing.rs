@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use colearn_contracts::{
-    Act, Action, Admission, Contract, CreateExperiment, Digest, Experiment, ExperimentName, Model,
-    Motion, Parameters, Phase, Proposal, Scores, VERSION, Vote,
+    Act, Action, Admission, Choice, Contract, CreateExperiment, Digest, Experiment, ExperimentName,
+    Join, Limits, Model, Motion, Parameters, Phase, Proposal, Reason, Scores, VERSION, Vote,
 };
 use colearn_ledger::{Hash, Ledger, Options};
 use colearn_proto::v1;
@@ -14,6 +14,7 @@ use colearn_records::keys::learner_id;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
+use colearn_records::upgrade;
 use ed25519_dalek::SigningKey;
 
 use crate::keeper::Keeper;
@@ -35,6 +36,7 @@ fn genesis() -> v1::Genesis {
         log_public_key: Bytes::copy_from_slice(key(255).verifying_key().as_bytes()),
         nonce: Bytes::from_static(&[7; 32]),
         contract_version: VERSION.number(),
+        limits: Some(upgrade::limits_message(&Limits::default())),
     }
 }
 
@@ -76,6 +78,7 @@ fn model(number: u64) -> Model {
 
 pub(crate) fn create(experiment: &str) -> Action {
     let create = CreateExperiment {
+        version: VERSION.number(),
         parameters: Parameters {
             min_learners: 2,
             proposal_deadline_ms: 100,
@@ -92,8 +95,20 @@ pub(crate) fn create(experiment: &str) -> Action {
     Action::new(name(experiment), Act::Create(create))
 }
 
-pub(crate) fn join(experiment: &str, term: u32) -> Action {
-    Action::new(name(experiment), Act::Join { term })
+/// The terms of what [`create`] creates, if `creator` does.
+fn terms(creator: u8) -> Digest {
+    let Act::Create(create) = create("a").what else { unreachable!() };
+    colearn_contracts::terms(
+        VERSION,
+        learner_id(&key(creator)),
+        &create.parameters,
+        &create.admission,
+    )
+}
+
+/// Joins what learner `creator` has created.
+pub(crate) fn join(experiment: &str, creator: u8, term: u32) -> Action {
+    Action::new(name(experiment), Act::Join(Join::new(term, Some(terms(creator)))))
 }
 
 /// Numbers that look drawn and are always the same.
@@ -148,20 +163,24 @@ fn next_action(draws: &mut Draws, experiment: &Experiment, learner: u8) -> Act {
     match (draws.below(16), experiment.phase()) {
         (0 | 1, _) | (_, Phase::Waiting) => {
             let term = experiment.member(me).map_or(0, |member| member.term + 1);
-            Act::Join { term }
+            Act::Join(Join::new(term, Some(experiment.terms())))
         }
-        (2, _) => Act::Leave { term },
+        (2, _) => Act::Leave { term, renounce: false },
         (3, _) => Act::Move {
             number: experiment.last_motion() + 1,
             motion: Motion::Suspend(learner_id(&key(1 + draws.below(LEARNERS) as u8))),
         },
         (4, _) => Act::MotionVote { number: experiment.last_motion(), approve: true },
-        (5, Phase::Proposing { .. }) => Act::Pass { round, exhausted: draws.below(4) == 0 },
+        (5, Phase::Proposing { .. }) => {
+            Act::Pass { round, exhausted: false, reason: Some(Reason::Policy) }
+        }
         (_, Phase::Voting { weights, .. }) => Act::Vote(Vote {
             round,
             weights: weights.digest,
-            approve: draws.below(2) == 0,
+            choice: [Choice::Approve, Choice::Reject, Choice::Abstain][draws.below(3) as usize],
+            reason: None,
             scores: Scores::default(),
+            link: None,
         }),
         (_, Phase::Proposing { .. }) => Act::Propose(Proposal {
             round,

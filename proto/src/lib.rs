@@ -18,3 +18,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptors.bin
 
 /// The metadata of a refused call that holds the number of the contract's broken rule.
 pub const RULE_METADATA: &str = "colearn-rule";
+
+/// The metadata of a call that holds the latest version of the contract's rules that the caller knows, as a
+/// decimal number; left out by programs that know only the first.
+pub const CONTRACT_METADATA: &str = "colearn-contract";

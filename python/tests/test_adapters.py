@@ -9,7 +9,15 @@ import pytest
 from conftest import find
 from lacking import need
 
-from colearn_client import MlpLearner, Weights, arrays, run_local
+from colearn_client import (
+    MlpLearner,
+    Pass,
+    PrivacySegment,
+    PrivacySpent,
+    Weights,
+    arrays,
+    run_local,
+)
 from colearn_client.adapters import MliLearner, SklearnLearner
 from colearn_client.errors import ModelError
 from colearn_client.mlp import describe, layer_widths, untrained
@@ -52,6 +60,51 @@ def test_arrays_of_every_shape_come_back_as_they_were() -> None:
     scalars = arrays.load(arrays.save({"numpy": np.float32(2.5), "python": 3, "list": [4]}))
     shapes = {name: array.shape for name, array in scalars.items()}
     assert shapes == {"numpy": (), "python": (), "list": (1,)}
+
+
+def test_judgements_say_why() -> None:
+    spec = describe(4, 2)
+    (train, vote, test) = next(shares(1))
+
+    def make(vote, **more) -> MlpLearner:
+        return MlpLearner(train, vote, test, initial=untrained(spec), **more)
+
+    learner = make(vote)
+    first = learner.current()
+    better = learner.propose().weights
+    assert learner.test(better).approve and learner.test(better).reason is None
+    learner.accept(better)
+    assert (learner.test(first).approve, learner.test(first).reason) == (False, "worse")
+    broken = arrays.load(first)
+    broken["layers.0.weight"][0, 0] = np.nan
+    judged = learner.test(arrays.save(broken, arrays.metadata(first)))
+    assert (judged.approve, judged.reason) == (False, "not_finite")
+    assert learner.current() == better
+    # A single class judges nothing, and neither does nothing.
+    only = vote[1] == 0
+    for few in [(vote[0][only], vote[1][only]), (vote[0][:0], vote[1][:0])]:
+        judged = make(few, hide_scores=True).test(better)
+        assert (judged.approve, judged.reason, judged.test) == (None, "too_little_data", None)
+    # What training makes of weights that are no numbers is not proposed.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wild = MlpLearner(train, vote, initial=untrained(spec), learning_rate=1e38, momentum=9.0)
+        assert wild.propose() == Pass(reason="not_finite")
+
+
+def test_what_was_revealed_is_stated_as_each_version_has_it() -> None:
+    weak, strong = PrivacySegment(0.6, 1.0, 0.1, 144), PrivacySegment(1.0, 1.0, 0.1, 100)
+    spent = PrivacySpent(3.0, 1e-5, [weak, strong, strong])
+    second = spent.message(2)
+    told = [(item.noise_micros, item.steps) for item in second.segments]
+    assert told == [(600_000, 144), (1_000_000, 200)] and second.steps == 0
+    # What was stated is stated again as it was.
+    assert PrivacySpent.of(second).message(2) == second
+    first = spent.message(1)
+    assert (first.noise_micros, first.steps, len(first.segments)) == (1_000_000, 344, 0)
+    assert PrivacySpent.of(first).message(1) == first
+    unknown = PrivacySpent(3.0, 1e-5, [PrivacySegment(0.0, 0.0, 1.0, 1)])
+    assert unknown.message(2) is None and unknown.message(1).steps == 1
 
 
 def test_sklearn_linear_models_and_networks() -> None:
@@ -221,7 +274,23 @@ def test_torch_modules_and_privacy() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         privacy = {"noise_multiplier": 0.5, "max_grad_norm": 1.0}
-        told = learns([make(share, privacy=privacy) for share in shares(3)], least=0.6)
+        private = [make(share, privacy=privacy) for share in shares(3)]
+        told = learns(private, least=0.6)
+        # All steps are counted with the settings that they were taken with, also by another process.
+        stated = private[0].propose().privacy
+        other = make(next(shares(3)), privacy={**privacy, "noise_multiplier": 1.0})
+        other.resume(stated)
+        more = other.propose().privacy
+        assert [item.noise_multiplier for item in more.segments] == [0.5, 1.0]
+        assert more.segments[0] == stated.segments[0] and more.epsilon > stated.epsilon
+        same = make(next(shares(3)), privacy=privacy)
+        same.resume(stated)
+        again = same.propose().privacy
+        assert len(again.segments) == 1 and again.steps > stated.steps
+        many = make(next(shares(3)), privacy={**privacy, "noise_multiplier": 9.0})
+        settings = [PrivacySegment(1.0 + at, 1.0, 0.5, 1) for at in range(64)]
+        many.resume(PrivacySpent(30.0, 1e-5, settings))
+        assert many.propose() == Pass(exhausted=True)
     assert told.rounds[0].weights
 
 

@@ -6,8 +6,9 @@ import hashlib
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from colearn_client import keys
-from colearn_client.errors import KeyFileError, NoteError
+from colearn_client import chain, keys
+from colearn_client._proto import coordinator_pb2 as coordinator
+from colearn_client.errors import KeyFileError, MalformedError, NoteError
 from colearn_client.note import Checkpoint, Receipt, Verifier, open_note
 from colearn_client.tree import (
     EMPTY_ROOT,
@@ -188,3 +189,24 @@ def test_key_files_are_private_and_shared_with_the_program(tmp_path) -> None:
     (tmp_path / "garbage.pem").chmod(0o600)
     with pytest.raises(KeyFileError, match="is not an Ed25519"):
         keys.load(tmp_path / "garbage.pem")
+
+
+def test_chain_is_that_of_the_rust_client() -> None:
+    key = Ed25519PrivateKey.from_private_bytes(bytes([7] * 32))
+    ledger_id = bytes([3] * 32)
+    anchor = chain.next_link(key, ledger_id, "digits", 4, None)
+    assert anchor.hex() == "9e9b6c8ca1b8169fa9a9ebca1243f8fe2d9dfcdcc0277f1c775f2f803e83382a"
+    shown = coordinator.Chain(link=anchor, left=chain.LINKS, anchored=4)
+    revealed = chain.next_link(key, ledger_id, "digits", 5, shown)
+    assert chain.link(revealed, 1) == anchor
+    # Of another chain, or out of turn, nothing is revealed.
+    for wrong in (
+        coordinator.Chain(link=anchor, left=chain.LINKS - 1, anchored=4),
+        coordinator.Chain(link=anchor, left=chain.LINKS, anchored=3),
+        coordinator.Chain(link=anchor, left=2**32 - 1, anchored=4),
+    ):
+        with pytest.raises(MalformedError):
+            chain.next_link(key, ledger_id, "digits", 5, wrong)
+    # When all links are revealed another chain begins.
+    spent = coordinator.Chain(link=revealed, left=0, anchored=4)
+    assert chain.next_link(key, ledger_id, "digits", 4, spent) == anchor

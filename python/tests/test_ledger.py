@@ -26,7 +26,10 @@ def test_a_local_run_is_read_exported_and_verified(tmp_path) -> None:
     assert again == told
     pandas = need("pandas")
     rounds, votes = again.to_pandas()
-    assert isinstance(rounds, pandas.DataFrame) and len(rounds) == 8 and len(votes) == 24
+    # Whose mean is the model already passes: who that is depends on who came first.
+    proposed = sum(item.verdict != "passed" for item in again.rounds)
+    assert isinstance(rounds, pandas.DataFrame) and len(rounds) == 8 and proposed > 4
+    assert len(votes) == 3 * proposed
     assert set(votes["voter"]) == set(again.learners)
 
 

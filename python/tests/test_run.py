@@ -15,7 +15,7 @@ from conftest import PROGRAM, colearn, find
 from lacking import need
 from mean import Mean
 
-from colearn_client import Client, Memory, Weights, keys, local_node, open, run
+from colearn_client import Client, Memory, Proposal, Weights, keys, local_node, open, run
 from colearn_client._proto import types_pb2 as types
 from colearn_client.errors import (
     AddressError,
@@ -24,8 +24,10 @@ from colearn_client.errors import (
     ModelError,
     OtherLedgerError,
     RefusedError,
+    TermsError,
     UnreachableError,
 )
+from colearn_client.learner import Pass, Score
 from colearn_client.note import Receipt, Verifier
 from colearn_client.transaction import commitment
 from colearn_client.tree import leaf_hash
@@ -33,13 +35,13 @@ from colearn_client.tree import leaf_hash
 PRIVATE = [[3.0, 4.0, 8.0], [1.0, 10.0]]
 
 
-def run_all(url: str, experiment: str, learners: dict[Path, Mean]) -> list:
+def run_all(url: str, experiment: str, learners: dict[Path, Mean], **options: object) -> list:
     """Runs learners in threads; gives their summaries."""
     ended: dict[Path, object] = {}
 
     def work(key: Path, learner: Mean) -> None:
         try:
-            ended[key] = run(learner, url, experiment, key, patience=30)
+            ended[key] = run(learner, url, experiment, key, patience=30, **options)
         except BaseException as error:
             ended[key] = error
 
@@ -109,7 +111,8 @@ def test_both_clients_write_the_same_entries(node, create, tmp_path) -> None:
         create(name, *rules, weights=b"0")
         for file in files:
             with Client(node) as client:
-                join = types.JoinExperiment(experiment=name)
+                terms = client.experiment(name).experiment.terms
+                join = types.JoinExperiment(experiment=name, terms=terms)
                 client.act(keys.load(file), types.Transaction(join_experiment=join))
     for process in run_rust(node, "mean-r", files, PRIVATE):
         assert b"after 6 rounds" in process.communicate(timeout=60)[0]
@@ -120,8 +123,8 @@ def test_both_clients_write_the_same_entries(node, create, tmp_path) -> None:
     summaries = run_all(node, "mean-p", learners)
     assert [summary.rounds for summary in summaries] == [6, 6]
     rust, python = actions(node, "mean-r"), actions(node, "mean-p")
-    # Two joins, six proposals, six votes.
-    assert sum(rust.values()) == 14
+    # Two joins, five proposals, five votes, and a pass: what is to be proposed is the model already.
+    assert sum(rust.values()) == 13
     assert rust == python
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
 
@@ -152,6 +155,115 @@ def test_rust_and_python_learners_share_an_experiment_with_sealed_ballots(
         assert "RECEIPT OK" in told
     receipts_of = str(files[1].with_suffix(".data") / "receipts")
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"), "--receipts", receipts_of)
+
+
+def test_drawn_proposers_are_drawn_from_what_rust_and_python_reveal(node, create, tmp_path) -> None:
+    for ballot in ["open", "sealed"]:
+        rules = ["--max-rounds", "9", "--min-learners", "3", "--selection", "sortition"]
+        create(ballot, *rules, "--ballot", ballot, weights=b"0")
+        files = new_keys(tmp_path, "abc")
+        rust = run_rust(node, ballot, files[:1], PRIVATE[:1])
+        others = {files[1]: Mean(PRIVATE[1]), files[2]: Mean([5.0, 6.0])}
+        run_all(node, ballot, others)
+        assert b"after 9 rounds" in rust[0].communicate(timeout=60)[0]
+        rounds = open(node).experiments()[ballot].rounds
+        proposed = [item for item in rounds if item.verdict != "passed"]
+        assert len(proposed) > 6 and all(len(item.votes) == 2 for item in proposed)
+        assert len({item.proposer for item in rounds}) > 1
+        for file in files:
+            shutil.rmtree(file.with_suffix(".data"), ignore_errors=True)
+    assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
+
+
+class Doubtful(Mean):
+    """It passes its first turn, proposes what there is in the second, and abstains."""
+
+    turns = 0
+
+    def propose(self):
+        self.turns += 1
+        if self.turns == 1:
+            return Pass(reason="policy")
+        return super().propose() if self.turns > 2 else Proposal(self.current())
+
+    def test(self, weights: Weights) -> Score:
+        return Score(float("nan"), approve=None, reason="too_little_data")
+
+
+def test_reasons_names_and_terms_are_recorded(node, create, tmp_path) -> None:
+    create("why", "--max-rounds", "6", "--min-learners", "2", weights=b"0")
+    files = new_keys(tmp_path, "ab")
+    with Client(node) as client:
+        terms = client.experiment("why").experiment.terms.hex()
+        assert client.contract_version == 2
+    with pytest.raises(TermsError, match="nothing was joined"):
+        run(Mean([1.0]), node, "why", files[0], terms="00" * 32)
+    learners = {files[0]: Doubtful([1.0, 2.0]), files[1]: Mean([4.0])}
+    run_all(node, "why", learners, terms=terms)
+    told = open(node).experiments()["why"]
+    doubtful = keys.public_bytes(keys.load(files[0])).hex()
+    passed = [item.reason for item in told.rounds if item.proposer == doubtful]
+    assert passed == ["policy", "worse", None]
+    others = [item for item in told.rounds if item.proposer != doubtful]
+    assert all(item.abstentions == 1 and item.verdict == "rejected" for item in others)
+    votes = [vote for item in others for vote in item.votes]
+    assert {(vote.approve, vote.reason) for vote in votes} == {(None, "too_little_data")}
+    # Names are for people, and nobody's twice.
+    create("named", "--max-rounds", "1", "--min-learners", "1", weights=b"0")
+    for file in files:
+        shutil.rmtree(file.with_suffix(".data"))
+    run(Mean([1.0]), node, "named", files[0], name="City Hospital")
+    assert open(node).experiments()["named"].names == {doubtful: "City Hospital"}
+    assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
+
+
+def test_who_cannot_get_the_bytes_says_so(node, create, tmp_path, monkeypatch) -> None:
+    rules = ["--max-rounds", "2", "--min-learners", "2", "--vote-deadline", "2s"]
+    create("lost", *rules, weights=b"0")
+    files = new_keys(tmp_path, "ab")
+    download = Client.download
+
+    def refuse(self: Client, digest: bytes, *arguments: object) -> Weights:
+        # One learner's connection gets nothing but what there was at the beginning.
+        if self.memory.folder == files[1].with_suffix(".data") and digest != Weights(b"0").digest:
+            raise ArtifactError(digest)
+        return download(self, digest, *arguments)
+
+    monkeypatch.setattr(Client, "download", refuse)
+    run_all(node, "lost", {files[0]: Mean([1.0]), files[1]: Mean([4.0])})
+    rounds = open(node).experiments()["lost"].rounds
+    deaf = keys.public_bytes(keys.load(files[1])).hex()
+    (heard,) = [item for item in rounds if item.proposer == deaf]
+    (lost,) = [item for item in rounds if item.proposer != deaf]
+    assert [(vote.approve, vote.reason) for vote in lost.votes] == [(None, "unavailable")]
+    assert (lost.verdict, lost.unavailable) == ("expired", 1)
+    assert heard.verdict == "accepted" and heard.votes[0].approve
+
+
+def test_what_has_become_too_old_is_signed_again_as_it_is(node, create, tmp_path, monkeypatch) -> None:
+    create("old", "--max-rounds", "2", "--min-learners", "2", weights=b"0")
+    files = new_keys(tmp_path, "ab")
+    submit = Client.submit
+    refused: list[types.SignedTransaction] = []
+    taken: list[types.SignedTransaction] = []
+
+    def stale(self: Client, signed: types.SignedTransaction) -> Receipt:
+        action = types.Transaction.FromString(signed.body)
+        if action.WhichOneof("action") == "propose" and len(refused) == len(taken):
+            refused.append(signed)
+            raise RefusedError("ABORTED", 71, "R71: too old")
+        if action.WhichOneof("action") == "propose":
+            taken.append(signed)
+        return submit(self, signed)
+
+    monkeypatch.setattr(Client, "submit", stale)
+    run_all(node, "old", {files[0]: Mean([1.0]), files[1]: Mean([4.0])})
+    assert len(taken) == len(refused) == 2
+    for before, after in zip(refused, taken, strict=True):
+        acts = [types.Transaction.FromString(it.body) for it in (before, after)]
+        for act in acts:
+            act.ClearField("seen")
+        assert acts[0] == acts[1] and before.public_key == after.public_key
 
 
 def test_a_built_in_model_is_shared_by_rust_and_numpy(node, create, tmp_path) -> None:
@@ -322,7 +434,12 @@ def test_a_commitment_is_that_of_the_contract() -> None:
     vote.scores.vote = -5
     expected = b"colearn/v1/ballot\n" + b"l" * 32 + b"v" * 32 + b"\x04xray" + bytes(7) + b"\x07"
     expected += b"w" * 32 + b"\x01" + b"\x01" + b"\xff" * 7 + b"\xfb" + b"\x00" + b"s" * 32
-    found = commitment(b"l" * 32, b"v" * 32, vote, b"s" * 32)
+    found = commitment(b"l" * 32, b"v" * 32, vote, b"s" * 32, 1)
+    assert found == hashlib.sha256(expected).digest()
+    vote.approve, vote.abstain, vote.reason = False, True, types.REASON_UNAVAILABLE
+    expected = b"colearn/v2/ballot\n" + b"l" * 32 + b"v" * 32 + b"\x04xray" + bytes(7) + b"\x07"
+    expected += b"w" * 32 + b"\x02\x07" + b"\x01" + b"\xff" * 7 + b"\xfb" + b"\x00" + b"s" * 32
+    found = commitment(b"l" * 32, b"v" * 32, vote, b"s" * 32, 2)
     assert found == hashlib.sha256(expected).digest()
 
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use colearn_contracts::{
-    Act, Action, Decision, Digest, ExperimentName, FinishReason, LearnerId, Outcome, PrivacySpent,
-    Scores, Verdict, Vote,
+    Act, Action, Choice, Decision, Digest, Evaluation, ExperimentName, FinishReason, Invitation,
+    LearnerId, MemberName, Motion, Outcome, PrivacySpent, Reason, Scores, Verdict, Vote,
 };
 use serde::Serialize;
 
@@ -24,10 +24,29 @@ pub struct History {
     pub finished: Option<FinishReason>,
     /// What each learner has stated of its privacy budget.
     pub privacy: BTreeMap<LearnerId, Privacy>,
+    /// What learners are called, or were last, by their invitations or themselves.
+    pub names: BTreeMap<LearnerId, MemberName>,
+    /// What members have measured of models on their own data, in order.
+    pub evaluations: Vec<Evaluated>,
+    /// Who has or had each name: it is nobody else's (R64).
+    bearers: BTreeMap<MemberName, LearnerId>,
+    /// Admissions that are moved, by the motion's number.
+    moved: BTreeMap<u64, Invitation>,
+}
+
+/// What a member has measured of a model.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evaluated {
+    /// Who.
+    pub learner: LearnerId,
+    /// The last opened round then; 0 before the first.
+    pub round: u64,
+    /// What.
+    pub evaluation: Evaluation,
 }
 
 /// What a learner has stated of its privacy budget.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Privacy {
     /// Proposals with a statement.
     pub proposals: u32,
@@ -50,6 +69,8 @@ pub struct Round {
     pub proposal: Option<(Digest, Scores)>,
     /// Who voted how.
     pub ballots: BTreeMap<LearnerId, CastVote>,
+    /// Why the proposer passed, if it did and said so.
+    pub passed: Option<Reason>,
     /// The result; `None` while the round is open, or if the experiment was stopped in it.
     pub result: Option<RoundResult>,
 }
@@ -57,8 +78,10 @@ pub struct Round {
 /// A cast vote.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CastVote {
-    /// For or against.
-    pub approve: bool,
+    /// For, against, or neither.
+    pub choice: Choice,
+    /// Why not, if it said so.
+    pub reason: Option<Reason>,
     /// What the voter measured.
     pub scores: Scores,
 }
@@ -72,6 +95,10 @@ pub struct RoundResult {
     pub approvals: u32,
     /// Votes against.
     pub rejections: u32,
+    /// Votes for neither.
+    pub abstentions: u32,
+    /// How many of those could not get the proposal's bytes.
+    pub unavailable: u32,
     /// How many could vote.
     pub electorate: u32,
     /// The global model afterwards.
@@ -81,7 +108,7 @@ pub struct RoundResult {
 impl RoundResult {
     /// How many could vote and did not.
     pub fn absent(&self) -> u32 {
-        self.electorate.saturating_sub(self.approvals + self.rejections)
+        self.electorate.saturating_sub(self.approvals + self.rejections + self.abstentions)
     }
 }
 
@@ -128,6 +155,10 @@ impl History {
             rounds: Vec::new(),
             finished: None,
             privacy: BTreeMap::new(),
+            names: BTreeMap::new(),
+            evaluations: Vec::new(),
+            bearers: BTreeMap::new(),
+            moved: BTreeMap::new(),
         }
     }
 
@@ -156,7 +187,10 @@ impl History {
     /// Adds an accepted action.
     pub fn action(&mut self, sender: LearnerId, action: &Action) {
         match &action.what {
-            Act::Join { .. } => {
+            Act::Join(join) => {
+                if let Some(name) = &join.name {
+                    self.call(sender, name);
+                }
                 // Who rejoins keeps the first place.
                 if !self.learners.contains(&sender) {
                     self.learners.push(sender);
@@ -168,21 +202,39 @@ impl History {
                 if let Some(round) = self.rounds.last_mut() {
                     round.proposal = Some((proposal.weights.digest, proposal.scores));
                 }
-                if let Some(spent) = proposal.privacy {
+                if let Some(spent) = &proposal.privacy {
                     let privacy = self.privacy.entry(sender).or_default();
-                    privacy.spent = Some(spent);
+                    privacy.spent = Some(spent.clone());
                     privacy.proposals += 1;
                 }
             }
             Act::Vote(vote) => self.vote(sender, vote),
             Act::Reveal(reveal) => self.vote(sender, &reveal.vote),
-            Act::Pass { exhausted: true, .. } => {
-                self.privacy.entry(sender).or_default().exhausted = true;
+            Act::Pass { exhausted, reason, .. } => {
+                if *exhausted {
+                    self.privacy.entry(sender).or_default().exhausted = true;
+                }
+                if let Some(round) = self.rounds.last_mut() {
+                    round.passed = *reason;
+                }
             }
             Act::ReplaceKey { to, .. } => self.replace_key(sender, *to),
-            Act::Create(_)
-            | Act::Leave { .. }
-            | Act::Pass { .. }
+            Act::Create(create) => {
+                for invitation in create.admission.invitations() {
+                    if let Some(name) = &invitation.name {
+                        self.call(invitation.learner, name);
+                    }
+                }
+            }
+            Act::Evaluate(evaluation) => self.evaluations.push(Evaluated {
+                learner: sender,
+                round: self.rounds.last().map_or(0, |round| round.number),
+                evaluation: evaluation.clone(),
+            }),
+            Act::Move { number, motion: Motion::Admit(invitation) } => {
+                self.moved.insert(*number, invitation.clone());
+            }
+            Act::Leave { .. }
             | Act::Commit(_)
             | Act::Resume { .. }
             | Act::Move { .. }
@@ -194,8 +246,16 @@ impl History {
     fn vote(&mut self, sender: LearnerId, vote: &Vote) {
         if let Some(round) = self.rounds.last_mut() {
             // A sealed ballot counts when it is revealed; a commitment alone tells nothing.
-            let ballot = CastVote { approve: vote.approve, scores: vote.scores };
+            let Vote { choice, reason, scores, .. } = *vote;
+            let ballot = CastVote { choice, reason, scores };
             round.ballots.insert(sender, ballot);
+        }
+    }
+
+    /// An adopted invitation gives no name that somebody has taken meanwhile.
+    fn call(&mut self, learner: LearnerId, name: &MemberName) {
+        if *self.bearers.entry(name.clone()).or_insert(learner) == learner {
+            self.names.insert(learner, name.clone());
         }
     }
 
@@ -206,6 +266,14 @@ impl History {
         if let Some(privacy) = self.privacy.remove(&from) {
             self.privacy.insert(to, privacy);
         }
+        if let Some(name) = self.names.remove(&from) {
+            self.names.insert(to, name);
+        }
+        self.bearers.values_mut().filter(|bearer| **bearer == from).for_each(|bearer| *bearer = to);
+        // What was moved for the old key gives nobody anything.
+        self.moved.retain(|_, invitation| invitation.learner != from);
+        let evaluated = self.evaluations.iter_mut().filter(|it| it.learner == from);
+        evaluated.for_each(|it| it.learner = to);
         for round in &mut self.rounds {
             if round.proposer == from {
                 round.proposer = to;
@@ -225,14 +293,26 @@ impl History {
                 base: *base,
                 proposal: None,
                 ballots: BTreeMap::new(),
+                passed: None,
                 result: None,
             }),
-            Decision::RoundClosed { verdict, approvals, rejections, electorate, model, .. } => {
+            Decision::RoundClosed {
+                round: _,
+                verdict,
+                approvals,
+                rejections,
+                abstentions,
+                unavailable,
+                electorate,
+                model,
+            } => {
                 if let Some(round) = self.rounds.last_mut() {
                     round.result = Some(RoundResult {
                         verdict: *verdict,
                         approvals: *approvals,
                         rejections: *rejections,
+                        abstentions: *abstentions,
+                        unavailable: *unavailable,
                         electorate: *electorate,
                         model: *model,
                     });
@@ -245,8 +325,14 @@ impl History {
             | Decision::Paused { .. }
             | Decision::Suspended { .. }
             | Decision::MotionOpened { .. }
-            | Decision::MotionDecided { .. }
-            | Decision::MotionTookEffect { .. } => {}
+            | Decision::MotionDecided { .. } => {}
+            Decision::MotionTookEffect { number } => {
+                if let Some(Invitation { learner, name: Some(name), .. }) =
+                    self.moved.remove(number)
+                {
+                    self.call(learner, &name);
+                }
+            }
         }
     }
 
@@ -277,10 +363,10 @@ impl History {
                     (_, None) => {}
                 }
             } else if let Some(ballot) = round.ballots.get(&learner) {
-                if ballot.approve {
-                    totals.approvals += 1;
-                } else {
-                    totals.rejections += 1;
+                match ballot.choice {
+                    Choice::Approve => totals.approvals += 1,
+                    Choice::Reject => totals.rejections += 1,
+                    Choice::Abstain => totals.abstentions += 1,
                 }
             } else if round.proposal.is_some() && verdict.is_some() {
                 totals.missed_votes += 1;
@@ -311,7 +397,9 @@ impl History {
                     .iter()
                     .map(|(learner, ballot)| {
                         let mut vote = scores(ballot.scores);
-                        vote["approve"] = ballot.approve.into();
+                        vote["choice"] = ballot.choice.word().into();
+                        vote["approve"] = (ballot.choice == Choice::Approve).into();
+                        vote["reason"] = ballot.reason.map(|it| it.word()).into();
                         (learner.to_string(), vote)
                     })
                     .collect();
@@ -325,6 +413,9 @@ impl History {
                     "verdict": round.result.map(|result| result.verdict.word()),
                     "approvals": round.result.map(|result| result.approvals),
                     "rejections": round.result.map(|result| result.rejections),
+                    "abstentions": round.result.map(|result| result.abstentions),
+                    "unavailable": round.result.map(|result| result.unavailable),
+                    "pass_reason": round.passed.map(|reason| reason.word()),
                     "electorate": round.result.map(|result| result.electorate),
                     "mean_vote_score": vote_score,
                     "mean_test_score": test_score,
@@ -332,9 +423,29 @@ impl History {
             })
             .collect();
         let learners: Vec<String> = self.learners.iter().map(ToString::to_string).collect();
+        let names: BTreeMap<String, &str> =
+            self.names.iter().map(|(learner, name)| (learner.to_string(), name.as_str())).collect();
+        let evaluations: Vec<serde_json::Value> = self
+            .evaluations
+            .iter()
+            .map(|Evaluated { learner, round, evaluation }| {
+                let measures = evaluation.measures.iter();
+                let measures: BTreeMap<&str, f64> =
+                    measures.map(|it| (it.name.as_str(), unit(it.value_micros))).collect();
+                serde_json::json!({
+                    "learner": learner.to_string(),
+                    "round": round,
+                    "number": evaluation.number,
+                    "model": evaluation.model.to_string(),
+                    "measures": measures,
+                })
+            })
+            .collect();
         serde_json::json!({
             "experiment": self.experiment.to_string(),
             "learners": learners,
+            "names": names,
+            "evaluations": evaluations,
             "rounds": rounds,
             "finished": self.finished.is_some(),
             "finish_reason": self.finished.map(|reason| reason.word()),
@@ -356,6 +467,8 @@ pub struct Totals {
     pub approvals: u32,
     /// Its votes against.
     pub rejections: u32,
+    /// Its votes for neither.
+    pub abstentions: u32,
     /// Proposals it did not vote on.
     pub missed_votes: u32,
     /// The last vote score it recorded.

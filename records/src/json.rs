@@ -33,16 +33,25 @@ fn decision(decision: &Decision) -> Value {
         Decision::RevealOpened { round, committed, deadline_ms } => {
             json!({ "round": round, "committed": committed, "deadline_ms": deadline_ms })
         }
-        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, model } => {
-            json!({
-                "round": round,
-                "verdict": verdict.word(),
-                "approvals": approvals,
-                "rejections": rejections,
-                "electorate": electorate,
-                "model": model.to_string(),
-            })
-        }
+        Decision::RoundClosed {
+            round,
+            verdict,
+            approvals,
+            rejections,
+            abstentions,
+            unavailable,
+            electorate,
+            model,
+        } => json!({
+            "round": round,
+            "verdict": verdict.word(),
+            "approvals": approvals,
+            "rejections": rejections,
+            "abstentions": abstentions,
+            "unavailable": unavailable,
+            "electorate": electorate,
+            "model": model.to_string(),
+        }),
         Decision::Waiting { members, min_learners } => {
             json!({ "members": members, "min_learners": min_learners })
         }

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use colearn_contracts::{
-    Admission, BallotKind, Close, Digest, ExperimentName, Invitation, Parameters, PrivacyCap,
-    Selection, Threshold,
+    Admission, BallotKind, Close, Digest, ExperimentName, Invitation, MemberName, Parameters,
+    PrivacyCap, Selection, Threshold,
 };
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -64,9 +64,65 @@ struct Written {
     creator_may_stop: Option<bool>,
     privacy: Option<WrittenPrivacy>,
     admission: Option<String>,
-    /// Public key to weight.
+    /// The digest of the terms, as 64 hex digits.
+    terms: Option<String>,
+    /// Public key to weight, or more.
     #[serde(default)]
-    members: BTreeMap<String, u32>,
+    members: BTreeMap<String, WrittenMember>,
+}
+
+/// A member: `4`, or `{ weight = 4, name = "St. Mary's", judge = true }`.
+#[derive(Clone, Debug)]
+struct WrittenMember {
+    weight: u32,
+    name: Option<MemberName>,
+    judge: bool,
+}
+
+impl<'de> Deserialize<'de> for WrittenMember {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = WrittenMember;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a weight, or { weight = 4, name = \"St. Mary's\", judge = true }")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, weight: i64) -> Result<WrittenMember, E> {
+                let out_of_range =
+                    |_| E::invalid_value(serde::de::Unexpected::Signed(weight), &self);
+                let weight = u32::try_from(weight).map_err(out_of_range)?;
+                Ok(WrittenMember { weight, name: None, judge: false })
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                map: A,
+            ) -> Result<WrittenMember, A::Error> {
+                #[derive(Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct Table {
+                    #[serde(default = "one")]
+                    weight: u32,
+                    name: Option<Text<MemberName>>,
+                    #[serde(default)]
+                    judge: bool,
+                }
+
+                fn one() -> u32 {
+                    1
+                }
+
+                let table = Table::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                let Table { weight, name, judge } = table;
+                Ok(WrittenMember { weight, name: name.map(|it| it.0), judge })
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -125,6 +181,9 @@ pub struct Plan {
     pub limits_weights: bool,
     /// Who may join; `None` if the plan does not say.
     pub admission: Option<Admission>,
+    /// The digest of the terms of an experiment that was created from it, if the plan says it: then who
+    /// joins compares no more than that. It is no part of the plan's own digest.
+    pub terms: Option<Digest>,
 }
 
 impl Plan {
@@ -173,9 +232,11 @@ impl Plan {
             creator_may_stop: written.creator_may_stop.unwrap_or(defaults.creator_may_stop),
         };
         let mut shares = Vec::new();
-        for (key, weight) in &written.members {
-            shares.push(Invitation { learner: keys::parse_learner_id(key)?, weight: *weight });
+        for (key, WrittenMember { weight, name, judge }) in written.members {
+            let learner = keys::parse_learner_id(&key)?;
+            shares.push(Invitation { learner, weight, name, judge });
         }
+        let terms = written.terms.as_deref().map(parse_digest).transpose()?;
         shares.sort_by_key(|share| share.learner);
         let kind = match written.admission {
             Some(word) => Some(
@@ -200,6 +261,7 @@ impl Plan {
             parameters,
             limits_weights: written.max_weights_bytes.is_some(),
             admission,
+            terms,
         })
     }
 
@@ -212,6 +274,7 @@ impl Plan {
         }
         expected.name = self.name.clone().or_else(|| actual.name.clone());
         expected.admission = self.admission.clone().or_else(|| actual.admission.clone());
+        expected.terms = self.terms.or(actual.terms);
         let (expected, actual) = (expected.to_text(), actual.to_text());
         let (planned, found): (Vec<&str>, Vec<&str>) =
             (expected.lines().collect(), actual.lines().collect());
@@ -225,7 +288,7 @@ impl Plan {
 
     /// The plan in full, in its one form, which can be read again.
     pub fn to_text(&self) -> String {
-        let Self { name, parameters, admission, .. } = self;
+        let Self { name, parameters, admission, terms, .. } = self;
         let mut text = String::new();
         let mut line = |key: &str, value: String| {
             // Writing into a string cannot fail.
@@ -265,12 +328,18 @@ impl Plan {
             let delta = decimal(cap.delta_picos, 12);
             line("privacy", format!("{{ epsilon = {epsilon}, delta = {delta} }}"));
         }
+        if let Some(terms) = terms {
+            line("terms", format!("\"{terms}\""));
+        }
         if let Some(admission) = admission {
             line("admission", format!("\"{}\"", admission.word()));
             if !admission.invitations().is_empty() {
                 text.push_str("\n[members]\n");
-                for share in admission.invitations() {
-                    let _ = writeln!(text, "{} = {}", share.learner, share.weight);
+                for Invitation { learner, weight, judge, name } in admission.invitations() {
+                    let _ = match (name, judge) {
+                        (None, false) => writeln!(text, "{learner} = {weight}"),
+                        _ => writeln!(text, "{learner} = {}", member_table(*weight, name, *judge)),
+                    };
                 }
             }
         }
@@ -279,8 +348,31 @@ impl Plan {
 
     /// SHA-256 of the plan in its one form: what the creating entry holds.
     pub fn digest(&self) -> Digest {
-        Digest(Sha256::digest(self.to_text()).into())
+        let plan = Self { terms: None, ..self.clone() };
+        Digest(Sha256::digest(plan.to_text()).into())
     }
+}
+
+/// A member as a table in one line.
+fn member_table(weight: u32, name: &Option<MemberName>, judge: bool) -> String {
+    let mut table = format!("{{ weight = {weight}");
+    if let Some(name) = name {
+        // Quoted here and not by a library, which may find another way to do it one day: the digest of
+        // the plan is recorded. A name is printable, so these two are all that has to be escaped.
+        let quoted = name.as_str().replace('\\', "\\\\").replace('"', "\\\"");
+        let _ = write!(table, ", name = \"{quoted}\"");
+    }
+    if judge {
+        table.push_str(", judge = true");
+    }
+    table.push_str(" }");
+    table
+}
+
+/// A digest from 64 hex digits.
+fn parse_digest(text: &str) -> Result<Digest, String> {
+    let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Digest).ok_or_else(|| format!("terms {text:?} are not a digest of 64 hex digits"))
 }
 
 /// A cap from ordinary numbers.
@@ -347,9 +439,95 @@ mod tests {
         assert!(open.difference(&again).is_empty());
     }
 
+    /// A plan with one member, which is this.
+    fn with_member(member: &str) -> Result<Plan, String> {
+        Plan::parse(&format!("[members]\n{} = {member}\n", "11".repeat(32)))
+    }
+
+    fn member(plan: &Plan) -> &Invitation {
+        let [member] = plan.admission.as_ref().unwrap().invitations() else { panic!("one") };
+        member
+    }
+
+    #[test]
+    fn members_have_names_and_may_be_judges() {
+        for (written, weight, name, judge) in [
+            ("4", 4, None, false),
+            ("{}", 1, None, false),
+            ("{ weight = 4 }", 4, None, false),
+            ("{ name = \"St. Mary's\" }", 1, Some("St. Mary's"), false),
+            ("{ weight = 2, name = '東京大学病院', judge = true }", 2, Some("東京大学病院"), true),
+            ("{ judge = true }", 1, None, true),
+        ] {
+            let plan = with_member(written).unwrap();
+            let Invitation { weight: votes, name: called, judge: judges, .. } = member(&plan);
+            let called = called.as_ref().map(MemberName::as_str);
+            assert_eq!((*votes, called, *judges), (weight, name, judge), "{written}");
+            assert_eq!(Plan::parse(&plan.to_text()).unwrap().admission, plan.admission);
+        }
+        // Who only has a weight is written as ever, so plans of version 1 keep their digest.
+        let plan = with_member("{ weight = 4 }").unwrap();
+        assert!(plan.to_text().ends_with("11 = 4\n"), "{}", plan.to_text());
+    }
+
+    #[test]
+    fn whatever_a_name_holds_it_is_written_so_that_it_reads_back() {
+        for name in ["\"", "\\", "a\"b'c\\d", "'''", "\"\"\"", "\\u0041", "# comment", "} , {"] {
+            let mut plan = with_member("1").unwrap();
+            let called: MemberName = name.parse().unwrap();
+            let Some(Admission::Invited(members)) = &mut plan.admission else { panic!("invited") };
+            members[0].name = Some(called.clone());
+            let again = Plan::parse(&plan.to_text()).unwrap();
+            assert_eq!(member(&again).name.as_ref(), Some(&called), "{}", plan.to_text());
+            assert_eq!(again.digest(), plan.digest());
+        }
+        // Its one form, byte by byte.
+        let plan = with_member(r#"{ name = 'a"b\c', judge = true }"#).unwrap();
+        let line = r#"11 = { weight = 1, name = "a\"b\\c", judge = true }"#;
+        assert!(plan.to_text().trim_end().ends_with(line), "{}", plan.to_text());
+    }
+
+    #[test]
+    fn terms_say_more_than_the_plan_and_are_no_part_of_its_digest() {
+        let terms = "22".repeat(32);
+        let plan = Plan::parse(&format!("threshold = \">1/2\"\nterms = \"{terms}\"")).unwrap();
+        assert_eq!(plan.terms, Some(Digest([0x22; 32])));
+        assert_eq!(plan.parameters.threshold, Threshold::MORE_THAN_HALF);
+        let again = Plan::parse(&plan.to_text()).unwrap();
+        assert_eq!((again.terms, again.to_text()), (plan.terms, plan.to_text()));
+        let without = Plan { terms: None, ..plan.clone() };
+        assert_eq!(without.digest(), plan.digest());
+        assert_ne!(without.to_text(), plan.to_text());
+        // A plan that names none leaves them open.
+        assert!(without.difference(&plan).is_empty());
+        let other = Plan { terms: Some(Digest([0x33; 32])), ..plan.clone() };
+        let [planned, found] = [("-", &terms), ("+", &"33".repeat(32))]
+            .map(|(sign, terms)| format!("{sign} terms = \"{terms}\""));
+        assert_eq!(plan.difference(&other), [planned, found]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_member_is_said() {
+        for (written, what) in [
+            ("-1", "line 2: invalid value: integer `-1`, expected a weight, or {"),
+            ("4294967296", "line 2: invalid value"),
+            ("\"four\"", "line 2: invalid type: string \"four\", expected a weight, or {"),
+            ("{ wieght = 4 }", "line 2: unknown field `wieght`"),
+            ("{ weight = -4 }", "line 2: invalid value"),
+            ("{ name = \"\" }", "line 2: R64: a member's name is 1 to 64 printable characters"),
+            ("{ name = \" a\" }", "line 2: R64"),
+            ("{ name = \"a\\u202Eb\" }", "line 2: R64"),
+            ("{ judge = 1 }", "line 2: invalid type"),
+        ] {
+            let error = with_member(written).unwrap_err();
+            assert!(error.contains(what), "{written}: {error}");
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_said_with_its_line() {
         for (text, what) in [
+            ("terms = \"22\"", "terms \"22\" are not a digest of 64 hex digits"),
             ("threshold = \"1/2\"\nthreshhold = \"1/2\"", "line 2: unknown field `threshhold`"),
             ("\nballot = \"secret\"", "line 2: \"secret\" is not one of open, sealed"),
             ("threshold = \"3/2\"", "line 1: a threshold is a fraction"),

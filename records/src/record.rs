@@ -1,6 +1,6 @@
 //! What the ledger's opaque payloads are: genesis, transactions and outcomes.
 
-use colearn_contracts::{Action, Outcome};
+use colearn_contracts::{Action, ExperimentName, Outcome};
 use colearn_proto::v1;
 use prost::Message as _;
 
@@ -73,6 +73,15 @@ impl Record {
             v1::entry::Payload::Upgrade(upgrade) => Self::Upgrade(upgrade),
         };
         Ok(DecodedEntry { index: entry.index, time_ms: entry.time_ms, record })
+    }
+
+    /// The experiment that it is about, if it is about one.
+    pub fn experiment(&self) -> Option<&ExperimentName> {
+        match self {
+            Self::Transaction(transaction) => Some(&transaction.action.experiment),
+            Self::Outcome(outcome) => Some(&outcome.experiment),
+            Self::Genesis(_) | Self::KeyRotation(_) | Self::Upgrade(_) => None,
+        }
     }
 }
 

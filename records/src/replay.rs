@@ -4,13 +4,16 @@
 use std::collections::VecDeque;
 
 use colearn_contracts::{
-    Action, Contract, Digest, LearnerId, Moment, NotAnUpgrade, Outcome, Rejection, UnknownVersion,
-    Version,
+    Action, Contract, Digest, LearnerId, Limits, Moment, NotAnUpgrade, Outcome, Rejection,
+    UnknownVersion, Version,
 };
+use colearn_proto::v1;
 
+use crate::convert::BadField;
 use crate::json;
 use crate::record::Record;
 use crate::transaction::LedgerId;
+use crate::upgrade;
 
 /// The contract, fed with what a ledger records.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,8 +39,11 @@ pub enum Departure {
         found: Option<Outcome>,
     },
     /// The rules are upgraded to a version that this program does not know.
-    #[error("{0}; a later colearn follows this ledger")]
+    #[error("{0}")]
     UnknownVersion(UnknownVersion),
+    /// The upgrade's limits are missing or break a bound.
+    #[error(transparent)]
+    Limits(#[from] BadField),
     /// The rules are upgraded to a version that is no later one.
     #[error("{0}")]
     NotAnUpgrade(NotAnUpgrade),
@@ -48,9 +54,9 @@ fn told(outcome: &Option<Outcome>) -> String {
 }
 
 impl Replay {
-    /// Begins with an empty contract of this version of the rules.
-    pub fn new(ledger: LedgerId, version: Version) -> Self {
-        Self::resume(Contract::new(Digest(ledger.0), version))
+    /// Begins with an empty contract of this version of the rules, and with these limits.
+    pub fn new(ledger: LedgerId, version: Version, limits: Limits) -> Self {
+        Self::resume(Contract::with_limits(Digest(ledger.0), version, limits))
     }
 
     /// Goes on from a state in which every outcome was recorded.
@@ -69,7 +75,7 @@ impl Replay {
                 self.transaction(at, transaction.sender, &transaction.action)
             }
             Record::Outcome(outcome) => self.outcome(at, outcome),
-            Record::Upgrade(upgrade) => self.upgrade(at, upgrade.contract_version),
+            Record::Upgrade(upgrade) => self.upgrade(at, upgrade),
             Record::Genesis(_) | Record::KeyRotation(_) => Ok(()),
         }
     }
@@ -78,13 +84,15 @@ impl Replay {
     ///
     /// # Errors
     /// If an outcome should have been recorded before, or it is to no later version that is known here.
-    fn upgrade(&mut self, at: Moment, version: u32) -> Result<(), Departure> {
+    fn upgrade(&mut self, at: Moment, upgrade: &v1::Upgrade) -> Result<(), Departure> {
         self.advance(at);
         if let Some(expected) = self.due.front() {
             return Err(Departure::OtherOutcome { expected: Some(expected.clone()), found: None });
         }
-        let version = Version::try_from(version).map_err(Departure::UnknownVersion)?;
-        self.contract.upgrade(version).map_err(Departure::NotAnUpgrade)
+        let version = Version::try_from(upgrade.contract_version);
+        let version = version.map_err(Departure::UnknownVersion)?;
+        let limits = upgrade::limits(upgrade.limits.as_ref())?;
+        self.contract.upgrade(at.now_ms, version, limits).map_err(Departure::NotAnUpgrade)
     }
 
     /// Follows a recorded transaction, at the time of its entry and after the entry before it.

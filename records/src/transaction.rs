@@ -302,7 +302,8 @@ fn consent_of(action: &v1::transaction::Action) -> Option<Bytes> {
         | Wire::Reveal(_)
         | Wire::ResumeExperiment(_)
         | Wire::Move(_)
-        | Wire::Ballot(_) => None,
+        | Wire::Ballot(_)
+        | Wire::Evaluate(_) => None,
     }
 }
 

@@ -13,8 +13,8 @@
 use std::fmt;
 
 use colearn_contracts::{
-    Act, Admission, BallotKind, Close, Decision, FinishReason, Motion, PauseReason, Phase,
-    Selection, Stage, SuspendReason, Verdict,
+    Act, Admission, BallotKind, Choice, Close, Decision, FinishReason, Motion, PauseReason, Phase,
+    Reason, Selection, Stage, SuspendReason, Verdict,
 };
 use serde::Deserialize as _;
 
@@ -157,7 +157,7 @@ macro_rules! serde_words {
 words! {
     Selection {
         RoundRobin = "round_robin", "in joining order";
-        Sortition = "sortition", "drawn from the ledger's last entry";
+        Sortition = "sortition", "drawn from what all reveal with their votes";
     }
     Close {
         All = "all", "when every eligible vote is in";
@@ -175,17 +175,33 @@ words! {
     Verdict {
         Accepted = "accepted", "the proposal is the new global model";
         Rejected = "rejected", "too few approved in time";
-        Expired = "expired", "nothing was proposed in time";
+        Expired = "expired", "nothing was proposed in time, or most could not get it";
         Passed = "passed", "the proposer gave up its turn";
     }
     FinishReason {
         MaxRounds = "max_rounds", "there were as many rounds as there should be";
         Stopped = "stopped", "the creator or the members stopped it";
         Patience = "patience", "too many proposals in a row were rejected";
+        Abandoned = "abandoned", "everybody who could decide has renounced";
     }
     PauseReason {
         NobodyProposes = "nobody_proposes", "nobody proposes";
         BudgetsSpent = "budgets_spent", "every privacy budget is spent";
+        OnlyJudges = "only_judges", "only judges are there, and nobody who trains";
+    }
+    Choice {
+        Approve = "approve", "the weights should become the global model";
+        Reject = "reject", "they should not";
+        Abstain = "abstain", "neither";
+    }
+    Reason {
+        Worse = "worse", "the model is worse on this learner's data";
+        NotFinite = "not_finite", "the model has weights that are no numbers";
+        TooLittleData = "too_little_data", "there is too little data here";
+        CapReached = "cap_reached", "this learner has revealed as much as it may";
+        Policy = "policy", "this learner's own policy";
+        Failed = "failed", "training or judging failed";
+        Unavailable = "unavailable", "the bytes were not to be had in time";
     }
     SuspendReason {
         MissedTurns = "missed_turns", "is suspended, having missed too many turns";
@@ -230,6 +246,7 @@ kinds! {
         Move = "move",
         MotionVote = "motion_vote",
         Stop = "stop",
+        Evaluate = "evaluate",
     }
     Motion {
         SetParameters = "set_parameters",
@@ -237,6 +254,7 @@ kinds! {
         Suspend = "suspend",
         Expel = "expel",
         Stop = "stop",
+        Adopt = "adopt",
     }
     Decision {
         RoundOpened = "round_opened",
@@ -304,6 +322,8 @@ mod tests {
         check::<FinishReason>();
         check::<PauseReason>();
         check::<SuspendReason>();
+        check::<Choice>();
+        check::<Reason>();
         check::<SeatState>();
         let error = BallotKind::parse("Sealed").unwrap_err();
         assert_eq!(error.to_string(), "\"Sealed\" is not one of open, sealed");

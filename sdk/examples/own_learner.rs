@@ -31,7 +31,7 @@ impl Learner for Mean {
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         let (new, old) = (self.error(Self::read(weights)?), self.error(self.current));
-        Ok(Score { vote: -new, test: None, approve: new <= old })
+        Ok(Score::new(-new, new <= old))
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {

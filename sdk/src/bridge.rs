@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use colearn_contracts::PrivacySpent;
+use colearn_contracts::{PrivacySegment, PrivacySpent, PrivateTraining, Reason};
 use colearn_proto::legacy::grpc_learner_client::GrpcLearnerClient;
 use colearn_proto::legacy::{self, MlSetupStatus, WeightsPart};
 use tokio::runtime::Handle;
@@ -17,7 +17,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::client::BoxFuture;
 use crate::error_cause::root_cause;
-use crate::learner::{Learner, Proposed, Result, Score, Weights};
+use crate::learner::{Judgement, Learner, Proposed, Result, Score, Weights};
 
 /// The media type of weights that only the original package can read.
 pub const LEGACY: &str = "application/x-colearn-legacy";
@@ -203,26 +203,33 @@ impl Learner for BridgedLearner {
         self.private += 1;
         // The casts saturate; what is no number is no budget.
         let up = |value: f32, unit: f64| (f64::from(value) * unit).ceil() as u64;
-        Ok(Proposed::Private(
-            weights,
-            PrivacySpent {
-                epsilon_micros: up(budget.consumed_epsilon, 1e6),
-                delta_picos: up(budget.consumed_delta, 1e12),
-                noise_micros: 0,
-                clip_micros: 0,
-                sampling_nanos: 1_000_000_000,
-                steps: self.private,
-            },
-        ))
+        // How it was trained the original does not say. Version 1 of the rules takes that; where all that
+        // was done has to be listed, nothing can be stated.
+        let training = PrivateTraining::Last(PrivacySegment {
+            noise_micros: 0,
+            clip_micros: 0,
+            sampling_nanos: 1_000_000_000,
+            steps: self.private,
+        });
+        let spent = PrivacySpent {
+            epsilon_micros: up(budget.consumed_epsilon, 1e6),
+            delta_picos: up(budget.consumed_delta, 1e12),
+            training,
+        };
+        Ok(Proposed::Private(weights, spent))
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         let runtime = self.runtime.clone();
         let judged = runtime.block_on(self.test_weights(weights))?;
+        let judgement = match judged.vote {
+            true => Judgement::Approve,
+            false => Judgement::Reject(Some(Reason::Worse)),
+        };
         Ok(Score {
             vote: f64::from(judged.vote_score),
             test: Some(f64::from(judged.test_score)),
-            approve: judged.vote,
+            judgement,
         })
     }
 

@@ -1,11 +1,28 @@
 //! What a learner is: the one interface for the local backend and the ledger.
 
-use colearn_contracts::{PrivacyCap, PrivacySpent, Scores};
+use colearn_contracts::{Choice, PrivacyCap, PrivacySpent, Reason, Scores};
 
 pub use crate::weights::{SAFETENSORS, Weights};
 
 /// Whatever a learner cannot do, in its own words.
 pub type LearnerError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A failure with a reason of its own, to be recorded; of any other failure it is [`Reason::Failed`].
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct Failure {
+    /// The reason.
+    pub reason: Reason,
+    /// What happened.
+    pub source: LearnerError,
+}
+
+impl Failure {
+    /// The reason for a failure.
+    pub(crate) fn reason_of(error: &LearnerError) -> Reason {
+        error.downcast_ref::<Self>().map_or(Reason::Failed, |failure| failure.reason)
+    }
+}
 
 /// What a learner's methods return.
 pub type Result<T> = std::result::Result<T, LearnerError>;
@@ -17,8 +34,8 @@ pub enum Proposed {
     Weights(Weights),
     /// New weights, and what this learner's proposals have revealed so far, these included.
     Private(Weights, PrivacySpent),
-    /// Nothing: the turn is given up.
-    Pass,
+    /// Nothing: the turn is given up; why, if there is something to say.
+    Pass(Option<Reason>),
     /// Nothing, now and later: the privacy budget is spent. The learner still votes.
     Exhausted,
 }
@@ -28,7 +45,7 @@ impl Proposed {
     pub fn weights(&self) -> Option<&Weights> {
         match self {
             Self::Weights(weights) | Self::Private(weights, _) => Some(weights),
-            Self::Pass | Self::Exhausted => None,
+            Self::Pass(_) | Self::Exhausted => None,
         }
     }
 
@@ -41,10 +58,55 @@ impl Proposed {
     }
 
     /// What is stated of privacy, if anything is.
-    pub fn privacy(&self) -> Option<PrivacySpent> {
+    pub fn privacy(&self) -> Option<&PrivacySpent> {
         match self {
-            Self::Private(_, spent) => Some(*spent),
-            Self::Weights(_) | Self::Pass | Self::Exhausted => None,
+            Self::Private(_, spent) => Some(spent),
+            Self::Weights(_) | Self::Pass(_) | Self::Exhausted => None,
+        }
+    }
+}
+
+/// What a learner thinks of some weights: should they become the global model? A `bool` says it too.
+///
+/// ```
+/// use colearn_sdk::contracts::Reason;
+/// use colearn_sdk::learner::Judgement;
+/// assert_eq!(Judgement::from(true), Judgement::Approve);
+/// assert_eq!(Judgement::from(false), Judgement::Reject(None));
+/// assert_eq!(Judgement::Abstain(Some(Reason::TooLittleData)).reason(), Some(Reason::TooLittleData));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judgement {
+    /// They should.
+    Approve,
+    /// They should not; why, if there is something to say.
+    Reject(Option<Reason>),
+    /// This learner cannot tell; why not.
+    Abstain(Option<Reason>),
+}
+
+impl From<bool> for Judgement {
+    fn from(approve: bool) -> Self {
+        if approve { Self::Approve } else { Self::Reject(None) }
+    }
+}
+
+impl Judgement {
+    /// What the vote says.
+    pub fn choice(self) -> Choice {
+        match self {
+            Self::Approve => Choice::Approve,
+            // Whoever has not seen them has nothing against them (R67).
+            Self::Reject(Some(Reason::Unavailable)) | Self::Abstain(_) => Choice::Abstain,
+            Self::Reject(_) => Choice::Reject,
+        }
+    }
+
+    /// Why not.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Approve => None,
+            Self::Reject(reason) | Self::Abstain(reason) => reason,
         }
     }
 }
@@ -57,10 +119,20 @@ pub struct Score {
     /// The score on data that decides nothing, if the learner keeps any.
     pub test: Option<f64>,
     /// Whether the weights should become the global model.
-    pub approve: bool,
+    pub judgement: Judgement,
 }
 
 impl Score {
+    /// A score, and what follows from it.
+    pub fn new(vote: f64, judgement: impl Into<Judgement>) -> Self {
+        Self { vote, test: None, judgement: judgement.into() }
+    }
+
+    /// No score, but a judgement.
+    pub fn none(judgement: impl Into<Judgement>) -> Self {
+        Self::new(f64::NAN, judgement)
+    }
+
     /// As recorded: in micro-units, absent where it is not a finite number.
     pub fn scores(&self) -> Scores {
         Scores { vote: micro(self.vote), test: self.test.and_then(micro) }
@@ -82,14 +154,14 @@ pub trait Learner {
     /// result.
     ///
     /// # Errors
-    /// If it cannot; the turn is passed then.
+    /// If it cannot; the turn is passed then, as *failed*, or for the reason of a [`Failure`].
     fn propose(&mut self) -> Result<Proposed>;
 
     /// Scores weights on private data, without changing the current ones.
     ///
     /// # Errors
     /// If they cannot be scored, for example because their shapes are wrong; that counts as a vote
-    /// against them.
+    /// against them, since judging them *failed*, or for the reason of a [`Failure`].
     fn test(&mut self, weights: &Weights) -> Result<Score>;
 
     /// Takes weights as the current ones: the round accepted them, or they are where to begin.

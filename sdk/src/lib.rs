@@ -5,6 +5,7 @@ pub mod bridge;
 pub mod client;
 mod error_cause;
 pub mod learner;
+pub mod links;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod participant;

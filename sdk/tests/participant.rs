@@ -7,13 +7,19 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use colearn_contracts::{
-    Act, Action, Admission, BallotKind, Close, Contract, CreateExperiment, Decision, Digest,
-    ExperimentName, FinishReason, LearnerId, Model, Moment, Motion, Outcome, Parameters,
-    PauseReason, PrivacyCap, PrivacySpent, Rejection, Reveal, Selection, SuspendReason, VERSION,
+    Act, Action, Admission, BallotKind, Choice, Close, Contract, CreateExperiment, Decision,
+    Digest, Experiment, ExperimentName, FinishReason, Invitation, Join, LINKS, LearnerId, Limits,
+    MemberName, Model, Moment, Motion, Outcome, Parameters, PauseReason, PrivacyCap,
+    PrivacySegment, PrivacySpent, PrivateTraining, Reason, Rejection, Reveal, Selection,
+    SuspendReason, VERSION, Verdict, Version,
 };
 use colearn_records::convert::{ExperimentState, MemberState};
-use colearn_sdk::learner::{Proposed, Score, Weights};
-use colearn_sdk::participant::{Duty, Ending, Event, Participant, Standing, Statement, Turn};
+use colearn_sdk::ed25519_dalek::SigningKey;
+use colearn_sdk::learner::{Judgement, Proposed, Score, Weights};
+use colearn_sdk::links::WrongChain;
+use colearn_sdk::participant::{
+    Duty, Ending, Event, Membership, Participant, Standing, Statement, Turn,
+};
 use proptest::prelude::*;
 
 fn name() -> ExperimentName {
@@ -29,7 +35,12 @@ fn weights(number: u64) -> Weights {
 }
 
 fn like(approve: bool) -> Score {
-    Score { vote: 0.5, test: None, approve }
+    Score::new(0.5, approve)
+}
+
+/// What a learner's hash chains come from.
+fn key(learner: usize) -> SigningKey {
+    SigningKey::from_bytes(&id(learner).0)
 }
 
 /// What the ledger would hold.
@@ -64,9 +75,19 @@ struct Table {
 impl Table {
     /// An open experiment, and learners that have seen it being created.
     fn new(learners: usize, parameters: Parameters) -> Self {
+        Self::of(VERSION, learners, parameters, Admission::Open)
+    }
+
+    fn of(version: Version, learners: usize, parameters: Parameters, admission: Admission) -> Self {
         let ledger = Digest([9; 32]);
         let model: Model = weights(0).model("m");
-        let create = CreateExperiment { parameters, admission: Admission::Open, model, plan: None };
+        let create = CreateExperiment {
+            version: version.number(),
+            parameters,
+            admission,
+            model,
+            plan: None,
+        };
         let held = weights(0).digest();
         let learner = |at| Learner {
             participant: Participant::new(id(at), ledger, name(), Some(held), (None, None)),
@@ -77,7 +98,7 @@ impl Table {
             told: Vec::new(),
         };
         let mut table = Self {
-            contract: Contract::new(ledger, VERSION),
+            contract: Contract::new(ledger, version),
             entries: Vec::new(),
             now_ms: 0,
             learners: (0..learners).map(learner).collect(),
@@ -91,8 +112,17 @@ impl Table {
 
     /// The same, with everybody seated.
     fn seated(learners: usize, parameters: Parameters) -> Self {
+        Self::seated_of(VERSION, learners, parameters, Admission::Open)
+    }
+
+    fn seated_of(
+        version: Version,
+        learners: usize,
+        parameters: Parameters,
+        admission: Admission,
+    ) -> Self {
         let parameters = Parameters { min_learners: learners as u32, ..parameters };
-        let mut table = Self::new(learners, parameters);
+        let mut table = Self::of(version, learners, parameters, admission);
         (0..learners).for_each(|at| table.fulfil(at));
         table.show_all();
         table
@@ -160,13 +190,20 @@ impl Table {
         learner.shown = self.entries.len();
     }
 
+    fn experiment(&self) -> &Experiment {
+        self.contract.experiment(&name()).unwrap()
+    }
+
+    /// The experiment by way of the wire, as a client gets it.
+    fn described(&self) -> ExperimentState {
+        ExperimentState::read(ExperimentState::of(self.experiment(), 0).message()).unwrap()
+    }
+
     fn standing(&self, at: usize) -> Standing {
-        let experiment = self.contract.experiment(&name()).unwrap();
-        // By way of the wire, as a client gets it.
-        let described = ExperimentState::of(experiment, 0).message();
+        let experiment = self.experiment();
         let member = experiment.member(id(at)).map(|member| MemberState::of(member).message());
         let member = member.map(|member| MemberState::read(member).unwrap());
-        Standing::of(&ExperimentState::read(described).unwrap(), member.as_ref())
+        Standing::of(id(at), &self.described(), member.as_ref())
     }
 
     /// Does what the learner owes, as it would: it proposes something new, and approves.
@@ -192,9 +229,8 @@ impl Table {
             Duty::Wait | Duty::End(_) => {}
             Duty::Resume { .. } => self.learners[at].participant.resume(),
             Duty::AskRules => {
-                let experiment = self.contract.experiment(&name()).unwrap();
-                let rules = experiment.parameters().clone();
-                self.learners[at].participant.set_rules(&rules);
+                let described = self.described();
+                self.learners[at].participant.set_rules(&described);
             }
             Duty::Accept(model) => {
                 self.learners[at].held = model.digest;
@@ -220,23 +256,33 @@ impl Table {
         }
     }
 
-    /// Signs and submits: remembered first, and never two acts for one turn.
-    fn submit(&mut self, at: usize, statement: Statement) {
-        self.sign(at, &statement);
-        self.settle(at, statement.act);
+    /// The bytes that are needed now are not to be had.
+    fn cannot_get(&mut self, at: usize) {
+        if let Duty::Score { .. } | Duty::Accept(_) = self.duty(at) {
+            let salt = || Ok::<_, Infallible>([at as u8; 32]);
+            self.learners[at].participant.unavailable(salt).unwrap();
+        }
     }
 
-    fn sign(&mut self, at: usize, statement: &Statement) {
+    /// Signs and submits: remembered first, and never two acts for one turn.
+    fn submit(&mut self, at: usize, statement: Statement) {
+        let act = self.sign(at, &statement);
+        self.settle(at, act);
+    }
+
+    fn sign(&mut self, at: usize, statement: &Statement) -> Act {
+        let act = statement.act_of(&key(at), self.contract.ledger(), &name()).unwrap();
         let learner = &mut self.learners[at];
         if let Some(reveal) = &statement.sealed {
             learner.sealed = Some(reveal.clone());
         }
         if let Some(turn) = &statement.once {
             learner.signed = Some(turn.clone());
-            let before = self.signed.insert((id(at), turn.clone()), statement.act.clone());
-            let act = &statement.act;
-            assert!(before.is_none_or(|before| before == *act), "two acts for {turn:?}");
+            let before = self.signed.insert((id(at), turn.clone()), act.clone());
+            let same = before.is_none_or(|before| before == act);
+            assert!(same || statement.instead, "two acts for {turn:?}");
         }
+        act
     }
 
     fn settle(&mut self, at: usize, act: Act) {
@@ -246,8 +292,9 @@ impl Table {
                 learner.told.extend(learner.participant.submitted());
             }
             Err(rejection) => {
-                assert!(rejection.is_stale(), "{act:?}: {rejection}");
-                self.learners[at].participant.refused();
+                let passes = matches!(rejection, Rejection::NotNew);
+                assert!(rejection.is_stale() || passes, "{act:?}: {rejection}");
+                assert!(self.learners[at].participant.refused(rejection.rule()));
             }
         }
     }
@@ -282,15 +329,18 @@ fn sealed() -> Parameters {
     Parameters { ballot: BallotKind::Sealed, ..rules() }
 }
 
-fn spent(epsilon_micros: u64, steps: u64) -> PrivacySpent {
-    PrivacySpent {
-        epsilon_micros,
-        delta_picos: 1,
+fn segment(steps: u64) -> PrivacySegment {
+    PrivacySegment {
         noise_micros: 1_000_000,
         clip_micros: 1_000_000,
         sampling_nanos: 1_000_000,
         steps,
     }
+}
+
+fn spent(epsilon_micros: u64, steps: u64) -> PrivacySpent {
+    let training = PrivateTraining::All(vec![segment(steps)]);
+    PrivacySpent { epsilon_micros, delta_picos: 1, training }
 }
 
 #[test]
@@ -309,7 +359,10 @@ fn a_round_from_joining_to_accepting_and_to_the_end() {
     assert_eq!(table.learners[0].held, table.learners[2].held);
     assert!(table.learners[1].told.contains(&Event::Joined));
     assert!(matches!(table.learners[0].told[1], Event::Proposed { round: 1, .. }));
-    assert!(matches!(table.learners[1].told[1], Event::Voted { round: 1, approve: true, .. }));
+    assert!(matches!(
+        table.learners[1].told[1],
+        Event::Voted { round: 1, choice: Choice::Approve, .. }
+    ));
     assert_ne!(weights.digest, Digest([0; 32]));
     let finished = FinishReason::MaxRounds;
     let Duty::End(Ending::Finished { reason, rounds: 3, .. }) = table.duty(0) else { panic!() };
@@ -331,13 +384,14 @@ fn what_cannot_be_trained_passes_and_what_cannot_be_scored_is_not_approved() {
     table.fulfil_with(1, Err(""), Err("another shape"));
     let Duty::Submit(statement) = table.duty(1) else { panic!() };
     let Act::Vote(vote) = statement.act else { panic!() };
-    assert!(!vote.approve && vote.scores.vote.is_none());
+    assert!(vote.choice == Choice::Reject && vote.scores.vote.is_none());
+    assert_eq!(vote.reason, Some(Reason::Failed));
     table.fulfil_with(1, Err(""), Err(""));
     table.show_all();
     assert_eq!(table.learners[1].held, weights(0).digest(), "the old model stays");
     // A turn given up without a reason is no news beyond itself.
     let mut table = Table::seated(2, rules());
-    table.fulfil_with(0, Ok((Proposed::Pass, None)), Ok(like(true)));
+    table.fulfil_with(0, Ok((Proposed::Pass(None), None)), Ok(like(true)));
     table.fulfil(0);
     assert!(table.learners[0].told.contains(&Event::Passed { round: 1, reason: None }));
 }
@@ -349,7 +403,8 @@ fn beyond_the_cap_the_budget_is_spent_and_the_learner_still_votes() {
     let over = Proposed::Private(weights(7), spent(11, 1));
     table.fulfil_with(0, Ok((over, None)), Ok(like(true)));
     let Duty::Submit(statement) = table.duty(0) else { panic!() };
-    assert_eq!(statement.act, Act::Pass { round: 1, exhausted: true });
+    let reason = Some(Reason::CapReached);
+    assert_eq!(statement.act, Act::Pass { round: 1, exhausted: true, reason });
     assert_eq!(statement.weights, None, "nothing leaves the process");
     table.fulfil(0);
     table.show_all();
@@ -420,12 +475,12 @@ fn who_missed_its_turns_is_suspended_and_rejoins_and_is_late_for_that_round() {
     let suspended = Event::Suspended { reason: SuspendReason::MissedTurns };
     assert!(table.learners[0].told.contains(&suspended));
     let Duty::Submit(statement) = table.duty(0) else { panic!() };
-    assert_eq!(statement.act, Act::Join { term: 1 });
+    assert!(matches!(statement.act, Act::Join(Join { term: 1, terms: Some(_), name: None })));
     table.fulfil(0);
     table.show_all();
     // Two are too few, so its return opens the round; with three others it would be late.
     let mut four = Table::seated(4, Parameters { missed_turns: Some(1), ..rules() });
-    let experiment = |table: &Table| table.contract.experiment(&name()).unwrap().round();
+    let experiment = |table: &Table| table.experiment().round();
     four.wait(1_000);
     four.show_all();
     four.fulfil(0);
@@ -569,6 +624,454 @@ fn nobody_trains_twice_for_one_turn() {
     assert_eq!(table.duty(0), Duty::Wait);
 }
 
+fn drawn() -> Parameters {
+    Parameters { selection: Selection::Sortition, max_rounds: None, ..rules() }
+}
+
+/// The votes and commitments that were recorded, with their links.
+fn links(table: &Table, learner: usize) -> Vec<Option<Digest>> {
+    let link = |entry: &Entry| match entry {
+        Entry::Act(sender, Act::Vote(vote)) if *sender == id(learner) => Some(vote.link),
+        Entry::Act(sender, Act::Commit(commit)) if *sender == id(learner) => Some(commit.link),
+        Entry::Act(..) | Entry::Decision(_) => None,
+    };
+    table.entries.iter().filter_map(link).collect()
+}
+
+#[test]
+fn where_proposers_are_drawn_each_vote_reveals_the_next_link() {
+    for parameters in [drawn(), Parameters { ballot: BallotKind::Sealed, ..drawn() }] {
+        let mut table = Table::seated(3, Parameters { max_rounds: Some(12), ..parameters });
+        while !matches!(table.duty(0), Duty::End(_)) {
+            // Whoever is started again, or has lost its connection, goes on with its chain.
+            (0..3).for_each(|at| table.fulfil(at));
+            if table.duty(1) == Duty::Wait {
+                table.restart(1);
+            }
+            table.reconnect(2);
+            table.show_all();
+        }
+        for learner in 0..3 {
+            let revealed: Vec<Digest> = links(&table, learner).into_iter().flatten().collect();
+            assert!(revealed.len() > 2);
+            let next = |pair: &[Digest]| colearn_contracts::link(pair[1].0, 1) == pair[0];
+            assert!(revealed.windows(2).all(next), "{revealed:?}");
+        }
+    }
+    // Elsewhere none is revealed.
+    let mut table = Table::seated(2, rules());
+    table.run();
+    assert_eq!(links(&table, 1), [None, None]);
+}
+
+#[test]
+fn who_has_revealed_a_whole_chain_begins_another() {
+    let mut table = Table::seated(2, drawn());
+    let anchored = |table: &Table| {
+        table.experiment().member(id(1)).and_then(|it| Some(it.chain.as_ref()?.anchored))
+    };
+    let mut first = None;
+    while first.is_none() || first == anchored(&table) {
+        // With two, both propose in turn: each votes in every other round.
+        assert!(table.experiment().round() < 3 * u64::from(LINKS));
+        first = first.or(anchored(&table));
+        (0..2).for_each(|at| table.fulfil(at));
+        table.show_all();
+    }
+    let revealed = links(&table, 1);
+    assert_eq!(revealed.len(), LINKS as usize + 2, "an anchor, its links, and an anchor");
+}
+
+#[test]
+fn a_link_that_was_not_recorded_is_still_the_next_one() {
+    let mut table = Table::seated(3, drawn());
+    let until_score = |table: &mut Table, at: usize| {
+        while !matches!(table.duty(at), Duty::Score { .. }) {
+            (0..3).for_each(|other| table.fulfil(other));
+            table.show_all();
+        }
+    };
+    until_score(&mut table, 1);
+    table.fulfil(1);
+    let Duty::Submit(statement) = table.duty(1) else { panic!() };
+    let signed = table.sign(1, &statement);
+    let before = links(&table, 1);
+    // It comes too late.
+    table.wait(1_000);
+    table.settle(1, signed.clone());
+    table.show_all();
+    assert_eq!(links(&table, 1), before);
+    until_score(&mut table, 1);
+    table.fulfil(1);
+    table.fulfil(1);
+    let (Act::Vote(lost), revealed) = (signed, links(&table, 1)) else { panic!() };
+    let is_anchor = before.is_empty();
+    // An anchor belongs to its round.
+    assert_eq!(revealed.last() == Some(&lost.link), !is_anchor);
+}
+
+#[test]
+fn of_a_chain_that_is_not_its_own_nothing_is_revealed() {
+    let mut table = Table::seated(2, drawn());
+    while links(&table, 1).is_empty() || !matches!(table.duty(1), Duty::Score { .. }) {
+        (0..2).for_each(|at| table.fulfil(at));
+        table.show_all();
+    }
+    let mut standing = table.standing(1);
+    let chain = standing.chain.as_mut().unwrap();
+    chain.left -= 1;
+    table.learners[1].participant.resync(standing);
+    table.fulfil(1);
+    let Duty::Submit(statement) = table.duty(1) else { panic!() };
+    let ledger = table.contract.ledger();
+    assert_eq!(statement.act_of(&key(1), ledger, &name()), Err(WrongChain));
+}
+
+#[test]
+fn who_cannot_judge_abstains_and_says_why() {
+    let mut table = Table::seated(3, rules());
+    table.fulfil(0);
+    table.fulfil(0);
+    table.show_all();
+    let too_little = Judgement::Abstain(Some(Reason::TooLittleData));
+    let worse = Judgement::Reject(Some(Reason::Worse));
+    for (at, judgement) in [(1, too_little), (2, worse)] {
+        table.fulfil_with(at, Err(""), Ok(Score::new(0.1, judgement)));
+        table.fulfil(at);
+    }
+    table.show_all();
+    let closed = table.learners[0].told.iter().find_map(|told| match told {
+        Event::RoundClosed { verdict, rejections, abstentions, unavailable, .. } => {
+            Some((*verdict, *rejections, *abstentions, *unavailable))
+        }
+        _ => None,
+    });
+    assert_eq!(closed, Some((Verdict::Rejected, 1, 1, 0)));
+    let voted = |choice, reason| Event::Voted {
+        round: 1,
+        choice,
+        reason: Some(reason),
+        scores: Score::new(0.1, false).scores(),
+    };
+    let told = |at: usize, event: Event| table.learners[at].told.contains(&event);
+    assert!(told(1, voted(Choice::Abstain, Reason::TooLittleData)));
+    assert!(told(2, voted(Choice::Reject, Reason::Worse)));
+    // "I have not got it" is no judgement of it.
+    let never_seen = Judgement::Reject(Some(Reason::Unavailable));
+    assert_eq!(never_seen.choice(), Choice::Abstain);
+}
+
+#[test]
+fn who_cannot_get_the_bytes_says_so_and_has_not_missed_its_vote() {
+    for parameters in [rules(), sealed()] {
+        let parameters = Parameters { missed_turns: Some(1), ..parameters };
+        let mut table = Table::seated(4, parameters);
+        table.fulfil(0);
+        assert_eq!(table.learners[0].participant.deadline_ms(), Some(1_000));
+        table.fulfil(0);
+        assert_eq!(table.learners[0].participant.deadline_ms(), None, "its turn is taken");
+        table.now_ms = 400;
+        table.show_all();
+        assert_eq!(table.learners[1].participant.deadline_ms(), Some(1_000));
+        for at in 1..4 {
+            table.cannot_get(at);
+            assert!(matches!(table.duty(at), Duty::Submit(_)));
+        }
+        table.run();
+        let told = &table.learners[1].told;
+        let voted = Event::Voted {
+            round: 1,
+            choice: Choice::Abstain,
+            reason: Some(Reason::Unavailable),
+            scores: Default::default(),
+        };
+        assert!(told.contains(&voted), "{told:?}");
+        let expired = |told: &Event| {
+            matches!(told, Event::RoundClosed { verdict: Verdict::Expired, unavailable: 3, .. })
+        };
+        assert!(told.iter().any(expired), "{told:?}");
+        // It is the proposer who has missed its turn.
+        let suspended = Event::Suspended { reason: SuspendReason::MissedTurns };
+        assert!(table.learners[0].told.contains(&suspended));
+        assert!(!told.contains(&suspended));
+    }
+}
+
+#[test]
+fn who_cannot_get_the_global_model_passes_and_abstains() {
+    let mut table = Table::seated(3, rules());
+    let other = weights(77).digest();
+    for at in [0, 2] {
+        table.learners[at].held = other;
+        table.restart(at);
+    }
+    assert!(matches!(table.duty(0), Duty::Accept(_)));
+    table.cannot_get(0);
+    let Duty::Submit(statement) = table.duty(0) else { panic!() };
+    let reason = Some(Reason::Unavailable);
+    assert_eq!(statement.act, Act::Pass { round: 1, exhausted: false, reason });
+    table.fulfil(0);
+    table.show_all();
+    table.fulfil(1);
+    table.fulfil(1);
+    table.show_all();
+    table.cannot_get(2);
+    table.fulfil(2);
+    let cast =
+        |entry: &Entry| matches!(entry, Entry::Act(_, Act::Vote(vote)) if vote.reason == reason);
+    assert!(table.entries.iter().any(cast));
+    // It goes on trying, and owes nothing meanwhile.
+    assert!(matches!(table.duty(2), Duty::Accept(_)));
+    assert_eq!(table.learners[2].participant.deadline_ms(), None);
+    table.run();
+    assert_eq!(table.learners[0].held, table.learners[2].held);
+}
+
+#[test]
+fn a_judge_votes_and_is_never_asked_to_train() {
+    let judge = Invitation { judge: true, ..Invitation::new(id(1), 1) };
+    let invitations = vec![Invitation::new(id(0), 1), judge, Invitation::new(id(2), 1)];
+    for selection in [Selection::RoundRobin, Selection::Sortition] {
+        let parameters = Parameters { selection, max_rounds: Some(9), ..rules() };
+        let admission = Admission::Invited(invitations.clone());
+        let mut table = Table::seated_of(VERSION, 3, parameters, admission);
+        let mut busy = true;
+        while busy {
+            busy = false;
+            for at in 0..3 {
+                assert!(at != 1 || !matches!(table.duty(1), Duty::Train { .. }));
+                busy |= !matches!(table.duty(at), Duty::Wait | Duty::End(_));
+                table.fulfil(at);
+                table.show_all();
+            }
+        }
+        assert!(matches!(table.duty(1), Duty::End(Ending::Finished { rounds: 9, .. })));
+        assert_eq!(links(&table, 1).len(), 9);
+    }
+}
+
+#[test]
+fn an_experiment_of_version_1_hears_nothing_that_it_does_not_know() {
+    let cap = PrivacyCap { epsilon_micros: 100, delta_picos: 1 };
+    let parameters = Parameters { privacy: Some(cap), max_rounds: Some(5), ..drawn() };
+    let mut table = Table::seated_of(Version::V1, 3, parameters, Admission::Open);
+    let joined =
+        |entry: &Entry| matches!(entry, Entry::Act(_, Act::Join(join)) if join.terms.is_none());
+    assert_eq!(table.entries.iter().filter(|entry| joined(entry)).count(), 3);
+    // All that was done becomes what was done last, with all steps.
+    let turn =
+        |table: &Table| (0..3).find(|at| matches!(table.duty(*at), Duty::Train { .. })).unwrap();
+    let at = turn(&table);
+    let other = PrivacySegment { noise_micros: 2_000_000, ..segment(5) };
+    let training = PrivateTraining::All(vec![segment(3), other]);
+    let spent = PrivacySpent { epsilon_micros: 7, delta_picos: 1, training };
+    table.fulfil_with(at, Ok((Proposed::Private(weights(5), spent), None)), Ok(like(true)));
+    table.fulfil(at);
+    table.show_all();
+    let stated = table.experiment().member(id(at)).unwrap().privacy.clone().unwrap();
+    assert_eq!(stated.training, PrivateTraining::Last(PrivacySegment { steps: 8, ..other }));
+    // Who abstains, for whatever reason, is against; and nobody reveals a link.
+    let abstain = Judgement::Abstain(Some(Reason::TooLittleData));
+    let others: Vec<usize> = (0..3).filter(|other| *other != at).collect();
+    table.fulfil_with(others[0], Err(""), Ok(Score::none(abstain)));
+    table.fulfil(others[0]);
+    table.cannot_get(others[1]);
+    table.fulfil(others[1]);
+    table.show_all();
+    for entry in &table.entries {
+        if let Entry::Act(_, Act::Vote(vote)) = entry {
+            assert_eq!((vote.choice, vote.reason, vote.link), (Choice::Reject, None, None));
+        }
+    }
+    // Passing says no reason, and what was proposed before is proposed again.
+    let at = turn(&table);
+    table.fulfil_with(at, Err("it failed"), Ok(like(true)));
+    let Duty::Submit(statement) = table.duty(at) else { panic!() };
+    assert!(matches!(statement.act, Act::Pass { exhausted: false, reason: None, .. }));
+    table.fulfil(at);
+    table.show_all();
+    let at = turn(&table);
+    let again = Proposed::Private(weights(0), self::spent(90, 90));
+    table.fulfil_with(at, Ok((again, None)), Ok(like(true)));
+    let Duty::Submit(statement) = table.duty(at) else { panic!() };
+    assert!(matches!(statement.act, Act::Propose(_)));
+}
+
+#[test]
+fn in_version_1_a_budget_is_spent_without_a_cap_too() {
+    for version in [Version::V1, Version::V2] {
+        let mut table = Table::seated_of(version, 2, rules(), Admission::Open);
+        table.fulfil_with(0, Ok((Proposed::Exhausted, None)), Ok(like(true)));
+        let Duty::Submit(statement) = table.duty(0) else { panic!() };
+        let expected = match version {
+            Version::V1 => Act::Pass { round: 1, exhausted: true, reason: None },
+            Version::V2 => {
+                let reason = Some(Reason::CapReached);
+                Act::Pass { round: 1, exhausted: false, reason }
+            }
+        };
+        assert_eq!(statement.act, expected);
+        table.fulfil(0);
+        assert!(table.learners[0].told.iter().any(|told| {
+            matches!(told, Event::Passed { reason: Some(reason), .. } if reason == "the privacy budget is spent")
+        }));
+    }
+}
+
+#[test]
+fn who_joins_names_the_terms_as_they_are_and_looks_again_if_they_have_changed() {
+    let mut table =
+        Table::of(VERSION, 3, Parameters { min_learners: 2, ..rules() }, Admission::Open);
+    (0..2).for_each(|at| table.fulfil(at));
+    let Duty::Submit(statement) = table.duty(2) else { panic!() };
+    let terms = Some(table.experiment().terms());
+    assert_eq!(statement.act, Act::Join(Join { term: 0, terms, name: None }));
+    // The members change the rules meanwhile, which it does not see.
+    let changed = Motion::SetParameters(Box::new(Parameters { min_learners: 2, ..sealed() }));
+    table.apply(id(0), Act::Move { number: 1, motion: changed }).unwrap();
+    table.apply(id(1), Act::MotionVote { number: 1, approve: true }).unwrap();
+    table.wait(1_000);
+    table.fulfil(2);
+    assert_eq!(table.duty(2), Duty::AskRules);
+    assert_eq!(table.learners[2].participant.standing().unwrap().membership, Membership::Outside);
+    table.fulfil(2);
+    let Duty::Submit(statement) = table.duty(2) else { panic!() };
+    let now = Some(table.experiment().terms());
+    assert!(now != terms);
+    assert_eq!(statement.act, Act::Join(Join { term: 0, terms: now, name: None }));
+    table.fulfil(2);
+    assert!(table.experiment().member(id(2)).is_some());
+
+    // Or it sees it, and asks before it is refused.
+    let mut seen =
+        Table::of(VERSION, 3, Parameters { min_learners: 2, ..rules() }, Admission::Open);
+    (0..2).for_each(|at| seen.fulfil(at));
+    seen.apply(id(0), Act::ReplaceKey { to: id(7) }).unwrap();
+    seen.show_all();
+    assert_eq!(seen.duty(2), Duty::AskRules);
+    seen.fulfil(2);
+    seen.fulfil(2);
+    assert!(seen.experiment().member(id(2)).is_some());
+}
+
+#[test]
+fn a_learner_says_its_name_where_its_invitation_does_not() {
+    let called: MemberName = "City Hospital".parse().unwrap();
+    let named = Invitation { name: Some("Clinic".parse().unwrap()), ..Invitation::new(id(1), 1) };
+    let admission = Admission::Invited(vec![Invitation::new(id(0), 1), named]);
+    let mut table = Table::of(VERSION, 2, rules(), admission);
+    for at in 0..2 {
+        let participant = table.learners[at].participant.clone();
+        table.learners[at].participant = participant.called(Some(called.clone()));
+        table.fulfil(at);
+    }
+    let experiment = table.experiment();
+    let names = [0, 1].map(|at| experiment.name_of(id(at)).map(|name| name.as_str().to_owned()));
+    assert_eq!(names, [Some("City Hospital".to_owned()), Some("Clinic".to_owned())]);
+    // In version 1 nobody has one.
+    let mut first = Table::of(Version::V1, 1, rules(), Admission::Open);
+    first.learners[0].participant = first.learners[0].participant.clone().called(Some(called));
+    first.fulfil(0);
+    assert!(first.experiment().member(id(0)).is_some());
+}
+
+#[test]
+fn what_was_the_global_model_before_is_not_proposed_again() {
+    let mut table = Table::seated(2, Parameters { max_rounds: None, ..rules() });
+    let pass = |statement: &Statement| {
+        assert!(statement.weights.is_none());
+        assert!(matches!(statement.act, Act::Pass { reason: Some(Reason::Worse), .. }));
+    };
+    // The base itself.
+    table.fulfil_with(0, Ok((Proposed::Weights(weights(0)), None)), Ok(like(true)));
+    let Duty::Submit(statement) = table.duty(0) else { panic!() };
+    pass(&statement);
+    table.fulfil(0);
+    table.show_all();
+    // What it was before, as far as is known; after a restart that is found out.
+    table.fulfil(1);
+    table.fulfil(1);
+    table.show_all();
+    table.fulfil(0);
+    table.fulfil(0);
+    table.show_all();
+    (0..2).for_each(|at| table.fulfil(at));
+    table.restart(0);
+    table.fulfil_with(0, Ok((Proposed::Weights(weights(0)), None)), Ok(like(true)));
+    let Duty::Submit(proposal) = table.duty(0) else { panic!() };
+    assert!(matches!(proposal.act, Act::Propose(_)) && !proposal.instead);
+    table.fulfil(0);
+    let Duty::Submit(statement) = table.duty(0) else { panic!() };
+    pass(&statement);
+    assert!(statement.instead);
+    // Also where it is started again in between.
+    table.restart(0);
+    let turn = proposal.once.unwrap();
+    assert_eq!(table.duty(0), Duty::SubmitAgain(turn));
+    table.fulfil(0);
+    let Duty::Submit(statement) = table.duty(0) else { panic!() };
+    pass(&statement);
+    table.fulfil(0);
+    table.show_all();
+    let passed = |told: &Event| matches!(told, Event::Passed { reason: Some(_), .. });
+    assert!(table.learners[0].told.iter().any(passed));
+    assert!(matches!(table.duty(1), Duty::Train { .. }));
+}
+
+#[test]
+fn what_is_stated_of_privacy_fits_or_the_turn_is_passed() {
+    let unknown = PrivacySegment { noise_micros: 0, clip_micros: 0, ..segment(1) };
+    let bridged = || {
+        let training = PrivateTraining::Last(unknown);
+        Proposed::Private(weights(5), PrivacySpent { epsilon_micros: 5, delta_picos: 1, training })
+    };
+    // Without a cap nothing has to be stated, and what cannot be is left out.
+    let mut table = Table::seated(2, rules());
+    table.fulfil_with(0, Ok((bridged(), None)), Ok(like(true)));
+    let Duty::Submit(statement) = table.duty(0) else { panic!() };
+    let Act::Propose(proposal) = &statement.act else { panic!() };
+    assert_eq!(proposal.privacy, None);
+    // Under a cap there is nothing to propose.
+    let cap = PrivacyCap { epsilon_micros: 10, delta_picos: 1 };
+    let capped = Parameters { privacy: Some(cap), ..rules() };
+    for proposed in [bridged(), Proposed::Weights(weights(5))] {
+        let mut table = Table::seated(2, capped.clone());
+        table.fulfil_with(0, Ok((proposed, None)), Ok(like(true)));
+        let Duty::Submit(statement) = table.duty(0) else { panic!() };
+        let reason = Some(Reason::Policy);
+        assert_eq!(statement.act, Act::Pass { round: 1, exhausted: false, reason });
+    }
+    // A statement that is refused ends the turn and not the learner.
+    let mut table = Table::seated(2, capped);
+    table.fulfil_with(0, Ok((Proposed::Private(weights(5), spent(5, 1)), None)), Ok(like(true)));
+    let rule = Rejection::PrivacyInvalid.rule();
+    assert!(table.learners[0].participant.refused(rule));
+    let Duty::Submit(statement) = table.duty(0) else { panic!() };
+    let reason = Some(Reason::Failed);
+    assert_eq!(statement.act, Act::Pass { round: 1, exhausted: false, reason });
+}
+
+#[test]
+fn what_has_become_too_old_is_owed_as_it_was() {
+    let expires = Limits { expiry_ms: 500, ..Limits::default() };
+    let mut table = Table::seated(2, rules());
+    table.fulfil(0);
+    let Duty::Submit(proposal) = table.duty(0) else { panic!() };
+    let signed = table.sign(0, &proposal);
+    // The first entry that its signer has not seen was recorded 501 ms ago.
+    let refused = expires.check_fresh(501, Some(0));
+    assert_eq!(refused, Err(Rejection::TransactionExpired));
+    // Whoever drives the participant signs the very same again: nothing else is owed,
+    assert_eq!(table.duty(0), Duty::Submit(proposal.clone()));
+    assert_eq!(table.sign(0, &proposal), signed);
+    // also after a restart;
+    table.restart(0);
+    assert_eq!(table.duty(0), Duty::SubmitAgain(proposal.once.unwrap()));
+    // and if that fails too, the turn is gone: nothing else takes its place.
+    assert!(table.learners[0].participant.refused(Rejection::TransactionExpired.rule()));
+    assert_eq!(table.duty(0), Duty::Wait);
+}
+
 /// A step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
@@ -609,6 +1112,10 @@ fn any_rules() -> impl Strategy<Value = Parameters> {
     })
 }
 
+fn any_version() -> impl Strategy<Value = Version> {
+    prop_oneof![1 => Just(Version::V1), 2 => Just(Version::V2)]
+}
+
 impl Table {
     fn take(&mut self, step: &Step) {
         match *step {
@@ -625,14 +1132,24 @@ impl Table {
                     _ => None,
                 };
                 let proposed = match (how % 8, private) {
-                    (0, _) => Ok((Proposed::Pass, None)),
+                    (0, _) => Ok((Proposed::Pass(None), None)),
+                    // What was the global model at the beginning: it may be known to be none to propose, or
+                    // it may be found out.
+                    (3, None) => Ok((Proposed::Weights(weights(0)), None)),
                     (1, Some(_)) => Ok((Proposed::Exhausted, None)),
                     (2, _) => Err("it failed"),
                     (_, Some(spent)) => Ok((Proposed::Private(made, spent), Some(like(true)))),
                     (_, None) => Ok((Proposed::Weights(made), Some(like(true)))),
                 };
-                let score = if how % 5 == 0 { Err("it failed") } else { Ok(like(approve)) };
-                self.fulfil_with(at, proposed, score);
+                let score = match how % 5 {
+                    0 => Err("it failed"),
+                    1 => Ok(Score::none(Judgement::Abstain(Some(Reason::TooLittleData)))),
+                    _ => Ok(like(approve)),
+                };
+                match how % 7 {
+                    0 => self.cannot_get(at),
+                    _ => self.fulfil_with(at, proposed, score),
+                }
             }
             Step::Restart(at) => self.restart(at),
             Step::Reconnect(at) => self.reconnect(at),
@@ -654,17 +1171,18 @@ proptest! {
     /// come too late, nothing is signed twice for a turn, and the experiment gets to its end.
     #[test]
     fn what_is_owed_fits_and_gets_there(
+        version in any_version(),
         parameters in any_rules(),
         steps in prop::collection::vec(step(4), 0..120),
     ) {
-        let mut table = Table::new(4, parameters);
+        let mut table = Table::of(version, 4, parameters, Admission::Open);
         for step in &steps {
             table.take(step);
         }
         // From here on everybody is there. Every budget may be spent, which is an end too.
         for _ in 0..200 {
             table.run();
-            let experiment = table.contract.experiment(&name()).unwrap();
+            let experiment = table.experiment();
             let spent = experiment.proposers().next().is_none();
             if (0..4).all(|at| matches!(table.duty(at), Duty::End(_))) || spent {
                 return Ok(());
@@ -681,10 +1199,11 @@ proptest! {
     /// What the records say and what the node describes come to the same.
     #[test]
     fn following_and_asking_agree(
+        version in any_version(),
         parameters in any_rules(),
         steps in prop::collection::vec(step(3), 0..120),
     ) {
-        let mut table = Table::new(3, parameters);
+        let mut table = Table::of(version, 3, parameters, Admission::Open);
         for step in &steps {
             // Whoever is asked about has seen all, and has not died.
             match step {
@@ -701,6 +1220,8 @@ proptest! {
                 prop_assert_eq!(followed.membership, asked.membership);
                 prop_assert_eq!(followed.unrevealed, asked.unrevealed);
                 prop_assert_eq!(followed.next_term, asked.next_term);
+                prop_assert_eq!(followed.terms, asked.terms);
+                prop_assert_eq!(followed.chain, asked.chain);
             }
         }
     }

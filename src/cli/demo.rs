@@ -12,7 +12,7 @@ use colearn::plot;
 use colearn::supervise::Supervisor;
 use colearn_audit::{AuditOptions, AuditReport};
 use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, ExperimentName, Parameters, Phase, Threshold,
+    Act, Action, Admission, CreateExperiment, ExperimentName, Join, Parameters, Phase, Threshold,
 };
 use colearn_learning::data::Share;
 use colearn_learning::private::Noise;
@@ -296,6 +296,7 @@ impl Demo {
                 let create = Action::new(
                     name.clone(),
                     Act::Create(CreateExperiment {
+                        version: client.contract_version().number(),
                         parameters: self.parameters(),
                         admission: Admission::invite(learner_keys.iter().map(keys::learner_id)),
                         model: first.model(SAFETENSORS),
@@ -308,8 +309,10 @@ impl Demo {
         }
         for key in learner_keys {
             let me = keys::learner_id(key);
-            if client.experiment(name, Some(me)).await?.member.is_none() {
-                let join = Action::new(name.clone(), Act::Join { term: 0 });
+            let known = client.experiment(name, Some(me)).await?;
+            if known.member.is_none() {
+                let join = Join::new(0, Some(known.experiment.terms));
+                let join = Action::new(name.clone(), Act::Join(join));
                 client.act(key, join).await?;
             }
         }

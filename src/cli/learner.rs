@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
-use colearn_contracts::{ExperimentName, PrivacySpent};
+use colearn_contracts::{ExperimentName, MemberName, PrivacySpent};
 use colearn_learning::model::ModelSpec;
 use colearn_learning::private::Noise;
 use colearn_learning::{BuiltinLearner, learner_seed};
@@ -54,6 +54,9 @@ pub(crate) struct LearnerArgs {
     /// Decides the split and the order of training; the same for all learners of one split
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// What this organisation is called, where its invitation does not say; for people
+    #[arg(long, value_name = "NAME")]
+    name: Option<MemberName>,
     /// Give up when the node cannot be reached for this long, such as 5m [default: never]
     #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
     patience: Option<Duration>,
@@ -105,6 +108,7 @@ impl LearnerArgs {
         let metric = learner.test_metric().name();
         let options = Options {
             data: Some(memory),
+            name: self.name,
             patience: self.patience,
             watch: print_events(self.json),
             ..Options::new(self.node.node, experiment, key)

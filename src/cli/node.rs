@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use colearn_contracts::Limits;
 use colearn_ledger::IndexUse;
 use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
-    Progress, WitnessAddress,
+    Progress, Upgrade, WitnessAddress,
 };
+use colearn_sdk::client::{Client, Memory};
 
+use super::args::{NodeAddress, duration_ms};
 use super::progress;
 use super::signals::Signals;
+use super::tell::text;
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -43,6 +48,62 @@ delete that file and start the node again. Learners and audit follow the change 
         #[arg(long)]
         json: bool,
     },
+    /// Have experiments that are created from now on follow the latest rules; the node must be stopped.
+    #[command(after_help = "Example:
+  colearn node upgrade --data /var/lib/colearn
+
+The upgrade is an entry signed by the ledger's key. Experiments that are running keep the rules that their
+members joined under, until these adopt the new ones: colearn experiment move NAME adopt 2. Look first whose
+program is too old to follow what is created then: colearn node status.")]
+    Upgrade {
+        /// The node's data folder
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        #[command(flatten)]
+        limits: LimitArgs,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON; does not ask
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a running node's version of the rules, and which its members' programs know.
+    #[command(after_help = "Examples:
+  colearn node status
+  colearn node status --node http://10.0.0.5:7400 --json")]
+    Status {
+        #[command(flatten)]
+        node: NodeAddress,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What a ledger limits.
+#[derive(Args)]
+struct LimitArgs {
+    /// The most unfinished experiments of one creator [default: 32]
+    #[arg(long, value_name = "N")]
+    experiments_per_creator: Option<u32>,
+    /// The most unfinished experiments in all [default: 10000]
+    #[arg(long, value_name = "N")]
+    max_experiments: Option<u32>,
+    /// Refuse transactions signed before what was recorded this long ago [default: 7days]
+    #[arg(long, value_parser = duration_ms, value_name = "TIME")]
+    transaction_expiry: Option<u64>,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            per_creator: self.experiments_per_creator.unwrap_or(usual.per_creator),
+            experiments: self.max_experiments.unwrap_or(usual.experiments),
+            expiry_ms: self.transaction_expiry.unwrap_or(usual.expiry_ms),
+        }
+    }
 }
 
 impl Node {
@@ -63,6 +124,10 @@ impl Node {
                 }
                 Ok(ExitCode::SUCCESS)
             }
+            (Some(Command::Upgrade { data, limits, yes, json }), _) => {
+                upgrade(&data, limits.limits(), yes, json).await
+            }
+            (Some(Command::Status { node, json }), _) => status(&node.node, json).await,
             (None, Some(run)) => run.run().await,
             (None, None) => anyhow::bail!("--data DIR is needed; see colearn node --help"),
         }
@@ -87,6 +152,16 @@ struct NodeArgs {
     /// The ledger's name, on first start [default: one made from its key]
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
+    // The limits once more and not flattened: clap could not tell then whether a node is to run.
+    /// The most unfinished experiments of one creator, on first start [default: 32]
+    #[arg(long, value_name = "N")]
+    experiments_per_creator: Option<u32>,
+    /// The most unfinished experiments in all, on first start [default: 10000]
+    #[arg(long, value_name = "N")]
+    max_experiments: Option<u32>,
+    /// Refuse transactions signed before what was recorded this long ago, on first start [default: 7days]
+    #[arg(long, value_parser = duration_ms, value_name = "TIME")]
+    transaction_expiry: Option<u64>,
     /// The largest model that can be uploaded, in bytes
     #[arg(long, default_value_t = DEFAULT_MAX_ARTIFACT_BYTES, value_name = "BYTES")]
     max_artifact_bytes: u64,
@@ -111,10 +186,17 @@ impl NodeArgs {
     async fn run(self) -> anyhow::Result<ExitCode> {
         // Before anyone is told that the node runs, so that no signal is missed.
         let mut signals = Signals::catch()?;
+        let limits = LimitArgs {
+            experiments_per_creator: self.experiments_per_creator,
+            max_experiments: self.max_experiments,
+            transaction_expiry: self.transaction_expiry,
+        };
+        let limits = limits.limits();
         let node = colearn_node::Node::start(Config {
             data: self.data.clone(),
             listen: self.listen,
             origin: self.origin,
+            limits,
             max_artifact_bytes: self.max_artifact_bytes,
             artifact_quota_bytes: self.artifact_quota_bytes,
             reserve_bytes: self.reserve_bytes,
@@ -131,6 +213,124 @@ impl NodeArgs {
         node.shutdown().await?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Upgrades a ledger, having said what that changes and been told to.
+async fn upgrade(data: &Path, limits: Limits, yes: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let progress = || Some(Progress::new(progress::rebuilding()));
+    if !yes && !json {
+        let (folder, rebuilding) = (data.to_owned(), progress());
+        let plan = move || colearn_node::plan_upgrade(&folder, limits, rebuilding);
+        let plan = tokio::task::spawn_blocking(plan).await??;
+        tell_upgrade(&plan);
+        eprint!("Upgrade? [y/N] ");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            println!("nothing was changed");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    let (folder, rebuilding) = (data.to_owned(), progress());
+    let upgrade = move || colearn_node::upgrade(&folder, limits, rebuilding);
+    let done = tokio::task::spawn_blocking(upgrade).await??;
+    if json {
+        let done = serde_json::json!({
+            "index": done.index,
+            "from": done.from.number(),
+            "to": done.to.number(),
+            "experiments_per_creator": done.limits.per_creator,
+            "experiments": done.limits.experiments,
+            "expiry_ms": done.limits.expiry_ms,
+            "running": done.running,
+        });
+        println!("{done}");
+    } else {
+        if yes {
+            tell_upgrade(&done);
+        }
+        println!("entry         {}", done.index.unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what an upgrade changes.
+fn tell_upgrade(upgrade: &Upgrade) {
+    let Upgrade { from, to, limits, running, .. } = upgrade;
+    let expiry = humantime::format_duration(Duration::from_millis(limits.expiry_ms));
+    println!(
+        "rules         version {from} now, {to} for experiments that are created from then on"
+    );
+    println!(
+        "limits        {} unfinished experiments a creator, {} in all",
+        limits.per_creator, limits.experiments
+    );
+    println!("expiry        transactions signed before what was recorded {expiry} ago are refused");
+    match running.is_empty() {
+        true => println!("running       no experiment"),
+        false => println!("running       {}: these keep version {from}", running.join(", ")),
+    }
+    println!("programs      that know only version {from} can no longer follow the ledger");
+}
+
+/// Shows what a node and its members know.
+async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let mut client = Client::connect(node, Memory::default()).await?;
+    let status = client.status().await?;
+    if json {
+        let members = status.members.iter().map(|member| {
+            serde_json::json!({
+                "learner": member.learner.to_string(),
+                "name": member.name,
+                "version": member.version,
+                "last_ms": member.last_ms,
+                "experiments": member.experiments,
+            })
+        });
+        let told = serde_json::json!({
+            "entries": status.size,
+            "version": status.version,
+            "latest_version": status.latest_version,
+            "limits": status.limits.map(|limits| serde_json::json!({
+                "experiments_per_creator": limits.per_creator,
+                "experiments": limits.experiments,
+                "expiry_ms": limits.expiry_ms,
+            })),
+            "started_ms": status.started_ms,
+            "members": members.collect::<Vec<_>>(),
+            "more": status.more,
+        });
+        println!("{}", serde_json::to_string_pretty(&told)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let upgrade = match status.version < status.latest_version {
+        true => {
+            format!("; this node can upgrade to {}: colearn node upgrade", status.latest_version)
+        }
+        false => String::new(),
+    };
+    println!("entries       {}", status.size);
+    println!("rules         version {}{upgrade}", status.version);
+    if status.members.is_empty() {
+        println!("members       none in an unfinished experiment");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("\nmember    knows      experiments");
+    for member in &status.members {
+        let knows = match member.version {
+            None => "not heard".to_owned(),
+            Some(version) if version < status.latest_version => format!("{version}, too old"),
+            Some(version) => version.to_string(),
+        };
+        let name = member.name.as_ref().map_or_else(String::new, |name| format!("  {name}"));
+        let experiments = member.experiments.join(", ");
+        println!("{}  {knows:<9}  {experiments}{name}", text::short(member.learner));
+    }
+    if status.more > 0 {
+        println!("and {} more", status.more);
+    }
+    println!("\n\"not heard\": it has sent nothing since this node was started");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says where the node is, and what it found on its disk.

@@ -1,6 +1,6 @@
 //! The picture of an experiment: scores over rounds above, who voted how below.
 
-use colearn_contracts::{LearnerId, Verdict};
+use colearn_contracts::{Choice, LearnerId, Verdict};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -17,6 +17,7 @@ const TEST: RGBColor = RGBColor(214, 110, 20);
 const YES: RGBColor = RGBColor(68, 160, 84);
 const NO: RGBColor = RGBColor(208, 66, 62);
 const ABSENT: RGBColor = RGBColor(205, 205, 205);
+const NEITHER: RGBColor = RGBColor(240, 215, 150);
 const PROPOSER: RGBColor = RGBColor(240, 240, 250);
 
 impl Picture for History {
@@ -134,6 +135,7 @@ fn draw_votes<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> Dr
     let legend = [
         ("approved", YES, None),
         ("rejected", NO, None),
+        ("abstained", NEITHER, None),
         ("absent", ABSENT, None),
         ("proposer, accepted", PROPOSER, Some(true)),
         ("proposer, not accepted", PROPOSER, Some(false)),
@@ -156,8 +158,11 @@ fn look(round: &Round, learner: LearnerId) -> (Option<RGBColor>, Option<(bool, R
         return (Some(PROPOSER), good.map(|good| (good, if good { YES } else { NO })));
     }
     let color = match round.ballots.get(&learner) {
-        Some(ballot) if ballot.approve => Some(YES),
-        Some(_) => Some(NO),
+        Some(ballot) => Some(match ballot.choice {
+            Choice::Approve => YES,
+            Choice::Reject => NO,
+            Choice::Abstain => NEITHER,
+        }),
         None if round.proposal.is_some() => Some(ABSENT),
         None => None,
     };

@@ -12,8 +12,8 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use colearn_learning::BuiltinLearner;
 use colearn_learning::data::{Dataset, Share, Targets};
-use colearn_sdk::learner::{Learner, Proposed, Result, Score, Weights};
-use colearn_sdk::local::{Conduct, Judgement};
+use colearn_sdk::learner::{Judgement, Learner, Proposed, Result, Score, Weights};
+use colearn_sdk::local::{Conduct, Voting};
 
 /// The class that a backdoor leads to.
 const BACKDOOR_CLASS: u32 = 0;
@@ -75,16 +75,16 @@ impl Fault {
         conduct.training_ms = conduct.training_ms.saturating_add(self.slow_ms);
         conduct.voting_ms = conduct.voting_ms.saturating_add(self.slow_ms);
         conduct.away.clone_from(&self.away);
-        conduct.judgement = match self.vote {
-            Some(VoteFault::Never) => Judgement::Never,
-            Some(VoteFault::Copies) => Judgement::Copied,
+        conduct.voting = match self.vote {
+            Some(VoteFault::Never) => Voting::Never,
+            Some(VoteFault::Copies) => Voting::Copied,
             Some(
                 VoteFault::Approves
                 | VoteFault::Rejects
                 | VoteFault::Opposite
                 | VoteFault::Colludes,
             )
-            | None => Judgement::Own,
+            | None => Voting::Own,
         };
     }
 
@@ -215,7 +215,7 @@ impl Learner for Saboteur {
         let proposed = match proposed {
             Proposed::Weights(learned) => Proposed::Weights(self.spoil(learned)?),
             Proposed::Private(learned, spent) => Proposed::Private(self.spoil(learned)?, spent),
-            Proposed::Pass | Proposed::Exhausted => proposed,
+            Proposed::Pass(_) | Proposed::Exhausted => proposed,
         };
         if let Some(weights) = proposed.weights() {
             self.gang.add(weights);
@@ -225,16 +225,15 @@ impl Learner for Saboteur {
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         // Its own weights may be none that can be scored.
-        let unknown = Score { vote: f64::NAN, test: None, approve: false };
-        let score = self.inner.test(weights).unwrap_or(unknown);
-        let approve = match self.fault.vote {
-            Some(VoteFault::Approves) => true,
-            Some(VoteFault::Rejects) => false,
-            Some(VoteFault::Opposite) => !score.approve,
-            Some(VoteFault::Colludes) => self.gang.has(weights),
-            Some(VoteFault::Copies | VoteFault::Never) | None => score.approve,
+        let score = self.inner.test(weights).unwrap_or_else(|_| Score::none(false));
+        let judgement = match self.fault.vote {
+            Some(VoteFault::Approves) => Judgement::Approve,
+            Some(VoteFault::Rejects) => Judgement::Reject(None),
+            Some(VoteFault::Opposite) => (score.judgement != Judgement::Approve).into(),
+            Some(VoteFault::Colludes) => self.gang.has(weights).into(),
+            Some(VoteFault::Copies | VoteFault::Never) | None => score.judgement,
         };
-        Ok(Score { approve, ..score })
+        Ok(Score { judgement, ..score })
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {

@@ -13,7 +13,7 @@ use colearn_learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, S
 use colearn_learning::model::{Activation, ModelSpec};
 use colearn_learning::private::Noise;
 use colearn_records::plan::{Millis, Plan, toml_error};
-use colearn_sdk::local::{Conduct, Judgement};
+use colearn_sdk::local::{Conduct, Voting};
 
 /// The most learners of a simulation.
 const MAX_LEARNERS: usize = 100_000;
@@ -229,7 +229,7 @@ impl Scenario {
         }
         let absent = conducts
             .iter()
-            .any(|conduct| !conduct.away.is_empty() || conduct.judgement == Judgement::Never);
+            .any(|conduct| !conduct.away.is_empty() || conduct.voting == Voting::Never);
         if !(absent && parameters.missed_turns.is_some()) {
             parameters.min_learners = learners as u32;
         }

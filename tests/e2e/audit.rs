@@ -5,14 +5,16 @@ use std::path::Path;
 use bytes::Bytes;
 use colearn_audit::{self as audit, AuditOptions, AuditReport, Kind};
 use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, Decision, Digest, Model, Outcome, Parameters,
-    VERSION, Verdict,
+    Act, Action, Admission, CreateExperiment, Decision, Digest, Join, Limits, Model, Outcome,
+    Parameters, VERSION, Verdict, terms,
 };
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Hash, Ledger, Signer, Verifier};
 use colearn_proto::v1;
+use colearn_records::keys::learner_id;
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
+use colearn_records::upgrade;
 use prost::Message as _;
 use tempfile::TempDir;
 
@@ -28,6 +30,7 @@ fn genesis() -> v1::Genesis {
         log_public_key: Bytes::copy_from_slice(key(9).verifying_key().as_bytes()),
         nonce: Bytes::from_static(&[7; 32]),
         contract_version: VERSION.number(),
+        limits: Some(upgrade::limits_message(&Limits::default())),
     }
 }
 
@@ -70,6 +73,7 @@ fn create() -> Action {
     Action::new(
         name("x"),
         Act::Create(CreateExperiment {
+            version: VERSION.number(),
             parameters,
             admission: Admission::Open,
             model: model(0),
@@ -79,7 +83,11 @@ fn create() -> Action {
 }
 
 fn join() -> Action {
-    Action::new(name("x"), Act::Join { term: 0 })
+    let Act::Create(CreateExperiment { parameters, admission, .. }) = create().what else {
+        unreachable!()
+    };
+    let terms = terms(VERSION, learner_id(&key(1)), &parameters, &admission);
+    Action::new(name("x"), Act::Join(Join::new(0, Some(terms))))
 }
 
 fn opened(round: u64) -> Outcome {
@@ -87,7 +95,7 @@ fn opened(round: u64) -> Outcome {
         name("x"),
         Decision::RoundOpened {
             round,
-            proposer: colearn_records::keys::learner_id(&key(1)),
+            proposer: learner_id(&key(1)),
             base: Digest([0; 32]),
             deadline_ms: 2 + 600_000,
         },
@@ -222,6 +230,8 @@ fn a_false_record_is_found_for_what_it_is() {
                 verdict: Verdict::Accepted,
                 approvals: 0,
                 rejections: 0,
+                abstentions: 0,
+                unavailable: 0,
                 electorate: 0,
                 model: Digest([0; 32]),
             },

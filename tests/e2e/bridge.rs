@@ -217,7 +217,8 @@ async fn unmodified_servers_take_part_through_bridges() {
                 assert!(lines[0].contains("version unknown"), "{lines:?}");
             }
             let privacy = succeed(&["experiment", "privacy", "guess", "--node", &node.url]);
-            assert!(privacy.contains("0.500"), "{privacy}");
+            // It says how much it has spent and not how, which nobody could check (R62).
+            assert!(privacy.contains("nothing stated"), "{privacy}");
             let wrong = succeed(&[
                 "experiment",
                 "create",

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use colearn_contracts::{
-    Act, Action, Admission, BallotKind, CreateExperiment, Parameters, PrivacyCap, PrivacySpent,
-    Verdict,
+    Act, Action, Admission, BallotKind, CreateExperiment, Join, Parameters, PrivacyCap,
+    PrivacySegment, PrivacySpent, PrivateTraining, VERSION, Verdict,
 };
 use colearn_records::keys;
 use colearn_sdk::client::{self, Event, Options};
@@ -19,6 +19,7 @@ async fn create(speaker: &mut Speaker, parameters: Parameters) {
     let weights = Counter::weights(0);
     speaker.client.upload(&weights).await.unwrap();
     let create = CreateExperiment {
+        version: VERSION.number(),
         parameters,
         admission: Admission::Open,
         model: weights.model(SAFETENSORS),
@@ -80,7 +81,10 @@ async fn a_sealed_ballot_is_revealed_after_a_restart_between() {
     };
     create(&mut speaker, parameters).await;
     for seed in 1..=3 {
-        speaker.act(&key(seed), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+        speaker
+            .act(&key(seed), Action::new(name("x"), Act::Join(Join::new(0, None))))
+            .await
+            .unwrap();
     }
     let (mut first, first_task) = start(Counter { value: 0 }, 1, &node, dir.path());
     let (mut second, task) = start(Counter { value: 0 }, 2, &node, dir.path());
@@ -120,7 +124,10 @@ async fn the_absent_are_suspended_the_experiment_pauses_and_goes_on_when_they_re
     };
     create(&mut speaker, parameters).await;
     for seed in 1..=2 {
-        speaker.act(&key(seed), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+        speaker
+            .act(&key(seed), Action::new(name("x"), Act::Join(Join::new(0, None))))
+            .await
+            .unwrap();
     }
     // Nobody proposes for a whole rotation.
     crate::support::wait_for("the pause", || {
@@ -130,7 +137,7 @@ async fn the_absent_are_suspended_the_experiment_pauses_and_goes_on_when_they_re
     });
     let round = succeed(&["ledger", "show", &node.url]);
     assert!(round.contains("x pauses: nobody has proposed for too long"), "{round}");
-    let pass = Action::new(name("x"), Act::Pass { round: 2, exhausted: false });
+    let pass = Action::new(name("x"), Act::Pass { round: 2, exhausted: false, reason: None });
     let refused = speaker.act(&key(1), pass).await.unwrap_err().to_string();
     assert!(refused.contains("R40: "), "{refused}");
 
@@ -243,7 +250,10 @@ async fn motions_and_new_keys_by_the_command_line() {
     create(&mut speaker, Parameters { min_learners: 3, ..Parameters::default() }).await;
     for seed in 1..=3 {
         keys::save_new(&key(seed), &dir.path().join(format!("{seed}.pem"))).unwrap();
-        speaker.act(&key(seed), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+        speaker
+            .act(&key(seed), Action::new(name("x"), Act::Join(Join::new(0, None))))
+            .await
+            .unwrap();
     }
     let at = ["--node", node.url.as_str()];
     let say = |words: &[&str], who: &str| {
@@ -256,7 +266,7 @@ async fn motions_and_new_keys_by_the_command_line() {
     assert!(dir.path().join("1.pem.old").exists() && !dir.path().join("1.pem.next").exists());
     let new = keys::load(&dir.path().join("1.pem")).unwrap();
     assert_eq!(rotated["to"], keys::learner_id(&new).to_string());
-    let pass = Action::new(name("x"), Act::Pass { round: 1, exhausted: false });
+    let pass = Action::new(name("x"), Act::Pass { round: 1, exhausted: false, reason: None });
     let refused = speaker.act(&key(1), pass.clone()).await.unwrap_err().to_string();
     assert!(refused.contains("R9: "), "{refused}");
     // Nobody's key can be replaced by one that has not agreed.
@@ -276,7 +286,7 @@ async fn motions_and_new_keys_by_the_command_line() {
     assert!(moved.contains("motion 1\n"), "{moved}");
     let shown = succeed(&[&["experiment", "show", "x"], &at[..]].concat());
     assert!(
-        shown.contains("motion      1: set ") && shown.contains("0 for, 0 against, of 2"),
+        shown.contains("motion      1: set ") && shown.contains("1 for, 0 against, of 3"),
         "{shown}"
     );
     say(&["ballot", "x", "1", "approve"], "2.pem");
@@ -290,9 +300,9 @@ async fn motions_and_new_keys_by_the_command_line() {
             .concat(),
     );
     say(&["ballot", "x", "2", "approve"], "2.pem");
-    let pass = Action::new(name("x"), Act::Pass { round: 2, exhausted: false });
+    let pass = Action::new(name("x"), Act::Pass { round: 2, exhausted: false, reason: None });
     speaker.act(&key(2), pass).await.unwrap();
-    let back = Action::new(name("x"), Act::Join { term: 1 });
+    let back = Action::new(name("x"), Act::Join(Join::new(1, None)));
     let refused = speaker.act(&key(3), back).await.unwrap_err().to_string();
     assert!(refused.contains("R50: "), "{refused}");
     let ledger = succeed(&["ledger", "show", &node.url]);
@@ -313,13 +323,17 @@ struct Spender {
 impl Learner for Spender {
     fn propose(&mut self) -> Result<Proposed> {
         self.spent += 400_000;
-        let spent = PrivacySpent {
-            epsilon_micros: self.spent,
-            delta_picos: 10_000_000,
-            noise_micros: 1_100_000,
+        let all = PrivacySegment {
+            // So much that no more is revealed than is stated.
+            noise_micros: 20_000_000,
             clip_micros: 1_000_000,
             sampling_nanos: 10_000_000,
             steps: self.spent / 1000,
+        };
+        let spent = PrivacySpent {
+            epsilon_micros: self.spent,
+            delta_picos: 10_000_000,
+            training: PrivateTraining::All(vec![all]),
         };
         Ok(Proposed::Private(Counter::weights(self.counter.value + 1), spent))
     }

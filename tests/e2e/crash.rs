@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use colearn_contracts::{Act, Action};
+use colearn_contracts::{Act, Action, Join};
 use colearn_sdk::client::{self, Options};
 
 use crate::support::{Counter, NodeProcess, Process, Speaker, id, key, name, succeed, wait_for};
@@ -103,7 +103,7 @@ async fn an_interrupted_write_is_completed_by_the_next_start() {
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    let join = || Action::new(name("x"), Act::Join { term: 0 });
+    let join = || Action::new(name("x"), Act::Join(Join::new(0, None)));
     speaker.act(&key(1), join()).await.unwrap();
     let before = speaker.client.size();
     node.stop();
@@ -144,7 +144,7 @@ async fn a_snapshot_is_used_only_if_it_fits() {
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    let join = || Action::new(name("x"), Act::Join { term: 0 });
+    let join = || Action::new(name("x"), Act::Join(Join::new(0, None)));
     speaker.act(&key(1), join()).await.unwrap();
     node.stop();
     // A clean stop leaves a snapshot of all of it.

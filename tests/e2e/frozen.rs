@@ -1,19 +1,15 @@
 //! Data folders of earlier versions.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::support::{NodeProcess, copy, succeed};
+use crate::support::{NodeProcess, copy_frozen, succeed};
 
 #[test]
 fn the_first_versions_folder_opens_and_is_audited() {
     let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v1");
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    copy(&frozen, &data);
-    // git does not keep this mode.
-    let private = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(data.join("node.pem"), private).unwrap();
+    copy_frozen(&data);
     let receipts = frozen.join("receipts");
     let audit = || {
         let arguments = ["audit", data.to_str().unwrap(), "--receipts", receipts.to_str().unwrap()];

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use colearn_contracts::{Act, Action};
+use colearn_contracts::{Act, Action, Join};
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{SignedNote, Verifier};
 use ed25519_dalek::VerifyingKey;
@@ -77,7 +77,7 @@ async fn a_sigsum_witness_cosigns() {
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
     cosigned("2");
-    speaker.act(&key(1), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    speaker.act(&key(1), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     cosigned("3");
     node.stop();
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use colearn_contracts::{Act, Action};
+use colearn_contracts::{Act, Action, Join};
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, SignedNote, Signer, Verifier};
 use colearn_records::keys;
@@ -36,7 +36,7 @@ async fn everyone_follows_the_nodes_new_key() {
     let memory = Memory::open(&dir.path().join("learner")).unwrap();
     let mut speaker = Speaker::remembering(&node.url, memory).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    speaker.act(&key(1), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    speaker.act(&key(1), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     let old = node.started["verifier_key"].clone();
     node.stop();
 
@@ -53,7 +53,7 @@ async fn everyone_follows_the_nodes_new_key() {
     // A learner that knew the old key, anew and with its connection of before.
     let memory = Memory::open(&dir.path().join("learner")).unwrap();
     Client::connect(&node.url, memory).await.unwrap();
-    speaker.act(&key(2), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    speaker.act(&key(2), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     node.stop();
 
     // Changed again, and this time the old key is gone at once.
@@ -64,7 +64,7 @@ async fn everyone_follows_the_nodes_new_key() {
     assert!(!verifies(&note, &new) && verifies(&note, &newest), "{note}");
     // The first call over a connection that broke may fail.
     let mut tries = 0;
-    let join = Action::new(name("x"), Act::Join { term: 0 });
+    let join = Action::new(name("x"), Act::Join(Join::new(0, None)));
     while let Err(error) = speaker.act(&key(3), join.clone()).await {
         tries += 1;
         assert!(tries < 10, "{error}");

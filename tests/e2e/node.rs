@@ -1,6 +1,6 @@
 //! The node process: starting, serving, stopping, refusing.
 
-use colearn_contracts::{Act, Action};
+use colearn_contracts::{Act, Action, Join};
 use colearn_ledger::{Checkpoint, Hash, Verifier};
 use colearn_sdk::client::ClientError;
 
@@ -127,7 +127,7 @@ async fn a_full_disk_refuses_transactions_and_goes_on_reading() {
     let more = ["--listen", "127.0.0.1:0", "--reserve-bytes", &reserve];
     let node = NodeProcess::start_with(dir.path(), &more);
     let mut speaker = Speaker::connect(&node.url).await;
-    let join = Action::new(crate::support::name("x"), Act::Join { term: 0 });
+    let join = Action::new(crate::support::name("x"), Act::Join(Join::new(0, None)));
     let error = speaker.act(&crate::support::key(1), join).await.unwrap_err();
     assert!(error.to_string().contains("disk is nearly full"), "{error}");
     assert_eq!(speaker.client.experiments().await.unwrap(), []);

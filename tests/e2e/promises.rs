@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use colearn_contracts::{Act, Action};
+use colearn_contracts::{Act, Action, Join};
 use colearn_sdk::client::{Client, ClientError, Memory};
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ async fn node_with_receipts(dir: &Path) -> (NodeProcess, Speaker) {
     // Only what this one does is remembered.
     let memory = Memory::open(&dir.join("learner")).unwrap();
     let mut speaker = Speaker::remembering(&node.url, memory).await;
-    speaker.act(&key(1), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    speaker.act(&key(1), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     (node, speaker)
 }
 
@@ -70,7 +70,7 @@ async fn a_receipt_is_kept_checked_offline_and_honoured() {
         .unwrap();
     let snapshot = dir.path().join("snapshot");
     copy(&dir.path().join("data"), &snapshot);
-    speaker.act(&key(2), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    speaker.act(&key(2), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     let honoured = ["--receipts", &receipts, "--since", &checkpoint];
     let (code, text) = audit(&[&[path("data").as_str()], &honoured[..]].concat());
     assert_eq!(code, Some(0), "{text}");
@@ -107,13 +107,16 @@ async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
 
     // The operator shows Ann one history and Bob another, under the same key.
     let node = NodeProcess::start_at(&one, &address);
-    ann.act(&key(3), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    ann.act(&key(3), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     ann.client.refresh().await.unwrap();
-    let seen_by_ann =
-        ann.client.sign(&key(4), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    let seen_by_ann = ann
+        .client
+        .sign(&key(4), Action::new(name("x"), Act::Join(Join::new(0, None))))
+        .await
+        .unwrap();
     node.stop();
     let node = NodeProcess::start_at(&other, &address);
-    bob.act(&key(5), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    bob.act(&key(5), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     bob.client.refresh().await.unwrap();
 
     // Ann, connected to Bob's, is told of a longer history that does not continue hers.
@@ -165,7 +168,7 @@ async fn an_export_is_complete_incremental_and_audited() {
         bytes[..2].copy_from_slice(&seed.to_le_bytes());
         (
             ed25519_dalek::SigningKey::from_bytes(&bytes),
-            Action::new(name("x"), Act::Join { term: 0 }),
+            Action::new(name("x"), Act::Join(Join::new(0, None))),
         )
     };
     for seed in 0..300 {
@@ -291,7 +294,7 @@ async fn witnesses_cosign_what_the_node_shows_and_no_fork_of_it() {
     let again = ["witness", "--json", "--data", &data, "--listen", listen, "--log", &vkey];
     let mut witness = Process::start(&again);
     assert!(witness.line().unwrap().contains(&witness_url));
-    speaker.act(&key(1), Action::new(name("x"), Act::Join { term: 0 })).await.unwrap();
+    speaker.act(&key(1), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     crate::support::wait_for("the next cosignature", || {
         cosigned(&node.url).filter(|text| text.lines().nth(1) == Some("3"))
     });

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use colearn::supervise;
 use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, ExperimentName, LearnerId, Parameters,
+    Act, Action, Admission, CreateExperiment, ExperimentName, Join, LearnerId, Parameters, VERSION,
+    terms,
 };
 use colearn_sdk::client::{Client, Memory};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
@@ -162,32 +163,56 @@ impl Speaker {
         Self { client: Client::connect(url, memory).await.unwrap() }
     }
 
-    /// Signs and submits; the entry's index.
+    /// Signs and submits; the entry's index. A join that names no terms names those that the node
+    /// shows.
     pub(crate) async fn act(
         &mut self,
         key: &SigningKey,
         action: Action,
     ) -> std::result::Result<u64, colearn_sdk::client::ClientError> {
+        let action = self.agree(action).await;
         Ok(self.client.act(key, action).await?.receipt.index)
+    }
+
+    /// The action, a join with the terms that the node shows.
+    pub(crate) async fn agree(&mut self, mut action: Action) -> Action {
+        if let Act::Join(join @ Join { terms: None, .. }) = &mut action.what
+            && let Ok(described) = self.client.experiment(&action.experiment, None).await
+        {
+            join.terms = Some(described.experiment.terms);
+        }
+        action
     }
 
     /// Creates an open experiment with these initial weights.
     pub(crate) async fn create(&mut self, experiment: &str, weights: &Weights, max_rounds: u64) {
         self.client.upload(weights).await.unwrap();
-        let parameters = Parameters {
-            max_rounds: Some(max_rounds),
-            idle_rotations: None,
-            missed_turns: None,
-            creator_may_stop: true,
-            max_weights_bytes: 1 << 20,
-            ..Parameters::default()
-        };
+        let parameters = parameters(max_rounds);
         let model = weights.model(SAFETENSORS);
         let admission = Admission::Open;
-        let create = CreateExperiment { parameters, admission, model, plan: None };
+        let version = VERSION.number();
+        let create = CreateExperiment { version, parameters, admission, model, plan: None };
         let action = Action::new(name(experiment), Act::Create(create));
         self.act(&key(200), action).await.unwrap();
     }
+}
+
+/// The rules of what [`Speaker::create`] creates.
+fn parameters(max_rounds: u64) -> Parameters {
+    Parameters {
+        max_rounds: Some(max_rounds),
+        idle_rotations: None,
+        missed_turns: None,
+        creator_may_stop: true,
+        max_weights_bytes: 1 << 20,
+        ..Parameters::default()
+    }
+}
+
+/// Joins what [`Speaker::create`] creates.
+pub(crate) fn join(experiment: &str, max_rounds: u64, term: u32) -> Action {
+    let terms = terms(VERSION, id(&key(200)), &parameters(max_rounds), &Admission::Open);
+    Action::new(name(experiment), Act::Join(Join::new(term, Some(terms))))
 }
 
 /// A learner whose model is a number: it proposes the next one and approves what is larger.
@@ -213,7 +238,7 @@ impl Learner for Counter {
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         let value = Self::value_of(weights)?;
-        Ok(Score { vote: value as f64, test: None, approve: value > self.value })
+        Ok(Score::new(value as f64, value > self.value))
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {
@@ -251,6 +276,14 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let (from, to) = (file.path(), to.join(file.file_name()));
         if from.is_dir() { copy(&from, &to) } else { std::fs::copy(&from, &to).map(drop).unwrap() }
     }
+}
+
+/// Copies the first version's folder.
+pub(crate) fn copy_frozen(data: &Path) {
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen/v1"), data);
+    // git does not keep this mode.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(data.join("node.pem"), private).unwrap();
 }
 
 /// A channel to a node, for a client that is no client of ours.

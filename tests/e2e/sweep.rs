@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use colearn_contracts::{Act, Action};
 use colearn_sdk::client::{Client, Memory};
 
-use crate::support::{Counter, NodeProcess, Speaker, copy, id, key, name, succeed};
+use crate::support::{Counter, NodeProcess, Speaker, copy, id, join, key, name, succeed};
 
 /// The calls that durability rests on, with the errors they may meet.
 const CALLS: [(&str, &[&str]); 8] = [
@@ -24,10 +23,6 @@ const CALLS: [(&str, &[&str]); 8] = [
     ("openat", &["EIO", "ENOSPC"]),
     ("mkdir", &["ENOSPC"]),
 ];
-
-fn join() -> Action {
-    Action::new(name("x"), Act::Join { term: 0 })
-}
 
 /// Starts a node under strace and lets a learner join. Gives whether that was acknowledged.
 fn record(data: &Path, log: &Path, more: &[&str], runtime: &tokio::runtime::Runtime) -> bool {
@@ -53,7 +48,7 @@ fn record(data: &Path, log: &Path, more: &[&str], runtime: &tokio::runtime::Runt
         runtime.block_on(async {
             let work = async {
                 let mut client = Client::connect(&url, Memory::default()).await?;
-                let signed = client.sign(&key(7), join()).await?;
+                let signed = client.sign(&key(7), join("x", 3, 0)).await?;
                 client.submit(&signed).await
             };
             // A node that hangs fails the test below, since its end is waited for.

@@ -1,7 +1,7 @@
 //! The services as a client meets them, also a hostile one.
 
 use bytes::Bytes;
-use colearn_contracts::{Act, Action, Proposal, Scores, Vote};
+use colearn_contracts::{Act, Action, Choice, Join, Proposal, Scores, Vote};
 use colearn_ledger::Hash;
 use colearn_proto::RULE_METADATA;
 use colearn_proto::v1;
@@ -15,7 +15,7 @@ use prost::Message as _;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::support::{Counter, NodeProcess, Speaker, channel, key, name};
+use crate::support::{self, Counter, NodeProcess, Speaker, channel, key, name};
 
 async fn coordinator(node: &NodeProcess) -> CoordinatorServiceClient<Channel> {
     CoordinatorServiceClient::new(channel(&node.url).await)
@@ -39,7 +39,7 @@ fn nothing_seen() -> Seen {
 }
 
 fn join() -> Action {
-    Action::new(name("x"), Act::Join { term: 0 })
+    support::join("x", 3, 0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,7 +125,7 @@ async fn what_is_not_a_transaction_of_this_ledger_is_refused() {
         message
     };
     // The same meaning in another encoding: an unknown field, and the fields in another order.
-    let (code, text) = refuse(reencode(&|body| body.extend([0x78, 0x01]))).await;
+    let (code, text) = refuse(reencode(&|body| body.extend([0xf8, 0x01, 0x01]))).await;
     assert_eq!(code, Code::InvalidArgument);
     assert!(text.contains("one encoding"), "{text}");
     let swapped = reencode(&|body| {
@@ -184,7 +184,8 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
     let vote = |round, weights: &Weights| {
         let weights = weights.digest();
         let scores = Scores { vote: Some(-5), test: Some(7) };
-        Action::new(name("x"), Act::Vote(Vote { round, weights, approve: true, scores }))
+        let (choice, reason, link) = (Choice::Approve, None, None);
+        Action::new(name("x"), Act::Vote(Vote { round, weights, choice, reason, scores, link }))
     };
     let (zero, one) = (Counter::weights(0), Counter::weights(1));
     // Weights that nobody uploaded cannot be proposed.
@@ -224,7 +225,10 @@ async fn rounds_by_hand_and_a_vote_on_a_closed_round() {
     }
     // What comes later arrives on an open stream.
     speaker
-        .act(&key(2), Action::new(name("x"), Act::Pass { round: 2, exhausted: false }))
+        .act(
+            &key(2),
+            Action::new(name("x"), Act::Pass { round: 2, exhausted: false, reason: None }),
+        )
         .await
         .unwrap();
     let entry = loop {
@@ -248,7 +252,7 @@ async fn a_watcher_is_told_of_its_own_experiment_only() {
     // The second one opens a round.
     let joins = [(1, "y"), (2, "y"), (1, "x")];
     for (learner, experiment) in joins {
-        let join = Action::new(name(experiment), Act::Join { term: 0 });
+        let join = Action::new(name(experiment), Act::Join(Join::new(0, None)));
         speaker.act(&key(learner), join).await.unwrap();
     }
     // Not even that there was nothing for it.
@@ -302,7 +306,7 @@ async fn a_stream_of_submissions_is_answered_in_order() {
     assert!(answers.message().await.unwrap().is_none());
 
     // What the contract refuses is refused with the rule's number, as a single submission is.
-    let unknown_term = Action::new(name("x"), Act::Join { term: 5 });
+    let unknown_term = Action::new(name("x"), Act::Join(Join::new(5, None)));
     let transaction = Transaction::sign(&key(41), &id, nothing_seen(), unknown_term);
     let request = v1::SubmitStreamRequest { transaction: Some(transaction.message().clone()) };
     let answers = coordinator.submit_stream(tokio_stream::iter([request])).await;
@@ -386,6 +390,7 @@ async fn who_is_silent_stalls_nothing_beyond_the_deadlines() {
     let never = ["--missed-turns", "0", "--idle-rotations", "0"];
     crate::support::succeed(&[&create[..], &rules, &never].concat());
     let mut speaker = Speaker::connect(&node.url).await;
+    let join = || Action::new(name("x"), Act::Join(Join::new(0, None)));
     speaker.act(&key(1), join()).await.unwrap();
     speaker.act(&key(2), join()).await.unwrap();
     // Nobody ever says anything again, and still it comes to its end.

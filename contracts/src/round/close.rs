@@ -1,7 +1,7 @@
 //! The end of a round, and what comes after it: the next one, waiting, a pause, or the end.
 
 use super::{Phase, Stage};
-use crate::draw::draw;
+use crate::draw::{Draw, Fixed, PROPOSER, draw};
 use crate::experiment::Experiment;
 use crate::id::LearnerId;
 use crate::member::Seat;
@@ -39,6 +39,9 @@ impl Experiment {
                 member.last_vote != round || (stage != Stage::Open && member.commitment.is_some());
             if learner != proposer && silent {
                 member.miss();
+                if member.last_vote != round {
+                    member.silent = round;
+                }
             }
         }
     }
@@ -46,29 +49,64 @@ impl Experiment {
     /// R23, R25 to R27, R38, R40. Records the verdict and opens the next round, waits, or finishes.
     pub(crate) fn close_round(&mut self, step: &mut Step, verdict: Verdict, tally: Tally) {
         let closing = core::mem::replace(&mut self.rounds.phase, Phase::Waiting);
+        match &closing {
+            Phase::Voting { proposer, .. } => self.serve(*proposer, verdict != Verdict::Expired),
+            // R40. Only where nothing was proposed, not where most could not get what was.
+            Phase::Proposing { .. } | Phase::Waiting | Phase::Paused(_) | Phase::Finished(_) => {
+                self.rounds.idle += 1;
+            }
+        }
         match verdict {
             Verdict::Accepted => {
                 if let Phase::Voting { weights, .. } = closing {
+                    self.models.insert(weights.digest);
                     self.model = weights;
                 }
                 self.rounds.rejected = 0;
             }
             Verdict::Rejected => self.rounds.rejected += 1,
-            Verdict::Expired | Verdict::Passed => self.rounds.idle += 1,
+            Verdict::Expired | Verdict::Passed => {}
         }
         step.push(Decision::RoundClosed {
             round: self.rounds.current,
             verdict,
             approvals: tally.approvals,
             rejections: tally.rejections,
+            abstentions: tally.abstentions,
+            unavailable: tally.unavailable,
             electorate: tally.electorate,
             model: self.model.digest,
         });
+        self.rounds.between_since_ms = step.now_ms();
+        // Before anybody's seat is taken: who leaves cannot take back what it has revealed.
+        self.fix_following_draw();
         // In this order: who is suspended for absence has no say in what follows, and motions take
         // effect before it is decided whether another round opens.
         self.suspend_absent(step);
         self.settle(step);
         self.go_on(step);
+    }
+
+    /// R68. A vote between does not begin the count of this anew, only a proposal that could be had.
+    fn serve(&mut self, proposer: LearnerId, served: bool) {
+        let Some(member) = self.roster.member_mut(proposer) else { return };
+        member.unavailable = if served { 0 } else { member.unavailable.saturating_add(1) };
+    }
+
+    /// R63. Fixes what the proposer of the round after the next is drawn from.
+    fn fix_following_draw(&mut self) {
+        if self.parameters.selection != Selection::Sortition || !self.version.rules().chains {
+            return;
+        }
+        let round = self.rounds.current;
+        let revealed = |learner: &LearnerId| {
+            let chain = self.roster.member(*learner)?.chain.as_ref()?;
+            (chain.revealed == round).then_some(chain.link)
+        };
+        let links = self.roster.seats().values().filter_map(revealed);
+        let seed = self.rounds.draws.next.seed.next(links);
+        let fixed = Some(Fixed { round, seats_below: self.roster.next_seat() });
+        self.rounds.draws.following = Draw { seed, fixed };
     }
 
     /// R39. Takes the seats of those who have missed too many turns.
@@ -98,6 +136,8 @@ impl Experiment {
                 members: members as u32,
                 min_learners: parameters.min_learners,
             });
+        } else if self.roster.has_only_judges() {
+            self.pause(step, PauseReason::OnlyJudges);
         } else if self.roster.proposers().next().is_none() {
             self.pause(step, PauseReason::BudgetsSpent);
         } else if rotations.is_some_and(|most| self.rounds.idle >= most) {
@@ -118,6 +158,7 @@ impl Experiment {
             unreachable!("a round opens only where go_on has found somebody who may propose");
         };
         self.rounds.last_proposer_seat = Some(seat);
+        self.rounds.draws.next = self.rounds.draws.following;
         self.rounds.current += 1;
         let deadline_ms = step.deadline_ms(self.parameters.proposal_deadline_ms);
         self.rounds.phase = Phase::Proposing { proposer, deadline_ms };
@@ -141,6 +182,7 @@ impl Experiment {
                 let mut turns = turns.map(|(seat, learner)| (*seat, *learner));
                 turns.find(|(_, learner)| self.roster.has_turns(*learner))
             }
+            Selection::Sortition if self.version.rules().chains => self.draw_proposer(last),
             Selection::Sortition => {
                 let not_last = |(seat, _): &(u64, LearnerId)| Some(*seat) != last;
                 let ledger = step.context.ledger;
@@ -155,5 +197,19 @@ impl Experiment {
                 }
             }
         }
+    }
+
+    /// R63. The first in the order that the seed gives: of those whom it is for, and not who had the last
+    /// turn, as long as there are others.
+    fn draw_proposer(&self, last: Option<u64>) -> Option<(u64, LearnerId)> {
+        let draw = self.rounds.draws.next;
+        let first = |among: &dyn Fn(u64, LearnerId) -> bool| {
+            let candidates = self.roster.proposers().filter(|(seat, who)| among(*seat, *who));
+            candidates.min_by_key(|(seat, _)| draw.seed.rank(PROPOSER, *seat))
+        };
+        let silent = |who| self.roster.member(who).map_or(0, |member| member.silent);
+        first(&|seat, who| draw.is_for(seat, silent(who)) && Some(seat) != last)
+            .or_else(|| first(&|seat, _| Some(seat) != last))
+            .or_else(|| first(&|_, _| true))
     }
 }

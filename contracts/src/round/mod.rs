@@ -7,6 +7,7 @@ mod vote;
 
 use serde::{Deserialize, Serialize};
 
+use crate::draw::{Draws, Seed};
 use crate::id::LearnerId;
 use crate::outcome::{FinishReason, PauseReason};
 use crate::parameters::Model;
@@ -72,11 +73,23 @@ pub(crate) struct Rounds {
     pub(crate) rejected: u64,
     /// Rounds in a row in which nothing was proposed (R40).
     pub(crate) idle: u64,
+    /// Since when no round is open (R59); of no meaning while one is.
+    pub(crate) between_since_ms: u64,
+    /// What the next proposers are drawn from (R63).
+    pub(crate) draws: Draws,
 }
 
 impl Rounds {
-    pub(crate) fn new() -> Self {
-        Self { current: 0, phase: Phase::Waiting, last_proposer_seat: None, rejected: 0, idle: 0 }
+    pub(crate) fn new(now_ms: u64, seed: Seed) -> Self {
+        Self {
+            current: 0,
+            phase: Phase::Waiting,
+            last_proposer_seat: None,
+            rejected: 0,
+            idle: 0,
+            between_since_ms: now_ms,
+            draws: Draws::new(seed),
+        }
     }
 
     /// Whether no round is open, and the next may be: seats change only then (R25).

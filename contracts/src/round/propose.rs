@@ -9,6 +9,7 @@ use crate::parameters::BallotKind;
 use crate::rejection::Rejection;
 use crate::step::Step;
 use crate::tally::Tally;
+use crate::version::Version;
 
 impl Experiment {
     /// R15, R16, R42. Puts the proposal to the vote.
@@ -29,14 +30,23 @@ impl Experiment {
         if proposal.weights.media_type != self.model.media_type {
             return Err(Rejection::MediaTypeDiffers);
         }
+        let rules = self.version.rules();
+        // A turn with nothing new in it would be a turn for nothing, and "accepted" a reward for that.
+        if rules.new_models && self.models.contains(&proposal.weights.digest) {
+            return Err(Rejection::NotNew);
+        }
         let member = self.roster.present_mut(sender)?;
         match (&proposal.privacy, &self.parameters.privacy) {
             (None, Some(_)) => return Err(Rejection::PrivacyMissing),
             (None, None) => {}
             // Without a cap too: what is once stated is what a later cap counts from.
             (Some(spent), cap) => {
-                let before = member.privacy.as_ref();
-                if !spent.is_valid() || before.is_some_and(|before| !spent.continues(before)) {
+                let before = member.privacy.as_deref();
+                let fits = rules.segments == (spent.needs() > Version::V1);
+                if !fits
+                    || !spent.is_valid()
+                    || before.is_some_and(|before| !spent.continues(before))
+                {
                     return Err(Rejection::PrivacyInvalid);
                 }
                 if cap.as_ref().is_some_and(|cap| !spent.is_within(cap)) {
@@ -46,7 +56,9 @@ impl Experiment {
         }
 
         // A proposal that states nothing does not make the contract forget.
-        member.privacy = proposal.privacy.or(member.privacy);
+        if let Some(spent) = &proposal.privacy {
+            member.privacy = Some(Box::new(spent.clone()));
+        }
         member.missed = 0;
         let weight = member.weight;
         self.rounds.idle = 0;
@@ -78,6 +90,11 @@ impl Experiment {
         exhausted: bool,
     ) -> Result<(), Rejection> {
         self.check_turn(step, sender, round)?;
+        // Without a cap it never ends: there would be no other cap to begin anew with.
+        let rules = self.version.rules();
+        if exhausted && rules.exhausted_needs_cap && self.parameters.privacy.is_none() {
+            return Err(Rejection::NoPrivacyCap);
+        }
 
         if let Some(member) = self.roster.member_mut(sender) {
             member.missed = 0;

@@ -1,12 +1,13 @@
 //! Judging a proposal: open votes, and sealed ones, which are committed to and then revealed.
 
 use super::{Phase, Stage};
-use crate::action::{Commit, Reveal, Sealed, Vote};
+use crate::action::{Choice, Commit, Reason, Reveal, Sealed, Vote};
+use crate::chain::Chain;
 use crate::experiment::Experiment;
 use crate::id::{Digest, LearnerId};
 use crate::member::Member;
 use crate::outcome::Decision;
-use crate::parameters::Close;
+use crate::parameters::{Close, Selection};
 use crate::rejection::Rejection;
 use crate::step::Step;
 
@@ -30,12 +31,21 @@ impl Experiment {
         vote: &Vote,
     ) -> Result<(), Rejection> {
         let round = self.rounds.current;
+        let drawn = self.draws_from_chains();
         let member = self.check_ballot(step, sender, vote.round, vote.weights, Cast::Vote)?;
+        check_reason(vote)?;
+        check_link(member, drawn, vote.link)?;
 
         (member.last_vote, member.missed) = (round, 0);
+        reveal_link(member, vote.link, round);
         let weight = member.weight;
-        self.count(step, vote.approve, weight);
+        self.count(step, vote, weight);
         Ok(())
+    }
+
+    /// R63. Whether votes reveal links.
+    fn draws_from_chains(&self) -> bool {
+        self.parameters.selection == Selection::Sortition && self.version.rules().chains
     }
 
     /// R34.
@@ -46,11 +56,15 @@ impl Experiment {
         commit: &Commit,
     ) -> Result<(), Rejection> {
         let round = self.rounds.current;
+        let drawn = self.draws_from_chains();
         let member = self.check_ballot(step, sender, commit.round, commit.weights, Cast::Commit)?;
+        check_link(member, drawn, commit.link)?;
 
         // `missed` is not reset here: only who reveals has voted (R36, R39).
         member.last_vote = round;
-        member.commitment = Some((commit.commitment, sender));
+        // With the commitment and not when it is opened: who has seen the count could still choose then.
+        reveal_link(member, commit.link, round);
+        member.commitment = Some(Box::new((commit.commitment, sender)));
         let weight = member.weight;
         if let Phase::Voting { tally, stage: Stage::Commit { committed }, .. } =
             &mut self.rounds.phase
@@ -72,27 +86,34 @@ impl Experiment {
         let vote = &reveal.vote;
         let round = self.rounds.current;
         let ledger = step.context.ledger;
+        let version = self.version;
         // Cloned for the hash, before the member is borrowed to be changed.
         let experiment = self.name.clone();
         let member = self.check_ballot(step, sender, vote.round, vote.weights, Cast::Reveal)?;
         // A commitment of an earlier round that was never revealed is worth nothing in this one.
-        let committed = member.commitment.filter(|_| member.last_vote == round);
-        let (commitment, voter) = committed.ok_or(Rejection::NothingCommitted)?;
-        let sealed = Sealed { ledger, experiment: &experiment, voter, vote, salt: &reveal.salt };
+        let committed = member.commitment.as_deref().filter(|_| member.last_vote == round);
+        let (commitment, voter) = *committed.ok_or(Rejection::NothingCommitted)?;
+        let experiment = &experiment;
+        let sealed = Sealed { version, ledger, experiment, voter, vote, salt: &reveal.salt };
         if sealed.commitment() != commitment {
             return Err(Rejection::RevealMismatch);
+        }
+        check_reason(vote)?;
+        // The commitment had the link.
+        if vote.link.is_some() {
+            return Err(Rejection::WrongLink);
         }
 
         (member.commitment, member.missed) = (None, 0);
         let weight = member.weight;
-        self.count(step, vote.approve, weight);
+        self.count(step, vote, weight);
         Ok(())
     }
 
     /// Adds a vote that can be read to the tally.
-    fn count(&mut self, step: &mut Step, approve: bool, weight: u32) {
+    fn count(&mut self, step: &mut Step, vote: &Vote, weight: u32) {
         if let Phase::Voting { tally, .. } = &mut self.rounds.phase {
-            tally.add(approve, weight);
+            tally.add(vote.choice, vote.reason, weight);
         }
         self.close_if_decided(step);
     }
@@ -187,7 +208,8 @@ impl Experiment {
             Stage::Open | Stage::Commit { .. } => tally.outstanding(),
             Stage::Reveal { committed } => committed - tally.cast(),
         };
-        let settled = tally.settled(to_come, self.parameters.threshold);
+        let may_lack = if self.version.rules().unavailable { to_come } else { 0 };
+        let settled = tally.settled(to_come, may_lack, self.parameters.threshold);
         let early = self.parameters.close == Close::Early;
         if let Some(verdict) = settled
             && (to_come == 0 || early)
@@ -217,5 +239,37 @@ impl Experiment {
         }
         // Where rounds close early, too few may have committed for revealing to decide anything.
         self.close_if_decided(step);
+    }
+}
+
+/// R67. A vote for says why by its scores.
+fn check_reason(vote: &Vote) -> Result<(), Rejection> {
+    match (vote.choice, vote.reason) {
+        (Choice::Approve, Some(_)) | (Choice::Reject, Some(Reason::Unavailable)) => {
+            Err(Rejection::ReasonMisplaced)
+        }
+        (Choice::Approve, None) | (Choice::Reject | Choice::Abstain, _) => Ok(()),
+    }
+}
+
+/// R63. Whether the link is the next one of the voter's chain, or the anchor of its first or next chain.
+fn check_link(member: &Member, drawn: bool, link: Option<Digest>) -> Result<(), Rejection> {
+    let fits = match (drawn, link, member.chain.as_deref()) {
+        (false, None, _) => true,
+        (true, Some(_), None) => true,
+        (true, Some(link), Some(chain)) => chain.left == 0 || chain.is_next(link),
+        (false, Some(_), _) | (true, None, _) => false,
+    };
+    if fits { Ok(()) } else { Err(Rejection::WrongLink) }
+}
+
+/// R63. Takes a link that was checked.
+fn reveal_link(member: &mut Member, link: Option<Digest>, round: u64) {
+    let Some(link) = link else { return };
+    match member.chain.as_deref_mut() {
+        Some(chain) if chain.left > 0 => chain.reveal(link, round),
+        // Another key has another chain, so changing it is a way to keep a link back, too.
+        Some(chain) => (*chain, member.silent) = (Chain::anchored(link, round), round),
+        None => member.chain = Some(Box::new(Chain::anchored(link, round))),
     }
 }

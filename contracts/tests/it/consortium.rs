@@ -1,29 +1,28 @@
-//! One test a rule from R31 on: what institutions that depend on each other need.
+//! One test a rule from R31 to R50: what institutions that depend on each other need. Under every version,
+//! where they agree; what version 2 says otherwise is in the files beside this one.
 
 use colearn_contracts::{
-    Act, Action, Admission, BallotKind, Close, Decision, Digest, FinishReason, InvalidParameters,
-    Invitation, MAX_OPEN_MOTIONS, MAX_WEIGHT, Moment, Motion, Parameters, Phase, PrivacyCap,
-    PrivacySpent, Proposal, Rejection, Scores, Selection, draw,
+    Act, Action, Admission, BallotKind, Close, Contract, Decision, Digest, FinishReason,
+    InvalidParameters, Invitation, MAX_OPEN_MOTIONS, MAX_WEIGHT, Moment, Motion, Parameters, Phase,
+    PrivacyCap, PrivacySegment, PrivacySpent, PrivateTraining, Proposal, Rejection, Selection,
+    Threshold, Version, draw,
 };
 
 use crate::script::{
-    at, by_vote, check, check_with, create, defaults, invited, learner, model, name, new_contract,
+    VERSIONS, at, by_vote, check, check_v1, check_with, created, defaults, invited, join, joined,
+    learner, model, name, proposal,
 };
 
-/// The steps by which these learners join; the last of them opens round 1.
-fn joined(letters: &str) -> String {
-    let last = letters.len() - 1;
-    let line = |(i, who): (usize, char)| match i {
-        i if i < last => format!("{who} joins: ok\n"),
-        _ => format!("{who} joins: round 1 of {}\n", &letters[..1]),
-    };
-    letters.chars().enumerate().map(line).collect()
-}
-
-/// Runs a script once `letters` have joined.
-fn with(letters: &str, parameters: Parameters, script: &str) -> colearn_contracts::Contract {
+/// Runs a script once `letters` have joined, under each version.
+fn with(letters: &str, parameters: Parameters, script: &str) -> Contract {
     let parameters = Parameters { min_learners: letters.len() as u32, ..parameters };
     check(parameters, &(joined(letters) + script))
+}
+
+/// The same under version 1 only.
+fn with_v1(letters: &str, parameters: Parameters, script: &str) -> Contract {
+    let parameters = Parameters { min_learners: letters.len() as u32, ..parameters };
+    check_v1(parameters, Admission::Open, &(joined(letters) + script))
 }
 
 fn sealed() -> Parameters {
@@ -35,12 +34,14 @@ fn r2_the_other_parameters_keep_their_bounds() {
     let check = |change: &dyn Fn(&mut Parameters)| {
         let mut parameters = defaults();
         change(&mut parameters);
-        parameters.check(&model(0))
+        let [first, second] = VERSIONS.map(|version| parameters.check(version, &model(0)));
+        assert_eq!(first, second);
+        first
     };
     assert_eq!(check(&|p| p.reveal_deadline_ms = 10), Ok(()));
     assert_eq!(check(&|p| p.reveal_deadline_ms = 9), Err(InvalidParameters::Deadline));
     assert_eq!(check(&|p| p.motion_deadline_ms = 9), Err(InvalidParameters::Deadline));
-    let too_much = colearn_contracts::Threshold { numerator: 3, denominator: 2 };
+    let too_much = Threshold::at_least(3, 2);
     assert_eq!(
         check(&|p| p.governance_threshold = Some(too_much)),
         Err(InvalidParameters::Threshold)
@@ -59,10 +60,16 @@ fn r2_the_other_parameters_keep_their_bounds() {
     for bad in [cap(0, 1), cap(1, 0), cap(1, 1_000_000_000_001)] {
         assert_eq!(check(&|p| p.privacy = bad), Err(InvalidParameters::Privacy));
     }
-    let weigh = |weight| Admission::ByVote(vec![Invitation { learner: learner("A"), weight }]);
-    assert_eq!(weigh(MAX_WEIGHT).check(&defaults()), Ok(()));
-    assert_eq!(weigh(0).check(&defaults()), Err(InvalidParameters::Weight));
-    assert_eq!(weigh(MAX_WEIGHT + 1).check(&defaults()), Err(InvalidParameters::Weight));
+    let alone = Parameters { min_learners: 1, ..defaults() };
+    for version in VERSIONS {
+        let weigh = |weight| {
+            let founders = vec![Invitation::new(learner("A"), weight)];
+            Admission::ByVote(founders).check(version, &alone)
+        };
+        assert_eq!(weigh(MAX_WEIGHT), Ok(()));
+        assert_eq!(weigh(0), Err(InvalidParameters::Weight));
+        assert_eq!(weigh(MAX_WEIGHT + 1), Err(InvalidParameters::Weight));
+    }
 }
 
 #[test]
@@ -115,10 +122,9 @@ fn r31_a_member_goes_on_under_another_key_in_the_same_place() {
 }
 
 #[test]
-fn r32_sortition_is_drawn_from_the_ledgers_last_entry() {
+fn r32_v1_sortition_is_drawn_from_the_ledgers_last_entry() {
     let parameters = Parameters { selection: Selection::Sortition, min_learners: 4, ..defaults() };
-    let mut contract = new_contract();
-    contract.apply(at(0), learner("Z"), &create(parameters, Admission::Open)).unwrap();
+    let mut contract = created(Version::V1, parameters, Admission::Open);
     let mut counts = [0; 4];
     let mut last: Option<usize> = None;
     let moment = |number: u64| {
@@ -129,7 +135,7 @@ fn r32_sortition_is_drawn_from_the_ledgers_last_entry() {
     let letters = ["A", "B", "C", "D"];
     let mut outcomes = Vec::new();
     for (number, who) in letters.iter().enumerate() {
-        let join = Action::new(name(), Act::Join { term: 0 });
+        let join = join(&contract, 0);
         outcomes = contract.apply(moment(number as u64), learner(who), &join).unwrap();
     }
     let mut at = moment(3);
@@ -146,13 +152,14 @@ fn r32_sortition_is_drawn_from_the_ledgers_last_entry() {
         counts[drawn] += 1;
         last = Some(drawn);
         at = moment(round + 3);
-        let pass = Action::new(name(), Act::Pass { round, exhausted: false });
+        let pass = Action::new(name(), Act::Pass { round, exhausted: false, reason: None });
         outcomes = contract.apply(at, learner(letters[drawn]), &pass).unwrap();
     }
     assert!(counts.iter().all(|count| (650..=850).contains(count)), "{counts:?}");
     // Alone, the last proposer proposes again.
-    check(
+    check_v1(
         Parameters { selection: Selection::Sortition, min_learners: 1, ..defaults() },
+        Admission::Open,
         "A joins: round 1 of A
          A passes 1: passed, round 2 of A",
     );
@@ -189,7 +196,7 @@ fn r33_early_closing_ends_a_round_as_soon_as_the_verdict_is_certain() {
          B rejects 1 in 1: rejected 0-1, round 2 of B",
     );
     let none = Parameters { threshold: "0/1".parse().unwrap(), ..early.clone() };
-    with("ABC", none, "A proposes 1 in 1 from 0: 2 vote, accepted 0-0, round 2 of B");
+    with_v1("ABC", none, "A proposes 1 in 1 from 0: 2 vote, accepted 0-0, round 2 of B");
     // Whom an early end left no time has missed nothing.
     with(
         "ABC",
@@ -443,33 +450,34 @@ fn r42_under_a_cap_a_proposal_says_what_it_reveals() {
          A proposes 2 in 3 from 1 spending 600000: 1 vote",
     );
     let member = contract.experiment(&name()).unwrap().member(learner("A")).unwrap();
-    assert_eq!(member.privacy.unwrap().epsilon_micros, 600_000);
+    assert_eq!(member.privacy.as_ref().unwrap().epsilon_micros, 600_000);
 
     // What cannot be is refused, with a cap or without; without one nothing need be said.
-    let spent = PrivacySpent {
+    let spent = |delta_picos, sampling_nanos, steps| PrivacySpent {
         epsilon_micros: 5,
-        delta_picos: 10,
-        noise_micros: 1,
-        clip_micros: 1,
-        sampling_nanos: 1_000_000_000,
-        steps: 1,
+        delta_picos,
+        training: PrivateTraining::Last(PrivacySegment {
+            noise_micros: 1,
+            clip_micros: 1,
+            sampling_nanos,
+            steps,
+        }),
     };
     let bad = [
-        PrivacySpent { delta_picos: 1_000_000_000_001, ..spent },
-        PrivacySpent { sampling_nanos: 0, ..spent },
-        PrivacySpent { sampling_nanos: 1_000_000_001, ..spent },
-        PrivacySpent { steps: 0, ..spent },
+        spent(1_000_000_000_001, 1_000_000_000, 1),
+        spent(10, 0, 1),
+        spent(10, 1_000_000_001, 1),
+        spent(10, 1_000_000_000, 0),
     ];
-    let mut contract = with("AB", defaults(), "");
+    let mut contract = with_v1("AB", defaults(), "");
     let mut propose = |privacy| {
-        let (base, weights, scores) = (Digest([0; 32]), model(1), Scores::default());
-        let proposal = Proposal { round: 1, base, weights, scores, privacy };
+        let proposal = Proposal { privacy, ..proposal(1, Digest([0; 32]), model(1)) };
         contract.apply(at(1), learner("A"), &Action::new(name(), Act::Propose(proposal)))
     };
     for bad in bad {
         assert_eq!(propose(Some(bad)), Err(Rejection::PrivacyInvalid));
     }
-    assert!(propose(Some(spent)).is_ok());
+    assert!(propose(Some(spent(10, 1_000_000_000, 1))).is_ok());
     with("AB", defaults(), "A proposes 1 in 1 from 0: 1 vote");
     // Coming back does not restore a budget.
     with(
@@ -485,8 +493,8 @@ fn r42_under_a_cap_a_proposal_says_what_it_reveals() {
 }
 
 #[test]
-fn r43_who_has_spent_its_budget_has_no_turns_but_votes() {
-    with(
+fn r43_v1_who_has_spent_its_budget_has_no_turns_but_votes() {
+    with_v1(
         "ABC",
         defaults(),
         "A passes 1 exhausted: passed, round 2 of B
@@ -499,8 +507,9 @@ fn r43_who_has_spent_its_budget_has_no_turns_but_votes() {
          A resumes 5: BudgetsSpent
          D joins: round 6 of D",
     );
-    check(
+    check_v1(
         Parameters { selection: Selection::Sortition, ..defaults() },
+        Admission::Open,
         "A joins: ok
          B joins: round 1 of B
          B passes 1 exhausted: passed, round 2 of A
@@ -509,8 +518,8 @@ fn r43_who_has_spent_its_budget_has_no_turns_but_votes() {
 }
 
 #[test]
-fn r44_to_r48_members_decide_together() {
-    let contract = with(
+fn r44_to_r48_v1_members_decide_together() {
+    let contract = with_v1(
         "ABC",
         Parameters { creator_may_stop: false, ..defaults() },
         "Z stops: NotCreator
@@ -553,9 +562,10 @@ fn r44_to_r48_members_decide_together() {
 }
 
 #[test]
-fn r44_those_who_come_first_do_not_decide_for_the_others() {
-    check(
+fn r44_v1_those_who_come_first_do_not_decide_for_the_others() {
+    check_v1(
         Parameters { min_learners: 3, ..defaults() },
+        Admission::Open,
         "A joins: ok
          A moves 1 stop: WaitingForMembers
          B joins: ok
@@ -570,8 +580,9 @@ fn r44_those_who_come_first_do_not_decide_for_the_others() {
          B seconds 1: motion 1 adopted 1-0, motion 1 in effect, round 2 of B",
     );
     // Where one is enough, one may decide.
-    check(
+    check_v1(
         Parameters { min_learners: 1, ..defaults() },
+        Admission::Open,
         "A joins: round 1 of A
          A moves 1 stop: motion 1: 0 vote, motion 1 adopted 0-0, motion 1 in effect, finished Stopped",
     );
@@ -579,31 +590,34 @@ fn r44_those_who_come_first_do_not_decide_for_the_others() {
 
 #[test]
 fn r45_motions_are_bounded() {
-    let mut contract = new_contract();
-    let parameters = Parameters { min_learners: 200, proposal_deadline_ms: 99_999, ..defaults() };
-    contract.apply(at(0), learner("Z"), &create(parameters, Admission::Open)).unwrap();
-    let id = |i: u8| colearn_contracts::LearnerId([i; 32]);
-    for i in 0..200 {
-        contract.apply(at(0), id(i), &Action::new(name(), Act::Join { term: 0 })).unwrap();
+    for version in VERSIONS {
+        let parameters =
+            Parameters { min_learners: 200, proposal_deadline_ms: 99_999, ..defaults() };
+        let mut contract = created(version, parameters, Admission::Open);
+        let id = |i: u8| colearn_contracts::LearnerId([i; 32]);
+        let join = join(&contract, 0);
+        for i in 0..200 {
+            contract.apply(at(0), id(i), &join).unwrap();
+        }
+        for i in 0..=MAX_OPEN_MOTIONS {
+            let number = i as u64 + 1;
+            let stop = Action::new(name(), Act::Move { number, motion: Motion::Stop });
+            let moved = contract.apply(at(0), id(i as u8), &stop);
+            assert_eq!(moved.is_ok(), i < MAX_OPEN_MOTIONS, "{moved:?}");
+        }
+        // All lapse at their deadline.
+        assert_eq!(contract.advance(at(1000)).len(), MAX_OPEN_MOTIONS);
     }
-    for i in 0..=MAX_OPEN_MOTIONS {
-        let number = i as u64 + 1;
-        let stop = Action::new(name(), Act::Move { number, motion: Motion::Stop });
-        let moved = contract.apply(at(0), id(i as u8), &stop);
-        assert_eq!(moved.is_ok(), i < MAX_OPEN_MOTIONS, "{moved:?}");
-    }
-    // All lapse at their deadline.
-    assert_eq!(contract.advance(at(1000)).len(), MAX_OPEN_MOTIONS);
 }
 
 #[test]
-fn r47_a_motion_lapses_at_its_deadline_and_has_a_threshold_of_its_own() {
+fn r47_v1_a_motion_lapses_at_its_deadline_and_has_a_threshold_of_its_own() {
     let parameters = Parameters {
         governance_threshold: Some("2/3".parse().unwrap()),
         proposal_deadline_ms: 5000,
         ..defaults()
     };
-    with(
+    with_v1(
         "ABCD",
         parameters,
         "A moves 1 suspend D: motion 1: 3 vote
@@ -619,14 +633,14 @@ fn r47_a_motion_lapses_at_its_deadline_and_has_a_threshold_of_its_own() {
          D joins term 1: round 2 of B",
     );
     // Even for a driver that forgot to advance.
-    let mut contract = with("ABCD", defaults(), "A moves 1 stop: motion 1: 3 vote");
+    let mut contract = with_v1("ABCD", defaults(), "A moves 1 stop: motion 1: 3 vote");
     let second = Action::new(name(), Act::MotionVote { number: 1, approve: true });
     assert_eq!(contract.apply(at(1000), learner("B"), &second), Err(Rejection::DeadlinePassed));
 }
 
 #[test]
-fn r48_r49_whom_the_members_admit_may_join() {
-    check_with(
+fn r48_r49_v1_whom_the_members_admit_may_join() {
+    check_v1(
         defaults(),
         by_vote("AB"),
         "C joins: NotInvited
@@ -644,9 +658,9 @@ fn r48_r49_whom_the_members_admit_may_join() {
 }
 
 #[test]
-fn r50_who_is_expelled_may_not_return_until_it_is_admitted_again() {
+fn r50_v1_who_is_expelled_may_not_return_until_it_is_admitted_again() {
     for admission in [Admission::Open, invited("ABC")] {
-        check_with(
+        check_v1(
             Parameters { proposal_deadline_ms: 5000, ..defaults() },
             admission,
             "A joins: ok
@@ -669,16 +683,17 @@ fn r50_who_is_expelled_may_not_return_until_it_is_admitted_again() {
 }
 
 #[test]
-fn r29_the_creator_stops_alone_only_where_nobody_takes_part_or_the_rules_say_so() {
+fn r29_v1_the_creator_stops_alone_only_where_nobody_takes_part_or_the_rules_say_so() {
     let governed = Parameters { creator_may_stop: false, ..defaults() };
+    let check = |parameters, script| check_v1(parameters, Admission::Open, script);
     check(governed.clone(), "A stops: NotCreator\n Z stops: finished Stopped");
     check(governed, "A joins: ok\n Z stops: NotCreator\n A leaves: ok\n Z stops: finished Stopped");
     check(defaults(), "A joins: ok\n A stops: NotCreator\n Z stops: finished Stopped");
 }
 
 #[test]
-fn rejections_keep_their_precedence_from_r31_on() {
-    check_with(
+fn rejections_keep_their_precedence_from_r31_on_v1() {
+    check_v1(
         Parameters {
             privacy: Some(PrivacyCap { epsilon_micros: 100, delta_picos: 10 }),
             ballot: BallotKind::Sealed,

@@ -2,10 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adoption;
+mod attacks;
 mod consortium;
+mod constitution;
+mod draw;
 mod history;
 mod layout;
+mod limits;
+mod privacy;
 mod rejections;
+mod rounds;
 mod rules;
 mod script;
 mod structure;

@@ -1,13 +1,14 @@
-//! One test a rule, both sides of each boundary.
+//! One test a rule from R1 to R30, both sides of each boundary: under every version, where they agree.
 
 use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, Digest, ExperimentName, InvalidParameters,
-    MAX_EXPERIMENTS, MAX_INVITED, MAX_MEMBERS, MAX_WEIGHTS_BYTES, Model, Parameters, Proposal,
-    Rejection, Scores, Threshold,
+    Act, Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, InvalidParameters,
+    MAX_EXPERIMENTS, MAX_INVITED, MAX_MEMBERS, MAX_WEIGHTS_BYTES, Model, Parameters, Rejection,
+    Threshold, Version,
 };
 
 use crate::script::{
-    at, check, check_with, create, defaults, invited, learner, model, name, new_contract,
+    VERSIONS, at, check, check_with, created, defaults, invited, join, learner, model, name,
+    proposal,
 };
 
 #[test]
@@ -28,10 +29,16 @@ fn r2_parameters_keep_their_bounds() {
     let check = |change: &dyn Fn(&mut Parameters, &mut Model)| {
         let (mut parameters, mut model) = (defaults(), model(0));
         change(&mut parameters, &mut model);
-        parameters.check(&model)
+        let [first, second] = VERSIONS.map(|version| parameters.check(version, &model));
+        assert_eq!(first, second);
+        first
     };
-    let admit = |admission: Admission| admission.check(&defaults());
-    let fraction = |numerator, denominator| Threshold { numerator, denominator };
+    let admit = |admission: Admission| {
+        let [first, second] = VERSIONS.map(|version| admission.check(version, &defaults()));
+        assert_eq!(first, second);
+        first
+    };
+    let fraction = Threshold::at_least;
     let keys = |count: usize| {
         let key = |i: usize| {
             let mut key = [0; 32];
@@ -96,11 +103,12 @@ fn r2_parameters_keep_their_bounds() {
 }
 
 #[test]
-fn r3_a_name_is_used_once_and_experiments_are_bounded() {
+fn r3_v1_a_name_is_used_once_and_experiments_are_bounded() {
     let create = |text: &str| {
         Action::new(
             text.parse().unwrap(),
             Act::Create(CreateExperiment {
+                version: 1,
                 parameters: defaults(),
                 admission: Admission::Open,
                 model: model(0),
@@ -108,7 +116,7 @@ fn r3_a_name_is_used_once_and_experiments_are_bounded() {
             }),
         )
     };
-    let mut contract = new_contract();
+    let mut contract = Contract::new(Digest([0; 32]), Version::V1);
     for i in 0..MAX_EXPERIMENTS {
         contract.apply(at(0), learner("A"), &create(&format!("e{i}"))).unwrap();
     }
@@ -175,22 +183,26 @@ fn r7_one_membership_at_a_time_and_no_replay_of_an_old_one() {
 
 #[test]
 fn r8_members_are_bounded_but_who_was_one_may_return() {
-    let mut contract = new_contract();
-    let parameters = Parameters { min_learners: MAX_MEMBERS as u32, ..defaults() };
-    contract.apply(at(0), learner("Z"), &create(parameters, Admission::Open)).unwrap();
-    let id = |i: usize| {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&(i as u64).to_be_bytes());
-        colearn_contracts::LearnerId(key)
-    };
-    let join = |term| Action::new(name(), Act::Join { term });
-    for i in 0..MAX_MEMBERS - 1 {
-        contract.apply(at(0), id(i), &join(0)).unwrap();
+    for version in VERSIONS {
+        let parameters = Parameters { min_learners: MAX_MEMBERS as u32, ..defaults() };
+        let mut contract = created(version, parameters, Admission::Open);
+        let id = |i: usize| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&(i as u64).to_be_bytes());
+            colearn_contracts::LearnerId(key)
+        };
+        let join = |term| join(&contract, term);
+        let (first, again) = (join(0), join(1));
+        for i in 0..MAX_MEMBERS - 1 {
+            contract.apply(at(0), id(i), &first).unwrap();
+        }
+        let leave = Act::Leave { term: 0, renounce: false };
+        contract.apply(at(0), id(0), &Action::new(name(), leave)).unwrap();
+        contract.apply(at(0), id(MAX_MEMBERS - 1), &first).unwrap();
+        let one_more = contract.apply(at(0), id(MAX_MEMBERS), &first);
+        assert_eq!(one_more, Err(Rejection::TooManyMembers));
+        assert_eq!(contract.apply(at(0), id(0), &again).unwrap().len(), 1);
     }
-    contract.apply(at(0), id(0), &Action::new(name(), Act::Leave { term: 0 })).unwrap();
-    contract.apply(at(0), id(MAX_MEMBERS - 1), &join(0)).unwrap();
-    assert_eq!(contract.apply(at(0), id(MAX_MEMBERS), &join(0)), Err(Rejection::TooManyMembers));
-    assert_eq!(contract.apply(at(0), id(0), &join(1)).unwrap().len(), 1);
 }
 
 #[test]
@@ -265,7 +277,7 @@ fn r13_a_deadline_is_exclusive() {
     );
     // The rule holds even for a driver that forgot to advance first.
     let mut contract = check(defaults(), "A joins: ok\n B joins: round 1 of A");
-    let pass = Action::new(name(), Act::Pass { round: 1, exhausted: false });
+    let pass = Action::new(name(), Act::Pass { round: 1, exhausted: false, reason: None });
     assert_eq!(contract.apply(at(100), learner("A"), &pass), Err(Rejection::DeadlinePassed));
     assert!(contract.apply(at(99), learner("A"), &pass).is_ok());
 }
@@ -305,14 +317,8 @@ fn r16_weights_keep_their_size_and_type() {
     );
     let mut propose = |size, media_type: &str| {
         let weights = Model { size, media_type: media_type.into(), ..model(1) };
-        let proposal = Proposal {
-            round: 1,
-            base: Digest([0; 32]),
-            weights,
-            scores: Scores::default(),
-            privacy: None,
-        };
-        contract.apply(at(1), learner("A"), &Action::new(name(), Act::Propose(proposal)))
+        let propose = Act::Propose(proposal(1, Digest([0; 32]), weights));
+        contract.apply(at(1), learner("A"), &Action::new(name(), propose))
     };
     assert_eq!(propose(0, "m"), Err(Rejection::WeightsSize { limit: 20 }));
     assert_eq!(propose(21, "m"), Err(Rejection::WeightsSize { limit: 20 }));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use colearn_contracts::ExperimentName;
 use colearn_ledger::{Error, Reader};
 use colearn_proto::v1;
@@ -18,6 +19,7 @@ use super::{BYTES_PER_MESSAGE, BoxStream, bad_field};
 use crate::admission::Admission;
 use crate::reads::Reads;
 use crate::refusal::Refusal;
+use crate::status::{Programs, version_of};
 use crate::view::{ExperimentView, Views};
 
 /// How many submissions of one stream are handled together at most, and how many times that may
@@ -35,6 +37,7 @@ pub(crate) struct Coordinator {
     pub(crate) reads: Reads,
     pub(crate) views: Views,
     pub(crate) stopping: CancellationToken,
+    pub(crate) programs: Programs,
 }
 
 #[tonic::async_trait]
@@ -43,7 +46,12 @@ impl CoordinatorService for Coordinator {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let receipt = self.admission.submit(request.into_inner().transaction).await?;
+        let version = version_of(request.metadata());
+        let transaction = request.into_inner().transaction;
+        let sender = transaction.as_ref().map(|it| it.public_key.clone()).unwrap_or_default();
+        let receipt = self.admission.submit(transaction).await?;
+        // Only now: its signature is good, so it is who it says.
+        self.programs.hear(&sender, version);
         Ok(Response::new(v1::SubmitResponse { receipt: Some(receipt) }))
     }
 
@@ -53,6 +61,8 @@ impl CoordinatorService for Coordinator {
         &self,
         request: Request<Streaming<v1::SubmitStreamRequest>>,
     ) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        let version = version_of(request.metadata());
+        let programs = self.programs.clone();
         let (sender, mut queued) = mpsc::channel(STREAM_CHUNKS_IN_FLIGHT);
         let admission = self.admission.clone();
         // Whatever has arrived by now is handled together; the channel bounds what is on its way.
@@ -64,8 +74,10 @@ impl CoordinatorService for Coordinator {
                 let messages: Vec<_> =
                     chunk.into_iter().map_while(Result::ok).map(|one| one.transaction).collect();
                 let broken = messages.len() < whole;
+                let keys = messages.iter().map(|it| it.as_ref().map(|it| it.public_key.clone()));
+                let senders: Vec<Bytes> = keys.map(Option::unwrap_or_default).collect();
                 let queued = admission.queue(messages).await;
-                if sender.send(queued).await.is_err() || broken {
+                if sender.send((senders, queued)).await.is_err() || broken {
                     break;
                 }
             }
@@ -73,8 +85,12 @@ impl CoordinatorService for Coordinator {
         let (out, responses) = mpsc::channel(2 * STREAM_CHUNK);
         let admission = self.admission.clone();
         tokio::spawn(async move {
-            while let Some(queued) = queued.recv().await {
-                for result in admission.receipts(queued).await {
+            while let Some((senders, queued)) = queued.recv().await {
+                let receipts = admission.receipts(queued).await;
+                for (sender, result) in senders.into_iter().zip(receipts) {
+                    if result.is_ok() {
+                        programs.hear(&sender, version);
+                    }
                     let result = Some(streamed(result));
                     if out.send(Ok(v1::SubmitStreamResponse { result })).await.is_err() {
                         return;
@@ -101,6 +117,13 @@ impl CoordinatorService for Coordinator {
             experiment: Some(experiment.description().message()),
             member: member.map(|member| member.message()),
         }))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        Ok(Response::new(self.programs.status(&self.views.latest())))
     }
 
     async fn list_experiments(

@@ -42,6 +42,7 @@ impl LedgerService for Ledger {
             key_rotations: self.keys.changes(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             max_artifact_bytes: self.max_artifact_bytes,
+            contract_version: self.views.latest().version().number(),
         }))
     }
 

@@ -11,7 +11,9 @@ mod map;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use colearn_contracts::{Contract, Experiment, ExperimentName, LearnerId};
+use colearn_contracts::{
+    Contract, Experiment, ExperimentName, LearnerId, Limits, MemberName, Phase, Version,
+};
 use colearn_records::convert::{ExperimentState, MemberState};
 use tokio::sync::watch;
 
@@ -25,6 +27,9 @@ const MAX_LISTED_MEMBERS: usize = 10_000;
 #[derive(Clone)]
 pub(crate) struct View {
     size: u64,
+    /// The version of the rules in force, and the ledger's limits: they change while no node runs.
+    version: Version,
+    limits: Limits,
     experiments: SharedMap<ExperimentName, Arc<ExperimentView>>,
 }
 
@@ -35,7 +40,24 @@ impl View {
             let view = ExperimentView::empty(experiment).after(experiment, &Members::Anybody);
             experiments.insert(experiment.name().clone(), Arc::new(view));
         }
-        Self { size, experiments }
+        Self { size, version: contract.version(), limits: contract.limits(), experiments }
+    }
+
+    /// The version of the rules that new experiments follow.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What the ledger limits.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The experiments that have not finished, by name.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &ExperimentView> {
+        self.experiments_after("")
+            .map(|experiment| &**experiment)
+            .filter(|experiment| !matches!(experiment.state.phase, Phase::Finished(_)))
     }
 
     /// How many entries the state results from.
@@ -88,10 +110,11 @@ impl ExperimentView {
             for sender in senders {
                 let Some(member) = experiment.member(*sender) else { continue };
                 let member = MemberState::of(member);
-                let before = members.insert(*sender, member);
                 // The term, too: who has left and joined again in one batch has another place.
                 let place = |member: &MemberState| (member.term, member.seat);
-                seats_changed |= before.as_ref().map(place) != Some(place(&member));
+                let now = place(&member);
+                let before = members.insert(*sender, member);
+                seats_changed |= before.as_ref().map(place) != Some(now);
             }
         }
         // More members than senders account for: one goes on under another key (R31).
@@ -116,7 +139,17 @@ impl ExperimentView {
 
     /// Its description with the first members that take part.
     pub(crate) fn description(&self) -> ExperimentState {
-        ExperimentState { members: self.seated.to_vec(), ..self.state.clone() }
+        let own = |it: &LearnerId| Some((*it, self.members.get(it)?.name.clone()?));
+        let names = self.seated.iter().filter_map(own).collect();
+        ExperimentState { members: self.seated.to_vec(), names, ..self.state.clone() }
+    }
+
+    /// Who is a member, and what it is called.
+    pub(crate) fn present(&self) -> impl Iterator<Item = (LearnerId, Option<&MemberName>)> {
+        let present = self.members.iter().filter(|(_, member)| member.seat.is_member());
+        present.map(|(learner, member)| {
+            (*learner, self.state.name_of(*learner).or(member.name.as_ref()))
+        })
     }
 
     pub(crate) fn member(&self, learner: LearnerId) -> Option<&MemberState> {
@@ -266,7 +299,7 @@ mod tests {
         let watched = |text: &str| listed.experiment(&name(text)).unwrap().grown();
         let (a, b) = (watched("a"), watched("b"));
 
-        decide(&mut publisher, 2, join("a", 0));
+        decide(&mut publisher, 2, join("a", 1, 0));
         assert!(!a.has_changed().unwrap(), "it cannot be looked up yet");
         publisher.indexed(4);
         assert!(a.has_changed().unwrap() && !b.has_changed().unwrap());

@@ -39,15 +39,32 @@ pub mod entry {
     }
 }
 /// A change of the contract's version. It holds for experiments that are created after this entry; those
-/// that were created before keep the rules that their members joined under.
+/// that were created before keep the rules that their members joined under, until these adopt others.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Upgrade {
     /// The version of the rules; later than the one before.
     #[prost(uint32, tag = "1")]
     pub contract_version: u32,
-    /// By the ledger's key, over "colearn/v1/upgrade\n" || ledger id || version (4 bytes, big-endian).
+    /// By the ledger's key, over "colearn/v1/upgrade\n" || ledger id || version || experiments_per_creator ||
+    /// experiments (4 bytes each) || expiry_ms (8 bytes), big-endian.
     #[prost(bytes = "bytes", tag = "2")]
     pub signature: ::prost::bytes::Bytes,
+    /// The ledger's limits from here on.
+    #[prost(message, optional, tag = "3")]
+    pub limits: ::core::option::Option<Limits>,
+}
+/// What belongs to no experiment, from version 2 of the rules on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Limits {
+    /// The most unfinished experiments of one creator; at least 1.
+    #[prost(uint32, tag = "1")]
+    pub experiments_per_creator: u32,
+    /// The most unfinished experiments; at least 1.
+    #[prost(uint32, tag = "2")]
+    pub experiments: u32,
+    /// How old the first entry may be that a transaction's signer has not seen, in ms; 10 ms to 366 days.
+    #[prost(uint64, tag = "3")]
+    pub expiry_ms: u64,
 }
 /// A change of the key that signs the checkpoints. Checkpoints that count this entry are signed by
 /// the new key.
@@ -78,9 +95,12 @@ pub struct Genesis {
     /// Random, so that no two ledgers have the same id: 32 bytes.
     #[prost(bytes = "bytes", tag = "3")]
     pub nonce: ::prost::bytes::Bytes,
-    /// The version of the contract's rules; 1.
+    /// The version of the contract's rules. (5, 6 and 8 are kept for ledgers of several nodes.)
     #[prost(uint32, tag = "4")]
     pub contract_version: u32,
+    /// The ledger's limits; absent in version 1 of the rules.
+    #[prost(message, optional, tag = "7")]
+    pub limits: ::core::option::Option<Limits>,
 }
 /// A transaction with the signature of the learner that sends it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -96,7 +116,7 @@ pub struct SignedTransaction {
     pub signature: ::prost::bytes::Bytes,
 }
 /// A learner's action.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Transaction {
     /// The last checkpoint the signer verified. It vouches for the history before it.
     #[prost(message, optional, tag = "1")]
@@ -104,14 +124,14 @@ pub struct Transaction {
     /// What the learner wants.
     #[prost(
         oneof = "transaction::Action",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
     )]
     pub action: ::core::option::Option<transaction::Action>,
 }
 /// Nested message and enum types in `Transaction`.
 pub mod transaction {
     /// What the learner wants.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Action {
         /// Create an experiment.
         #[prost(message, tag = "2")]
@@ -152,6 +172,9 @@ pub mod transaction {
         /// Approve or reject a motion.
         #[prost(message, tag = "14")]
         Ballot(super::Ballot),
+        /// Record what a model is worth on the signer's data.
+        #[prost(message, tag = "15")]
+        Evaluate(super::Evaluate),
     }
 }
 /// A checkpoint, as far as a signer needs to name it.
@@ -186,6 +209,9 @@ pub struct Fraction {
     /// Below the line; at least 1.
     #[prost(uint32, tag = "2")]
     pub denominator: u32,
+    /// Whether exactly reaching it is not enough.
+    #[prost(bool, tag = "3")]
+    pub strict: bool,
 }
 /// Creates an experiment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -202,11 +228,14 @@ pub struct CreateExperiment {
     /// SHA-256 of the plan it was created from, 32 bytes; empty for none.
     #[prost(bytes = "bytes", tag = "4")]
     pub plan: ::prost::bytes::Bytes,
+    /// The version of the rules that it is made for; 0 for 1.
+    #[prost(uint32, tag = "5")]
+    pub contract_version: u32,
 }
 /// The rules of an experiment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Parameters {
-    /// The share of the electorate that must approve; exactly reaching it counts.
+    /// The share of the electorate that must approve.
     #[prost(message, optional, tag = "1")]
     pub threshold: ::core::option::Option<Fraction>,
     /// How long a proposer has, in ms.
@@ -248,7 +277,7 @@ pub struct Parameters {
     /// What each learner's proposals together may reveal; absent for no cap.
     #[prost(message, optional, tag = "17")]
     pub privacy: ::core::option::Option<PrivacyCap>,
-    /// The share that must approve a motion; absent for threshold.
+    /// The share that must approve a motion; absent for more than half, in version 1 for threshold.
     #[prost(message, optional, tag = "18")]
     pub governance_threshold: ::core::option::Option<Fraction>,
     /// How long members have to vote on a motion, in ms; 0 for 7 days.
@@ -288,8 +317,9 @@ pub struct PrivacyCap {
     pub delta_picos: u64,
 }
 /// What a learner's proposals so far, the present one included, have revealed, in its words, and how
-/// the present one was trained (DP-SGD).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+/// they were trained (DP-SGD): in version 1 how the present one was (fields 3 to 6), later all that was
+/// done (field 7), and only that.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PrivacySpent {
     /// Epsilon so far, in millionths.
     #[prost(uint64, tag = "1")]
@@ -309,6 +339,25 @@ pub struct PrivacySpent {
     /// How many steps were taken so far.
     #[prost(uint64, tag = "6")]
     pub steps: u64,
+    /// All steps so far, in order: 1 to 64, each with other settings than the one before.
+    #[prost(message, repeated, tag = "7")]
+    pub segments: ::prost::alloc::vec::Vec<PrivacySegment>,
+}
+/// Steps of DP-SGD with the same settings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrivacySegment {
+    /// The noise multiplier, in millionths.
+    #[prost(uint64, tag = "1")]
+    pub noise_micros: u64,
+    /// The norm that each example's gradient was clipped to, in millionths.
+    #[prost(uint64, tag = "2")]
+    pub clip_micros: u64,
+    /// The share of the examples in a batch, in billionths.
+    #[prost(uint64, tag = "3")]
+    pub sampling_nanos: u64,
+    /// How many steps were taken.
+    #[prost(uint64, tag = "4")]
+    pub steps: u64,
 }
 /// Anyone with a key may join.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -322,6 +371,12 @@ pub struct InvitedAdmission {
     /// What each learner's vote weighs, 1 to 10,000, in the same order; empty for 1 each.
     #[prost(uint32, repeated, tag = "2")]
     pub weights: ::prost::alloc::vec::Vec<u32>,
+    /// What each learner is called, in the same order, empty for nothing; left out if that is so of all.
+    #[prost(string, repeated, tag = "3")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The places of those that only judge, in strictly ascending order, counted from 0.
+    #[prost(uint32, repeated, tag = "4")]
+    pub judges: ::prost::alloc::vec::Vec<u32>,
 }
 /// Joins an experiment from the next round on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -332,6 +387,13 @@ pub struct JoinExperiment {
     /// How often the signer was a member before; 0 the first time.
     #[prost(uint32, tag = "2")]
     pub term: u32,
+    /// The digest of the terms that the signer has seen, 32 bytes; its layout is in the contract's README.
+    /// Empty in version 1.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub terms: ::prost::bytes::Bytes,
+    /// What the signer calls itself; empty for nothing.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
 }
 /// Leaves an experiment from the next round on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -342,6 +404,9 @@ pub struct LeaveExperiment {
     /// The term that ends.
     #[prost(uint32, tag = "2")]
     pub term: u32,
+    /// Whether the signer gives up its right to a seat for good.
+    #[prost(bool, tag = "3")]
+    pub renounce: bool,
 }
 /// Scores in micro-units: 950000 is 0.95. Each is absent when withheld.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -354,7 +419,7 @@ pub struct Scores {
     pub test: ::core::option::Option<i64>,
 }
 /// "In round r of experiment e, from base model b, I propose weights w."
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Propose {
     /// The experiment's name.
     #[prost(string, tag = "1")]
@@ -387,8 +452,11 @@ pub struct Pass {
     /// Whether the signer's privacy budget is spent: it has no more turns then, but still votes.
     #[prost(bool, tag = "3")]
     pub exhausted: bool,
+    /// Why.
+    #[prost(enumeration = "Reason", tag = "4")]
+    pub reason: i32,
 }
-/// Approves or rejects a proposal.
+/// Judges a proposal.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vote {
     /// The experiment's name.
@@ -406,6 +474,16 @@ pub struct Vote {
     /// What the voter measured on its own data.
     #[prost(message, optional, tag = "5")]
     pub scores: ::core::option::Option<Scores>,
+    /// Whether the voter says neither; approve is false then.
+    #[prost(bool, tag = "6")]
+    pub abstain: bool,
+    /// Why not.
+    #[prost(enumeration = "Reason", tag = "7")]
+    pub reason: i32,
+    /// Where proposers are drawn, the next link of the voter's hash chain, 32 bytes; otherwise, and in a
+    /// revealed ballot, empty.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub link: ::prost::bytes::Bytes,
 }
 /// Commits to a sealed ballot.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -422,6 +500,9 @@ pub struct Commit {
     /// SHA-256 of the ballot; its layout is in the contract's README.
     #[prost(bytes = "bytes", tag = "4")]
     pub commitment: ::prost::bytes::Bytes,
+    /// As in a vote.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub link: ::prost::bytes::Bytes,
 }
 /// Reveals a sealed ballot.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -466,7 +547,7 @@ pub struct Move {
     #[prost(uint64, tag = "2")]
     pub number: u64,
     /// What is to be decided.
-    #[prost(oneof = "r#move::Motion", tags = "3, 4, 5, 6, 7")]
+    #[prost(oneof = "r#move::Motion", tags = "3, 4, 5, 6, 7, 8")]
     pub motion: ::core::option::Option<r#move::Motion>,
 }
 /// Nested message and enum types in `Move`.
@@ -489,6 +570,9 @@ pub mod r#move {
         /// End the experiment.
         #[prost(message, tag = "7")]
         Stop(super::StopMotion),
+        /// Follow this later version of the rules.
+        #[prost(uint32, tag = "8")]
+        Adopt(u32),
     }
 }
 /// Lets a learner join, also one that was expelled.
@@ -500,6 +584,12 @@ pub struct Admit {
     /// What its vote weighs.
     #[prost(uint32, tag = "2")]
     pub weight: u32,
+    /// What it is called; empty for nothing.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether it only judges.
+    #[prost(bool, tag = "4")]
+    pub judge: bool,
 }
 /// Ends the experiment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -523,6 +613,32 @@ pub struct StopExperiment {
     /// The experiment's name.
     #[prost(string, tag = "1")]
     pub experiment: ::prost::alloc::string::String,
+}
+/// Records what a model is worth on the signer's data. It decides nothing.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Evaluate {
+    /// The experiment's name.
+    #[prost(string, tag = "1")]
+    pub experiment: ::prost::alloc::string::String,
+    /// One more than how many of the signer's are recorded.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// SHA-256 of the model.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub model: ::prost::bytes::Bytes,
+    /// 1 to 16 numbers, in strictly ascending order of their names.
+    #[prost(message, repeated, tag = "4")]
+    pub measures: ::prost::alloc::vec::Vec<Measure>,
+}
+/// One measured number.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Measure {
+    /// What was measured: 1 to 32 of a-z 0-9 . _ -, beginning with a letter.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The number, in millionths.
+    #[prost(sint64, tag = "2")]
+    pub value_micros: i64,
 }
 /// What the contract decided.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -610,7 +726,7 @@ pub struct MotionOpened {
     /// Its number.
     #[prost(uint64, tag = "1")]
     pub number: u64,
-    /// The votes there are, the mover's not among them.
+    /// The votes there are; in version 1 the mover's is not among them.
     #[prost(uint32, tag = "2")]
     pub electorate: u32,
     /// Ledger time at which voting ends, exclusive.
@@ -689,6 +805,12 @@ pub struct RoundClosed {
     /// SHA-256 of the global model from here on.
     #[prost(bytes = "bytes", tag = "6")]
     pub model: ::prost::bytes::Bytes,
+    /// Votes for neither.
+    #[prost(uint32, tag = "7")]
+    pub abstentions: u32,
+    /// How many of those could not get the proposal's bytes.
+    #[prost(uint32, tag = "8")]
+    pub unavailable: u32,
 }
 /// No round can open.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -719,7 +841,7 @@ pub struct Finished {
 pub enum Selection {
     /// In joining order.
     RoundRobin = 0,
-    /// Drawn from the ledger's last entry.
+    /// Drawn.
     Sortition = 1,
 }
 impl Selection {
@@ -800,6 +922,59 @@ impl BallotKind {
         }
     }
 }
+/// Why somebody passes, votes against or abstains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Reason {
+    /// Not said.
+    Unspecified = 0,
+    /// The model is worse on the signer's data.
+    Worse = 1,
+    /// The model has weights that are no numbers.
+    NotFinite = 2,
+    /// There is too little data to judge, or to train.
+    TooLittleData = 3,
+    /// The signer has revealed as much as it may.
+    CapReached = 4,
+    /// The signer's own policy.
+    Policy = 5,
+    /// Training or judging failed.
+    Failed = 6,
+    /// The bytes were not to be had in time. Only with an abstention, or a pass.
+    Unavailable = 7,
+}
+impl Reason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REASON_UNSPECIFIED",
+            Self::Worse => "REASON_WORSE",
+            Self::NotFinite => "REASON_NOT_FINITE",
+            Self::TooLittleData => "REASON_TOO_LITTLE_DATA",
+            Self::CapReached => "REASON_CAP_REACHED",
+            Self::Policy => "REASON_POLICY",
+            Self::Failed => "REASON_FAILED",
+            Self::Unavailable => "REASON_UNAVAILABLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "REASON_WORSE" => Some(Self::Worse),
+            "REASON_NOT_FINITE" => Some(Self::NotFinite),
+            "REASON_TOO_LITTLE_DATA" => Some(Self::TooLittleData),
+            "REASON_CAP_REACHED" => Some(Self::CapReached),
+            "REASON_POLICY" => Some(Self::Policy),
+            "REASON_FAILED" => Some(Self::Failed),
+            "REASON_UNAVAILABLE" => Some(Self::Unavailable),
+            _ => None,
+        }
+    }
+}
 /// Why an experiment pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -810,6 +985,8 @@ pub enum PauseReason {
     NobodyProposes = 1,
     /// Every member's privacy budget is spent.
     BudgetsSpent = 2,
+    /// Only judges are there.
+    OnlyJudges = 3,
 }
 impl PauseReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -821,6 +998,7 @@ impl PauseReason {
             Self::Unspecified => "PAUSE_REASON_UNSPECIFIED",
             Self::NobodyProposes => "PAUSE_REASON_NOBODY_PROPOSES",
             Self::BudgetsSpent => "PAUSE_REASON_BUDGETS_SPENT",
+            Self::OnlyJudges => "PAUSE_REASON_ONLY_JUDGES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -829,6 +1007,7 @@ impl PauseReason {
             "PAUSE_REASON_UNSPECIFIED" => Some(Self::Unspecified),
             "PAUSE_REASON_NOBODY_PROPOSES" => Some(Self::NobodyProposes),
             "PAUSE_REASON_BUDGETS_SPENT" => Some(Self::BudgetsSpent),
+            "PAUSE_REASON_ONLY_JUDGES" => Some(Self::OnlyJudges),
             _ => None,
         }
     }
@@ -880,7 +1059,7 @@ pub enum Verdict {
     Accepted = 1,
     /// The threshold was not reached.
     Rejected = 2,
-    /// Nothing was proposed in time.
+    /// Nothing was proposed in time, or most could not get what was.
     Expired = 3,
     /// The proposer gave up its turn.
     Passed = 4,
@@ -923,6 +1102,8 @@ pub enum FinishReason {
     Stopped = 2,
     /// As many proposals in a row were rejected as patience allows.
     Patience = 3,
+    /// Everybody who could decide has renounced.
+    Abandoned = 4,
 }
 impl FinishReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -935,6 +1116,7 @@ impl FinishReason {
             Self::MaxRounds => "FINISH_REASON_MAX_ROUNDS",
             Self::Stopped => "FINISH_REASON_STOPPED",
             Self::Patience => "FINISH_REASON_PATIENCE",
+            Self::Abandoned => "FINISH_REASON_ABANDONED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -944,6 +1126,7 @@ impl FinishReason {
             "FINISH_REASON_MAX_ROUNDS" => Some(Self::MaxRounds),
             "FINISH_REASON_STOPPED" => Some(Self::Stopped),
             "FINISH_REASON_PATIENCE" => Some(Self::Patience),
+            "FINISH_REASON_ABANDONED" => Some(Self::Abandoned),
             _ => None,
         }
     }
@@ -973,6 +1156,9 @@ pub struct GetLedgerResponse {
     /// verifier_key.
     #[prost(uint64, repeated, tag = "6")]
     pub key_rotations: ::prost::alloc::vec::Vec<u64>,
+    /// The version of the contract's rules that is in force: what new experiments follow.
+    #[prost(uint32, tag = "8")]
+    pub contract_version: u32,
 }
 /// What is asked with GetCheckpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1869,6 +2055,54 @@ pub struct ListExperimentsResponse {
     #[prost(message, repeated, tag = "1")]
     pub experiments: ::prost::alloc::vec::Vec<Experiment>,
 }
+/// What is asked with GetStatus.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStatusRequest {}
+/// What is answered to GetStatus.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetStatusResponse {
+    /// How many entries the ledger has.
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// The version of the rules that is in force.
+    #[prost(uint32, tag = "2")]
+    pub contract_version: u32,
+    /// The latest that the node knows.
+    #[prost(uint32, tag = "3")]
+    pub latest_contract_version: u32,
+    /// The ledger's limits; absent in version 1.
+    #[prost(message, optional, tag = "4")]
+    pub limits: ::core::option::Option<Limits>,
+    /// When the node was started, in ms since 1970.
+    #[prost(uint64, tag = "5")]
+    pub started_ms: u64,
+    /// The members of experiments that have not finished, by key, at most 10,000.
+    #[prost(message, repeated, tag = "6")]
+    pub members: ::prost::alloc::vec::Vec<MemberProgram>,
+    /// How many more there are.
+    #[prost(uint32, tag = "7")]
+    pub more: u32,
+}
+/// What is known of a member's program.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberProgram {
+    /// The member's public key.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub learner: ::prost::bytes::Bytes,
+    /// What it is called; empty for nothing.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// The latest version of the rules that its program knows; 1 if it did not say, 0 if it has sent
+    /// nothing since the node was started.
+    #[prost(uint32, tag = "3")]
+    pub contract_version: u32,
+    /// When it last sent something, in ms since 1970; 0 for never.
+    #[prost(uint64, tag = "4")]
+    pub last_ms: u64,
+    /// The unfinished experiments that it is a member of.
+    #[prost(string, repeated, tag = "5")]
+    pub experiments: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// The state of an experiment.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Experiment {
@@ -1935,6 +2169,35 @@ pub struct Experiment {
     /// The number of the last motion; 0 before the first.
     #[prost(uint64, tag = "21")]
     pub last_motion: u64,
+    /// The version of the rules that it follows; 0 for 1.
+    #[prost(uint32, tag = "22")]
+    pub contract_version: u32,
+    /// The digest of its terms, 32 bytes: what who joins agrees to.
+    #[prost(bytes = "bytes", tag = "23")]
+    pub terms: ::prost::bytes::Bytes,
+    /// Votes for neither (VOTING).
+    #[prost(uint32, tag = "24")]
+    pub abstentions: u32,
+    /// How many of those could not get the proposal's bytes (VOTING).
+    #[prost(uint32, tag = "25")]
+    pub unavailable: u32,
+    /// The votes of all that may join or are members, whether they take part or not: what motions are
+    /// counted over.
+    #[prost(uint32, tag = "26")]
+    pub governing_weight: u32,
+    /// What the listed members call themselves.
+    #[prost(message, repeated, tag = "27")]
+    pub named: ::prost::alloc::vec::Vec<NamedMember>,
+}
+/// A member that has a name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedMember {
+    /// Its public key.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub learner: ::prost::bytes::Bytes,
+    /// What it is called.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
 }
 /// A motion that is being voted on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1957,9 +2220,12 @@ pub struct OpenMotion {
     /// Ledger time at which voting ends, exclusive.
     #[prost(uint64, tag = "6")]
     pub deadline_ms: u64,
+    /// The share that must approve.
+    #[prost(message, optional, tag = "7")]
+    pub threshold: ::core::option::Option<Fraction>,
 }
 /// How a learner stands in an experiment.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Member {
     /// How often it was a member before this time.
     #[prost(uint32, tag = "1")]
@@ -1985,6 +2251,34 @@ pub struct Member {
     /// Whether it has committed to a ballot that is not revealed.
     #[prost(bool, tag = "8")]
     pub unrevealed: bool,
+    /// Whether it only judges.
+    #[prost(bool, tag = "9")]
+    pub judge: bool,
+    /// Its hash chain, where proposers are drawn; absent before it has one.
+    #[prost(message, optional, tag = "10")]
+    pub chain: ::core::option::Option<Chain>,
+    /// How many of its evaluations are recorded.
+    #[prost(uint64, tag = "11")]
+    pub evaluations: u64,
+    /// How many of its proposals in a row most could not get.
+    #[prost(uint32, tag = "12")]
+    pub unavailable: u32,
+    /// What it calls itself; empty for nothing.
+    #[prost(string, tag = "13")]
+    pub name: ::prost::alloc::string::String,
+}
+/// A member's hash chain, as far as it is revealed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Chain {
+    /// What was revealed last, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub link: ::prost::bytes::Bytes,
+    /// How many links are left.
+    #[prost(uint32, tag = "2")]
+    pub left: u32,
+    /// The round in which its anchor was stated.
+    #[prost(uint64, tag = "3")]
+    pub anchored: u64,
 }
 /// What is asked with WatchExperiment.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2326,6 +2620,31 @@ pub mod coordinator_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Which version of the rules there is, and which the members' programs know.
+        pub async fn get_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/colearn.v1.CoordinatorService/GetStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("colearn.v1.CoordinatorService", "GetStatus"));
+            self.inner.unary(req, path, codec).await
+        }
         /// An experiment's entries from an index on, without end: what is there, then what comes.
         pub async fn watch_experiment(
             &mut self,
@@ -2403,6 +2722,14 @@ pub mod coordinator_service_server {
             request: tonic::Request<super::ListExperimentsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListExperimentsResponse>,
+            tonic::Status,
+        >;
+        /// Which version of the rules there is, and which the members' programs know.
+        async fn get_status(
+            &self,
+            request: tonic::Request<super::GetStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatusResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the WatchExperiment method.
@@ -2668,6 +2995,51 @@ pub mod coordinator_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListExperimentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/colearn.v1.CoordinatorService/GetStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStatusSvc<T: CoordinatorService>(pub Arc<T>);
+                    impl<
+                        T: CoordinatorService,
+                    > tonic::server::UnaryService<super::GetStatusRequest>
+                    for GetStatusSvc<T> {
+                        type Response = super::GetStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CoordinatorService>::get_status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStatusSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

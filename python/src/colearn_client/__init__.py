@@ -18,8 +18,8 @@ from .adapters import (
 )
 from .connection import Client
 from .errors import ColearnError
-from .learner import Learner, Pass, PrivacySpent, Proposal, Score, Weights
-from .ledger import Experiment, Ledger, Round, Vote, open
+from .learner import Learner, Pass, PrivacySegment, PrivacySpent, Proposal, Reason, Score, Weights
+from .ledger import Evaluation, Experiment, Ledger, Round, Vote, open
 from .local import local_node, run_local
 from .memory import Memory
 from .mlp import MlpLearner
@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "ColearnError",
+    "Evaluation",
     "Event",
     "Experiment",
     "KerasLearner",
@@ -40,8 +41,10 @@ __all__ = [
     "MlpLearner",
     "ModelLearner",
     "Pass",
+    "PrivacySegment",
     "PrivacySpent",
     "Proposal",
+    "Reason",
     "Round",
     "Score",
     "SklearnLearner",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from .errors import ModelError
+from .errors import ModelError, NotFiniteError
 from .learner import Weights
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -34,7 +34,8 @@ def load(weights: Weights) -> Arrays:
     """Decodes named arrays.
 
     Raises:
-        ModelError: If they are not safetensors, or a value is not a finite number.
+        ModelError: If they are not safetensors.
+        NotFiniteError: If a value is not a finite number.
     """
     try:
         arrays: Arrays = safetensors.numpy.load(weights.data)
@@ -42,7 +43,7 @@ def load(weights: Weights) -> Arrays:
         raise ModelError(f"the weights are not in the safetensors format: {error}") from error
     for name, array in arrays.items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise ModelError(f"tensor {name!r} has values that are not finite numbers")
+            raise NotFiniteError(f"tensor {name!r} has values that are not finite numbers")
     return arrays
 
 

@@ -39,6 +39,9 @@ _MAX_MESSAGE = 8 << 20
 _TRIES = 5
 _UNARY_TIMEOUT = 60.0
 _RULE = "colearn-rule"
+#: The latest version of the contract's rules that this package knows; every call says so.
+CONTRACT_VERSION = 2
+_METADATA = (("colearn-contract", str(CONTRACT_VERSION)),)
 
 T = TypeVar("T")
 
@@ -101,16 +104,23 @@ class Client:
             response_deserializer=answer.FromString,  # type: ignore[attr-defined]
         )
         with self._errors():
-            result: T = call(request, timeout=_UNARY_TIMEOUT)
+            result: T = call(request, timeout=_UNARY_TIMEOUT, metadata=_METADATA)
         return result
 
-    def _stream(self, service: str, method: str, request: Any, answer: type[T]) -> Iterator[T]:
+    def _stream(
+        self,
+        service: str,
+        method: str,
+        request: Any,
+        answer: type[T],
+        timeout: float | None = None,
+    ) -> Iterator[T]:
         call = self._channel.unary_stream(
             f"/colearn.v1.{service}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=answer.FromString,  # type: ignore[attr-defined]
         )
-        stream: Any = call(request)
+        stream: Any = call(request, timeout=timeout, metadata=_METADATA)
         try:
             while True:
                 with self._errors():
@@ -133,6 +143,8 @@ class Client:
             "LedgerService", "GetLedger", ledger.GetLedgerRequest(), ledger.GetLedgerResponse
         )
         self.ledger_id = bytes(known.ledger_id)
+        #: The version of the rules that an experiment is to be created for.
+        self.contract_version = known.contract_version or 1
         expected = self.memory.ledger_id
         if expected is not None and expected != self.ledger_id.hex():
             raise OtherLedgerError(self.url, self.ledger_id.hex(), expected)
@@ -314,42 +326,48 @@ class Client:
             response_deserializer=artifact.UploadArtifactResponse.FromString,
         )
         with self._errors():
-            call(parts())
+            call(parts(), metadata=_METADATA)
 
-    def download(self, digest: bytes, size: int) -> Weights:
+    def download(self, digest: bytes, size: int, timeout: float | None = None) -> Weights:
         """Downloads weights and verifies their digest, going on after a break.
 
         Args:
             digest: SHA-256 of the weights, 32 bytes.
             size: Their size in bytes, as the ledger has it.
+            timeout: Give up after so many seconds, as if the node were out of reach.
 
         Raises:
             ArtifactError: If the node sends other bytes.
         """
         data = bytearray()
+        until = None if timeout is None else time.monotonic() + timeout
 
         def go_on() -> None:
             request = artifact.DownloadArtifactRequest(digest=digest, offset=len(data))
             answer = artifact.DownloadArtifactResponse
-            for part in self._stream("ArtifactService", "DownloadArtifact", request, answer):
+            left = None if until is None else max(until - time.monotonic(), 0.0)
+            parts = self._stream("ArtifactService", "DownloadArtifact", request, answer, left)
+            for part in parts:
                 if len(data) + len(part.chunk) > size:
                     raise ArtifactError(digest)
                 data.extend(part.chunk)
 
-        self._again(go_on)
+        self._again(go_on, until)
         weights = Weights(bytes(data))
         if weights.digest != digest:
             raise ArtifactError(digest)
         return weights
 
-    def _again(self, run: Callable[[], None]) -> None:
+    def _again(self, run: Callable[[], None], until: float | None = None) -> None:
         for tries in range(_TRIES + 1):
             try:
                 return run()
             except (UnreachableError, RefusedError) as error:
-                if tries == _TRIES or not is_transient(error):
+                pause = 0.05 * 2**tries
+                late = until is not None and time.monotonic() + pause >= until
+                if tries == _TRIES or late or not is_transient(error):
                     raise
-                time.sleep(0.05 * 2**tries)
+                time.sleep(pause)
 
 
 def is_transient(error: ColearnError) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Rules whose refusal only says that the experiment has moved on since the sender looked.
+_STALE = {5, 9, 10, 11, 12, 13, 14, 17, 19, 20, 34, 35, 40, 41, 52, 53, 71}
+
 
 class ColearnError(Exception):
     """Anything that this package raises on purpose."""
@@ -49,7 +52,7 @@ class RefusedError(ColearnError):
     @property
     def stale(self) -> bool:
         """Whether the experiment is no longer where the action thought it was."""
-        return self.rule in {5, 10, 11, 12, 13, 14, 17, 19, 20, 34, 35, 40, 41}
+        return self.rule in _STALE
 
 
 class MalformedError(ColearnError):
@@ -111,6 +114,24 @@ class KeyFileError(ColearnError):
 
 class ModelError(ColearnError):
     """Weights that are not of this learner's model."""
+
+
+class NotFiniteError(ModelError):
+    """Weights that are no numbers."""
+
+
+class TermsError(ColearnError):
+    """The experiment's terms are not those that were agreed on."""
+
+
+class VersionError(ColearnError):
+    """The experiment follows rules that this package does not know."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"version {version} of the rules is needed here, and this package knows 1 to 2: use a "
+            "later colearn-client"
+        )
 
 
 class UnseatedError(ColearnError):

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from ._proto import types_pb2 as types
 from .connection import Client
 from .errors import MalformedError, NoteError, VerificationError
+from .learner import reason_of
 from .note import Checkpoint, verify_signature
 from .rotation import LogKeys
 from .transaction import signed_bytes
@@ -31,16 +32,37 @@ class Vote:
 
     Attributes:
         voter: Its public key, in hexadecimal.
-        approve: For or against.
+        approve: For or against; ``None`` for neither.
+        reason: Why not, in a word, if the voter said so.
         vote_score: What the voter measured, if it recorded that.
         test_score: The same on rows that decide nothing.
         entry: The ledger's entry.
     """
 
     voter: str
-    approve: bool
+    approve: bool | None
     vote_score: float | None
     test_score: float | None
+    entry: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a member has measured of a model on its own data. It decides nothing.
+
+    Attributes:
+        learner: Its public key, in hexadecimal.
+        round: The last opened round then; 0 before the first.
+        model: SHA-256 of the model, in hexadecimal.
+        measures: The numbers, by name.
+        entry: The ledger's entry.
+    """
+
+    learner: str
+    round: int
+    model: str
+    measures: dict[str, float]
     entry: int
 
 
@@ -59,6 +81,9 @@ class Round:
         verdict: ``accepted``, ``rejected``, ``expired`` or ``passed``; ``None`` while it is open.
         approvals: Votes for, weighted.
         rejections: Votes against, weighted.
+        abstentions: Votes for neither, weighted.
+        unavailable: How many of those could not get the proposal's bytes, weighted.
+        reason: Why the proposer passed, in a word, if it did and said so.
         electorate: The votes there could be.
         opened_ms: When it opened, in ms since 1970.
         closed_ms: When it closed.
@@ -75,6 +100,9 @@ class Round:
     verdict: str | None = None
     approvals: int = 0
     rejections: int = 0
+    abstentions: int = 0
+    unavailable: int = 0
+    reason: str | None = None
     electorate: int = 0
     closed_ms: int | None = None
 
@@ -96,6 +124,8 @@ class Experiment:
         learners: Everyone who ever joined, in that order.
         rounds: The rounds.
         finished: Why it ended; ``None`` if it has not.
+        names: What learners are called, by public key.
+        evaluations: What members have measured on their own data.
     """
 
     name: str
@@ -104,6 +134,8 @@ class Experiment:
     learners: list[str] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     finished: str | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    evaluations: list[Evaluation] = field(default_factory=list)
 
     def to_pandas(self) -> tuple[pandas.DataFrame, pandas.DataFrame]:
         """Two tables: the rounds, and the votes with their round."""
@@ -291,15 +323,32 @@ def _tell(found: dict[str, Experiment], entry: types.Entry) -> None:
         action: Any = getattr(transaction, kind or "")
         if kind == "create_experiment":
             model = action.model.digest.hex()
-            found[action.name] = Experiment(action.name, creator=sender, model=model)
+            created = Experiment(action.name, creator=sender, model=model)
+            kind = action.parameters.WhichOneof("admission")
+            listed = getattr(action.parameters, kind or "open")
+            if kind != "open":
+                named = zip(listed.learners, listed.names, strict=False)
+                created.names = {learner.hex(): name for learner, name in named if name}
+            found[action.name] = created
             return
         name = action.vote.experiment if kind == "reveal" else action.experiment
         experiment = found[name]
-        if kind == "join_experiment" and sender not in experiment.learners:
-            experiment.learners.append(sender)
+        if kind == "join_experiment":
+            if sender not in experiment.learners:
+                experiment.learners.append(sender)
+            if action.name:
+                experiment.names[sender] = action.name
+        elif kind == "evaluate":
+            round_ = experiment.rounds[-1].number if experiment.rounds else 0
+            measures = {it.name: it.value_micros / 1e6 for it in action.measures}
+            experiment.evaluations.append(
+                Evaluation(sender, round_, action.model.hex(), measures, entry.index)
+            )
         elif kind == "replace_key":
             new = action.new_public_key.hex()
             experiment.learners = [new if old == sender else old for old in experiment.learners]
+            if sender in experiment.names:
+                experiment.names[new] = experiment.names.pop(sender)
         elif kind == "propose":
             last = experiment.rounds[-1]
             last.weights = action.weights.digest.hex()
@@ -308,9 +357,12 @@ def _tell(found: dict[str, Experiment], entry: types.Entry) -> None:
         elif kind in ("vote", "reveal"):
             vote = action.vote if kind == "reveal" else action
             vote_score, test_score = _score(vote.scores, "vote"), _score(vote.scores, "test")
+            approve = None if vote.abstain else vote.approve
             experiment.rounds[-1].votes.append(
-                Vote(sender, vote.approve, vote_score, test_score, entry.index)
+                Vote(sender, approve, vote_score, test_score, entry.index, reason_of(vote.reason))
             )
+        elif kind == "pass":
+            experiment.rounds[-1].reason = reason_of(action.reason)
     elif entry.WhichOneof("payload") == "outcome":
         outcome = entry.outcome
         experiment = found[outcome.experiment]
@@ -324,6 +376,7 @@ def _tell(found: dict[str, Experiment], entry: types.Entry) -> None:
             closed, last = outcome.round_closed, experiment.rounds[-1]
             last.verdict = types.Verdict.Name(closed.verdict).removeprefix("VERDICT_").lower()
             last.approvals, last.rejections = closed.approvals, closed.rejections
+            last.abstentions, last.unavailable = closed.abstentions, closed.unavailable
             last.electorate, last.closed_ms = closed.electorate, entry.time_ms
             experiment.model = closed.model.hex()
         elif kind == "finished":

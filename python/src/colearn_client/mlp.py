@@ -164,9 +164,14 @@ class MlpLearner(ModelLearner):
                     weight += vw
                     bias += vb
 
+    def _can_judge(self) -> bool:
+        # A single class is predicted best by whoever knows no other.
+        targets = self._data["vote"][1]
+        return len(targets) > 1 and not (self.classifier and len(np.unique(targets)) == 1)
+
     def _score(self, test: bool) -> float | None:
         pair = self._data.get("test" if test else "vote")
-        if pair is None:
+        if pair is None or len(pair[1]) == 0:
             return None
         x, y = pair
         predicted = self.predict(x)

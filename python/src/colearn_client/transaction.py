@@ -30,11 +30,15 @@ def sign(
     )
 
 
-def commitment(ledger_id: bytes, voter: bytes, vote: types.Vote, salt: bytes) -> bytes:
-    """What a sealed ballot commits to: rule R34 of the contract."""
+def commitment(ledger_id: bytes, voter: bytes, vote: types.Vote, salt: bytes, version: int) -> bytes:
+    """What a sealed ballot commits to: rule R34 of the contract, as this version of it has it."""
     name = vote.experiment.encode()
-    data = b"colearn/v1/ballot\n" + ledger_id + voter + bytes([len(name)]) + name
-    data += vote.round.to_bytes(8, "big") + vote.weights + bytes([vote.approve])
+    choice = 2 if vote.abstain else int(vote.approve)
+    data = b"colearn/v1/ballot\n" if version == 1 else b"colearn/v2/ballot\n"
+    data += ledger_id + voter + bytes([len(name)]) + name
+    data += vote.round.to_bytes(8, "big") + vote.weights + bytes([choice])
+    if version > 1:
+        data += bytes([vote.reason])
     for field in ("vote", "test"):
         if vote.scores.HasField(field):
             data += b"\x01" + int(getattr(vote.scores, field)).to_bytes(8, "big", signed=True)

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use colearn_contracts::{
-    Act, Action, Commit, CreateExperiment, ExperimentName, Invitation, Motion, Proposal, Reveal,
-    Vote,
+    Act, Action, Choice, Commit, CreateExperiment, Evaluation, ExperimentName, Invitation, Join,
+    Measure, Motion, Proposal, Reveal, Version, Vote,
 };
 use colearn_proto::v1;
 
 use super::{
-    BadField, admission, admission_message, bytes, digest, learner, model, model_message, name,
-    parameters, parameters_message, privacy, privacy_message, scores, scores_message,
+    BadField, admission, admission_message, bytes, digest, learner, maybe_bytes, maybe_digest,
+    member_name, member_name_message, model, model_message, name, parameters, parameters_message,
+    privacy, privacy_message, reason, reason_message, scores, scores_message,
 };
 
 /// Reads an action.
@@ -24,23 +25,27 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
             Action::new(
                 name(&create.name)?,
                 Act::Create(CreateExperiment {
+                    // Version 1 did not say so.
+                    version: create.contract_version.max(1),
                     parameters: parameters(&message)?,
                     admission: admission(message.admission.ok_or(BadField("admission"))?)?,
                     model: model(create.model.ok_or(BadField("model"))?)?,
-                    // Empty is protobuf's way to leave bytes out; another length is an error.
-                    plan: match create.plan.is_empty() {
-                        true => None,
-                        false => Some(digest(&create.plan, "plan")?),
-                    },
+                    plan: maybe_digest(&create.plan, "plan")?,
                 }),
             )
         }
-        Wire::JoinExperiment(join) => {
-            Action::new(name(&join.experiment)?, Act::Join { term: join.term })
-        }
-        Wire::LeaveExperiment(leave) => {
-            Action::new(name(&leave.experiment)?, Act::Leave { term: leave.term })
-        }
+        Wire::JoinExperiment(join) => Action::new(
+            name(&join.experiment)?,
+            Act::Join(Join {
+                term: join.term,
+                terms: maybe_digest(&join.terms, "terms")?,
+                name: member_name(&join.name)?,
+            }),
+        ),
+        Wire::LeaveExperiment(leave) => Action::new(
+            name(&leave.experiment)?,
+            Act::Leave { term: leave.term, renounce: leave.renounce },
+        ),
         Wire::Propose(propose) => Action::new(
             name(&propose.experiment)?,
             Act::Propose(Proposal {
@@ -48,12 +53,16 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
                 base: digest(&propose.base, "base")?,
                 weights: model(propose.weights.ok_or(BadField("weights"))?)?,
                 scores: scores(propose.scores.ok_or(BadField("scores"))?),
-                privacy: propose.privacy.map(privacy),
+                privacy: propose.privacy.map(privacy).transpose()?,
             }),
         ),
         Wire::Pass(pass) => Action::new(
             name(&pass.experiment)?,
-            Act::Pass { round: pass.round, exhausted: pass.exhausted },
+            Act::Pass {
+                round: pass.round,
+                exhausted: pass.exhausted,
+                reason: reason(pass.reason)?,
+            },
         ),
         Wire::Vote(message) => Action::new(name(&message.experiment)?, Act::Vote(vote(message)?)),
         Wire::Commit(commit) => Action::new(
@@ -62,6 +71,7 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
                 round: commit.round,
                 weights: digest(&commit.weights, "weights")?,
                 commitment: digest(&commit.commitment, "commitment")?,
+                link: maybe_digest(&commit.link, "link")?,
             }),
         ),
         Wire::Reveal(reveal) => {
@@ -90,6 +100,9 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
             Act::MotionVote { number: ballot.number, approve: ballot.approve },
         ),
         Wire::StopExperiment(stop) => Action::new(name(&stop.experiment)?, Act::Stop),
+        Wire::Evaluate(evaluate) => {
+            Action::new(name(&evaluate.experiment)?, Act::Evaluate(evaluation(evaluate)?))
+        }
     })
 }
 
@@ -106,12 +119,19 @@ pub fn action_message(action: &Action) -> v1::transaction::Action {
                 name: experiment,
                 parameters: Some(v1::Parameters { admission, ..parameters }),
                 model: Some(model_message(&create.model)),
-                plan: create.plan.map_or_else(Bytes::new, |plan| bytes(plan.0)),
+                plan: maybe_bytes(create.plan),
+                contract_version: if create.version == 1 { 0 } else { create.version },
             })
         }
-        Act::Join { term } => Wire::JoinExperiment(v1::JoinExperiment { experiment, term: *term }),
-        Act::Leave { term } => {
-            Wire::LeaveExperiment(v1::LeaveExperiment { experiment, term: *term })
+        Act::Join(join) => Wire::JoinExperiment(v1::JoinExperiment {
+            experiment,
+            term: join.term,
+            terms: maybe_bytes(join.terms),
+            name: member_name_message(join.name.as_ref()),
+        }),
+        Act::Leave { term, renounce } => {
+            let (term, renounce) = (*term, *renounce);
+            Wire::LeaveExperiment(v1::LeaveExperiment { experiment, term, renounce })
         }
         Act::Propose(proposal) => Wire::Propose(v1::Propose {
             experiment,
@@ -119,17 +139,21 @@ pub fn action_message(action: &Action) -> v1::transaction::Action {
             base: bytes(proposal.base.0),
             weights: Some(model_message(&proposal.weights)),
             scores: Some(scores_message(proposal.scores)),
-            privacy: proposal.privacy.map(privacy_message),
+            privacy: proposal.privacy.as_ref().map(privacy_message),
         }),
-        Act::Pass { round, exhausted } => {
-            Wire::Pass(v1::Pass { experiment, round: *round, exhausted: *exhausted })
-        }
+        Act::Pass { round, exhausted, reason } => Wire::Pass(v1::Pass {
+            experiment,
+            round: *round,
+            exhausted: *exhausted,
+            reason: reason_message(*reason),
+        }),
         Act::Vote(vote) => Wire::Vote(vote_message(experiment, vote)),
         Act::Commit(commit) => Wire::Commit(v1::Commit {
             experiment,
             round: commit.round,
             weights: bytes(commit.weights.0),
             commitment: bytes(commit.commitment.0),
+            link: maybe_bytes(commit.link),
         }),
         Act::Reveal(reveal) => Wire::Reveal(v1::Reveal {
             vote: Some(vote_message(experiment, &reveal.vote)),
@@ -151,7 +175,34 @@ pub fn action_message(action: &Action) -> v1::transaction::Action {
             Wire::Ballot(v1::Ballot { experiment, number: *number, approve: *approve })
         }
         Act::Stop => Wire::StopExperiment(v1::StopExperiment { experiment }),
+        Act::Evaluate(evaluation) => Wire::Evaluate(v1::Evaluate {
+            experiment,
+            number: evaluation.number,
+            model: bytes(evaluation.model.0),
+            measures: evaluation
+                .measures
+                .iter()
+                .map(|measure| v1::Measure {
+                    name: measure.name.to_string(),
+                    value_micros: measure.value_micros,
+                })
+                .collect(),
+        }),
     }
+}
+
+fn evaluation(message: v1::Evaluate) -> Result<Evaluation, BadField> {
+    let measure = |measure: v1::Measure| {
+        Ok(Measure {
+            name: measure.name.parse().map_err(|_| BadField("measures (R66: a-z 0-9 . _ -)"))?,
+            value_micros: measure.value_micros,
+        })
+    };
+    Ok(Evaluation {
+        number: message.number,
+        model: digest(&message.model, "model")?,
+        measures: message.measures.into_iter().map(measure).collect::<Result<_, BadField>>()?,
+    })
 }
 
 /// Reads a motion.
@@ -169,10 +220,16 @@ pub fn motion(message: v1::r#move::Motion) -> Result<Motion, BadField> {
         Wire::Admit(admit) => Motion::Admit(Invitation {
             learner: learner(&admit.learner, "learner")?,
             weight: admit.weight,
+            judge: admit.judge,
+            name: member_name(&admit.name)?,
         }),
         Wire::Suspend(key) => Motion::Suspend(learner(&key, "suspend")?),
         Wire::Expel(key) => Motion::Expel(learner(&key, "expel")?),
         Wire::Stop(_) => Motion::Stop,
+        Wire::Adopt(version) => Motion::Adopt(
+            Version::try_from(version)
+                .map_err(|_| BadField("adopt (a later colearn knows the version)"))?,
+        ),
     })
 }
 
@@ -181,12 +238,16 @@ pub fn move_message(experiment: &ExperimentName, number: u64, motion: &Motion) -
     use v1::r#move::Motion as Wire;
     let motion = match motion {
         Motion::SetParameters(parameters) => Wire::SetParameters(parameters_message(parameters)),
-        Motion::Admit(share) => {
-            Wire::Admit(v1::Admit { learner: bytes(share.learner.0), weight: share.weight })
-        }
+        Motion::Admit(invitation) => Wire::Admit(v1::Admit {
+            learner: bytes(invitation.learner.0),
+            weight: invitation.weight,
+            name: member_name_message(invitation.name.as_ref()),
+            judge: invitation.judge,
+        }),
         Motion::Suspend(learner) => Wire::Suspend(bytes(learner.0)),
         Motion::Expel(learner) => Wire::Expel(bytes(learner.0)),
         Motion::Stop => Wire::Stop(v1::StopMotion {}),
+        Motion::Adopt(version) => Wire::Adopt(version.number()),
     };
     v1::Move { experiment: experiment.to_string(), number, motion: Some(motion) }
 }
@@ -195,8 +256,15 @@ fn vote(message: v1::Vote) -> Result<Vote, BadField> {
     Ok(Vote {
         round: message.round,
         weights: digest(&message.weights, "weights")?,
-        approve: message.approve,
+        choice: match (message.approve, message.abstain) {
+            (true, false) => Choice::Approve,
+            (false, false) => Choice::Reject,
+            (false, true) => Choice::Abstain,
+            (true, true) => return Err(BadField("abstain")),
+        },
+        reason: reason(message.reason)?,
         scores: scores(message.scores.ok_or(BadField("scores"))?),
+        link: maybe_digest(&message.link, "link")?,
     })
 }
 
@@ -205,7 +273,10 @@ fn vote_message(experiment: String, vote: &Vote) -> v1::Vote {
         experiment,
         round: vote.round,
         weights: bytes(vote.weights.0),
-        approve: vote.approve,
+        approve: vote.choice == Choice::Approve,
         scores: Some(scores_message(vote.scores)),
+        abstain: vote.choice == Choice::Abstain,
+        reason: reason_message(vote.reason),
+        link: maybe_bytes(vote.link),
     }
 }

@@ -33,6 +33,7 @@ pub fn finish_reason_message(reason: FinishReason) -> v1::FinishReason {
         FinishReason::MaxRounds => v1::FinishReason::MaxRounds,
         FinishReason::Stopped => v1::FinishReason::Stopped,
         FinishReason::Patience => v1::FinishReason::Patience,
+        FinishReason::Abandoned => v1::FinishReason::Abandoned,
     }
 }
 
@@ -45,6 +46,7 @@ pub fn finish_reason(message: v1::FinishReason) -> Result<FinishReason, BadField
         v1::FinishReason::MaxRounds => FinishReason::MaxRounds,
         v1::FinishReason::Stopped => FinishReason::Stopped,
         v1::FinishReason::Patience => FinishReason::Patience,
+        v1::FinishReason::Abandoned => FinishReason::Abandoned,
         v1::FinishReason::Unspecified => return Err(BadField("reason")),
     })
 }
@@ -54,6 +56,7 @@ pub fn pause_reason_message(reason: PauseReason) -> v1::PauseReason {
     match reason {
         PauseReason::NobodyProposes => v1::PauseReason::NobodyProposes,
         PauseReason::BudgetsSpent => v1::PauseReason::BudgetsSpent,
+        PauseReason::OnlyJudges => v1::PauseReason::OnlyJudges,
     }
 }
 
@@ -65,6 +68,7 @@ pub fn pause_reason(message: v1::PauseReason) -> Result<PauseReason, BadField> {
     Ok(match message {
         v1::PauseReason::NobodyProposes => PauseReason::NobodyProposes,
         v1::PauseReason::BudgetsSpent => PauseReason::BudgetsSpent,
+        v1::PauseReason::OnlyJudges => PauseReason::OnlyJudges,
         v1::PauseReason::Unspecified => return Err(BadField("reason")),
     })
 }
@@ -101,6 +105,8 @@ pub fn outcome(message: v1::Outcome) -> Result<Outcome, BadField> {
             verdict: verdict(closed.verdict())?,
             approvals: closed.approvals,
             rejections: closed.rejections,
+            abstentions: closed.abstentions,
+            unavailable: closed.unavailable,
             electorate: closed.electorate,
             model: digest(&closed.model, "model")?,
         },
@@ -166,16 +172,25 @@ pub fn outcome_message(outcome: &Outcome) -> v1::Outcome {
                 deadline_ms: *deadline_ms,
             })
         }
-        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, model } => {
-            Wire::RoundClosed(v1::RoundClosed {
-                round: *round,
-                verdict: verdict_message(*verdict).into(),
-                approvals: *approvals,
-                rejections: *rejections,
-                electorate: *electorate,
-                model: bytes(model.0),
-            })
-        }
+        Decision::RoundClosed {
+            round,
+            verdict,
+            approvals,
+            rejections,
+            abstentions,
+            unavailable,
+            electorate,
+            model,
+        } => Wire::RoundClosed(v1::RoundClosed {
+            round: *round,
+            verdict: verdict_message(*verdict).into(),
+            approvals: *approvals,
+            rejections: *rejections,
+            electorate: *electorate,
+            model: bytes(model.0),
+            abstentions: *abstentions,
+            unavailable: *unavailable,
+        }),
         Decision::Waiting { members, min_learners } => {
             Wire::Waiting(v1::Waiting { members: *members, min_learners: *min_learners })
         }

@@ -1,24 +1,27 @@
 //! The rules of an experiment.
 
+use bytes::Bytes;
 use colearn_contracts::version::v1 as version_1;
 use colearn_contracts::{
     Admission, BallotKind, Close, Invitation, Parameters, PrivacyCap, Selection, Threshold,
 };
 use colearn_proto::v1;
 
-use super::{BadField, bytes, learner};
+use super::{BadField, bytes, learner, member_name, member_name_message};
 
 /// What a deadline is that an old or short message leaves out.
 fn or_default(deadline_ms: u64, default_ms: u64) -> u64 {
     if deadline_ms == 0 { default_ms } else { deadline_ms }
 }
 
-fn threshold(fraction: v1::Fraction) -> Threshold {
-    Threshold { numerator: fraction.numerator, denominator: fraction.denominator }
+pub(super) fn threshold(fraction: v1::Fraction) -> Threshold {
+    let v1::Fraction { numerator, denominator, strict } = fraction;
+    Threshold { numerator, denominator, strict }
 }
 
-fn fraction(threshold: Threshold) -> v1::Fraction {
-    v1::Fraction { numerator: threshold.numerator, denominator: threshold.denominator }
+pub(super) fn fraction(threshold: Threshold) -> v1::Fraction {
+    let Threshold { numerator, denominator, strict } = threshold;
+    v1::Fraction { numerator, denominator, strict }
 }
 
 /// Reads an experiment's parameters.
@@ -102,19 +105,33 @@ pub fn parameters_message(parameters: &Parameters) -> v1::Parameters {
 /// Reads who may join.
 ///
 /// # Errors
-/// If a key is malformed, or there are not as many weights as learners.
+/// If a key or a name is malformed, there are not as many weights or names as learners, or the judges
+/// are not some of them.
 pub fn admission(message: v1::parameters::Admission) -> Result<Admission, BadField> {
     let shares = |invited: v1::InvitedAdmission| {
         if !invited.weights.is_empty() && invited.weights.len() != invited.learners.len() {
             return Err(BadField("weights"));
         }
+        if !invited.names.is_empty() && invited.names.len() != invited.learners.len() {
+            return Err(BadField("names"));
+        }
         let weights = invited.weights.iter().copied().chain(std::iter::repeat(1));
-        let shares = invited
-            .learners
-            .iter()
-            .zip(weights)
-            .map(|(key, weight)| Ok(Invitation { learner: learner(key, "learners")?, weight }));
-        shares.collect::<Result<Vec<Invitation>, BadField>>()
+        let names = invited.names.iter().map(String::as_str).chain(std::iter::repeat(""));
+        let read = |((key, weight), name): ((&Bytes, u32), &str)| {
+            let (learner, name) = (learner(key, "learners")?, member_name(name)?);
+            Ok(Invitation { learner, weight, judge: false, name })
+        };
+        let invitations = invited.learners.iter().zip(weights).zip(names).map(read);
+        let mut invitations = invitations.collect::<Result<Vec<Invitation>, BadField>>()?;
+        // Ascending, so that there is one way to say it.
+        if !invited.judges.windows(2).all(|pair| pair[0] < pair[1]) {
+            return Err(BadField("judges"));
+        }
+        for judge in invited.judges {
+            let invitation = invitations.get_mut(judge as usize).ok_or(BadField("judges"))?;
+            invitation.judge = true;
+        }
+        Ok(invitations)
     };
     Ok(match message {
         v1::parameters::Admission::Open(_) => Admission::Open,
@@ -127,9 +144,15 @@ pub fn admission(message: v1::parameters::Admission) -> Result<Admission, BadFie
 pub fn admission_message(admission: &Admission) -> v1::parameters::Admission {
     let shares = admission.invitations();
     let equal = shares.iter().all(|share| share.weight == 1);
+    let nameless = shares.iter().all(|share| share.name.is_none());
+    let names = shares.iter().map(|share| member_name_message(share.name.as_ref()));
+    // MAX_MEMBERS keeps places far below u32::MAX.
+    let judges = shares.iter().zip(0..).filter(|(share, _)| share.judge).map(|(_, place)| place);
     let invited = v1::InvitedAdmission {
         learners: shares.iter().map(|share| bytes(share.learner.0)).collect(),
         weights: if equal { Vec::new() } else { shares.iter().map(|it| it.weight).collect() },
+        names: if nameless { Vec::new() } else { names.collect() },
+        judges: judges.collect(),
     };
     match admission {
         Admission::Open => v1::parameters::Admission::Open(v1::OpenAdmission {}),

@@ -1,23 +1,30 @@
 //! How a node describes an experiment and a member, for people and programs to look at.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
+
 use colearn_contracts::{
-    Admission, Digest, Experiment, ExperimentName, LearnerId, Member, Model, Motion, OpenMotion,
-    Parameters, Phase, PrivacySpent, Seat, Stage, Tally,
+    Admission, Chain, Digest, Experiment, ExperimentName, LearnerId, Member, MemberName, Model,
+    Motion, OpenMotion, Parameters, Phase, PrivacySpent, Seat, Stage, Tally, Threshold, Version,
 };
 use colearn_proto::v1;
 
 use super::{
     BadField, admission, admission_message, bytes, digest, finish_reason, finish_reason_message,
-    learner, model, model_message, motion, move_message, name, parameters, parameters_message,
-    pause_reason, pause_reason_message, privacy, privacy_message,
+    learner, maybe_bytes, maybe_digest, member_name, model, model_message, motion, move_message,
+    name, parameters, parameters_message, pause_reason, pause_reason_message, privacy,
+    privacy_message,
 };
+use crate::convert::parameters::{fraction, threshold};
 
 /// An experiment as it is described.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ExperimentState {
     /// Its name.
     pub name: ExperimentName,
+    /// The version of the rules that it follows.
+    pub version: Version,
+    /// The digest of its terms: what who joins agrees to (R53).
+    pub terms: Digest,
     /// Who created it.
     pub creator: LearnerId,
     /// Its rules.
@@ -40,6 +47,10 @@ pub struct ExperimentState {
     pub motions: Vec<MotionState>,
     /// The number of the last motion; 0 before the first.
     pub last_motion: u64,
+    /// The votes that motions are counted over (R55).
+    pub governing_weight: u32,
+    /// What the listed members call themselves; what the invited are called is in the admission.
+    pub names: BTreeMap<LearnerId, MemberName>,
 }
 
 /// An open motion as it is described.
@@ -53,12 +64,14 @@ pub struct MotionState {
     pub mover: LearnerId,
     /// The votes so far.
     pub tally: Tally,
+    /// The share that must approve.
+    pub threshold: Threshold,
     /// Ledger time at which voting ends, exclusive.
     pub deadline_ms: u64,
 }
 
 /// A member as it is described.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct MemberState {
     /// How often the learner was a member before this time (R7).
     pub term: u32,
@@ -76,6 +89,33 @@ pub struct MemberState {
     pub privacy: Option<PrivacySpent>,
     /// Whether it has committed to a ballot that is not revealed.
     pub unrevealed: bool,
+    /// Whether it only judges (R65).
+    pub judge: bool,
+    /// Its hash chain, where proposers are drawn (R63).
+    pub chain: Option<ChainState>,
+    /// How many of its evaluations are recorded (R66).
+    pub evaluations: u64,
+    /// How many of its proposals in a row most could not get (R68).
+    pub unavailable: u32,
+    /// What it calls itself (R64).
+    pub name: Option<MemberName>,
+}
+
+/// A member's hash chain as it is described.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChainState {
+    /// What was revealed last: the anchor at first.
+    pub link: Digest,
+    /// How many links are left.
+    pub left: u32,
+    /// The round in which the anchor was stated.
+    pub anchored: u64,
+}
+
+impl From<&Chain> for ChainState {
+    fn from(chain: &Chain) -> Self {
+        Self { link: chain.link, left: chain.left, anchored: chain.anchored }
+    }
 }
 
 /// Whether a member takes part: a [`Seat`] without its number.
@@ -97,6 +137,16 @@ pub enum SeatState {
     Replaced,
 }
 
+impl SeatState {
+    /// Whether it is a member's, though perhaps not from this round on.
+    pub fn is_member(self) -> bool {
+        match self {
+            Self::Joining | Self::Seated | Self::Leaving => true,
+            Self::Left | Self::Suspended | Self::Expelled | Self::Replaced => false,
+        }
+    }
+}
+
 impl From<Seat> for SeatState {
     fn from(seat: Seat) -> Self {
         match seat {
@@ -115,24 +165,44 @@ impl ExperimentState {
     /// Describes an experiment, with at most so many of its members.
     pub fn of(experiment: &Experiment, max_members: usize) -> Self {
         let seated = experiment.seated();
+        let admission = experiment.admission();
+        // MAX_MEMBERS keeps it far below u32::MAX.
+        let member_count = seated.len() as u32;
+        let members: Vec<LearnerId> = seated.take(max_members).collect();
+        let own = |it: &LearnerId| Some((*it, experiment.member(*it)?.name.clone()?));
+        let names = members.iter().filter_map(own).collect();
         Self {
             name: experiment.name().clone(),
+            version: experiment.version(),
+            terms: experiment.terms(),
             creator: experiment.creator(),
             parameters: experiment.parameters().clone(),
-            admission: experiment.admission(),
+            admission,
             plan: experiment.plan(),
             model: experiment.model().clone(),
             round: experiment.round(),
             phase: experiment.phase().clone(),
-            // MAX_MEMBERS keeps it far below u32::MAX.
-            member_count: seated.len() as u32,
-            members: seated.take(max_members).collect(),
+            member_count,
+            members,
             motions: experiment
                 .motions()
-                .map(|(number, open)| MotionState::of(number, open))
+                .map(|(number, open)| {
+                    let now = || experiment.parameters().governance(open.version);
+                    MotionState::of(number, open, open.threshold.unwrap_or_else(now))
+                })
                 .collect(),
             last_motion: experiment.last_motion(),
+            governing_weight: experiment.governing_weight(),
+            names,
         }
+    }
+
+    /// What a learner is called (R64): by its invitation, or else by itself, if it is listed.
+    pub fn name_of(&self, learner: LearnerId) -> Option<&MemberName> {
+        let invitations = self.admission.invitations();
+        let invited = invitations.binary_search_by_key(&learner, |it| it.learner).ok();
+        let invited = invited.and_then(|at| invitations[at].name.as_ref());
+        invited.or_else(|| self.names.get(&learner))
     }
 
     /// Reads a description.
@@ -143,15 +213,21 @@ impl ExperimentState {
         let phase = read_phase(&message)?;
         let rules = message.parameters.ok_or(BadField("parameters"))?;
         let motions = message.motions.into_iter().map(MotionState::read);
+        let named = message.named.iter().map(|named| {
+            let called = member_name(&named.name)?.ok_or(BadField("named"))?;
+            Ok((learner(&named.learner, "named")?, called))
+        });
+        // Version 1 did not say so.
+        let version = Version::try_from(message.contract_version.max(1));
         Ok(Self {
             name: name(&message.name)?,
+            version: version
+                .map_err(|_| BadField("contract_version (a later colearn knows it)"))?,
+            terms: maybe_digest(&message.terms, "terms")?.unwrap_or(Digest([0; 32])),
             creator: learner(&message.creator, "creator")?,
             parameters: parameters(&rules)?,
             admission: admission(rules.admission.ok_or(BadField("admission"))?)?,
-            plan: match &message.plan[..] {
-                [] => None,
-                plan => Some(digest(plan, "plan")?),
-            },
+            plan: maybe_digest(&message.plan, "plan")?,
             model: model(message.model.ok_or(BadField("model"))?)?,
             round: message.round,
             phase,
@@ -163,6 +239,8 @@ impl ExperimentState {
             member_count: message.member_count,
             motions: motions.collect::<Result<_, _>>()?,
             last_motion: message.last_motion,
+            governing_weight: message.governing_weight,
+            names: named.collect::<Result<_, BadField>>()?,
         })
     }
 
@@ -179,7 +257,18 @@ impl ExperimentState {
             round: self.round,
             members: self.members.iter().map(|member| bytes(member.0)).collect(),
             member_count: self.member_count,
-            plan: self.plan.map_or_else(Bytes::new, |plan| bytes(plan.0)),
+            plan: maybe_bytes(self.plan),
+            contract_version: self.version.number(),
+            terms: bytes(self.terms.0),
+            governing_weight: self.governing_weight,
+            named: self
+                .names
+                .iter()
+                .map(|(learner, name)| v1::NamedMember {
+                    learner: bytes(learner.0),
+                    name: name.to_string(),
+                })
+                .collect(),
             motions: self.motions.iter().map(|motion| motion.message(&self.name)).collect(),
             last_motion: self.last_motion,
             ..v1::Experiment::default()
@@ -203,8 +292,11 @@ fn read_phase(message: &v1::Experiment) -> Result<Phase, BadField> {
                 electorate: message.electorate,
                 approvals: message.approvals,
                 rejections: message.rejections,
+                abstentions: message.abstentions,
+                unavailable: message.unavailable,
             },
-            stage: match message.stage() {
+            // Not `message.stage()`, which takes what it does not know for an open ballot.
+            stage: match v1::Stage::try_from(message.stage).map_err(|_| BadField("stage"))? {
                 v1::Stage::Open => Stage::Open,
                 v1::Stage::Commit => Stage::Commit { committed: message.committed },
                 v1::Stage::Reveal => Stage::Reveal { committed: message.committed },
@@ -235,6 +327,8 @@ fn write_phase(phase: &Phase, message: &mut v1::Experiment) {
             message.electorate = tally.electorate;
             message.approvals = tally.approvals;
             message.rejections = tally.rejections;
+            message.abstentions = tally.abstentions;
+            message.unavailable = tally.unavailable;
             let (stage, committed) = match stage {
                 Stage::Open => (v1::Stage::Open, 0),
                 Stage::Commit { committed } => (v1::Stage::Commit, *committed),
@@ -253,12 +347,13 @@ fn write_phase(phase: &Phase, message: &mut v1::Experiment) {
 }
 
 impl MotionState {
-    fn of(number: u64, open: &OpenMotion) -> Self {
+    fn of(number: u64, open: &OpenMotion, threshold: Threshold) -> Self {
         Self {
             number,
             motion: open.motion.clone(),
             mover: open.mover,
             tally: open.tally,
+            threshold,
             deadline_ms: open.deadline_ms,
         }
     }
@@ -273,7 +368,9 @@ impl MotionState {
                 electorate: message.electorate,
                 approvals: message.approvals,
                 rejections: message.rejections,
+                ..Tally::default()
             },
+            threshold: threshold(message.threshold.ok_or(BadField("threshold"))?),
             deadline_ms: message.deadline_ms,
         })
     }
@@ -285,6 +382,7 @@ impl MotionState {
             electorate: self.tally.electorate,
             approvals: self.tally.approvals,
             rejections: self.tally.rejections,
+            threshold: Some(fraction(self.threshold)),
             deadline_ms: self.deadline_ms,
         }
     }
@@ -300,8 +398,13 @@ impl MemberState {
             weight: member.weight,
             missed: member.missed,
             exhausted: member.exhausted,
-            privacy: member.privacy,
+            privacy: member.privacy.as_deref().cloned(),
             unrevealed: member.has_unrevealed(),
+            judge: member.judge,
+            chain: member.chain.as_deref().map(Into::into),
+            evaluations: member.evaluations,
+            unavailable: member.unavailable,
+            name: member.name.clone(),
         }
     }
 
@@ -326,8 +429,20 @@ impl MemberState {
             weight: message.weight,
             missed: message.missed,
             exhausted: message.exhausted,
-            privacy: message.privacy.map(privacy),
+            privacy: message.privacy.map(privacy).transpose()?,
             unrevealed: message.unrevealed,
+            judge: message.judge,
+            chain: match message.chain {
+                Some(chain) => Some(ChainState {
+                    link: digest(&chain.link, "link")?,
+                    left: chain.left,
+                    anchored: chain.anchored,
+                }),
+                None => None,
+            },
+            evaluations: message.evaluations,
+            unavailable: message.unavailable,
+            name: member_name(&message.name)?,
         })
     }
 
@@ -349,8 +464,17 @@ impl MemberState {
             weight: self.weight,
             missed: self.missed,
             exhausted: self.exhausted,
-            privacy: self.privacy.map(privacy_message),
+            privacy: self.privacy.as_ref().map(privacy_message),
             unrevealed: self.unrevealed,
+            judge: self.judge,
+            chain: self.chain.map(|chain| v1::Chain {
+                link: bytes(chain.link.0),
+                left: chain.left,
+                anchored: chain.anchored,
+            }),
+            evaluations: self.evaluations,
+            unavailable: self.unavailable,
+            name: self.name.as_ref().map_or_else(String::new, ToString::to_string),
         }
     }
 }

@@ -41,6 +41,18 @@ pub enum Fault {
         /// The root there; `None` if it has not been followed that far, or it is forgotten.
         root: Option<Hash>,
     },
+    /// Its transaction was signed too long before it (R71).
+    #[error(
+        "its signer had seen {} entries, and the next one is older than transactions may be (R71)",
+        vouched.size
+    )]
+    Expired {
+        /// What its signer saw.
+        vouched: Seen,
+    },
+    /// Its time is none that a ledger can name (R70).
+    #[error("its time is {0} ms, beyond the year 9999 (R70)")]
+    Time(u64),
     /// It departs from the contract.
     #[error(transparent)]
     Departure(#[from] Departure),
@@ -67,6 +79,9 @@ pub enum BadGenesis {
     /// Its name or key is none.
     #[error("its key or origin cannot be used")]
     Key,
+    /// Its limits are not those of its version: none in version 1, within their bounds in later ones.
+    #[error("its limits are not those that its version of the rules has")]
+    Limits,
 }
 
 /// Why a checkpoint says nothing about what was followed.

@@ -7,18 +7,21 @@
 
 mod fault;
 mod read;
+mod times;
 
 use std::borrow::Cow;
 
-use colearn_contracts::{Contract, Digest, Moment, Version};
+use colearn_contracts::{Contract, Digest, Limits, MAX_TIME_MS, Moment, Version};
 use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, TreeBuilder, TreeHashes, Verifier, tree};
 
 pub use self::fault::{BadGenesis, Fault, Unconfirmed};
 pub use self::read::{EntryReader, ReadEntry};
+pub use self::times::Times;
 use crate::log_keys::{BadRotation, LogKeys};
-use crate::record::{self, Record};
+use crate::record::{self, DecodedEntry, Record};
 use crate::replay::Replay;
 use crate::upgrade;
+use colearn_proto::v1;
 
 /// How much of each entry is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +78,9 @@ pub struct FollowerState {
     pub tree: Option<TreeHashes>,
     /// The contract, with what is due; for [`Depth::Replay`] and [`Depth::Full`].
     pub replay: Option<Replay>,
+    /// When the last entries were recorded that a transaction may be signed before; for
+    /// [`Depth::Signatures`] and [`Depth::Full`].
+    pub times: Option<Times>,
 }
 
 /// Follows one ledger.
@@ -88,6 +94,8 @@ pub struct Follower {
     tree: Option<TreeBuilder>,
     /// `None` also after a departure.
     replay: Option<Replay>,
+    /// `None` where it is not checked whether transactions have expired.
+    times: Option<Times>,
     /// The last root asked for: many signers vouch for the same history.
     known_root: Option<(u64, Hash)>,
 }
@@ -108,13 +116,20 @@ impl Follower {
             }
         };
         let version = Version::try_from(genesis.contract_version).map_err(BadGenesis::Version)?;
+        let limits = limits(version, &genesis)?;
         let keys = LogKeys::of_genesis(&genesis).ok_or(BadGenesis::Key)?;
         Ok(Self {
             depth,
             first: Some(Hash::leaf(first)),
             head: Head::EMPTY,
             tree: depth.grows_tree().then(TreeBuilder::new),
-            replay: depth.replays().then(|| Replay::new(keys.ledger(), version)),
+            replay: depth
+                .replays()
+                .then(|| Replay::new(keys.ledger(), version, limits.unwrap_or_default())),
+            times: depth.verifies().then(|| match limits {
+                Some(limits) => Times::since(limits.expiry_ms, 0),
+                None => Times::unlimited(),
+            }),
             keys,
             known_root: None,
         })
@@ -123,7 +138,12 @@ impl Follower {
     /// Goes on from what [`Follower::state`] gave; `None` if that does not have what this depth
     /// needs, or its parts are not of one moment.
     pub fn resume(depth: Depth, state: FollowerState) -> Option<Self> {
-        let FollowerState { keys, head, tree, replay } = state;
+        let FollowerState { keys, head, tree, replay, times } = state;
+        // Not taken for granted where it is missing: then nothing would ever be too old.
+        let times = match depth.verifies() {
+            true => Some(times?),
+            false => None,
+        };
         let tree = match depth.grows_tree() {
             true => Some(TreeBuilder::from_hashes(&tree?)).filter(|tree| tree.size() == head.size),
             false => None,
@@ -135,7 +155,8 @@ impl Follower {
         let whole = head.size > 0
             && tree.is_some() == depth.grows_tree()
             && replay.is_some() == depth.replays();
-        whole.then_some(Self { depth, first: None, keys, head, tree, replay, known_root: None })
+        let known_root = None;
+        whole.then_some(Self { depth, first: None, keys, head, tree, replay, times, known_root })
     }
 
     /// What to go on from later; `None` before the first entry and after a departure.
@@ -148,6 +169,7 @@ impl Follower {
             head: self.head,
             tree: self.tree.as_ref().map(TreeBuilder::hashes),
             replay: self.replay.clone(),
+            times: self.times.clone(),
         })
     }
 
@@ -196,12 +218,16 @@ impl Follower {
         if self.first.is_some_and(|first| first != head.leaf) {
             return Err(Fault::OtherGenesis);
         }
+        if head.time_ms > MAX_TIME_MS {
+            found(Fault::Time(head.time_ms))?;
+        }
         let new_key = self.new_key(&envelope.payload).or_else(|error| {
             found(error.into())?;
             Ok::<_, Fault>(None)
         })?;
+        let own = self.own(entry);
         if self.depth.reads_records() {
-            self.follow_record(&self.own(entry), &mut found)?;
+            self.follow_record(&own, &mut found)?;
         }
         // All is checked, and only now anything changes, but for the contract, which checks for itself.
         if let Some(key) = new_key {
@@ -210,8 +236,24 @@ impl Follower {
         if let Some(tree) = &mut self.tree {
             tree.push(head.leaf);
         }
+        self.pass_time(&own, &head);
         (self.head, self.first) = (head, None);
         Ok(())
+    }
+
+    /// Remembers when an entry was recorded.
+    fn pass_time(&mut self, entry: &ReadEntry, head: &Head) {
+        if !self.depth.verifies() {
+            return;
+        }
+        if let Some(Ok(DecodedEntry { record: Record::Upgrade(upgrade), .. })) = &entry.decoded
+            && let Ok(limits) = upgrade::limits(upgrade.limits.as_ref())
+        {
+            self.times = Some(Times::since(limits.expiry_ms, head.time_ms));
+        }
+        if let Some(times) = &mut self.times {
+            times.push(head.size - 1, head.time_ms);
+        }
     }
 
     /// The entry as this follower's reader sees it: what another has verified, or not, proves nothing.
@@ -254,6 +296,11 @@ impl Follower {
                 let root = self.known_root(vouched.size).ok().flatten();
                 if root != Some(vouched.root) {
                     found(Fault::Seen { vouched, root })?;
+                }
+                let is_fresh =
+                    |times: &Times| times.is_fresh(vouched.size, self.head.size, decoded.time_ms);
+                if !self.times.as_ref().is_none_or(is_fresh) {
+                    found(Fault::Expired { vouched })?;
                 }
             }
             Record::Upgrade(upgrade) if self.depth.verifies() => {
@@ -352,5 +399,14 @@ impl Follower {
 
     fn has_departed(&self) -> bool {
         self.depth.replays() && self.replay.is_none()
+    }
+}
+
+/// The limits that a genesis gives its ledger: none in version 1, which had none.
+fn limits(version: Version, genesis: &v1::Genesis) -> Result<Option<Limits>, BadGenesis> {
+    match (version, &genesis.limits) {
+        (Version::V1, None) => Ok(None),
+        (Version::V1, Some(_)) => Err(BadGenesis::Limits),
+        (_, limits) => upgrade::limits(limits.as_ref()).map(Some).map_err(|_| BadGenesis::Limits),
     }
 }

@@ -43,7 +43,12 @@ impl ReadEntry {
 
     /// The record in it; `None` if it was not to be read, or is none.
     pub fn record(&self) -> Option<&Record> {
-        self.decoded.as_ref()?.as_ref().ok().map(|decoded| &decoded.record)
+        self.decoded().map(|decoded| &decoded.record)
+    }
+
+    /// The entry with its record; `None` if it was not to be read, or is none.
+    pub fn decoded(&self) -> Option<&DecodedEntry> {
+        self.decoded.as_ref()?.as_ref().ok()
     }
 
     /// Whether it is a transaction whose signature was verified.

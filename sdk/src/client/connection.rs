@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use colearn_contracts::{Action, ExperimentName, LearnerId};
+use colearn_contracts::{Action, ExperimentName, LearnerId, VERSION, Version};
 use colearn_ledger::{Checkpoint, Hash, Receipt, Verifier};
-use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
+use colearn_proto::{CONTRACT_METADATA, v1};
 use colearn_records::convert::{ExperimentState, MemberState};
 use colearn_records::transaction::{LedgerId, Transaction};
 use ed25519_dalek::SigningKey;
 use prost::Message as _;
-use tonic::Status;
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use super::{BoxFuture, ClientError, Entries, Memory};
 use crate::error_cause::root_cause;
@@ -30,6 +32,8 @@ pub struct Client {
     pub(super) url: String,
     pub(super) ledger_id: LedgerId,
     pub(super) verifier: Verifier,
+    /// The version of the rules that the node says new experiments follow.
+    pub(super) contract_version: u32,
     /// The last checkpoint that was verified to continue the ones before, and the note it is in.
     pub(super) latest: Option<(Checkpoint, String)>,
     pub(super) memory: Memory,
@@ -39,9 +43,18 @@ pub struct Client {
 /// The node's services over one channel.
 #[derive(Clone)]
 pub(super) struct Services {
-    pub(super) coordinator: CoordinatorServiceClient<Channel>,
-    pub(super) ledger: LedgerServiceClient<Channel>,
-    pub(super) artifacts: ArtifactServiceClient<Channel>,
+    pub(super) coordinator: CoordinatorServiceClient<Telling>,
+    pub(super) ledger: LedgerServiceClient<Telling>,
+    pub(super) artifacts: ArtifactServiceClient<Telling>,
+}
+
+/// A channel over which each request tells which version of the rules this program knows.
+type Telling = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
+
+/// Says that this program knows the rules up to [`VERSION`].
+fn tell_version(mut request: Request<()>) -> Result<Request<()>, Status> {
+    request.metadata_mut().insert(CONTRACT_METADATA, MetadataValue::from(VERSION.number()));
+    Ok(request)
 }
 
 /// A recorded transaction.
@@ -86,6 +99,7 @@ impl Services {
             url: url.to_owned(),
             reason: root_cause(&error),
         })?;
+        let channel: Telling = InterceptedService::new(channel, tell_version);
         Ok(Self {
             coordinator: CoordinatorServiceClient::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
@@ -120,7 +134,9 @@ impl Client {
             let known = super::trust::known_ledger(&mut services, &url).await?;
             let (ledger_id, verifier) = super::trust::stated_ledger(&known, &url, &memory)?;
             let latest = memory.latest_checkpoint()?;
-            let mut client = Self { url, ledger_id, verifier, latest, memory, services };
+            let contract_version = known.contract_version;
+            let mut client =
+                Self { url, ledger_id, verifier, contract_version, latest, memory, services };
             client.establish(known).await?;
             Ok(client)
         })
@@ -135,6 +151,7 @@ impl Client {
             self.services = Services::connect(&self.url).await?;
             let known = super::trust::known_ledger(&mut self.services, &self.url).await?;
             super::trust::stated_ledger(&known, &self.url, &self.memory)?;
+            self.contract_version = known.contract_version;
             self.establish(known).await?;
             Ok(())
         })
@@ -150,6 +167,14 @@ impl Client {
         self.ledger_id
     }
 
+    /// The version of the rules that an experiment is to be created for: the one that new experiments
+    /// follow, as the node said when it was connected to. Where it is one that this program does not know,
+    /// the latest that it knows; the node will refuse that (R52).
+    pub fn contract_version(&self) -> Version {
+        // A node that does not say follows the first.
+        Version::try_from(self.contract_version.max(1)).unwrap_or(VERSION)
+    }
+
     /// The key that verifies its checkpoints.
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
@@ -160,7 +185,7 @@ impl Client {
         &self.memory
     }
 
-    pub(super) fn status(&self, status: &Status) -> ClientError {
+    pub(super) fn refusal(&self, status: &Status) -> ClientError {
         ClientError::from_status(&self.url, status)
     }
 
@@ -191,7 +216,7 @@ impl Client {
             let sent = transaction.message();
             let request = v1::SubmitRequest { transaction: Some(sent.clone()) };
             let answer = self.services.coordinator.submit(request).await;
-            let answer = answer.map_err(|status| self.status(&status))?;
+            let answer = answer.map_err(|status| self.refusal(&status))?;
             let bad = |what: &str| ClientError::Receipt(what.to_owned());
             let message = answer.into_inner().receipt.ok_or_else(|| bad("there is none"))?;
             let entry = v1::Entry::decode(message.entry.clone()).map_err(|_| bad("no entry"))?;
@@ -245,7 +270,7 @@ impl Client {
             let learner = learner.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.0));
             let request = v1::GetExperimentRequest { name: name.to_string(), learner };
             let answer = self.services.coordinator.get_experiment(request).await;
-            let answer = answer.map_err(|status| self.status(&status))?.into_inner();
+            let answer = answer.map_err(|status| self.refusal(&status))?.into_inner();
             let missing = || ClientError::Malformed("no experiment".to_owned());
             Ok(Described {
                 size: answer.size,
@@ -268,7 +293,7 @@ impl Client {
                 let after = all.last().map_or_else(String::new, |last| last.name.to_string());
                 let request = v1::ListExperimentsRequest { page_size: 0, after };
                 let answer = self.services.coordinator.list_experiments(request).await;
-                let page = answer.map_err(|status| self.status(&status))?.into_inner().experiments;
+                let page = answer.map_err(|status| self.refusal(&status))?.into_inner().experiments;
                 if page.is_empty() {
                     return Ok(all);
                 }
@@ -291,7 +316,7 @@ impl Client {
         Box::pin(async move {
             let request = v1::WatchExperimentRequest { name: name.to_string(), start };
             let answer = self.services.coordinator.watch_experiment(request).await;
-            let stream = answer.map_err(|status| self.status(&status))?.into_inner();
+            let stream = answer.map_err(|status| self.refusal(&status))?.into_inner();
             Ok(Entries::new(self.url.clone(), stream))
         })
     }
@@ -308,7 +333,7 @@ impl Client {
         Box::pin(async move {
             let request = v1::GetEntriesRequest { start, count };
             let answer = self.services.ledger.get_entries(request).await;
-            Ok(answer.map_err(|status| self.status(&status))?.into_inner().entries)
+            Ok(answer.map_err(|status| self.refusal(&status))?.into_inner().entries)
         })
     }
 

@@ -7,6 +7,7 @@ use colearn_ledger::NoteError;
 use tonic::{Code, Status};
 
 use crate::learner::LearnerError;
+use crate::links::WrongChain;
 use colearn_proto::RULE_METADATA;
 use colearn_records::convert::BadField;
 
@@ -77,6 +78,18 @@ pub enum ClientError {
     /// The learner cannot take the experiment's model.
     #[error("this learner cannot take the experiment's model: {0}")]
     Model(LearnerError),
+    /// The node's description of the experiment contradicts itself.
+    #[error(
+        "the node shows other terms of the experiment than those of the rules and members that it shows; \
+         do not join what it shows"
+    )]
+    Terms,
+    /// The experiment is another than was planned.
+    #[error("the experiment does not follow the plan; nothing was joined:\n{}", .0.join("\n"))]
+    OtherPlan(Vec<String>),
+    /// The learner's hash chain is another than its key gives.
+    #[error(transparent)]
+    Chain(#[from] WrongChain),
     /// The members have taken this learner's seat.
     #[error(
         "the members have {} this learner; see: colearn experiment show NAME",
@@ -154,6 +167,14 @@ impl ClientError {
         }
     }
 
+    /// The number of the contract's rule by which the node refused, if that was the reason.
+    pub fn rule(&self) -> Option<u8> {
+        match self {
+            Self::Refused { rule, .. } => *rule,
+            _ => None,
+        }
+    }
+
     /// Whether trying again later may help.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -166,7 +187,7 @@ impl ClientError {
 
     /// Whether the round has moved on in the meantime, which is nobody's fault.
     pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Refused { rule: Some(rule), .. } if rule_is_stale(*rule))
+        self.rule().is_some_and(rule_is_stale)
     }
 }
 

@@ -3,9 +3,12 @@
 mod connection;
 mod entries;
 mod error;
+mod in_time;
+mod joining;
 mod memory;
 mod patience;
 mod run;
+mod status;
 mod transfer;
 mod trust;
 
@@ -19,5 +22,6 @@ pub use error::{ClientError, Evidence, Refused};
 pub use memory::Memory;
 pub use patience::Patience;
 pub use run::{Options, Summary, run};
+pub use status::{MemberProgram, NodeStatus};
 
 pub use crate::participant::Event;

@@ -4,18 +4,26 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use colearn_contracts::{Action, Digest, ExperimentName, FinishReason, LearnerId, Model};
+use colearn_contracts::{
+    Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Model, Rejection,
+};
 use colearn_records::keys::learner_id;
+use colearn_records::plan::Plan;
 use colearn_records::record::Record;
+use colearn_records::transaction::Transaction;
 use ed25519_dalek::SigningKey;
 
+use super::in_time::{self, InTime};
+use super::joining::check;
 use super::{Client, ClientError, Entries, Memory, Patience};
 use crate::learner::{Learner, LearnerError};
-use crate::participant::{Duty, Ending, Event, Participant, Standing, Statement, Turn};
+use crate::participant::{Duty, Ending, Event, Membership, Participant, Standing, Statement, Turn};
 use crate::weights::Weights;
 
 /// How many downloaded or proposed weights are kept to be accepted without another download.
 const KEPT_WEIGHTS: usize = 2;
+/// How often an act is signed again at once because it has become too old (R71).
+const RENEWALS: u32 = 3;
 
 /// Where and as whom a learner takes part.
 pub struct Options {
@@ -25,6 +33,10 @@ pub struct Options {
     pub experiment: ExperimentName,
     /// The learner's private key.
     pub key: SigningKey,
+    /// What the learner calls itself, where its invitation does not say.
+    pub name: Option<MemberName>,
+    /// What the experiment has to be like, or it is not joined.
+    pub plan: Option<Plan>,
     /// Where to remember what must survive a restart; `None` to remember until the end only.
     pub data: Option<PathBuf>,
     /// Give up when the node cannot be reached for this long; `None` for never.
@@ -34,12 +46,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: no memory, endless patience, nobody watching.
+    /// The defaults: no name, no plan, no memory, endless patience, nobody watching.
     pub fn new(node: impl Into<String>, experiment: ExperimentName, key: SigningKey) -> Self {
         Self {
             node: node.into(),
             experiment,
             key,
+            name: None,
+            plan: None,
             data: None,
             patience: None,
             watch: Box::new(|_| {}),
@@ -107,12 +121,21 @@ struct Run<L> {
     participant: Option<Participant>,
     /// The latest weights seen, newest last.
     kept: VecDeque<Weights>,
+    /// How long there is for what is owed.
+    in_time: InTime,
 }
 
 impl<L: Learner + Send + 'static> Run<L> {
     fn new(learner: L, options: Options) -> Self {
         let me = learner_id(&options.key);
-        Self { learner: Some(learner), me, options, participant: None, kept: VecDeque::new() }
+        Self {
+            learner: Some(learner),
+            me,
+            options,
+            participant: None,
+            kept: VecDeque::new(),
+            in_time: InTime::default(),
+        }
     }
 
     fn tell(&mut self, event: Event) {
@@ -141,12 +164,19 @@ impl<L: Learner + Send + 'static> Run<L> {
             match self.fulfil(client).await? {
                 Step::Done(summary) => return Ok(summary),
                 Step::Again => continue,
-                Step::Wait(None) => self.observe_next(&mut events).await?,
-                Step::Wait(Some(pause)) => {
-                    // Whatever happens first: if nothing does, this learner lets it go on.
+                Step::Wait => self.observe_next(&mut events).await?,
+                // Whatever happens first: if nothing does, this learner lets it go on,
+                Step::Resume(pause) => {
                     match tokio::time::timeout(pause, self.observe_next(&mut events)).await {
                         Ok(observed) => observed?,
                         Err(_) => self.participant()?.resume(),
+                    }
+                }
+                // or tries again.
+                Step::Retry(pause) => {
+                    match tokio::time::timeout(pause, self.observe_next(&mut events)).await {
+                        Ok(observed) => observed?,
+                        Err(_) => continue,
                     }
                 }
             }
@@ -157,13 +187,15 @@ impl<L: Learner + Send + 'static> Run<L> {
     async fn sync(&mut self, client: &mut Client) -> Result<Entries, ClientError> {
         let name = self.options.experiment.clone();
         let described = client.experiment(&name, Some(self.me)).await?;
-        let standing = Standing::of(&described.experiment, described.member.as_ref());
+        let standing = Standing::of(self.me, &described.experiment, described.member.as_ref());
+        check(self.options.plan.as_ref(), &described.experiment, standing.membership)?;
         let held = self.learner.as_ref().map(|learner| learner.current().digest());
         let participant = self.participant.get_or_insert_with(|| {
             let ledger = Digest(client.ledger_id().0);
             let memory = client.memory();
             let remembered = (memory.signed_turn(), memory.sealed(&name));
             Participant::new(self.me, ledger, name.clone(), held, remembered)
+                .called(self.options.name.clone())
         });
         participant.resync(standing);
         client.watch(&name, described.size).await
@@ -176,9 +208,10 @@ impl<L: Learner + Send + 'static> Run<L> {
 
     async fn observe_next(&mut self, events: &mut Entries) -> Result<(), ClientError> {
         if let Some(entry) = events.next().await?.entry {
-            let placed = Record::decode(&entry)
+            let decoded = Record::decode(&entry)
                 .map_err(|error| ClientError::Malformed(error.to_string()))?;
-            if let Some(event) = self.participant()?.observe(&placed.record) {
+            self.in_time.observe(decoded.time_ms);
+            if let Some(event) = self.participant()?.observe(&decoded.record) {
                 self.tell(event);
             }
         }
@@ -194,14 +227,17 @@ impl<L: Learner + Send + 'static> Run<L> {
                     // Committed to by another process with the same key, or the data folder is lost.
                     tracing::warn!("the sealed ballot is not in this learner's data folder");
                 }
-                return Ok(Step::Wait(None));
+                return Ok(Step::Wait);
             }
-            Duty::Resume { pause } => return Ok(Step::Wait(Some(pause))),
+            Duty::Resume { pause } => return Ok(Step::Resume(pause)),
             Duty::AskRules => {
                 let described = client.experiment(&self.options.experiment, None).await?;
-                self.participant()?.set_rules(&described.experiment.parameters);
+                let membership = self.participant()?.standing().map(|it| it.membership);
+                let membership = membership.unwrap_or(Membership::Outside);
+                check(self.options.plan.as_ref(), &described.experiment, membership)?;
+                self.participant()?.set_rules(&described.experiment);
             }
-            Duty::Accept(model) => self.accept(client, &model).await?,
+            Duty::Accept(model) => return self.accept(client, &model).await,
             Duty::Train { round, cap } => {
                 self.tell(Event::MyTurn { round });
                 let work = self.work(move |learner| {
@@ -215,24 +251,13 @@ impl<L: Learner + Send + 'static> Run<L> {
                 let work = work.await?;
                 self.participant()?.trained(round, work);
             }
-            Duty::Score { round, weights } => {
-                let proposed = self.fetch(client, &weights).await?;
-                let score = self.work(move |learner| learner.test(&proposed)).await?;
-                if let Err(error) = &score {
-                    tracing::warn!(round, %error, "voting against weights that cannot be scored");
-                }
-                let salt = || {
-                    let mut salt = [0; 32];
-                    getrandom::fill(&mut salt).map(|()| salt).map_err(ClientError::Random)
-                };
-                self.participant()?.scored(round, weights.digest, score, salt)?;
-            }
+            Duty::Score { round, weights } => return self.score(client, round, &weights).await,
             Duty::Submit(statement) => {
                 let submitted = self.submit(client, statement).await;
                 self.settle(submitted)?;
             }
             Duty::SubmitAgain(turn) => {
-                let submitted = Self::submit_again(client, &turn).await;
+                let submitted = self.submit_again(client, &turn).await;
                 self.settle(submitted)?;
             }
         }
@@ -254,12 +279,16 @@ impl<L: Learner + Send + 'static> Run<L> {
     fn settle(&mut self, submitted: Result<(), ClientError>) -> Result<(), ClientError> {
         let event = match submitted {
             Ok(()) => self.participant()?.submitted(),
-            Err(error) if error.is_stale() => {
-                self.participant()?.refused();
-                // That another let it go on first is no news.
-                Some(Event::TooLate { reason: error.to_string() })
+            Err(error) => {
+                let goes_on = match error.rule() {
+                    Some(rule) => self.participant()?.refused(rule),
+                    None => false,
+                };
+                if !goes_on {
+                    return Err(error);
+                }
+                error.is_stale().then(|| Event::TooLate { reason: error.to_string() })
             }
-            Err(error) => return Err(error),
         };
         if let Some(event) = event {
             self.tell(event);
@@ -274,44 +303,123 @@ impl<L: Learner + Send + 'static> Run<L> {
         client: &mut Client,
         statement: Statement,
     ) -> Result<(), ClientError> {
-        let Statement { act, once, sealed, weights, .. } = statement;
-        if let Some(weights) = weights {
-            client.upload(&weights).await?;
-            self.keep(weights);
+        if let Some(weights) = &statement.weights {
+            client.upload(weights).await?;
+            self.keep(weights.clone());
         }
         let experiment = self.options.experiment.clone();
-        if let Some(reveal) = &sealed {
+        if let Some(reveal) = &statement.sealed {
             client.memory.keep_sealed(&experiment, reveal)?;
         }
-        // An outage after signing must not lead to a second signature for the same turn.
-        let signed = match once.as_ref().and_then(|turn| client.signed_for(turn)) {
+        let ledger = Digest(client.ledger_id().0);
+        let act = statement.act_of(&self.options.key, ledger, &experiment)?;
+        // An outage after signing must not lead to a second signature for the same turn: another one only
+        // takes the place of what was refused for good.
+        let signed = statement.once.as_ref().and_then(|turn| client.signed_for(turn));
+        let signed = signed.filter(|it| !statement.instead || it.action().what == act);
+        let signed = match signed {
             Some(signed) => signed,
             None => {
                 let action = Action::new(experiment, act);
                 let signed = client.sign(&self.options.key, action).await?;
-                if once.is_some() {
+                if statement.once.is_some() {
                     client.memory.keep_signed(&signed)?;
                 }
                 signed
             }
         };
-        client.submit(&signed).await.map(drop)
+        self.deliver(client, signed).await
     }
 
-    async fn submit_again(client: &mut Client, turn: &Turn) -> Result<(), ClientError> {
+    async fn submit_again(&mut self, client: &mut Client, turn: &Turn) -> Result<(), ClientError> {
         // The memory that named the turn holds what was signed for it.
         match client.signed_for(turn) {
-            Some(signed) => client.submit(&signed).await.map(drop),
+            Some(signed) => self.deliver(client, signed).await,
             None => Ok(()),
         }
     }
 
+    /// Submits what is signed. If that has become too old (R71), the very same act is signed again, with
+    /// what was verified since: never another one in its place.
+    async fn deliver(
+        &mut self,
+        client: &mut Client,
+        mut signed: Transaction,
+    ) -> Result<(), ClientError> {
+        let too_old = Some(Rejection::TransactionExpired.rule());
+        for _ in 0..RENEWALS {
+            match client.submit(&signed).await {
+                Err(error) if error.rule() == too_old => {}
+                done => return done.map(drop),
+            }
+            signed = client.sign(&self.options.key, signed.action().clone()).await?;
+            if Turn::of(signed.action()).is_some() {
+                client.memory.keep_signed(&signed)?;
+            }
+        }
+        client.submit(&signed).await.map(drop)
+    }
+
     /// Gives the learner the global model.
-    async fn accept(&mut self, client: &mut Client, model: &Model) -> Result<(), ClientError> {
-        let weights = self.fetch(client, model).await?;
+    async fn accept(&mut self, client: &mut Client, model: &Model) -> Result<Step, ClientError> {
+        let weights = match self.fetch_in_time(client, model).await? {
+            Fetched::Weights(weights) => weights,
+            Fetched::Not(step) => return Ok(step),
+        };
         self.work(move |learner| learner.accept(&weights)).await?.map_err(ClientError::Model)?;
         self.participant()?.accepted(model.digest);
-        Ok(())
+        Ok(Step::Again)
+    }
+
+    /// Has the learner judge a proposal.
+    async fn score(
+        &mut self,
+        client: &mut Client,
+        round: u64,
+        proposed: &Model,
+    ) -> Result<Step, ClientError> {
+        let weights = match self.fetch_in_time(client, proposed).await? {
+            Fetched::Weights(weights) => weights,
+            Fetched::Not(step) => return Ok(step),
+        };
+        let score = self.work(move |learner| learner.test(&weights)).await?;
+        if let Err(error) = &score {
+            tracing::warn!(round, %error, "voting against weights that cannot be scored");
+        }
+        self.participant()?.scored(round, proposed.digest, score, salt)?;
+        Ok(Step::Again)
+    }
+
+    /// Gets weights, and says so in the round if they are not to be had before it is too late.
+    async fn fetch_in_time(
+        &mut self,
+        client: &mut Client,
+        model: &Model,
+    ) -> Result<Fetched, ClientError> {
+        let deadline_ms = self.participant()?.deadline_ms();
+        let left = deadline_ms.map(|deadline_ms| self.in_time.left(deadline_ms));
+        let fetch = self.fetch(client, model);
+        let fetched = match left {
+            Some(left) => tokio::time::timeout(left, fetch).await,
+            None => Ok(fetch.await),
+        };
+        let Ok(fetched) = fetched else {
+            tracing::warn!(weights = %model.digest, "not to be had in time");
+            self.participant()?.unavailable(salt)?;
+            return Ok(Fetched::Not(Step::Again));
+        };
+        match fetched {
+            Ok(weights) => Ok(Fetched::Weights(weights)),
+            // The node has not got them, or something else: others may bring them.
+            Err(error @ (ClientError::Refused { .. } | ClientError::WrongArtifact(_)))
+                if !error.is_transient() =>
+            {
+                let pause = in_time::pause(left);
+                self.tell(Event::Reconnecting { reason: error.to_string(), pause });
+                Ok(Fetched::Not(Step::Retry(pause)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn fetch(&mut self, client: &mut Client, model: &Model) -> Result<Weights, ClientError> {
@@ -346,12 +454,29 @@ impl<L: Learner + Send + 'static> Run<L> {
     }
 }
 
+/// 32 random bytes for a sealed ballot.
+fn salt() -> Result<[u8; 32], ClientError> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map(|()| salt).map_err(ClientError::Random)
+}
+
+/// What came of getting weights.
+enum Fetched {
+    Weights(Weights),
+    /// They are not to be had; what follows from that.
+    Not(Step),
+}
+
 /// What follows from having done what was owed.
 enum Step {
     /// Perhaps more is owed.
     Again,
-    /// Nothing is, until the next entry; or, after so long without one, something else.
-    Wait(Option<Duration>),
+    /// Nothing is, until the next entry.
+    Wait,
+    /// Nothing is; after so long without an entry, the experiment is let go on.
+    Resume(Duration),
+    /// The same is; after so long, or at the next entry, it is tried again.
+    Retry(Duration),
     /// Nothing any more.
     Done(Summary),
 }

@@ -46,7 +46,7 @@ impl Client {
         let size = weights.bytes().len() as u64;
         let request = v1::StatArtifactRequest { digest: digest.clone() };
         let there =
-            self.services.artifacts.stat_artifact(request).await.map_err(|s| self.status(&s))?;
+            self.services.artifacts.stat_artifact(request).await.map_err(|s| self.refusal(&s))?;
         let there = there.into_inner();
         if there.stored {
             return Ok(());
@@ -62,7 +62,7 @@ impl Client {
             .chain(chunks)
             .map(|part| v1::UploadArtifactRequest { part: Some(part) });
         let answer = self.services.artifacts.upload_artifact(tokio_stream::iter(parts)).await;
-        answer.map_err(|status| self.status(&status))?;
+        answer.map_err(|status| self.refusal(&status))?;
         Ok(())
     }
 
@@ -108,8 +108,8 @@ impl Client {
         let digest = Bytes::copy_from_slice(&model.digest.0);
         let request = v1::DownloadArtifactRequest { digest, offset: bytes.len() as u64 };
         let answer = self.services.artifacts.download_artifact(request).await;
-        let mut chunks = answer.map_err(|status| self.status(&status))?.into_inner();
-        while let Some(part) = chunks.message().await.map_err(|s| self.status(&s))? {
+        let mut chunks = answer.map_err(|status| self.refusal(&status))?.into_inner();
+        while let Some(part) = chunks.message().await.map_err(|s| self.refusal(&s))? {
             if bytes.len() as u64 + part.chunk.len() as u64 > model.size {
                 return Err(ClientError::WrongArtifact(model.digest));
             }

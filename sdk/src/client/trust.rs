@@ -89,12 +89,16 @@ impl Client {
     ) -> Result<Bytes, ClientError> {
         let request = v1::GetEntriesRequest { start: index, count: 1 };
         let entries =
-            self.services.ledger.get_entries(request).await.map_err(|s| self.status(&s))?;
+            self.services.ledger.get_entries(request).await.map_err(|s| self.refusal(&s))?;
         let missing = || ClientError::Malformed(format!("entry {index} is missing"));
         let entry = entries.into_inner().entries.into_iter().next().ok_or_else(missing)?;
         let request = v1::GetInclusionProofRequest { index, size: checkpoint.size };
-        let proof =
-            self.services.ledger.get_inclusion_proof(request).await.map_err(|s| self.status(&s))?;
+        let proof = self
+            .services
+            .ledger
+            .get_inclusion_proof(request)
+            .await
+            .map_err(|s| self.refusal(&s))?;
         let path = hashes(&proof.into_inner().proof)?;
         let (size, root) = (checkpoint.size, checkpoint.root);
         if !tree::verify_inclusion(Hash::leaf(&entry), index, size, &path, root) {
@@ -131,7 +135,7 @@ impl Client {
             Err(status) if status.code() == Code::OutOfRange => {
                 return Err(self.fork("it is shorter", status.message()));
             }
-            Err(status) => return Err(self.status(&status)),
+            Err(status) => return Err(self.refusal(&status)),
         };
         let checkpoint = Checkpoint::open(&answer.checkpoint, &self.verifier)?;
         if let Some((old, _)) = &self.latest {

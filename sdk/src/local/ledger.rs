@@ -5,18 +5,20 @@ use std::collections::HashMap;
 
 use colearn_contracts::{
     Act, Action, Admission, Contract, CreateExperiment, Decision, Digest, Experiment,
-    ExperimentName, LearnerId, Moment, Outcome, Parameters, Rejection, VERSION,
+    ExperimentName, LearnerId, Limits, Moment, Outcome, Parameters, Rejection, VERSION,
 };
 use colearn_ledger::{Entry, Hash, Head, TreeBuilder, tree};
 use colearn_proto::v1;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest as _, Sha256};
 
+use super::LocalError;
+use crate::participant::Statement;
 use crate::weights::{SAFETENSORS, Weights};
 use colearn_records::history::History;
 use colearn_records::keys::learner_id;
-use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
+use colearn_records::{record, upgrade};
 
 /// The ledger of a run.
 pub(super) struct LocalLedger {
@@ -46,6 +48,7 @@ impl LocalLedger {
             log_public_key: log_key.verifying_key().to_bytes().to_vec().into(),
             nonce: vec![0; 32].into(),
             contract_version: VERSION.number(),
+            limits: Some(upgrade::limits_message(&Limits::default())),
         };
         let ledger = LedgerId::of(&genesis);
         let mut local = Self {
@@ -60,7 +63,9 @@ impl LocalLedger {
         };
         local.append(record::genesis_payload(genesis));
         let (admission, model) = (Admission::Open, model.model(SAFETENSORS));
-        let create = Act::Create(CreateExperiment { parameters, admission, model, plan: None });
+        let version = VERSION.number();
+        let create = CreateExperiment { version, parameters, admission, model, plan: None };
+        let create = Act::Create(create);
         local.act(0, 0, create.clone())?;
         Ok((local, create))
     }
@@ -105,6 +110,20 @@ impl LocalLedger {
         self.append(record::transaction_payload(&signed));
         self.history.action(sender, signed.action());
         Ok(self.append_outcomes(outcomes))
+    }
+
+    /// Records what a learner has to say, as [`Self::act`] does, with the link that it has to carry. Gives
+    /// what was signed too.
+    pub(super) fn say(
+        &mut self,
+        at_ms: u64,
+        learner: usize,
+        statement: &Statement,
+    ) -> Result<(Act, Vec<Decision>), LocalError> {
+        let (ledger, name) = (self.ledger_id(), &self.history.experiment);
+        let act = statement.act_of(&self.keys[learner], ledger, name)?;
+        let decided = self.act(at_ms, learner, act.clone())?;
+        Ok((act, decided))
     }
 
     /// Lets time pass until then. Gives what the contract decided in the meantime.

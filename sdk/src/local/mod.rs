@@ -11,7 +11,8 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::learner::{self, Learner, LearnerError, Score};
-use crate::participant::{Duty, Participant, Statement};
+use crate::links::WrongChain;
+use crate::participant::{Duty, Participant};
 use crate::weights::Weights;
 use colearn_records::history::{History, Round};
 use ledger::LocalLedger;
@@ -28,6 +29,9 @@ pub enum LocalError {
     /// The contract refuses something, such as parameters out of range.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// A chain is not the one that a learner's key gives.
+    #[error(transparent)]
+    Chain(#[from] WrongChain),
     /// A learner does not take the model.
     #[error("learner {number} cannot take the model: {source}")]
     Accept {
@@ -63,12 +67,12 @@ pub struct Conduct {
     /// The rounds in which it is not there: it crashed, and returns.
     pub away: Vec<RangeInclusive<u64>>,
     /// How it comes to its votes.
-    pub judgement: Judgement,
+    pub voting: Voting,
 }
 
 /// How a simulated learner comes to its votes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Judgement {
+pub enum Voting {
     /// By its own judgement.
     #[default]
     Own,
@@ -184,11 +188,11 @@ impl<'a> Run<'a> {
     /// Submits what a learner owes, if it owes anything to be submitted, and shows everybody what
     /// came of it.
     fn submit_owed(&mut self, at_ms: u64, learner: usize) -> Result<(), LocalError> {
-        let Duty::Submit(Statement { act, .. }) = self.participants[learner].duty() else {
+        let Duty::Submit(statement) = self.participants[learner].duty() else {
             return Ok(());
         };
         let sender = self.participants[learner].me();
-        let decided = self.ledger.act(at_ms, learner, act.clone())?;
+        let (act, decided) = self.ledger.say(at_ms, learner, &statement)?;
         self.participants[learner].submitted();
         if Participant::concerns_all(&act) {
             self.participants.iter_mut().for_each(|it| it.observe_act(sender, &act));
@@ -305,7 +309,7 @@ impl<'a> Run<'a> {
         let judges = |at: usize| {
             let conduct = &self.conducts[at];
             let votes = self.participants[at].may_vote()
-                && conduct.judgement == Judgement::Own
+                && conduct.voting == Voting::Own
                 && !conduct.is_away(round);
             at == proposer || votes
         };
@@ -319,11 +323,11 @@ impl<'a> Run<'a> {
         let mut voters: Vec<usize> = (0..self.conducts.len())
             .filter(|at| matches!(self.participants[*at].duty(), Duty::Score { .. }))
             .filter(|at| !self.conducts[*at].is_away(round))
-            .filter(|at| self.conducts[*at].judgement != Judgement::Never)
+            .filter(|at| self.conducts[*at].voting != Voting::Never)
             .collect();
         voters.sort_by_key(|at| {
             let conduct = &self.conducts[*at];
-            (conduct.judgement == Judgement::Copied, conduct.voting_ms, *at)
+            (conduct.voting == Voting::Copied, conduct.voting_ms, *at)
         });
         voters
     }
@@ -359,7 +363,7 @@ impl<'a> Run<'a> {
                 break;
             };
             let conduct = &self.conducts[voter];
-            let copies = conduct.judgement == Judgement::Copied;
+            let copies = conduct.voting == Voting::Copied;
             let at_ms = match copies {
                 true => last_ms,
                 false => opened_ms.saturating_add(conduct.voting_ms),
@@ -377,7 +381,7 @@ impl<'a> Run<'a> {
                     score
                 }
                 // It has not looked at the proposal, so it has no score.
-                _ => Ok(Score { vote: f64::NAN, test: None, approve: self.majority_approves() }),
+                _ => Ok(Score::none(self.majority_approves())),
             };
             let sealed = self.participants[voter].scored(round, weights, score, || {
                 Ok::<_, std::convert::Infallible>(salt(voter, round))

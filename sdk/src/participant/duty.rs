@@ -10,6 +10,8 @@ use super::{Statement, Turn};
 #[derive(Clone, PartialEq, Debug)]
 pub enum Duty {
     /// Take these weights, the global model, as the current ones; then [`super::Participant::accepted`].
+    /// If they cannot be had, and something is owed until [`super::Participant::deadline_ms`]:
+    /// [`super::Participant::unavailable`], shortly before.
     Accept(Model),
     /// It is this learner's turn: train from the current weights and score the result, unless the cap
     /// does not allow it ([`crate::learner::Proposed::within`]); then [`super::Participant::trained`].
@@ -19,19 +21,21 @@ pub enum Duty {
         /// What proposals may reveal.
         cap: Option<PrivacyCap>,
     },
-    /// Score what another proposes; then [`super::Participant::scored`].
+    /// Score what another proposes; then [`super::Participant::scored`]. If it cannot be had until shortly
+    /// before [`super::Participant::deadline_ms`]: [`super::Participant::unavailable`].
     Score {
         /// The round.
         round: u64,
         /// The proposed weights.
         weights: Model,
     },
-    /// Sign this and submit it; then [`super::Participant::submitted`] or [`super::Participant::refused`].
+    /// Sign this, with the link that it has to carry ([`Statement::act_of`]), and submit it; then [`super::Participant::submitted`] or [`super::Participant::refused`].
     Submit(Statement),
-    /// Submit again what was signed for this turn before; then as for `Submit`.
+    /// Submit again what was signed for this turn before; then as for `Submit`. If it has become too old
+    /// (R71), the very same act is signed again.
     SubmitAgain(Turn),
-    /// Ask for the rules in force, which a motion has changed that was moved before this learner
-    /// came; then [`super::Participant::set_rules`].
+    /// Ask how the experiment is described: a motion has changed the rules that was moved before this
+    /// learner came, or the terms that it would join under; then [`super::Participant::set_rules`].
     AskRules,
     /// The experiment is paused for nobody proposing. If nothing happens for this long, let it go on:
     /// [`super::Participant::resume`].

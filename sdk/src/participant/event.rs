@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use colearn_contracts::{FinishReason, PauseReason, Scores, SuspendReason, Verdict};
+use colearn_contracts::{
+    Choice, FinishReason, PauseReason, Reason, Scores, SuspendReason, Verdict,
+};
 
 /// What happens to a running learner.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,8 +39,10 @@ pub enum Event {
     Voted {
         /// The round.
         round: u64,
-        /// For or against.
-        approve: bool,
+        /// For, against, or neither.
+        choice: Choice,
+        /// Why not.
+        reason: Option<Reason>,
         /// What this learner measured.
         scores: Scores,
     },
@@ -52,6 +56,10 @@ pub enum Event {
         approvals: u32,
         /// Votes against.
         rejections: u32,
+        /// Votes for neither.
+        abstentions: u32,
+        /// How many of those could not get the proposal's bytes.
+        unavailable: u32,
         /// How many could vote.
         electorate: u32,
     },
@@ -89,7 +97,7 @@ pub enum Event {
         /// In the node's words.
         reason: String,
     },
-    /// The connection is lost; it is tried again.
+    /// The connection is lost, or weights are not to be had; it is tried again.
     Reconnecting {
         /// Why.
         reason: String,

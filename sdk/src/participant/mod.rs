@@ -18,18 +18,22 @@ mod observe;
 mod standing;
 mod statement;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use colearn_contracts::{
-    Act, Digest, ExperimentName, LearnerId, Parameters, PauseReason, Proposal, Reveal, Scores, Vote,
+    Act, Digest, ExperimentName, Join, LearnerId, MemberName, Model, Parameters, PauseReason,
+    PrivacySegment, PrivacySpent, PrivateTraining, Proposal, Reason, Rejection, Reveal, Scores,
+    rule_is_stale,
 };
+use colearn_records::convert::ExperimentState;
 
 pub use self::duty::{Duty, Ending};
 pub use self::event::Event;
 pub use self::standing::{Membership, Phase, Stage, Standing};
+use self::statement::Pass;
 pub use self::statement::{Statement, Turn};
-use crate::learner::{LearnerError, Proposed, Score};
+use crate::learner::{Failure, Judgement, LearnerError, Proposed, Score, Weights};
 
 /// How long a learner waits before it lets a paused experiment go on, the first time.
 const FIRST_RESUME_PAUSE: Duration = Duration::from_secs(1);
@@ -42,6 +46,8 @@ pub struct Participant {
     me: LearnerId,
     ledger: Digest,
     experiment: ExperimentName,
+    /// What it calls itself where it joins.
+    name: Option<MemberName>,
     /// Nothing is owed before the experiment exists.
     standing: Option<Standing>,
     /// The weights that the learner holds as its current ones.
@@ -54,6 +60,10 @@ pub struct Participant {
     sealed: Option<Reveal>,
     /// The last round in which this learner's turn was taken, whatever became of it.
     turn_taken: u64,
+    /// The round's proposal, until it is put to the vote.
+    proposed: Option<(LearnerId, Model)>,
+    /// What is known to have been the global model, which nobody proposes again (R60).
+    models: BTreeSet<Digest>,
     /// The rules that open motions would set.
     motions: BTreeMap<u64, Parameters>,
     rules_changed: bool,
@@ -76,17 +86,25 @@ impl Participant {
             me,
             ledger,
             experiment,
+            name: None,
             standing: None,
             held,
             ready: None,
             signed,
             sealed,
             turn_taken: 0,
+            proposed: None,
+            models: BTreeSet::new(),
             motions: BTreeMap::new(),
             rules_changed: false,
             pauses: 0,
             resumed: false,
         }
+    }
+
+    /// The same, which calls itself so where it joins, unless its invitation says what it is called.
+    pub fn called(self, name: Option<MemberName>) -> Self {
+        Self { name, ..self }
     }
 
     /// Whose part this is.
@@ -104,6 +122,8 @@ impl Participant {
     pub fn resync(&mut self, standing: Standing) {
         self.resumed = false;
         self.rules_changed = false;
+        self.proposed = None;
+        self.models.insert(standing.model.digest);
         self.standing = Some(standing);
         self.drop_what_came_too_late();
     }
@@ -118,36 +138,59 @@ impl Participant {
         match standing.membership {
             Membership::Replaced(by) => return Duty::End(Ending::KeyReplaced(by)),
             Membership::Unseated(reason) => return Duty::End(Ending::Unseated(reason)),
-            Membership::Outside => {
-                return Duty::Submit(Statement::new(Act::Join { term: standing.next_term }));
-            }
+            Membership::Outside => return self.join_duty(standing),
             Membership::Left => return Duty::Wait,
             Membership::Member => {}
         }
         if self.rules_changed {
             return Duty::AskRules;
         }
-        if self.held != Some(standing.model.digest) {
-            return Duty::Accept(standing.model.clone());
-        }
         if let Some(statement) = &self.ready {
             return Duty::Submit(statement.clone());
         }
-        self.round_duty(standing)
+        let owed = self.round_duty(standing);
+        let holds = self.held == Some(standing.model.digest);
+        match &owed {
+            // What was decided before takes no more weights.
+            Duty::Submit(_) | Duty::SubmitAgain(_) => owed,
+            _ if !holds => Duty::Accept(standing.model.clone()),
+            Duty::Accept(_)
+            | Duty::Train { .. }
+            | Duty::Score { .. }
+            | Duty::AskRules
+            | Duty::Resume { .. }
+            | Duty::Wait
+            | Duty::End(_) => owed,
+        }
+    }
+
+    /// Joining, under the terms as they are: where they have changed since, it looks again.
+    fn join_duty(&self, standing: &Standing) -> Duty {
+        let term = standing.next_term;
+        if !standing.is_second() {
+            return Duty::Submit(Statement::new(Act::Join(Join::new(term, None))));
+        }
+        if standing.terms.is_none() {
+            return Duty::AskRules;
+        }
+        let name = self.name.clone().filter(|_| !standing.named);
+        Duty::Submit(Statement::new(Act::Join(Join { term, terms: standing.terms, name })))
     }
 
     /// What the present round asks of a member that has the global model.
     fn round_duty(&self, standing: &Standing) -> Duty {
         let round = standing.round;
         match &standing.phase {
-            Phase::Proposing { proposer } if *proposer == self.me && self.turn_taken < round => {
+            Phase::Proposing { proposer, .. }
+                if *proposer == self.me && self.turn_taken < round =>
+            {
                 let turn = Turn::propose(self.experiment.clone(), round);
                 match self.signed.as_ref() == Some(&turn) {
                     true => Duty::SubmitAgain(turn),
                     false => Duty::Train { round, cap: standing.cap },
                 }
             }
-            Phase::Voting { proposer, weights, stage: Stage::Reveal }
+            Phase::Voting { proposer, weights, stage: Stage::Reveal, .. }
                 if *proposer != self.me && standing.unrevealed =>
             {
                 // Without the salt it can never be revealed: another process with this key committed
@@ -157,9 +200,12 @@ impl Participant {
                     None => Duty::Wait,
                 }
             }
-            Phase::Voting { proposer, weights, stage: stage @ (Stage::Open | Stage::Commit) }
-                if *proposer != self.me && standing.votes_from <= round =>
-            {
+            Phase::Voting {
+                proposer,
+                weights,
+                stage: stage @ (Stage::Open | Stage::Commit),
+                ..
+            } if *proposer != self.me && standing.votes_from <= round => {
                 let turn = Turn::vote(self.experiment.clone(), round, weights.digest);
                 if self.signed.as_ref() == Some(&turn) {
                     return Duty::SubmitAgain(turn);
@@ -167,7 +213,7 @@ impl Participant {
                 match self.sealed_for(round, weights.digest) {
                     // Sealed before a restart, but not committed to.
                     Some(reveal) if *stage == Stage::Commit => {
-                        Duty::Submit(self.commitment(reveal.clone()))
+                        Duty::Submit(self.commitment(standing, reveal.clone()))
                     }
                     _ => Duty::Score { round, weights: weights.clone() },
                 }
@@ -185,7 +231,7 @@ impl Participant {
 
     /// Whether it would take part again if it joined, or for the first time.
     pub fn owes_join(&self) -> bool {
-        matches!(&self.duty(), Duty::Submit(statement) if matches!(statement.act, Act::Join { .. }))
+        matches!(&self.duty(), Duty::Submit(statement) if matches!(statement.act, Act::Join(_)))
     }
 
     /// Whether it has a vote on what is proposed in the present round, by whomever else.
@@ -195,11 +241,30 @@ impl Participant {
         })
     }
 
+    /// Ledger time at which it is too late for this learner's turn or vote in the present round,
+    /// exclusive, if it owes one: with what it still has to get for it.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        let standing = self.standing.as_ref()?;
+        let round = standing.round;
+        match &standing.phase {
+            Phase::Proposing { proposer, deadline_ms } => {
+                (*proposer == self.me && self.turn_taken < round).then_some(*deadline_ms)
+            }
+            Phase::Voting { proposer, stage: Stage::Open | Stage::Commit, deadline_ms, .. } => {
+                (*proposer != self.me && self.may_vote()).then_some(*deadline_ms)
+            }
+            Phase::Voting { stage: Stage::Reveal, .. }
+            | Phase::Idle
+            | Phase::Paused(_)
+            | Phase::Finished(_) => None,
+        }
+    }
+
     /// Whether a sealed ballot was committed to that cannot be revealed, since what was sealed is not
     /// known here.
     pub fn has_lost_ballot(&self) -> bool {
         self.standing.as_ref().is_some_and(|standing| match &standing.phase {
-            Phase::Voting { proposer, weights, stage: Stage::Reveal } => {
+            Phase::Voting { proposer, weights, stage: Stage::Reveal, .. } => {
                 *proposer != self.me
                     && standing.unrevealed
                     && self.sealed_for(standing.round, weights.digest).is_none()
@@ -217,8 +282,8 @@ impl Participant {
         sealed.filter(|reveal| reveal.vote.round == round && reveal.vote.weights == weights)
     }
 
-    fn commitment(&self, reveal: Reveal) -> Statement {
-        Statement::commit(self.ledger, &self.experiment, self.me, reveal)
+    fn commitment(&self, standing: &Standing, reveal: Reveal) -> Statement {
+        Statement::commit(self.ledger, &self.experiment, self.me, standing, reveal)
     }
 
     fn resume_pause(&self) -> Duration {
@@ -239,19 +304,62 @@ impl Participant {
     }
 
     /// The learner has trained, and scored what came out of it, if anything. What the cap does not
-    /// allow is not proposed: the budget is spent. A learner that failed passes its turn.
+    /// allow is not proposed: the budget is spent. A learner that failed passes its turn, and so does one
+    /// that has nothing new to propose.
     pub fn trained(&mut self, round: u64, work: Result<(Proposed, Option<Score>), LearnerError>) {
         let Some(standing) = self.standing.as_ref().filter(|it| it.round == round) else { return };
         let turn = Turn::propose(self.experiment.clone(), round);
-        self.ready = Some(match work {
-            Ok((proposed, score)) => {
-                let scores = score.map_or_else(Scores::default, |score| score.scores());
-                let proposed = proposed.within(standing.cap);
-                Statement::turn(turn, round, &standing.model, proposed, scores)
-            }
-            Err(error) => Statement::pass(turn, round, false, Some(error.to_string())),
-        });
+        let passes = |pass| Statement::pass(turn.clone(), standing, pass);
+        self.ready =
+            Some(match work.map(|(proposed, score)| (proposed.within(standing.cap), score)) {
+                Ok((Proposed::Weights(weights), score)) => {
+                    self.proposal(standing, &weights, None, score).unwrap_or_else(passes)
+                }
+                Ok((Proposed::Private(weights, spent), score)) => {
+                    self.proposal(standing, &weights, Some(spent), score).unwrap_or_else(passes)
+                }
+                Ok((Proposed::Pass(reason), _)) => {
+                    passes(Pass { exhausted: false, reason, told: None })
+                }
+                Ok((Proposed::Exhausted, _)) => passes(Pass {
+                    exhausted: true,
+                    reason: Some(Reason::CapReached),
+                    told: Some("the privacy budget is spent".to_owned()),
+                }),
+                Err(error) => {
+                    passes(Pass::because(Failure::reason_of(&error), Some(error.to_string())))
+                }
+            });
         self.drop_what_came_too_late();
+    }
+
+    /// The proposal of some weights; or how the turn is passed instead, where it would be refused.
+    fn proposal(
+        &self,
+        standing: &Standing,
+        weights: &Weights,
+        spent: Option<PrivacySpent>,
+        score: Option<Score>,
+    ) -> Result<Statement, Pass> {
+        let base = &standing.model;
+        if standing.is_second() && self.models.contains(&weights.digest()) {
+            return Err(Pass::because(Reason::Worse, Some("training changed nothing".to_owned())));
+        }
+        let privacy = spent.and_then(|spent| statement_for(standing, spent));
+        if standing.is_second() && standing.cap.is_some() && privacy.is_none() {
+            let told = "what is proposed here has to say how privately it was trained";
+            return Err(Pass::because(Reason::Policy, Some(told.to_owned())));
+        }
+        let proposal = Proposal {
+            round: standing.round,
+            base: base.digest,
+            // What the media type of an experiment is, is said by its model.
+            weights: weights.model(&base.media_type),
+            scores: score.map_or_else(Scores::default, |score| score.scores()),
+            privacy,
+        };
+        let turn = Turn::propose(self.experiment.clone(), standing.round);
+        Ok(Statement::propose(turn, proposal, weights.clone()))
     }
 
     /// The learner has scored a proposal, or failed to: what cannot be scored is not approved. `salt`
@@ -266,21 +374,56 @@ impl Participant {
         score: Result<Score, LearnerError>,
         salt: impl FnOnce() -> Result<[u8; 32], E>,
     ) -> Result<(), E> {
+        let failed =
+            |error: LearnerError| Score::none(Judgement::Reject(Some(Failure::reason_of(&error))));
+        self.judged(round, weights, score.unwrap_or_else(failed), salt)
+    }
+
+    /// The bytes that this learner's turn or vote takes, of the proposal or of the global model, were not
+    /// to be had before its time was over: it says so, rather than nothing. `salt` as in
+    /// [`Participant::scored`].
+    ///
+    /// # Errors
+    /// That of `salt`.
+    pub fn unavailable<E>(&mut self, salt: impl FnOnce() -> Result<[u8; 32], E>) -> Result<(), E> {
+        let Some(standing) = self.standing.as_ref().filter(|_| self.deadline_ms().is_some()) else {
+            return Ok(());
+        };
+        let round = standing.round;
+        match &standing.phase {
+            Phase::Proposing { .. } => {
+                let turn = Turn::propose(self.experiment.clone(), round);
+                let pass = Pass::because(Reason::Unavailable, None);
+                self.ready = Some(Statement::pass(turn, standing, pass));
+                Ok(())
+            }
+            Phase::Voting { weights, .. } => {
+                let unavailable = Score::none(Judgement::Abstain(Some(Reason::Unavailable)));
+                self.judged(round, weights.digest, unavailable, salt)
+            }
+            Phase::Idle | Phase::Paused(_) | Phase::Finished(_) => Ok(()),
+        }
+    }
+
+    fn judged<E>(
+        &mut self,
+        round: u64,
+        weights: Digest,
+        score: Score,
+        salt: impl FnOnce() -> Result<[u8; 32], E>,
+    ) -> Result<(), E> {
         let Some(standing) = self.standing.as_ref().filter(|it| it.round == round) else {
             return Ok(());
         };
         let Phase::Voting { stage, .. } = standing.phase else { return Ok(()) };
-        let (approve, scores) = match score {
-            Ok(score) => (score.approve, score.scores()),
-            Err(_) => (false, Scores::default()),
-        };
-        let vote = Vote { round, weights, approve, scores };
+        let vote = statement::vote(standing, weights, score.judgement, score.scores());
         self.ready = Some(match stage {
-            Stage::Open => Statement::vote(self.experiment.clone(), vote),
+            Stage::Open => Statement::vote(self.experiment.clone(), standing, vote),
             Stage::Commit | Stage::Reveal => {
                 let reveal = Reveal { vote, salt: salt()? };
-                self.sealed = Some(reveal.clone());
-                self.commitment(reveal)
+                let commitment = self.commitment(standing, reveal.clone());
+                self.sealed = Some(reveal);
+                commitment
             }
         });
         self.drop_what_came_too_late();
@@ -295,10 +438,10 @@ impl Participant {
     }
 
     /// The rules in force, as asked for by [`Duty::AskRules`].
-    pub fn set_rules(&mut self, parameters: &Parameters) {
+    pub fn set_rules(&mut self, experiment: &ExperimentState) {
         self.rules_changed = false;
         if let Some(standing) = &mut self.standing {
-            standing.set_rules(parameters);
+            standing.set_rules(self.me, experiment);
         }
     }
 
@@ -310,9 +453,49 @@ impl Participant {
         }
     }
 
-    /// What was owed came too late, or somebody else was faster: nobody's fault, and not tried again.
-    pub fn refused(&mut self) {
-        self.settle();
+    /// What was owed is refused by this rule of the contract. Whether it goes on from there: it came too
+    /// late, or somebody else was faster, which is nobody's fault, and it is not tried again; or there is
+    /// something else to be done first, which is owed now.
+    pub fn refused(&mut self, rule: u8) -> bool {
+        let owed = self.duty();
+        if let Duty::Submit(Statement { act: Act::Join(_), .. }) = &owed
+            && rule == other_terms()
+        {
+            if let Some(standing) = &mut self.standing {
+                standing.terms = None;
+            }
+            return true;
+        }
+        if let Some(pass) = self.pass_instead(&owed, rule) {
+            self.ready = Some(pass);
+            return true;
+        }
+        let stale = rule_is_stale(rule);
+        if stale {
+            self.settle();
+        }
+        stale
+    }
+
+    /// What stands for a proposal that the contract would refuse whenever it came in this round: the only
+    /// thing that is signed for a turn for which something else was signed before.
+    fn pass_instead(&self, owed: &Duty, rule: u8) -> Option<Statement> {
+        let standing = self.standing.as_ref()?;
+        let turn = match owed {
+            Duty::Submit(Statement { act: Act::Propose(_), once: Some(turn), .. })
+            | Duty::SubmitAgain(turn @ Turn::Propose { .. }) => turn.clone(),
+            _ => return None,
+        };
+        let pass = if rule == Rejection::NotNew.rule() {
+            let told = "these weights were the global model before";
+            Pass::because(Reason::Worse, Some(told.to_owned()))
+        } else if rule == Rejection::PrivacyInvalid.rule() {
+            let told = "what was stated of privacy was refused";
+            Pass::because(Reason::Failed, Some(told.to_owned()))
+        } else {
+            return None;
+        };
+        Some(Statement { instead: true, ..Statement::pass(turn, standing, pass) })
     }
 
     /// What was owed is done with, whatever came of it: no turn is taken twice.
@@ -343,7 +526,8 @@ impl Participant {
         let (round, me) = (standing.round, self.me);
         let still = |act: &Act| match (act, &standing.phase) {
             (Act::Propose(Proposal { round: of, .. }) | Act::Pass { round: of, .. }, phase) => {
-                *of == round && matches!(phase, Phase::Proposing { proposer } if *proposer == me)
+                *of == round
+                    && matches!(phase, Phase::Proposing { proposer, .. } if *proposer == me)
             }
             (Act::Vote(vote), Phase::Voting { weights, stage: Stage::Open, .. }) => {
                 vote.round == round && vote.weights == weights.digest
@@ -356,13 +540,14 @@ impl Participant {
             // These are never kept ready: they follow from where things stand.
             (
                 Act::Create(_)
-                | Act::Join { .. }
+                | Act::Join(_)
                 | Act::Leave { .. }
                 | Act::Reveal(_)
                 | Act::ReplaceKey { .. }
                 | Act::Move { .. }
                 | Act::MotionVote { .. }
-                | Act::Stop,
+                | Act::Stop
+                | Act::Evaluate(_),
                 _,
             ) => false,
         };
@@ -376,4 +561,28 @@ impl Participant {
 enum Submitted {
     Statement(Statement),
     Again(Turn),
+}
+
+/// The rule that terms were other ones than who joined named.
+fn other_terms() -> u8 {
+    Rejection::OtherTerms { current: Digest([0; 32]) }.rule()
+}
+
+/// What a learner states of privacy, in the form that the experiment's version has; `None` if it cannot be
+/// said in that: from version 2 on a statement lists all that was done, all of it with noise.
+fn statement_for(standing: &Standing, spent: PrivacySpent) -> Option<PrivacySpent> {
+    let steps = spent.steps();
+    let PrivacySpent { epsilon_micros, delta_picos, training } = spent;
+    let training = match (standing.is_second(), training) {
+        (false, PrivateTraining::All(mut segments)) => {
+            PrivateTraining::Last(PrivacySegment { steps, ..segments.pop()? })
+        }
+        (false, last @ PrivateTraining::Last(_)) => last,
+        (true, PrivateTraining::Last(last)) if last.noise_micros > 0 && last.clip_micros > 0 => {
+            PrivateTraining::All(vec![last])
+        }
+        (true, PrivateTraining::Last(_)) => return None,
+        (true, all @ PrivateTraining::All(_)) => all,
+    };
+    Some(PrivacySpent { epsilon_micros, delta_picos, training })
 }

@@ -1,6 +1,7 @@
 //! What a participant makes of the ledger's records.
 
-use colearn_contracts::{Act, Decision, LearnerId, Motion, Proposal, Verdict};
+use colearn_contracts::{Act, Decision, Digest, LINKS, LearnerId, Motion, Proposal, Verdict};
+use colearn_records::convert::ChainState;
 use colearn_records::record::Record;
 
 use super::{Event, Membership, Participant, Phase, Stage, Standing};
@@ -30,41 +31,54 @@ impl Participant {
     /// Whether an act by somebody else is of any concern to other participants. (With many learners,
     /// not showing each the votes of all others is most of what a simulated round costs.)
     pub fn concerns_all(act: &Act) -> bool {
-        matches!(act, Act::Create(_) | Act::Propose(_) | Act::Move { .. } | Act::ReplaceKey { .. })
+        matches!(
+            act,
+            Act::Create(_)
+                | Act::Propose(_)
+                | Act::Move { .. }
+                | Act::ReplaceKey { .. }
+                | Act::Leave { renounce: true, .. }
+        )
     }
 
     /// Shows a recorded act of this experiment.
     pub fn observe_act(&mut self, sender: LearnerId, act: &Act) {
         if let Act::Create(create) = act {
-            self.standing = Some(Standing::created(create));
+            self.standing = Some(Standing::created(self.me, sender, create));
+            self.models.insert(create.model.digest);
         }
         let Some(standing) = &mut self.standing else { return };
         match act {
             Act::Propose(proposal) => {
                 self.pauses = 0;
-                let stage = if standing.sealed { Stage::Commit } else { Stage::Open };
-                let weights = proposal.weights.clone();
-                standing.phase = Phase::Voting { proposer: sender, weights, stage };
+                self.proposed = Some((sender, proposal.weights.clone()));
             }
             Act::Move { number, motion: Motion::SetParameters(parameters) } => {
                 self.motions.insert(*number, (**parameters).clone());
             }
-            Act::ReplaceKey { to } if *to == self.me => {
-                // This key goes on where the other stood.
-                standing.membership = Membership::Member;
+            Act::ReplaceKey { to } => {
+                // Perhaps the creator's, or somebody's who is invited.
+                standing.terms = None;
+                if *to == self.me {
+                    // This key goes on where the other stood. The other's chain has ended.
+                    (standing.membership, standing.chain) = (Membership::Member, None);
+                }
             }
+            Act::Leave { renounce: true, .. } => standing.terms = None,
+            Act::Vote(vote) if sender == self.me => standing.reveal(vote.round, vote.link),
+            Act::Commit(commit) if sender == self.me => standing.reveal(commit.round, commit.link),
             Act::Create(_)
-            | Act::Join { .. }
+            | Act::Join(_)
             | Act::Leave { .. }
             | Act::Pass { .. }
             | Act::Vote(_)
             | Act::Commit(_)
             | Act::Reveal(_)
             | Act::Resume { .. }
-            | Act::ReplaceKey { .. }
             | Act::Move { .. }
             | Act::MotionVote { .. }
-            | Act::Stop => {}
+            | Act::Stop
+            | Act::Evaluate(_) => {}
         }
         if sender == self.me {
             self.own_act(act);
@@ -76,9 +90,9 @@ impl Participant {
     pub(super) fn own_act(&mut self, act: &Act) {
         let Some(standing) = &mut self.standing else { return };
         match act {
-            Act::Join { term } => {
+            Act::Join(join) => {
                 standing.membership = Membership::Member;
-                standing.next_term = term + 1;
+                standing.next_term = join.term + 1;
                 // Whoever joins during a round votes from the next one on (R19).
                 standing.votes_from = standing.round + 1;
                 standing.unrevealed = false;
@@ -92,7 +106,11 @@ impl Participant {
             Act::Commit(commit) => self.voted(commit.round),
             Act::Reveal(_) => standing.unrevealed = false,
             Act::Resume { .. } => self.resumed = true,
-            Act::Create(_) | Act::Move { .. } | Act::MotionVote { .. } | Act::Stop => {}
+            Act::Create(_)
+            | Act::Move { .. }
+            | Act::MotionVote { .. }
+            | Act::Stop
+            | Act::Evaluate(_) => {}
         }
     }
 
@@ -109,11 +127,29 @@ impl Participant {
         let standing = self.standing.as_mut()?;
         let mut told = None;
         match decision {
-            Decision::RoundOpened { round, proposer, .. } => {
+            Decision::RoundOpened { round, proposer, deadline_ms, .. } => {
                 standing.round = *round;
-                standing.phase = Phase::Proposing { proposer: *proposer };
+                standing.phase =
+                    Phase::Proposing { proposer: *proposer, deadline_ms: *deadline_ms };
             }
-            Decision::RoundClosed { round, verdict, approvals, rejections, electorate, .. } => {
+            Decision::VotingOpened { deadline_ms, .. } => {
+                if let Some((proposer, weights)) = self.proposed.take() {
+                    let stage = if standing.sealed { Stage::Commit } else { Stage::Open };
+                    let deadline_ms = *deadline_ms;
+                    standing.phase = Phase::Voting { proposer, weights, stage, deadline_ms };
+                }
+            }
+            Decision::RoundClosed {
+                round,
+                verdict,
+                approvals,
+                rejections,
+                abstentions,
+                unavailable,
+                electorate,
+                model,
+            } => {
+                self.models.insert(*model);
                 if let Phase::Voting { weights, .. } =
                     std::mem::replace(&mut standing.phase, Phase::Idle)
                     && *verdict == Verdict::Accepted
@@ -126,12 +162,14 @@ impl Participant {
                     verdict: *verdict,
                     approvals: *approvals,
                     rejections: *rejections,
+                    abstentions: *abstentions,
+                    unavailable: *unavailable,
                     electorate: *electorate,
                 });
             }
-            Decision::RevealOpened { .. } => {
-                if let Phase::Voting { stage, .. } = &mut standing.phase {
-                    *stage = Stage::Reveal;
+            Decision::RevealOpened { deadline_ms: opened_ms, .. } => {
+                if let Phase::Voting { stage, deadline_ms, .. } = &mut standing.phase {
+                    (*stage, *deadline_ms) = (Stage::Reveal, *opened_ms);
                 }
             }
             Decision::Waiting { members, min_learners } => {
@@ -151,17 +189,33 @@ impl Participant {
             Decision::MotionOpened { number, .. } => {
                 told = Some(Event::MotionOpened { number: *number });
             }
-            Decision::MotionTookEffect { number } => match self.motions.remove(number) {
-                Some(parameters) => standing.set_rules(&parameters),
-                // Of another kind, or moved before this learner came.
-                None => self.rules_changed = true,
-            },
+            Decision::MotionTookEffect { number } => {
+                standing.terms = None;
+                match self.motions.remove(number) {
+                    Some(parameters) => standing.set_parameters(&parameters),
+                    // Of another kind, or moved before this learner came.
+                    None => self.rules_changed = true,
+                }
+            }
             Decision::Finished { reason, .. } => standing.phase = Phase::Finished(*reason),
-            Decision::VotingOpened { .. }
-            | Decision::Suspended { .. }
-            | Decision::MotionDecided { .. } => {}
+            Decision::Suspended { .. } | Decision::MotionDecided { .. } => {}
         }
         self.drop_what_came_too_late();
         told
+    }
+}
+
+impl Standing {
+    /// The learner's vote or commitment of a round is recorded, with this link.
+    fn reveal(&mut self, round: u64, link: Option<Digest>) {
+        let Some(link) = link else { return };
+        self.chain = Some(match self.chain {
+            // It was told twice.
+            Some(chain) if chain.link == link => chain,
+            Some(chain) if chain.left > 0 => {
+                ChainState { link, left: chain.left - 1, anchored: chain.anchored }
+            }
+            Some(_) | None => ChainState { link, left: LINKS, anchored: round },
+        });
     }
 }

@@ -1,14 +1,21 @@
 //! Where an experiment stands, as far as one learner has to know.
 
 use colearn_contracts::{
-    BallotKind, CreateExperiment, FinishReason, LearnerId, Model, Parameters, PauseReason,
-    PrivacyCap, SuspendReason,
+    BallotKind, CreateExperiment, Digest, FinishReason, LearnerId, Model, Parameters, PauseReason,
+    PrivacyCap, Selection, SuspendReason, VERSION, Version, terms,
 };
-use colearn_records::convert::{ExperimentState, MemberState, SeatState};
+use colearn_records::convert::{ChainState, ExperimentState, MemberState, SeatState};
 
 /// Where an experiment stands, for one learner.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
+    /// The version of the rules that it follows.
+    pub version: Version,
+    /// The digest of the terms under which one would join now (R53); `None` if they have changed since
+    /// they were known.
+    pub terms: Option<Digest>,
+    /// Whether its invitation says what the learner is called (R64).
+    pub named: bool,
     /// The last opened round; 0 before the first.
     pub round: u64,
     /// The global model.
@@ -25,6 +32,10 @@ pub struct Standing {
     pub unrevealed: bool,
     /// Whether ballots are sealed.
     pub sealed: bool,
+    /// Whether votes reveal links of hash chains (R63).
+    pub drawn: bool,
+    /// Its hash chain, if it has one.
+    pub chain: Option<ChainState>,
     /// What proposals may reveal.
     pub cap: Option<PrivacyCap>,
 }
@@ -40,6 +51,8 @@ pub enum Phase {
     Proposing {
         /// Whose turn it is.
         proposer: LearnerId,
+        /// Ledger time at which the turn ends, exclusive.
+        deadline_ms: u64,
     },
     /// Votes.
     Voting {
@@ -49,6 +62,8 @@ pub enum Phase {
         weights: Model,
         /// How votes are taken now.
         stage: Stage,
+        /// Ledger time at which that ends, exclusive.
+        deadline_ms: u64,
     },
     /// Nothing: the experiment has ended.
     Finished(FinishReason),
@@ -81,46 +96,43 @@ pub enum Membership {
 }
 
 impl Standing {
-    /// Of an experiment that was just created.
-    pub(super) fn created(create: &CreateExperiment) -> Self {
+    /// For `me`, of an experiment that `creator` has just created.
+    pub(super) fn created(me: LearnerId, creator: LearnerId, create: &CreateExperiment) -> Self {
+        let CreateExperiment { version, parameters, admission, model, .. } = create;
+        // Only a node that knows a version records what is created under it.
+        let version = Version::try_from(*version).unwrap_or(VERSION);
+        let is_named = |it: &colearn_contracts::Invitation| it.learner == me && it.name.is_some();
         let mut standing = Self {
+            version,
+            terms: Some(terms(version, creator, parameters, admission)),
+            named: admission.invitations().iter().any(is_named),
             round: 0,
-            model: create.model.clone(),
+            model: model.clone(),
             phase: Phase::Idle,
             membership: Membership::Outside,
             next_term: 0,
             votes_from: 0,
             unrevealed: false,
             sealed: false,
+            drawn: false,
+            chain: None,
             cap: None,
         };
-        standing.set_rules(&create.parameters);
+        standing.set_parameters(parameters);
         standing
     }
 
-    /// Of an experiment as it is described, for a learner that was `member` of it, if it ever was.
-    pub fn of(experiment: &ExperimentState, member: Option<&MemberState>) -> Self {
-        use colearn_contracts::{Phase as Known, Stage as KnownStage};
-        let phase = match &experiment.phase {
-            Known::Waiting => Phase::Idle,
-            Known::Paused(reason) => Phase::Paused(*reason),
-            Known::Proposing { proposer, .. } => Phase::Proposing { proposer: *proposer },
-            Known::Voting { proposer, weights, stage, .. } => Phase::Voting {
-                proposer: *proposer,
-                weights: weights.clone(),
-                stage: match stage {
-                    KnownStage::Open => Stage::Open,
-                    KnownStage::Commit { .. } => Stage::Commit,
-                    KnownStage::Reveal { .. } => Stage::Reveal,
-                },
-            },
-            Known::Finished(reason) => Phase::Finished(*reason),
-        };
+    /// For `me`, of an experiment as it is described, with what is described of `me`, if it ever was a
+    /// member.
+    pub fn of(me: LearnerId, experiment: &ExperimentState, member: Option<&MemberState>) -> Self {
         let round = experiment.round;
         let mut standing = Self {
+            version: experiment.version,
+            terms: None,
+            named: false,
             round,
             model: experiment.model.clone(),
-            phase,
+            phase: Phase::of(&experiment.phase),
             membership: match member.map(|member| member.seat) {
                 Some(SeatState::Joining | SeatState::Seated | SeatState::Leaving) => {
                     Membership::Member
@@ -145,18 +157,36 @@ impl Standing {
                 | SeatState::Replaced => member.last_vote + 1,
             }),
             // What was not revealed in its round can never be.
-            unrevealed: matches!(experiment.phase, Known::Voting { .. })
+            unrevealed: matches!(experiment.phase, colearn_contracts::Phase::Voting { .. })
                 && member.is_some_and(|member| member.unrevealed && member.last_vote == round),
             sealed: false,
+            drawn: false,
+            chain: member.and_then(|member| member.chain),
             cap: None,
         };
-        standing.set_rules(&experiment.parameters);
+        standing.set_rules(me, experiment);
         standing
     }
 
-    /// Takes other rules, as far as they matter to a learner.
-    pub fn set_rules(&mut self, parameters: &Parameters) {
+    /// Takes the rules of an experiment as it is described, as far as they matter to `me`.
+    pub fn set_rules(&mut self, me: LearnerId, experiment: &ExperimentState) {
+        let invitations = experiment.admission.invitations();
+        self.version = experiment.version;
+        self.terms = Some(experiment.terms);
+        self.named = invitations.iter().any(|it| it.learner == me && it.name.is_some());
+        self.set_parameters(&experiment.parameters);
+    }
+
+    /// Whether there are terms, reasons, abstentions and links: from version 2 of the rules on.
+    pub(super) fn is_second(&self) -> bool {
+        self.version > Version::V1
+    }
+
+    /// Takes other parameters, as far as they matter to a learner.
+    pub(super) fn set_parameters(&mut self, parameters: &Parameters) {
         self.sealed = parameters.ballot == BallotKind::Sealed;
+        // In version 1 they are drawn from the ledger itself.
+        self.drawn = parameters.selection == Selection::Sortition && self.is_second();
         self.cap = parameters.privacy;
     }
 
@@ -167,5 +197,29 @@ impl Standing {
             SuspendReason::MissedTurns => Membership::Outside,
             SuspendReason::Decided | SuspendReason::Expelled => Membership::Unseated(reason),
         };
+    }
+}
+
+impl Phase {
+    fn of(known: &colearn_contracts::Phase) -> Self {
+        use colearn_contracts::{Phase as Known, Stage as KnownStage};
+        match known {
+            Known::Waiting => Self::Idle,
+            Known::Paused(reason) => Self::Paused(*reason),
+            Known::Proposing { proposer, deadline_ms } => {
+                Self::Proposing { proposer: *proposer, deadline_ms: *deadline_ms }
+            }
+            Known::Voting { proposer, weights, stage, deadline_ms, .. } => Self::Voting {
+                proposer: *proposer,
+                weights: weights.clone(),
+                stage: match stage {
+                    KnownStage::Open => Stage::Open,
+                    KnownStage::Commit { .. } => Stage::Commit,
+                    KnownStage::Reveal { .. } => Stage::Reveal,
+                },
+                deadline_ms: *deadline_ms,
+            },
+            Known::Finished(reason) => Self::Finished(*reason),
+        }
     }
 }

@@ -1,102 +1,145 @@
 //! What a learner signs: made in one place, signed at most once for a turn or a ballot.
 
 use colearn_contracts::{
-    Act, Action, Commit, Digest, ExperimentName, LearnerId, Model, Proposal, Reveal, Scores,
-    Sealed, Vote,
+    Act, Action, Choice, Commit, Digest, ExperimentName, LearnerId, Proposal, Reason, Reveal,
+    Scores, Sealed, Vote,
 };
+use colearn_records::words::Words as _;
 
-use super::Event;
-use crate::learner::{Proposed, Weights};
+use super::{Event, Standing};
+use crate::learner::{Judgement, Weights};
+use crate::links::NextLink;
 
 /// Something to sign and submit.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Statement {
-    /// What is said.
+    /// What is said; without the link that it has to carry, which only the key can give
+    /// ([`Statement::act_of`]).
     pub act: Act,
+    /// The link that it has to carry.
+    pub link: Option<NextLink>,
     /// The turn or ballot for which it may be signed once only. Keep it, durably, before it is sent: a
     /// learner that is started again sends the same, and never signs another.
     pub once: Option<Turn>,
+    /// Whether it stands for what was signed for that turn before, which the contract has refused and
+    /// would refuse whenever it came.
+    pub instead: bool,
     /// What a commitment is to. Keep it, durably, before the commitment is signed: without the salt
     /// the ballot could never be revealed.
     pub sealed: Option<Reveal>,
     /// The weights that must be where the others find them before this is submitted.
     pub weights: Option<Weights>,
     /// What went wrong, if a turn is given up for that.
-    reason: Option<String>,
+    pub(super) told: Option<String>,
 }
 
 impl Statement {
     /// A statement that may be signed again, since it says the same whenever it is.
     pub(super) fn new(act: Act) -> Self {
-        Self { act, once: None, sealed: None, weights: None, reason: None }
+        Self {
+            act,
+            link: None,
+            once: None,
+            instead: false,
+            sealed: None,
+            weights: None,
+            told: None,
+        }
     }
 
-    /// What a learner says in its turn.
-    pub(super) fn turn(
-        turn: Turn,
-        round: u64,
-        base: &Model,
-        proposed: Proposed,
-        scores: Scores,
-    ) -> Self {
-        let Some(weights) = proposed.weights().cloned() else {
-            let exhausted = proposed == Proposed::Exhausted;
-            let reason = exhausted.then(|| "the privacy budget is spent".to_owned());
-            return Self::pass(turn, round, exhausted, reason);
-        };
-        let proposal = Proposal {
-            round,
-            base: base.digest,
-            // What the media type of an experiment is, is said by its model.
-            weights: weights.model(&base.media_type),
-            scores,
-            privacy: proposed.privacy(),
-        };
+    pub(super) fn propose(turn: Turn, proposal: Proposal, weights: Weights) -> Self {
         Self { once: Some(turn), weights: Some(weights), ..Self::new(Act::Propose(proposal)) }
     }
 
-    pub(super) fn pass(turn: Turn, round: u64, exhausted: bool, reason: Option<String>) -> Self {
-        Self { once: Some(turn), reason, ..Self::new(Act::Pass { round, exhausted }) }
+    pub(super) fn pass(turn: Turn, standing: &Standing, pass: Pass) -> Self {
+        let Pass { exhausted, reason, told } = pass;
+        let told = told.or_else(|| reason.map(|reason| reason.meaning().to_owned()));
+        // Version 1 knew no reasons; from version 2 on only a cap can be reached for good (R43).
+        let exhausted = exhausted && (!standing.is_second() || standing.cap.is_some());
+        let reason = reason.filter(|_| standing.is_second());
+        let act = Act::Pass { round: standing.round, exhausted, reason };
+        Self { once: Some(turn), told, ..Self::new(act) }
     }
 
-    pub(super) fn vote(experiment: ExperimentName, vote: Vote) -> Self {
+    pub(super) fn vote(experiment: ExperimentName, standing: &Standing, vote: Vote) -> Self {
         let once = Some(Turn::vote(experiment, vote.round, vote.weights));
-        Self { once, ..Self::new(Act::Vote(vote)) }
+        Self { once, link: standing.next_link(), ..Self::new(Act::Vote(vote)) }
     }
 
     pub(super) fn commit(
         ledger: Digest,
         experiment: &ExperimentName,
         voter: LearnerId,
+        standing: &Standing,
         reveal: Reveal,
     ) -> Self {
         let Reveal { vote, salt } = &reveal;
-        let (round, weights) = (vote.round, vote.weights);
-        let commitment = Sealed { ledger, experiment, voter, vote, salt }.commitment();
+        let (round, weights, version) = (vote.round, vote.weights, standing.version);
+        let commitment = Sealed { version, ledger, experiment, voter, vote, salt }.commitment();
         let once = Some(Turn::vote(experiment.clone(), round, weights));
-        let act = Act::Commit(Commit { round, weights, commitment });
-        Self { once, sealed: Some(reveal), ..Self::new(act) }
+        let act = Act::Commit(Commit { round, weights, commitment, link: None });
+        Self { once, link: standing.next_link(), sealed: Some(reveal), ..Self::new(act) }
     }
 
     /// What there is to tell once it is recorded.
     pub(super) fn told(self) -> Option<Event> {
         Some(match self.act {
-            Act::Join { .. } => Event::Joined,
+            Act::Join(_) => Event::Joined,
             Act::Resume { .. } => Event::Resumed,
             Act::Propose(Proposal { round, scores, .. }) => Event::Proposed { round, scores },
-            Act::Pass { round, .. } => Event::Passed { round, reason: self.reason },
+            Act::Pass { round, .. } => Event::Passed { round, reason: self.told },
             Act::Commit(commit) => Event::Committed { round: commit.round },
             Act::Vote(vote) | Act::Reveal(Reveal { vote, .. }) => {
-                let Vote { round, approve, scores, .. } = vote;
-                Event::Voted { round, approve, scores }
+                let Vote { round, choice, reason, scores, .. } = vote;
+                Event::Voted { round, choice, reason, scores }
             }
             Act::Create(_)
             | Act::Leave { .. }
             | Act::ReplaceKey { .. }
             | Act::Move { .. }
             | Act::MotionVote { .. }
-            | Act::Stop => return None,
+            | Act::Stop
+            | Act::Evaluate(_) => return None,
         })
+    }
+}
+
+/// How a turn is given up.
+pub(super) struct Pass {
+    /// Whether for good: the privacy budget is spent.
+    pub(super) exhausted: bool,
+    /// Why, as it is recorded.
+    pub(super) reason: Option<Reason>,
+    /// Why, for who runs the learner; in the reason's words where there are no better ones.
+    pub(super) told: Option<String>,
+}
+
+impl Pass {
+    pub(super) fn because(reason: Reason, told: Option<String>) -> Self {
+        Self { exhausted: false, reason: Some(reason), told }
+    }
+}
+
+/// A vote of what a learner thinks, in the words of the version that the experiment follows: version 1
+/// knew no reasons and no abstentions, and who did not approve was against.
+pub(super) fn vote(
+    standing: &Standing,
+    weights: Digest,
+    judgement: Judgement,
+    scores: Scores,
+) -> Vote {
+    let (choice, reason) = match (standing.is_second(), judgement.choice()) {
+        (true, choice) => (choice, judgement.reason()),
+        (false, Choice::Approve) => (Choice::Approve, None),
+        (false, Choice::Reject | Choice::Abstain) => (Choice::Reject, None),
+    };
+    Vote { round: standing.round, weights, choice, reason, scores, link: None }
+}
+
+impl Standing {
+    /// The link that a vote in the present round has to carry, if it has to carry one.
+    fn next_link(&self) -> Option<NextLink> {
+        self.drawn.then_some(NextLink { round: self.round, chain: self.chain })
     }
 }
 
@@ -142,14 +185,15 @@ impl Turn {
                 Some(Self::Vote { experiment, round: *round, weights: *weights })
             }
             Act::Create(_)
-            | Act::Join { .. }
+            | Act::Join(_)
             | Act::Leave { .. }
             | Act::Reveal(_)
             | Act::Resume { .. }
             | Act::ReplaceKey { .. }
             | Act::Move { .. }
             | Act::MotionVote { .. }
-            | Act::Stop => None,
+            | Act::Stop
+            | Act::Evaluate(_) => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn_contracts::{Act, Action, CreateExperiment, ExperimentName};
+use colearn_contracts::{Act, Action, CreateExperiment, ExperimentName, terms};
 use colearn_learning::data::Schema;
 use colearn_records::keys;
 use colearn_sdk::client::{Client, Memory};
@@ -19,6 +19,8 @@ use crate::cli::args::{Data, ModelShape, NodeAddress};
   colearn experiment create digits --key a.pem --open --max-rounds 15
   colearn experiment create xray --key a.pem --weights initial.safetensors \\
       --invite 3b6a27bc...=2 --invite d75a9801... --threshold 2/3 --vote-deadline 1h
+  colearn experiment create xray --key a.pem --weights initial.safetensors \\
+      --founder \"3b6a27bc...:City Hospital\" --founder \"d75a9801...:judge:The regulator\"
   colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml
   colearn experiment create credit --key a.pem --open --schema credit.json --model mlp --hidden 64,32
 
@@ -29,7 +31,7 @@ A plan file holds the same in TOML, for all members to agree on:
   privacy = { epsilon = 3.0, delta = 1e-5 }
   [members]
   3b6a27bc... = 2
-  d75a9801... = 1")]
+  d75a9801... = {{ weight = 1, name = \"The regulator\", judge = true }}")]
 pub(crate) struct Create {
     /// Its name: 1 to 64 of a-z 0-9 . _ -
     name: String,
@@ -91,17 +93,22 @@ impl Create {
         if !plan.limits_weights && !self.rules.limits_weights() {
             plan.parameters.max_weights_bytes = (2 * model.size).max(1 << 20);
         }
-        plan.parameters.check(&model)?;
-        admission.check(&plan.parameters)?;
         // What was agreed on is what is recorded, flags and defaults included.
         plan.name = Some(name.clone());
         let plan_digest = self.admitted.has_plan().then(|| plan.digest());
 
         let mut client = Client::connect(&self.node.node, Memory::default()).await?;
+        // What the rules of that version refuse is said before anything is uploaded.
+        let version = client.contract_version();
+        plan.parameters.check(version, &model)?;
+        admission.check(version, &plan.parameters)?;
         client.upload(&weights).await?;
+        let creator = keys::learner_id(&key);
+        let terms = terms(version, creator, &plan.parameters, &admission);
         let action = Action::new(
             name.clone(),
             Act::Create(CreateExperiment {
+                version: version.number(),
                 parameters: plan.parameters,
                 admission,
                 model,
@@ -114,6 +121,8 @@ impl Create {
             submitted.receipt.index,
             weights.digest()
         );
+        // What those who join compare: it says it all.
+        println!("terms {terms}");
         if let Some(digest) = plan_digest {
             println!("plan {digest}");
         }

@@ -1,13 +1,18 @@
 //! What members decide, and other single words to the ledger: `move`, `ballot`, `leave`, `resume`,
-//! `stop`.
+//! `stop`, `evaluate`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use colearn_contracts::{Act, Action, ExperimentName, Invitation, LearnerId, Motion};
+use colearn_contracts::{
+    Act, Action, Digest, Evaluation, ExperimentName, Invitation, LearnerId, Measure, Motion,
+    VERSION, Version,
+};
 use colearn_records::keys;
 use colearn_sdk::client::{Client, Described, Memory};
+use colearn_sdk::learner::Weights;
 
 use super::rules::{Rules, parse_share};
 use crate::cli::args::NodeAddress;
@@ -45,10 +50,15 @@ impl ActionArgs {
         self.act("stopped", |_| Ok(Act::Stop)).await
     }
 
-    pub(crate) async fn leave(self) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn leave(self, renounce: bool) -> anyhow::Result<ExitCode> {
         self.act("left", |known| {
-            let term = known.member.as_ref().map_or(0, |member| member.term);
-            Ok(Act::Leave { term })
+            // Who is no member names the term that it would join for (R7).
+            let term = match &known.member {
+                None => 0,
+                Some(member) if member.seat.is_member() => member.term,
+                Some(member) => member.term.saturating_add(1),
+            };
+            Ok(Act::Leave { term, renounce })
         })
         .await
     }
@@ -69,8 +79,9 @@ impl ActionArgs {
   colearn experiment move xray --key a.pem admit 3b6a27bc...=2
   colearn experiment move xray --key a.pem expel d75a9801...
   colearn experiment move xray --key a.pem stop
+  colearn experiment move xray --key a.pem adopt 2
 
-The other members vote with: colearn experiment ballot NAME NUMBER approve --key FILE")]
+Moving approves. The others vote with: colearn experiment ballot NAME NUMBER approve --key FILE")]
 pub(crate) struct MoveArgs {
     #[command(flatten)]
     action: ActionArgs,
@@ -84,8 +95,8 @@ enum MotionArg {
     Set(Box<Rules>),
     /// Let a learner join, also one that was expelled
     Admit {
-        /// Its public key, and what its vote weighs if not 1
-        #[arg(value_name = "PUBLIC_KEY[=WEIGHT]", value_parser = parse_share)]
+        /// Its public key, what its vote weighs if not 1, whether it only judges, and what it is called
+        #[arg(value_name = "PUBLIC_KEY[=WEIGHT][:judge][:NAME]", value_parser = parse_share)]
         learner: Invitation,
     },
     /// Suspend a member; it may rejoin
@@ -102,6 +113,18 @@ enum MotionArg {
     },
     /// End the experiment
     Stop,
+    /// Follow a later version of the rules, up to the one that the ledger follows
+    Adopt {
+        /// The version
+        #[arg(value_name = "N", value_parser = parse_version)]
+        version: Version,
+    },
+}
+
+fn parse_version(text: &str) -> Result<Version, String> {
+    let number: u32 =
+        text.parse().map_err(|_| format!("{text} is not a version such as {VERSION}"))?;
+    Version::try_from(number).map_err(|unknown| unknown.to_string())
 }
 
 impl MoveArgs {
@@ -120,10 +143,70 @@ impl MoveArgs {
                     MotionArg::Suspend { learner } => Motion::Suspend(learner),
                     MotionArg::Expel { learner } => Motion::Expel(learner),
                     MotionArg::Stop => Motion::Stop,
+                    MotionArg::Adopt { version } => Motion::Adopt(version),
                 };
                 let number = state.last_motion + 1;
                 println!("motion {number}");
                 Ok(Act::Move { number, motion })
+            })
+            .await
+    }
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  colearn experiment evaluate xray --key a.pem accuracy=0.913 auc=0.954
+  colearn experiment evaluate xray --key a.pem --model final.safetensors accuracy=0.913 accuracy.alone=0.871
+
+Recorded for all to see, with the model's digest, also after the experiment has finished. It decides nothing.")]
+pub(crate) struct EvaluateArgs {
+    #[command(flatten)]
+    action: ActionArgs,
+    /// The model: a file, or the SHA-256 of one in 64 hex digits [default: the experiment's]
+    #[arg(long, value_name = "FILE|DIGEST")]
+    model: Option<String>,
+    /// What was measured on your own data: 1 to 16 names with numbers
+    #[arg(required = true, value_name = "NAME=NUMBER", value_parser = parse_measure)]
+    measures: Vec<Measure>,
+}
+
+fn parse_measure(text: &str) -> Result<Measure, String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=NUMBER: accuracy=0.913")?;
+    let name = name.parse().map_err(|error| format!("{name:?}: {error}"))?;
+    let number: f64 = value.parse().map_err(|_| format!("{value} is not a number"))?;
+    let micros = (number * 1e6).round();
+    // Beyond it a float is no exact number of millionths any more.
+    if !number.is_finite() || micros.abs() > 2_f64.powi(53) {
+        return Err(format!("{value} cannot be kept in millionths"));
+    }
+    Ok(Measure { name, value_micros: micros as i64 })
+}
+
+/// The digest that is written out, or that of a file.
+fn model_digest(text: &str) -> anyhow::Result<Digest> {
+    if let Ok(bytes) = hex::decode(text)
+        && let Ok(digest) = bytes.try_into()
+    {
+        return Ok(Digest(digest));
+    }
+    let bytes = std::fs::read(text).with_context(|| format!("cannot read the model {text}"))?;
+    Ok(Weights::new(bytes).digest())
+}
+
+impl EvaluateArgs {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { action, model, mut measures } = self;
+        measures.sort_by(|a, b| a.name.cmp(&b.name));
+        let model = model.as_deref().map(model_digest).transpose()?;
+        action
+            .act("evaluated in", |known| {
+                let Some(member) = &known.member else {
+                    bail!("only members evaluate; this key has never joined");
+                };
+                let number = member.evaluations + 1;
+                let model = model.unwrap_or(known.experiment.model.digest);
+                println!("model {model}");
+                Ok(Act::Evaluate(Evaluation { number, model, measures }))
             })
             .await
     }

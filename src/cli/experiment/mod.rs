@@ -91,12 +91,25 @@ pub(crate) enum Experiment {
         vote: VoteArg,
     },
     /// Leave an experiment from the next round on.
-    #[command(after_help = "Example:\n  colearn experiment leave xray --key a.pem")]
-    Leave(ActionArgs),
+    #[command(after_help = "Examples:
+  colearn experiment leave xray --key a.pem
+  colearn experiment leave xray --key a.pem --renounce
+
+Who leaves may come back, and its vote goes on counting in what the members decide. With --renounce it gives
+that up for good.")]
+    Leave {
+        #[command(flatten)]
+        action: ActionArgs,
+        /// Give up the right to come back, and to decide
+        #[arg(long)]
+        renounce: bool,
+    },
+    /// Record what a model is worth on your own data.
+    Evaluate(govern::EvaluateArgs),
     /// Let a paused experiment go on.
     #[command(after_help = "Example:\n  colearn experiment resume xray --key a.pem")]
     Resume(ActionArgs),
-    /// End an experiment alone, where its rules let its creator do that.
+    /// End an experiment alone, where its rules let its creator do that, or that nobody uses.
     #[command(after_help = "Example:\n  colearn experiment stop digits --key me.pem")]
     Stop(ActionArgs),
 }
@@ -130,7 +143,8 @@ impl Experiment {
             Self::Ballot { action, number, vote } => {
                 action.ballot(number, vote == VoteArg::Approve).await
             }
-            Self::Leave(action) => action.leave().await,
+            Self::Leave { action, renounce } => action.leave(renounce).await,
+            Self::Evaluate(args) => args.run().await,
             Self::Resume(action) => action.resume().await,
             Self::Stop(action) => action.stop().await,
         }
@@ -213,7 +227,13 @@ async fn show(
         println!("experiment  {} ({})", experiment.name, text::phase(&experiment.phase));
         println!("creator     {}", text::short(experiment.creator));
         println!("model       {} ({} bytes, {})", model.digest, model.size, model.media_type);
+        println!("version     {} of the rules", experiment.version);
         println!("members     {}", experiment.member_count);
+        println!(
+            "decide      {} of the {} votes of all that are admitted",
+            experiment.parameters.governance(experiment.version),
+            experiment.governing_weight
+        );
         for (at, line) in text::plan_of(&experiment).to_text().lines().skip(1).enumerate() {
             println!("{}{line}", if at == 0 { "rules       " } else { "            " });
         }
@@ -225,6 +245,9 @@ async fn show(
             println!("{}", text::round_line(&history, round));
         }
         println!("\n{}", text::learner_table(&history).trim_end());
+        if !history.evaluations.is_empty() {
+            println!("\n{}", text::evaluation_table(&history).trim_end());
+        }
     }
     if let Some(path) = plot {
         plot::write(&history, &path)?;
@@ -281,7 +304,7 @@ fn beside_rounds(record: &Record) -> Option<String> {
                 text::motion(motion)
             )),
             Act::Create(_)
-            | Act::Join { .. }
+            | Act::Join(_)
             | Act::Leave { .. }
             | Act::Propose(_)
             | Act::Pass { .. }
@@ -292,6 +315,7 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Act::ReplaceKey { .. }
             | Act::MotionVote { .. }
             | Act::Stop => None,
+            Act::Evaluate(_) => Some(text::entry_action(transaction.sender, &transaction.action)),
         },
         Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => None,
     }

@@ -15,8 +15,8 @@ use crate::cli::args::{duration_ms, word};
 /// The rules, each overriding the plan's.
 #[derive(Args, Default)]
 pub(crate) struct Rules {
-    /// The share of the electorate that must approve; exactly reaching it counts [default: 1/2]
-    #[arg(long, value_name = "N/D")]
+    /// The share of the electorate that must approve: at least 2/3, or more than >1/2 [default: 1/2]
+    #[arg(long, value_name = "[>]N/D")]
     threshold: Option<Threshold>,
     /// Who proposes next [default: round_robin]
     #[arg(long, value_parser = word::<Selection>())]
@@ -57,8 +57,8 @@ pub(crate) struct Rules {
     /// The largest proposal, in bytes [default: twice the initial model, at least 1 MiB]
     #[arg(long, value_name = "BYTES")]
     max_weights_bytes: Option<u64>,
-    /// The share that must approve a motion [default: as for proposals]
-    #[arg(long, value_name = "N/D")]
+    /// The share of all that are admitted that must approve a motion; at least 1/2 [default: >1/2]
+    #[arg(long, value_name = "[>]N/D")]
     governance_threshold: Option<Threshold>,
     /// How long members have to vote on a motion [default: 7days]
     #[arg(long, value_parser = duration_ms, value_name = "TIME")]
@@ -122,21 +122,33 @@ pub(crate) struct Admitted {
     /// Let anyone join
     #[arg(long, conflicts_with_all = ["invite", "founder"])]
     open: bool,
-    /// Let this learner join: a public key, and what its vote weighs if not 1; may be repeated
-    #[arg(long, value_name = "PUBLIC_KEY[=WEIGHT]", value_parser = parse_share,
+    /// Let this learner join: a public key, what its vote weighs if not 1, whether it only judges, and
+    /// what it is called, for example 3b6a27bc...=2:judge:City Hospital; may be repeated
+    #[arg(long, value_name = "PUBLIC_KEY[=WEIGHT][:judge][:NAME]", value_parser = parse_share,
           conflicts_with = "founder")]
     invite: Vec<Invitation>,
     /// Let this learner join, and others whom the members admit by a vote; may be repeated
-    #[arg(long, value_name = "PUBLIC_KEY[=WEIGHT]", value_parser = parse_share)]
+    #[arg(long, value_name = "PUBLIC_KEY[=WEIGHT][:judge][:NAME]", value_parser = parse_share)]
     founder: Vec<Invitation>,
 }
 
-/// Reads a public key and a weight.
+/// Reads an invitation: a public key, a weight, whether it is a judge's, and a name.
 pub(crate) fn parse_share(text: &str) -> Result<Invitation, String> {
-    let (key, weight) = text.split_once('=').unwrap_or((text, "1"));
+    let (share, rest) = text.split_once(':').unwrap_or((text, ""));
+    let (key, weight) = share.split_once('=').unwrap_or((share, "1"));
     let learner: LearnerId = keys::parse_learner_id(key)?;
     let weight = weight.parse().map_err(|_| format!("{weight} is not a weight"))?;
-    Ok(Invitation { learner, weight })
+    let (judge, name) = match rest.split_once(':') {
+        Some(("judge", name)) => (true, name),
+        None if rest == "judge" => (true, ""),
+        // A name may have colons of its own.
+        Some(_) | None => (false, rest),
+    };
+    let name = match name {
+        "" => None,
+        name => Some(name.parse().map_err(|error| format!("{name:?}: {error}"))?),
+    };
+    Ok(Invitation { learner, weight, judge, name })
 }
 
 impl Admitted {

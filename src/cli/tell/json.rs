@@ -1,16 +1,18 @@
 //! What programs read. Fields are named as in the ledger's messages, keys and digests are
 //! hexadecimal, and what is one of several things is a word.
 
-use colearn_audit::explain::Explanation;
+use colearn_audit::explain::{ChosenFrom, Explanation};
 use colearn_contracts::{
-    Act, Admission, Commit, CreateExperiment, ExperimentName, Invitation, Model, Motion,
-    Parameters, Phase, PrivacyCap, Proposal, Reveal, Scores, Vote,
+    Act, Admission, Choice, Commit, CreateExperiment, Digest, Evaluation, ExperimentName,
+    Invitation, Join, Limits, Model, Motion, Parameters, Phase, PrivacyCap, PrivacySegment,
+    PrivacySpent, Proposal, Reveal, Scores, Vote,
 };
 use colearn_ledger::Hash;
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{History, unit};
 use colearn_records::json::{kind, outcome};
 use colearn_records::record::{DecodedEntry, Record};
+use colearn_records::upgrade;
 use colearn_records::words::Word as _;
 use colearn_sdk::client::Event;
 use serde_json::{Value, json};
@@ -30,7 +32,11 @@ pub(crate) fn entry(decoded: &DecodedEntry, bytes: &[u8]) -> Value {
 
 fn record(record: &Record) -> Value {
     match record {
-        Record::Genesis(genesis) => json!({ "genesis": { "origin": genesis.origin } }),
+        Record::Genesis(genesis) => json!({ "genesis": {
+            "origin": genesis.origin,
+            "version": genesis.contract_version,
+            "limits": upgrade::limits(genesis.limits.as_ref()).ok().map(limits),
+        } }),
         Record::Transaction(transaction) => {
             let action = &transaction.action;
             json!({ "transaction": {
@@ -43,15 +49,33 @@ fn record(record: &Record) -> Value {
             "from": hex::encode(&rotation.old_public_key),
             "to": hex::encode(&rotation.new_public_key),
         } }),
-        Record::Upgrade(upgrade) => json!({ "upgrade": { "version": upgrade.contract_version } }),
+        Record::Upgrade(upgrade) => json!({ "upgrade": {
+            "version": upgrade.contract_version,
+            "limits": upgrade::limits(upgrade.limits.as_ref()).ok().map(limits),
+        } }),
         Record::Outcome(decided) => json!({ "outcome": outcome(decided) }),
     }
 }
 
+fn limits(limits: Limits) -> Value {
+    json!({
+        "experiments_per_creator": limits.per_creator,
+        "experiments": limits.experiments,
+        "expiry_ms": limits.expiry_ms,
+    })
+}
+
 fn act(act: &Act) -> Value {
     match act {
-        Act::Create(CreateExperiment { parameters: rules, admission, model: initial, plan }) => {
+        Act::Create(CreateExperiment {
+            version,
+            parameters: rules,
+            admission,
+            model: initial,
+            plan,
+        }) => {
             json!({
+                "version": version,
                 "parameters": parameters(rules),
                 "admission": admission.word(),
                 "members": members(admission),
@@ -59,20 +83,30 @@ fn act(act: &Act) -> Value {
                 "plan": plan.map(|plan| plan.to_string()),
             })
         }
-        Act::Join { term } | Act::Leave { term } => json!({ "term": term }),
+        Act::Join(Join { term, terms, name }) => json!({
+            "term": term,
+            "terms": terms.map(|terms| terms.to_string()),
+            "name": name,
+        }),
+        Act::Leave { term, renounce } => json!({ "term": term, "renounce": renounce }),
         Act::Propose(Proposal { round, base, weights, scores, privacy }) => json!({
             "round": round,
             "base": base.to_string(),
             "weights": model(weights),
             "scores": scores,
-            "privacy": privacy,
+            "privacy": privacy.as_ref().map(spent),
         }),
-        Act::Pass { round, exhausted } => json!({ "round": round, "exhausted": exhausted }),
+        Act::Pass { round, exhausted, reason } => json!({
+            "round": round,
+            "exhausted": exhausted,
+            "reason": reason.map(|reason| reason.word()),
+        }),
         Act::Vote(cast) => vote(cast),
-        Act::Commit(Commit { round, weights, commitment }) => json!({
+        Act::Commit(Commit { round, weights, commitment, link }) => json!({
             "round": round,
             "weights": weights.to_string(),
             "commitment": commitment.to_string(),
+            "link": link.map(|link| link.to_string()),
         }),
         Act::Reveal(Reveal { vote: cast, salt }) => {
             json!({ "vote": vote(cast), "salt": hex::encode(salt) })
@@ -84,16 +118,46 @@ fn act(act: &Act) -> Value {
         }
         Act::MotionVote { number, approve } => json!({ "number": number, "approve": approve }),
         Act::Stop => json!({}),
+        Act::Evaluate(Evaluation { number, model, measures }) => {
+            let measures =
+                measures.iter().map(|it| (it.name.to_string(), unit(it.value_micros).into()));
+            json!({
+                "number": number,
+                "model": model.to_string(),
+                "measures": measures.collect::<serde_json::Map<String, Value>>(),
+            })
+        }
     }
 }
 
 fn vote(vote: &Vote) -> Value {
-    let Vote { round, weights, approve, scores } = vote;
+    let Vote { round, weights, choice, reason, scores, link } = vote;
     json!({
         "round": round,
         "weights": weights.to_string(),
-        "approve": approve,
+        "choice": choice.word(),
+        "approve": *choice == Choice::Approve,
+        "reason": reason.map(|reason| reason.word()),
         "scores": scores,
+        "link": link.map(|link| link.to_string()),
+    })
+}
+
+/// What a learner has stated, in the units of the ledger.
+fn spent(spent: &PrivacySpent) -> Value {
+    let segment = |segment: &PrivacySegment| {
+        json!({
+            "noise_micros": segment.noise_micros,
+            "clip_micros": segment.clip_micros,
+            "sampling_nanos": segment.sampling_nanos,
+            "steps": segment.steps,
+        })
+    };
+    json!({
+        "epsilon_micros": spent.epsilon_micros,
+        "delta_picos": spent.delta_picos,
+        "steps": spent.steps(),
+        "segments": spent.segments().iter().map(segment).collect::<Vec<_>>(),
     })
 }
 
@@ -106,11 +170,13 @@ fn moved(motion: &Motion) -> Value {
             json!({ "learner": learner.to_string() })
         }
         Motion::Stop => json!({}),
+        Motion::Adopt(version) => json!({ "version": version.number() }),
     }
 }
 
 fn invitation(invitation: &Invitation) -> Value {
-    json!({ "learner": invitation.learner.to_string(), "weight": invitation.weight })
+    let Invitation { learner, weight, judge, name } = invitation;
+    json!({ "learner": learner.to_string(), "weight": weight, "judge": judge, "name": name })
 }
 
 fn members(admission: &Admission) -> Value {
@@ -155,8 +221,15 @@ pub(crate) fn experiment(experiment: &ExperimentState, history: Option<&History>
         Phase::Finished(reason) => (None, Some(reason.word())),
         Phase::Waiting | Phase::Proposing { .. } | Phase::Voting { .. } => (None, None),
     };
+    let admission = &experiment.admission;
+    let known = experiment.members.iter().copied();
+    let known = known.chain(admission.invitations().iter().map(|it| it.learner));
+    let names: std::collections::BTreeMap<String, &str> =
+        known.filter_map(|it| Some((it.to_string(), experiment.name_of(it)?.as_str()))).collect();
     json!({
         "name": experiment.name.as_str(),
+        "version": experiment.version.number(),
+        "terms": experiment.terms.to_string(),
         "creator": experiment.creator.to_string(),
         "phase": experiment.phase.word(),
         "pause_reason": pause_reason,
@@ -164,6 +237,9 @@ pub(crate) fn experiment(experiment: &ExperimentState, history: Option<&History>
         "round": experiment.round,
         "members": experiment.members.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "member_count": experiment.member_count,
+        "names": names,
+        "governing_weight": experiment.governing_weight,
+        "governance_threshold": rules.governance(experiment.version).to_string(),
         "threshold": rules.threshold.to_string(),
         "proposal_deadline_ms": rules.proposal_deadline_ms,
         "vote_deadline_ms": rules.vote_deadline_ms,
@@ -186,6 +262,7 @@ fn open_motion(open: &MotionState) -> Value {
         "approvals": open.tally.approvals,
         "rejections": open.tally.rejections,
         "electorate": open.tally.electorate,
+        "threshold": open.threshold.to_string(),
         "deadline_ms": open.deadline_ms,
     })
 }
@@ -193,36 +270,55 @@ fn open_motion(open: &MotionState) -> Value {
 /// What each learner has stated of its privacy budget, in the units of the ledger.
 pub(crate) fn privacy(history: &History, cap: Option<PrivacyCap>) -> Value {
     let learners = history.learners.iter().map(|learner| {
-        let privacy = history.privacy.get(learner).copied().unwrap_or_default();
+        let privacy = history.privacy.get(learner).cloned().unwrap_or_default();
         json!({
             "learner": learner.to_string(),
             "proposals": privacy.proposals,
-            "spent": privacy.spent,
+            "spent": privacy.spent.as_ref().map(spent),
             "exhausted": privacy.exhausted,
         })
     });
     json!({ "cap": cap, "learners": learners.collect::<Vec<_>>() })
 }
 
-/// How a round's proposer was chosen.
+/// How a round's proposer was chosen, and what was done in the round.
 pub(crate) fn explanation(
     experiment: &ExperimentName,
     round: u64,
     explained: &Explanation,
 ) -> Value {
+    let texts = |digests: &[Digest]| digests.iter().map(ToString::to_string).collect::<Vec<_>>();
     let candidates: Vec<String> = explained.candidates.iter().map(ToString::to_string).collect();
-    json!({
+    let names =
+        explained.names.iter().map(|(learner, name)| (learner.to_string(), name.as_str().into()));
+    let entries = explained.entries.iter().map(|entry| {
+        json!({ "index": entry.index, "time_ms": entry.time_ms, "record": record(&entry.record) })
+    });
+    let mut told = json!({
         "experiment": experiment.to_string(),
         "round": round,
+        "version": explained.version.number(),
         "index": explained.index,
         "selection": explained.selection.word(),
         "ledger": explained.ledger.to_string(),
-        "head": explained.head.to_string(),
-        "head_index": explained.head_index,
         "candidates": candidates,
         "drawn": explained.drawn,
         "proposer": explained.proposer.to_string(),
-    })
+        "as_recorded": explained.is_as_recorded(),
+        "names": names.collect::<serde_json::Map<String, Value>>(),
+        "entries": entries.collect::<Vec<_>>(),
+    });
+    match &explained.from {
+        ChosenFrom::Turns(last_seat) => told["last_seat"] = json!(last_seat),
+        ChosenFrom::Head { head, index } => {
+            (told["head"], told["head_index"]) = (json!(head.to_string()), json!(index));
+        }
+        ChosenFrom::Seed { seed, seats, ranks } => {
+            (told["seed"], told["seats"]) = (json!(seed.0.to_string()), json!(seats));
+            told["ranks"] = json!(texts(ranks));
+        }
+    }
+    told
 }
 
 /// What happens to a running learner.
@@ -241,16 +337,28 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::Proposed { round, scores } => scored(round, scores),
         // What went wrong is in the learner's words.
         Event::Passed { round, reason } => json!({ "round": round, "reason": reason }),
-        Event::Voted { round, approve, scores } => {
+        Event::Voted { round, choice, reason, scores } => {
             let mut voted = scored(round, scores);
-            voted["approve"] = (*approve).into();
+            voted["choice"] = choice.word().into();
+            voted["approve"] = (*choice == Choice::Approve).into();
+            voted["reason"] = reason.map(|reason| reason.word()).into();
             voted
         }
-        Event::RoundClosed { round, verdict, approvals, rejections, electorate } => json!({
+        Event::RoundClosed {
+            round,
+            verdict,
+            approvals,
+            rejections,
+            abstentions,
+            unavailable,
+            electorate,
+        } => json!({
             "round": round,
             "verdict": verdict.word(),
             "approvals": approvals,
             "rejections": rejections,
+            "abstentions": abstentions,
+            "unavailable": unavailable,
             "electorate": electorate,
         }),
         Event::Waiting { members, min_learners } => {

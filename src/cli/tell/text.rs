@@ -1,13 +1,13 @@
 //! What people read.
 
-use colearn_audit::explain::Explanation;
+use colearn_audit::explain::{ChosenFrom, Explanation};
 use colearn_contracts::{
-    Act, Action, Decision, ExperimentName, FinishReason, LearnerId, Motion, Outcome, PauseReason,
-    Phase, PrivacyCap, Reveal, Scores, Selection, Tally,
+    Act, Action, Choice, Decision, Evaluation, ExperimentName, FinishReason, Invitation, LearnerId,
+    Motion, Outcome, PROPOSER, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores, Tally, Vote,
 };
 use colearn_learning::data::{Composition, Share, Target};
 use colearn_records::convert::{ExperimentState, MotionState};
-use colearn_records::history::{History, Round, unit};
+use colearn_records::history::{Evaluated, History, Round, unit};
 use colearn_records::plan::Plan;
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::{Word as _, Words as _};
@@ -40,13 +40,19 @@ pub(crate) fn motion(motion: &Motion) -> String {
                 parameters: (**parameters).clone(),
                 limits_weights: true,
                 admission: None,
+                terms: None,
             };
             format!("set {}", plan.to_text().trim_end().replace('\n', ", "))
         }
-        Motion::Admit(share) => format!("admit {} with weight {}", share.learner, share.weight),
+        Motion::Admit(Invitation { learner, weight, judge, name }) => {
+            let name = name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
+            let judge = if *judge { ", as a judge" } else { "" };
+            format!("admit {learner}{name} with weight {weight}{judge}")
+        }
         Motion::Suspend(learner) => format!("suspend {learner}"),
         Motion::Expel(learner) => format!("expel {learner}"),
         Motion::Stop => "stop".to_owned(),
+        Motion::Adopt(version) => format!("adopt version {version} of the rules"),
     }
 }
 
@@ -63,9 +69,19 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         Decision::RevealOpened { round, committed, .. } => {
             format!("{experiment} round {round}: {committed} may reveal")
         }
-        Decision::RoundClosed { round, verdict, approvals, rejections, electorate, .. } => format!(
-            "{experiment} round {round} {}: {approvals} for, {rejections} against, of {electorate}",
-            verdict.word()
+        Decision::RoundClosed {
+            round,
+            verdict,
+            approvals,
+            rejections,
+            abstentions,
+            unavailable,
+            electorate,
+            ..
+        } => format!(
+            "{experiment} round {round} {}: {approvals} for, {rejections} against{}, of {electorate}",
+            verdict.word(),
+            abstained(*abstentions, *unavailable)
         ),
         Decision::Waiting { members, min_learners } => {
             format!("{experiment} waits: {members} of {min_learners} members")
@@ -75,6 +91,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
             match reason {
                 PauseReason::NobodyProposes => "nobody has proposed for too long",
                 PauseReason::BudgetsSpent => "every member's privacy budget is spent",
+                PauseReason::OnlyJudges => "only judges are there",
             }
         ),
         Decision::Suspended { learner, reason } => {
@@ -124,6 +141,11 @@ fn time(time_ms: u64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(i64::MAX as u64 / 1000))
 }
 
+/// What a learner did, and which.
+pub(crate) fn entry_action(sender: LearnerId, action: &Action) -> String {
+    format!("{} {}", short(sender), self::action(action))
+}
+
 /// What a learner did.
 fn action(action: &Action) -> String {
     let experiment = &action.experiment;
@@ -131,26 +153,31 @@ fn action(action: &Action) -> String {
         Act::Create(create) => {
             format!("creates {experiment} with model {}", create.model.digest)
         }
-        Act::Join { .. } => format!("joins {experiment}"),
-        Act::Leave { .. } => format!("leaves {experiment}"),
+        Act::Join(join) => match &join.name {
+            Some(name) => format!("joins {experiment} as {name}"),
+            None => format!("joins {experiment}"),
+        },
+        Act::Leave { renounce: false, .. } => format!("leaves {experiment}"),
+        Act::Leave { renounce: true, .. } => format!("leaves {experiment} for good"),
         Act::Propose(proposal) => format!(
             "proposes in {experiment} round {}: {}{}",
             proposal.round,
             proposal.weights.digest,
             scores(proposal.scores)
         ),
-        Act::Pass { round, exhausted } => format!(
-            "passes {experiment} round {round}{}",
-            if *exhausted { ", its privacy budget is spent" } else { "" }
+        Act::Pass { round, exhausted, reason } => format!(
+            "passes {experiment} round {round}{}{}",
+            if *exhausted { ", its privacy budget is spent" } else { "" },
+            because(*reason)
         ),
         Act::Commit(commit) => {
             format!("commits to a ballot in {experiment} round {}", commit.round)
         }
         Act::Reveal(Reveal { vote, .. }) => format!(
             "reveals that it {} in {experiment} round {}{}",
-            approves(vote.approve),
+            chooses(vote.choice),
             vote.round,
-            scores(vote.scores)
+            measured_and_why(vote)
         ),
         Act::Resume { .. } => format!("resumes {experiment}"),
         Act::ReplaceKey { to } => {
@@ -160,20 +187,50 @@ fn action(action: &Action) -> String {
             format!("moves in {experiment}, motion {number}: {}", self::motion(motion))
         }
         Act::MotionVote { number, approve } => {
-            format!("{} motion {number} in {experiment}", approves(*approve))
+            let word = if *approve { "approves" } else { "rejects" };
+            format!("{word} motion {number} in {experiment}")
         }
         Act::Vote(vote) => format!(
             "{} in {experiment} round {}{}",
-            approves(vote.approve),
+            chooses(vote.choice),
             vote.round,
-            scores(vote.scores)
+            measured_and_why(vote)
         ),
         Act::Stop => format!("stops {experiment}"),
+        Act::Evaluate(Evaluation { model, measures, .. }) => {
+            let measured: Vec<String> = measures
+                .iter()
+                .map(|it| format!("{} {}", it.name, unit(it.value_micros)))
+                .collect();
+            format!("measures in {experiment}: {model} has {}", measured.join(", "))
+        }
     }
 }
 
-fn approves(approve: bool) -> &'static str {
-    if approve { "approves" } else { "rejects" }
+fn chooses(choice: Choice) -> &'static str {
+    match choice {
+        Choice::Approve => "approves",
+        Choice::Reject => "rejects",
+        Choice::Abstain => "abstains",
+    }
+}
+
+fn measured_and_why(vote: &Vote) -> String {
+    scores(vote.scores) + &because(vote.reason)
+}
+
+/// Why somebody passed, voted against or abstained.
+fn because(reason: Option<Reason>) -> String {
+    reason.map_or_else(String::new, |reason| format!(" because {}", reason.meaning()))
+}
+
+/// How many voted for neither.
+fn abstained(abstentions: u32, unavailable: u32) -> String {
+    match (abstentions, unavailable) {
+        (0, _) => String::new(),
+        (_, 0) => format!(", {abstentions} abstained"),
+        _ => format!(", {abstentions} abstained ({unavailable} could not get the weights)"),
+    }
 }
 
 /// Where an experiment stands, in a few words.
@@ -199,15 +256,18 @@ pub(crate) fn plan_of(experiment: &ExperimentState) -> Plan {
         parameters: experiment.parameters.clone(),
         limits_weights: true,
         admission: Some(experiment.admission.clone()),
+        terms: Some(experiment.terms),
     }
 }
 
 /// An open motion, and how the votes on it stand.
 pub(crate) fn open_motion(open: &MotionState) -> String {
-    let MotionState { number, motion, tally, .. } = open;
+    let MotionState { number, motion, tally, threshold, .. } = open;
     let what = self::motion(motion);
-    let Tally { approvals, rejections, electorate } = tally;
-    format!("{number}: {what}; {approvals} for, {rejections} against, of {electorate}")
+    let Tally { approvals, rejections, electorate, .. } = tally;
+    format!(
+        "{number}: {what}; {approvals} for, {rejections} against, of {electorate} (needs {threshold})"
+    )
 }
 
 fn measured(scores: Scores) -> String {
@@ -228,13 +288,26 @@ pub(crate) fn event(event: &Event) -> String {
         Event::Passed { round, reason: Some(reason) } => {
             format!("round {round}: passed, because: {reason}")
         }
-        Event::Voted { round, approve, scores } => {
-            let word = if *approve { "approved" } else { "rejected" };
-            format!("round {round}: {word}, {}", measured(*scores))
+        Event::Voted { round, choice, reason, scores } => {
+            let word = match choice {
+                Choice::Approve => "approved",
+                Choice::Reject => "rejected",
+                Choice::Abstain => "abstained",
+            };
+            format!("round {round}: {word}{}, {}", because(*reason), measured(*scores))
         }
-        Event::RoundClosed { round, verdict, approvals, rejections, electorate } => format!(
-            "round {round}: {} with {approvals} for, {rejections} against, of {electorate}",
-            verdict.word()
+        Event::RoundClosed {
+            round,
+            verdict,
+            approvals,
+            rejections,
+            abstentions,
+            unavailable,
+            electorate,
+        } => format!(
+            "round {round}: {} with {approvals} for, {rejections} against{}, of {electorate}",
+            verdict.word(),
+            abstained(*abstentions, *unavailable)
         ),
         Event::Waiting { members, min_learners } => {
             format!("waiting for members: {members} of {min_learners}")
@@ -276,8 +349,10 @@ pub(crate) fn round_line(history: &History, round: &Round) -> String {
         ),
         None => ("-".into(), "-".into(), "-".into(), "open"),
     };
+    let name = history.names.get(&round.proposer);
+    let name = name.map_or_else(String::new, |name| format!("  {name}"));
     format!(
-        "{:>5}  {proposer:<20}{approvals:>3}  {rejections:>7}  {absent:>6}  {verdict:<9}  {:>10}  {:>10}",
+        "{:>5}  {proposer:<20}{approvals:>3}  {rejections:>7}  {absent:>6}  {verdict:<9}  {:>10}  {:>10}{name}",
         round.number,
         score(vote),
         score(test)
@@ -288,12 +363,12 @@ pub(crate) fn round_line(history: &History, round: &Round) -> String {
 pub(crate) fn learner_table(history: &History) -> String {
     let mut text = String::from(
         "learner                proposals       votes                 last scores\n\
-         number  key         accepted  other   for  against  absent    vote    test\n",
+         number  key         accepted  other   for  against  absent    vote    test  name\n",
     );
     for (at, learner) in history.learners.iter().enumerate() {
         let totals = history.totals_of(*learner);
         text += &format!(
-            "{:>6}  {:<10}  {:>8}  {:>5}  {:>4}  {:>7}  {:>6}  {:>6}  {:>6}\n",
+            "{:>6}  {:<10}  {:>8}  {:>5}  {:>4}  {:>7}  {:>6}  {:>6}  {:>6}  {}\n",
             at + 1,
             short(*learner),
             totals.accepted,
@@ -302,10 +377,40 @@ pub(crate) fn learner_table(history: &History) -> String {
             totals.rejections,
             totals.missed_votes,
             score(totals.last_vote_score),
-            score(totals.last_test_score)
+            score(totals.last_test_score),
+            history.names.get(learner).map_or("", |name| name.as_str())
+        );
+        // Who has no name leaves no spaces behind.
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+/// What members have measured of models on their own data.
+pub(crate) fn evaluation_table(history: &History) -> String {
+    let mut text =
+        String::from("evaluations\nround  learner                         model     measured\n");
+    for Evaluated { learner, round, evaluation } in &history.evaluations {
+        let measures = evaluation.measures.iter();
+        let measures: Vec<String> =
+            measures.map(|it| format!("{} {}", it.name, unit(it.value_micros))).collect();
+        text += &format!(
+            "{round:>5}  {:<30}  {:.8}  {}\n",
+            called(history, *learner),
+            evaluation.model.to_string(),
+            measures.join(", ")
         );
     }
     text
+}
+
+/// A learner's key, shortened, with its name if it has one.
+pub(crate) fn called(history: &History, learner: LearnerId) -> String {
+    match history.names.get(&learner) {
+        Some(name) => format!("{} {name}", short(learner)),
+        None => short(learner),
+    }
 }
 
 /// What each learner has stated of its privacy budget.
@@ -321,7 +426,7 @@ pub(crate) fn privacy_table(history: &History, cap: Option<PrivacyCap>) -> Strin
     };
     text += "learner                proposals  epsilon     delta   left  noise   clip  sampling  steps\n";
     for (at, learner) in history.learners.iter().enumerate() {
-        let privacy = history.privacy.get(learner).copied().unwrap_or_default();
+        let privacy = history.privacy.get(learner).cloned().unwrap_or_default();
         let name = format!("{:>6}  {:<10}", at + 1, short(*learner));
         let Some(spent) = privacy.spent else {
             text += &format!("{name}  {:>12}  nothing stated\n", privacy.proposals);
@@ -335,57 +440,100 @@ pub(crate) fn privacy_table(history: &History, cap: Option<PrivacyCap>) -> Strin
             }
             None => "-".to_owned(),
         };
-        text += &format!(
-            "{name}  {:>12}  {:>7.3}  {:>8.1e}  {left:>5}  {:>5.2}  {:>5.2}  {:>8.4}  {:>5}\n",
+        // One line for each setting; what they reveal together is told with the first.
+        let mut told = format!(
+            "{name}  {:>12}  {:>7.3}  {:>8.1e}  {left:>5}",
             privacy.proposals,
             micros(spent.epsilon_micros),
             spent.delta_picos as f64 / 1e12,
-            micros(spent.noise_micros),
-            micros(spent.clip_micros),
-            spent.sampling_nanos as f64 / 1e9,
-            spent.steps
         );
+        let width = told.len();
+        for segment in spent.segments() {
+            text += &format!(
+                "{told:width$}  {:>5.2}  {:>5.2}  {:>8.4}  {:>5}\n",
+                micros(segment.noise_micros),
+                micros(segment.clip_micros),
+                segment.sampling_nanos as f64 / 1e9,
+                segment.steps
+            );
+            told.clear();
+        }
     }
     text
 }
 
-/// How a round's proposer was chosen, several lines.
+/// How a round's proposer was chosen, and what was done in the round, several lines.
 pub(crate) fn explanation(
     experiment: &ExperimentName,
     round: u64,
     explained: &Explanation,
 ) -> String {
     let mut text = format!("round {round} of {experiment}, opened by entry {}\n", explained.index);
-    match explained.selection {
-        Selection::RoundRobin => text += "selection   by turns, in joining order\n",
-        Selection::Sortition => {
-            text += &format!(
-                "selection   sortition: the first 16 bytes of SHA-256 over\n\
-                 \x20             \"colearn/v1/sortition\\n\"\n\
-                 \x20             ledger  {}\n\
-                 \x20             head    {} (leaf hash of entry {})\n\
-                 \x20             name    {} bytes, {experiment}\n\
-                 \x20             round   {round}\n\
-                 \x20           modulo {} candidates gives {}\n",
-                explained.ledger,
-                explained.head,
-                explained.head_index,
-                experiment.as_str().len(),
-                explained.candidates.len(),
-                explained.drawn
-            );
-        }
-    }
+    text += &chosen_from(experiment, round, explained);
     for (at, candidate) in explained.candidates.iter().enumerate() {
         let mark = if at == explained.drawn { "*" } else { " " };
-        text += &format!("{mark} {at:>4}  {candidate}\n");
+        let rank = match &explained.from {
+            ChosenFrom::Seed { ranks, .. } => ranks.get(at).map(ToString::to_string),
+            ChosenFrom::Turns(_) | ChosenFrom::Head { .. } => None,
+        };
+        let rank = rank.map_or_else(String::new, |rank| format!("  rank {rank:.16}"));
+        text += &format!("{mark} {at:>4}  {candidate}{rank}{}\n", named(explained, *candidate));
     }
-    let recorded = if explained.candidates.get(explained.drawn) == Some(&explained.proposer) {
-        "as recorded"
-    } else {
-        "NOT as recorded"
-    };
-    text + &format!("proposer    {} ({recorded})\n", explained.proposer)
+    let recorded = if explained.is_as_recorded() { "as recorded" } else { "NOT as recorded" };
+    let proposer = explained.proposer;
+    text += &format!("proposer    {proposer}{} ({recorded})\n\n", named(explained, proposer));
+    for entry in &explained.entries {
+        let name = match &entry.record {
+            Record::Transaction(transaction) => named(explained, transaction.sender),
+            Record::Genesis(_)
+            | Record::Outcome(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_) => String::new(),
+        };
+        text += &format!("{}{name}\n", self::entry(entry));
+    }
+    text
+}
+
+/// What a round's proposer was chosen from, so that it can be chosen again by hand.
+fn chosen_from(experiment: &ExperimentName, round: u64, explained: &Explanation) -> String {
+    match &explained.from {
+        ChosenFrom::Turns(None) => "selection   by turns, in joining order\n".to_owned(),
+        ChosenFrom::Turns(Some(seat)) => {
+            format!("selection   by turns, in joining order, after seat {seat}\n")
+        }
+        ChosenFrom::Head { head, index } => format!(
+            "selection   sortition: the first 16 bytes of SHA-256 over\n\
+             \x20             \"colearn/v1/sortition\\n\"\n\
+             \x20             ledger  {}\n\
+             \x20             head    {head} (leaf hash of entry {index})\n\
+             \x20             name    {} bytes, {experiment}\n\
+             \x20             round   {round}\n\
+             \x20           modulo {} candidates gives {}\n",
+            explained.ledger,
+            experiment.as_str().len(),
+            explained.candidates.len(),
+            explained.drawn
+        ),
+        ChosenFrom::Seed { seed, seats, .. } => {
+            let seats: Vec<String> = seats.iter().map(ToString::to_string).collect();
+            format!(
+                "selection   sortition: the smallest of the ranks, SHA-256 over\n\
+                 \x20             \"colearn/v2/draw\\n\"\n\
+                 \x20             purpose {} bytes, {PROPOSER}\n\
+                 \x20             seed    {}\n\
+                 \x20             seat    {}\n",
+                PROPOSER.len(),
+                seed.0,
+                seats.join(", ")
+            )
+        }
+    }
+}
+
+/// What a learner is called, in brackets behind what it is.
+fn named(explained: &Explanation, learner: LearnerId) -> String {
+    explained.names.get(&learner).map_or_else(String::new, |name| format!("  [{name}]"))
 }
 
 /// Who has what: a table.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-from ..learner import Pass, PrivacySpent, Proposal, Score, Weights
+from .. import arrays
+from ..errors import NotFiniteError
+from ..learner import SAFETENSORS, Pass, PrivacySpent, Proposal, Score, Weights
 
 
 class ModelLearner(ABC):
     """A learner around one live model that is loaded, trained and scored in turn.
 
     An adapter says how; this class keeps the current weights, and decides votes: approve what does
-    not score worse than the current weights by more than ``margin``.
+    not score worse than the current weights by more than ``margin``, and abstain where the rows for
+    voting cannot tell.
 
     Args:
         margin: In units of the score; higher scores are better.
@@ -41,15 +44,25 @@ class ModelLearner(ABC):
     def _score(self, test: bool) -> float | None:
         """Scores the live model on the rows for voting or for testing."""
 
+    def _can_judge(self) -> bool:
+        """Whether the rows for voting can tell good weights from bad ones."""
+        return True
+
     def propose(self) -> Proposal | Pass:
-        """Trains from the current weights and restores them."""
+        """Trains from the current weights and restores them. Passes if what came out are no numbers."""
         current = self.current()
         self._load(current)
         try:
             spent = self._train()
             if isinstance(spent, Pass):
                 return spent
-            return Proposal(self._save(), spent)
+            weights = self._save()
+            if getattr(self, "media_type", SAFETENSORS) == SAFETENSORS:
+                try:
+                    arrays.load(weights)
+                except NotFiniteError:
+                    return Pass(reason="not_finite")
+            return Proposal(weights, spent)
         finally:
             self._load(current)
 
@@ -63,14 +76,20 @@ class ModelLearner(ABC):
         try:
             self._load(weights)
             vote, test = self._score(test=False), self._score(test=True)
+        except NotFiniteError:
+            return Score(math.nan, approve=False, reason="not_finite")
         finally:
             self._load(current)
-        if vote is None or math.isnan(vote):
-            return Score(math.nan, approve=False)
+        if vote is None or not self._can_judge():
+            vote = math.nan if vote is None or self.hide_scores else vote
+            return Score(vote, None, None if self.hide_scores else test, "too_little_data")
+        if math.isnan(vote):
+            return Score(math.nan, approve=False, reason="not_finite")
         worst = -math.inf if before is None or math.isnan(before) else before - self.margin
+        approve = vote >= worst
         if self.hide_scores:
-            return Score(math.nan, approve=vote >= worst)
-        return Score(vote, approve=vote >= worst, test=test)
+            vote, test = math.nan, None
+        return Score(vote, approve, test, None if approve else "worse")
 
     def accept(self, weights: Weights) -> None:
         """Takes weights as the current ones."""

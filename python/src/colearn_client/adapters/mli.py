@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import arrays
 from ..errors import ModelError
-from ..learner import SAFETENSORS, Pass, PrivacySpent, Proposal, Score, Weights
+from ..learner import SAFETENSORS, Pass, PrivacySegment, PrivacySpent, Proposal, Score, Weights
 
 PICKLE = "application/x-colearn-legacy"
 
@@ -55,6 +55,7 @@ class MliLearner:
             float(judged.vote_score),
             approve=bool(judged.vote),
             test=None if test is None else float(test),
+            reason=None if judged.vote else "worse",
         )
 
     def accept(self, weights: Weights) -> None:
@@ -142,15 +143,12 @@ def _like(payload: Any, loaded: arrays.Arrays) -> Any:
 
 
 def _spent(summary: Any) -> PrivacySpent | None:
-    """The original states a budget only, not how it was spent; those fields say nothing."""
+    """The original states a budget only, not how it was spent. Version 1 of the rules takes that; where
+    all that was done has to be listed, nothing can be stated."""
     budget = getattr(summary, "dp_budget", None)
     if budget is None:
         return None
+    unknown = PrivacySegment(noise_multiplier=0.0, clip=0.0, sampling_rate=1.0, steps=1)
     return PrivacySpent(
-        epsilon=float(budget.consumed_epsilon),
-        delta=float(budget.consumed_delta),
-        noise_multiplier=0.0,
-        clip=0.0,
-        sampling_rate=1.0,
-        steps=1,
+        float(budget.consumed_epsilon), float(budget.consumed_delta), segments=(unknown,)
     )

@@ -129,6 +129,11 @@ class SklearnLearner(ModelLearner):
         for _ in range(self._epochs):
             self._fit(x, y)
 
+    def _can_judge(self) -> bool:
+        # A single class is predicted best by whoever knows no other.
+        targets = self._data["vote"][1]
+        return len(targets) > 1 and (self._classes is None or len(np.unique(targets)) > 1)
+
     def _score(self, test: bool) -> float | None:
         pair = self._data.get("test" if test else "vote")
         return None if pair is None else float(self._score_by(self.estimator, *pair))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import arrays
-from ..learner import Pass, PrivacySpent, Weights
+from ..learner import MAX_SEGMENTS, Pass, PrivacySegment, PrivacySpent, Weights, joined
 from .base import ModelLearner
 
 
@@ -64,6 +64,9 @@ class TorchLearner(ModelLearner):
             self._delta = privacy.get("delta", 1e-5)
             self._budget = privacy.get("epsilon")
             self._noise, self._clip = privacy["noise_multiplier"], privacy["max_grad_norm"]
+            # What was stated before this run, and the least that may be stated now.
+            self._before: tuple[PrivacySegment, ...] = ()
+            self._least = 0.0
             # The accountant of the privacy loss distribution: tighter than Rényi's.
             self._engine = PrivacyEngine(accountant="prv")
             self._private, self._optimizer, self._train_loader = self._engine.make_private(
@@ -87,10 +90,19 @@ class TorchLearner(ModelLearner):
         state = {name: torch.from_numpy(np.array(array)) for name, array in loaded.items()}
         self.model.load_state_dict(state)
 
+    def resume(self, spent: PrivacySpent) -> None:
+        """Goes on from what this learner's proposals have revealed, as the ledger has it."""
+        if self._engine is None:
+            return
+        self._before, self._least = tuple(spent.segments), spent.epsilon
+        self._delta = max(self._delta, spent.delta)
+
     def _train(self) -> PrivacySpent | Pass | None:
-        if self._engine is not None and self._budget is not None:
-            more = self._epochs * len(self._train_loader)
-            if self._epsilon_after(more) > self._budget:
+        spent: PrivacySpent | None = None
+        if self._engine is not None:
+            # Before the first step: what cannot be accounted for is not done.
+            spent = self._after(self._epochs * len(self._train_loader))
+            if spent is None or (self._budget is not None and spent.epsilon > self._budget):
                 return Pass(exhausted=True)
         training = self._private if self._engine is not None else self.model
         training.train()
@@ -100,26 +112,20 @@ class TorchLearner(ModelLearner):
                 outputs = training(inputs.to(self._device))
                 self.criterion(outputs, targets.to(self._device)).backward()
                 self._optimizer.step()
-        if self._engine is None:
-            return None
-        history = self._engine.accountant.history
-        return PrivacySpent(
-            epsilon=self._engine.get_epsilon(self._delta),
-            delta=self._delta,
-            noise_multiplier=self._noise,
-            clip=self._clip,
-            sampling_rate=1 / len(self._train_loader),
-            steps=sum(steps for _, _, steps in history),
-        )
+        return spent
 
-    def _epsilon_after(self, more: int) -> float:
-        accountant = self._engine.accountant
-        before = list(accountant.history)
-        accountant.history.append((self._noise, 1 / len(self._train_loader), more))
-        try:
-            return float(accountant.get_epsilon(self._delta))
-        finally:
-            accountant.history = before
+    def _after(self, more: int) -> PrivacySpent | None:
+        """What will have been revealed after so many more steps, earlier runs included; ``None`` if
+        settings have changed more often than a statement can say."""
+        rate = 1 / len(self._train_loader)
+        done = sum(steps for _, _, steps in self._engine.accountant.history)
+        own = PrivacySegment(self._noise, self._clip, rate, done + more)
+        segments = tuple(joined([*self._before, own]))
+        if len(segments) > MAX_SEGMENTS:
+            return None
+        epsilon = _epsilon(segments, self._delta)
+        # Never less than was stated before, even where another accountant had found more.
+        return PrivacySpent(max(epsilon, self._least), self._delta, segments)
 
     def _score(self, test: bool) -> float | None:
         import torch
@@ -138,3 +144,22 @@ class TorchLearner(ModelLearner):
             right += int((best == targets.to(self._device)).sum())
             total += len(targets)
         return right / max(total, 1)
+
+
+def _epsilon(segments: tuple[PrivacySegment, ...], delta: float) -> float:
+    """The ε of all these steps together, by Opacus: tight, or where that fails, by Rényi's bound."""
+    from opacus.accountants import PRVAccountant, RDPAccountant
+
+    history = [(item.noise_multiplier, item.sampling_rate, item.steps) for item in segments]
+    for make in (PRVAccountant, RDPAccountant):
+        accountant = make()
+        accountant.history = list(history)
+        try:
+            found = float(accountant.get_epsilon(delta))
+        except Exception:
+            if make is RDPAccountant:
+                raise
+            continue
+        if np.isfinite(found):
+            return found
+    return float("inf")

@@ -1,0 +1,8 @@
+//! What an audit finds, and what it tells.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod book;
+mod explain;
+mod privacy;
+mod time;
+mod versions;
