@@ -10,6 +10,7 @@ mod draw;
 mod history;
 mod layout;
 mod limits;
+mod model;
 mod privacy;
 mod rejections;
 mod rounds;
