@@ -1,14 +1,21 @@
 //! The one place that reads the clock.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970; 0 for a clock set before that.
+use colearn_contracts::MAX_TIME_MS;
+
+/// Milliseconds since 1970; 0 for a clock set before that, and the last that a ledger can name (R70) for
+/// one set beyond it: no entry may be of a later time.
 pub(crate) fn now_ms() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    millis(elapsed)
+    ledger_time(elapsed)
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn ledger_time(since_1970: Duration) -> u64 {
+    millis(since_1970).min(MAX_TIME_MS)
+}
+
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -50,9 +57,14 @@ impl LedgerClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn no_time_is_beyond_what_a_ledger_can_name() {
+        assert_eq!(ledger_time(Duration::from_millis(5)), 5);
+        assert_eq!(ledger_time(Duration::from_secs(253_402_300_800)), MAX_TIME_MS);
+        assert_eq!(ledger_time(Duration::MAX), MAX_TIME_MS);
+    }
 
     #[test]
     fn time_follows_the_system_and_goes_on_when_that_is_set_back() {
