@@ -136,7 +136,8 @@ impl Contract {
         Ok(())
     }
 
-    /// Closes every round and motion whose deadline has come, soonest deadline first, then by name.
+    /// Closes every round and motion whose deadline has come: experiment by experiment, the one with the
+    /// soonest deadline first, then by name, and in each the soonest first.
     pub fn advance(&mut self, at: Moment) -> Vec<Outcome> {
         // R30. Time never runs backwards, but where nothing happens it leaves no trace: what is
         // recorded is all there is to replay.
