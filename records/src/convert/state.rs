@@ -212,20 +212,22 @@ impl ExperimentState {
     pub fn read(message: v1::Experiment) -> Result<Self, BadField> {
         let phase = read_phase(&message)?;
         let rules = message.parameters.ok_or(BadField("parameters"))?;
-        let motions = message.motions.into_iter().map(MotionState::read);
         let named = message.named.iter().map(|named| {
             let called = member_name(&named.name)?.ok_or(BadField("named"))?;
             Ok((learner(&named.learner, "named")?, called))
         });
         // Version 1 did not say so.
-        let version = Version::try_from(message.contract_version.max(1));
+        let version = Version::try_from(message.contract_version.max(1))
+            .map_err(|_| BadField("contract_version (a later colearn knows it)"))?;
+        let parameters = parameters(&rules)?;
+        let governance = parameters.governance(version);
+        let motions = message.motions.into_iter().map(|it| MotionState::read(it, governance));
         Ok(Self {
             name: name(&message.name)?,
-            version: version
-                .map_err(|_| BadField("contract_version (a later colearn knows it)"))?,
+            version,
             terms: maybe_digest(&message.terms, "terms")?.unwrap_or(Digest([0; 32])),
             creator: learner(&message.creator, "creator")?,
-            parameters: parameters(&rules)?,
+            parameters,
             admission: admission(rules.admission.ok_or(BadField("admission"))?)?,
             plan: maybe_digest(&message.plan, "plan")?,
             model: model(message.model.ok_or(BadField("model"))?)?,
@@ -358,7 +360,9 @@ impl MotionState {
         }
     }
 
-    fn read(message: v1::OpenMotion) -> Result<Self, BadField> {
+    /// Reads a motion; a node that does not say what judges it is one of version 1, where the
+    /// rules in force do: `rules`.
+    fn read(message: v1::OpenMotion, rules: Threshold) -> Result<Self, BadField> {
         let moved = message.r#move.ok_or(BadField("motion"))?;
         Ok(Self {
             number: moved.number,
@@ -370,7 +374,7 @@ impl MotionState {
                 rejections: message.rejections,
                 ..Tally::default()
             },
-            threshold: threshold(message.threshold.ok_or(BadField("threshold"))?),
+            threshold: message.threshold.map_or(rules, threshold),
             deadline_ms: message.deadline_ms,
         })
     }

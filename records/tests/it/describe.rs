@@ -115,6 +115,20 @@ fn member() -> impl Strategy<Value = MemberState> {
 }
 
 proptest! {
+    /// A node of version 1 does not say what judges a motion: the rules in force do.
+    #[test]
+    fn a_motion_that_says_no_threshold_has_its_rules(
+        motion in open_motion(),
+        mut experiment in experiment(),
+    ) {
+        experiment.version = Version::V1;
+        experiment.motions = vec![motion];
+        let mut earlier = experiment.message();
+        earlier.motions[0].threshold = None;
+        let read = ExperimentState::read(earlier).unwrap();
+        prop_assert_eq!(read.motions[0].threshold, experiment.parameters.governance(Version::V1));
+    }
+
     #[test]
     fn descriptions_read_back(experiment in experiment(), member in member()) {
         prop_assert_eq!(&ExperimentState::read(experiment.message()).unwrap(), &experiment);
