@@ -11,6 +11,7 @@ mod store;
 pub use log::builder::{Forgotten, TreeBuilder, TreeHashes};
 pub use log::entry::{Broken, Entry, Head, MAX_ENTRY_BYTES, TooLarge};
 pub use log::export::Tiler;
+pub use log::frontier::Frontier;
 pub use log::hash::Hash;
 pub use log::note::{Checkpoint, NoteError, SignedCheckpoint, SignedNote, Signer, Verifier};
 pub use log::receipt::Receipt;

@@ -41,6 +41,19 @@ impl LogKeys {
         Some(Self { ledger: LedgerId::of(genesis), first, changes: Vec::new() })
     }
 
+    /// The first key, and what it was changed to.
+    pub(crate) fn parts(&self) -> (&Verifier, &[(u64, Verifier)]) {
+        (&self.first, &self.changes)
+    }
+
+    pub(crate) fn of_parts(
+        ledger: LedgerId,
+        first: Verifier,
+        changes: Vec<(u64, Verifier)>,
+    ) -> Self {
+        Self { ledger, first, changes }
+    }
+
     /// Which ledger's keys these are.
     pub fn ledger(&self) -> LedgerId {
         self.ledger

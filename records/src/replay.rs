@@ -64,6 +64,11 @@ impl Replay {
         Self { contract, due: VecDeque::new(), decided: Moment::without_ledger(0) }
     }
 
+    /// What [`Replay::contract`] and [`Replay::decided`] gave while nothing was due.
+    pub(crate) fn of_parts(contract: Contract, decided: Moment) -> Self {
+        Self { contract, due: VecDeque::new(), decided }
+    }
+
     /// Follows a record, at the time of its entry and after the entry before it. The contract knows
     /// nothing of the genesis and of the ledger's keys.
     ///

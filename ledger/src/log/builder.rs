@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::log::edge::{Spine, locate};
+use crate::log::frontier::Frontier;
 use crate::log::hash::Hash;
 use crate::log::tile::{TILE_WIDTH, Tile};
 use crate::log::tree::Subtrees;
@@ -62,6 +63,12 @@ impl TreeBuilder {
     /// The number of leaves.
     pub fn size(&self) -> u64 {
         self.spine.size()
+    }
+
+    /// What the next roots need of it. Nothing of it is ever forgotten.
+    pub fn frontier(&self) -> Frontier {
+        // The complete subtrees at the right edge lie in the unfinished tiles.
+        Frontier::of(self, self.size()).unwrap_or_default()
     }
 
     /// Appends a leaf.

@@ -5,6 +5,7 @@ pub(crate) mod builder;
 pub(crate) mod edge;
 pub(crate) mod entry;
 pub(crate) mod export;
+pub(crate) mod frontier;
 pub(crate) mod hash;
 pub mod note;
 pub(crate) mod receipt;

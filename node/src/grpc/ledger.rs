@@ -124,7 +124,8 @@ impl LedgerService for Ledger {
     }
 }
 
-/// Sends entries as they come, until the subscriber or the node goes.
+/// Sends entries as they come, each message with a signed checkpoint that counts them and the proof that
+/// it does, until the subscriber or the node goes. The first message comes at once.
 async fn subscribe(
     reads: Reads,
     views: Views,
@@ -134,15 +135,15 @@ async fn subscribe(
 ) -> Result<(), Status> {
     let mut next = start;
     let mut size = views.size();
+    let mut said = false;
     loop {
         let upto = *size.borrow_and_update();
-        while next < upto {
+        while next < upto || !said {
+            said = true;
             let end = upto.min(next.saturating_add(ENTRIES_PER_MESSAGE));
-            let read = reads.read(move |reader| reader.entries(next, end, BYTES_PER_MESSAGE));
-            let entries = read.await?;
-            next += entries.len() as u64;
-            let entries = entries.into_iter().map(Bytes::from).collect();
-            if sender.send(Ok(v1::SubscribeResponse { entries })).await.is_err() {
+            let (message, sent) = message(&reads, next, end).await?;
+            next += sent;
+            if sender.send(Ok(message)).await.is_err() {
                 return Ok(());
             }
         }
@@ -156,6 +157,37 @@ async fn subscribe(
             }
         }
     }
+}
+
+/// Entries from `next` to `end`, or as many as a message holds, with what proves them; and how many. Of what
+/// lies beyond the ledger's end nothing is proven: the checkpoint tells.
+async fn message(
+    reads: &Reads,
+    next: u64,
+    end: u64,
+) -> Result<(v1::SubscribeResponse, u64), Status> {
+    let signed = reads.checkpoint().ok_or(Refusal::Stopped)?;
+    let size = signed.checkpoint.size;
+    let read = reads.read_last(size.saturating_sub(next), move |reader| {
+        let entries = match next < end {
+            true => reader.entries(next, end, BYTES_PER_MESSAGE)?,
+            false => Vec::new(),
+        };
+        let upto = next + entries.len() as u64;
+        let consistency = match upto < size {
+            true => reader.consistency(upto, size)?,
+            false => Vec::new(),
+        };
+        Ok((entries, consistency))
+    });
+    let (entries, consistency) = read.await?;
+    let sent = entries.len() as u64;
+    let message = v1::SubscribeResponse {
+        entries: entries.into_iter().map(Bytes::from).collect(),
+        checkpoint: signed.note.clone(),
+        consistency_proof: proof(&consistency),
+    };
+    Ok((message, sent))
 }
 
 fn proof(hashes: &[Hash]) -> Vec<Bytes> {

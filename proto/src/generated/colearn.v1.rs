@@ -1247,6 +1247,14 @@ pub struct SubscribeResponse {
     /// Encoded Entry messages, consecutive.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// A signed checkpoint that counts them, verbatim (C2SP tlog-checkpoint). A node of the first version
+    /// gives none.
+    #[prost(string, tag = "2")]
+    pub checkpoint: ::prost::alloc::string::String,
+    /// The proof that the tree up to the last of these entries is a prefix of the checkpoint's, hashes of
+    /// 32 bytes; empty where the checkpoint counts no more.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub consistency_proof: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 /// Generated client implementations.
 #[cfg(feature = "client")]
@@ -1459,7 +1467,8 @@ pub mod ledger_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Entries from an index on, without end: what is there, then what comes.
+        /// Entries from an index on, without end: what is there, then what comes. The first message comes at
+        /// once, without entries where there are none yet.
         pub async fn subscribe(
             &mut self,
             request: impl tonic::IntoRequest<super::SubscribeRequest>,
@@ -1546,7 +1555,8 @@ pub mod ledger_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Entries from an index on, without end: what is there, then what comes.
+        /// Entries from an index on, without end: what is there, then what comes. The first message comes at
+        /// once, without entries where there are none yet.
         async fn subscribe(
             &self,
             request: tonic::Request<super::SubscribeRequest>,

@@ -7,6 +7,7 @@
 
 mod fault;
 mod read;
+mod stored;
 mod times;
 
 use std::borrow::Cow;
@@ -87,6 +88,8 @@ pub struct FollowerState {
 #[derive(Debug)]
 pub struct Follower {
     depth: Depth,
+    /// The entries before this one are believed to be signed, and to vouch for this history.
+    trusted: u64,
     /// The leaf hash of the first entry, as long as that was not followed.
     first: Option<Hash>,
     keys: LogKeys,
@@ -131,8 +134,17 @@ impl Follower {
                 None => Times::unlimited(),
             }),
             keys,
+            trusted: 0,
             known_root: None,
         })
+    }
+
+    /// Believes the signatures of the first `size` entries, and that their signers vouch for this
+    /// history: for who has been given a checkpoint of that size by somebody who has verified them, and
+    /// holds the tree to it. Chain, tree and contract are checked all the same.
+    #[must_use]
+    pub fn trusting(self, size: u64) -> Self {
+        Self { trusted: size, ..self }
     }
 
     /// Goes on from what [`Follower::state`] gave; `None` if that does not have what this depth
@@ -156,7 +168,18 @@ impl Follower {
             && tree.is_some() == depth.grows_tree()
             && replay.is_some() == depth.replays();
         let known_root = None;
-        whole.then_some(Self { depth, first: None, keys, head, tree, replay, times, known_root })
+        let trusted = 0;
+        whole.then_some(Self {
+            depth,
+            trusted,
+            first: None,
+            keys,
+            head,
+            tree,
+            replay,
+            times,
+            known_root,
+        })
     }
 
     /// What to go on from later; `None` before the first entry and after a departure.
@@ -175,7 +198,7 @@ impl Follower {
 
     /// Reads the entries to be followed.
     pub fn reader(&self) -> EntryReader {
-        EntryReader { ledger: self.keys.ledger(), depth: self.depth }
+        EntryReader { ledger: self.keys.ledger(), depth: self.depth, trusted: self.trusted }
     }
 
     /// Looks up the root that an entry's signer vouches for, before the entry is followed.
@@ -183,7 +206,7 @@ impl Follower {
     /// # Errors
     /// The tile of leaves that has to be handed back with [`Follower::recall`] first.
     pub fn prepare(&mut self, entry: &ReadEntry) -> Result<(), Forgotten> {
-        if self.depth.verifies()
+        if self.verifies()
             && let Some(transaction) = self.own(entry).transaction()
         {
             self.known_root(transaction.seen.size)?;
@@ -291,7 +314,7 @@ impl Follower {
         }
         match &decoded.record {
             Record::Genesis(_) if self.first.is_none() => return found(Fault::SecondGenesis),
-            Record::Transaction(transaction) if self.depth.verifies() => {
+            Record::Transaction(transaction) if self.verifies() => {
                 let vouched = transaction.seen;
                 let root = self.known_root(vouched.size).ok().flatten();
                 if root != Some(vouched.root) {
@@ -369,6 +392,23 @@ impl Follower {
         }
     }
 
+    /// Whether a checkpoint's tree begins with what was followed and then these entries, by a proof of
+    /// consistency from there: so that nothing is followed which nobody has signed. Whether the
+    /// checkpoint is signed is not looked at.
+    pub fn is_begun_by(
+        &self,
+        checkpoint: &Checkpoint,
+        next: impl IntoIterator<Item = Hash>,
+        proof: &[Hash],
+    ) -> bool {
+        let Some(tree) = &self.tree else { return false };
+        let mut frontier = tree.frontier();
+        for leaf in next {
+            frontier.push(leaf);
+        }
+        frontier.begins(checkpoint.size, checkpoint.root, proof)
+    }
+
     /// The keys that sign the ledger's checkpoints, as the entries so far give them.
     pub fn keys(&self) -> &LogKeys {
         &self.keys
@@ -395,6 +435,11 @@ impl Follower {
     /// [`Fault::Departed`] if it is not replayed, or lost.
     pub fn into_replay(self) -> Result<Replay, Fault> {
         self.replay.ok_or(Fault::Departed)
+    }
+
+    /// Whether the next entry's signer is asked, and what it vouches for.
+    fn verifies(&self) -> bool {
+        self.depth.verifies() && self.head.size >= self.trusted
     }
 
     fn has_departed(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What can be said of an entry by itself.
 
+use colearn_ledger::Hash;
+
 use super::Depth;
 use crate::record::{DecodedEntry, NotARecord, Record};
 use crate::transaction::{Invalid, LedgerId, Unverified};
@@ -9,6 +11,8 @@ use crate::transaction::{Invalid, LedgerId, Unverified};
 pub struct EntryReader {
     pub(super) ledger: LedgerId,
     pub(super) depth: Depth,
+    /// The entries before this one are believed to be signed.
+    pub(super) trusted: u64,
 }
 
 impl EntryReader {
@@ -17,7 +21,9 @@ impl EntryReader {
     pub fn read(&self, bytes: Vec<u8>) -> ReadEntry {
         let decoded = self.depth.reads_records().then(|| Record::decode(&bytes));
         let mut entry = ReadEntry { reader: *self, bytes, decoded, signature: None };
-        if self.depth.verifies() {
+        // An entry that names another index than its place is followed nowhere.
+        let believed = entry.decoded().is_some_and(|decoded| decoded.index < self.trusted);
+        if self.depth.verifies() && !believed {
             entry.signature = entry.transaction().map(|it| it.check(&self.ledger));
         }
         entry
@@ -39,6 +45,11 @@ impl ReadEntry {
     /// The bytes that are stored, hashed and served.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Its leaf hash.
+    pub fn leaf(&self) -> Hash {
+        Hash::leaf(&self.bytes)
     }
 
     /// The record in it; `None` if it was not to be read, or is none.

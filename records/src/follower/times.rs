@@ -30,6 +30,15 @@ impl Times {
         Self { expiry_ms: Some(expiry_ms), runs: VecDeque::new() }
     }
 
+    /// What they are made of again.
+    pub(super) fn parts(&self) -> (Option<u64>, Vec<(u64, u64)>) {
+        (self.expiry_ms, self.runs.iter().copied().collect())
+    }
+
+    pub(super) fn of_parts((expiry_ms, runs): (Option<u64>, Vec<(u64, u64)>)) -> Self {
+        Self { expiry_ms, runs: runs.into() }
+    }
+
     /// When an entry was recorded, in ms; `None` if it lies before what is kept.
     pub fn at(&self, index: u64) -> Option<u64> {
         let after = self.runs.partition_point(|(first, _)| *first <= index);

@@ -9,9 +9,10 @@ use colearn_proto::v1;
 use colearn_records::follower::{
     BadGenesis, Depth, Fault, Follower, FollowerState, ReadEntry, Unconfirmed,
 };
-use colearn_records::record;
+use colearn_records::record::{self, Record};
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use proptest::prelude::*;
+use prost::Message as _;
 
 use crate::scribe::{Scribe, begin, genesis, key, state, steps};
 
@@ -42,6 +43,22 @@ proptest! {
             follower.follow(entry).unwrap();
             let mut resumed = Follower::resume(Depth::Full, state(&follower)).unwrap();
             prop_assert_eq!(state(&resumed), state(&follower));
+            // As bytes it is kept where nothing is due.
+            let kept = state(&follower).to_bytes();
+            prop_assert_eq!(kept.is_some(), follower.replay().unwrap().due().len() == 0);
+            if let Some(bytes) = kept {
+                prop_assert_eq!(FollowerState::from_bytes(&bytes), Some(state(&follower)));
+                let damaged = [&bytes[..place], &[bytes[place] ^ 1], &bytes[place + 1..]].concat();
+                prop_assert_eq!(FollowerState::from_bytes(&damaged), None);
+                prop_assert_eq!(FollowerState::from_bytes(&bytes[..place]), None);
+            }
+            // A checkpoint is begun by what was followed and what comes next, and by nothing else.
+            let checkpoint = whole.confirm(&scribe.checkpoint(scribe.log_key)).unwrap();
+            let next: Vec<Hash> = entries[place + 1..].iter().map(ReadEntry::leaf).collect();
+            prop_assert!(follower.is_begun_by(&checkpoint, next.iter().copied(), &[]));
+            if let Some((_, fewer)) = next.split_last() {
+                prop_assert!(!follower.is_begun_by(&checkpoint, fewer.iter().copied(), &[]));
+            }
             for entry in &entries[place + 1..] {
                 scribe.follow(&mut resumed, entry).unwrap();
             }
@@ -185,6 +202,39 @@ fn what_another_reader_has_passed_over_is_checked() {
         }
         assert!(matches!(refused, Some(Fault::Signature(_))), "{refused:?}");
     }
+}
+
+#[test]
+fn up_to_what_is_trusted_signatures_are_believed() {
+    let scribe = long();
+    let checkpoint = |follower: &Follower| follower.confirm(&scribe.checkpoint(scribe.log_key));
+    let size = scribe.entries.len() as u64;
+    // The last transaction, with a signature that is none.
+    let forged = scribe
+        .entries
+        .iter()
+        .rposition(|bytes| matches!(Record::decode(bytes).unwrap().record, Record::Transaction(_)));
+    let forged = forged.unwrap();
+    let mut entries = scribe.entries.clone();
+    let mut entry = v1::Entry::decode(&entries[forged][..]).unwrap();
+    let Some(v1::entry::Payload::Transaction(signed)) = &mut entry.payload else { panic!() };
+    signed.signature = vec![0; 64].into();
+    entries[forged] = entry.encode_to_vec();
+    entries.truncate(forged + 1);
+    let follow = |trusted: u64| {
+        let mut follower = scribe.follower(Depth::Full).trusting(trusted);
+        let reader = follower.reader();
+        for bytes in &entries {
+            scribe.follow(&mut follower, &reader.read(bytes.clone()))?;
+        }
+        Ok::<_, Fault>(follower)
+    };
+    assert!(matches!(follow(0), Err(Fault::Signature(_))));
+    assert!(matches!(follow(forged as u64), Err(Fault::Signature(_))));
+    // It is followed, and the tree tells that it is another one.
+    let follower = follow(size).unwrap();
+    assert_eq!(follower.head().size, forged as u64 + 1);
+    assert!(checkpoint(&follower).is_err());
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! What a follower goes on from, as bytes: for who keeps it between two starts.
+
+use colearn_contracts::{Contract, Digest, LAYOUT, Moment};
+use colearn_ledger::{Hash, Head, TreeHashes, Verifier};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{FollowerState, Times};
+use crate::log_keys::LogKeys;
+use crate::replay::Replay;
+use crate::transaction::LedgerId;
+
+/// What stands before a state of this layout: one of another could decode as something that nobody
+/// decided, and would be gone on from.
+fn prefix() -> String {
+    format!("colearn followed ledger 1, contract state {LAYOUT}\n")
+}
+
+/// SHA-256 stands behind it: a file that a disk has damaged is none.
+const CHECK_BYTES: usize = 32;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    ledger: [u8; 32],
+    first_key: String,
+    changes: Vec<(u64, String)>,
+    size: u64,
+    leaf: [u8; 32],
+    time_ms: u64,
+    tree: Option<(Hashes, Hashes)>,
+    /// With the moment of the last decision.
+    contract: Option<(Contract, u64, [u8; 32])>,
+    times: Option<(Option<u64>, Runs)>,
+}
+
+type Hashes = Vec<[u8; 32]>;
+/// First entries, with their times.
+type Runs = Vec<(u64, u64)>;
+
+impl FollowerState {
+    /// The state as bytes; `None` while outcomes are decided that are still to be recorded.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        if self.replay.as_ref().is_some_and(|replay| replay.due().len() > 0) {
+            return None;
+        }
+        let bytes = |hashes: &[Hash]| hashes.iter().map(|hash| hash.0).collect();
+        let (first, changes) = self.keys.parts();
+        let stored = Stored {
+            ledger: self.keys.ledger().0,
+            first_key: first.to_string(),
+            changes: changes.iter().map(|(index, key)| (*index, key.to_string())).collect(),
+            size: self.head.size,
+            leaf: self.head.leaf.0,
+            time_ms: self.head.time_ms,
+            tree: self.tree.as_ref().map(|tree| (bytes(&tree.tiles), bytes(&tree.leaves))),
+            contract: self.replay.as_ref().map(|replay| {
+                let Moment { now_ms, head } = replay.decided();
+                (replay.contract().clone(), now_ms, head.0)
+            }),
+            times: self.times.as_ref().map(Times::parts),
+        };
+        let mut all = postcard::to_extend(&stored, prefix().into_bytes()).ok()?;
+        let check = Sha256::digest(&all);
+        all.extend_from_slice(&check);
+        Some(all)
+    }
+
+    /// Reads what [`FollowerState::to_bytes`] gave; `None` if that is damaged, or of another version of
+    /// this program.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (all, check) = bytes.split_at_checked(bytes.len().checked_sub(CHECK_BYTES)?)?;
+        if Sha256::digest(all)[..] != *check {
+            return None;
+        }
+        let state = all.strip_prefix(prefix().as_bytes())?;
+        let (stored, rest): (Stored, _) = postcard::take_from_bytes(state).ok()?;
+        if !rest.is_empty() {
+            return None;
+        }
+        let key = |text: &str| Verifier::parse(text).ok();
+        let changes = stored.changes.iter().map(|(index, text)| Some((*index, key(text)?)));
+        let hashes = |hashes: Vec<[u8; 32]>| hashes.into_iter().map(Hash).collect();
+        Some(Self {
+            keys: LogKeys::of_parts(
+                LedgerId(stored.ledger),
+                key(&stored.first_key)?,
+                changes.collect::<Option<_>>()?,
+            ),
+            head: Head { size: stored.size, leaf: Hash(stored.leaf), time_ms: stored.time_ms },
+            tree: stored
+                .tree
+                .map(|(tiles, leaves)| TreeHashes { tiles: hashes(tiles), leaves: hashes(leaves) }),
+            replay: stored.contract.map(|(contract, now_ms, head)| {
+                Replay::of_parts(contract, Moment { now_ms, head: Digest(head) })
+            }),
+            times: stored.times.map(Times::of_parts),
+        })
+    }
+}
