@@ -29,6 +29,17 @@ impl LedgerId {
     }
 }
 
+impl std::str::FromStr for LedgerId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes)
+            .map_err(|_| format!("{text:?} is not a ledger's id of 64 hex digits"))?;
+        Ok(Self(bytes))
+    }
+}
+
 impl std::fmt::Display for LedgerId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&hex::encode(self.0))

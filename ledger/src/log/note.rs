@@ -111,6 +111,11 @@ impl Verifier {
         &self.name
     }
 
+    /// What it signs.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
     /// The public key.
     pub fn key(&self) -> &VerifyingKey {
         &self.key
