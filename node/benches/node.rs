@@ -15,7 +15,7 @@ use colearn_proto::v1;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_records::keys::learner_id;
 use colearn_records::transaction::{LedgerId, Seen, Transaction, signed_bytes};
-use colearn_sdk::client::{self, Client, Event, Memory, Options};
+use colearn_sdk::client::{self, Event, Followed, Memory, Options};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use rayon::prelude::*;
@@ -180,7 +180,8 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
     raw.sort_unstable();
     println!("write and fdatasync: p50 {:.2?} p99 {:.2?}", raw[500], raw[990]);
 
-    let mut client = Client::connect(url, Memory::default()).await.unwrap();
+    let mut followed = Followed::connect(url, Memory::default()).await.unwrap();
+    let client = followed.client().clone();
     client.upload(&weights(0)).await.unwrap();
     for (count, each) in [(1, 2000), (16, 500), (256, 78)] {
         let experiment = name(&format!("acknowledgements-{count}"));
@@ -188,10 +189,11 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
         let model = weights(0).model(SAFETENSORS);
         let create = create(experiment.clone(), parameters, model);
         let joining = join(&create);
-        let signed = client.sign(&key(0), create).await.unwrap();
-        client.submit(&signed).await.unwrap();
-        let seen = client.refresh().await.unwrap();
-        let mut joins = sign_all(client.ledger_id(), seen, MEMBERS, || joining.clone());
+        let signed = followed.sign(&key(0), create).unwrap();
+        followed.submit(&signed).await.unwrap();
+        followed.catch_up(&mut |_| {}).await.unwrap();
+        let seen = followed.seen().unwrap();
+        let mut joins = sign_all(followed.ledger_id(), seen, MEMBERS, || joining.clone());
         joins.truncate(count * each);
         let (elapsed, latencies) = unary(url, joins, count).await;
         let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
@@ -205,17 +207,19 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
 }
 
 async fn votes(url: &str) {
-    let mut client = Client::connect(url, Memory::default()).await.unwrap();
-    let ledger = client.ledger_id();
+    let mut followed = Followed::connect(url, Memory::default()).await.unwrap();
+    let client = followed.client().clone();
+    let ledger = followed.ledger_id();
     client.upload(&weights(0)).await.unwrap();
     let parameters =
         Parameters { min_learners: MEMBERS as u32, max_rounds: Some(2), ..Parameters::default() };
     let model = weights(0).model(SAFETENSORS);
     let create = create(name("votes"), parameters, model);
     let joining = join(&create);
-    let signed = client.sign(&key(0), create).await.unwrap();
-    client.submit(&signed).await.unwrap();
-    let seen = client.refresh().await.unwrap();
+    let signed = followed.sign(&key(0), create).unwrap();
+    followed.submit(&signed).await.unwrap();
+    followed.catch_up(&mut |_| {}).await.unwrap();
+    let seen = followed.seen().unwrap();
     streamed(url, sign_all(ledger, seen, MEMBERS, || joining.clone())).await;
 
     let mut base = weights(0);
@@ -239,9 +243,10 @@ async fn votes(url: &str) {
                 privacy: None,
             }),
         );
-        let signed = client.sign(&key(proposer), proposal).await.unwrap();
-        client.submit(&signed).await.unwrap();
-        let seen = client.refresh().await.unwrap();
+        let signed = followed.sign(&key(proposer), proposal).unwrap();
+        followed.submit(&signed).await.unwrap();
+        followed.catch_up(&mut |_| {}).await.unwrap();
+        let seen = followed.seen().unwrap();
         let ballots = sign_all(ledger, seen, proposer, || {
             Action::new(
                 name("votes"),
@@ -317,7 +322,8 @@ impl Learner for Trivial {
 async fn rounds(url: &str) {
     const LEARNERS: usize = 5;
     const ROUNDS: u64 = 500;
-    let mut client = Client::connect(url, Memory::default()).await.unwrap();
+    let mut followed = Followed::connect(url, Memory::default()).await.unwrap();
+    let client = followed.client().clone();
     client.upload(&weights(0)).await.unwrap();
     let parameters = Parameters {
         min_learners: LEARNERS as u32,
@@ -326,8 +332,8 @@ async fn rounds(url: &str) {
     };
     let model = weights(0).model(SAFETENSORS);
     let create = create(name("rounds"), parameters, model);
-    let signed = client.sign(&key(0), create).await.unwrap();
-    client.submit(&signed).await.unwrap();
+    let signed = followed.sign(&key(0), create).unwrap();
+    followed.submit(&signed).await.unwrap();
     let (closed, times) = std::sync::mpsc::channel();
     let tasks: Vec<_> = (0..LEARNERS)
         .map(|number| {

@@ -117,6 +117,12 @@ impl ArtifactStore {
         self.0.dir.join("partial").join(digest.to_string())
     }
 
+    /// The largest artifact that could be stored now.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        let used = self.0.used_bytes.load(Ordering::Relaxed);
+        self.0.quota_bytes.saturating_sub(used).min(self.0.max_bytes)
+    }
+
     /// The size of a stored artifact.
     pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
         std::fs::metadata(self.path(digest)).ok().map(|data| data.len())

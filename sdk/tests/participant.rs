@@ -18,7 +18,7 @@ use colearn_sdk::ed25519_dalek::SigningKey;
 use colearn_sdk::learner::{Judgement, Proposed, Score, Weights};
 use colearn_sdk::links::WrongChain;
 use colearn_sdk::participant::{
-    Duty, Ending, Event, Membership, Participant, Standing, Statement, Turn,
+    Duty, Ending, Event, Membership, Participant, Remembered, Standing, Statement, Turn,
 };
 use proptest::prelude::*;
 
@@ -90,7 +90,13 @@ impl Table {
         };
         let held = weights(0).digest();
         let learner = |at| Learner {
-            participant: Participant::new(id(at), ledger, name(), Some(held), (None, None)),
+            participant: Participant::new(
+                id(at),
+                ledger,
+                name(),
+                Some(held),
+                Remembered::default(),
+            ),
             shown: 0,
             held,
             signed: None,
@@ -174,7 +180,8 @@ impl Table {
     /// things stand.
     fn restart(&mut self, at: usize) {
         let Learner { held, signed, sealed, .. } = &self.learners[at];
-        let remembered = (signed.clone(), sealed.clone());
+        let signed = signed.clone().into_iter().collect();
+        let remembered = Remembered { signed, sealed: sealed.clone(), trained: None };
         let ledger = self.contract.ledger();
         let mut participant = Participant::new(id(at), ledger, name(), Some(*held), remembered);
         participant.resync(self.standing(at));
@@ -294,7 +301,7 @@ impl Table {
             Err(rejection) => {
                 let passes = matches!(rejection, Rejection::NotNew);
                 assert!(rejection.is_stale() || passes, "{act:?}: {rejection}");
-                assert!(self.learners[at].participant.refused(rejection.rule()));
+                assert!(self.learners[at].participant.refused(rejection.rule(), ""));
             }
         }
     }
@@ -574,7 +581,7 @@ fn a_replaced_key_ends_and_the_new_one_goes_on() {
     assert_eq!(standing.next_term, 1);
     let held = Some(weights(0).digest());
     let ledger = table.contract.ledger();
-    let mut new = Participant::new(id(6), ledger, name(), held, (None, None));
+    let mut new = Participant::new(id(6), ledger, name(), held, Remembered::default());
     new.resync(standing);
     assert!(matches!(new.duty(), Duty::Score { round: 1, .. }), "{:?}", new.duty());
 }
@@ -1045,7 +1052,7 @@ fn what_is_stated_of_privacy_fits_or_the_turn_is_passed() {
     let mut table = Table::seated(2, capped);
     table.fulfil_with(0, Ok((Proposed::Private(weights(5), spent(5, 1)), None)), Ok(like(true)));
     let rule = Rejection::PrivacyInvalid.rule();
-    assert!(table.learners[0].participant.refused(rule));
+    assert!(table.learners[0].participant.refused(rule, ""));
     let Duty::Submit(statement) = table.duty(0) else { panic!() };
     let reason = Some(Reason::Failed);
     assert_eq!(statement.act, Act::Pass { round: 1, exhausted: false, reason });
@@ -1068,7 +1075,7 @@ fn what_has_become_too_old_is_owed_as_it_was() {
     table.restart(0);
     assert_eq!(table.duty(0), Duty::SubmitAgain(proposal.once.unwrap()));
     // and if that fails too, the turn is gone: nothing else takes its place.
-    assert!(table.learners[0].participant.refused(Rejection::TransactionExpired.rule()));
+    assert!(table.learners[0].participant.refused(Rejection::TransactionExpired.rule(), ""));
     assert_eq!(table.duty(0), Duty::Wait);
 }
 

@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use colearn_contracts::ExperimentName;
-use colearn_records::keys;
 use colearn_sdk::bridge::{BridgedLearner, LEGACY, Setup};
-use colearn_sdk::client::{self, Client, Memory, Options};
+use colearn_sdk::client::{self, Options};
 use colearn_sdk::learner::Learner as _;
 
-use super::args::NodeAddress;
+use super::args::{NodeAddress, Signer};
 use super::learner::print_events;
 use super::signals::Signals;
 
@@ -50,12 +49,8 @@ pub(crate) struct BridgeArgs {
     /// The experiment to take part in
     #[arg(long, value_name = "NAME", required_unless_present = "initial")]
     experiment: Option<ExperimentName>,
-    /// The private key to sign with
-    #[arg(long, value_name = "FILE", required_unless_present = "initial")]
-    key: Option<PathBuf>,
-    /// Where to remember what must survive a restart [default: the key file's name with .data]
-    #[arg(long, value_name = "DIR")]
-    memory: Option<PathBuf>,
+    #[command(flatten)]
+    signer: Option<Signer>,
     /// Print one JSON object an event
     #[arg(long)]
     json: bool,
@@ -81,13 +76,23 @@ impl BridgeArgs {
             println!("{}  {}", learner.current().digest(), path.display());
             return Ok(ExitCode::SUCCESS);
         }
-        let (Some(experiment), Some(path)) = (self.experiment, self.key) else {
+        let (Some(experiment), Some(signer)) = (self.experiment, self.signer) else {
             bail!("give --experiment and --key, or --initial");
         };
-        let key = keys::load(&path)?;
+        let mut signals = Signals::catch()?;
+        let (key, memory) = signer.load()?;
+        let options = Options {
+            data: Some(memory),
+            trust: signer.trust(None)?,
+            watch: print_events(self.json),
+            ..Options::new(self.node.node, experiment.clone(), key)
+        };
         // Before the server trains for an experiment that cannot use it.
-        let mut node = Client::connect(&self.node.node, Memory::default()).await?;
-        let kind = node.experiment(&experiment, None).await?.experiment.model.media_type;
+        let prepared = tokio::select! {
+            prepared = client::prepare(options) => prepared?,
+            asked = signals.asked() => return Ok(asked.exit_code()),
+        };
+        let kind = prepared.described()?.experiment.model.media_type;
         if kind != LEGACY {
             bail!(
                 "the weights of {experiment} are {kind}, a bridged learner's {LEGACY}; create it with --media-type {LEGACY}"
@@ -102,14 +107,8 @@ impl BridgeArgs {
                 version.as_deref().unwrap_or("unknown (before 0.2.9)")
             );
         }
-        let options = Options {
-            data: Some(self.memory.unwrap_or_else(|| path.with_extension("data"))),
-            watch: print_events(self.json),
-            ..Options::new(self.node.node, experiment, key)
-        };
-        let mut signals = Signals::catch()?;
         tokio::select! {
-            ended = client::run(learner, options) => ended.map(|_| ExitCode::SUCCESS).map_err(Into::into),
+            ended = prepared.run(learner) => ended.map(|_| ExitCode::SUCCESS).map_err(Into::into),
             asked = signals.asked() => Ok(asked.exit_code()),
         }
     }

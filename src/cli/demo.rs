@@ -21,7 +21,7 @@ use colearn_records::history::{History, Round};
 use colearn_records::keys;
 use colearn_records::words;
 use colearn_records::words::Word as _;
-use colearn_sdk::client::{self, Client, ClientError, Memory, Options, Refused};
+use colearn_sdk::client::{self, ClientError, Followed, Memory, Options};
 use colearn_sdk::learner::{Learner as _, SAFETENSORS};
 use colearn_sdk::local;
 use ed25519_dalek::SigningKey;
@@ -280,9 +280,9 @@ impl Demo {
         learner_keys: &[SigningKey],
         learners: &[BuiltinLearner],
     ) -> anyhow::Result<()> {
-        let mut client = Client::connect(url, Memory::default()).await?;
+        let mut followed = Followed::connect(url, Memory::default()).await?;
         let creator = learner_keys.first().context("a demo needs a learner")?;
-        match client.experiment(name, None).await {
+        match followed.described(name, keys::learner_id(creator), 0) {
             Ok(known) => {
                 let known = known.experiment;
                 if matches!(known.phase, Phase::Finished(_)) {
@@ -290,30 +290,30 @@ impl Demo {
                 }
                 self.say(format!("going on after round {}", known.round.saturating_sub(1)))?;
             }
-            Err(ClientError::Refused { rule: None, refused: Refused::NotFound, .. }) => {
+            Err(ClientError::NoExperiment(_)) => {
                 let first = learners.first().context("a demo needs a learner")?.current();
-                client.upload(&first).await?;
+                followed.client().upload(&first).await?;
                 let create = Action::new(
                     name.clone(),
                     Act::Create(CreateExperiment {
-                        version: client.contract_version().number(),
+                        version: followed.contract_version()?.number(),
                         parameters: self.parameters(),
                         admission: Admission::invite(learner_keys.iter().map(keys::learner_id)),
                         model: first.model(SAFETENSORS),
                         plan: None,
                     }),
                 );
-                client.act(creator, create).await?;
+                followed.act(creator, create).await?;
             }
             Err(error) => return Err(error.into()),
         }
         for key in learner_keys {
-            let me = keys::learner_id(key);
-            let known = client.experiment(name, Some(me)).await?;
+            followed.catch_up(&mut |_| {}).await?;
+            let known = followed.described(name, keys::learner_id(key), 0)?;
             if known.member.is_none() {
                 let join = Join::new(0, Some(known.experiment.terms));
                 let join = Action::new(name.clone(), Act::Join(join));
-                client.act(key, join).await?;
+                followed.act(key, join).await?;
             }
         }
         Ok(())

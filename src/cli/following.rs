@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use colearn_contracts::ExperimentName;
 use colearn_records::record::{DecodedEntry, Record};
-use colearn_sdk::client::{Client, ClientError, Entries, Memory, Patience};
+use colearn_sdk::client::{Client, ClientError, Entries, Patience};
 
 /// Tries until it works, while trying again may help and for as long as there is patience.
 pub(crate) async fn patiently<T>(
@@ -56,5 +56,5 @@ pub(crate) async fn follow(
 }
 
 async fn open(node: &str, name: &ExperimentName, next: u64) -> Result<Entries, ClientError> {
-    Client::connect(node, Memory::default()).await?.watch(name, next).await
+    Client::connect(node).await?.watch(name, next).await
 }

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use colearn_contracts::Phase;
-use colearn_records::convert::SeatState;
+use colearn_contracts::{Experiment, ExperimentName, LearnerId, Phase};
+use colearn_records::convert::{MemberState, SeatState};
 use colearn_records::keys;
 use colearn_records::transaction::Transaction;
-use colearn_sdk::client::{Client, Memory};
+use colearn_sdk::client::{Followed, Memory};
 
 use super::args::NodeAddress;
 
@@ -71,6 +71,16 @@ impl Key {
     }
 }
 
+/// Whether a key has a place in an experiment that another can take.
+fn concerns(experiment: &Experiment, key: LearnerId) -> bool {
+    let member = experiment.member(key).map(MemberState::of);
+    let known = member.is_some_and(|member| member.seat != SeatState::Replaced);
+    let admission = experiment.admission();
+    let admitted = admission.invitations().iter().any(|it| it.learner == key);
+    !matches!(experiment.phase(), Phase::Finished(_))
+        && (known || admitted || experiment.creator() == key)
+}
+
 /// The file with this after its name.
 fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
@@ -84,24 +94,24 @@ async fn rotate(file: &Path, node: &str, json: bool) -> anyhow::Result<ExitCode>
     // What an interrupted try has left is used: some experiments may know it already.
     let new = keys::load_or_create(&next)?;
     let (from, to) = (keys::learner_id(&old), keys::learner_id(&new));
-    let mut client = Client::connect(node, Memory::default()).await?;
+    let memory = Memory::open(&Memory::beside(file, from)?, from)?;
+    let mut followed = Followed::connect(node, memory).await?;
+    let concerned: Vec<ExperimentName> = followed
+        .contract()?
+        .experiments()
+        .filter(|experiment| concerns(experiment, from))
+        .map(|experiment| experiment.name().clone())
+        .collect();
     let mut changed = Vec::new();
-    for experiment in client.experiments().await? {
-        if matches!(experiment.phase, Phase::Finished(_)) {
-            continue;
-        }
-        let name = experiment.name;
-        let member = client.experiment(&name, Some(from)).await?.member;
-        let known = member.is_some_and(|member| member.seat != SeatState::Replaced);
-        let admitted = experiment.admission.invitations().iter().any(|it| it.learner == from);
-        if known || admitted || experiment.creator == from {
-            let seen = client.refresh().await?;
-            let ledger = client.ledger_id();
-            let signed = Transaction::replace_key(&old, &new, &ledger, seen, name.clone());
-            client.submit(&signed).await?;
-            changed.push(name.to_string());
-        }
+    for name in concerned {
+        followed.catch_up(&mut |_| {}).await?;
+        let (seen, ledger) = (followed.seen()?, followed.ledger_id());
+        let signed = Transaction::replace_key(&old, &new, &ledger, seen, name.clone());
+        followed.submit(&signed).await?;
+        changed.push(name.to_string());
     }
+    followed.keep()?;
+    followed.goes_on_as(to)?;
     // Only now: until every experiment knows the new key, the old one is needed.
     let kept = beside(file, ".old");
     colearn_files::rename(file, &kept)

@@ -1,24 +1,20 @@
 //! `colearn learner`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn_contracts::{ExperimentName, MemberName, PrivacySpent};
+use colearn_contracts::MemberName;
 use colearn_learning::model::ModelSpec;
 use colearn_learning::private::Noise;
 use colearn_learning::{BuiltinLearner, learner_seed};
-use colearn_records::keys;
 use colearn_records::plan::Plan;
-use colearn_sdk::client::{self, Client, Event, Memory, Options, Patience};
-use colearn_sdk::learner::{SAFETENSORS, Weights};
-use ed25519_dalek::SigningKey;
+use colearn_sdk::client::{self, ClientError, Event, Options};
+use colearn_sdk::learner::SAFETENSORS;
 
-use super::args::{Data, NodeAddress, SplitArgs, TrainingArgs};
-use super::experiment::load_plan;
-use super::following::patiently;
+use super::args::{Data, NodeAddress, Signer, SplitArgs, TrainingArgs};
 use super::signals::Signals;
 use super::tell::{json, text};
 
@@ -36,12 +32,8 @@ pub(crate) struct LearnerArgs {
     /// The experiment to take part in
     #[arg(long, value_name = "NAME")]
     experiment: String,
-    /// The learner's private key (colearn key new FILE)
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// Where to remember what must survive a restart [default: the key file's name with .data]
-    #[arg(long, value_name = "DIR")]
-    memory: Option<PathBuf>,
+    #[command(flatten)]
+    signer: Signer,
     #[command(flatten)]
     source: Data,
     /// Which part of the data is this learner's, such as 2/5: the second of five even parts
@@ -81,16 +73,47 @@ fn share(text: &str) -> Result<(usize, usize), String> {
 
 impl LearnerArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let key = keys::load(&self.key)?;
-        let experiment: ExperimentName = self.experiment.parse()?;
-        // As patient from the start as the learner itself will be.
-        let mut patience = Patience::new(self.patience);
-        if let Some(path) = &self.plan {
-            self.insist_on(path, &experiment, &mut patience).await?;
+        // From the first moment on: as the first process of a container it would not end otherwise.
+        let mut signals = Signals::catch()?;
+        tokio::select! {
+            ended = self.take_part() => ended,
+            asked = signals.asked() => Ok(asked.exit_code()),
         }
-        let memory = self.memory.clone().unwrap_or_else(|| self.key.with_extension("data"));
-        let ask = async || standing(&memory, &self.node.node, &experiment, &key).await;
-        let (initial, spent) = patiently(&mut patience, ask).await?;
+    }
+
+    async fn take_part(self) -> anyhow::Result<ExitCode> {
+        let (key, memory) = self.signer.load()?;
+        let plan = self.plan.as_deref().map(Plan::read).transpose()?;
+        let options = Options {
+            data: Some(memory),
+            name: self.name,
+            trust: self.signer.trust(plan.as_ref())?,
+            plan,
+            patience: self.patience,
+            watch: print_events(self.json),
+            ..Options::new(self.node.node, self.experiment.parse()?, key)
+        };
+        let prepared = match client::prepare(options).await {
+            Err(ClientError::OtherPlan(difference)) => {
+                for line in difference {
+                    println!("{line}");
+                }
+                let plan = self.plan.unwrap_or_default();
+                bail!("{} does not follow {}; nothing was joined", self.experiment, plan.display());
+            }
+            prepared => prepared?,
+        };
+        let known = prepared.described()?;
+        let model = known.experiment.model;
+        if model.media_type != SAFETENSORS {
+            bail!(
+                "the weights of {} are {}, the built-in learner's {SAFETENSORS}; learners of the original \
+                 package take part through: colearn bridge",
+                self.experiment,
+                model.media_type
+            );
+        }
+        let initial = prepared.weights().context("the experiment's model is not there")?.clone();
         let spec = ModelSpec::of(&initial)?;
         let data = self.source.load(Some(&spec.schema))?;
         let (number, learners) = self.share;
@@ -102,28 +125,17 @@ impl LearnerArgs {
         let seed = learner_seed(self.seed, number);
         let mut learner =
             BuiltinLearner::new(shares.swap_remove(number - 1), training, initial, seed)?;
-        if let Some(spent) = spent {
+        if let Some(spent) = known.member.and_then(|member| member.privacy) {
             learner.resume(&spent)?;
         }
         let metric = learner.test_metric().name();
-        let options = Options {
-            data: Some(memory),
-            name: self.name,
-            patience: self.patience,
-            watch: print_events(self.json),
-            ..Options::new(self.node.node, experiment, key)
-        };
-        let mut signals = Signals::catch()?;
-        let (learner, summary) = tokio::select! {
-            ended = client::run(learner, options) => ended?,
-            asked = signals.asked() => return Ok(asked.exit_code()),
-        };
-        if let Some(path) = self.save {
+        let (learner, summary) = prepared.run(learner).await?;
+        if let Some(path) = self.save.filter(|_| summary.reason.is_some()) {
             learner
                 .save(&path)
                 .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
         }
-        if !self.json {
+        if !self.json && summary.reason.is_some() {
             println!(
                 "final model {} after {} rounds, {metric} {:.3} on this learner's test rows",
                 summary.model.digest,
@@ -133,47 +145,6 @@ impl LearnerArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
-
-    /// Fails, having said how, where the experiment does not follow a plan.
-    async fn insist_on(
-        &self,
-        path: &Path,
-        experiment: &ExperimentName,
-        patience: &mut Patience,
-    ) -> anyhow::Result<()> {
-        let plan = Plan::read(path)?;
-        let load = async || load_plan(&self.node.node, experiment).await;
-        let difference = plan.difference(&patiently(patience, load).await?);
-        if difference.is_empty() {
-            return Ok(());
-        }
-        for line in difference {
-            println!("{line}");
-        }
-        bail!("{experiment} does not follow {}; nothing was joined", path.display());
-    }
-}
-
-/// An experiment's present model, and what this learner has stated of its privacy budget.
-async fn standing(
-    memory: &Path,
-    node: &str,
-    experiment: &ExperimentName,
-    key: &SigningKey,
-) -> anyhow::Result<(Weights, Option<PrivacySpent>)> {
-    let mut client = Client::connect(node, Memory::open(memory)?).await?;
-    let known = client.experiment(experiment, Some(keys::learner_id(key))).await?;
-    let model = known.experiment.model;
-    if model.media_type != SAFETENSORS {
-        bail!(
-            "the weights of {experiment} are {}, the built-in learner's {SAFETENSORS}; learners of the original \
-             package take part through: colearn bridge",
-            model.media_type
-        );
-    }
-    let weights = client.download(&model).await?;
-    let spent = known.member.and_then(|member| member.privacy);
-    Ok((weights, spent))
 }
 
 /// Prints what happens to a learner, for people or as one JSON object an event.

@@ -80,14 +80,14 @@ pub(crate) use output::{CLOSED_EXIT_CODE, is_closed, tell};
 /// Runs a command.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Demo(command) => runtime()?.block_on(command.run()),
-        Command::Node(command) => runtime()?.block_on(command.run()),
-        Command::Key(command) => runtime()?.block_on(command.run()),
+        Command::Demo(command) => block_on(command.run()),
+        Command::Node(command) => block_on(command.run()),
+        Command::Key(command) => block_on(command.run()),
         Command::Round(command) => command.run(),
-        Command::Experiment(command) => runtime()?.block_on(command.run()),
-        Command::Learner(command) => runtime()?.block_on(command.run()),
-        Command::Witness(command) => runtime()?.block_on(command.run()),
-        Command::Bridge(command) => runtime()?.block_on(command.run()),
+        Command::Experiment(command) => block_on(command.run()),
+        Command::Learner(command) => block_on(command.run()),
+        Command::Witness(command) => block_on(command.run()),
+        Command::Bridge(command) => block_on(command.run()),
         Command::Audit(command) => command.run(),
         Command::Simulate(command) => command.run(),
         Command::Attacks(command) => command.run(),
@@ -97,8 +97,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(command);
+    // Whoever is asked to stop while it trains ends now, not when it has trained.
+    runtime.shutdown_background();
+    done
 }
 
 /// An error with its causes, on one line.

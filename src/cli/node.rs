@@ -12,7 +12,7 @@ use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
     Progress, Upgrade, WitnessAddress,
 };
-use colearn_sdk::client::{Client, Memory};
+use colearn_sdk::client::Client;
 
 use super::args::{NodeAddress, duration_ms};
 use super::progress;
@@ -275,7 +275,7 @@ fn tell_upgrade(upgrade: &Upgrade) {
 
 /// Shows what a node and its members know.
 async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, Memory::default()).await?;
+    let client = Client::connect(node).await?;
     let status = client.status().await?;
     if json {
         let members = status.members.iter().map(|member| {

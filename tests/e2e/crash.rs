@@ -31,8 +31,8 @@ async fn a_node_killed_again_and_again_lets_the_same_learners_finish() {
         .collect();
     for round in [5, 20, 35, 50] {
         loop {
-            let known = match client::Client::connect(&node.url, client::Memory::default()).await {
-                Ok(mut client) => client.experiment(&name("x"), None).await,
+            let known = match client::Client::connect(&node.url).await {
+                Ok(client) => client.experiment(&name("x"), None).await,
                 Err(error) => Err(error),
             };
             if known.is_ok_and(|known| known.experiment.round >= round) {
@@ -105,7 +105,7 @@ async fn an_interrupted_write_is_completed_by_the_next_start() {
     speaker.create("x", &Counter::weights(0), 3).await;
     let join = || Action::new(name("x"), Act::Join(Join::new(0, None)));
     speaker.act(&key(1), join()).await.unwrap();
-    let before = speaker.client.size();
+    let before = speaker.followed.size();
     node.stop();
     let journal = dir.path().join("ledger/journal/00000000.journal");
     let (anchors, whole) = (["a", "b"], std::fs::read(&journal).unwrap());
@@ -116,8 +116,8 @@ async fn an_interrupted_write_is_completed_by_the_next_start() {
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.act(&key(2), join()).await.unwrap();
-    speaker.client.refresh().await.unwrap();
-    assert_eq!(speaker.client.size(), before + 3);
+    speaker.followed.catch_up(&mut |_| {}).await.unwrap();
+    assert_eq!(speaker.followed.size(), before + 3);
     node.stop();
 
     // As if power had failed after the first of the two entries was on disk, before the anchor.
@@ -129,7 +129,7 @@ async fn an_interrupted_write_is_completed_by_the_next_start() {
         std::fs::write(dir.path().join(format!("ledger/anchor-{a}")), bytes).unwrap();
     }
     let node = NodeProcess::start(dir.path());
-    let mut speaker = Speaker::connect(&node.url).await;
+    let speaker = Speaker::connect(&node.url).await;
     let known = speaker.client.experiment(&name("x"), Some(id(&key(2)))).await.unwrap();
     assert_eq!(known.experiment.round, 1);
     assert_eq!(known.size, before + 3);
@@ -155,7 +155,7 @@ async fn a_snapshot_is_used_only_if_it_fits() {
     // After a kill the older one serves, and the rest is replayed.
     node.kill_and_restart(dir.path());
     assert_eq!((&node.started["replayed_from"], &node.started["entries"]), (&3.into(), &5.into()));
-    let mut speaker = Speaker::connect(&node.url).await;
+    let speaker = Speaker::connect(&node.url).await;
     let known = speaker.client.experiment(&name("x"), Some(id(&key(2)))).await.unwrap();
     assert_eq!((known.experiment.round, known.size), (1, 5));
     node.stop();
@@ -164,7 +164,7 @@ async fn a_snapshot_is_used_only_if_it_fits() {
     let node = NodeProcess::start(dir.path());
     assert_eq!(node.started["replayed_from"], 1);
     assert_eq!(node.started["index_rebuilt"], "there was none");
-    let mut speaker = Speaker::connect(&node.url).await;
+    let speaker = Speaker::connect(&node.url).await;
     let known = speaker.client.experiment(&name("x"), Some(id(&key(2)))).await.unwrap();
     assert_eq!((known.experiment.round, known.size), (1, 5));
     node.stop();

@@ -6,9 +6,11 @@ use colearn_contracts::{Act, Action, Join};
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, SignedNote, Signer, Verifier};
 use colearn_records::keys;
-use colearn_sdk::client::{Client, Memory};
+use colearn_sdk::client::{Followed, Memory};
 
-use crate::support::{Counter, NodeProcess, Speaker, copy, fail, http, key, name, run, succeed};
+use crate::support::{
+    Counter, NodeProcess, Speaker, copy, fail, http, id, key, name, run, succeed,
+};
 
 fn audit(arguments: &[&str]) -> (Option<i32>, String) {
     let output = run(&[&["audit"], arguments].concat());
@@ -33,7 +35,7 @@ async fn everyone_follows_the_nodes_new_key() {
     let address = node.address();
     let error = fail(&["node", "rotate-key", "--data", &path("data")]);
     assert!(error.contains("in use"), "{error}");
-    let memory = Memory::open(&dir.path().join("learner")).unwrap();
+    let memory = Memory::open(&dir.path().join("learner"), id(&key(1))).unwrap();
     let mut speaker = Speaker::remembering(&node.url, memory).await;
     speaker.create("x", &Counter::weights(0), 3).await;
     speaker.act(&key(1), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
@@ -51,8 +53,8 @@ async fn everyone_follows_the_nodes_new_key() {
     let note = String::from_utf8(http(&format!("{}/checkpoint", node.url)).1).unwrap();
     assert!(verifies(&note, &old) && verifies(&note, &new), "{note}");
     // A learner that knew the old key, anew and with its connection of before.
-    let memory = Memory::open(&dir.path().join("learner")).unwrap();
-    Client::connect(&node.url, memory).await.unwrap();
+    let memory = Memory::open(&dir.path().join("learner"), id(&key(1))).unwrap();
+    Followed::connect(&node.url, memory).await.unwrap();
     speaker.act(&key(2), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     node.stop();
 

@@ -147,7 +147,7 @@ async fn a_transaction_that_was_held_back_comes_too_late_and_is_signed_again() {
     speaker.create("x", &Counter::weights(0), 5).await;
     let join = || Action::new(name("x"), Act::Join(Join::new(0, None)));
     let action = speaker.agree(join()).await;
-    let held_back = speaker.client.sign(&key(1), action).await.unwrap();
+    let held_back = speaker.followed.sign(&key(1), action).unwrap();
     // As long as nothing happens nothing is old, however long that is.
     speaker.create("y", &Counter::weights(0), 5).await;
     wait_for("the expiry", || {
@@ -156,7 +156,7 @@ async fn a_transaction_that_was_held_back_comes_too_late_and_is_signed_again() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         (now.as_millis() as u64 > last["time_ms"].as_u64().unwrap() + 21).then_some(())
     });
-    let refused = speaker.client.submit(&held_back).await.unwrap_err();
+    let refused = speaker.followed.submit(&held_back).await.unwrap_err();
     assert!(refused.to_string().contains("R71: "), "{refused}");
     // What the learner signs anew, having seen what there is, is taken.
     speaker.act(&key(1), join()).await.unwrap();

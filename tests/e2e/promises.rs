@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use colearn_contracts::{Act, Action, Join};
-use colearn_sdk::client::{Client, ClientError, Memory};
+use colearn_sdk::client::{ClientError, Followed, Memory};
 use serde_json::Value;
 
-use crate::support::{Counter, NodeProcess, Speaker, colearn, copy, fail, key, name, run, succeed};
+use crate::support::{
+    Counter, NodeProcess, Speaker, colearn, copy, fail, id, key, name, run, succeed,
+};
 
 /// A node with an experiment and a learner that keeps its receipts.
 async fn node_with_receipts(dir: &Path) -> (NodeProcess, Speaker) {
@@ -14,7 +16,7 @@ async fn node_with_receipts(dir: &Path) -> (NodeProcess, Speaker) {
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
     // Only what this one does is remembered.
-    let memory = Memory::open(&dir.join("learner")).unwrap();
+    let memory = Memory::open(&dir.join("learner"), id(&key(1))).unwrap();
     let mut speaker = Speaker::remembering(&node.url, memory).await;
     speaker.act(&key(1), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     (node, speaker)
@@ -96,9 +98,9 @@ async fn a_receipt_is_kept_checked_offline_and_honoured() {
 async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
     let dir = tempfile::tempdir().unwrap();
     let (node, mut ann) = node_with_receipts(dir.path()).await;
-    let bob_memory = || Memory::open(&dir.path().join("bob")).unwrap();
+    let bob_memory = || Memory::open(&dir.path().join("bob"), id(&key(5))).unwrap();
     let mut bob = Speaker::remembering(&node.url, bob_memory()).await;
-    bob.client.refresh().await.unwrap();
+    bob.followed.catch_up(&mut |_| {}).await.unwrap();
     let address = node.address();
     node.stop();
     let (one, other) = (dir.path().join("one"), dir.path().join("other"));
@@ -108,38 +110,36 @@ async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
     // The operator shows Ann one history and Bob another, under the same key.
     let node = NodeProcess::start_at(&one, &address);
     ann.act(&key(3), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
-    ann.client.refresh().await.unwrap();
-    let seen_by_ann = ann
-        .client
-        .sign(&key(4), Action::new(name("x"), Act::Join(Join::new(0, None))))
-        .await
-        .unwrap();
+    ann.followed.catch_up(&mut |_| {}).await.unwrap();
+    let action = Action::new(name("x"), Act::Join(Join::new(0, None)));
+    let seen_by_ann = ann.followed.sign(&key(4), action).unwrap();
     node.stop();
     let node = NodeProcess::start_at(&other, &address);
     bob.act(&key(5), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
-    bob.client.refresh().await.unwrap();
+    bob.followed.catch_up(&mut |_| {}).await.unwrap();
 
     // Ann, connected to Bob's, is told of a longer history that does not continue hers.
-    let ann_memory = Memory::open(&dir.path().join("learner")).unwrap();
-    let error = Client::connect(&node.url, ann_memory).await.map(drop).unwrap_err();
+    let ann_memory = Memory::open(&dir.path().join("learner"), id(&key(1))).unwrap();
+    let error = Followed::connect(&node.url, ann_memory).await.map(drop).unwrap_err();
     assert!(matches!(error, ClientError::Fork { .. }), "{error}");
     assert!(error.to_string().starts_with("FORK: "), "{error}");
-    let evidence = std::fs::read_to_string(dir.path().join("learner/fork-evidence.txt")).unwrap();
+    let evidence =
+        std::fs::read_to_string(dir.path().join("learner/evidence/00-fork.txt")).unwrap();
     assert_eq!(
         evidence.matches("\u{2014} colearn/").count(),
         2,
         "both signed checkpoints: {evidence}"
     );
     // Nor can what she signed ever be merged into it.
-    let refused = bob.client.submit(&seen_by_ann).await.unwrap_err();
+    let refused = bob.followed.submit(&seen_by_ann).await.unwrap_err();
     assert!(refused.to_string().contains("not in this ledger's history"), "{refused}");
     node.stop();
 
     // And Bob, connected to Ann's.
     let node = NodeProcess::start_at(&one, &address);
-    let error = Client::connect(&node.url, bob_memory()).await.map(drop).unwrap_err();
+    let error = Followed::connect(&node.url, bob_memory()).await.map(drop).unwrap_err();
     assert!(matches!(error, ClientError::Fork { .. }), "{error}");
-    assert!(dir.path().join("bob/fork-evidence.txt").exists());
+    assert!(dir.path().join("bob/evidence/00-fork.txt").exists());
     // Each history passes by itself; with the other's receipts it does not.
     let receipts = dir.path().join("bob/receipts");
     let (code, text) = audit(&[one.to_str().unwrap(), "--receipts", receipts.to_str().unwrap()]);
@@ -148,8 +148,10 @@ async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
     node.stop();
     let _node = NodeProcess::start_at(&dir.path().join("data"), &address);
     let error =
-        Client::connect(&format!("http://{address}"), bob_memory()).await.map(drop).unwrap_err();
-    assert!(matches!(error, ClientError::Fork { .. }), "{error}");
+        Followed::connect(&format!("http://{address}"), bob_memory()).await.map(drop).unwrap_err();
+    assert!(matches!(error, ClientError::RolledBack { .. }), "{error}");
+    assert!(error.to_string().starts_with("ROLLED BACK: the node shows 3 entries"), "{error}");
+    assert!(dir.path().join("bob/evidence/01-rolled-back.txt").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, ExperimentName, Join, LearnerId, Parameters, VERSION,
     terms,
 };
-use colearn_sdk::client::{Client, Memory};
+use colearn_sdk::client::{Client, Followed, Memory};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use ed25519_dalek::SigningKey;
 
@@ -151,6 +151,7 @@ pub(crate) fn name(text: &str) -> ExperimentName {
 /// A connection that remembers, for tests that speak for a learner by hand.
 pub(crate) struct Speaker {
     pub(crate) client: Client,
+    pub(crate) followed: Followed,
 }
 
 impl Speaker {
@@ -160,7 +161,8 @@ impl Speaker {
 
     /// With a memory of its own.
     pub(crate) async fn remembering(url: &str, memory: Memory) -> Self {
-        Self { client: Client::connect(url, memory).await.unwrap() }
+        let followed = Followed::connect(url, memory).await.unwrap();
+        Self { client: followed.client().clone(), followed }
     }
 
     /// Signs and submits; the entry's index. A join that names no terms names those that the node
@@ -171,7 +173,7 @@ impl Speaker {
         action: Action,
     ) -> std::result::Result<u64, colearn_sdk::client::ClientError> {
         let action = self.agree(action).await;
-        Ok(self.client.act(key, action).await?.receipt.index)
+        Ok(self.followed.act(key, action).await?.receipt.index)
     }
 
     /// The action, a join with the terms that the node shows.

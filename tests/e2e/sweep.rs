@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use colearn_sdk::client::{Client, Memory};
+use colearn_sdk::client::{Followed, Memory};
 
 use crate::support::{Counter, NodeProcess, Speaker, copy, id, join, key, name, succeed};
 
@@ -47,9 +47,9 @@ fn record(data: &Path, log: &Path, more: &[&str], runtime: &tokio::runtime::Runt
         let url = started["address"].as_str().unwrap().to_owned();
         runtime.block_on(async {
             let work = async {
-                let mut client = Client::connect(&url, Memory::default()).await?;
-                let signed = client.sign(&key(7), join("x", 3, 0)).await?;
-                client.submit(&signed).await
+                let mut followed = Followed::connect(&url, Memory::default()).await?;
+                let signed = followed.sign(&key(7), join("x", 3, 0))?;
+                followed.submit(&signed).await
             };
             // A node that hangs fails the test below, since its end is waited for.
             work.await.is_ok()
@@ -113,7 +113,7 @@ fn every_disk_call_fails_once() {
                 if was_acknowledged {
                     acknowledged += 1;
                     let known = runtime.block_on(async {
-                        let mut speaker = Speaker::connect(&node.url).await;
+                        let speaker = Speaker::connect(&node.url).await;
                         speaker.client.experiment(&name("x"), Some(id(&key(7)))).await.unwrap()
                     });
                     assert!(known.member.is_some(), "{fault}: what was acknowledged is lost");

@@ -22,7 +22,7 @@ async fn create(speaker: &mut Speaker, experiment: &str, learners: std::ops::Ran
     let weights = Counter::weights(0);
     speaker.client.upload(&weights).await.unwrap();
     let create = CreateExperiment {
-        version: speaker.client.contract_version().number(),
+        version: speaker.followed.contract_version().unwrap().number(),
         parameters: Parameters { min_learners: 2, ..Parameters::default() },
         admission: Admission::invite(learners.map(|seed| id(&key(seed)))),
         model: weights.model(SAFETENSORS),
@@ -64,12 +64,12 @@ async fn a_ledger_is_upgraded_and_its_members_adopt_the_new_rules() {
     copy_frozen(&data);
     let node = NodeProcess::start(&data);
     let mut speaker = Speaker::connect(&node.url).await;
-    assert_eq!(speaker.client.contract_version(), Version::V1);
+    assert_eq!(speaker.followed.contract_version().unwrap(), Version::V1);
     create(&mut speaker, "before", 1..=5).await;
     let join = |experiment: &str| Action::new(name(experiment), Act::Join(Join::new(0, None)));
     for seed in 1..=2 {
         // In version 1 nobody names terms.
-        speaker.client.act(&key(seed), join("before")).await.unwrap();
+        speaker.followed.act(&key(seed), join("before")).await.unwrap();
     }
     // What version 2 brought is refused, and says what it needs.
     let files: Vec<PathBuf> = (1..=4).map(|seed| key_file(dir.path(), seed)).collect();
@@ -100,12 +100,12 @@ async fn a_ledger_is_upgraded_and_its_members_adopt_the_new_rules() {
 
     let node = NodeProcess::start(&data);
     let mut speaker = Speaker::connect(&node.url).await;
-    assert_eq!(speaker.client.contract_version(), Version::V2);
+    assert_eq!(speaker.followed.contract_version().unwrap(), Version::V2);
     create(&mut speaker, "after", 1..=5).await;
     let versions = |experiment| shown(&node, experiment)["version"].as_u64().unwrap();
     assert_eq!((versions("before"), versions("after")), (1, 2));
     // Who would join what it has not seen is told to look again.
-    let blind = speaker.client.act(&key(1), join("after")).await.unwrap_err();
+    let blind = speaker.followed.act(&key(1), join("after")).await.unwrap_err();
     assert!(matches!(blind, ClientError::Refused { .. }) && blind.to_string().contains("R53: "));
     speaker.act(&key(1), join("after")).await.unwrap();
 

@@ -48,9 +48,10 @@ async fn the_very_same_transaction_gets_its_original_receipt() {
     let node = NodeProcess::start(dir.path());
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
-    let signed = speaker.client.sign(&key(1), join()).await.unwrap();
-    let first = speaker.client.submit(&signed).await.unwrap();
-    let again = speaker.client.submit(&signed).await.unwrap();
+    speaker.followed.catch_up(&mut |_| {}).await.unwrap();
+    let signed = speaker.followed.sign(&key(1), join()).unwrap();
+    let first = speaker.followed.submit(&signed).await.unwrap();
+    let again = speaker.followed.submit(&signed).await.unwrap();
     assert_eq!(first.receipt.index, again.receipt.index);
     assert_eq!(first.entry, again.entry);
     // Also after a restart, and all at once.
@@ -157,8 +158,8 @@ async fn what_is_not_a_transaction_of_this_ledger_is_refused() {
     assert_eq!(empty.code(), Code::InvalidArgument);
 
     // Nothing of this left a trace.
-    speaker.client.refresh().await.unwrap();
-    assert_eq!(speaker.client.size(), 2);
+    speaker.followed.catch_up(&mut |_| {}).await.unwrap();
+    assert_eq!(speaker.followed.size(), 2);
 }
 
 #[tokio::test]
@@ -340,7 +341,7 @@ async fn uploads_resume_and_lie_in_vain() {
     let half =
         upload(&digest, size, 0, vec![bytes.slice(..1_000_000), bytes.slice(1_000_000..1_500_000)]);
     assert_eq!(artifacts.upload_artifact(half).await.unwrap_err().code(), Code::Aborted);
-    let stat = v1::StatArtifactRequest { digest: digest.clone() };
+    let stat = v1::StatArtifactRequest { digest: digest.clone(), room: false };
     let there = artifacts.stat_artifact(stat.clone()).await.unwrap().into_inner();
     assert_eq!((there.stored, there.partial_size), (false, 1_500_000));
     let request = v1::DownloadArtifactRequest { digest: digest.clone(), offset: 0 };
@@ -357,7 +358,7 @@ async fn uploads_resume_and_lie_in_vain() {
     assert_eq!(artifacts.upload_artifact(rest).await.unwrap().into_inner().size, size);
     let there = artifacts.stat_artifact(stat).await.unwrap().into_inner();
     assert_eq!((there.stored, there.size, there.partial_size), (true, size, 0));
-    let mut speaker = Speaker::connect(&node.url).await;
+    let speaker = Speaker::connect(&node.url).await;
     assert_eq!(speaker.client.download(&weights.model(SAFETENSORS)).await.unwrap(), weights);
 
     // Other bytes than announced, more than announced, no header, nothing.

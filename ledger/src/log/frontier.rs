@@ -70,5 +70,10 @@ mod tests {
         let proof = tree::consistency(&tree, 100, 600).unwrap_or_default();
         assert!(early.begins(600, frontier.root(), &proof));
         assert!(!early.begins(600, early.root(), &proof));
+        // Who has followed another beginning learns which one is proven.
+        let root = frontier.root();
+        assert_eq!(tree::proven_beginning(100, 600, root, &proof), Some(early.root()));
+        assert_eq!(tree::proven_beginning(100, 600, early.root(), &proof), None);
+        assert_eq!(tree::proven_beginning(100, 600, root, &proof[1..]), None);
     }
 }

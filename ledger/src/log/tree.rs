@@ -119,19 +119,38 @@ pub fn verify_consistency(
     if old == 0 {
         return path.is_empty() && old_root == Hash::empty_root();
     }
+    // A complete old tree is its own first subtree, and the proof leaves it out.
+    let climbed = match (old.is_power_of_two(), path) {
+        (true, rest) => climb(old, new, old_root, rest),
+        (false, [first, rest @ ..]) => climb(old, new, *first, rest),
+        (false, []) => None,
+    };
+    climbed == Some((old_root, new_root))
+}
+
+/// The root of the first `old` leaves of the tree of `new` leaves with this root, as far as `path` proves
+/// it: there is no other. `None` if it proves nothing, or if `old` is a power of two, whose root a proof
+/// leaves out.
+pub fn proven_beginning(old: u64, new: u64, new_root: Hash, path: &[Hash]) -> Option<Hash> {
+    let (first, rest) = path.split_first()?;
+    if old == 0 || old >= new || old.is_power_of_two() {
+        return None;
+    }
+    let (old_root, led_to) = climb(old, new, *first, rest)?;
+    (led_to == new_root).then_some(old_root)
+}
+
+/// The two roots that a proof leads to from the first subtree that the trees have in common.
+fn climb(old: u64, new: u64, first: Hash, path: &[Hash]) -> Option<(Hash, Hash)> {
     let (mut position, mut last) = (old - 1, new - 1);
     while position & 1 == 1 {
         position >>= 1;
         last >>= 1;
     }
-    let mut rest = path.iter();
-    // A complete old tree is its own first subtree, and the proof leaves it out.
-    let first = if old.is_power_of_two() { Some(&old_root) } else { rest.next() };
-    let Some(&first) = first else { return false };
     let (mut old_hash, mut new_hash) = (first, first);
-    for sibling in rest {
+    for sibling in path {
         if last == 0 {
-            return false;
+            return None;
         }
         if position & 1 == 1 || position == last {
             old_hash = Hash::node(sibling, &old_hash);
@@ -146,7 +165,7 @@ pub fn verify_consistency(
         position >>= 1;
         last >>= 1;
     }
-    last == 0 && old_hash == old_root && new_hash == new_root
+    (last == 0).then_some((old_hash, new_hash))
 }
 
 /// The largest power of two smaller than `size`, which is at least 2.

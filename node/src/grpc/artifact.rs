@@ -30,7 +30,8 @@ impl ArtifactService for Artifacts {
         &self,
         request: Request<v1::StatArtifactRequest>,
     ) -> Result<Response<v1::StatArtifactResponse>, Status> {
-        let digest = convert::digest(&request.into_inner().digest, "digest").map_err(bad_field)?;
+        let v1::StatArtifactRequest { digest, room } = request.into_inner();
+        let digest = convert::digest(&digest, "digest").map_err(bad_field)?;
         let store = self.0.clone();
         let stat = blocking(move || Ok((store.size_of(&digest), store.partial_size_of(&digest))));
         let (size, partial_size) = stat.await?;
@@ -38,6 +39,7 @@ impl ArtifactService for Artifacts {
             stored: size.is_some(),
             size: size.unwrap_or(0),
             partial_size,
+            room_bytes: room.then(|| self.0.room_bytes()),
         }))
     }
 

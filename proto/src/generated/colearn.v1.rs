@@ -3159,6 +3159,9 @@ pub struct StatArtifactRequest {
     /// SHA-256 of the bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub digest: ::prost::bytes::Bytes,
+    /// Whether to say how much more could be stored.
+    #[prost(bool, tag = "2")]
+    pub room: bool,
 }
 /// What is answered to StatArtifact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3172,6 +3175,10 @@ pub struct StatArtifactResponse {
     /// How many bytes of an unfinished upload are kept.
     #[prost(uint64, tag = "3")]
     pub partial_size: u64,
+    /// The largest artifact that could be stored now, in bytes, where that was asked. A node of the first
+    /// version does not say.
+    #[prost(uint64, optional, tag = "4")]
+    pub room_bytes: ::core::option::Option<u64>,
 }
 /// What is asked with UploadArtifact.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -142,9 +142,8 @@ impl Follower {
     /// Believes the signatures of the first `size` entries, and that their signers vouch for this
     /// history: for who has been given a checkpoint of that size by somebody who has verified them, and
     /// holds the tree to it. Chain, tree and contract are checked all the same.
-    #[must_use]
-    pub fn trusting(self, size: u64) -> Self {
-        Self { trusted: size, ..self }
+    pub fn trust(&mut self, size: u64) {
+        self.trusted = size;
     }
 
     /// Goes on from what [`Follower::state`] gave; `None` if that does not have what this depth

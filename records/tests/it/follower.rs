@@ -222,7 +222,8 @@ fn up_to_what_is_trusted_signatures_are_believed() {
     entries[forged] = entry.encode_to_vec();
     entries.truncate(forged + 1);
     let follow = |trusted: u64| {
-        let mut follower = scribe.follower(Depth::Full).trusting(trusted);
+        let mut follower = scribe.follower(Depth::Full);
+        follower.trust(trusted);
         let reader = follower.reader();
         for bytes in &entries {
             scribe.follow(&mut follower, &reader.read(bytes.clone()))?;

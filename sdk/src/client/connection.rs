@@ -3,67 +3,56 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use colearn_contracts::{Action, ExperimentName, LearnerId, VERSION, Version};
-use colearn_ledger::{Checkpoint, Hash, Receipt, Verifier};
+use colearn_contracts::{ExperimentName, LearnerId, VERSION};
+use colearn_ledger::Hash;
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
 use colearn_proto::{CONTRACT_METADATA, v1};
 use colearn_records::convert::{ExperimentState, MemberState};
-use colearn_records::transaction::{LedgerId, Transaction};
-use ed25519_dalek::SigningKey;
-use prost::Message as _;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{BoxFuture, ClientError, Entries, Memory};
+use super::{BoxFuture, ClientError, Entries};
 use crate::error_cause::root_cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a silent connection is probed: a node that died without closing is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long an answer is waited for: with endless patience, and with none.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// The largest message that is read: 4,096 entries or some chunks.
 const MAX_MESSAGE_BYTES: usize = 8 << 20;
 
-/// A connection to a node that verifies what the node says, and remembers it.
+/// A connection to a node. What is answered proves nothing, but for weights, whose digest is checked; for
+/// what is known of a ledger, see [`Followed`](super::Followed).
+#[derive(Clone)]
 pub struct Client {
-    pub(super) url: String,
-    pub(super) ledger_id: LedgerId,
-    pub(super) verifier: Verifier,
-    /// The version of the rules that the node says new experiments follow.
-    pub(super) contract_version: u32,
-    /// The last checkpoint that was verified to continue the ones before, and the note it is in.
-    pub(super) latest: Option<(Checkpoint, String)>,
-    pub(super) memory: Memory,
-    pub(super) services: Services,
+    url: String,
+    services: Services,
+    /// How long an answer is waited for.
+    patience: Duration,
 }
 
 /// The node's services over one channel.
 #[derive(Clone)]
-pub(super) struct Services {
-    pub(super) coordinator: CoordinatorServiceClient<Telling>,
-    pub(super) ledger: LedgerServiceClient<Telling>,
-    pub(super) artifacts: ArtifactServiceClient<Telling>,
+struct Services {
+    coordinator: CoordinatorServiceClient<Telling>,
+    ledger: LedgerServiceClient<Telling>,
+    artifacts: ArtifactServiceClient<Telling>,
 }
 
 /// A channel over which each request tells which version of the rules this program knows.
-type Telling = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
+pub(super) type Telling =
+    InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
 
 /// Says that this program knows the rules up to [`VERSION`].
 fn tell_version(mut request: Request<()>) -> Result<Request<()>, Status> {
     request.metadata_mut().insert(CONTRACT_METADATA, MetadataValue::from(VERSION.number()));
     Ok(request)
-}
-
-/// A recorded transaction.
-#[derive(Clone, Debug)]
-pub struct Submitted {
-    /// Proof of its place; verified.
-    pub receipt: Receipt,
-    /// Its entry, as recorded.
-    pub entry: Bytes,
 }
 
 /// An experiment's state as a node tells it, which proves nothing.
@@ -78,8 +67,12 @@ pub struct Described {
 }
 
 /// The address in full: without a scheme it is plain http.
-fn full_url(url: &str) -> String {
-    if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
+fn full_url(url: &str) -> Result<String, ClientError> {
+    match url.split_once("://") {
+        None => Ok(format!("http://{url}")),
+        Some(("http" | "https", _)) => Ok(url.to_owned()),
+        Some(_) => Err(ClientError::Address { url: url.to_owned() }),
+    }
 }
 
 impl Services {
@@ -123,38 +116,31 @@ fn tls(_: Endpoint, url: &str) -> Result<Endpoint, ClientError> {
 }
 
 impl Client {
-    /// Connects and learns which ledger the node keeps.
+    /// Connects.
     ///
     /// # Errors
-    /// If the node cannot be reached, or keeps another ledger than `memory` knows.
-    pub fn connect<'a>(url: &'a str, memory: Memory) -> BoxFuture<'a, Result<Self, ClientError>> {
+    /// If the node cannot be reached.
+    pub fn connect(url: &str) -> BoxFuture<'_, Result<Self, ClientError>> {
+        Self::connect_within(url, None)
+    }
+
+    /// Connects, and waits for no answer longer than the patience there is.
+    pub(super) fn connect_within(
+        url: &str,
+        patience: Option<Duration>,
+    ) -> BoxFuture<'_, Result<Self, ClientError>> {
         Box::pin(async move {
-            let url = full_url(url);
-            let mut services = Services::connect(&url).await?;
-            let known = super::trust::known_ledger(&mut services, &url).await?;
-            let (ledger_id, verifier) = super::trust::stated_ledger(&known, &url, &memory)?;
-            let latest = memory.latest_checkpoint()?;
-            let contract_version = known.contract_version;
-            let mut client =
-                Self { url, ledger_id, verifier, contract_version, latest, memory, services };
-            client.establish(known).await?;
-            Ok(client)
+            let url = full_url(url)?;
+            let services = Services::connect(&url).await?;
+            let patience = patience.unwrap_or(LONGEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            Ok(Self { url, services, patience })
         })
     }
 
     /// Connects again, to the same node, after the connection was lost.
-    ///
-    /// # Errors
-    /// Those of [`Client::connect`].
-    pub fn reconnect<'a>(&'a mut self) -> BoxFuture<'a, Result<(), ClientError>> {
-        Box::pin(async move {
-            self.services = Services::connect(&self.url).await?;
-            let known = super::trust::known_ledger(&mut self.services, &self.url).await?;
-            super::trust::stated_ledger(&known, &self.url, &self.memory)?;
-            self.contract_version = known.contract_version;
-            self.establish(known).await?;
-            Ok(())
-        })
+    pub(super) async fn reconnect(&mut self) -> Result<(), ClientError> {
+        self.services = Services::connect(&self.url).await?;
+        Ok(())
     }
 
     /// The node's address.
@@ -162,115 +148,105 @@ impl Client {
         &self.url
     }
 
-    /// Which ledger the node keeps.
-    pub fn ledger_id(&self) -> LedgerId {
-        self.ledger_id
+    pub(super) fn coordinator(&self) -> CoordinatorServiceClient<Telling> {
+        self.services.coordinator.clone()
     }
 
-    /// The version of the rules that an experiment is to be created for: the one that new experiments
-    /// follow, as the node said when it was connected to. Where it is one that this program does not know,
-    /// the latest that it knows; the node will refuse that (R52).
-    pub fn contract_version(&self) -> Version {
-        // A node that does not say follows the first.
-        Version::try_from(self.contract_version.max(1)).unwrap_or(VERSION)
+    pub(super) fn ledger(&self) -> LedgerServiceClient<Telling> {
+        self.services.ledger.clone()
     }
 
-    /// The key that verifies its checkpoints.
-    pub fn verifier(&self) -> &Verifier {
-        &self.verifier
+    pub(super) fn artifacts(&self) -> ArtifactServiceClient<Telling> {
+        self.services.artifacts.clone()
     }
 
-    /// What it remembers.
-    pub fn memory(&self) -> &Memory {
-        &self.memory
+    /// An answer, if it comes in time.
+    pub(super) async fn answer<T>(
+        &self,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, ClientError> {
+        self.in_time(answer).await.map(Response::into_inner)
+    }
+
+    /// The next message of a stream, if it comes in time.
+    pub(super) async fn message<T>(
+        &self,
+        stream: &mut Streaming<T>,
+    ) -> Result<Option<T>, ClientError> {
+        self.in_time(stream.message()).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(self.patience, answer).await {
+            Ok(answer) => answer.map_err(|status| self.refusal(&status)),
+            Err(_) => Err(self.stalled()),
+        }
+    }
+
+    /// The node, or something between, takes what is asked and says nothing.
+    pub(super) fn stalled(&self) -> ClientError {
+        ClientError::Unreachable {
+            url: self.url.clone(),
+            reason: format!("no answer for {:?}", self.patience),
+        }
+    }
+
+    /// How long an answer is waited for.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     pub(super) fn refusal(&self, status: &Status) -> ClientError {
         ClientError::from_status(&self.url, status)
     }
 
-    /// Signs an action over the node's latest checkpoint.
-    ///
-    /// # Errors
-    /// If that cannot be fetched or does not fit.
-    pub fn sign<'a>(
-        &'a mut self,
-        key: &'a SigningKey,
-        action: Action,
-    ) -> BoxFuture<'a, Result<Transaction, ClientError>> {
-        Box::pin(async move {
-            let seen = self.refresh().await?;
-            Ok(Transaction::sign(key, &self.ledger_id, seen, action))
-        })
+    /// What the node says that it keeps.
+    pub(super) async fn known_ledger(&self) -> Result<v1::GetLedgerResponse, ClientError> {
+        self.answer(self.ledger().get_ledger(v1::GetLedgerRequest {})).await
     }
 
-    /// Submits a signed transaction, verifies the receipt and keeps it.
-    ///
-    /// # Errors
-    /// If the node refuses, or its receipt does not prove the transaction's place.
-    pub fn submit<'a>(
-        &'a mut self,
-        transaction: &'a Transaction,
-    ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
-        Box::pin(async move {
-            let sent = transaction.message();
-            let request = v1::SubmitRequest { transaction: Some(sent.clone()) };
-            let answer = self.services.coordinator.submit(request).await;
-            let answer = answer.map_err(|status| self.refusal(&status))?;
-            let bad = |what: &str| ClientError::Receipt(what.to_owned());
-            let message = answer.into_inner().receipt.ok_or_else(|| bad("there is none"))?;
-            let entry = v1::Entry::decode(message.entry.clone()).map_err(|_| bad("no entry"))?;
-            let Some(v1::entry::Payload::Transaction(recorded)) = entry.payload else {
-                return Err(bad("the entry is no transaction"));
-            };
-            if recorded.body != sent.body
-                || recorded.public_key != sent.public_key
-                || entry.index != message.index
-            {
-                return Err(bad("the entry is another one"));
-            }
-            let receipt = Receipt {
-                index: message.index,
-                path: hashes(&message.inclusion_proof)?,
-                checkpoint: message.checkpoint,
-            };
-            receipt
-                .verify(Hash::leaf(&message.entry), &self.verifier)
-                .map_err(|error| bad(&error.to_string()))?;
-            self.memory.keep_receipt(&receipt, &message.entry)?;
-            Ok(Submitted { receipt, entry: message.entry })
-        })
+    /// The node's checkpoint, with the proof that it goes on from the first `old_size` entries.
+    pub(super) async fn checkpoint(
+        &self,
+        old_size: u64,
+    ) -> Result<(String, Vec<Hash>), ClientError> {
+        let request = v1::GetCheckpointRequest { old_size };
+        let answer = self.answer(self.ledger().get_checkpoint(request)).await?;
+        Ok((answer.checkpoint, hashes(&answer.consistency_proof)?))
     }
 
-    /// Signs an action, submits it, and keeps the receipt.
-    ///
-    /// # Errors
-    /// Those of [`Client::sign`] and [`Client::submit`].
-    pub fn act<'a>(
-        &'a mut self,
-        key: &'a SigningKey,
-        action: Action,
-    ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
-        Box::pin(async move {
-            let signed = self.sign(key, action).await?;
-            self.submit(&signed).await
-        })
+    /// The proof that the first `new_size` entries go on from the first `old_size`.
+    pub(super) async fn consistency(
+        &self,
+        old_size: u64,
+        new_size: u64,
+    ) -> Result<Vec<Hash>, ClientError> {
+        let request = v1::GetConsistencyProofRequest { old_size, new_size };
+        hashes(&self.answer(self.ledger().get_consistency_proof(request)).await?.proof)
     }
 
-    /// An experiment's state, and how a learner stands in it.
+    /// The proof that entry `index` is among the first `size`.
+    pub(super) async fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ClientError> {
+        let request = v1::GetInclusionProofRequest { index, size };
+        hashes(&self.answer(self.ledger().get_inclusion_proof(request)).await?.proof)
+    }
+
+    /// An experiment's state, and how a learner stands in it, as the node tells it.
     ///
     /// # Errors
     /// If there is no such experiment.
     pub fn experiment<'a>(
-        &'a mut self,
+        &'a self,
         name: &'a ExperimentName,
         learner: Option<LearnerId>,
     ) -> BoxFuture<'a, Result<Described, ClientError>> {
         Box::pin(async move {
             let learner = learner.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(&id.0));
             let request = v1::GetExperimentRequest { name: name.to_string(), learner };
-            let answer = self.services.coordinator.get_experiment(request).await;
-            let answer = answer.map_err(|status| self.refusal(&status))?.into_inner();
+            let answer = self.answer(self.coordinator().get_experiment(request)).await?;
             let missing = || ClientError::Malformed("no experiment".to_owned());
             Ok(Described {
                 size: answer.size,
@@ -280,25 +256,28 @@ impl Client {
         })
     }
 
-    /// Every experiment, in short.
+    /// Every experiment, in short, as the node tells it.
     ///
     /// # Errors
     /// If the node cannot answer.
-    pub fn experiments<'a>(
-        &'a mut self,
-    ) -> BoxFuture<'a, Result<Vec<ExperimentState>, ClientError>> {
+    pub fn experiments(&self) -> BoxFuture<'_, Result<Vec<ExperimentState>, ClientError>> {
         Box::pin(async move {
             let mut all: Vec<ExperimentState> = Vec::new();
             loop {
                 let after = all.last().map_or_else(String::new, |last| last.name.to_string());
-                let request = v1::ListExperimentsRequest { page_size: 0, after };
-                let answer = self.services.coordinator.list_experiments(request).await;
-                let page = answer.map_err(|status| self.refusal(&status))?.into_inner().experiments;
-                if page.is_empty() {
+                let request = v1::ListExperimentsRequest { page_size: 0, after: after.clone() };
+                let answer = self.answer(self.coordinator().list_experiments(request)).await?;
+                if answer.experiments.is_empty() {
                     return Ok(all);
                 }
-                for experiment in page {
-                    all.push(ExperimentState::read(experiment)?);
+                for experiment in answer.experiments {
+                    let experiment = ExperimentState::read(experiment)?;
+                    // Or a list without end could be told.
+                    if all.last().is_some_and(|last| last.name >= experiment.name) {
+                        let unordered = "a list of experiments that does not ascend".to_owned();
+                        return Err(ClientError::Malformed(unordered));
+                    }
+                    all.push(experiment);
                 }
             }
         })
@@ -309,14 +288,13 @@ impl Client {
     /// # Errors
     /// If there is no such experiment.
     pub fn watch<'a>(
-        &'a mut self,
+        &'a self,
         name: &'a ExperimentName,
         start: u64,
     ) -> BoxFuture<'a, Result<Entries, ClientError>> {
         Box::pin(async move {
             let request = v1::WatchExperimentRequest { name: name.to_string(), start };
-            let answer = self.services.coordinator.watch_experiment(request).await;
-            let stream = answer.map_err(|status| self.refusal(&status))?.into_inner();
+            let stream = self.answer(self.coordinator().watch_experiment(request)).await?;
             Ok(Entries::new(self.url.clone(), stream))
         })
     }
@@ -325,21 +303,15 @@ impl Client {
     ///
     /// # Errors
     /// If the first does not exist.
-    pub fn entries<'a>(
-        &'a mut self,
+    pub fn entries(
+        &self,
         start: u64,
         count: u32,
-    ) -> BoxFuture<'a, Result<Vec<Bytes>, ClientError>> {
+    ) -> BoxFuture<'_, Result<Vec<Bytes>, ClientError>> {
         Box::pin(async move {
             let request = v1::GetEntriesRequest { start, count };
-            let answer = self.services.ledger.get_entries(request).await;
-            Ok(answer.map_err(|status| self.refusal(&status))?.into_inner().entries)
+            Ok(self.answer(self.ledger().get_entries(request)).await?.entries)
         })
-    }
-
-    /// The size of the last verified checkpoint.
-    pub fn size(&self) -> u64 {
-        self.latest.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size)
     }
 }
 

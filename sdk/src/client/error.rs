@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use colearn_contracts::{Digest, LearnerId, SuspendReason, rule_is_stale};
+use colearn_contracts::{Digest, ExperimentName, LearnerId, SuspendReason, rule_is_stale};
 use colearn_ledger::NoteError;
 use tonic::{Code, Status};
 
@@ -10,12 +10,15 @@ use crate::learner::LearnerError;
 use crate::links::WrongChain;
 use colearn_proto::RULE_METADATA;
 use colearn_records::convert::BadField;
+use colearn_records::follower::Fault;
+use colearn_records::pins::Unpinned;
+use colearn_records::transaction::LedgerId;
 
 /// Why a client cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The node's address cannot be used.
-    #[error("{url:?} is not the address of a node; it looks like http://HOST:PORT")]
+    #[error("{url:?} is not the address of a node; it looks like http://HOST:PORT or https://HOST")]
     Address {
         /// What was given.
         url: String,
@@ -52,23 +55,69 @@ pub enum ClientError {
     /// A checkpoint is not signed as it should be.
     #[error("the node's checkpoint is not to be trusted: {0}")]
     Checkpoint(#[from] NoteError),
-    /// The node shows another history than before.
+    /// The ledger's key has signed two histories.
     #[error(
-        "FORK: the node's history does not continue what it showed before ({0}); stop trusting it and compare with the other learners{1}"
+        "FORK: the ledger's history does not continue what was followed before ({0}); stop trusting it and compare with the other learners{1}"
     )]
     Fork(String, Evidence),
-    /// The ledger is another one than before.
+    /// The node shows less than before: it was put back to an older copy, or somebody between repeats an
+    /// old answer.
     #[error(
-        "the node at {url} keeps ledger {found}, this learner belongs to {expected}; check --node, or use another data folder"
+        "ROLLED BACK: the node shows {shown} entries of a ledger that had {known}; it was put back to an older copy, or somebody between repeats what it once said{evidence}"
+    )]
+    RolledBack {
+        /// How many entries it shows.
+        shown: u64,
+        /// How many are known to be there.
+        known: u64,
+        /// Both checkpoints.
+        evidence: Evidence,
+    },
+    /// What was sent is not proven to be what the ledger's key has signed. Nothing of it was believed.
+    #[error(
+        "what came from the node is not what its ledger has signed, and was not believed: {0}; whoever stands between can do that{1}"
+    )]
+    Unproven(String, Evidence),
+    /// The ledger's key has signed what no ledger can be.
+    #[error(
+        "the ledger breaks its own rules at entry {index} ({fault}), and its key has signed that; stop trusting it, and see: colearn audit{evidence}"
+    )]
+    Departed {
+        /// The entry.
+        index: u64,
+        /// What is wrong with it.
+        fault: Fault,
+        /// The entry and the checkpoint.
+        evidence: Evidence,
+    },
+    /// The ledger does not go on from the checkpoint that was to be trusted.
+    #[error(
+        "the node's ledger of {size} entries is not proven to go on from the trusted checkpoint of {trusted}; check --trust and --node"
+    )]
+    NotTrusted {
+        /// How many entries the trusted checkpoint counts.
+        trusted: u64,
+        /// How many the node's does.
+        size: u64,
+    },
+    /// The ledger is not the one that was insisted on.
+    #[error(transparent)]
+    Unpinned(#[from] Unpinned),
+    /// The ledger is another one than before, or than was insisted on.
+    #[error(
+        "the node at {url} keeps ledger {found}, this learner belongs to {expected}; check --node and --ledger, or use another folder with --memory"
     )]
     OtherLedger {
         /// The node's address.
         url: String,
         /// The node's ledger.
-        found: String,
+        found: LedgerId,
         /// The learner's ledger.
-        expected: String,
+        expected: LedgerId,
     },
+    /// There is no such experiment.
+    #[error("there is no experiment {0} in the ledger; see: colearn experiment list")]
+    NoExperiment(ExperimentName),
     /// A receipt does not prove what it should.
     #[error("the node's receipt does not prove that the transaction is in the ledger: {0}")]
     Receipt(String),
@@ -105,8 +154,38 @@ pub enum ClientError {
     /// The learner panicked.
     #[error("the learner panicked; see its own output")]
     Panicked,
-    /// The learner's data folder cannot be used.
-    #[error("cannot use the learner's data folder {}: {source}", path.display())]
+    /// The folder is another key's.
+    #[error(
+        "{} is the memory of {owner}, and {key} would forget there what it has signed; every key has a folder of its own", dir.display()
+    )]
+    ForeignMemory {
+        /// The folder.
+        dir: PathBuf,
+        /// The public key that it belongs to.
+        owner: String,
+        /// The one that was to use it.
+        key: LearnerId,
+    },
+    /// Another process signs with this key in this experiment.
+    #[error(
+        "another process takes part in this experiment with this key (it has locked {}); stop it first", dir.display()
+    )]
+    MemoryInUse {
+        /// What it has locked.
+        dir: PathBuf,
+    },
+    /// Something else was signed already.
+    #[error(
+        "nothing was signed for round {round}: this key has signed something else in round {last}, and signs once for each"
+    )]
+    SignedBefore {
+        /// The round that was to be signed for.
+        round: u64,
+        /// The last one that was.
+        last: u64,
+    },
+    /// The key's folder cannot be used.
+    #[error("cannot use the key's memory {}: {source}", path.display())]
     Data {
         /// The folder or file.
         path: PathBuf,
@@ -120,6 +199,8 @@ pub enum ClientError {
 pub enum Refused {
     /// What was asked about does not exist.
     NotFound,
+    /// What was asked about lies beyond the ledger's end.
+    OutOfRange,
     /// The node cannot do it now: trying again later may help.
     Temporary,
     /// The same request will always be refused.
@@ -130,20 +211,21 @@ impl Refused {
     fn of(code: Code) -> Self {
         match code {
             Code::NotFound => Self::NotFound,
+            Code::OutOfRange => Self::OutOfRange,
             Code::ResourceExhausted | Code::Internal | Code::Aborted => Self::Temporary,
             _ => Self::Final,
         }
     }
 }
 
-/// Where the evidence of a fork was kept.
+/// Where evidence was kept, if it was.
 #[derive(Debug, Default)]
 pub struct Evidence(pub Option<PathBuf>);
 
 impl std::fmt::Display for Evidence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            Some(path) => write!(f, "; both checkpoints are kept in {}", path.display()),
+            Some(path) => write!(f, "; the evidence is kept in {}", path.display()),
             None => Ok(()),
         }
     }
@@ -167,6 +249,21 @@ impl ClientError {
         }
     }
 
+    /// Whether the node, or somebody between, has shown what it should not have.
+    pub fn is_a_lie(&self) -> bool {
+        matches!(
+            self,
+            Self::Unproven(..)
+                | Self::RolledBack { .. }
+                | Self::Malformed(_)
+                | Self::Checkpoint(_)
+                | Self::Receipt(_)
+                | Self::WrongArtifact(_)
+                | Self::OtherLedger { .. }
+                | Self::Unpinned(_)
+        )
+    }
+
     /// The number of the contract's rule by which the node refused, if that was the reason.
     pub fn rule(&self) -> Option<u8> {
         match self {
@@ -175,10 +272,17 @@ impl ClientError {
         }
     }
 
-    /// Whether trying again later may help.
+    /// Whether trying again later may help. It may where nobody's signature says otherwise: whoever stands
+    /// between, or answers wrongly now, may be gone the next time.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Unproven(..)
+            | Self::RolledBack { .. }
+            | Self::Malformed(_)
+            | Self::Checkpoint(_)
+            | Self::Receipt(_)
+            | Self::WrongArtifact(_) => true,
             // What the contract refuses it would refuse again.
             Self::Refused { refused, rule, .. } => rule.is_none() && *refused == Refused::Temporary,
             _ => false,

@@ -1,27 +1,30 @@
-//! Talking to a node: a client that verifies what it is told, and the loop that runs a learner.
+//! Talking to a node, believing what follows from its ledger, and the loop that runs a learner.
 
 mod connection;
 mod entries;
 mod error;
+mod followed;
 mod in_time;
 mod joining;
 mod memory;
 mod patience;
+mod receipts;
 mod run;
 mod status;
 mod transfer;
-mod trust;
 
 /// What the client's methods return. Boxed, so that what they do is compiled here once: the state machine
 /// of an `async fn` is compiled again in each crate that awaits it.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-pub use connection::{Client, Described, Submitted};
+pub use connection::{Client, Described};
 pub use entries::{Entries, Next};
 pub use error::{ClientError, Evidence, Refused};
+pub use followed::{Followed, Progress, Trust};
 pub use memory::Memory;
 pub use patience::Patience;
-pub use run::{Options, Summary, run};
+pub use receipts::Submitted;
+pub use run::{Options, Prepared, Summary, prepare, run};
 pub use status::{MemberProgram, NodeStatus};
 
 pub use crate::participant::Event;

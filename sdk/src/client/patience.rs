@@ -32,12 +32,22 @@ impl Patience {
     /// # Errors
     /// The given one, where trying again does not help or enough has been waited.
     pub fn pause_after(&mut self, error: ClientError) -> Result<(String, Duration), ClientError> {
-        let too_long = self.limit.is_some_and(|limit| self.out_of_reach.elapsed() > limit);
-        if !error.is_transient() || too_long {
+        if !error.is_transient() {
             return Err(error);
+        }
+        match self.pause() {
+            Some(pause) => Ok((error.to_string(), pause)),
+            None => Err(error),
+        }
+    }
+
+    /// How long to wait before it is tried again; `None` where enough has been waited.
+    pub(super) fn pause(&mut self) -> Option<Duration> {
+        if self.limit.is_some_and(|limit| self.out_of_reach.elapsed() > limit) {
+            return None;
         }
         let pause = self.pause;
         self.pause = (2 * pause).min(LONGEST_PAUSE);
-        Ok((error.to_string(), pause))
+        Some(pause)
     }
 }

@@ -1,29 +1,38 @@
-//! The loop that runs a learner on a ledger: it does what [`Participant`] says is owed.
+//! The loop that runs a learner on a ledger: it follows the ledger, shows [`Participant`] what is recorded,
+//! and does what that says is owed.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use colearn_contracts::{
-    Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Model, Rejection,
+    Act, Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Model, Phase,
+    Rejection,
 };
+use colearn_records::follower::ReadEntry;
 use colearn_records::keys::learner_id;
 use colearn_records::plan::Plan;
-use colearn_records::record::Record;
 use colearn_records::transaction::Transaction;
 use ed25519_dalek::SigningKey;
 
+use super::followed::Sent;
 use super::in_time::{self, InTime};
 use super::joining::check;
-use super::{Client, ClientError, Entries, Memory, Patience};
-use crate::learner::{Learner, LearnerError};
-use crate::participant::{Duty, Ending, Event, Membership, Participant, Standing, Statement, Turn};
+use super::memory::Turns;
+use super::receipts::Pledge;
+use super::{Client, ClientError, Described, Followed, Memory, Patience, Progress, Trust};
+use crate::learner::{Failure, Learner, LearnerError};
+use crate::participant::{
+    Duty, Ending, Event, Membership, Participant, Remembered, Standing, Statement, Turn,
+};
 use crate::weights::Weights;
 
 /// How many downloaded or proposed weights are kept to be accepted without another download.
 const KEPT_WEIGHTS: usize = 2;
 /// How often an act is signed again at once because it has become too old (R71).
 const RENEWALS: u32 = 3;
+/// How often it is told how far a long ledger was followed.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Where and as whom a learner takes part.
 pub struct Options {
@@ -37,8 +46,11 @@ pub struct Options {
     pub name: Option<MemberName>,
     /// What the experiment has to be like, or it is not joined.
     pub plan: Option<Plan>,
-    /// Where to remember what must survive a restart; `None` to remember until the end only.
+    /// Where to remember what must survive a restart, one folder for a key ([`Memory::beside`]); `None`
+    /// to remember until the end only.
     pub data: Option<PathBuf>,
+    /// What is believed from the start.
+    pub trust: Trust,
     /// Give up when the node cannot be reached for this long; `None` for never.
     pub patience: Option<Duration>,
     /// Told what happens.
@@ -46,7 +58,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: no name, no plan, no memory, endless patience, nobody watching.
+    /// The defaults: no name, no plan, no memory, no pins, endless patience, nobody watching.
     pub fn new(node: impl Into<String>, experiment: ExperimentName, key: SigningKey) -> Self {
         Self {
             node: node.into(),
@@ -55,6 +67,7 @@ impl Options {
             name: None,
             plan: None,
             data: None,
+            trust: Trust::default(),
             patience: None,
             watch: Box::new(|_| {}),
         }
@@ -64,9 +77,9 @@ impl Options {
 /// What a finished run leaves.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Why the experiment ended.
-    pub reason: FinishReason,
-    /// The final global model.
+    /// Why the experiment ended; `None` if it goes on, and this learner has left.
+    pub reason: Option<FinishReason>,
+    /// The final global model, or the last that the learner took part with.
     pub model: Model,
     /// How many rounds were opened.
     pub rounds: u64,
@@ -74,40 +87,216 @@ pub struct Summary {
 
 /// Runs a learner in an experiment until that finishes, and gives it back.
 ///
-/// Joins if need be, proposes in its turn, votes on what others propose, and accepts what is
-/// accepted. A lost connection is made again; after a restart of either side it goes on where the
-/// ledger stands, without voting twice or losing its turn.
+/// Follows the ledger, joins if need be, proposes in its turn, votes on what others propose, and accepts
+/// what is accepted. Nothing is acted on that does not follow from what the ledger's key has signed. A
+/// lost connection is made again; after a restart of either side it goes on where the ledger stands,
+/// without voting twice, losing its turn or training twice for it.
 ///
 /// # Errors
-/// If the learner is not admitted, cannot take the model, or the node cannot be trusted.
+/// If the learner is not admitted, cannot take the model, or the ledger cannot be trusted.
 pub async fn run<L: Learner + Send + 'static>(
     learner: L,
     options: Options,
 ) -> Result<(L, Summary), ClientError> {
-    let mut patience = Patience::new(options.patience);
-    let mut run = Run::new(learner, options);
-    let mut client = None;
+    Prepared::new(options)?.run(learner).await
+}
+
+/// Follows the ledger to where it stands, and gets what a learner is made from: the experiment and its
+/// model. Then [`Prepared::run`].
+///
+/// # Errors
+/// If there is no such experiment, it does not follow the plan, or the ledger cannot be trusted.
+pub async fn prepare(options: Options) -> Result<Prepared, ClientError> {
+    let mut prepared = Prepared::new(options)?;
+    let mut patience = Patience::new(prepared.options.patience);
     loop {
-        let ended = match run.connect(&mut client).await {
-            Ok(client) => {
-                run.tell(Event::Connected { url: client.url().to_owned() });
-                let ended = run.session(client).await;
-                // It was in reach until now.
-                patience.renew();
-                ended
-            }
-            Err(error) => Err(error),
+        let ready = prepared.get_ready().await;
+        let Err(error) = ready else { return Ok(prepared) };
+        prepared.pause(&mut patience, error).await?;
+    }
+}
+
+/// A learner's place in an experiment, before there is the learner.
+pub struct Prepared {
+    me: LearnerId,
+    options: Options,
+    turns: Turns,
+    /// The memory, until the node is first reached.
+    memory: Option<Memory>,
+    followed: Option<Followed>,
+    /// Whether the connection is good, as far as is known.
+    connected: bool,
+    /// The latest weights seen, newest last.
+    kept: VecDeque<Weights>,
+}
+
+impl Prepared {
+    fn new(options: Options) -> Result<Self, ClientError> {
+        let me = learner_id(&options.key);
+        let memory = match &options.data {
+            Some(dir) => Memory::open(dir, me)?,
+            None => Memory::default(),
         };
-        match ended {
-            Ok(summary) => {
-                let learner = run.learner.take().ok_or(ClientError::Panicked)?;
-                return Ok((learner, summary));
+        Ok(Self {
+            me,
+            turns: memory.turns(&options.experiment)?,
+            options,
+            memory: Some(memory),
+            followed: None,
+            connected: false,
+            kept: VecDeque::new(),
+        })
+    }
+
+    fn tell(&mut self, event: Event) {
+        (self.options.watch)(&event);
+    }
+
+    /// Waits before something is tried again, where that may help.
+    async fn pause(
+        &mut self,
+        patience: &mut Patience,
+        error: ClientError,
+    ) -> Result<(), ClientError> {
+        self.connected = false;
+        // Where a ledger was followed, no other one's name is believed, and no refusal that does not follow
+        // from it.
+        let unfounded =
+            error.is_a_lie() || matches!(error, ClientError::Refused { rule: None, .. });
+        let may_help = error.is_transient() || (self.followed.is_some() && unfounded);
+        let Some(pause) = Some(()).filter(|()| may_help).and_then(|()| patience.pause()) else {
+            return Err(error);
+        };
+        let reason = error.to_string();
+        self.tell(match error.is_a_lie() {
+            true => Event::Distrusted { reason, pause },
+            false => Event::Reconnecting { reason, pause },
+        });
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    fn followed(&mut self) -> Result<&mut Followed, ClientError> {
+        // It is there from the first connection on.
+        self.followed.as_mut().ok_or(ClientError::Panicked)
+    }
+
+    /// Follows the ledger to its end.
+    async fn follow(&mut self) -> Result<(), ClientError> {
+        if !self.connected {
+            self.connect().await?;
+        }
+        let Self { followed, options, .. } = self;
+        let followed = followed.as_mut().ok_or(ClientError::Panicked)?;
+        let mut told = Instant::now();
+        let mut tell = |Progress { followed, size }| {
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                (options.watch)(&Event::Following { followed, size });
             }
-            Err(error) => {
-                let pause = patience.pause_after(error)?;
-                run.tell(Event::Reconnecting { reason: pause.0, pause: pause.1 });
-                tokio::time::sleep(pause.1).await;
+        };
+        followed.catch_up(&mut tell).await
+    }
+
+    async fn connect(&mut self) -> Result<(), ClientError> {
+        match &mut self.followed {
+            Some(followed) => followed.reconnect().await?,
+            None => {
+                let patience = self.options.patience;
+                let client = Client::connect_within(&self.options.node, patience).await?;
+                let memory = match (self.memory.take(), &self.options.data) {
+                    (Some(memory), _) => memory,
+                    // It went with an attempt that failed.
+                    (None, Some(dir)) => Memory::open(dir, self.me)?,
+                    (None, None) => Memory::default(),
+                };
+                let mut followed =
+                    Followed::open(client, memory, self.options.trust.clone()).await?;
+                // What was signed before vouches for a history that must still be this one.
+                for signed in self.turns.signed() {
+                    let (size, root) = (signed.seen.size, signed.seen.root);
+                    let signed = format!("this key has signed root {root} at size {size}\n");
+                    followed.expect(Pledge { size, root, signed });
+                }
+                self.followed = Some(followed);
             }
+        }
+        self.connected = true;
+        let url = self.followed()?.client().url().to_owned();
+        self.tell(Event::Connected { url });
+        Ok(())
+    }
+
+    /// Follows the ledger, looks at what is to be joined, and gets its model.
+    async fn get_ready(&mut self) -> Result<(), ClientError> {
+        self.follow().await?;
+        let described = self.described()?;
+        let standing = Standing::of(self.me, &described.experiment, described.member.as_ref());
+        check(self.options.plan.as_ref(), &described.experiment, standing.membership)?;
+        self.fetch(&described.experiment.model).await.map(drop)
+    }
+
+    /// The experiment, and how this learner stands in it, as they were followed; without its members.
+    ///
+    /// # Errors
+    /// [`ClientError::NoExperiment`] if there is none.
+    pub fn described(&self) -> Result<Described, ClientError> {
+        let followed = self.followed.as_ref().ok_or(ClientError::Panicked)?;
+        followed.described(&self.options.experiment, self.me, 0)
+    }
+
+    /// The global model's weights, as they were when this was prepared.
+    pub fn weights(&self) -> Option<&Weights> {
+        self.kept.back()
+    }
+
+    /// Runs the learner: see [`run`].
+    ///
+    /// # Errors
+    /// Those of [`run`].
+    pub async fn run<L: Learner + Send + 'static>(
+        self,
+        learner: L,
+    ) -> Result<(L, Summary), ClientError> {
+        let mut patience = Patience::new(self.options.patience);
+        let mut run = Run {
+            learner: Some(learner),
+            place: self,
+            participant: None,
+            in_time: InTime::default(),
+        };
+        loop {
+            match run.session().await {
+                Ok(summary) => {
+                    run.place.followed()?.keep()?;
+                    let learner = run.learner.take().ok_or(ClientError::Panicked)?;
+                    return Ok((learner, summary));
+                }
+                Err(error) => {
+                    if run.connected() && !error.is_a_lie() {
+                        // It was in reach until now.
+                        patience.renew();
+                    }
+                    run.place.pause(&mut patience, error).await?;
+                }
+            }
+        }
+    }
+
+    async fn fetch(&mut self, model: &Model) -> Result<Weights, ClientError> {
+        if let Some(kept) = self.kept.iter().find(|kept| kept.digest() == model.digest) {
+            return Ok(kept.clone());
+        }
+        let client = self.followed()?.client().clone();
+        let weights = client.download(model).await?;
+        self.keep(weights.clone());
+        Ok(weights)
+    }
+
+    fn keep(&mut self, weights: Weights) {
+        self.kept.push_back(weights);
+        if self.kept.len() > KEPT_WEIGHTS {
+            self.kept.pop_front();
         }
     }
 }
@@ -115,90 +304,20 @@ pub async fn run<L: Learner + Send + 'static>(
 struct Run<L> {
     /// Lent to a thread while it works.
     learner: Option<L>,
-    me: LearnerId,
-    options: Options,
+    place: Prepared,
     /// Lives as long as the run: what is ready for a turn outlives a lost connection.
     participant: Option<Participant>,
-    /// The latest weights seen, newest last.
-    kept: VecDeque<Weights>,
     /// How long there is for what is owed.
     in_time: InTime,
 }
 
 impl<L: Learner + Send + 'static> Run<L> {
-    fn new(learner: L, options: Options) -> Self {
-        let me = learner_id(&options.key);
-        Self {
-            learner: Some(learner),
-            me,
-            options,
-            participant: None,
-            kept: VecDeque::new(),
-            in_time: InTime::default(),
-        }
-    }
-
     fn tell(&mut self, event: Event) {
-        (self.options.watch)(&event);
+        self.place.tell(event);
     }
 
-    async fn connect<'a>(
-        &mut self,
-        client: &'a mut Option<Client>,
-    ) -> Result<&'a mut Client, ClientError> {
-        if let Some(known) = client {
-            known.reconnect().await?;
-            return Ok(known);
-        }
-        let memory = match &self.options.data {
-            Some(dir) => Memory::open(dir)?,
-            None => Memory::default(),
-        };
-        Ok(client.insert(Client::connect(&self.options.node, memory).await?))
-    }
-
-    /// Takes part over one connection, until the experiment ends or the connection does.
-    async fn session(&mut self, client: &mut Client) -> Result<Summary, ClientError> {
-        let mut events = self.sync(client).await?;
-        loop {
-            match self.fulfil(client).await? {
-                Step::Done(summary) => return Ok(summary),
-                Step::Again => continue,
-                Step::Wait => self.observe_next(&mut events).await?,
-                // Whatever happens first: if nothing does, this learner lets it go on,
-                Step::Resume(pause) => {
-                    match tokio::time::timeout(pause, self.observe_next(&mut events)).await {
-                        Ok(observed) => observed?,
-                        Err(_) => self.participant()?.resume(),
-                    }
-                }
-                // or tries again.
-                Step::Retry(pause) => {
-                    match tokio::time::timeout(pause, self.observe_next(&mut events)).await {
-                        Ok(observed) => observed?,
-                        Err(_) => continue,
-                    }
-                }
-            }
-        }
-    }
-
-    /// Learns where the experiment stands, and follows it from there.
-    async fn sync(&mut self, client: &mut Client) -> Result<Entries, ClientError> {
-        let name = self.options.experiment.clone();
-        let described = client.experiment(&name, Some(self.me)).await?;
-        let standing = Standing::of(self.me, &described.experiment, described.member.as_ref());
-        check(self.options.plan.as_ref(), &described.experiment, standing.membership)?;
-        let held = self.learner.as_ref().map(|learner| learner.current().digest());
-        let participant = self.participant.get_or_insert_with(|| {
-            let ledger = Digest(client.ledger_id().0);
-            let memory = client.memory();
-            let remembered = (memory.signed_turn(), memory.sealed(&name));
-            Participant::new(self.me, ledger, name.clone(), held, remembered)
-                .called(self.options.name.clone())
-        });
-        participant.resync(standing);
-        client.watch(&name, described.size).await
+    fn followed(&mut self) -> Result<&mut Followed, ClientError> {
+        self.place.followed()
     }
 
     fn participant(&mut self) -> Result<&mut Participant, ClientError> {
@@ -206,21 +325,133 @@ impl<L: Learner + Send + 'static> Run<L> {
         self.participant.as_mut().ok_or(ClientError::Panicked)
     }
 
-    async fn observe_next(&mut self, events: &mut Entries) -> Result<(), ClientError> {
-        if let Some(entry) = events.next().await?.entry {
-            let decoded = Record::decode(&entry)
-                .map_err(|error| ClientError::Malformed(error.to_string()))?;
-            self.in_time.observe(decoded.time_ms);
-            if let Some(event) = self.participant()?.observe(&decoded.record) {
-                self.tell(event);
+    /// Whether it has taken part over the present connection.
+    fn connected(&self) -> bool {
+        self.participant.as_ref().is_some_and(|it| it.standing().is_some())
+    }
+
+    /// Takes part over one connection, until the experiment ends or the connection does.
+    async fn session(&mut self) -> Result<Summary, ClientError> {
+        self.sync().await?;
+        loop {
+            match self.fulfil().await? {
+                Step::Done(summary) => return Ok(summary),
+                Step::Again => continue,
+                Step::Wait => {
+                    let sent = self.followed()?.receive().await?;
+                    self.observe(sent).await?;
+                }
+                // Whatever happens first: if nothing does, this learner lets it go on,
+                Step::Resume(pause) => match self.receive_within(pause).await? {
+                    Some(sent) => self.observe(sent).await?,
+                    None => self.participant()?.resume(),
+                },
+                // or tries again.
+                Step::Retry(pause) => {
+                    if let Some(sent) = self.receive_within(pause).await? {
+                        self.observe(sent).await?;
+                    }
+                }
             }
+        }
+    }
+
+    async fn receive_within(&mut self, pause: Duration) -> Result<Option<Sent>, ClientError> {
+        let received = tokio::time::timeout(pause, self.followed()?.receive()).await;
+        received.ok().transpose()
+    }
+
+    /// Follows the ledger to where it stands, and goes on from there.
+    async fn sync(&mut self) -> Result<(), ClientError> {
+        self.place.follow().await?;
+        let described = self.place.described()?;
+        let me = self.place.me;
+        let standing = Standing::of(me, &described.experiment, described.member.as_ref());
+        check(self.place.options.plan.as_ref(), &described.experiment, standing.membership)?;
+        let held = self.learner.as_ref().map(Learner::current);
+        self.bring_back(&described.experiment.model, held.as_ref()).await?;
+        if self.participant.is_none() {
+            let ledger = Digest(self.followed()?.ledger_id().0);
+            let Prepared { options, turns, .. } = &self.place;
+            let remembered = Remembered {
+                signed: turns.signed_turns(),
+                sealed: turns.sealed().cloned(),
+                trained: turns.trained().cloned(),
+            };
+            let held = held.map(|held| held.digest());
+            let name = options.experiment.clone();
+            let participant = Participant::new(me, ledger, name, held, remembered);
+            self.participant = Some(participant.called(options.name.clone()));
+        }
+        self.participant()?.resync(standing);
+        self.tell_what_is_waited_for();
+        Ok(())
+    }
+
+    /// A model that the node has lost comes from whoever holds it.
+    async fn bring_back(
+        &mut self,
+        model: &Model,
+        held: Option<&Weights>,
+    ) -> Result<(), ClientError> {
+        let Some(held) = held.filter(|held| held.digest() == model.digest) else { return Ok(()) };
+        let client = self.followed()?.client().clone();
+        match client.upload(held).await {
+            Err(error) if !matches!(error, ClientError::Refused { .. }) => Err(error),
+            // It is not this learner's business alone.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        self.participant.as_ref()?.standing().map(|it| it.membership)
+    }
+
+    /// For whoever would otherwise see a learner that says nothing.
+    fn tell_what_is_waited_for(&mut self) {
+        if self.membership() != Some(Membership::Member) {
+            return;
+        }
+        let Ok(described) = self.place.described() else { return };
+        if described.experiment.phase == Phase::Waiting {
+            self.tell(Event::Waiting {
+                members: described.experiment.member_count,
+                min_learners: described.experiment.parameters.min_learners,
+            });
+        }
+    }
+
+    /// Follows what was sent, and shows it to the participant.
+    async fn observe(&mut self, sent: Sent) -> Result<(), ClientError> {
+        let entries = self.followed()?.take(sent).await?;
+        let before = self.membership();
+        for entry in &entries {
+            self.show(entry)?;
+        }
+        if before != self.membership() {
+            self.tell_what_is_waited_for();
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, entry: &ReadEntry) -> Result<(), ClientError> {
+        let Some(decoded) = entry.decoded() else { return Ok(()) };
+        self.in_time.observe(decoded.time_ms);
+        if let Some(event) = self.participant()?.observe(&decoded.record) {
+            self.tell(event);
         }
         Ok(())
     }
 
     /// Does what is owed now.
-    async fn fulfil(&mut self, client: &mut Client) -> Result<Step, ClientError> {
-        match self.participant()?.duty() {
+    async fn fulfil(&mut self) -> Result<Step, ClientError> {
+        let duty = self.participant()?.duty();
+        if let Some(round) = self.place.turns.trained().map(|(proposal, _)| proposal.round)
+            && self.participant()?.is_over(round)
+        {
+            self.place.turns.forget_trained();
+        }
+        match duty {
             Duty::End(ending) => return self.end(ending).map(Step::Done),
             Duty::Wait => {
                 if self.participant()?.has_lost_ballot() {
@@ -231,14 +462,16 @@ impl<L: Learner + Send + 'static> Run<L> {
             }
             Duty::Resume { pause } => return Ok(Step::Resume(pause)),
             Duty::AskRules => {
-                let described = client.experiment(&self.options.experiment, None).await?;
-                let membership = self.participant()?.standing().map(|it| it.membership);
-                let membership = membership.unwrap_or(Membership::Outside);
-                check(self.options.plan.as_ref(), &described.experiment, membership)?;
+                let described = self.place.described()?;
+                let membership = self.membership().unwrap_or(Membership::Outside);
+                check(self.place.options.plan.as_ref(), &described.experiment, membership)?;
                 self.participant()?.set_rules(&described.experiment);
             }
-            Duty::Accept(model) => return self.accept(client, &model).await,
+            Duty::Accept(model) => return self.accept(&model).await,
             Duty::Train { round, cap } => {
+                if let Some(step) = self.ask_for_room(round).await? {
+                    return Ok(step);
+                }
                 self.tell(Event::MyTurn { round });
                 let work = self.work(move |learner| {
                     let proposed = learner.propose()?.within(cap);
@@ -251,14 +484,14 @@ impl<L: Learner + Send + 'static> Run<L> {
                 let work = work.await?;
                 self.participant()?.trained(round, work);
             }
-            Duty::Score { round, weights } => return self.score(client, round, &weights).await,
-            Duty::Submit(statement) => {
-                let submitted = self.submit(client, statement).await;
-                self.settle(submitted)?;
+            Duty::Score { round, weights } => return self.score(round, &weights).await,
+            Duty::Submit(ref statement) => {
+                let sent = self.submit(&duty, statement.clone()).await;
+                self.settle(sent)?;
             }
-            Duty::SubmitAgain(turn) => {
-                let submitted = self.submit_again(client, &turn).await;
-                self.settle(submitted)?;
+            Duty::SubmitAgain(ref turn) => {
+                let sent = self.submit_again(&duty, turn).await;
+                self.settle(sent)?;
             }
         }
         Ok(Step::Again)
@@ -268,7 +501,11 @@ impl<L: Learner + Send + 'static> Run<L> {
         match ending {
             Ending::Finished { reason, model, rounds } => {
                 self.tell(Event::Finished { reason });
-                Ok(Summary { reason, model, rounds })
+                Ok(Summary { reason: Some(reason), model, rounds })
+            }
+            Ending::Left { model, rounds } => {
+                self.tell(Event::Left);
+                Ok(Summary { reason: None, model, rounds })
             }
             Ending::Unseated(reason) => Err(ClientError::Unseated(reason)),
             Ending::KeyReplaced(by) => Err(ClientError::KeyReplaced(by)),
@@ -276,13 +513,16 @@ impl<L: Learner + Send + 'static> Run<L> {
     }
 
     /// Tells the participant what came of what it owed.
-    fn settle(&mut self, submitted: Result<(), ClientError>) -> Result<(), ClientError> {
-        let event = match submitted {
-            Ok(()) => self.participant()?.submitted(),
+    fn settle(&mut self, sent: Result<Sending, ClientError>) -> Result<(), ClientError> {
+        let event = match sent {
+            Ok(Sending::Recorded) => self.participant()?.submitted(),
+            Ok(Sending::Moot) => None,
             Err(error) => {
-                let goes_on = match error.rule() {
-                    Some(rule) => self.participant()?.refused(rule),
-                    None => false,
+                let goes_on = match &error {
+                    ClientError::Refused { rule: Some(rule), message, .. } => {
+                        self.participant()?.refused(*rule, message)
+                    }
+                    _ => false,
                 };
                 if !goes_on {
                     return Err(error);
@@ -298,71 +538,99 @@ impl<L: Learner + Send + 'static> Run<L> {
 
     /// Signs and submits. What may be signed once only is remembered before it is sent: after a
     /// restart the same is sent again.
-    async fn submit(
-        &mut self,
-        client: &mut Client,
-        statement: Statement,
-    ) -> Result<(), ClientError> {
+    async fn submit(&mut self, owed: &Duty, statement: Statement) -> Result<Sending, ClientError> {
         if let Some(weights) = &statement.weights {
-            client.upload(weights).await?;
-            self.keep(weights.clone());
+            // Before the first byte leaves: what was trained is neither trained nor counted again.
+            if let Act::Propose(proposal) = &statement.act {
+                self.place.turns.keep_trained(proposal, weights)?;
+            }
+            self.followed()?.client().clone().upload(weights).await?;
+            self.place.keep(weights.clone());
         }
-        let experiment = self.options.experiment.clone();
         if let Some(reveal) = &statement.sealed {
-            client.memory.keep_sealed(&experiment, reveal)?;
+            self.place.turns.keep_sealed(reveal)?;
         }
-        let ledger = Digest(client.ledger_id().0);
-        let act = statement.act_of(&self.options.key, ledger, &experiment)?;
+        let ledger = Digest(self.followed()?.ledger_id().0);
+        let experiment = self.place.options.experiment.clone();
+        let act = statement.act_of(&self.place.options.key, ledger, &experiment)?;
         // An outage after signing must not lead to a second signature for the same turn: another one only
         // takes the place of what was refused for good.
-        let signed = statement.once.as_ref().and_then(|turn| client.signed_for(turn));
+        let signed = statement.once.as_ref().and_then(|turn| self.signed_for(turn));
         let signed = signed.filter(|it| !statement.instead || it.action().what == act);
         let signed = match signed {
             Some(signed) => signed,
-            None => {
-                let action = Action::new(experiment, act);
-                let signed = client.sign(&self.options.key, action).await?;
-                if statement.once.is_some() {
-                    client.memory.keep_signed(&signed)?;
-                }
-                signed
-            }
+            None => self.sign(Action::new(experiment, act), statement.instead)?,
         };
-        self.deliver(client, signed).await
+        self.deliver(owed, signed).await
     }
 
-    async fn submit_again(&mut self, client: &mut Client, turn: &Turn) -> Result<(), ClientError> {
+    /// Signs over what was followed, and remembers what is signed once.
+    fn sign(&mut self, action: Action, instead: bool) -> Result<Transaction, ClientError> {
+        let Prepared { followed, options, turns, .. } = &mut self.place;
+        let followed = followed.as_ref().ok_or(ClientError::Panicked)?;
+        let signed = followed.sign(&options.key, action)?;
+        turns.keep_signed(&signed, instead)?;
+        Ok(signed)
+    }
+
+    /// What was signed for a turn or ballot before, if anything was.
+    fn signed_for(&mut self, turn: &Turn) -> Option<Transaction> {
+        let ledger = self.place.followed.as_ref()?.ledger_id();
+        self.place.turns.signed_for(turn)?.clone().verify(&ledger).ok()
+    }
+
+    async fn submit_again(&mut self, owed: &Duty, turn: &Turn) -> Result<Sending, ClientError> {
+        // A node that has changed since may not have them.
+        let trained = self.place.turns.trained();
+        let trained = trained.filter(
+            |(proposal, _)| matches!(turn, Turn::Propose { round, .. } if *round == proposal.round),
+        );
+        if let Some((_, weights)) = trained.cloned() {
+            self.followed()?.client().clone().upload(&weights).await?;
+            self.place.keep(weights);
+        }
         // The memory that named the turn holds what was signed for it.
-        match client.signed_for(turn) {
-            Some(signed) => self.deliver(client, signed).await,
-            None => Ok(()),
+        match self.signed_for(turn) {
+            Some(signed) => self.deliver(owed, signed).await,
+            None => Ok(Sending::Recorded),
         }
     }
 
     /// Submits what is signed. If that has become too old (R71), the very same act is signed again, with
-    /// what was verified since: never another one in its place.
+    /// what was followed since: never another one in its place.
     async fn deliver(
         &mut self,
-        client: &mut Client,
+        owed: &Duty,
         mut signed: Transaction,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Sending, ClientError> {
         let too_old = Some(Rejection::TransactionExpired.rule());
-        for _ in 0..RENEWALS {
-            match client.submit(&signed).await {
-                Err(error) if error.rule() == too_old => {}
-                done => return done.map(drop),
+        let mut renewals = 0;
+        loop {
+            let refused = match self.followed()?.submit(&signed).await {
+                Ok(_) => return Ok(Sending::Recorded),
+                Err(error) if error.rule().is_some() => error,
+                Err(error) => return Err(error),
+            };
+            // Why, and whether at all, the ledger says.
+            let size = self.followed()?.refresh().await?;
+            while self.followed()?.size() < size {
+                let sent = self.followed()?.receive().await?;
+                self.observe(sent).await?;
             }
-            signed = client.sign(&self.options.key, signed.action().clone()).await?;
-            if Turn::of(signed.action()).is_some() {
-                client.memory.keep_signed(&signed)?;
+            if self.participant()?.duty() != *owed {
+                return Ok(Sending::Moot);
             }
+            if refused.rule() != too_old || renewals == RENEWALS {
+                return Err(self.followed()?.refusal_of(&signed, refused));
+            }
+            renewals += 1;
+            signed = self.sign(signed.action().clone(), false)?;
         }
-        client.submit(&signed).await.map(drop)
     }
 
     /// Gives the learner the global model.
-    async fn accept(&mut self, client: &mut Client, model: &Model) -> Result<Step, ClientError> {
-        let weights = match self.fetch_in_time(client, model).await? {
+    async fn accept(&mut self, model: &Model) -> Result<Step, ClientError> {
+        let weights = match self.fetch_in_time(model).await? {
             Fetched::Weights(weights) => weights,
             Fetched::Not(step) => return Ok(step),
         };
@@ -372,13 +640,8 @@ impl<L: Learner + Send + 'static> Run<L> {
     }
 
     /// Has the learner judge a proposal.
-    async fn score(
-        &mut self,
-        client: &mut Client,
-        round: u64,
-        proposed: &Model,
-    ) -> Result<Step, ClientError> {
-        let weights = match self.fetch_in_time(client, proposed).await? {
+    async fn score(&mut self, round: u64, proposed: &Model) -> Result<Step, ClientError> {
+        let weights = match self.fetch_in_time(proposed).await? {
             Fetched::Weights(weights) => weights,
             Fetched::Not(step) => return Ok(step),
         };
@@ -390,15 +653,44 @@ impl<L: Learner + Send + 'static> Run<L> {
         Ok(Step::Again)
     }
 
-    /// Gets weights, and says so in the round if they are not to be had before it is too late.
-    async fn fetch_in_time(
-        &mut self,
-        client: &mut Client,
-        model: &Model,
-    ) -> Result<Fetched, ClientError> {
+    /// How long there is for what is owed; `None` without end.
+    fn time_left(&mut self) -> Result<Option<Duration>, ClientError> {
         let deadline_ms = self.participant()?.deadline_ms();
-        let left = deadline_ms.map(|deadline_ms| self.in_time.left(deadline_ms));
-        let fetch = self.fetch(client, model);
+        Ok(deadline_ms.map(|deadline_ms| self.in_time.left(deadline_ms)))
+    }
+
+    /// Whether the node could take what comes of training, of which nothing is known but that it is about
+    /// as large as the model. What is to be done first, if not.
+    async fn ask_for_room(&mut self, round: u64) -> Result<Option<Step>, ClientError> {
+        let Some(model) = self.participant()?.standing().map(|it| it.model.clone()) else {
+            return Ok(None);
+        };
+        let client = self.followed()?.client().clone();
+        let there = client.stat(model.digest).await?;
+        let Some(room) = there.room_bytes.filter(|room| *room < model.size) else {
+            return Ok(None);
+        };
+        let reason = format!(
+            "the node has room for {room} bytes, and the model has {}; who keeps it can give it more \
+             (colearn node --artifact-quota)",
+            model.size
+        );
+        let left = self.time_left()?;
+        if left == Some(Duration::ZERO) {
+            let failure =
+                Failure { reason: colearn_contracts::Reason::Failed, source: reason.into() };
+            self.participant()?.trained(round, Err(failure.into()));
+            return Ok(Some(Step::Again));
+        }
+        let pause = in_time::pause(left);
+        self.tell(Event::Reconnecting { reason, pause });
+        Ok(Some(Step::Retry(pause)))
+    }
+
+    /// Gets weights, and says so in the round if they are not to be had before it is too late.
+    async fn fetch_in_time(&mut self, model: &Model) -> Result<Fetched, ClientError> {
+        let left = self.time_left()?;
+        let fetch = self.place.fetch(model);
         let fetched = match left {
             Some(left) => tokio::time::timeout(left, fetch).await,
             None => Ok(fetch.await),
@@ -411,30 +703,19 @@ impl<L: Learner + Send + 'static> Run<L> {
         match fetched {
             Ok(weights) => Ok(Fetched::Weights(weights)),
             // The node has not got them, or something else: others may bring them.
-            Err(error @ (ClientError::Refused { .. } | ClientError::WrongArtifact(_)))
-                if !error.is_transient() =>
+            Err(error)
+                if matches!(error, ClientError::WrongArtifact(_))
+                    || (matches!(error, ClientError::Refused { .. }) && !error.is_transient()) =>
             {
                 let pause = in_time::pause(left);
-                self.tell(Event::Reconnecting { reason: error.to_string(), pause });
+                let reason = error.to_string();
+                self.tell(match error.is_a_lie() {
+                    true => Event::Distrusted { reason, pause },
+                    false => Event::Reconnecting { reason, pause },
+                });
                 Ok(Fetched::Not(Step::Retry(pause)))
             }
             Err(error) => Err(error),
-        }
-    }
-
-    async fn fetch(&mut self, client: &mut Client, model: &Model) -> Result<Weights, ClientError> {
-        if let Some(kept) = self.kept.iter().find(|kept| kept.digest() == model.digest) {
-            return Ok(kept.clone());
-        }
-        let weights = client.download(model).await?;
-        self.keep(weights.clone());
-        Ok(weights)
-    }
-
-    fn keep(&mut self, weights: Weights) {
-        self.kept.push_back(weights);
-        if self.kept.len() > KEPT_WEIGHTS {
-            self.kept.pop_front();
         }
     }
 
@@ -458,6 +739,14 @@ impl<L: Learner + Send + 'static> Run<L> {
 fn salt() -> Result<[u8; 32], ClientError> {
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map(|()| salt).map_err(ClientError::Random)
+}
+
+/// What came of submitting something.
+enum Sending {
+    /// It is recorded.
+    Recorded,
+    /// It was refused, and by what has been recorded since it is not owed any more.
+    Moot,
 }
 
 /// What came of getting weights.

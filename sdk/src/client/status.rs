@@ -48,11 +48,10 @@ impl Client {
     ///
     /// # Errors
     /// If the node cannot answer; a node of the first version does not know the question.
-    pub fn status(&mut self) -> BoxFuture<'_, Result<NodeStatus, ClientError>> {
+    pub fn status(&self) -> BoxFuture<'_, Result<NodeStatus, ClientError>> {
         Box::pin(async move {
-            let answer = self.services.coordinator.get_status(v1::GetStatusRequest {}).await;
-            let answer = answer.map_err(|status| self.refusal(&status))?.into_inner();
-            Ok(read(answer)?)
+            let request = v1::GetStatusRequest {};
+            Ok(read(self.answer(self.coordinator().get_status(request)).await?)?)
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Weights up and down, going on where a broken transfer ended.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use colearn_contracts::Model;
+use colearn_contracts::{Digest, Model};
 use colearn_proto::v1;
 
 use super::connection::Client;
@@ -22,10 +24,7 @@ impl Client {
     ///
     /// # Errors
     /// If the node does not take them.
-    pub fn upload<'a>(
-        &'a mut self,
-        weights: &'a Weights,
-    ) -> BoxFuture<'a, Result<(), ClientError>> {
+    pub fn upload<'a>(&'a self, weights: &'a Weights) -> BoxFuture<'a, Result<(), ClientError>> {
         Box::pin(async move {
             let mut tries = 0;
             loop {
@@ -40,40 +39,59 @@ impl Client {
         })
     }
 
-    async fn try_upload(&mut self, weights: &Weights) -> Result<(), ClientError> {
+    async fn try_upload(&self, weights: &Weights) -> Result<(), ClientError> {
         use v1::upload_artifact_request::Part;
-        let digest = Bytes::copy_from_slice(&weights.digest().0);
+        let there = self.stat(weights.digest()).await?;
         let size = weights.bytes().len() as u64;
-        let request = v1::StatArtifactRequest { digest: digest.clone() };
-        let there =
-            self.services.artifacts.stat_artifact(request).await.map_err(|s| self.refusal(&s))?;
-        let there = there.into_inner();
         if there.stored {
             return Ok(());
         }
+        let digest = Bytes::copy_from_slice(&weights.digest().0);
         let offset = if there.partial_size <= size { there.partial_size } else { 0 };
         let header = Part::Header(v1::UploadHeader { digest, size, offset });
         let bytes = weights.bytes().slice(offset as usize..);
+        let taken = Arc::new(AtomicU64::new(0));
+        let counted = taken.clone();
         let chunks = (0..bytes.len()).step_by(CHUNK_BYTES).map(move |at| {
+            counted.fetch_add(1, Ordering::Relaxed);
             // A slice shares the buffer.
             Part::Chunk(bytes.slice(at..bytes.len().min(at + CHUNK_BYTES)))
         });
         let parts = std::iter::once(header)
             .chain(chunks)
             .map(|part| v1::UploadArtifactRequest { part: Some(part) });
-        let answer = self.services.artifacts.upload_artifact(tokio_stream::iter(parts)).await;
-        answer.map_err(|status| self.refusal(&status))?;
-        Ok(())
+        let mut artifacts = self.artifacts();
+        let upload = artifacts.upload_artifact(tokio_stream::iter(parts));
+        let mut upload = std::pin::pin!(upload);
+        loop {
+            let before = taken.load(Ordering::Relaxed);
+            match tokio::time::timeout(self.patience(), &mut upload).await {
+                Ok(answer) => {
+                    answer.map_err(|status| self.refusal(&status))?;
+                    return Ok(());
+                }
+                // However long it takes, as long as it goes on.
+                Err(_) if taken.load(Ordering::Relaxed) > before => {}
+                Err(_) => return Err(self.stalled()),
+            }
+        }
+    }
+
+    /// What the node has of an artifact, and how much it could still take.
+    pub(super) async fn stat(
+        &self,
+        digest: Digest,
+    ) -> Result<v1::StatArtifactResponse, ClientError> {
+        let digest = Bytes::copy_from_slice(&digest.0);
+        let request = v1::StatArtifactRequest { digest, room: true };
+        self.answer(self.artifacts().stat_artifact(request)).await
     }
 
     /// Downloads weights and verifies their digest, going on after a break.
     ///
     /// # Errors
     /// If the node does not have them or sends other bytes.
-    pub fn download<'a>(
-        &'a mut self,
-        model: &'a Model,
-    ) -> BoxFuture<'a, Result<Weights, ClientError>> {
+    pub fn download<'a>(&'a self, model: &'a Model) -> BoxFuture<'a, Result<Weights, ClientError>> {
         Box::pin(async move {
             let reserve = model.size.min(MAX_RESERVE_BYTES) as usize;
             let mut bytes = BytesMut::with_capacity(reserve);
@@ -100,21 +118,27 @@ impl Client {
         })
     }
 
-    async fn try_download(
-        &mut self,
-        model: &Model,
-        bytes: &mut BytesMut,
-    ) -> Result<(), ClientError> {
+    async fn try_download(&self, model: &Model, bytes: &mut BytesMut) -> Result<(), ClientError> {
         let digest = Bytes::copy_from_slice(&model.digest.0);
         let request = v1::DownloadArtifactRequest { digest, offset: bytes.len() as u64 };
-        let answer = self.services.artifacts.download_artifact(request).await;
-        let mut chunks = answer.map_err(|status| self.refusal(&status))?.into_inner();
-        while let Some(part) = chunks.message().await.map_err(|s| self.refusal(&s))? {
+        let mut chunks = self.answer(self.artifacts().download_artifact(request)).await?;
+        while let Some(part) = self.message(&mut chunks).await? {
+            if part.chunk.is_empty() {
+                // Or it could go on like that for ever.
+                return Err(ClientError::Malformed("a chunk without bytes".to_owned()));
+            }
             if bytes.len() as u64 + part.chunk.len() as u64 > model.size {
+                bytes.clear();
                 return Err(ClientError::WrongArtifact(model.digest));
             }
             bytes.extend_from_slice(&part.chunk);
         }
-        Ok(())
+        match bytes.len() as u64 == model.size {
+            true => Ok(()),
+            false => Err(ClientError::Unreachable {
+                url: self.url().to_owned(),
+                reason: "the weights ended too early".to_owned(),
+            }),
+        }
     }
 }

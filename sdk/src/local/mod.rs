@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::learner::{self, Learner, LearnerError, Score};
 use crate::links::WrongChain;
-use crate::participant::{Duty, Participant};
+use crate::participant::{Duty, Participant, Remembered};
 use crate::weights::Weights;
 use colearn_records::history::{History, Round};
 use ledger::LocalLedger;
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
         let participant = |at: usize| {
             let held = Some(model.digest());
             let name = ledger.name();
-            Participant::new(ledger.id(at), ledger.ledger_id(), name, held, (None, None))
+            Participant::new(ledger.id(at), ledger.ledger_id(), name, held, Remembered::default())
         };
         let participants = (0..conducts.len()).map(participant).collect();
         let mut run = Self { ledger, participants, conducts };

@@ -61,6 +61,13 @@ pub enum Ending {
         /// How many rounds were opened.
         rounds: u64,
     },
+    /// This learner has left, by its own word.
+    Left {
+        /// The global model then.
+        model: Model,
+        /// How many rounds were opened.
+        rounds: u64,
+    },
     /// The members have taken this learner's seat.
     Unseated(SuspendReason),
     /// Another key goes on in this one's place.

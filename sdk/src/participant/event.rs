@@ -14,8 +14,17 @@ pub enum Event {
         /// Its address.
         url: String,
     },
+    /// The ledger is followed to its end, which takes a while.
+    Following {
+        /// So many entries so far.
+        followed: u64,
+        /// Of so many.
+        size: u64,
+    },
     /// Became a member.
     Joined,
+    /// This learner has left, by its own word.
+    Left,
     /// It is this learner's turn.
     MyTurn {
         /// The round.
@@ -104,6 +113,13 @@ pub enum Event {
         /// In how long.
         pause: Duration,
     },
+    /// The node, or somebody between, shows what does not fit. Nothing of it was believed; it is tried again.
+    Distrusted {
+        /// What does not fit.
+        reason: String,
+        /// In how long.
+        pause: Duration,
+    },
     /// The experiment ended.
     Finished {
         /// Why.
@@ -114,7 +130,9 @@ pub enum Event {
 colearn_records::kinds! {
     Event {
         Connected = "connected",
+        Following = "following",
         Joined = "joined",
+        Left = "left",
         MyTurn = "my_turn",
         Proposed = "proposed",
         Passed = "passed",
@@ -128,6 +146,7 @@ colearn_records::kinds! {
         MotionOpened = "motion_opened",
         TooLate = "too_late",
         Reconnecting = "reconnecting",
+        Distrusted = "distrusted",
         Finished = "finished",
     }
 }

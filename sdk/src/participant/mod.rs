@@ -54,10 +54,8 @@ pub struct Participant {
     held: Option<Digest>,
     /// What is ready to be submitted.
     ready: Option<Statement>,
-    /// What was signed last, before a restart: it is sent again rather than signing another.
-    signed: Option<Turn>,
-    /// The last sealed ballot, with its salt.
-    sealed: Option<Reveal>,
+    /// What is remembered from before a restart.
+    remembered: Remembered,
     /// The last round in which this learner's turn was taken, whatever became of it.
     turn_taken: u64,
     /// The round's proposal, until it is put to the vote.
@@ -72,15 +70,25 @@ pub struct Participant {
     resumed: bool,
 }
 
+/// What a learner remembers from before a restart.
+#[derive(Clone, Default, Debug)]
+pub struct Remembered {
+    /// What was signed last: it is sent again rather than signing another.
+    pub signed: Vec<Turn>,
+    /// The last sealed ballot, with its salt.
+    pub sealed: Option<Reveal>,
+    /// What was trained for a turn, and perhaps not submitted: nobody trains twice for one turn.
+    pub trained: Option<(Proposal, Weights)>,
+}
+
 impl Participant {
-    /// A participant that has seen nothing yet. `held` are the weights that its learner has now;
-    /// `signed` and `sealed` what it remembers from before a restart.
+    /// A participant that has seen nothing yet. `held` are the weights that its learner has now.
     pub fn new(
         me: LearnerId,
         ledger: Digest,
         experiment: ExperimentName,
         held: Option<Digest>,
-        (signed, sealed): (Option<Turn>, Option<Reveal>),
+        remembered: Remembered,
     ) -> Self {
         Self {
             me,
@@ -90,8 +98,7 @@ impl Participant {
             standing: None,
             held,
             ready: None,
-            signed,
-            sealed,
+            remembered,
             turn_taken: 0,
             proposed: None,
             models: BTreeSet::new(),
@@ -132,14 +139,29 @@ impl Participant {
     pub fn duty(&self) -> Duty {
         let Some(standing) = &self.standing else { return Duty::Wait };
         if let Phase::Finished(reason) = standing.phase {
+            // Whoever took part ends with the final model.
+            if standing.membership == Membership::Member && self.held != Some(standing.model.digest)
+            {
+                return Duty::Accept(standing.model.clone());
+            }
             let (model, rounds) = (standing.model.clone(), standing.round);
             return Duty::End(Ending::Finished { reason, model, rounds });
         }
         match standing.membership {
             Membership::Replaced(by) => return Duty::End(Ending::KeyReplaced(by)),
             Membership::Unseated(reason) => return Duty::End(Ending::Unseated(reason)),
-            Membership::Outside => return self.join_duty(standing),
-            Membership::Left => return Duty::Wait,
+            // Everything is looked at before it joins: a member that cannot take the model would let
+            // rounds expire.
+            Membership::Outside => {
+                return match self.held == Some(standing.model.digest) {
+                    true => self.join_duty(standing),
+                    false => Duty::Accept(standing.model.clone()),
+                };
+            }
+            Membership::Left => {
+                let (model, rounds) = (standing.model.clone(), standing.round);
+                return Duty::End(Ending::Left { model, rounds });
+            }
             Membership::Member => {}
         }
         if self.rules_changed {
@@ -185,9 +207,16 @@ impl Participant {
                 if *proposer == self.me && self.turn_taken < round =>
             {
                 let turn = Turn::propose(self.experiment.clone(), round);
-                match self.signed.as_ref() == Some(&turn) {
-                    true => Duty::SubmitAgain(turn),
-                    false => Duty::Train { round, cap: standing.cap },
+                if self.remembered.signed.contains(&turn) {
+                    return Duty::SubmitAgain(turn);
+                }
+                match &self.remembered.trained {
+                    Some((proposal, weights))
+                        if proposal.round == round && proposal.base == standing.model.digest =>
+                    {
+                        Duty::Submit(Statement::propose(turn, proposal.clone(), weights.clone()))
+                    }
+                    _ => Duty::Train { round, cap: standing.cap },
                 }
             }
             Phase::Voting { proposer, weights, stage: Stage::Reveal, .. }
@@ -207,7 +236,7 @@ impl Participant {
                 ..
             } if *proposer != self.me && standing.votes_from <= round => {
                 let turn = Turn::vote(self.experiment.clone(), round, weights.digest);
-                if self.signed.as_ref() == Some(&turn) {
+                if self.remembered.signed.contains(&turn) {
                     return Duty::SubmitAgain(turn);
                 }
                 match self.sealed_for(round, weights.digest) {
@@ -278,7 +307,7 @@ impl Participant {
     }
 
     fn sealed_for(&self, round: u64, weights: Digest) -> Option<&Reveal> {
-        let sealed = self.sealed.as_ref();
+        let sealed = self.remembered.sealed.as_ref();
         sealed.filter(|reveal| reveal.vote.round == round && reveal.vote.weights == weights)
     }
 
@@ -296,6 +325,15 @@ impl Participant {
                 pause.min(LONGEST_RESUME_PAUSE)
             }
         }
+    }
+
+    /// Whether this learner's turn in a round is over: taken, or gone.
+    pub fn is_over(&self, round: u64) -> bool {
+        self.standing.as_ref().is_some_and(|standing| {
+            standing.round != round
+                || self.turn_taken >= round
+                || !matches!(standing.phase, Phase::Proposing { proposer, .. } if proposer == self.me)
+        })
     }
 
     /// The learner holds these weights as its current ones.
@@ -344,6 +382,14 @@ impl Participant {
         let base = &standing.model;
         if standing.is_second() && self.models.contains(&weights.digest()) {
             return Err(Pass::because(Reason::Worse, Some("training changed nothing".to_owned())));
+        }
+        let (size, limit) = (weights.bytes().len() as u64, standing.max_weights_bytes);
+        if size > limit {
+            let told = format!(
+                "the weights have {size} bytes, and the experiment allows {limit}; the members can allow \
+                 more: colearn experiment move NAME set --max-weights-bytes N"
+            );
+            return Err(Pass::because(Reason::Policy, Some(told)));
         }
         let privacy = spent.and_then(|spent| statement_for(standing, spent));
         if standing.is_second() && standing.cap.is_some() && privacy.is_none() {
@@ -422,7 +468,7 @@ impl Participant {
             Stage::Commit | Stage::Reveal => {
                 let reveal = Reveal { vote, salt: salt()? };
                 let commitment = self.commitment(standing, reveal.clone());
-                self.sealed = Some(reveal);
+                self.remembered.sealed = Some(reveal);
                 commitment
             }
         });
@@ -453,10 +499,10 @@ impl Participant {
         }
     }
 
-    /// What was owed is refused by this rule of the contract. Whether it goes on from there: it came too
-    /// late, or somebody else was faster, which is nobody's fault, and it is not tried again; or there is
-    /// something else to be done first, which is owed now.
-    pub fn refused(&mut self, rule: u8) -> bool {
+    /// What was owed is refused for good, by this rule of the contract. Whether it goes on from there: it
+    /// came too late, or somebody else was faster, which is nobody's fault; or something else is owed now;
+    /// or it is given up, since it would be refused whenever it came.
+    pub fn refused(&mut self, rule: u8, message: &str) -> bool {
         let owed = self.duty();
         if let Duty::Submit(Statement { act: Act::Join(_), .. }) = &owed
             && rule == other_terms()
@@ -466,35 +512,44 @@ impl Participant {
             }
             return true;
         }
-        if let Some(pass) = self.pass_instead(&owed, rule) {
+        let stale = rule_is_stale(rule);
+        if !stale && let Some(pass) = self.pass_instead(&owed, rule, message) {
             self.ready = Some(pass);
             return true;
         }
-        let stale = rule_is_stale(rule);
-        if stale {
+        let given_up = match &owed {
+            Duty::Submit(statement) => {
+                statement.once.is_some() || matches!(statement.act, Act::Reveal(_))
+            }
+            Duty::SubmitAgain(_) => true,
+            Duty::Accept(_)
+            | Duty::Train { .. }
+            | Duty::Score { .. }
+            | Duty::AskRules
+            | Duty::Resume { .. }
+            | Duty::Wait
+            | Duty::End(_) => false,
+        };
+        if stale || given_up {
             self.settle();
         }
-        stale
+        stale || given_up
     }
 
-    /// What stands for a proposal that the contract would refuse whenever it came in this round: the only
-    /// thing that is signed for a turn for which something else was signed before.
-    fn pass_instead(&self, owed: &Duty, rule: u8) -> Option<Statement> {
+    /// What stands for a proposal that would be refused whenever it came in this round: the only thing that
+    /// is signed for a turn for which something else was signed before.
+    fn pass_instead(&self, owed: &Duty, rule: u8, message: &str) -> Option<Statement> {
         let standing = self.standing.as_ref()?;
         let turn = match owed {
             Duty::Submit(Statement { act: Act::Propose(_), once: Some(turn), .. })
             | Duty::SubmitAgain(turn @ Turn::Propose { .. }) => turn.clone(),
             _ => return None,
         };
-        let pass = if rule == Rejection::NotNew.rule() {
-            let told = "these weights were the global model before";
-            Pass::because(Reason::Worse, Some(told.to_owned()))
-        } else if rule == Rejection::PrivacyInvalid.rule() {
-            let told = "what was stated of privacy was refused";
-            Pass::because(Reason::Failed, Some(told.to_owned()))
-        } else {
-            return None;
+        let reason = match rule == Rejection::NotNew.rule() {
+            true => Reason::Worse,
+            false => Reason::Failed,
         };
+        let pass = Pass::because(reason, Some(message.to_owned()));
         Some(Statement { instead: true, ..Statement::pass(turn, standing, pass) })
     }
 

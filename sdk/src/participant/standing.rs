@@ -38,6 +38,8 @@ pub struct Standing {
     pub chain: Option<ChainState>,
     /// What proposals may reveal.
     pub cap: Option<PrivacyCap>,
+    /// How large they may be, in bytes.
+    pub max_weights_bytes: u64,
 }
 
 /// What a round waits for.
@@ -117,6 +119,7 @@ impl Standing {
             drawn: false,
             chain: None,
             cap: None,
+            max_weights_bytes: 0,
         };
         standing.set_parameters(parameters);
         standing
@@ -163,6 +166,7 @@ impl Standing {
             drawn: false,
             chain: member.and_then(|member| member.chain),
             cap: None,
+            max_weights_bytes: 0,
         };
         standing.set_rules(me, experiment);
         standing
@@ -188,6 +192,7 @@ impl Standing {
         // In version 1 they are drawn from the ledger itself.
         self.drawn = parameters.selection == Selection::Sortition && self.is_second();
         self.cap = parameters.privacy;
+        self.max_weights_bytes = parameters.max_weights_bytes;
     }
 
     /// The learner has lost its seat. Whoever missed turns may come back at once; whom the members

@@ -173,6 +173,13 @@ impl Turn {
         Self::Vote { experiment, round, weights }
     }
 
+    /// The round that it is in.
+    pub fn round(&self) -> u64 {
+        match self {
+            Self::Propose { round, .. } | Self::Vote { round, .. } => *round,
+        }
+    }
+
     /// The turn or ballot that an action is for; `None` for one that may be signed again.
     pub fn of(action: &Action) -> Option<Self> {
         let experiment = action.experiment.clone();

@@ -2,6 +2,7 @@
 
 mod data;
 mod model;
+mod signer;
 mod training;
 mod word;
 
@@ -10,6 +11,7 @@ use colearn_learning::data::Split;
 
 pub(crate) use data::Data;
 pub(crate) use model::ModelShape;
+pub(crate) use signer::Signer;
 pub(crate) use training::TrainingArgs;
 pub(crate) use word::{capital, word};
 

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn_contracts::{Act, Action, CreateExperiment, ExperimentName, terms};
+use colearn_contracts::{Act, Action, CreateExperiment, ExperimentName, Model, terms};
 use colearn_learning::data::Schema;
 use colearn_records::keys;
-use colearn_sdk::client::{Client, Memory};
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 
 use super::rules::{Admitted, Rules};
-use crate::cli::args::{Data, ModelShape, NodeAddress};
+use crate::cli::args::{Data, ModelShape, NodeAddress, Signer};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -37,9 +36,8 @@ pub(crate) struct Create {
     name: String,
     #[command(flatten)]
     node: NodeAddress,
-    /// The creator's private key
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    signer: Signer,
     /// The initial model (safetensors) [default: a built-in one for the data]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "task", "model", "hidden"])]
     weights: Option<PathBuf>,
@@ -61,7 +59,6 @@ pub(crate) struct Create {
 
 impl Create {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let key = keys::load(&self.key)?;
         let name: ExperimentName = self.name.parse()?;
         let mut plan = self.admitted.plan()?;
         if let Some(planned) = &plan.name
@@ -91,18 +88,18 @@ impl Create {
         let model = weights.model(&self.media_type);
         self.rules.apply(&mut plan.parameters)?;
         if !plan.limits_weights && !self.rules.limits_weights() {
-            plan.parameters.max_weights_bytes = (2 * model.size).max(1 << 20);
+            plan.parameters.max_weights_bytes = largest(&model);
         }
         // What was agreed on is what is recorded, flags and defaults included.
         plan.name = Some(name.clone());
         let plan_digest = self.admitted.has_plan().then(|| plan.digest());
 
-        let mut client = Client::connect(&self.node.node, Memory::default()).await?;
+        let (key, mut followed) = self.signer.follow(&self.node.node).await?;
         // What the rules of that version refuse is said before anything is uploaded.
-        let version = client.contract_version();
+        let version = followed.contract_version()?;
         plan.parameters.check(version, &model)?;
         admission.check(version, &plan.parameters)?;
-        client.upload(&weights).await?;
+        followed.client().upload(&weights).await?;
         let creator = keys::learner_id(&key);
         let terms = terms(version, creator, &plan.parameters, &admission);
         let action = Action::new(
@@ -115,7 +112,8 @@ impl Create {
                 plan: plan_digest,
             }),
         );
-        let submitted = client.act(&key, action).await?;
+        let submitted = followed.act(&key, action).await?;
+        followed.keep()?;
         println!(
             "created {name}, entry {}, initial model {}",
             submitted.receipt.index,
@@ -123,9 +121,21 @@ impl Create {
         );
         // What those who join compare: it says it all.
         println!("terms {terms}");
+        // And what they insist on, as flags or in a plan.
+        println!("ledger {}", followed.ledger_id());
+        println!("verifier key {}", followed.keys().current());
         if let Some(digest) = plan_digest {
             println!("plan {digest}");
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// How large proposals may be where nobody says: networks keep their size, and what is not made of arrays
+/// of fixed shapes, such as boosted trees, grows with every round.
+fn largest(model: &Model) -> u64 {
+    match model.media_type == SAFETENSORS {
+        true => (2 * model.size).max(1 << 20),
+        false => (64 * model.size).max(64 << 20),
     }
 }

@@ -1,7 +1,6 @@
 //! What members decide, and other single words to the ledger: `move`, `ballot`, `leave`, `resume`,
 //! `stop`, `evaluate`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -11,11 +10,11 @@ use colearn_contracts::{
     VERSION, Version,
 };
 use colearn_records::keys;
-use colearn_sdk::client::{Client, Described, Memory};
+use colearn_sdk::client::Described;
 use colearn_sdk::learner::Weights;
 
 use super::rules::{Rules, parse_share};
-use crate::cli::args::NodeAddress;
+use crate::cli::args::{NodeAddress, Signer};
 
 /// Who signs an action, and of which experiment.
 #[derive(Args)]
@@ -24,9 +23,8 @@ pub(crate) struct ActionArgs {
     name: String,
     #[command(flatten)]
     node: NodeAddress,
-    /// The private key to sign with
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    signer: Signer,
 }
 
 impl ActionArgs {
@@ -36,12 +34,12 @@ impl ActionArgs {
         done: &str,
         act: impl FnOnce(&Described) -> anyhow::Result<Act>,
     ) -> anyhow::Result<ExitCode> {
-        let key = keys::load(&self.key)?;
         let name: ExperimentName = self.name.parse()?;
-        let mut client = Client::connect(&self.node.node, Memory::default()).await?;
-        let known = client.experiment(&name, Some(keys::learner_id(&key))).await?;
+        let (key, mut followed) = self.signer.follow(&self.node.node).await?;
+        let known = followed.described(&name, keys::learner_id(&key), 0)?;
         let action = Action::new(name, act(&known)?);
-        let submitted = client.act(&key, action).await?;
+        let submitted = followed.act(&key, action).await?;
+        followed.keep()?;
         println!("{done} {}, entry {}", self.name, submitted.receipt.index);
         Ok(ExitCode::SUCCESS)
     }

@@ -16,7 +16,7 @@ use colearn_records::convert::ExperimentState;
 use colearn_records::history::History;
 use colearn_records::plan::Plan;
 use colearn_records::record::Record;
-use colearn_sdk::client::{Client, Memory};
+use colearn_sdk::client::Client;
 
 use self::govern::{ActionArgs, MoveArgs};
 use super::args::NodeAddress;
@@ -153,13 +153,13 @@ impl Experiment {
 
 /// The plan that an experiment on a node follows.
 pub(crate) async fn load_plan(node: &str, name: &ExperimentName) -> anyhow::Result<Plan> {
-    let mut client = Client::connect(node, Memory::default()).await?;
+    let client = Client::connect(node).await?;
     Ok(text::plan_of(&client.experiment(name, None).await?.experiment))
 }
 
 async fn privacy(node: &str, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, Memory::default()).await?;
-    let (experiment, history) = load_history(&mut client, name).await?;
+    let client = Client::connect(node).await?;
+    let (experiment, history) = load_history(&client, name).await?;
     let cap = experiment.parameters.privacy;
     if json {
         println!("{}", serde_json::to_string_pretty(&json::privacy(&history, cap))?);
@@ -170,7 +170,7 @@ async fn privacy(node: &str, name: &ExperimentName, json: bool) -> anyhow::Resul
 }
 
 async fn list(node: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, Memory::default()).await?;
+    let client = Client::connect(node).await?;
     let experiments = client.experiments().await?;
     if json {
         let list: Vec<_> = experiments.iter().map(|e| json::experiment(e, None)).collect();
@@ -196,7 +196,7 @@ async fn list(node: &str, json: bool) -> anyhow::Result<ExitCode> {
 
 /// An experiment's state and everything that happened in it so far.
 pub(crate) async fn load_history(
-    client: &mut Client,
+    client: &Client,
     name: &ExperimentName,
 ) -> anyhow::Result<(ExperimentState, History)> {
     let experiment = client.experiment(name, None).await?.experiment;
@@ -215,8 +215,8 @@ async fn show(
     plot: Option<PathBuf>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut client = Client::connect(node, Memory::default()).await?;
-    let (experiment, history) = load_history(&mut client, name).await?;
+    let client = Client::connect(node).await?;
+    let (experiment, history) = load_history(&client, name).await?;
     if json {
         println!(
             "{}",

@@ -332,7 +332,8 @@ pub(crate) fn event(event: &Event) -> Value {
     };
     let mut told = match event {
         Event::Connected { url } => json!({ "url": url }),
-        Event::Joined | Event::Resumed => json!({}),
+        Event::Following { followed, size } => json!({ "followed": followed, "size": size }),
+        Event::Joined | Event::Left | Event::Resumed => json!({}),
         Event::MyTurn { round } | Event::Committed { round } => json!({ "round": round }),
         Event::Proposed { round, scores } => scored(round, scores),
         // What went wrong is in the learner's words.
@@ -368,7 +369,7 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::Suspended { reason } => json!({ "reason": reason.word() }),
         Event::MotionOpened { number } => json!({ "number": number }),
         Event::TooLate { reason } => json!({ "reason": reason }),
-        Event::Reconnecting { reason, pause } => json!({
+        Event::Reconnecting { reason, pause } | Event::Distrusted { reason, pause } => json!({
             "reason": reason,
             "pause_ms": u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
         }),

@@ -279,7 +279,9 @@ fn measured(scores: Scores) -> String {
 pub(crate) fn event(event: &Event) -> String {
     match event {
         Event::Connected { url } => format!("connected to {url}"),
+        Event::Following { followed, size } => format!("followed {followed} of {size} entries"),
         Event::Joined => "joined".to_owned(),
+        Event::Left => "you have left".to_owned(),
         Event::MyTurn { round } => format!("round {round}: my turn, training"),
         Event::Proposed { round, scores } => {
             format!("round {round}: proposed, {}", measured(*scores))
@@ -322,6 +324,9 @@ pub(crate) fn event(event: &Event) -> String {
         Event::TooLate { reason } => format!("too late: {reason}"),
         Event::Reconnecting { reason, pause } => {
             format!("{reason}; trying again in {} ms", pause.as_millis())
+        }
+        Event::Distrusted { reason, pause } => {
+            format!("NOT BELIEVED: {reason}; trying again in {} ms", pause.as_millis())
         }
         Event::Finished { reason } => finished(*reason),
     }

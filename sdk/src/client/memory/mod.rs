@@ -1,0 +1,266 @@
+//! What a key remembers between two starts, in one folder:
+//!
+//! ```text
+//! memory.json              which key and ledger it belongs to
+//! followed                 where it stands: tree, contract, keys, and the checkpoint that proves them
+//! receipts/                what the ledger has promised
+//! evidence/                what did not fit
+//! experiments/NAME/        lock, what was signed, what was trained: see `turns`
+//! ```
+//!
+//! Several processes may use the folder, one in each experiment, and commands beside them. What several
+//! write is replaced whole, under the folder's lock.
+
+mod earlier;
+mod turns;
+
+use std::fs::{DirEntry, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use colearn_contracts::{ExperimentName, LearnerId};
+use colearn_ledger::Receipt;
+use colearn_records::follower::FollowerState;
+use colearn_records::transaction::LedgerId;
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::turns::Turns;
+use super::ClientError;
+
+const FILE: &str = "memory.json";
+const FOLLOWED: &str = "followed";
+const LOCK: &str = "lock";
+const RECEIPTS: &str = "receipts";
+/// What a receipt's file has behind the index of its entry.
+const PROOF: &str = "tlog-proof";
+/// How many pieces of evidence are kept: whoever lies without end fills no disk.
+const MAX_EVIDENCE: usize = 100;
+
+/// What a key remembers, in a folder or, without one, until the process ends.
+#[derive(Debug, Default)]
+pub struct Memory {
+    dir: Option<PathBuf>,
+    bound: Bound,
+}
+
+/// What a folder belongs to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Bound {
+    /// The public key in hex, behind those that it has replaced.
+    keys: Vec<String>,
+    /// The ledger's id in hex, from the first contact on.
+    ledger: Option<String>,
+}
+
+/// What is gone on from: the state, and the signed checkpoint that proved it.
+pub(super) struct Kept {
+    pub(super) state: FollowerState,
+    pub(super) checkpoint: String,
+}
+
+impl Memory {
+    /// The folder that a key file has by default: its whole name with `.data` behind it. What the first
+    /// version kept elsewhere is moved there if it is this key's.
+    ///
+    /// # Errors
+    /// If it cannot be moved.
+    pub fn beside(key_file: &Path, key: LearnerId) -> Result<PathBuf, ClientError> {
+        let mut name = key_file.file_name().unwrap_or_default().to_owned();
+        name.push(".data");
+        let dir = key_file.with_file_name(name);
+        earlier::move_here(&key_file.with_extension("data"), &dir, key)?;
+        Ok(dir)
+    }
+
+    /// Opens the memory of a key in a folder, creating that if need be.
+    ///
+    /// # Errors
+    /// [`ClientError::ForeignMemory`] if it is another key's; and if it cannot be used or read.
+    pub fn open(dir: &Path, key: LearnerId) -> Result<Self, ClientError> {
+        colearn_files::create_folder(dir).map_err(|error| data(dir, error))?;
+        let _lock = lock(&dir.join(LOCK))?;
+        earlier::take_over(dir, key)?;
+        let path = dir.join(FILE);
+        let mut memory = Self { dir: Some(dir.to_owned()), bound: Bound::default() };
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let read = serde_json::from_slice(&bytes);
+                memory.bound = read.map_err(|error| damaged(&path, &error.to_string()))?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                memory.bound.keys.push(key.to_string());
+                memory.save_bound()?;
+            }
+            Err(source) => return Err(ClientError::Data { path, source }),
+        }
+        if !memory.bound.keys.contains(&key.to_string()) {
+            let (dir, owner) = (dir.to_owned(), memory.bound.keys.pop().unwrap_or_default());
+            return Err(ClientError::ForeignMemory { dir, owner, key });
+        }
+        Ok(memory)
+    }
+
+    /// The ledger that it belongs to.
+    pub(super) fn ledger(&self) -> Result<Option<LedgerId>, ClientError> {
+        let Some(text) = &self.bound.ledger else { return Ok(None) };
+        let path = || self.dir.clone().unwrap_or_default().join(FILE);
+        text.parse().map(Some).map_err(|_| damaged(&path(), "no ledger's id"))
+    }
+
+    /// Belongs to this ledger from now on.
+    pub(super) fn bind(&mut self, ledger: LedgerId) -> Result<(), ClientError> {
+        if self.bound.ledger.is_some() {
+            return Ok(());
+        }
+        self.bound.ledger = Some(ledger.to_string());
+        let _lock = self.dir.as_ref().map(|dir| lock(&dir.join(LOCK))).transpose()?;
+        self.save_bound()
+    }
+
+    /// Belongs to another key, too, that goes on in this one's place.
+    pub(super) fn goes_on_as(&mut self, key: LearnerId) -> Result<(), ClientError> {
+        let key = key.to_string();
+        if self.bound.keys.contains(&key) {
+            return Ok(());
+        }
+        self.bound.keys.push(key);
+        let _lock = self.dir.as_ref().map(|dir| lock(&dir.join(LOCK))).transpose()?;
+        self.save_bound()
+    }
+
+    fn save_bound(&self) -> Result<(), ClientError> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let path = dir.join(FILE);
+        let json = serde_json::to_vec_pretty(&self.bound);
+        let json = json.map_err(|error| damaged(&path, &error.to_string()))?;
+        colearn_files::replace_secret(&path, &json).map_err(|error| data(&path, error))
+    }
+
+    /// What was followed before. A state that is damaged or of another version is none: it follows from
+    /// the ledger again.
+    pub(super) fn followed(&self) -> Option<Kept> {
+        let bytes = std::fs::read(self.dir.as_ref()?.join(FOLLOWED)).ok()?;
+        let kept = decode_followed(&bytes);
+        if kept.is_none() {
+            tracing::warn!(
+                "what was followed before cannot be read; it is followed from the first entry"
+            );
+        }
+        kept
+    }
+
+    /// Keeps what was followed, unless another process is doing so.
+    pub(super) fn keep_followed(
+        &self,
+        state: &FollowerState,
+        checkpoint: &str,
+    ) -> Result<(), ClientError> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let Some(state) = state.to_bytes() else { return Ok(()) };
+        let Some(_lock) = try_lock(&dir.join(LOCK))? else { return Ok(()) };
+        let path = dir.join(FOLLOWED);
+        let length = (checkpoint.len() as u32).to_be_bytes();
+        let bytes = [&length, checkpoint.as_bytes(), &state].concat();
+        colearn_files::replace_secret(&path, &bytes).map_err(|error| data(&path, error))
+    }
+
+    /// What this key does in one experiment, which nobody else does with it as long as this is held.
+    pub(super) fn turns(&self, experiment: &ExperimentName) -> Result<Turns, ClientError> {
+        let dir = self.dir.as_ref().map(|dir| experiment_folder(dir, experiment));
+        Turns::open(dir, experiment)
+    }
+
+    /// Keeps a verified receipt and its entry: `receipts/<index>.tlog-proof` and `.entry`. What is kept
+    /// of an index stays: `false` if that is another entry.
+    pub(super) fn keep_receipt(
+        &self,
+        receipt: &Receipt,
+        entry: &[u8],
+    ) -> Result<bool, ClientError> {
+        let Some(dir) = &self.dir else { return Ok(true) };
+        let dir = dir.join(RECEIPTS);
+        let stem = dir.join(receipt.index.to_string());
+        let (proof, kept) = (stem.with_extension(PROOF), stem.with_extension("entry"));
+        if proof.exists()
+            && let Ok(before) = std::fs::read(&kept)
+        {
+            return Ok(before == entry);
+        }
+        let text = receipt.to_text();
+        // Synced: what the ledger has promised is worth as much as what it holds.
+        colearn_files::create_folder(&dir)
+            .and_then(|()| colearn_files::replace(&kept, entry))
+            .and_then(|()| colearn_files::replace(&proof, text.as_bytes()))
+            .map_err(|error| data(&dir, error))?;
+        Ok(true)
+    }
+
+    /// The receipt for the last entry of this key's, if one can be read.
+    pub(super) fn last_receipt(&self) -> Option<Receipt> {
+        let dir = self.dir.as_ref()?.join(RECEIPTS);
+        let index = |entry: std::io::Result<DirEntry>| {
+            let path = entry.ok()?.path();
+            let stem = path.file_stem()?.to_str()?.parse::<u64>().ok()?;
+            (path.extension()? == PROOF).then_some(stem)
+        };
+        let last = std::fs::read_dir(&dir).ok()?.filter_map(index).max()?;
+        let text = std::fs::read_to_string(dir.join(format!("{last}.{PROOF}"))).ok()?;
+        Receipt::parse(&text).ok()
+    }
+
+    /// Keeps what did not fit; where, if there is a folder.
+    pub(super) fn keep_evidence(&self, what: &str, evidence: &[u8]) -> Option<PathBuf> {
+        let dir = self.dir.as_ref()?.join("evidence");
+        colearn_files::create_folder(&dir).ok()?;
+        let kept = std::fs::read_dir(&dir).ok()?.count();
+        let path = (kept..MAX_EVIDENCE).map(|at| dir.join(format!("{at:02}-{what}.txt")));
+        let path = path.into_iter().find(|path| !path.exists())?;
+        colearn_files::replace(&path, evidence).ok()?;
+        Some(path)
+    }
+}
+
+fn decode_followed(bytes: &[u8]) -> Option<Kept> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (checkpoint, state) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let checkpoint = String::from_utf8(checkpoint.to_vec()).ok()?;
+    Some(Kept { state: FollowerState::from_bytes(state)?, checkpoint })
+}
+
+/// Where a key's memory has what belongs to an experiment. Its name is a folder's: it has no other
+/// characters than a-z 0-9 . _ - and begins with a letter or digit.
+fn experiment_folder(dir: &Path, experiment: &ExperimentName) -> PathBuf {
+    dir.join("experiments").join(experiment.as_str())
+}
+
+/// Waits for a lock; held until it is dropped.
+fn lock(path: &Path) -> Result<File, ClientError> {
+    let file = lock_file(path)?;
+    file.lock().map_err(|source| ClientError::Data { path: path.to_owned(), source })?;
+    Ok(file)
+}
+
+/// A lock, unless another process has it.
+fn try_lock(path: &Path) -> Result<Option<File>, ClientError> {
+    let file = lock_file(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => {
+            Err(ClientError::Data { path: path.to_owned(), source })
+        }
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, ClientError> {
+    let opened = File::options().create(true).truncate(false).write(true).open(path);
+    opened.map_err(|source| ClientError::Data { path: path.to_owned(), source })
+}
+
+fn data(path: &Path, error: colearn_files::Error) -> ClientError {
+    ClientError::Data { path: path.to_owned(), source: error.into() }
+}
+
+fn damaged(path: &Path, why: &str) -> ClientError {
+    let source = std::io::Error::new(std::io::ErrorKind::InvalidData, why.to_owned());
+    ClientError::Data { path: path.to_owned(), source }
+}

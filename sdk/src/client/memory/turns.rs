@@ -1,0 +1,263 @@
+//! What a key has signed and trained in one experiment.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use colearn_contracts::{Act, Action, ExperimentName, Proposal, Reveal};
+use colearn_proto::v1;
+use colearn_records::convert;
+use colearn_records::transaction::{Transaction, Unverified};
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+
+use super::{damaged, data, try_lock};
+use crate::client::ClientError;
+use crate::participant::Turn;
+use crate::weights::Weights;
+
+const SIGNED: &str = "signed.json";
+const TRAINED: &str = "trained.json";
+const WEIGHTS: &str = "trained.weights";
+
+/// What a key has signed and trained in one experiment, in a folder or until the process ends.
+#[derive(Debug)]
+pub(in crate::client) struct Turns {
+    dir: Option<PathBuf>,
+    experiment: ExperimentName,
+    /// As long as it is held, no other process signs for this key here.
+    _lock: Option<File>,
+    /// The last turn and the last ballot that were signed for. Rounds only go forward.
+    turn: Option<Unverified>,
+    ballot: Option<Unverified>,
+    /// The last sealed ballot, with its salt.
+    sealed: Option<Reveal>,
+    /// What was trained for the turn that is not over yet.
+    trained: Option<(Proposal, Weights)>,
+}
+
+/// All in hex, of the wire's encoding.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Signed {
+    pub(super) turn: Option<String>,
+    pub(super) ballot: Option<String>,
+    pub(super) sealed: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Trained {
+    /// The proposal, in hex.
+    proposal: String,
+}
+
+impl Turns {
+    pub(super) fn open(
+        dir: Option<PathBuf>,
+        experiment: &ExperimentName,
+    ) -> Result<Self, ClientError> {
+        let mut turns = Self {
+            dir: dir.clone(),
+            experiment: experiment.clone(),
+            _lock: None,
+            turn: None,
+            ballot: None,
+            sealed: None,
+            trained: None,
+        };
+        let Some(dir) = dir else { return Ok(turns) };
+        colearn_files::create_folder(&dir).map_err(|error| data(&dir, error))?;
+        let held = try_lock(&dir.join("lock"))?;
+        turns._lock = Some(held.ok_or_else(|| ClientError::MemoryInUse { dir: dir.clone() })?);
+        turns.read_signed(&dir.join(SIGNED))?;
+        turns.trained = turns.read_trained(&dir);
+        Ok(turns)
+    }
+
+    /// What cannot be read is not passed over: something else could be signed in its place.
+    fn read_signed(&mut self, path: &Path) -> Result<(), ClientError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(ClientError::Data { path: path.to_owned(), source }),
+        };
+        let signed: Signed =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(path, &error.to_string()))?;
+        let is_here = |it: &Unverified| it.action.experiment == self.experiment;
+        let transaction = |hex: Option<String>| match hex {
+            None => Ok(None),
+            Some(hex) => transaction(&hex).filter(is_here).map(Some).ok_or(()),
+        };
+        let sealed = match signed.sealed {
+            None => Ok(None),
+            Some(hex) => sealed(&hex, &self.experiment).map(Some).ok_or(()),
+        };
+        let read = transaction(signed.turn)
+            .and_then(|turn| Ok((turn, transaction(signed.ballot)?, sealed?)))
+            .map_err(|()| damaged(path, "what was signed cannot be read"))?;
+        (self.turn, self.ballot, self.sealed) = read;
+        Ok(())
+    }
+
+    /// What is damaged is trained again: it was never signed.
+    fn read_trained(&self, dir: &Path) -> Option<(Proposal, Weights)> {
+        let trained: Trained =
+            serde_json::from_slice(&std::fs::read(dir.join(TRAINED)).ok()?).ok()?;
+        let message = v1::Propose::decode(&hex::decode(trained.proposal).ok()?[..]).ok()?;
+        let action = convert::action(v1::transaction::Action::Propose(message)).ok()?;
+        let Act::Propose(proposal) = action.what else { return None };
+        let weights = Weights::new(std::fs::read(dir.join(WEIGHTS)).ok()?);
+        let fits =
+            action.experiment == self.experiment && proposal.weights.digest == weights.digest();
+        fits.then_some((proposal, weights))
+    }
+
+    /// The turn and the ballot that were signed for last.
+    pub(in crate::client) fn signed(&self) -> impl Iterator<Item = &Unverified> {
+        self.turn.iter().chain(&self.ballot)
+    }
+
+    /// The turns that were signed for last.
+    pub(in crate::client) fn signed_turns(&self) -> Vec<Turn> {
+        self.signed().filter_map(|signed| Turn::of(&signed.action)).collect()
+    }
+
+    /// What was signed for this turn or ballot, if anything was: it is sent again rather than signing
+    /// another.
+    pub(in crate::client) fn signed_for(&self, turn: &Turn) -> Option<&Unverified> {
+        self.signed().find(|signed| Turn::of(&signed.action).as_ref() == Some(turn))
+    }
+
+    /// Remembers what is signed for a turn or ballot, durably, before it is sent. `instead` says that it
+    /// stands for what was signed for that turn before and has been refused for good.
+    ///
+    /// # Errors
+    /// [`ClientError::SignedBefore`] if something else was signed for this round, or anything for a later
+    /// one; and if it cannot be kept.
+    pub(in crate::client) fn keep_signed(
+        &mut self,
+        signed: &Transaction,
+        instead: bool,
+    ) -> Result<(), ClientError> {
+        let Some(turn) = Turn::of(signed.action()) else { return Ok(()) };
+        let slot = match turn {
+            Turn::Propose { .. } => &mut self.turn,
+            Turn::Vote { .. } => &mut self.ballot,
+        };
+        if let Some(before) = slot
+            && let Some(last) = Turn::of(&before.action)
+        {
+            let again = last.round() == turn.round()
+                && (before.action.what == signed.action().what || instead);
+            if !again && turn.round() <= last.round() {
+                let (round, last) = (turn.round(), last.round());
+                return Err(ClientError::SignedBefore { round, last });
+            }
+        }
+        let kept = Unverified::decode(signed.message().clone());
+        *slot = Some(kept.map_err(|error| ClientError::Malformed(error.to_string()))?);
+        self.save()
+    }
+
+    /// The sealed ballot that was kept last.
+    pub(in crate::client) fn sealed(&self) -> Option<&Reveal> {
+        self.sealed.as_ref()
+    }
+
+    /// Remembers a sealed ballot before it is committed to, durably: without the salt it could never be
+    /// revealed.
+    pub(in crate::client) fn keep_sealed(&mut self, reveal: &Reveal) -> Result<(), ClientError> {
+        if self.sealed.as_ref() == Some(reveal) {
+            return Ok(());
+        }
+        self.sealed = Some(reveal.clone());
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), ClientError> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let encoded = |signed: &Unverified| hex::encode(signed.message().encode_to_vec());
+        let signed = Signed {
+            turn: self.turn.as_ref().map(encoded),
+            ballot: self.ballot.as_ref().map(encoded),
+            sealed: self.sealed.as_ref().and_then(|reveal| {
+                let act = Act::Reveal(reveal.clone());
+                match convert::action_message(&Action::new(self.experiment.clone(), act)) {
+                    v1::transaction::Action::Reveal(message) => {
+                        Some(hex::encode(message.encode_to_vec()))
+                    }
+                    _ => None,
+                }
+            }),
+        };
+        write_signed(dir, &signed)
+    }
+
+    /// What was trained for a turn that is not over: neither trained again nor counted again.
+    pub(in crate::client) fn trained(&self) -> Option<&(Proposal, Weights)> {
+        self.trained.as_ref()
+    }
+
+    /// Keeps what was trained, durably, until [`Turns::forget_trained`].
+    pub(in crate::client) fn keep_trained(
+        &mut self,
+        proposal: &Proposal,
+        weights: &Weights,
+    ) -> Result<(), ClientError> {
+        if self.trained.as_ref().is_some_and(|(kept, _)| kept == proposal) {
+            return Ok(());
+        }
+        self.trained = Some((proposal.clone(), weights.clone()));
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let action = Action::new(self.experiment.clone(), Act::Propose(proposal.clone()));
+        let v1::transaction::Action::Propose(message) = convert::action_message(&action) else {
+            return Ok(());
+        };
+        let trained = Trained { proposal: hex::encode(message.encode_to_vec()) };
+        let json =
+            serde_json::to_vec(&trained).map_err(|error| damaged(dir, &error.to_string()))?;
+        // The weights first: the other file says that they are whole.
+        colearn_files::replace_secret(&dir.join(WEIGHTS), weights.bytes())
+            .and_then(|()| colearn_files::replace_secret(&dir.join(TRAINED), &json))
+            .map_err(|error| data(dir, error))
+    }
+
+    /// The turn is over.
+    pub(in crate::client) fn forget_trained(&mut self) {
+        self.trained = None;
+        if let Some(dir) = &self.dir {
+            // What stays of them is passed over, and replaced by the next.
+            let _ = std::fs::remove_file(dir.join(TRAINED));
+            let _ = std::fs::remove_file(dir.join(WEIGHTS));
+        }
+    }
+}
+
+pub(super) fn write_signed(dir: &Path, signed: &Signed) -> Result<(), ClientError> {
+    let path = dir.join(SIGNED);
+    let json =
+        serde_json::to_vec_pretty(signed).map_err(|error| damaged(&path, &error.to_string()))?;
+    // Not readable by others: it holds the salt of a sealed ballot.
+    colearn_files::replace_secret(&path, &json).map_err(|error| data(&path, error))
+}
+
+/// A signed transaction, from hex.
+pub(super) fn transaction(hex: &str) -> Option<Unverified> {
+    let bytes = Bytes::from(hex::decode(hex).ok()?);
+    Unverified::decode(v1::SignedTransaction::decode(bytes).ok()?).ok()
+}
+
+/// A sealed ballot of this experiment, from hex.
+fn sealed(hex: &str, experiment: &ExperimentName) -> Option<Reveal> {
+    let (of, reveal) = any_sealed(hex)?;
+    (of == *experiment).then_some(reveal)
+}
+
+/// A sealed ballot, with its experiment, from hex.
+pub(super) fn any_sealed(hex: &str) -> Option<(ExperimentName, Reveal)> {
+    let message = v1::Reveal::decode(Bytes::from(hex::decode(hex).ok()?)).ok()?;
+    let action = convert::action(v1::transaction::Action::Reveal(message)).ok()?;
+    match action.what {
+        Act::Reveal(reveal) => Some((action.experiment, reveal)),
+        _ => None,
+    }
+}
