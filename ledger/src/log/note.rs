@@ -39,6 +39,19 @@ pub enum NoteError {
     },
 }
 
+/// The note in bytes from a file or a network; nothing else is looked at yet.
+///
+/// # Errors
+/// If they are no UTF-8. Whoever replaces what is not would verify another note than was signed.
+pub fn from_bytes(bytes: Vec<u8>) -> Result<String, NoteError> {
+    String::from_utf8(bytes).map_err(|_| NoteError::Malformed("not UTF-8"))
+}
+
+/// Whether a key may be called so.
+fn is_key_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+')
+}
+
 /// What a key signs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyKind {
@@ -71,7 +84,7 @@ impl Verifier {
     /// # Errors
     /// If the name is empty or contains white space or `+`.
     pub fn new(name: &str, kind: KeyKind, key: VerifyingKey) -> Result<Self, NoteError> {
-        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
+        if !is_key_name(name) {
             return Err(NoteError::Key("the name is empty or has white space or a plus sign"));
         }
         Ok(Self { name: name.to_owned(), kind, key })
@@ -252,7 +265,7 @@ impl SignedNote {
             let (name, encoded) = line.ok_or(NoteError::Malformed("a bad signature line"))?;
             let bytes = BASE64.decode(encoded).map_err(|_| NoteError::Malformed("bad base64"))?;
             // Four bytes of key id, and a signature of whatever kind.
-            if bytes.len() < 5 || name.is_empty() || signatures.len() == MAX_SIGNATURES {
+            if bytes.len() < 5 || !is_key_name(name) || signatures.len() == MAX_SIGNATURES {
                 return Err(NoteError::Malformed("a bad signature line"));
             }
             signatures.push(SignatureLine { name: name.to_owned(), bytes });

@@ -33,7 +33,7 @@ impl Receipt {
         text + "\n" + &self.checkpoint
     }
 
-    /// Reads a receipt file. Nothing is verified yet.
+    /// Reads a receipt file. Nothing is verified yet, and a line that begins with `extra` left out.
     ///
     /// # Errors
     /// If it is not of the tlog-proof form.
@@ -44,10 +44,18 @@ impl Receipt {
         let body = text.strip_prefix(HEADER).ok_or(NoteError::Malformed("not a receipt"))?;
         let (head, checkpoint) =
             body.split_once("\n\n").ok_or(NoteError::Malformed("a receipt without checkpoint"))?;
-        let mut lines = head.split('\n');
+        let mut lines = head.split('\n').peekable();
+        // What an application adds for itself. Nothing signs it, so nothing here uses it.
+        if let Some(extra) = lines.next_if(|line| line.starts_with("extra ")) {
+            let decoded = BASE64.decode(&extra["extra ".len()..]);
+            decoded.map_err(|_| NoteError::Malformed("bad base64 after \"extra\""))?;
+        }
         let index = lines.next().and_then(|line| line.strip_prefix("index "));
-        let index: u64 =
-            index.and_then(|i| i.parse().ok()).ok_or(NoteError::Malformed("no index"))?;
+        // One spelling only.
+        let number = index.and_then(|index| Some((index, index.parse::<u64>().ok()?)));
+        let (_, index) = number
+            .filter(|(index, number)| number.to_string() == *index)
+            .ok_or(NoteError::Malformed("no index"))?;
         let mut path = Vec::new();
         for line in lines {
             let hash = BASE64.decode(line).ok().and_then(|hash| Hash::try_from(&hash[..]).ok());

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use colearn_ledger::note::KeyKind;
+use colearn_ledger::note::{KeyKind, from_bytes};
 use colearn_ledger::{
     Checkpoint, Hash, NoteError, Receipt, Resource, SignedNote, Signer, Verifier, tree,
 };
@@ -186,9 +186,24 @@ fn a_receipt_proves_its_entry_and_no_other() {
     assert!(read.verify(Hash::leaf(b"entry-4"), signer.verifier()).is_err());
     let moved = Receipt { index: 4, ..read };
     assert!(moved.verify(Hash::leaf(b"entry-5"), signer.verifier()).is_err());
-    for bad in ["", "c2sp.org/tlog-proof@v1\n", &text.replace("index 5", "index x")] {
+    for bad in ["", "c2sp.org/tlog-proof@v1\n"] {
         assert!(Receipt::parse(bad).is_err());
     }
+    // An index has one spelling.
+    for index in ["x", "+5", "05", "-5", " 5", "5 ", "", "18446744073709551616"] {
+        let bad = text.replace("index 5", &format!("index {index}"));
+        assert!(Receipt::parse(&bad).is_err(), "{index:?}");
+    }
+    // What an application adds stands before it, once, in base64.
+    let with = |lines: &str| text.replace("index 5", &format!("{lines}index 5"));
+    for good in ["extra YWdl\n", "extra \n"] {
+        assert_eq!(Receipt::parse(&with(good)).as_ref(), Ok(&receipt), "{good:?}");
+    }
+    for bad in ["extra\n", "extra YWd\n", "extra YWdl\nextra YWdl\n", "other YWdl\n", "\n"] {
+        assert!(Receipt::parse(&with(bad)).is_err(), "{bad:?}");
+    }
+    let behind = text.replace("index 5\n", "index 5\nextra YWdl\n");
+    assert!(Receipt::parse(&behind).is_err());
 }
 
 #[test]
@@ -215,6 +230,14 @@ fn malformed_notes_and_keys_are_refused() {
     assert!(SignedNote::parse(note.trim_end()).is_err());
     assert!(SignedNote::parse(&note.replace('\u{2014}', "-")).is_err());
     assert!(SignedNote::parse(&note.replace("ledger", "led\u{7}ger")).is_err());
+    // Whose name no key can have has signed nothing.
+    for name in ["a b", "a+b", "a\u{a0}b", "\u{2003}", ""] {
+        let line = format!("\u{2014} {name} AAAAAAAA\n");
+        assert!(SignedNote::parse(&(note.clone() + &line)).is_err(), "{name:?}");
+    }
+    assert!(SignedNote::parse(&(note.clone() + "\u{2014} a/b AAAAAAAA\n")).is_ok());
+    let cut = [note.as_bytes(), "\u{2014} a AAAAAAAA\n".as_bytes(), &[0xe2, 0x80]].concat();
+    assert_eq!(from_bytes(cut), Err(NoteError::Malformed("not UTF-8")));
     let vkey = signer.verifier().to_string();
     assert!(Verifier::parse(&vkey.replace("f4cbd379", "f4cbd378")).is_err());
     assert!(Verifier::parse(&vkey.replace("test+", "test2+")).is_err());
