@@ -5,7 +5,7 @@ use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
 use rayon::prelude::*;
 
-use crate::checkpoint;
+use crate::checkpoint::StatedCheckpoints;
 use crate::finding::{Finding, Kind};
 use crate::options::AuditOptions;
 use crate::privacy::Statements;
@@ -67,24 +67,25 @@ impl<'a> Auditor<'a> {
         Ok(())
     }
 
-    /// Reads the first entry, and the checkpoints that are stated, none of them verified, largest
-    /// first. `None` if there is nothing to go on with.
+    /// Reads the first entry, and the checkpoints that are stated, none of them verified. `None` if
+    /// there is nothing to go on with.
     pub(crate) fn begin(
         &mut self,
         source: &mut dyn Source,
-    ) -> Result<Option<(Follower, Vec<SignedCheckpoint>)>, Trouble> {
+    ) -> Result<Option<(Follower, StatedCheckpoints)>, Trouble> {
         let Some(first) = source.next_entries(1)?.pop() else {
             // An export is as long as its checkpoint says: where that cannot be read, it is what is wrong,
             // not the entries.
-            match checkpoint::stated(source.checkpoints()?) {
-                Err(Some(bad)) => {
+            let stated = StatedCheckpoints::of(source.checkpoints()?);
+            let expected = match (stated.size(), stated.complaint()) {
+                (None, bad) if !bad.is_empty() => {
                     self.report.find(Kind::Checkpoint, None, "a signed checkpoint", bad);
+                    return Ok(None);
                 }
-                Ok(_) | Err(None) => {
-                    let got = "there are no entries";
-                    self.report.find(Kind::Incomplete, Some(0), "a first entry", got);
-                }
-            }
+                (None, _) => "a first entry".to_owned(),
+                (Some(size), _) => format!("{size} entries, as a checkpoint there states"),
+            };
+            self.report.find(Kind::Incomplete, Some(0), expected, "there are no entries");
             return Ok(None);
         };
         let mut follower = match Follower::new(self.options.level.depth(), &first) {
@@ -107,14 +108,12 @@ impl<'a> Auditor<'a> {
         let first = follower.reader().read(first);
         // If it is out of place, so is all that comes after; that is found there.
         self.follow(source, &mut follower, &[first])?;
-        match checkpoint::stated(source.checkpoints()?) {
-            Ok(stated) => Ok(Some((follower, stated))),
-            Err(bad) => {
-                let got = bad.map_or_else(|| "there is none".to_owned(), |error| error.to_string());
-                self.report.find(Kind::Checkpoint, None, "a signed checkpoint", got);
-                Ok(None)
-            }
+        let stated = StatedCheckpoints::of(source.checkpoints()?);
+        if stated.size().is_none() {
+            self.report.find(Kind::Checkpoint, None, "a signed checkpoint", stated.complaint());
+            return Ok(None);
         }
+        Ok(Some((follower, stated)))
     }
 
     /// Follows every entry, and finds the checkpoint that they are to be held to: the newest that is
@@ -126,7 +125,7 @@ impl<'a> Auditor<'a> {
     ) -> Result<Option<Followed>, Trouble> {
         source.begin()?;
         let Some((mut follower, stated)) = self.begin(source)? else { return Ok(None) };
-        let size = stated.first().map_or(0, |signed| signed.checkpoint.size);
+        let size = stated.size().unwrap_or(0);
         let reader = follower.reader();
         let mut entries = read_each(reader, source.next_entries(size)?);
         while follower.head().size < size && !entries.is_empty() {
@@ -198,18 +197,26 @@ impl<'a> Auditor<'a> {
     fn reached(
         &mut self,
         follower: &Follower,
-        stated: Vec<SignedCheckpoint>,
+        stated: StatedCheckpoints,
     ) -> Option<SignedCheckpoint> {
         let key = follower.keys().current();
         self.report.verifier_key = key.to_string();
-        let signed = match checkpoint::newest_signed(stated, follower.keys()) {
-            Ok(signed) => signed,
-            Err(error) => {
-                let expected = format!("a checkpoint signed by {key}");
-                self.report.find(Kind::Checkpoint, None, expected, error);
-                return None;
-            }
+        let (signed, bad) = stated.verified(follower.keys());
+        let Some(signed) = signed else {
+            let expected = format!("a checkpoint signed by {key}");
+            self.report.find(Kind::Checkpoint, None, expected, bad.join("; "));
+            return None;
         };
+        if !bad.is_empty() {
+            // Nothing tells what a crash has half written from what was damaged, so it cannot be said
+            // that nothing was acknowledged beyond the one that is left.
+            let expected = format!(
+                "another checkpoint beside the one of {} entries, which may not be the last: where \
+                 power has failed, start the node once, which writes it anew and keeps what lies behind",
+                signed.checkpoint.size
+            );
+            self.report.find(Kind::Checkpoint, None, expected, bad.join("; "));
+        }
         self.report.signatures += 1;
         self.report.size = signed.checkpoint.size;
         self.report.root = signed.checkpoint.root.to_string();

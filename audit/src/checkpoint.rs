@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 
-use colearn_ledger::{Checkpoint, NoteError, SignedCheckpoint, SignedNote};
+use colearn_ledger::{Checkpoint, SignedCheckpoint, SignedNote};
 use colearn_records::log_keys::LogKeys;
 
 use crate::auditor::Auditor;
 use crate::finding::{Finding, Kind};
 use crate::options::{AuditOptions, Level};
-use crate::source::{Source, SourceError, Trouble};
+use crate::source::{Source, SourceError, Stated, Trouble};
 
 /// Why a place has no checkpoint that can be believed.
 #[derive(Debug, thiserror::Error)]
@@ -43,11 +43,11 @@ pub fn signed_checkpoint(source: &mut dyn Source) -> Result<(Checkpoint, String)
         Err(Trouble::Damaged { .. }) => None,
         Err(Trouble::Unreadable(error)) => return Err(error.into()),
     };
-    if let (Some((follower, stated)), true) = (&begun, auditor.report.findings.is_empty())
-        && let Some(newest) = stated.first()
-        && follower.keys().open(&newest.note).is_ok()
+    if let (Some((follower, stated)), true) = (begun, auditor.report.findings.is_empty())
+        && let (Some(SignedCheckpoint { checkpoint, note }), bad) = stated.verified(follower.keys())
+        && bad.is_empty()
     {
-        return Ok((newest.checkpoint.clone(), newest.note.clone()));
+        return Ok((checkpoint, note));
     }
     // Which key must have signed it, the entries say.
     let mut auditor = Auditor::new(options());
@@ -65,37 +65,63 @@ pub fn signed_checkpoint(source: &mut dyn Source) -> Result<(Checkpoint, String)
     }
 }
 
-/// The checkpoints that these notes state, none of them verified, largest first.
-///
-/// # Errors
-/// If there are none, why the last note is not one.
-pub(crate) fn stated(notes: Vec<String>) -> Result<Vec<SignedCheckpoint>, Option<NoteError>> {
-    let mut stated = Vec::new();
-    let mut bad = None;
-    for note in notes {
-        match SignedNote::parse(&note).and_then(|parsed| Checkpoint::parse(parsed.text())) {
-            Ok(checkpoint) => stated.push(SignedCheckpoint { checkpoint, note }),
-            Err(error) => bad = Some(error),
-        }
-    }
-    stated.sort_by_key(|signed| Reverse(signed.checkpoint.size));
-    if stated.is_empty() { Err(bad) } else { Ok(stated) }
+/// The checkpoints that a place states, and what is wrong where there should be one.
+#[derive(Default)]
+pub(crate) struct StatedCheckpoints {
+    /// With the file each is in, none of them verified, largest first.
+    checkpoints: Vec<(String, SignedCheckpoint)>,
+    /// What is wrong with each of the other files.
+    bad: Vec<String>,
 }
 
-/// The first of the stated checkpoints that is signed by the key of its time.
-///
-/// # Errors
-/// Why the last one is not.
-pub(crate) fn newest_signed(
-    stated: Vec<SignedCheckpoint>,
-    keys: &LogKeys,
-) -> Result<SignedCheckpoint, NoteError> {
-    let mut error = NoteError::Malformed("there is none");
-    for signed in stated {
-        match keys.open(&signed.note) {
-            Ok(_) => return Ok(signed),
-            Err(why) => error = why,
+impl StatedCheckpoints {
+    /// Reads what a place holds of checkpoints.
+    pub(crate) fn of(files: Vec<Result<Stated, String>>) -> Self {
+        let mut stated = Self::default();
+        for file in files {
+            let read = file.and_then(|Stated { file, note }| {
+                let parsed = SignedNote::parse(&note);
+                let checkpoint = parsed.and_then(|parsed| Checkpoint::parse(parsed.text()));
+                let checkpoint = checkpoint.map_err(|error| format!("{file}: {error}"))?;
+                Ok((file, SignedCheckpoint { checkpoint, note }))
+            });
+            match read {
+                Ok(signed) => stated.checkpoints.push(signed),
+                Err(why) => stated.bad.push(why),
+            }
         }
+        stated.checkpoints.sort_by_key(|(_, signed)| Reverse(signed.checkpoint.size));
+        stated
     }
-    Err(error)
+
+    /// The most entries that any of them counts; `None` if there is none.
+    pub(crate) fn size(&self) -> Option<u64> {
+        self.checkpoints.first().map(|(_, signed)| signed.checkpoint.size)
+    }
+
+    /// What is wrong where there should be a checkpoint; empty if nothing is there at all.
+    pub(crate) fn complaint(&self) -> String {
+        self.bad.join("; ")
+    }
+
+    /// The largest of them that is signed by the key of its time, and what is wrong with the others.
+    pub(crate) fn verified(self, keys: &LogKeys) -> (Option<SignedCheckpoint>, Vec<String>) {
+        let Self { checkpoints, mut bad } = self;
+        let mut newest: Option<SignedCheckpoint> = None;
+        let mut others = Vec::new();
+        for (file, signed) in checkpoints {
+            match keys.open(&signed.note) {
+                Ok(_) => newest = newest.or(Some(signed)),
+                Err(why) => others.push((file, signed, why)),
+            }
+        }
+        // An interrupted change of the key leaves one that counts the change, and that the key before
+        // has signed. What it counts, the newest counts too.
+        let counted = newest.as_ref().map_or(0, |newest| newest.checkpoint.size);
+        others.retain(|(_, signed, _)| {
+            signed.checkpoint.size > counted || !keys.have_signed(&signed.note)
+        });
+        bad.extend(others.into_iter().map(|(file, _, why)| format!("{file}: {why}")));
+        (newest, bad)
+    }
 }

@@ -20,7 +20,7 @@ pub use log::{note, tree};
 
 #[cfg(feature = "store")]
 pub use store::{
-    anchor::{anchored_checkpoint, anchored_notes},
+    anchor::{AnchorFile, Held, anchor_files, anchored_checkpoint},
     check::check_index,
     disk::{Disk, RealDisk},
     error::{Damage, Error},

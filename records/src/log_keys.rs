@@ -134,6 +134,12 @@ impl LogKeys {
         let stated = Checkpoint::parse(SignedNote::parse(note)?.text())?;
         Checkpoint::open(note, self.at(stated.size))
     }
+
+    /// Whether any of them, be it the one of its time or not, has signed this checkpoint.
+    pub fn have_signed(&self, note: &str) -> bool {
+        let mut keys = std::iter::once(&self.first).chain(self.changes.iter().map(|(_, key)| key));
+        keys.any(|key| Checkpoint::open(note, key).is_ok())
+    }
 }
 
 /// The entry that changes a ledger's key from `old` to `new`.

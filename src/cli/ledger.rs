@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
 use colearn_audit::{self as audit, Trouble};
+use colearn_ledger::note::from_bytes;
 use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
 use colearn_records::record::Record;
 
@@ -188,7 +189,8 @@ fn verify_receipt(file: &Path, key: &str, entry: &Path, json: bool) -> anyhow::R
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
     };
     let verifier = Verifier::parse(key)?;
-    let receipt = Receipt::parse(&String::from_utf8_lossy(&read(file)?))?;
+    let receipt = from_bytes(read(file)?).and_then(|text| Receipt::parse(&text));
+    let receipt = receipt.with_context(|| format!("{} cannot be used", file.display()))?;
     let entry = read(entry).context("a receipt is checked with its entry: --entry FILE")?;
     let checkpoint = receipt.verify(Hash::leaf(&entry), &verifier)?;
     let decoded = Record::decode(&entry)?;

@@ -350,6 +350,7 @@ fn tell_started(node: &colearn_node::Node, data: &Path, json: bool) {
             "replayed_from": node.replayed_from(),
             "torn_bytes": opened.torn_bytes,
             "index_rebuilt": index,
+            "lost_anchor": opened.lost_anchor,
         });
         println!("{line}");
     } else {
@@ -363,6 +364,11 @@ fn tell_started(node: &colearn_node::Node, data: &Path, json: bool) {
         }
         if opened.torn_bytes > 0 {
             println!("recovered     cut off {} bytes of an unfinished write", opened.torn_bytes);
+        }
+        if let Some(lost) = &opened.lost_anchor {
+            println!(
+                "recovered     {lost}; it was written anew. If power has not failed, it was damaged"
+            );
         }
         if let (Some(reason), true) = (&index, opened.size > 0) {
             println!("recovered     rebuilt the index: {reason}");

@@ -113,7 +113,7 @@ async fn everyone_follows_the_nodes_new_key() {
     let (code, text) = audit(&[&export]);
     assert_eq!(code, Some(11), "{text}");
     assert!(text.contains("AUDIT FAIL code=11 name=checkpoint index=- expected="), "{text}");
-    assert!(text.contains(" got=\"no signature by "), "{text}");
+    assert!(text.contains(" got=\"checkpoint: no signature by "), "{text}");
 }
 
 #[test]
@@ -138,7 +138,8 @@ fn an_interrupted_change_of_the_key_is_completed() {
     assert_eq!(node.started["verifier_key"], done["to"]);
     node.stop();
     assert_eq!(std::fs::read(half.join("node.pem")).unwrap(), made);
-    assert_eq!(audit(&[half.to_str().unwrap()]).0, Some(0));
+    let (code, text) = audit(&[half.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{text}");
 
     // With the old key alone the node does not go on.
     std::fs::rename(half.join("node-old.pem"), half.join("node.pem")).unwrap();

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use colearn_ledger::{Error as LedgerError, Hash, JournalReader, Mark, TILE_WIDTH};
+use colearn_ledger::{AnchorFile, Error as LedgerError, Hash, JournalReader, Mark, TILE_WIDTH};
 
-use super::{Source, SourceError, Trouble};
+use super::{Source, SourceError, Stated, Trouble};
 
 /// The first entry the index is wrong about, and how.
 type IndexChecked = Result<Option<(u64, String)>, LedgerError>;
@@ -48,8 +48,12 @@ fn next_entry(journal: &mut JournalReader) -> Result<Option<Vec<u8>>, Trouble> {
 }
 
 impl Source for Folder {
-    fn checkpoints(&mut self) -> Result<Vec<String>, SourceError> {
-        Ok(colearn_ledger::anchored_notes(&self.dir)?)
+    fn checkpoints(&mut self) -> Result<Vec<Result<Stated, String>>, SourceError> {
+        let stated = |file: AnchorFile| match file.note() {
+            Some(note) => Ok(Stated { file: file.name.to_owned(), note: note.to_owned() }),
+            None => Err(file.to_string()),
+        };
+        Ok(colearn_ledger::anchor_files(&self.dir)?.map(stated).into())
     }
 
     fn begin(&mut self) -> Result<(), SourceError> {

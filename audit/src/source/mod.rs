@@ -67,13 +67,22 @@ impl<E: Into<SourceError>> From<E> for Trouble {
     }
 }
 
+/// A checkpoint as a file states it, verbatim and unverified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stated {
+    /// The file.
+    pub file: String,
+    /// The signed note in it.
+    pub note: String,
+}
+
 /// Gives a ledger's bytes, in order.
 pub trait Source: Send {
-    /// What is there of checkpoints, verbatim and unverified.
+    /// What each file holds that should hold a checkpoint; `Err` says which holds none, and why.
     ///
     /// # Errors
     /// If it cannot be read.
-    fn checkpoints(&mut self) -> Result<Vec<String>, SourceError>;
+    fn checkpoints(&mut self) -> Result<Vec<Result<Stated, String>>, SourceError>;
 
     /// Begins with the first entry, and begins to check what the place keeps beside the entries.
     ///

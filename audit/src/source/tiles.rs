@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+use colearn_ledger::note::from_bytes;
 use colearn_ledger::{Checkpoint, Hash, Resource, SignedNote, TILE_WIDTH, Tiler};
 
 #[cfg(feature = "http")]
 use super::http::Client;
-use super::{Source, SourceError, Trouble};
+use super::{Source, SourceError, Stated, Trouble};
+
+const HASH_BYTES: u64 = 32;
+const CHECKPOINT: &str = "checkpoint";
 
 /// A place that serves the read API's paths.
 pub(super) enum Store {
@@ -36,7 +40,7 @@ impl Store {
 /// An exported ledger, or one that is served.
 pub(super) struct Tiles {
     store: Store,
-    checkpoint: Option<String>,
+    checkpoint: Result<String, String>,
     /// What the checkpoint, not verified yet, says: partial bundles are named by it.
     size: u64,
     next: u64,
@@ -48,10 +52,13 @@ pub(super) struct Tiles {
 
 impl Tiles {
     pub(super) fn new(store: Store) -> Result<Self, SourceError> {
-        let bytes = store.get("checkpoint")?;
-        let checkpoint = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let checkpoint = match store.get(CHECKPOINT)? {
+            Some(bytes) => from_bytes(bytes).map_err(|error| error.to_string()),
+            None => Err("it is missing".to_owned()),
+        };
         let stated = checkpoint
             .as_ref()
+            .ok()
             .and_then(|note| Checkpoint::parse(SignedNote::parse(note).ok()?.text()).ok());
         let size = stated.map_or(0, |checkpoint| checkpoint.size);
         Ok(Self { store, checkpoint, size, next: 0, tiler: Tiler::default(), wrong: None })
@@ -62,28 +69,22 @@ impl Tiles {
         self.size.saturating_sub(number * TILE_WIDTH).min(TILE_WIDTH)
     }
 
-    /// A tile or bundle, or its beginning if the ledger has grown since and the partial one is gone.
-    fn fetch(
-        &self,
-        resource: Resource,
-        bytes_wanted: usize,
-    ) -> Result<Option<Vec<u8>>, SourceError> {
-        if let Some(bytes) = self.store.get(&resource.path())? {
-            return Ok(Some(bytes));
-        }
-        let full = match resource {
-            Resource::Hashes { level, number, .. } => {
-                Resource::Hashes { level, number, width: TILE_WIDTH as u16 }
+    /// A tile or bundle, with how many it is of: the full one if the ledger has grown since and the
+    /// partial one is gone.
+    fn fetch(&self, resource: Resource) -> Result<Option<(Vec<u8>, u64)>, SourceError> {
+        const FULL: u16 = TILE_WIDTH as u16;
+        let (full, width) = match resource {
+            Resource::Hashes { level, number, width } => {
+                (Resource::Hashes { level, number, width: FULL }, width)
             }
-            Resource::Entries { number, .. } => {
-                Resource::Entries { number, width: TILE_WIDTH as u16 }
+            Resource::Entries { number, width } => {
+                (Resource::Entries { number, width: FULL }, width)
             }
         };
-        let mut bytes = self.store.get(&full.path())?;
-        if let Some(bytes) = &mut bytes {
-            bytes.truncate(bytes_wanted);
+        if let Some(bytes) = self.store.get(&resource.path())? {
+            return Ok(Some((bytes, u64::from(width))));
         }
-        Ok(bytes)
+        Ok(self.store.get(&full.path())?.map(|bytes| (bytes, TILE_WIDTH)))
     }
 
     /// Checks that the hash tiles are those of these entries.
@@ -91,13 +92,20 @@ impl Tiles {
         let mut tiler = std::mem::take(&mut self.tiler);
         let mut wrong = None;
         let mut compare = |resource: Resource, bytes: &[u8]| {
-            if let Resource::Hashes { level, number, .. } = resource
-                && wrong.is_none()
-                && self.fetch(resource, bytes.len())?.as_deref() != Some(bytes)
-            {
-                let what = format!("{} is not what its entries hash to", resource.path());
-                wrong = Some(((number * TILE_WIDTH) << (8 * level), what));
+            let Resource::Hashes { level, number, .. } = resource else { return Ok(()) };
+            if wrong.is_some() {
+                return Ok(());
             }
+            let what = match self.fetch(resource)? {
+                None => "is missing",
+                Some((found, width)) if width * HASH_BYTES != found.len() as u64 => {
+                    "has another length than its hashes"
+                }
+                Some((found, _)) if found.starts_with(bytes) => return Ok(()),
+                Some(_) => "is not what its entries hash to",
+            };
+            let what = format!("{} {what}", resource.path());
+            wrong = Some(((number * TILE_WIDTH) << (8 * level), what));
             Ok::<(), SourceError>(())
         };
         for entry in entries {
@@ -113,30 +121,40 @@ impl Tiles {
         Ok(())
     }
 
-    /// The entries of a bundle, of which the tree has `width`; fewer if it is cut off.
+    /// The entries of a bundle, of which the tree has `width`; fewer if some are not there.
     fn bundle(&self, number: u64, width: u64) -> Result<Vec<Vec<u8>>, Trouble> {
         let resource = Resource::Entries { number, width: width as u16 };
-        let Some(bytes) = self.fetch(resource, usize::MAX)? else { return Ok(Vec::new()) };
+        let Some((bytes, all)) = self.fetch(resource)? else { return Ok(Vec::new()) };
+        let damaged = |at: usize, what: String| Trouble::Damaged {
+            index: number * TILE_WIDTH + at as u64,
+            what: format!("the bundle {} {what}", resource.path()),
+        };
         let mut entries = Vec::new();
         let mut rest = &bytes[..];
-        while (entries.len() as u64) < width && !rest.is_empty() {
+        while (entries.len() as u64) < all && !rest.is_empty() {
             let entry = rest.split_first_chunk().and_then(|(length, rest)| {
                 rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
             });
             let Some((entry, after)) = entry else {
-                let index = number * TILE_WIDTH + entries.len() as u64;
-                return Err(Trouble::Damaged { index, what: "the bundle is cut off".to_owned() });
+                return Err(damaged(entries.len(), "is cut off".to_owned()));
             };
             entries.push(entry.to_vec());
             rest = after;
         }
+        if !rest.is_empty() {
+            let what = format!("has {} bytes behind its last entry", rest.len());
+            return Err(damaged(entries.len() - 1, what));
+        }
+        entries.truncate(width as usize);
         Ok(entries)
     }
 }
 
 impl Source for Tiles {
-    fn checkpoints(&mut self) -> Result<Vec<String>, SourceError> {
-        Ok(self.checkpoint.clone().into_iter().collect())
+    fn checkpoints(&mut self) -> Result<Vec<Result<Stated, String>>, SourceError> {
+        let note = self.checkpoint.clone();
+        let stated = note.map(|note| Stated { file: CHECKPOINT.to_owned(), note });
+        Ok(vec![stated.map_err(|why| format!("{CHECKPOINT}: {why}"))])
     }
 
     fn begin(&mut self) -> Result<(), SourceError> {

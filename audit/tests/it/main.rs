@@ -3,6 +3,7 @@
 
 mod book;
 mod explain;
+mod places;
 mod privacy;
 mod time;
 mod versions;

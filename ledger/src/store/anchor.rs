@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::log::note::{Checkpoint, NoteError, SignedCheckpoint, Verifier};
+use crate::log::note::{Checkpoint, NoteError, SignedCheckpoint, SignedNote, Verifier, from_bytes};
 use crate::store::disk::Disk;
 use crate::store::error::Error;
 
@@ -19,15 +19,80 @@ const NAMES: [&str; 2] = ["anchor-a", "anchor-b"];
 /// Each file always has this size, so that rewriting one changes no metadata and the sync is cheap.
 const FILE_BYTES: usize = 2048;
 
-/// Reads the newer of the two checkpoints; `None` if there are no anchor files.
-pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheckpoint>, Error> {
+/// How often the files are read until they hold still: a running node writes them.
+const READS: usize = 100;
+
+/// One of the two anchor files of a ledger's folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AnchorFile {
+    /// Its name in the folder.
+    pub name: &'static str,
+    /// What is in it.
+    pub held: Held,
+}
+
+/// What an anchor file holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// A note, not verified.
+    Note(String),
+    /// Nothing was ever written to it, as in a ledger that was just begun.
+    Nothing,
+    /// The file is not there.
+    Missing,
+    /// What is no note: it was damaged, or a crash has cut its writing short.
+    Malformed(NoteError),
+}
+
+impl AnchorFile {
+    /// The note in it, not verified.
+    pub fn note(&self) -> Option<&str> {
+        match &self.held {
+            Held::Note(note) => Some(note),
+            Held::Nothing | Held::Missing | Held::Malformed(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for AnchorFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: ", self.name)?;
+        match &self.held {
+            Held::Note(_) => f.write_str("it holds a note"),
+            Held::Nothing => f.write_str("nothing was ever written to it"),
+            Held::Missing => f.write_str("it is missing"),
+            Held::Malformed(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// What the two files say together.
+#[derive(Default)]
+pub(crate) struct Anchored {
+    /// The newer of the two checkpoints; `None` if there are no anchor files.
+    pub(crate) newest: Option<SignedCheckpoint>,
+    /// What is wrong with the other file, if no checkpoint can be read there.
+    pub(crate) lost: Option<String>,
+}
+
+/// Reads both files.
+pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Anchored, Error> {
     let mut newest: Option<SignedCheckpoint> = None;
     let mut bad: Option<NoteError> = None;
-    for note in anchored_notes(dir)? {
-        match Checkpoint::open(&note, verifier) {
+    let mut lost = None;
+    for file in anchor_files(dir)? {
+        let Some(note) = file.note() else {
+            lost = Some(file.to_string());
+            if let Held::Malformed(error) = file.held {
+                bad = Some(error);
+            }
+            continue;
+        };
+        match Checkpoint::open(note, verifier) {
             Ok(checkpoint)
                 if newest.as_ref().is_none_or(|other| other.checkpoint.size < checkpoint.size) =>
             {
+                let note = note.to_owned();
                 newest = Some(SignedCheckpoint { checkpoint, note });
             }
             Ok(_) => {}
@@ -36,9 +101,9 @@ pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheck
     }
     match (newest, bad) {
         // One of the two may be half written.
-        (Some(newest), _) => Ok(Some(newest)),
+        (Some(newest), _) => Ok(Anchored { newest: Some(newest), lost }),
         (None, Some(reason)) => Err(Error::Foreign { dir: dir.to_owned(), reason }),
-        (None, None) => Ok(None),
+        (None, None) => Ok(Anchored::default()),
     }
 }
 
@@ -47,29 +112,51 @@ pub(crate) fn read(dir: &Path, verifier: &Verifier) -> Result<Option<SignedCheck
 /// # Errors
 /// If there is none, or the files cannot be read.
 pub fn anchored_checkpoint(dir: &Path, verifier: &Verifier) -> Result<SignedCheckpoint, Error> {
-    read(dir, verifier)?.ok_or_else(|| Error::AnchorMissing { dir: dir.to_owned() })
+    read(dir, verifier)?.newest.ok_or_else(|| Error::AnchorMissing { dir: dir.to_owned() })
 }
 
-/// The checkpoints in a folder's anchor files, verbatim and unverified.
+/// What a folder's two anchor files hold, none of it verified. The ledger may be in use.
 ///
 /// # Errors
 /// If a file is there but cannot be read.
-pub fn anchored_notes(dir: &Path) -> Result<Vec<String>, Error> {
-    let mut notes = Vec::new();
-    for name in NAMES {
-        let path = dir.join(name);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::storage("read", &path)(error)),
-        };
-        // Padded with zeros to the file's size; a new file is nothing else.
-        let text: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
-        if !text.is_empty() {
-            notes.push(String::from_utf8_lossy(&text).into_owned());
+pub fn anchor_files(dir: &Path) -> Result<[AnchorFile; 2], Error> {
+    // Whoever reads a file while it is written may find half of what it holds before and half of
+    // what it holds after.
+    let mut bytes = read_both(dir)?;
+    for _ in 1..READS {
+        let again = read_both(dir)?;
+        if again == bytes {
+            break;
         }
+        bytes = again;
     }
-    Ok(notes)
+    let mut bytes = bytes.into_iter();
+    Ok(NAMES.map(|name| AnchorFile { name, held: held(bytes.next().flatten()) }))
+}
+
+/// The bytes of the two files, where they are there.
+fn read_both(dir: &Path) -> Result<[Option<Vec<u8>>; 2], Error> {
+    let read = |name: &str| {
+        let path = dir.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::storage("read", &path)(error)),
+        }
+    };
+    Ok([read(NAMES[0])?, read(NAMES[1])?])
+}
+
+fn held(bytes: Option<Vec<u8>>) -> Held {
+    let Some(mut bytes) = bytes else { return Held::Missing };
+    // Padded with zeros to the file's size; a new file is nothing else.
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    if end == 0 && bytes.iter().all(|byte| *byte == 0) {
+        return Held::Nothing;
+    }
+    bytes.truncate(end);
+    let note = from_bytes(bytes).and_then(|note| SignedNote::parse(&note).map(|_| note));
+    note.map_or_else(Held::Malformed, Held::Note)
 }
 
 /// Writes checkpoints to the two files in turn.

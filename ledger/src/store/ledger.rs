@@ -9,7 +9,7 @@ use crate::log::entry::{Entry, Head, MAX_ENTRY_BYTES, TooLarge};
 use crate::log::hash::Hash;
 use crate::log::note::{Checkpoint, SignedCheckpoint, Signer};
 use crate::log::tree;
-use crate::store::anchor::{self, Anchor};
+use crate::store::anchor::{self, Anchor, Anchored};
 use crate::store::error::Error;
 use crate::store::folder;
 use crate::store::index::Batch;
@@ -29,6 +29,9 @@ pub struct Opened {
     pub torn_bytes: u64,
     /// Whether the index could be used.
     pub index: IndexUse,
+    /// Which of the two anchor files held no checkpoint, and why; it was written anew. A crash may do
+    /// that, and then nothing acknowledged is missing; damage may too, and then nobody can tell.
+    pub lost_anchor: Option<String>,
 }
 
 /// What became of an appended entry.
@@ -76,9 +79,12 @@ impl Ledger {
         let anchored = match anchor::read(dir, options.signer.verifier()) {
             // Power may have failed while the very first anchor was written. Without entries there
             // is nothing that it could have vouched for.
-            Err(Error::Foreign { .. }) if !JournalReader::from_start(dir).has_entry() => None,
+            Err(Error::Foreign { .. }) if !JournalReader::from_start(dir).has_entry() => {
+                Anchored::default()
+            }
             read => read?,
         };
+        let Anchored { newest: anchored, lost } = anchored;
         let checkpoint = anchored.as_ref().map(|signed| &signed.checkpoint);
         let recovery = recovery::recover(dir, &options, checkpoint)?;
         // Nothing is changed in the journal or the anchor before recovery has found them right: a
@@ -106,7 +112,9 @@ impl Ledger {
         // anchored too, so that there is never an entry without an anchor.
         ledger.commit()?;
         ledger.update_index()?;
-        Ok((ledger, Opened { size: head.size, torn_bytes, index: index_use }))
+        // Before the first entry one of the two was never written.
+        let lost_anchor = lost.filter(|_| head.size > 0);
+        Ok((ledger, Opened { size: head.size, torn_bytes, index: index_use, lost_anchor }))
     }
 
     /// A handle for reading.

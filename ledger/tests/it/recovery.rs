@@ -111,7 +111,12 @@ fn a_ledger_grows_and_reopens() {
     let (ledger, opened) = open(dir.path()).unwrap();
     assert_eq!(
         opened,
-        Opened { size: 1500, torn_bytes: 0, index: IndexUse::UpTo(1500 / 256 * 256) }
+        Opened {
+            size: 1500,
+            torn_bytes: 0,
+            index: IndexUse::UpTo(1500 / 256 * 256),
+            lost_anchor: None
+        }
     );
     check_whole(dir.path(), &ledger);
 }
@@ -270,6 +275,10 @@ fn a_lost_anchor_and_a_foreign_key_are_refused() {
     std::fs::remove_file(dir.path().join("anchor-a")).unwrap();
     let (ledger, opened) = open(dir.path()).unwrap();
     assert_eq!(opened.size, 20);
+    assert_eq!(opened.lost_anchor.as_deref(), Some("anchor-a: it is missing"));
+    drop(ledger);
+    let (ledger, opened) = open(dir.path()).unwrap();
+    assert_eq!(opened.lost_anchor, None);
     drop(ledger);
     std::fs::remove_file(dir.path().join("anchor-a")).unwrap();
     std::fs::remove_file(dir.path().join("anchor-b")).unwrap();
