@@ -256,29 +256,32 @@ impl<'a> Auditor<'a> {
         now: &Checkpoint,
     ) -> Result<(), Trouble> {
         for promise in std::mem::take(&mut self.options.promises) {
+            let (path, index) = (promise.path.clone(), promise.index());
             let then = match promise.verify(follower.keys()) {
                 Ok(then) => then,
                 Err(error) => {
-                    let got = format!("{}: {error}", promise.name);
-                    let expected = "a promise of this ledger";
-                    self.report.find(Kind::Receipt, promise.index(), expected, got);
+                    let expected = "a promise of this ledger's";
+                    self.report.find(Kind::Receipt, index, expected, error);
                     continue;
                 }
             };
             self.report.signatures += 1;
             let root = root(source, follower, then.size)?;
-            if root != Some(then.root) {
-                let found = root.map_or_else(
-                    || format!("it has only {} entries", now.size),
-                    |root| format!("its first {} entries have root {root}", then.size),
-                );
-                let expected = format!(
-                    "root {} at size {}: {} holds a checkpoint that says so, signed by the \
-                     ledger's key",
-                    then.root, then.size, promise.name
-                );
-                self.report.find(Kind::BrokenPromise, promise.index(), expected, found);
+            if root == Some(then.root) {
+                self.report.promises += 1;
+                continue;
             }
+            let found = root.map_or_else(
+                || format!("it has only {} entries", now.size),
+                |root| format!("its first {} entries have root {root}", then.size),
+            );
+            let expected = format!(
+                "root {} at size {}: {} holds a checkpoint that says so, signed by the ledger's key",
+                then.root,
+                then.size,
+                path.display()
+            );
+            self.report.find(Kind::BrokenPromise, index, expected, found);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ pub enum Kind {
     Contract = 19,
     /// The ledger no longer holds what a signed receipt or checkpoint promises.
     BrokenPromise = 20,
-    /// A receipt or checkpoint that was to be honoured is not one of this ledger's.
+    /// A receipt or checkpoint that was to be honoured cannot be read, or is not one of this ledger's.
     Receipt = 21,
     /// The index, or a served hash tile, does not agree with the entries.
     Index = 22,

@@ -2,39 +2,75 @@
 
 use std::path::{Path, PathBuf};
 
+use colearn_ledger::note::from_bytes;
 use colearn_ledger::{Checkpoint, Hash, NoteError, Receipt};
-
 use colearn_records::log_keys::LogKeys;
 
 /// A signed statement of the ledger's that its later states must honour.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Promise {
-    /// What it is called in findings: its file.
-    pub name: String,
+    /// Its file, by which it is called in findings.
+    pub path: PathBuf,
+    /// What the file holds. Where that is no promise, the ledger is not to blame, and the others are
+    /// looked at all the same.
+    held: Result<Held, PromiseError>,
+}
+
+#[derive(Debug)]
+struct Held {
     receipt: Option<Receipt>,
     /// The receipt's entry, if it was kept too.
     entry: Option<Vec<u8>>,
     checkpoint: String,
 }
 
-/// Why a promise could not be read.
+/// Why there is no promise to be held to.
 #[derive(Debug, thiserror::Error)]
 pub enum PromiseError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    /// A file or folder cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
     },
-    /// The file is not a receipt.
-    #[error("{}: {source}", path.display())]
+    /// A file is empty: its writing was cut short.
+    #[error("{} is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no receipt or checkpoint.
+    #[error("{} cannot be read: {source}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         source: NoteError,
+    },
+    /// The entry beside a receipt is not the one that it is for.
+    #[error(
+        "{} is not for the entry beside it: its proof does not lead from there to its checkpoint",
+        path.display()
+    )]
+    OtherEntry {
+        /// The receipt.
+        path: PathBuf,
+    },
+    /// Not signed by the ledger.
+    #[error("{} is not this ledger's: {source}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: NoteError,
+    },
+    /// A folder without any.
+    #[error("{} holds no receipts: no file there ends in .tlog-proof", dir.display())]
+    NoReceipts {
+        /// The folder.
+        dir: PathBuf,
     },
 }
 
@@ -42,60 +78,91 @@ impl Promise {
     /// An older checkpoint from a file.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If there is none to be read. What is no checkpoint is found by the audit.
     pub fn checkpoint(path: &Path) -> Result<Self, PromiseError> {
-        let checkpoint = read(path)?;
-        Ok(Self { name: path.display().to_string(), receipt: None, entry: None, checkpoint })
+        let held = match text(path) {
+            Err(error @ PromiseError::Io { .. }) => return Err(error),
+            text => text.map(|checkpoint| Held { receipt: None, entry: None, checkpoint }),
+        };
+        Ok(Self { path: path.to_owned(), held })
     }
 
     /// A receipt from a file, with its entry if that lies beside it (`.entry`).
-    ///
-    /// # Errors
-    /// If it cannot be read or is not a receipt.
-    pub fn receipt(path: &Path) -> Result<Self, PromiseError> {
-        let receipt = Receipt::parse(&read(path)?)
-            .map_err(|source| PromiseError::Malformed { path: path.to_owned(), source })?;
-        Ok(Self {
-            name: path.display().to_string(),
-            entry: std::fs::read(path.with_extension("entry")).ok(),
-            checkpoint: receipt.checkpoint.clone(),
-            receipt: Some(receipt),
-        })
+    pub fn receipt(path: &Path) -> Self {
+        Self { path: path.to_owned(), held: read_receipt(path) }
     }
 
-    /// Every receipt (`*.tlog-proof`) of a folder, by entry.
+    /// Every receipt (`*.tlog-proof`) of a folder, by entry. Where there is none, the audit says so.
     ///
     /// # Errors
-    /// If the folder or a receipt cannot be read.
+    /// If the folder cannot be read.
     pub fn receipts(dir: &Path) -> Result<Vec<Self>, PromiseError> {
         let io = |source| PromiseError::Io { path: dir.to_owned(), source };
         let mut receipts = Vec::new();
         for file in std::fs::read_dir(dir).map_err(io)? {
             let path = file.map_err(io)?.path();
             if path.extension().is_some_and(|ending| ending == "tlog-proof") {
-                receipts.push(Self::receipt(&path)?);
+                receipts.push(Self::receipt(&path));
             }
         }
-        receipts.sort_by_key(Self::index);
+        if receipts.is_empty() {
+            // Whoever asks for receipts to be honoured is not told that all is well without any.
+            let held = Err(PromiseError::NoReceipts { dir: dir.to_owned() });
+            receipts.push(Self { path: dir.to_owned(), held });
+        }
+        receipts.sort_by(|a, b| (a.index(), &a.path).cmp(&(b.index(), &b.path)));
         Ok(receipts)
     }
 
     /// The entry it is about, if it is a receipt.
     pub(super) fn index(&self) -> Option<u64> {
-        self.receipt.as_ref().map(|receipt| receipt.index)
+        let held = self.held.as_ref().ok()?;
+        held.receipt.as_ref().map(|receipt| receipt.index)
     }
 
-    /// Verifies the signature, and that the receipt holds its entry.
-    pub(super) fn verify(&self, keys: &LogKeys) -> Result<Checkpoint, NoteError> {
-        let then = keys.open(&self.checkpoint)?;
-        match (&self.receipt, &self.entry) {
-            (Some(receipt), Some(entry)) => receipt.verify(Hash::leaf(entry), keys.at(then.size)),
-            _ => Ok(then),
+    /// The checkpoint that is to be honoured: verifies its signature, and that the receipt holds its
+    /// entry.
+    pub(super) fn verify(self, keys: &LogKeys) -> Result<Checkpoint, PromiseError> {
+        let Self { path, held } = self;
+        let held = held?;
+        let then = keys.open(&held.checkpoint).map_err(|source| match source {
+            NoteError::Malformed(_) => PromiseError::Malformed { path: path.clone(), source },
+            NoteError::Key(_)
+            | NoteError::Unsigned(_)
+            | NoteError::BadSignature(_)
+            | NoteError::WrongOrigin { .. } => PromiseError::Foreign { path: path.clone(), source },
+        })?;
+        match (&held.receipt, &held.entry) {
+            (Some(receipt), Some(entry)) => receipt
+                .verify(Hash::leaf(entry), keys.at(then.size))
+                .map_err(|_| PromiseError::OtherEntry { path }),
+            (Some(_) | None, _) => Ok(then),
         }
     }
 }
 
-fn read(path: &Path) -> Result<String, PromiseError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| PromiseError::Io { path: path.to_owned(), source })
+fn read_receipt(path: &Path) -> Result<Held, PromiseError> {
+    let malformed = |source| PromiseError::Malformed { path: path.to_owned(), source };
+    let receipt = Receipt::parse(&text(path)?).map_err(malformed)?;
+    let entry = match bytes(&path.with_extension("entry")) {
+        Ok(entry) => Some(entry),
+        Err(PromiseError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Held { checkpoint: receipt.checkpoint.clone(), receipt: Some(receipt), entry })
+}
+
+fn text(path: &Path) -> Result<String, PromiseError> {
+    let malformed = |source| PromiseError::Malformed { path: path.to_owned(), source };
+    from_bytes(bytes(path)?).map_err(malformed)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, PromiseError> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.is_empty() => Err(PromiseError::Empty { path: path.to_owned() }),
+        Ok(bytes) => Ok(bytes),
+        Err(source) => Err(PromiseError::Io { path: path.to_owned(), source }),
+    }
 }

@@ -33,6 +33,8 @@ pub struct AuditReport {
     pub signatures: u64,
     /// Statements of privacy recomputed.
     pub statements: u64,
+    /// Receipts and older checkpoints that are honoured.
+    pub promises: u64,
     /// What is not as it should be: the first ten.
     pub findings: Vec<Finding>,
 }
@@ -43,7 +45,7 @@ impl AuditReport {
         match self.findings.first() {
             None => format!(
                 "AUDIT OK origin={} size={} root={} experiments={} rounds={} transactions={} \
-                 signatures={} statements={}",
+                 signatures={} statements={} promises={}",
                 self.origin,
                 self.size,
                 self.root,
@@ -51,7 +53,8 @@ impl AuditReport {
                 self.rounds,
                 self.transactions,
                 self.signatures,
-                self.statements
+                self.statements,
+                self.promises
             ),
             Some(finding) => format!(
                 "AUDIT FAIL code={} name={} index={} expected={:?} got={:?}",

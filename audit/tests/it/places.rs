@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use colearn_audit::{AuditOptions, AuditReport, Kind, Level, audit, open, signed_checkpoint};
+use colearn_audit::{
+    AuditOptions, AuditReport, Kind, Level, Promise, audit, open, signed_checkpoint,
+};
 use colearn_contracts::{Decision, Outcome, Version};
 use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Exporter, Ledger, Options, Signer};
+use colearn_ledger::{Exporter, Hash, Ledger, Options, Receipt, Signer, TreeBuilder, tree};
 use colearn_records::record;
 use tempfile::TempDir;
 
@@ -183,4 +185,97 @@ fn an_anchor_that_cannot_be_read_may_have_counted_more() {
     let report = report(dir.path());
     assert!(report.ok, "{report:?}");
     assert_eq!(report.size, 5);
+}
+
+/// A receipt for the entry of a ledger, in a folder.
+fn receipt(folder: &Path, index: u64, dir: &Path) -> std::path::PathBuf {
+    let place = folder.to_str().unwrap();
+    let (checkpoint, note) = signed_checkpoint(&mut *open(place).unwrap()).unwrap();
+    let mut tree = TreeBuilder::new();
+    let mut entries = Vec::new();
+    let mut source = open(place).unwrap();
+    for entry in colearn_audit::entries(&mut *source, checkpoint.size) {
+        entries.push(entry.unwrap().1);
+        tree.push(Hash::leaf(entries.last().unwrap()));
+    }
+    let path = tree::inclusion(&tree, index, checkpoint.size).unwrap();
+    let text = Receipt { index, path, checkpoint: note }.to_text();
+    let file = dir.join(format!("{index}.tlog-proof"));
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(file.with_extension("entry"), &entries[index as usize]).unwrap();
+    file
+}
+
+#[test]
+fn receipts_that_cannot_be_read_accuse_nobody_and_end_nothing() {
+    let (dir, kept) = (book(5).folder(), tempfile::tempdir().unwrap());
+    let held = || {
+        let promises = Promise::receipts(kept.path()).unwrap();
+        let options = AuditOptions { level: Level::Tree, promises, ..AuditOptions::default() };
+        audit(&mut *open(dir.path().to_str().unwrap()).unwrap(), options).unwrap()
+    };
+    let first = |report: &AuditReport| {
+        let first = report.findings.first().unwrap_or_else(|| panic!("nothing: {report:?}"));
+        (first.kind, first.got.clone())
+    };
+    // Who asks for receipts means some.
+    let none = first(&held());
+    assert_eq!(none.0, Kind::Receipt);
+    assert!(none.1.ends_with("holds no receipts: no file there ends in .tlog-proof"), "{none:?}");
+
+    let files = [1, 3].map(|index| receipt(dir.path(), index, kept.path()));
+    let report = held();
+    assert!(report.ok && report.verdict_line().ends_with(" promises=2"), "{report:?}");
+
+    let entry = files[0].with_extension("entry");
+    let whole = std::fs::read(&files[0]).unwrap();
+    let cut = |length: usize| whole[..length].to_vec();
+    let lengths = [whole.len(), whole.len() - 1, whole.len() / 2, 40, 1, 0];
+    for (length, what) in lengths.into_iter().zip([
+        None,
+        Some("cannot be read: not a well-formed checkpoint: no newline at the end"),
+        Some("cannot be read: "),
+        Some("cannot be read: "),
+        Some("cannot be read: not a well-formed checkpoint: not a receipt"),
+        Some("is empty"),
+    ]) {
+        std::fs::write(&files[0], cut(length)).unwrap();
+        let report = held();
+        match what {
+            None => assert!(report.ok),
+            Some(what) => {
+                let (kind, got) = first(&report);
+                assert_eq!(kind, Kind::Receipt, "{length}");
+                assert!(got.contains("1.tlog-proof ") && got.contains(what), "{length}: {got}");
+                // The other one is held to all the same.
+                assert_eq!((report.promises, report.size, report.findings.len()), (1, 5, 1));
+            }
+        }
+    }
+    std::fs::write(&files[0], &whole).unwrap();
+    // The entry beside it was cut, or is another.
+    for (bytes, what) in [(&[][..], "1.entry is empty"), (b"other", "is not for the entry beside")]
+    {
+        std::fs::write(&entry, bytes).unwrap();
+        let (kind, got) = first(&held());
+        assert_eq!(kind, Kind::Receipt);
+        assert!(got.contains(what), "{got}");
+    }
+    std::fs::remove_file(&entry).unwrap();
+    assert_eq!(held().promises, 2);
+    // A folder in a receipt's place is no receipt either.
+    std::fs::remove_file(&files[0]).unwrap();
+    std::fs::create_dir(&files[0]).unwrap();
+    let (kind, got) = first(&held());
+    assert_eq!(kind, Kind::Receipt);
+    assert!(got.contains("1.tlog-proof cannot be read: "), "{got}");
+    std::fs::remove_dir(&files[0]).unwrap();
+
+    // Broken is another thing: signed by the ledger's key, of another history.
+    let mut other = book(4);
+    other.now_ms += 1;
+    let what = Decision::MotionOpened { number: 9, electorate: 1, deadline_ms: 1 };
+    other.append(record::outcome_payload(&Outcome::new(other.name.clone(), what)));
+    receipt(other.folder().path(), 1, kept.path());
+    assert_eq!(first(&held()).0, Kind::BrokenPromise);
 }
