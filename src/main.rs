@@ -17,6 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
+    hush_the_index();
     log_to_stderr();
     match cli::run(arguments) {
         Ok(code) => code,
@@ -29,12 +30,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Keeps from stderr what is caught, and told in other words, where the index is opened.
+fn hush_the_index() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some(colearn_ledger::INDEX_THREAD) {
+            usual(panic);
+        }
+    }));
+}
+
 /// Logs to stderr what `COLEARN_LOG` asks for: `debug`, `colearn=debug`, several separated by
-/// commas. Warnings where it is unset or cannot be read.
+/// commas. Warnings where it is unset or cannot be read, without those of the index's library: what they
+/// come to is told where the index is used.
 fn log_to_stderr() {
     // Not `EnvFilter`: it can filter by a span's fields, and brings a regex engine for that.
     let asked = std::env::var("COLEARN_LOG").ok().and_then(|text| text.parse().ok());
-    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let filter = asked.unwrap_or_else(|| {
+        Targets::new().with_default(LevelFilter::WARN).with_target("sled", LevelFilter::OFF)
+    });
     let colored = std::io::stderr().is_terminal();
     tracing_subscriber::registry()
         // Where nobody reads stderr, the complaint about that would be a panic.

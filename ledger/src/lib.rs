@@ -21,10 +21,11 @@ pub use log::{note, tree};
 #[cfg(feature = "store")]
 pub use store::{
     anchor::{AnchorFile, Held, anchor_files, anchored_checkpoint},
-    check::check_index,
+    check::IndexCheck,
     disk::{Disk, RealDisk},
     error::{Damage, Error},
     export::Exporter,
+    index::INDEX_THREAD,
     journal::{JournalEntry, JournalReader, Mark},
     ledger::{Appended, Ledger, Opened},
     options::{KeysOf, Options},

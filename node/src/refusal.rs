@@ -103,6 +103,7 @@ fn ledger_code(error: &LedgerError) -> Code {
         | LedgerError::Rewritten { .. }
         | LedgerError::AnchorMissing { .. }
         | LedgerError::Foreign { .. }
+        | LedgerError::NotAFolder { .. }
         | LedgerError::Storage { .. } => Code::Internal,
     }
 }

@@ -18,7 +18,7 @@ use colearn_records::upgrade;
 use prost::Message as _;
 use tempfile::TempDir;
 
-use crate::support::{key, name, run};
+use crate::support::{NodeProcess, fail, key, name, run};
 
 fn signer() -> Signer {
     Signer::new("example.org/log", KeyKind::Log, key(9)).unwrap()
@@ -275,4 +275,30 @@ fn a_false_checkpoint_or_key_is_found() {
     let mut source = audit::open(dir.path().to_str().unwrap()).unwrap();
     let options = AuditOptions { key: Some(other_key), ..AuditOptions::default() };
     assert_eq!(first(&audit::audit(&mut *source, options).unwrap()), (Kind::Genesis, Some(0)));
+}
+
+/// Its library has words of its own, which nobody needs.
+#[test]
+fn a_damaged_index_is_told_in_one_line_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    NodeProcess::start(&data).stop();
+    let conf = data.join("ledger/index/conf");
+    std::fs::write(&conf, [0xff; 64]).unwrap();
+    let output = run(&["audit", data.to_str().unwrap()]);
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+    let node = NodeProcess::start(&data);
+    let reason = node.started["index_rebuilt"].as_str().unwrap().to_owned();
+    assert_eq!(reason, "it is damaged, or of another program");
+    node.stop();
+
+    // A file in its place is somebody's mistake, and says so.
+    let index = data.join("ledger/index");
+    std::fs::remove_dir_all(&index).unwrap();
+    std::fs::write(&index, "").unwrap();
+    let output = run(&["audit", data.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(22));
+    let error = fail(&["node", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    assert!(error.contains("ledger/index is no folder"), "{error}");
+    assert!(error.contains("move it away"), "{error}");
 }

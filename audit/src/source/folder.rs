@@ -1,14 +1,12 @@
 //! A ledger's own folder.
 
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
-use colearn_ledger::{AnchorFile, Error as LedgerError, Hash, JournalReader, Mark, TILE_WIDTH};
+use colearn_ledger::{
+    AnchorFile, Error as LedgerError, Hash, IndexCheck, JournalReader, Mark, TILE_WIDTH,
+};
 
 use super::{Source, SourceError, Stated, Trouble};
-
-/// The first entry the index is wrong about, and how.
-type IndexChecked = Result<Option<(u64, String)>, LedgerError>;
 
 /// A ledger's own folder. The journal is only read, so the node may be running; the index is looked
 /// into only where no node has the folder open.
@@ -17,17 +15,9 @@ pub(super) struct Folder {
     journal: JournalReader,
     /// Where each tile's first entry lies.
     marks: Vec<Mark>,
-    /// Compares the index with the journal.
-    index_check: Option<JoinHandle<IndexChecked>>,
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // It holds the folder's lock; whoever has closed the source may rely on that being free.
-        if let Some(check) = self.index_check.take() {
-            let _ = check.join();
-        }
-    }
+    /// Compares the index with the journal. Waited for when the source is closed: whoever has closed it
+    /// may rely on the folder's lock being free.
+    index_check: Option<IndexCheck>,
 }
 
 impl Folder {
@@ -59,9 +49,8 @@ impl Source for Folder {
     fn begin(&mut self) -> Result<(), SourceError> {
         self.journal = JournalReader::open(&self.dir)?;
         self.marks.clear();
-        let dir = self.dir.clone();
-        // Mostly waits for the disk and would keep one core busy alone at the end.
-        self.index_check = Some(std::thread::spawn(move || colearn_ledger::check_index(&dir)));
+        // Beside the entries, or it would keep one core busy alone at the end.
+        self.index_check = Some(IndexCheck::begin(&self.dir)?);
         Ok(())
     }
 
@@ -84,12 +73,8 @@ impl Source for Folder {
     }
 
     fn check_derived(&mut self) -> Result<Option<(u64, String)>, SourceError> {
-        let Some(check) = self.index_check.take() else { return Ok(None) };
-        match check.join() {
-            Ok(checked) => Ok(checked?),
-            // sled panics on some kinds of damage.
-            Err(_) => Ok(Some((0, "the index cannot be read".to_owned()))),
-        }
+        let check = self.index_check.take().map(IndexCheck::finish);
+        Ok(check.transpose()?.flatten())
     }
 
     fn leaves(&mut self, tile: u64) -> Result<Vec<Hash>, Trouble> {

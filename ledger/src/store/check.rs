@@ -1,24 +1,67 @@
 //! Comparing the index with the journal, for an audit.
 
 use std::path::Path;
+use std::thread::JoinHandle;
 
 use crate::log::hash::Hash;
 use crate::log::tile::{TILE_HEIGHT, TILE_WIDTH, Tile};
 use crate::store::error::Error;
 use crate::store::folder;
-use crate::store::index::Index;
+use crate::store::index::{INDEX_THREAD, Index};
 use crate::store::journal::JournalReader;
 
-/// Compares the index in a ledger's folder with its journal: the first entry it is wrong about, and
-/// how. An index that cannot be opened now, because the ledger is in use or there is none, is not
-/// compared.
-///
-/// # Errors
-/// If the journal cannot be read.
-pub fn check_index(dir: &Path) -> Result<Option<(u64, String)>, Error> {
+/// The first entry the index is wrong about, and how.
+type Checked = Result<Option<(u64, String)>, Error>;
+
+/// A comparison of the index in a ledger's folder with its journal, under way in a thread of its own:
+/// it mostly waits for the disk. Dropped, it is waited for, since it holds the folder's lock.
+#[derive(Debug)]
+pub struct IndexCheck(Option<JoinHandle<Checked>>);
+
+impl IndexCheck {
+    /// Begins to compare. An index that cannot be opened now, because the ledger is in use or there is
+    /// none, or because it would be made anew, is not compared.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn begin(dir: &Path) -> Result<Self, Error> {
+        let start = {
+            let dir = dir.to_owned();
+            std::thread::Builder::new().name(INDEX_THREAD.to_owned()).spawn(move || check(&dir))
+        };
+        let check = start.map_err(Error::storage("start to check", &folder::index(dir)))?;
+        Ok(Self(Some(check)))
+    }
+
+    /// Waits for the end: the first entry the index is wrong about, and how.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn finish(mut self) -> Checked {
+        match self.0.take().map(JoinHandle::join) {
+            None => Ok(None),
+            Some(Ok(checked)) => checked,
+            // sled panics on some kinds of damage.
+            Some(Err(_)) => Ok(Some((0, "the index cannot be read".to_owned()))),
+        }
+    }
+}
+
+impl Drop for IndexCheck {
+    fn drop(&mut self) {
+        if let Some(check) = self.0.take() {
+            let _ = check.join();
+        }
+    }
+}
+
+fn check(dir: &Path) -> Checked {
     let index_dir = folder::index(dir);
-    if !index_dir.is_dir() {
-        return Ok(None);
+    match folder::index_is_there(dir) {
+        Ok(true) => {}
+        Ok(false) => return Ok(None),
+        Err(error @ Error::NotAFolder { .. }) => return Ok(Some((0, error.to_string()))),
+        Err(error) => return Err(error),
     }
     // sled is for one process: a running ledger's index cannot be read from here.
     let Ok(_lock) = folder::lock(dir) else { return Ok(None) };

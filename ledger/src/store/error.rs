@@ -88,6 +88,16 @@ pub enum Error {
     /// The index has lost something; a restart rebuilds it.
     #[error("the index is damaged ({0}); delete the `index` folder and start again to rebuild it")]
     Index(String),
+    /// Something else lies where the index's folder belongs.
+    #[error(
+        "{} is no folder, and the index belongs there; move it away and start the node, which makes \
+         the index anew",
+        path.display()
+    )]
+    NotAFolder {
+        /// The index's place.
+        path: PathBuf,
+    },
     /// A file operation failed. After a failed write or sync the ledger takes nothing more.
     #[error("cannot {doing} {}: {source}", path.display())]
     Storage {
@@ -129,7 +139,7 @@ impl From<colearn_files::Error> for Error {
 
 impl From<sled::Error> for Error {
     fn from(error: sled::Error) -> Self {
-        Self::Index(error.to_string())
+        Self::Index(crate::store::index::told(&error))
     }
 }
 

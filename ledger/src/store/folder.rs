@@ -15,6 +15,20 @@ pub(crate) fn index(dir: &Path) -> PathBuf {
     dir.join("index")
 }
 
+/// Whether there is an index.
+///
+/// # Errors
+/// [`Error::NotAFolder`] if something else lies in its place.
+pub(crate) fn index_is_there(dir: &Path) -> Result<bool, Error> {
+    let path = index(dir);
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => Ok(true),
+        Ok(_) => Err(Error::NotAFolder { path }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::storage("look at", &path)(error)),
+    }
+}
+
 /// Creates a folder, durably, if it is not there.
 pub(crate) fn create(dir: &Path) -> Result<(), Error> {
     Ok(colearn_files::create_folder(dir)?)

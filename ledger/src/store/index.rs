@@ -10,7 +10,6 @@
 //! Nothing here is synced when it is written. sled gives back a state that it had, perhaps an older
 //! one, and recovery reads the rest from the journal; what is damaged is rebuilt.
 
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +27,13 @@ const PIECE_BYTES: usize = 65_536;
 const CACHE_BYTES: u64 = 64 << 20;
 /// Bytes sled may cache where all is read once, in order.
 const ONCE_CACHE_BYTES: u64 = 4 << 20;
+/// What is said where sled finds its files other than it wrote them.
+const DAMAGED: &str = "it is damaged";
+
+/// The name of the threads in which sled's panics, by which it tells of some kinds of damage, are caught
+/// and told in other words. Whoever prints panics need not print these.
+pub const INDEX_THREAD: &str = "index";
+
 /// sled's lock outlives its owner by a moment; how often and how long to wait for it.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(40);
@@ -69,21 +75,23 @@ impl Index {
     fn open_with(dir: &Path, cache_bytes: u64) -> Result<Self, String> {
         remove_unfinished_snapshots(dir);
         for attempt in 0.. {
-            let open = || {
+            let dir = dir.to_owned();
+            let open = move || {
                 sled::Config::new()
                     .path(dir)
                     .cache_capacity(cache_bytes)
                     .flush_every_ms(Some(10_000))
                     .open()
             };
-            // sled panics on some kinds of damage.
-            match std::panic::catch_unwind(AssertUnwindSafe(open)) {
+            let thread = std::thread::Builder::new().name(INDEX_THREAD.to_owned());
+            let opened = thread.spawn(open).map_err(|error| error.to_string())?;
+            match opened.join() {
                 Ok(Ok(db)) => return Ok(Self { db }),
                 Ok(Err(sled::Error::Io(error))) if attempt < LOCK_TRIES && is_lock(&error) => {
                     std::thread::sleep(LOCK_PAUSE);
                 }
-                Ok(Err(error)) => return Err(error.to_string()),
-                Err(_) => return Err("sled panicked".to_owned()),
+                Ok(Err(error)) => return Err(told(&error)),
+                Err(_) => return Err(DAMAGED.to_owned()),
             }
         }
         Err("the lock was never free".to_owned())
@@ -261,6 +269,18 @@ fn remove_unfinished_snapshots(dir: &Path) {
         if name.starts_with("snap.") && name.ends_with(".generating") {
             // If it cannot be removed, opening fails and the index is rebuilt.
             let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
+/// Why sled cannot be used, in words that say something to who has never heard of it.
+pub(crate) fn told(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { .. } => DAMAGED.to_owned(),
+        sled::Error::Unsupported(_) => "it is damaged, or of another program".to_owned(),
+        sled::Error::Io(error) => error.to_string(),
+        sled::Error::CollectionNotFound(_) | sled::Error::ReportableBug(_) => {
+            "it cannot be read".to_owned()
         }
     }
 }

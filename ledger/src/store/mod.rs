@@ -7,7 +7,7 @@ pub(crate) mod disk;
 pub(crate) mod error;
 pub(crate) mod export;
 mod folder;
-mod index;
+pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod ledger;
 pub(crate) mod options;

@@ -75,6 +75,7 @@ pub(crate) fn recover(
     options: &Options,
     anchored: Option<&Checkpoint>,
 ) -> Result<Recovery, Error> {
+    folder::index_is_there(dir)?;
     let reason = match recover_by_index(dir, options, anchored) {
         Ok(recovery) => return Ok(recovery),
         Err(RecoveryError::Refused(error)) => return Err(error),

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use colearn_ledger::{
-    Disk, Error, Hash, Head, JournalReader, Ledger, Options, RealDisk, check_index,
+    Disk, Error, Hash, Head, IndexCheck, JournalReader, Ledger, Options, RealDisk,
 };
 use tempfile::TempDir;
 
@@ -373,7 +373,8 @@ fn damage_fuzz() {
                 }
                 drop(ledger);
                 // Opening reads the end only. Damage before it is for an audit to find.
-                let index = check_index(dir.path()).unwrap_or(Some((0, String::new())));
+                let index = IndexCheck::begin(dir.path()).and_then(IndexCheck::finish);
+                let index = index.unwrap_or(Some((0, String::new())));
                 reads && index.is_none()
             }
         };

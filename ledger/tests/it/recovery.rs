@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{
-    Error, Hash, Head, IndexUse, JournalReader, Ledger, Opened, Options, Resource, Signer, tree,
+    Error, Hash, Head, IndexCheck, IndexUse, JournalReader, Ledger, Opened, Options, Resource,
+    Signer, tree,
 };
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
@@ -283,6 +284,23 @@ fn a_lost_anchor_and_a_foreign_key_are_refused() {
     std::fs::remove_file(dir.path().join("anchor-a")).unwrap();
     std::fs::remove_file(dir.path().join("anchor-b")).unwrap();
     assert!(matches!(open(dir.path()), Err(Error::AnchorMissing { .. })));
+}
+
+#[test]
+fn what_is_no_folder_in_the_index_s_place_is_named_and_left_alone() {
+    let dir = ledger_of(20);
+    let index = dir.path().join("index");
+    std::fs::remove_dir_all(&index).unwrap();
+    std::fs::write(&index, "somebody's").unwrap();
+    let refused = open(dir.path()).err();
+    assert!(matches!(refused, Some(Error::NotAFolder { .. })), "{refused:?}");
+    let found = IndexCheck::begin(dir.path()).and_then(IndexCheck::finish).unwrap();
+    let (first, what) = found.unwrap();
+    assert_eq!(first, 0);
+    assert!(what.contains("index is no folder") && what.contains("move it away"), "{what}");
+    assert_eq!(std::fs::read(&index).unwrap(), b"somebody's");
+    std::fs::remove_file(&index).unwrap();
+    assert_eq!(open(dir.path()).unwrap().1.size, 20);
 }
 
 #[test]
