@@ -7,19 +7,30 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use colearn_contracts::{Experiment, ExperimentName, LearnerId, Phase};
 use colearn_records::convert::{MemberState, SeatState};
-use colearn_records::keys;
+use colearn_records::keys::{self, KeyError, KeyFile, Passphrase};
 use colearn_records::transaction::Transaction;
 use colearn_sdk::client::{Followed, Memory};
+use ed25519_dalek::SigningKey;
 
 use super::args::NodeAddress;
+use super::key_file;
 
 #[derive(Subcommand)]
 pub(crate) enum Key {
     /// Make a private key in a new file, readable by you only, and print its public key.
-    #[command(after_help = "Example:\n  colearn key new hospital-a.pem")]
+    #[command(after_help = "Examples:
+  colearn key new hospital-a.pem
+  colearn key new hospital-a.pem --passphrase
+
+Whatever uses an encrypted key asks for its passphrase at a terminal, or takes it from
+COLEARN_KEY_PASSPHRASE. Ed25519 keys that openssl (encrypted with AES) or ssh-keygen (without a
+passphrase) has made can be used as they are.")]
     New {
         /// The file to write (Ed25519, PKCS#8 PEM)
         file: PathBuf,
+        /// Encrypt it with a passphrase, from COLEARN_KEY_PASSPHRASE or asked for
+        #[arg(long)]
+        passphrase: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -53,12 +64,13 @@ old one is kept as FILE.old. Interrupted, run it again.")]
 impl Key {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let (key, json) = match self {
-            Self::New { file, json } => {
+            Self::New { file, passphrase, json } => {
                 let key = keys::generate()?;
-                keys::save_new(&key, &file)?;
+                let passphrase = passphrase.then(|| key_file::new_passphrase(&file)).transpose()?;
+                save_new(&key, &file, passphrase.as_ref())?;
                 (key, json)
             }
-            Self::Show { file, json } => (keys::load(&file)?, json),
+            Self::Show { file, json } => (key_file::load(&file)?, json),
             Self::Rotate { file, node, json } => return rotate(&file, &node.node, json).await,
         };
         let id = keys::learner_id(&key);
@@ -81,6 +93,36 @@ fn concerns(experiment: &Experiment, key: LearnerId) -> bool {
         && (known || admitted || experiment.creator() == key)
 }
 
+/// Writes a key to a new file, encrypted if a passphrase is given.
+fn save_new(
+    key: &SigningKey,
+    file: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<(), KeyError> {
+    match passphrase {
+        Some(passphrase) => keys::save_new_locked(key, file, passphrase),
+        None => keys::save_new(key, file),
+    }
+}
+
+/// The key in a file, or a new one if there is none. It is as well guarded as the one before it.
+fn load_or_create(file: &Path, passphrase: Option<&Passphrase>) -> Result<SigningKey, KeyError> {
+    let read = match (keys::read(file), passphrase) {
+        (Ok(KeyFile::Open(key)), _) => return Ok(key),
+        (Ok(KeyFile::Locked(locked)), Some(passphrase)) => return locked.unlock(passphrase),
+        (Ok(KeyFile::Locked(_)), None) => KeyError::Locked { path: file.to_owned() },
+        (Err(error), _) => error,
+    };
+    match read {
+        KeyError::Missing { .. } => {
+            let key = keys::generate()?;
+            save_new(&key, file, passphrase)?;
+            Ok(key)
+        }
+        error => Err(error),
+    }
+}
+
 /// The file with this after its name.
 fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
@@ -89,10 +131,10 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 }
 
 async fn rotate(file: &Path, node: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let old = keys::load(file)?;
+    let (old, passphrase) = key_file::open(file)?;
     let next = beside(file, ".next");
     // What an interrupted try has left is used: some experiments may know it already.
-    let new = keys::load_or_create(&next)?;
+    let new = load_or_create(&next, passphrase.as_ref())?;
     let (from, to) = (keys::learner_id(&old), keys::learner_id(&new));
     let memory = Memory::open(&Memory::beside(file, from)?, from)?;
     let mut followed = Followed::connect(node, memory).await?;

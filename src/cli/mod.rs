@@ -12,6 +12,7 @@ mod dp;
 mod experiment;
 mod following;
 mod key;
+mod key_file;
 mod learner;
 mod ledger;
 mod node;

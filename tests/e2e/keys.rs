@@ -146,3 +146,57 @@ fn an_interrupted_change_of_the_key_is_completed() {
     let error = fail(&["node", "--data", half.to_str().unwrap()]);
     assert!(error.contains("node.pem is not the ledger's key"), "{error}");
 }
+
+/// A command that takes a passphrase from its environment.
+fn with_passphrase(passphrase: &str, arguments: &[&str]) -> std::process::Output {
+    let mut command = crate::support::colearn(arguments);
+    command.env("COLEARN_KEY_PASSPHRASE", passphrase).stdin(std::process::Stdio::null());
+    command.output().unwrap()
+}
+
+#[test]
+fn an_encrypted_key_is_used_like_any_other_and_stays_encrypted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.pem").to_str().unwrap().to_owned();
+    let encrypted = || {
+        let text = std::fs::read_to_string(&file).unwrap();
+        text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    };
+    let text = |output: std::process::Output| {
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Nobody is at a terminal here.
+    let error = fail(&["key", "new", &file, "--passphrase"]);
+    assert!(error.contains("set COLEARN_KEY_PASSPHRASE"), "{error}");
+    let id = text(with_passphrase("correct horse", &["key", "new", &file, "--passphrase"]));
+    assert!(encrypted());
+    assert_eq!(text(with_passphrase("correct horse", &["key", "show", &file])), id);
+    let error = fail(&["key", "show", &file]);
+    assert!(error.contains("a.pem is encrypted; set COLEARN_KEY_PASSPHRASE"), "{error}");
+    let wrong = with_passphrase("correct", &["key", "show", &file]);
+    let error = String::from_utf8(wrong.stderr).unwrap();
+    assert!(error.starts_with("error: the passphrase does not open "), "{error}");
+    let reads = |passphrase: &str| {
+        let mut openssl = std::process::Command::new("openssl");
+        let arguments = ["pkey", "-in", &file, "-noout", "-passin"];
+        openssl.args(arguments).arg(format!("pass:{passphrase}")).output()
+    };
+    match reads("correct horse") {
+        Ok(output) => {
+            assert!(output.status.success(), "{output:?}");
+            assert!(!reads("correct").unwrap().status.success());
+        }
+        Err(_) => colearn_testkit::skip("openssl", "apt-get install openssl"),
+    }
+
+    // What takes its place is as well guarded.
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let rotate = ["key", "rotate", &file, "--node", &node.url, "--json"];
+    let rotated = text(with_passphrase("correct horse", &rotate));
+    let rotated: serde_json::Value = serde_json::from_str(&rotated).unwrap();
+    assert_eq!(rotated["from"], id.trim());
+    assert!(encrypted());
+    let next = text(with_passphrase("correct horse", &["key", "show", &file]));
+    assert_eq!(rotated["to"], next.trim());
+}

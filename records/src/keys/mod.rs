@@ -2,12 +2,20 @@
 
 #[cfg(feature = "files")]
 mod files;
+#[cfg(feature = "files")]
+mod openssh;
+#[cfg(feature = "files")]
+mod passphrase;
 
 use colearn_contracts::LearnerId;
 use ed25519_dalek::SigningKey;
 
 #[cfg(feature = "files")]
-pub use self::files::{KeyError, generate, load, load_or_create, save_new};
+pub use self::files::{
+    KeyError, KeyFile, LockedKey, generate, load, load_or_create, read, save_new, save_new_locked,
+};
+#[cfg(feature = "files")]
+pub use self::passphrase::Passphrase;
 
 /// The learner a key belongs to.
 pub fn learner_id(key: &SigningKey) -> LearnerId {

@@ -7,6 +7,8 @@ mod expiry;
 mod fields;
 mod follower;
 mod history;
+#[cfg(all(feature = "files", unix))]
+mod keys;
 mod scribe;
 mod strategies;
 mod time;

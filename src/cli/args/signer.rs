@@ -13,7 +13,7 @@ use colearn_records::transaction::LedgerId;
 use colearn_sdk::client::{Client, Followed, Memory, Trust};
 use ed25519_dalek::SigningKey;
 
-use crate::cli::progress;
+use crate::cli::{key_file, progress};
 
 /// Whose key signs, what it remembers, and what it believes before anything was verified.
 // No other arguments are flattened into these: clap then counts `Option<Signer>` as given never.
@@ -41,7 +41,7 @@ pub(crate) struct Signer {
 impl Signer {
     /// The key and the folder of its memory.
     pub(crate) fn load(&self) -> anyhow::Result<(SigningKey, PathBuf)> {
-        let key = keys::load(&self.key)?;
+        let key = key_file::load(&self.key)?;
         let memory = self.folder(keys::learner_id(&key))?;
         Ok((key, memory))
     }
