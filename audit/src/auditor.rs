@@ -3,6 +3,7 @@
 use colearn_contracts::{VERSION, Version};
 use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
+use colearn_records::pins::Unpinned;
 use rayon::prelude::*;
 
 use crate::checkpoint::StatedCheckpoints;
@@ -56,8 +57,10 @@ impl<'a> Auditor<'a> {
         let Some(Followed { mut follower, checkpoint }) = self.follow_all(source)? else {
             return Ok(());
         };
-        self.check_key(&follower);
-        let Some(SignedCheckpoint { checkpoint, .. }) = checkpoint else { return Ok(()) };
+        self.check_pinned_keys(&follower);
+        let Some(signed) = checkpoint else { return Ok(()) };
+        self.check_witnesses(&signed);
+        let checkpoint = signed.checkpoint;
         self.check_due(&follower);
         self.check_promises(source, &mut follower, &checkpoint)?;
         self.check_root(source, &mut follower, &checkpoint)?;
@@ -103,6 +106,7 @@ impl<'a> Auditor<'a> {
                 return Ok(None);
             }
         };
+        self.report.ledger_id = follower.keys().ledger().to_string();
         self.report.origin = follower.keys().current().name().to_owned();
         self.report.verifier_key = follower.keys().current().to_string();
         let first = follower.reader().read(first);
@@ -229,14 +233,29 @@ impl<'a> Auditor<'a> {
         Some(signed)
     }
 
-    /// The ledger must be, or have been, signed with the key that was asked for.
-    fn check_key(&mut self, follower: &Follower) {
-        let keys = follower.keys();
-        if let Some(expected) = self.options.key.take()
-            && !keys.contains(&expected)
-        {
-            let got = format!("the key {}", keys.current());
-            self.report.find(Kind::Genesis, Some(0), expected, got);
+    /// It must be the ledger that was asked for, of the key that was asked for.
+    fn check_pinned_keys(&mut self, follower: &Follower) {
+        let (expected, got) = match self.options.pins.check_keys(follower.keys()) {
+            Ok(()) => return,
+            Err(Unpinned::Ledger { expected, found }) => {
+                (format!("the ledger {expected}"), format!("the ledger {found}"))
+            }
+            Err(Unpinned::Key { expected, found }) => {
+                (expected.to_string(), format!("the key {found}"))
+            }
+            Err(other @ (Unpinned::Witnesses { .. } | Unpinned::Note(_))) => {
+                ("the ledger that was asked for".to_owned(), other.to_string())
+            }
+        };
+        self.report.find(Kind::Genesis, Some(0), expected, got);
+    }
+
+    /// The witnesses that were asked for must have seen what its entries are held to.
+    fn check_witnesses(&mut self, signed: &SignedCheckpoint) {
+        let pins = &self.options.pins;
+        if let Err(error) = pins.check_witnesses(&signed.note) {
+            let expected = format!("a checkpoint that {} witnesses have cosigned", pins.quorum());
+            self.report.find(Kind::Checkpoint, None, expected, error);
         }
     }
 

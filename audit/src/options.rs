@@ -1,7 +1,7 @@
 //! How an audit is done.
 
-use colearn_ledger::Verifier;
 use colearn_records::follower::Depth;
+use colearn_records::pins::Pins;
 
 use crate::promise::Promise;
 
@@ -30,8 +30,9 @@ impl Level {
 /// How an audit is done.
 #[derive(Default)]
 pub struct AuditOptions<'a> {
-    /// The key the ledger must be signed with; `None` to take the one in its first entry.
-    pub key: Option<Verifier>,
+    /// Which ledger it must be, whose key must keep it or have kept it, and which witnesses must have
+    /// cosigned its checkpoint.
+    pub pins: Pins,
     /// How deep to go.
     pub level: Level,
     /// What the ledger has promised before: receipts and older checkpoints.

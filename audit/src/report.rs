@@ -17,6 +17,8 @@ pub struct AuditReport {
     pub ok: bool,
     /// The ledger's name.
     pub origin: String,
+    /// Which ledger it is.
+    pub ledger_id: String,
     /// The key the checkpoint was verified with.
     pub verifier_key: String,
     /// Entries in the checkpoint.

@@ -129,6 +129,11 @@ impl Node {
         self.keys.current()
     }
 
+    /// The keys that its checkpoints were signed with, from the first on.
+    pub fn keys(&self) -> &LogKeys {
+        &self.keys
+    }
+
     /// What opening the ledger found and did.
     pub fn opened(&self) -> &Opened {
         &self.opened

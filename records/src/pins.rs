@@ -7,6 +7,7 @@ use colearn_ledger::note::KeyKind;
 use colearn_ledger::{NoteError, SignedNote, Verifier};
 
 use crate::log_keys::LogKeys;
+use crate::plan::quoted;
 use crate::transaction::LedgerId;
 
 /// What somebody insists on of a ledger; the default is nothing.
@@ -130,6 +131,12 @@ impl Pins {
         Ok(Self { ledger, verifier_key, witnesses, quorum })
     }
 
+    /// The same witnesses, of this ledger that this key keeps.
+    #[must_use]
+    pub fn of_ledger(self, keys: &LogKeys) -> Self {
+        Self { ledger: Some(keys.ledger()), verifier_key: Some(keys.current().clone()), ..self }
+    }
+
     /// Whether nothing is insisted on.
     pub fn is_empty(&self) -> bool {
         self.ledger.is_none() && self.verifier_key.is_none() && self.witnesses.is_empty()
@@ -153,6 +160,33 @@ impl Pins {
     /// How many witnesses must have cosigned.
     pub fn quorum(&self) -> usize {
         self.quorum
+    }
+
+    /// The pins as a plan has them: each key with its value.
+    pub fn in_plan(&self) -> Vec<(&'static str, String)> {
+        let key = |key: &Verifier| quoted(&key.to_string());
+        let mut lines = Vec::new();
+        lines.extend(self.ledger.map(|ledger| ("ledger", quoted(&ledger.to_string()))));
+        lines.extend(self.verifier_key.as_ref().map(|it| ("verifier_key", key(it))));
+        if !self.witnesses.is_empty() {
+            let witnesses: Vec<String> = self.witnesses.iter().map(key).collect();
+            lines.push(("witnesses", format!("[{}]", witnesses.join(", "))));
+            lines.push(("witness_quorum", self.quorum.to_string()));
+        }
+        lines
+    }
+
+    /// The pins as flags of `colearn`, to be pasted into a shell.
+    pub fn flags(&self) -> String {
+        let key = |key: &Verifier| format!("'{}'", key.to_string().replace('\'', r"'\''"));
+        let mut flags = Vec::new();
+        flags.extend(self.ledger.map(|ledger| format!("--ledger {ledger}")));
+        flags.extend(self.verifier_key.as_ref().map(|it| format!("--verifier-key {}", key(it))));
+        flags.extend(self.witnesses.iter().map(|witness| format!("--witness {}", key(witness))));
+        if !self.witnesses.is_empty() {
+            flags.push(format!("--witness-quorum {}", self.quorum));
+        }
+        flags.join(" ")
     }
 
     /// Checks a ledger with these keys, and a note that one of them was verified to have signed.
@@ -293,6 +327,30 @@ mod tests {
         let error = pins(Some(1)).check_witnesses(&forged).unwrap_err();
         assert!(error.to_string().contains("the signature by w3 does not verify"), "{error}");
         assert!(matches!(pins(None).check_witnesses("none"), Err(Unpinned::Note(_))));
+    }
+
+    #[test]
+    fn pins_are_written_to_be_pasted() {
+        let log = signer("log", KeyKind::Log, 1).verifier().clone();
+        let witness = signer("it's\u{1}", KeyKind::Witness, 2).verifier().clone();
+        let ledger = keys(1).ledger();
+        let witnesses = vec![witness.clone()];
+        let pins = Pins::new(Some(ledger), Some(log.clone()), witnesses, None).unwrap();
+        let written = witness.to_string();
+        let (_, encoded) = written.split_once('+').unwrap();
+        assert_eq!(
+            pins.flags(),
+            format!(
+                "--ledger {ledger} --verifier-key '{log}' --witness 'it'\\''s\u{1}+{encoded}' \
+                 --witness-quorum 1"
+            )
+        );
+        let plan = pins.in_plan();
+        assert_eq!(plan[2], ("witnesses", format!("[\"it's\\u0001+{encoded}\"]")));
+        let lines: Vec<String> =
+            plan.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        assert_eq!(crate::plan::Plan::parse(&lines.join("\n")).unwrap().pins, pins);
+        assert!(Pins::default().flags().is_empty() && Pins::default().in_plan().is_empty());
     }
 
     #[test]

@@ -11,10 +11,13 @@ use colearn_contracts::{
     Admission, BallotKind, Close, Digest, ExperimentName, Invitation, MemberName, Parameters,
     PrivacyCap, Selection, Threshold,
 };
+use colearn_ledger::Verifier;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::keys;
+use crate::pins::Pins;
+use crate::transaction::LedgerId;
 use crate::words::{self, AdmissionKind, Word as _, Words};
 
 /// Why a plan's file cannot be used.
@@ -66,6 +69,11 @@ struct Written {
     admission: Option<String>,
     /// The digest of the terms, as 64 hex digits.
     terms: Option<String>,
+    ledger: Option<Text<LedgerId>>,
+    verifier_key: Option<Text<Verifier>>,
+    #[serde(default)]
+    witnesses: Vec<Text<Verifier>>,
+    witness_quorum: Option<usize>,
     /// Public key to weight, or more.
     #[serde(default)]
     members: BTreeMap<String, WrittenMember>,
@@ -184,6 +192,9 @@ pub struct Plan {
     /// The digest of the terms of an experiment that was created from it, if the plan says it: then who
     /// joins compares no more than that. It is no part of the plan's own digest.
     pub terms: Option<Digest>,
+    /// Whom those who follow it believe. They are no rules: no part of the plan's own digest, nor of what
+    /// is compared.
+    pub pins: Pins,
 }
 
 impl Plan {
@@ -237,6 +248,10 @@ impl Plan {
             shares.push(Invitation { learner, weight, name, judge });
         }
         let terms = written.terms.as_deref().map(parse_digest).transpose()?;
+        let witnesses = written.witnesses.into_iter().map(|it| it.0).collect();
+        let (ledger, key) = (written.ledger.map(|it| it.0), written.verifier_key.map(|it| it.0));
+        let pins = Pins::new(ledger, key, witnesses, written.witness_quorum)
+            .map_err(|bad| bad.to_string())?;
         shares.sort_by_key(|share| share.learner);
         let kind = match written.admission {
             Some(word) => Some(
@@ -262,6 +277,7 @@ impl Plan {
             limits_weights: written.max_weights_bytes.is_some(),
             admission,
             terms,
+            pins,
         })
     }
 
@@ -275,6 +291,7 @@ impl Plan {
         expected.name = self.name.clone().or_else(|| actual.name.clone());
         expected.admission = self.admission.clone().or_else(|| actual.admission.clone());
         expected.terms = self.terms.or(actual.terms);
+        expected.pins = actual.pins.clone();
         let (expected, actual) = (expected.to_text(), actual.to_text());
         let (planned, found): (Vec<&str>, Vec<&str>) =
             (expected.lines().collect(), actual.lines().collect());
@@ -288,7 +305,7 @@ impl Plan {
 
     /// The plan in full, in its one form, which can be read again.
     pub fn to_text(&self) -> String {
-        let Self { name, parameters, admission, terms, .. } = self;
+        let Self { name, parameters, admission, terms, pins, .. } = self;
         let mut text = String::new();
         let mut line = |key: &str, value: String| {
             // Writing into a string cannot fail.
@@ -331,6 +348,9 @@ impl Plan {
         if let Some(terms) = terms {
             line("terms", format!("\"{terms}\""));
         }
+        for (key, value) in pins.in_plan() {
+            line(key, value);
+        }
         if let Some(admission) = admission {
             line("admission", format!("\"{}\"", admission.word()));
             if !admission.invitations().is_empty() {
@@ -348,7 +368,7 @@ impl Plan {
 
     /// SHA-256 of the plan in its one form: what the creating entry holds.
     pub fn digest(&self) -> Digest {
-        let plan = Self { terms: None, ..self.clone() };
+        let plan = Self { terms: None, pins: Pins::default(), ..self.clone() };
         Digest(Sha256::digest(plan.to_text()).into())
     }
 }
@@ -357,16 +377,29 @@ impl Plan {
 fn member_table(weight: u32, name: &Option<MemberName>, judge: bool) -> String {
     let mut table = format!("{{ weight = {weight}");
     if let Some(name) = name {
-        // Quoted here and not by a library, which may find another way to do it one day: the digest of
-        // the plan is recorded. A name is printable, so these two are all that has to be escaped.
-        let quoted = name.as_str().replace('\\', "\\\\").replace('"', "\\\"");
-        let _ = write!(table, ", name = \"{quoted}\"");
+        let _ = write!(table, ", name = {}", quoted(name.as_str()));
     }
     if judge {
         table.push_str(", judge = true");
     }
     table.push_str(" }");
     table
+}
+
+/// A text as TOML has it. Quoted here and not by a library, which may find another way to do it one day: the
+/// digest of the plan is recorded.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '\\' | '"' => quoted.extend(['\\', char]),
+            // Only a key's name may have one.
+            char if char.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(char))),
+            char => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// A digest from 64 hex digits.
@@ -405,6 +438,9 @@ fn decimal(value: u64, digits: u32) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use colearn_ledger::note::KeyKind;
+    use ed25519_dalek::SigningKey;
+
     use super::*;
 
     #[test]
@@ -504,6 +540,42 @@ mod tests {
         let [planned, found] = [("-", &terms), ("+", &"33".repeat(32))]
             .map(|(sign, terms)| format!("{sign} terms = \"{terms}\""));
         assert_eq!(plan.difference(&other), [planned, found]);
+    }
+
+    fn verifier(name: &str, kind: KeyKind, seed: u8) -> Verifier {
+        let key = SigningKey::from_bytes(&[seed; 32]).verifying_key();
+        Verifier::new(name, kind, key).unwrap()
+    }
+
+    #[test]
+    fn pins_say_whom_to_believe_and_are_no_rules() {
+        let log = verifier("log", KeyKind::Log, 1);
+        let [w1, w2] = [2, 3].map(|seed| verifier("the\"w\\", KeyKind::Witness, seed));
+        let ledger = "22".repeat(32);
+        let text = format!(
+            "threshold = \">1/2\"\nledger = \"{ledger}\"\nverifier_key = \"{log}\"\n\
+             witnesses = ['{w1}', '{w2}']\n"
+        );
+        let plan = Plan::parse(&text).unwrap();
+        let witnesses = vec![w1.clone(), w2];
+        let pins = Pins::new(Some(LedgerId([0x22; 32])), Some(log), witnesses, None).unwrap();
+        assert_eq!((&plan.pins, plan.pins.quorum()), (&pins, 2));
+        let again = Plan::parse(&plan.to_text()).unwrap();
+        assert_eq!((again.pins, again.parameters), (pins, plan.parameters.clone()));
+        let without = Plan { pins: Pins::default(), ..plan.clone() };
+        assert_eq!(without.digest(), plan.digest());
+        assert!(without.difference(&plan).is_empty() && plan.difference(&without).is_empty());
+        for (written, what) in [
+            ("ledger = '22'".to_owned(), "line 1: \"22\" is not a ledger's id of 64 hex digits"),
+            ("verifier_key = 'x'".to_owned(), "line 1: "),
+            ("witness_quorum = 1".to_owned(), "a quorum is of witnesses, and none is named"),
+            (format!("verifier_key = '{w1}'"), "is a witness's key, not a ledger's"),
+            (format!("witnesses = ['{w1}']\nwitness_quorum = 2"), "a quorum of 2 of 1"),
+            (format!("witnesses = ['{w1}', '{w1}']"), "are witnesses of one key"),
+        ] {
+            let error = Plan::parse(&written).unwrap_err();
+            assert!(error.contains(what), "{written}: {error}");
+        }
     }
 
     #[test]

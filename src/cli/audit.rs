@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
 use colearn_ledger::Verifier;
+use colearn_records::pins::Pins;
 use indicatif::ProgressBar;
 
+use super::args::PinArgs;
 use super::progress;
 
 #[derive(Args)]
@@ -15,9 +17,13 @@ use super::progress;
   colearn audit colearn-data
   colearn audit http://127.0.0.1:7400
   colearn audit http://127.0.0.1:7400 --receipts a.data/receipts --since last-week.checkpoint
-  colearn audit colearn-data --key 'colearn/0011223344556677+...' --json
+  colearn audit http://127.0.0.1:7400 --ledger cdf1c20e... --verifier-key 'colearn/0011223344556677+...'
+  colearn audit http://127.0.0.1:7400 --witness 'w1+...' --witness 'w2+...' --witness 'w3+...' --json
 
-Exit codes: 0 all is well; 1 cannot be read; 10 genesis or key; 11 checkpoint; 12 entries missing;
+Cosignatures are beside the checkpoint that a node serves or that was exported from it, not in its folder.
+
+Exit codes: 0 all is well; 1 cannot be read; 10 genesis, or another
+ledger or key; 11 checkpoint, or too few cosignatures; 12 entries missing;
 13 damaged bytes; 14 chain broken; 15 root differs; 16 encoding; 17 signature; 18 a signer saw another
 history; 19 departs from the contract; 20 broken promise; 21 a receipt or older checkpoint that cannot be
 read or is another ledger's, or no receipt at all; 22 the index or a hash tile differs from the entries; 24 less privacy stated as spent than was; 27 a
@@ -25,9 +31,11 @@ transaction was signed too long before it was recorded.")]
 pub(crate) struct Audit {
     /// A node's data folder (it may be running), an exported folder, or a node's URL
     place: String,
-    /// The verifier key the ledger must be signed with [default: the one in its first entry]
-    #[arg(long, value_name = "VKEY")]
-    key: Option<String>,
+    #[command(flatten)]
+    pins: PinArgs,
+    /// What `--verifier-key` was called
+    #[arg(long, hide = true, value_name = "KEY", conflicts_with = "verifier_key")]
+    key: Option<Verifier>,
     /// Insist that the ledger still holds what the receipts in this folder promise
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
@@ -54,8 +62,9 @@ enum LevelArg {
 
 impl Audit {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let key = self.key.as_deref().map(Verifier::parse).transpose()?;
-        let pinned = key.is_some();
+        let planned = Pins::new(None, self.key, Vec::new(), None)?;
+        let pins = self.pins.pins(&planned)?;
+        let pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
         let mut promises = match &self.receipts {
             Some(dir) => Promise::receipts(dir)?,
             None => Vec::new(),
@@ -68,7 +77,7 @@ impl Audit {
             LevelArg::Signatures => Level::Signatures,
             LevelArg::Contract => Level::Contract,
         };
-        let options = AuditOptions { key, level, promises, ..AuditOptions::default() };
+        let options = AuditOptions { pins, level, promises, ..AuditOptions::default() };
         let report = audit_place(&self.place, options, &progress::entries("auditing"))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
@@ -77,9 +86,11 @@ impl Audit {
                 println!("{finding}");
             }
             if !pinned && report.ok {
+                let key = report.verifier_key.parse()?;
+                let found = Pins::new(report.ledger_id.parse().ok(), Some(key), Vec::new(), None)?;
                 println!(
-                    "verified with the key in the ledger's first entry; to insist on one: --key {}",
-                    report.verifier_key
+                    "verified with the key in the ledger's first entry; to insist on it: {}",
+                    found.flags()
                 );
             }
             println!("{}", report.verdict_line());

@@ -8,8 +8,10 @@ use clap::Subcommand;
 use colearn_audit::{self as audit, Trouble};
 use colearn_ledger::note::from_bytes;
 use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
+use colearn_records::pins::Pins;
 use colearn_records::record::Record;
 
+use super::args::Cosigners;
 use super::progress;
 use super::tell::{json, text};
 
@@ -62,13 +64,16 @@ Beside the receipt, with the ending .entry, the entry itself is written.")]
     },
     /// Check a receipt offline, against nothing but the ledger's key.
     #[command(after_help = "Example:
-  colearn ledger verify-receipt 42.tlog-proof --key 'colearn/0011223344556677+...'")]
+  colearn ledger verify-receipt 42.tlog-proof --verifier-key 'colearn/0011223344556677+...' \\
+      --witness 'w1+...'")]
     VerifyReceipt {
         /// The receipt (tlog-proof)
         file: PathBuf,
         /// The ledger's verifier key
-        #[arg(long, value_name = "VKEY")]
-        key: String,
+        #[arg(long, alias = "key", value_name = "KEY")]
+        verifier_key: Verifier,
+        #[command(flatten)]
+        cosigners: Cosigners,
         /// The entry the receipt is for [default: the receipt's file with the ending .entry]
         #[arg(long, value_name = "FILE")]
         entry: Option<PathBuf>,
@@ -87,9 +92,9 @@ impl Ledger {
                 let out = out.unwrap_or_else(|| format!("{index}.tlog-proof").into());
                 proof(index, &from, &out)
             }
-            Self::VerifyReceipt { file, key, entry, json } => {
+            Self::VerifyReceipt { file, verifier_key, cosigners, entry, json } => {
                 let entry = entry.unwrap_or_else(|| file.with_extension("entry"));
-                verify_receipt(&file, &key, &entry, json)
+                verify_receipt(&file, &verifier_key, &cosigners.pins()?, &entry, json)
             }
         }
     }
@@ -184,15 +189,21 @@ fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify_receipt(file: &Path, key: &str, entry: &Path, json: bool) -> anyhow::Result<ExitCode> {
+fn verify_receipt(
+    file: &Path,
+    verifier: &Verifier,
+    pins: &Pins,
+    entry: &Path,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let read = |path: &Path| {
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
     };
-    let verifier = Verifier::parse(key)?;
     let receipt = from_bytes(read(file)?).and_then(|text| Receipt::parse(&text));
     let receipt = receipt.with_context(|| format!("{} cannot be used", file.display()))?;
     let entry = read(entry).context("a receipt is checked with its entry: --entry FILE")?;
-    let checkpoint = receipt.verify(Hash::leaf(&entry), &verifier)?;
+    let checkpoint = receipt.verify(Hash::leaf(&entry), verifier)?;
+    pins.check_witnesses(&receipt.checkpoint)?;
     let decoded = Record::decode(&entry)?;
     if decoded.index != receipt.index {
         bail!("the entry says it is {}, the receipt {}", decoded.index, receipt.index);

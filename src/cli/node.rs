@@ -12,6 +12,7 @@ use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
     Progress, Upgrade, WitnessAddress,
 };
+use colearn_records::pins::Pins;
 use colearn_sdk::client::Client;
 
 use super::args::{NodeAddress, duration_ms};
@@ -192,6 +193,9 @@ impl NodeArgs {
             transaction_expiry: self.transaction_expiry,
         };
         let limits = limits.limits();
+        let witnesses = self.witness.iter().map(|witness| witness.verifier.clone()).collect();
+        let quorum = self.witness_quorum.unwrap_or(self.witness.len());
+        let pins = Pins::new(None, None, witnesses, Some(quorum).filter(|quorum| *quorum > 0))?;
         let node = colearn_node::Node::start(Config {
             data: self.data.clone(),
             listen: self.listen,
@@ -200,12 +204,12 @@ impl NodeArgs {
             max_artifact_bytes: self.max_artifact_bytes,
             artifact_quota_bytes: self.artifact_quota_bytes,
             reserve_bytes: self.reserve_bytes,
-            witness_quorum: self.witness_quorum.unwrap_or(self.witness.len()),
+            witness_quorum: quorum,
             witnesses: self.witness,
             progress: Some(Progress::new(progress::rebuilding())),
         })
         .await?;
-        tell_started(&node, &std::path::absolute(&self.data)?, self.json);
+        tell_started(&node, pins, &std::path::absolute(&self.data)?, self.json);
         tokio::select! {
             _ = signals.asked() => {}
             () = node.stopped() => {}
@@ -334,7 +338,7 @@ async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// Says where the node is, and what it found on its disk.
-fn tell_started(node: &colearn_node::Node, data: &Path, json: bool) {
+fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: bool) {
     let opened = node.opened();
     let index = match &opened.index {
         IndexUse::UpTo(_) => None,
@@ -357,6 +361,8 @@ fn tell_started(node: &colearn_node::Node, data: &Path, json: bool) {
         println!("address       http://{}", node.address());
         println!("ledger id     {}", node.ledger_id());
         println!("verifier key  {}", node.verifier());
+        // To be pasted behind `colearn learner`, `experiment` or `audit`.
+        println!("pins          {}", witnesses.of_ledger(node.keys()).flags());
         println!("data          {}", data.display());
         println!("entries       {}", opened.size);
         if node.replayed_from() > 1 {

@@ -12,6 +12,7 @@ use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Hash, Ledger, Signer, Verifier};
 use colearn_proto::v1;
 use colearn_records::keys::learner_id;
+use colearn_records::pins::Pins;
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use colearn_records::upgrade;
@@ -273,7 +274,8 @@ fn a_false_checkpoint_or_key_is_found() {
     let dir = ledger_of(honest());
     let other_key = Verifier::new("example.org/log", KeyKind::Log, key(8).verifying_key()).unwrap();
     let mut source = audit::open(dir.path().to_str().unwrap()).unwrap();
-    let options = AuditOptions { key: Some(other_key), ..AuditOptions::default() };
+    let pins = Pins::new(None, Some(other_key), Vec::new(), None).unwrap();
+    let options = AuditOptions { pins, ..AuditOptions::default() };
     assert_eq!(first(&audit::audit(&mut *source, options).unwrap()), (Kind::Genesis, Some(0)));
 }
 

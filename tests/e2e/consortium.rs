@@ -7,6 +7,8 @@ use colearn_contracts::{
     Act, Action, Admission, BallotKind, CreateExperiment, Join, Parameters, PrivacyCap,
     PrivacySegment, PrivacySpent, PrivateTraining, VERSION, Verdict,
 };
+use colearn_ledger::Signer;
+use colearn_ledger::note::KeyKind;
 use colearn_records::keys;
 use colearn_sdk::client::{self, Event, Options};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
@@ -199,6 +201,20 @@ fn members_decide_together_by_a_plan_that_all_have_agreed_on() {
     let (out, err) = (String::from_utf8(refused.stdout).unwrap(), refused.stderr);
     assert!(out.ends_with("\n- threshold = \"2/3\"\n+ threshold = \"1/2\"\n"), "{out}");
     assert!(String::from_utf8(err).unwrap().contains("nothing was joined"));
+
+    // Nor does anybody join elsewhere than the plan says; a flag says it better.
+    let ledger = node.started["ledger_id"].as_str().unwrap();
+    assert!(effective.contains(&format!("ledger = \"{ledger}\"")), "{effective}");
+    let elsewhere = "11".repeat(32);
+    std::fs::write(path("elsewhere.toml"), effective.replace(ledger, &elsewhere)).unwrap();
+    for more in [["--plan", &path("elsewhere.toml")], ["--ledger", &elsewhere]] {
+        let refused = String::from_utf8(learner(&path("ann.pem"), &more).stderr).unwrap();
+        assert!(refused.contains(ledger) && refused.contains(&elsewhere), "{refused}");
+    }
+    let stranger = Signer::new("other", KeyKind::Log, key(9)).unwrap().verifier().to_string();
+    let refused = learner(&path("ann.pem"), &["--verifier-key", &stranger]).stderr;
+    let refused = String::from_utf8(refused).unwrap();
+    assert!(refused.contains(&format!("never was by {stranger}")), "{refused}");
 
     // Neither the creator nor anybody else decides alone, and the uninvited have to wait.
     let stop = fail(&[&["experiment", "stop", "x", "--key", &path("bob.pem")], &at[..]].concat());

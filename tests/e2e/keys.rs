@@ -39,7 +39,7 @@ async fn everyone_follows_the_nodes_new_key() {
     let mut speaker = Speaker::remembering(&node.url, memory).await;
     speaker.create("x", &Counter::weights(0), 3).await;
     speaker.act(&key(1), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
-    let old = node.started["verifier_key"].clone();
+    let (ledger, old) = (node.started["ledger_id"].clone(), node.started["verifier_key"].clone());
     node.stop();
 
     let before = dir.path().join("before");
@@ -80,14 +80,14 @@ async fn everyone_follows_the_nodes_new_key() {
         "ledger",
         "verify-receipt",
         &path("3.tlog-proof"),
-        "--key",
+        "--verifier-key",
         newest.as_str().unwrap(),
     ]);
     for place in [&path("data"), &export, &node.url] {
         for pinned in [&old, &new, &newest] {
             let (code, text) = audit(&[
                 place,
-                "--key",
+                "--verifier-key",
                 pinned.as_str().unwrap(),
                 "--receipts",
                 &path("learner/receipts"),
@@ -98,8 +98,11 @@ async fn everyone_follows_the_nodes_new_key() {
             assert_eq!(audit(&[place, "--level", level]).0, Some(0));
         }
         let stranger = Signer::new("other", KeyKind::Log, key(9)).unwrap();
-        let (code, text) = audit(&[place, "--key", &stranger.verifier().to_string()]);
+        let (code, text) = audit(&[place, "--verifier-key", &stranger.verifier().to_string()]);
         assert_eq!(code, Some(10), "{text}");
+        let (code, text) = audit(&[place, "--ledger", &"11".repeat(32)]);
+        assert_eq!(code, Some(10), "{text}");
+        assert_eq!(audit(&[place, "--ledger", ledger.as_str().unwrap()]).0, Some(0));
     }
     node.stop();
 

@@ -52,14 +52,19 @@ async fn names_judges_and_evaluations_are_shown_and_decide_nothing() {
     let mut words = vec!["create", "x", "--key", file(0), "--weights", weights.to_str().unwrap()];
     invite.iter().for_each(|it| words.extend(["--invite", it]));
     let created = say(&node, &words);
-    let terms = created.lines().find_map(|line| line.strip_prefix("terms ")).unwrap();
+    let terms = created.lines().find_map(|line| line.strip_prefix("terms = \"")).unwrap();
+    let terms = terms.strip_suffix('"').unwrap();
 
     // The digest is everywhere, and it is what is joined.
     let state = shown(&node, "x");
     assert_eq!(state["terms"], terms);
     assert_eq!(state["governing_weight"], 5);
     let plan = say(&node, &["plan", "x"]);
-    assert!(plan.contains(&format!("terms = \"{terms}\"")), "{plan}");
+    // Behind the first line it is to be pasted into the plan.
+    let pasted: Vec<&str> = created.lines().skip(1).collect();
+    let keys = pasted.iter().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key);
+    assert_eq!(keys.collect::<Vec<_>>(), ["terms", "ledger", "verifier_key"]);
+    assert!(plan.contains(&pasted.join("\n")), "{plan}");
     assert!(plan.contains("{ weight = 2, name = \"City Hospital\" }"), "{plan}");
     assert!(plan.contains("{ weight = 1, name = \"The regulator\", judge = true }"), "{plan}");
 

@@ -1,10 +1,13 @@
 //! The node process: starting, serving, stopping, refusing.
 
 use colearn_contracts::{Act, Action, Join};
+use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, Hash, Verifier};
 use colearn_sdk::client::ClientError;
 
-use crate::support::{Counter, NodeProcess, Speaker, fail, http, run};
+use crate::support::{
+    Counter, NodeProcess, Process, Speaker, closed_port, fail, http, key, run, succeed,
+};
 
 #[test]
 fn a_node_starts_with_nothing_and_keeps_what_it_is() {
@@ -43,6 +46,35 @@ fn a_node_starts_with_nothing_and_keeps_what_it_is() {
     assert_eq!((&again.started["ledger_id"], &again.started["verifier_key"]), (&id, &key));
     assert_eq!(again.started["entries"], 1);
     assert_eq!(again.started["torn_bytes"], 0);
+}
+
+#[test]
+fn a_node_says_what_to_insist_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    let witness = colearn_ledger::Signer::new("w", KeyKind::Witness, key(1)).unwrap();
+    let by = format!("w={}@http://{}", witness.verifier(), closed_port());
+    let listen = ["--listen", "127.0.0.1:0", "--witness", &by];
+    let mut node = Process::start(&[&["node", "--data", data], &listen[..]].concat());
+    let pins = loop {
+        let line = node.line().expect("it says so");
+        if let Some(pins) = line.strip_prefix("pins ") {
+            break pins.replace('\'', "");
+        }
+    };
+    node.terminate();
+    node.wait();
+    // As a shell would read them.
+    let pins: Vec<&str> = pins.split_whitespace().collect();
+    let flags: Vec<&str> = pins.iter().step_by(2).copied().collect();
+    assert_eq!(flags, ["--ledger", "--verifier-key", "--witness", "--witness-quorum"]);
+    succeed(&[&["audit", data], &pins[..4]].concat());
+    assert_eq!((pins[5], pins[7]), (witness.verifier().to_string().as_str(), "1"));
+    // One key under two names would count twice.
+    let twice = by.replacen("w=", "v=", 1);
+    let error = fail(&[&["node", "--data", data], &listen[..], &["--witness", &twice]].concat());
+    assert!(error.contains("are witnesses of one key"), "{error}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use colearn_contracts::{Act, Action, Join};
+use colearn_ledger::Signer;
+use colearn_ledger::note::KeyKind;
 use colearn_sdk::client::{ClientError, Followed, Memory};
 use serde_json::Value;
 
@@ -288,8 +290,35 @@ async fn witnesses_cosign_what_the_node_shows_and_no_fork_of_it() {
     let text = crate::support::wait_for("the cosignature", || cosigned(&node.url));
     assert_eq!(text.lines().nth(1), Some("2"));
     assert_eq!(state(&node.url), "witnessed; cosignatures=1 quorum=1");
-    // Other readers are not bothered by it.
+    // Other readers are not bothered by it, and may insist on it.
     assert_eq!(audit(&[&node.url]).0, Some(0));
+    let stranger = {
+        let signer = Signer::new("stranger", KeyKind::Witness, key(9)).unwrap();
+        signer.verifier().to_string()
+    };
+    let public = path("public");
+    succeed(&["ledger", "export", &public, "--from", &node.url]);
+    for (place, witnesses, quorum, code) in [
+        (&node.url, &[&witness_key][..], "1", 0),
+        (&public, &[&witness_key], "1", 0),
+        (&public, &[&witness_key, &stranger], "1", 0),
+        (&public, &[&witness_key, &stranger], "2", 11),
+        (&public, &[&stranger], "1", 11),
+        // Its folder has none.
+        (&path("data"), &[&witness_key], "1", 11),
+    ] {
+        let mut arguments = vec![place.as_str(), "--witness-quorum", quorum];
+        witnesses.iter().for_each(|key| arguments.extend(["--witness", key.as_str()]));
+        let (found, text) = audit(&arguments);
+        assert_eq!(found, Some(code), "{text}");
+        assert!(code == 0 || text.contains("witnesses have cosigned"), "{text}");
+    }
+    let proof = path("1.tlog-proof");
+    succeed(&["ledger", "proof", "1", "--from", &node.url, "--out", &proof]);
+    let verify = ["ledger", "verify-receipt", &proof, "--verifier-key", &vkey, "--witness"];
+    assert!(succeed(&[&verify[..], &[&witness_key]].concat()).contains("RECEIPT OK"));
+    let error = fail(&[&verify[..], &[&stranger]].concat());
+    assert!(error.contains("no signature by stranger"), "{error}");
     // Killed and started again, the witness goes on where it was.
     witness.kill();
     let listen = witness_url.strip_prefix("http://").unwrap();

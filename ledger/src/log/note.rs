@@ -172,6 +172,14 @@ impl Verifier {
     }
 }
 
+impl std::str::FromStr for Verifier {
+    type Err = NoteError;
+
+    fn from_str(text: &str) -> Result<Self, NoteError> {
+        Self::parse(text)
+    }
+}
+
 impl std::fmt::Display for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}+", self.name)?;

@@ -2,6 +2,7 @@
 
 use colearn_contracts::{Version, terms};
 use colearn_records::convert::ExperimentState;
+use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
 
 use super::ClientError;
@@ -33,6 +34,7 @@ pub(super) fn check(
         limits_weights: true,
         admission: Some(admission.clone()),
         terms: Some(terms),
+        pins: Pins::default(),
     });
     if difference.is_empty() { Ok(()) } else { Err(ClientError::OtherPlan(difference)) }
 }

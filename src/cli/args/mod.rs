@@ -2,6 +2,7 @@
 
 mod data;
 mod model;
+mod pins;
 mod signer;
 mod training;
 mod word;
@@ -11,6 +12,7 @@ use colearn_learning::data::Split;
 
 pub(crate) use data::Data;
 pub(crate) use model::ModelShape;
+pub(crate) use pins::{Cosigners, PinArgs};
 pub(crate) use signer::Signer;
 pub(crate) use training::TrainingArgs;
 pub(crate) use word::{capital, word};

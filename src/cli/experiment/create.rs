@@ -94,7 +94,8 @@ impl Create {
         plan.name = Some(name.clone());
         let plan_digest = self.admitted.has_plan().then(|| plan.digest());
 
-        let (key, mut followed) = self.signer.follow(&self.node.node).await?;
+        let pins = self.signer.trust(Some(&plan))?.pins;
+        let (key, mut followed) = self.signer.follow(&self.node.node, Some(&plan)).await?;
         // What the rules of that version refuse is said before anything is uploaded.
         let version = followed.contract_version()?;
         plan.parameters.check(version, &model)?;
@@ -119,13 +120,14 @@ impl Create {
             submitted.receipt.index,
             weights.digest()
         );
-        // What those who join compare: it says it all.
-        println!("terms {terms}");
-        // And what they insist on, as flags or in a plan.
-        println!("ledger {}", followed.ledger_id());
-        println!("verifier key {}", followed.keys().current());
         if let Some(digest) = plan_digest {
             println!("plan {digest}");
+        }
+        // To be pasted into the plan that is handed around. What those who join compare: it says it all.
+        println!("terms = \"{terms}\"");
+        // And what they insist on.
+        for (key, value) in pins.of_ledger(followed.keys()).in_plan() {
+            println!("{key} = {value}");
         }
         Ok(ExitCode::SUCCESS)
     }

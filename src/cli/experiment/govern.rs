@@ -35,7 +35,7 @@ impl ActionArgs {
         act: impl FnOnce(&Described) -> anyhow::Result<Act>,
     ) -> anyhow::Result<ExitCode> {
         let name: ExperimentName = self.name.parse()?;
-        let (key, mut followed) = self.signer.follow(&self.node.node).await?;
+        let (key, mut followed) = self.signer.follow(&self.node.node, None).await?;
         let known = followed.described(&name, keys::learner_id(&key), 0)?;
         let action = Action::new(name, act(&known)?);
         let submitted = followed.act(&key, action).await?;

@@ -14,9 +14,10 @@ use colearn::plot;
 use colearn_contracts::{Act, Decision, ExperimentName};
 use colearn_records::convert::ExperimentState;
 use colearn_records::history::History;
+use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
 use colearn_records::record::Record;
-use colearn_sdk::client::Client;
+use colearn_sdk::client::{Client, Followed, Memory, Trust};
 
 use self::govern::{ActionArgs, MoveArgs};
 use super::args::NodeAddress;
@@ -151,10 +152,12 @@ impl Experiment {
     }
 }
 
-/// The plan that an experiment on a node follows.
-pub(crate) async fn load_plan(node: &str, name: &ExperimentName) -> anyhow::Result<Plan> {
+/// The plan that an experiment on a node follows, with the ledger that it is in.
+async fn load_plan(node: &str, name: &ExperimentName) -> anyhow::Result<Plan> {
     let client = Client::connect(node).await?;
-    Ok(text::plan_of(&client.experiment(name, None).await?.experiment))
+    let followed = Followed::open(client, Memory::default(), Trust::default()).await?;
+    let plan = text::plan_of(&followed.client().experiment(name, None).await?.experiment);
+    Ok(Plan { pins: Pins::default().of_ledger(followed.keys()), ..plan })
 }
 
 async fn privacy(node: &str, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {

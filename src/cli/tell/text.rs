@@ -8,6 +8,7 @@ use colearn_contracts::{
 use colearn_learning::data::{Composition, Share, Target};
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{Evaluated, History, Round, unit};
+use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::{Word as _, Words as _};
@@ -41,6 +42,7 @@ pub(crate) fn motion(motion: &Motion) -> String {
                 limits_weights: true,
                 admission: None,
                 terms: None,
+                pins: Pins::default(),
             };
             format!("set {}", plan.to_text().trim_end().replace('\n', ", "))
         }
@@ -257,6 +259,7 @@ pub(crate) fn plan_of(experiment: &ExperimentState) -> Plan {
         limits_weights: true,
         admission: Some(experiment.admission.clone()),
         terms: Some(experiment.terms),
+        pins: Pins::default(),
     }
 }
 
