@@ -1,6 +1,7 @@
 //! The whole of colearn with real parts: node processes, sockets, files and data.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attacks;
 mod audit;
 mod bridge;
 mod consortium;
@@ -13,6 +14,7 @@ mod learning;
 mod members;
 mod node;
 mod promises;
+mod proxy;
 mod python;
 mod support;
 mod sweep;

@@ -53,8 +53,8 @@ pub enum ClientError {
     #[error("the node answered something that cannot be: {0}")]
     Malformed(String),
     /// A checkpoint is not signed as it should be.
-    #[error("the node's checkpoint is not to be trusted: {0}")]
-    Checkpoint(#[from] NoteError),
+    #[error("the node's checkpoint is not to be trusted: {0}{1}")]
+    Checkpoint(NoteError, Evidence),
     /// The ledger's key has signed two histories.
     #[error(
         "FORK: the ledger's history does not continue what was followed before ({0}); stop trusting it and compare with the other learners{1}"
@@ -119,8 +119,8 @@ pub enum ClientError {
     #[error("there is no experiment {0} in the ledger; see: colearn experiment list")]
     NoExperiment(ExperimentName),
     /// A receipt does not prove what it should.
-    #[error("the node's receipt does not prove that the transaction is in the ledger: {0}")]
-    Receipt(String),
+    #[error("the node's receipt does not prove that the transaction is in the ledger: {0}{1}")]
+    Receipt(String, Evidence),
     /// Weights do not have their digest.
     #[error("the node sent other bytes than the weights {0}")]
     WrongArtifact(Digest),
@@ -256,8 +256,8 @@ impl ClientError {
             Self::Unproven(..)
                 | Self::RolledBack { .. }
                 | Self::Malformed(_)
-                | Self::Checkpoint(_)
-                | Self::Receipt(_)
+                | Self::Checkpoint(..)
+                | Self::Receipt(..)
                 | Self::WrongArtifact(_)
                 | Self::OtherLedger { .. }
                 | Self::Unpinned(_)
@@ -280,8 +280,8 @@ impl ClientError {
             | Self::Unproven(..)
             | Self::RolledBack { .. }
             | Self::Malformed(_)
-            | Self::Checkpoint(_)
-            | Self::Receipt(_)
+            | Self::Checkpoint(..)
+            | Self::Receipt(..)
             | Self::WrongArtifact(_) => true,
             // What the contract refuses it would refuse again.
             Self::Refused { refused, rule, .. } => rule.is_none() && *refused == Refused::Temporary,
@@ -292,6 +292,12 @@ impl ClientError {
     /// Whether the round has moved on in the meantime, which is nobody's fault.
     pub fn is_stale(&self) -> bool {
         self.rule().is_some_and(rule_is_stale)
+    }
+}
+
+impl From<NoteError> for ClientError {
+    fn from(error: NoteError) -> Self {
+        Self::Checkpoint(error, Evidence::default())
     }
 }
 

@@ -539,7 +539,11 @@ impl Followed {
                 self.prove_keys(&known, note).await?;
                 Ok(self.keys.open(note)?)
             }
-            opened => Ok(opened?),
+            Err(error) => {
+                let evidence = self.memory.keep_evidence("checkpoint", note.as_bytes());
+                Err(ClientError::Checkpoint(error, Evidence(evidence)))
+            }
+            Ok(opened) => Ok(opened),
         }
     }
 

@@ -8,6 +8,7 @@ use colearn_records::transaction::Transaction;
 use prost::Message as _;
 
 use super::connection::hashes;
+use super::error::Evidence;
 use super::followed::Followed;
 use super::{BoxFuture, ClientError};
 
@@ -55,8 +56,13 @@ impl Followed {
             let sent = transaction.message();
             let request = v1::SubmitRequest { transaction: Some(sent.clone()) };
             let answer = self.client.answer(self.client.coordinator().submit(request)).await?;
-            let bad = |what: &str| ClientError::Receipt(what.to_owned());
-            let message = answer.receipt.ok_or_else(|| bad("there is none"))?;
+            let message = answer.receipt.unwrap_or_default();
+            let (note, shown) = (message.checkpoint.clone(), message.entry.clone());
+            let bad = |what: &str| {
+                let evidence = format!("{what}\n\n{note}\n---\n{}\n", hex::encode(&shown));
+                let evidence = self.memory.keep_evidence("receipt", evidence.as_bytes());
+                ClientError::Receipt(what.to_owned(), Evidence(evidence))
+            };
             let entry = v1::Entry::decode(message.entry.clone()).map_err(|_| bad("no entry"))?;
             let Some(v1::entry::Payload::Transaction(recorded)) = &entry.payload else {
                 return Err(bad("the entry is no transaction"));
