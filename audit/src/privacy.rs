@@ -3,10 +3,12 @@
 //! Nobody but the learner knows what it did. But what it says can be recomputed, and an ε below that is
 //! wrong whatever it did.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use colearn_contracts::{Act, PrivacySegment, PrivacySpent, PrivateTraining};
-use colearn_dp::{MAX_NOISE, MIN_NOISE, Mechanism, Segment, Steps, check_delta, epsilon_of, pld};
+use colearn_dp::{
+    Composition, MAX_NOISE, MIN_NOISE, Mechanism, Segment, Steps, check_delta, epsilon_of, pld,
+};
 use colearn_records::record::Record;
 use rayon::prelude::*;
 
@@ -42,8 +44,7 @@ struct Statement {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Done {
     delta_picos: u64,
-    /// Noise, sampling and steps.
-    steps: Vec<(u64, u64, u64)>,
+    steps: Composition,
 }
 
 /// What ε comes to.
@@ -109,13 +110,11 @@ impl Statement {
 
 impl Done {
     fn new(delta_picos: u64, segments: &[PrivacySegment]) -> Self {
-        let mut steps = BTreeMap::new();
-        for segment in segments {
-            let sum = steps.entry((segment.noise_micros, segment.sampling_nanos)).or_insert(0_u64);
-            *sum = sum.saturating_add(segment.steps);
+        let mut steps = Composition::default();
+        for it in segments {
+            steps.add(it.noise_micros, it.sampling_nanos, it.steps);
         }
-        let steps = steps.into_iter().map(|((noise, sampling), steps)| (noise, sampling, steps));
-        Self { delta_picos, steps: steps.collect() }
+        Self { delta_picos, steps }
     }
 
     fn delta(&self) -> f64 {
@@ -125,13 +124,14 @@ impl Done {
     /// What an accountant can follow of it. Where it cannot, it is given less than was done: what is found
     /// too low then is too low for certain.
     fn accountable(&self) -> (Vec<Segment>, f64) {
-        let most = MAX_STEPS / (self.steps.len() as u64).max(1);
-        let segment = |(noise, sampling, steps): &(u64, u64, u64)| Segment {
-            noise: micros(*noise).max(MIN_NOISE),
-            sampling: *sampling as f64 / 1e9,
-            steps: (*steps).min(most),
+        let segments = self.steps.segments();
+        let most = MAX_STEPS / (segments.len() as u64).max(1);
+        let least = |it: Segment| Segment {
+            noise: it.noise.max(MIN_NOISE),
+            steps: it.steps.min(most),
+            ..it
         };
-        let segments = self.steps.iter().map(segment).filter(|it| it.noise <= MAX_NOISE);
+        let segments = segments.map(least).filter(|it| it.noise <= MAX_NOISE);
         (segments.collect(), self.delta().max(MIN_DELTA))
     }
 }

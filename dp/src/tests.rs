@@ -6,7 +6,9 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::{Accountant, DpError, Mechanism, Segment, Steps, epsilon_of, normal, pld, rdp};
+use super::{
+    Accountant, Composition, DpError, Mechanism, Segment, Steps, epsilon_of, normal, pld, rdp,
+};
 
 /// The rows of a reference file: some that the repository has, and the whole grid they are from where the
 /// folder with it is there.
@@ -219,4 +221,37 @@ fn more_steps_never_reveal_less() {
         assert!(now > last, "{now} after {steps} steps, {last} before");
         last = now;
     }
+}
+
+#[test]
+fn a_composition_knows_no_order_and_only_grows() {
+    let delta_picos = 10_000_000;
+    let (weak, strong) = ((600_000, 10_000_000, 40), (1_000_000, 20_000_000, 70));
+    let of = |list: &[(u64, u64, u64)]| {
+        let mut composition = Composition::default();
+        list.iter().for_each(|(noise, sampling, steps)| composition.add(*noise, *sampling, *steps));
+        composition
+    };
+    assert_eq!(of(&[weak, strong, weak]), of(&[strong, weak, weak]));
+    assert_eq!(of(&[weak, strong, weak]).steps(), 150);
+    // Also from where on it is composed on the coarser grid, which is only a little worse.
+    let settings = |at: u64| (1_000_000 + 100_000 * at, 10_000_000, 2_000);
+    let (mut done, mut last) = (Composition::default(), 0);
+    for at in 0..12 {
+        let (noise, sampling, steps) = settings(at);
+        done.add(noise, sampling, steps);
+        let now = done.epsilon_micros(delta_picos).unwrap();
+        assert!(now > last, "{now} with {at} settings, {last} before");
+        last = now;
+    }
+    let steps: Vec<Steps> = done
+        .segments()
+        .map(|it| Steps {
+            mechanism: Mechanism::new(it.noise, it.sampling).unwrap(),
+            count: it.steps,
+        })
+        .collect();
+    let fine = pld::epsilon(&steps, 1e-5) * 1e6;
+    assert!((fine * 1.000_001..fine * 1.01).contains(&(last as f64)), "{last} {fine}");
+    assert_eq!(of(&[(1, 1, 1)]).epsilon_micros(delta_picos), Err(DpError::Noise(1e-6)));
 }
