@@ -12,9 +12,9 @@ use colearn_learning::data::{Column, Dataset, Embedded, Schema, Split, Target, T
 use colearn_learning::model::{Activation, ModelSpec};
 use colearn_learning::network::Workspace;
 use colearn_learning::optimizer::Optimizer;
-use colearn_learning::private::{Noise, Privacy, Spending};
+use colearn_learning::private::{DpSgd, Noise, Privacy};
 use colearn_learning::{BuiltinLearner, Training};
-use colearn_sdk::learner::{Learner, Proposed, Result, Score, Weights};
+use colearn_sdk::learner::{self, Learner, Proposed, Result, Score, Weights};
 use colearn_sdk::local;
 use ndarray::Array2;
 use ndarray::linalg::general_mat_mul;
@@ -91,10 +91,10 @@ fn training() {
             budget: None,
             noise: Noise::Secret,
         };
-        let mut spending = Spending::new(privacy, batch, rows.len()).unwrap();
+        let mut sgd = DpSgd::new(privacy, batch, rows.len()).unwrap();
         let private = best(5, || {
             for _ in 0..rows.len() / batch {
-                spending.gradient(&network, &data, &rows, &mut workspace);
+                sgd.gradient(&network, &data, &rows, &mut workspace);
                 optimizer.step(&mut network, &workspace.gradients, &mut memory);
             }
         });
@@ -121,6 +121,10 @@ impl Timed {
 impl Learner for Timed {
     fn propose(&mut self) -> Result<Proposed> {
         self.time(Learner::propose)
+    }
+
+    fn privacy(&self) -> Option<learner::Privacy> {
+        self.0.privacy()
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use colearn_contracts::{Digest, PrivacySpent, Reason};
+use colearn_contracts::{Digest, Reason};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -13,10 +13,12 @@ use super::metric::Metric;
 use super::model::{ModelSpec, WeightsError};
 use super::network::{Network, Workspace};
 use super::optimizer::Optimizer;
-use super::private::Spending;
+use super::private::DpSgd;
 use super::training::Training;
 use colearn_dp::DpError;
-use colearn_sdk::learner::{Failure, Judgement, Learner, Proposed, Result, Score, Weights};
+use colearn_sdk::learner::{
+    Failure, Judgement, Learner, Privacy, Proposed, Result, Score, Weights,
+};
 
 /// Why a learner cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +60,7 @@ pub struct BuiltinLearner {
     weights: Weights,
     random: ChaCha8Rng,
     metric: Metric,
-    spending: Option<Spending>,
+    private: Option<DpSgd>,
     /// The current weights' score on the voting rows, once it was needed.
     current_score: Option<f64>,
     /// The weights that were scored last, which may become the current ones, and their score.
@@ -91,9 +93,9 @@ impl BuiltinLearner {
             return Err(BuiltinError::Metric(metric.name()));
         }
         let rows = share.train.len();
-        let spending = training
+        let private = training
             .privacy()
-            .map(|privacy| Spending::new(privacy, training.batch, rows))
+            .map(|privacy| DpSgd::new(privacy, training.batch, rows))
             .transpose()?;
         Ok(Self {
             share,
@@ -103,21 +105,10 @@ impl BuiltinLearner {
             weights,
             random: ChaCha8Rng::seed_from_u64(seed),
             metric,
-            spending,
+            private,
             current_score: None,
             last_scored: None,
         })
-    }
-
-    /// Goes on with the privacy budget that earlier runs of this learner stated.
-    ///
-    /// # Errors
-    /// If what it stated cannot be.
-    pub fn resume(&mut self, spent: &PrivacySpent) -> std::result::Result<(), DpError> {
-        match &mut self.spending {
-            Some(spending) => spending.resume(spent),
-            None => Ok(()),
-        }
     }
 
     /// What its test score is: what it votes on, but accuracy rather than a classifier's loss, which
@@ -227,12 +218,12 @@ impl BuiltinLearner {
         let mut state = self.optimizer.start(&network);
         let mut workspace = Workspace::default();
         let data = &self.share.data;
-        if let Some(mut spending) = self.spending.take() {
+        if let Some(mut private) = self.private.take() {
             for _ in 0..self.steps() {
-                spending.gradient(&network, data, &self.share.train, &mut workspace);
+                private.gradient(&network, data, &self.share.train, &mut workspace);
                 self.optimizer.step(&mut network, &workspace.gradients, &mut state);
             }
-            self.spending = Some(spending);
+            self.private = Some(private);
             return Ok(network);
         }
         let mut order = self.share.train.clone();
@@ -252,13 +243,15 @@ impl Learner for BuiltinLearner {
         if self.share.train.is_empty() {
             return Ok(Proposed::Pass(Some(Reason::TooLittleData)));
         }
-        let Some(spending) = &self.spending else {
-            return Ok(Proposed::Weights(self.train()?));
-        };
-        match spending.after(self.steps())? {
-            Some(spent) => Ok(Proposed::Private(self.train()?, spent)),
-            None => Ok(Proposed::Exhausted),
-        }
+        let weights = self.train()?;
+        Ok(match self.privacy() {
+            Some(privacy) => Proposed::Private(weights, privacy.segment),
+            None => Proposed::Weights(weights),
+        })
+    }
+
+    fn privacy(&self) -> Option<Privacy> {
+        self.private.as_ref().map(|private| private.takes(self.steps()))
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {

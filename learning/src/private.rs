@@ -1,6 +1,6 @@
 //! Training with differential privacy: DP-SGD (Abadi et al. 2016, arXiv:1607.00133).
 
-use colearn_contracts::{MAX_SEGMENTS, PrivacySegment, PrivacySpent, PrivateTraining};
+use colearn_contracts::PrivacySegment;
 use rand::rngs::SysRng;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha12Rng;
@@ -9,7 +9,8 @@ use rayon::prelude::*;
 
 use super::data::Dataset;
 use super::network::{Layer, Network, Workspace};
-use colearn_dp::{DpError, Mechanism, Segment, epsilon_of};
+use colearn_dp::{DpError, Mechanism};
+use colearn_sdk::learner;
 
 /// Weights that get their noise from one stream.
 const PIECE: usize = 1 << 14;
@@ -39,24 +40,19 @@ pub enum Noise {
     Seeded(u64),
 }
 
-/// What has been spent so far, and the generator of sampling and noise.
+/// Gradients with noise, and what they take. It counts nothing: whoever drives the learner does
+/// ([`colearn_sdk::spending`]).
 #[derive(Clone, Debug)]
-pub struct Spending {
+pub struct DpSgd {
     privacy: Privacy,
     mechanism: Mechanism,
-    /// What earlier runs of this learner stated: all that was done, in order, and what it revealed.
-    before: Vec<PrivacySegment>,
-    epsilon_micros: u64,
-    delta_picos: u64,
-    /// The steps of this run.
-    steps: u64,
     /// The batch's expected size.
     batch: usize,
     random: ChaCha12Rng,
 }
 
-impl Spending {
-    /// Nothing spent yet, for batches of `batch` of so many rows on average.
+impl DpSgd {
+    /// For batches of `batch` of so many rows on average.
     ///
     /// # Errors
     /// If the noise or δ is out of range, or there is no entropy.
@@ -72,73 +68,24 @@ impl Spending {
             }
             Noise::Seeded(seed) => ChaCha12Rng::seed_from_u64(seed),
         };
-        Ok(Self {
-            privacy,
-            mechanism,
-            before: Vec::new(),
-            epsilon_micros: 0,
-            // What is no share of a whole is rounded up; the cast saturates.
-            delta_picos: (privacy.delta * 1e12).ceil() as u64,
-            steps: 0,
-            batch,
-            random,
-        })
+        Ok(Self { privacy, mechanism, batch, random })
     }
 
-    /// Goes on where earlier runs of this learner stopped, as the ledger has it.
-    ///
-    /// # Errors
-    /// If what was stated cannot be accounted for.
-    pub fn resume(&mut self, spent: &PrivacySpent) -> Result<(), DpError> {
-        for segment in spent.segments() {
-            let Segment { noise, sampling, .. } = as_accounted(segment);
-            Mechanism::new(noise, sampling)?;
-        }
-        self.before = spent.segments().to_vec();
-        self.epsilon_micros = spent.epsilon_micros;
-        self.delta_picos = self.delta_picos.max(spent.delta_picos);
-        Ok(())
-    }
-
-    /// What will have been spent after so many more steps, earlier runs included; `None` if that is over
-    /// the budget, or the settings have changed more often than a statement can say.
-    ///
-    /// # Errors
-    /// If it cannot be computed.
-    pub fn after(&self, more: u64) -> Result<Option<PrivacySpent>, DpError> {
-        let mut segments = self.before.clone();
-        let own = self.settings(self.steps + more);
-        match segments.last_mut() {
-            Some(last) if PrivacySegment { steps: own.steps, ..*last } == own => {
-                last.steps = last.steps.saturating_add(own.steps);
-            }
-            Some(_) | None => segments.push(own),
-        }
-        if segments.len() > MAX_SEGMENTS {
-            return Ok(None);
-        }
-        // Of what is stated, rounding included: whoever recomputes it comes to the same.
-        let accounted: Vec<Segment> = segments.iter().map(as_accounted).collect();
-        let epsilon = epsilon_of(&accounted, self.delta_picos as f64 / 1e12)?;
-        if self.privacy.budget.is_some_and(|budget| epsilon > budget) {
-            return Ok(None);
-        }
-        // Never less than was stated before, even where another accountant had found more; the cast
-        // saturates.
-        let epsilon_micros = ((epsilon * 1e6).ceil() as u64).max(self.epsilon_micros).max(1);
-        let training = PrivateTraining::All(segments);
-        Ok(Some(PrivacySpent { epsilon_micros, delta_picos: self.delta_picos, training }))
-    }
-
-    /// So many steps with this run's settings, rounded against oneself.
-    fn settings(&self, steps: u64) -> PrivacySegment {
+    /// What so many steps take, rounded against oneself.
+    pub fn takes(&self, steps: u64) -> learner::Privacy {
         // The casts saturate.
         let up = |value: f64, unit: f64| (value * unit).ceil() as u64;
-        PrivacySegment {
-            noise_micros: (self.privacy.noise_multiplier * 1e6).floor() as u64,
+        let down = |value: f64| (value * 1e6).floor() as u64;
+        let segment = PrivacySegment {
+            noise_micros: down(self.privacy.noise_multiplier),
             clip_micros: up(self.privacy.clip, 1e6),
             sampling_nanos: up(self.mechanism.sampling_rate(), 1e9).min(1_000_000_000),
             steps,
+        };
+        learner::Privacy {
+            segment,
+            delta_picos: up(self.privacy.delta, 1e12),
+            max_epsilon_micros: self.privacy.budget.map(down),
         }
     }
 
@@ -166,7 +113,6 @@ impl Spending {
         rows: &[usize],
         workspace: &mut Workspace,
     ) {
-        self.steps += 1;
         let batch = self.draw(rows);
         let clip = self.privacy.clip as f32;
         network.clipped_gradient(data.view(), &data.targets, &batch, clip, workspace);
@@ -186,15 +132,6 @@ impl Spending {
                 *value = (*value + deviation * noise) / size;
             }
         });
-    }
-}
-
-/// A stated segment, in the accountant's units.
-fn as_accounted(segment: &PrivacySegment) -> Segment {
-    Segment {
-        noise: segment.noise_micros as f64 / 1e6,
-        sampling: segment.sampling_nanos as f64 / 1e9,
-        steps: segment.steps,
     }
 }
 
@@ -247,10 +184,10 @@ mod tests {
         let network = Network::new(&[12, 2], Activation::Relu, true, 3);
         let mut canary = Workspace::default();
         network.clipped_gradient(data.view(), &data.targets, &[20], 0.5, &mut canary);
-        let mut spending = Spending::new(privacy, batch, rows.len()).unwrap();
+        let mut sgd = DpSgd::new(privacy, batch, rows.len()).unwrap();
         let mut observe = |_| {
             let mut workspace = Workspace::default();
-            spending.gradient(&network, &data, &rows, &mut workspace);
+            sgd.gradient(&network, &data, &rows, &mut workspace);
             let pairs = workspace.gradients.iter().zip(&canary.gradients);
             let along = pairs
                 .flat_map(|(a, b)| a.slices().concat().into_iter().zip(b.slices().concat()))
@@ -329,11 +266,11 @@ mod tests {
         };
         let rows: Vec<usize> = (0..40).collect();
         for batch in [2, 10, 30, 40] {
-            let mut spending = Spending::new(privacy, batch, rows.len()).unwrap();
+            let mut sgd = DpSgd::new(privacy, batch, rows.len()).unwrap();
             let rate = batch as f64 / 40.0;
             let (mut each, mut pairs, trials) = (vec![0_u32; 40], 0_u32, 20_000);
             for _ in 0..trials {
-                let drawn = spending.draw(&rows);
+                let drawn = sgd.draw(&rows);
                 assert!(drawn.windows(2).all(|pair| pair[0] < pair[1]));
                 drawn.iter().for_each(|row| each[*row] += 1);
                 pairs += u32::from(drawn.contains(&3) && drawn.contains(&4));
@@ -348,99 +285,36 @@ mod tests {
         }
     }
 
-    fn privacy(noise_multiplier: f64, budget: Option<f64>) -> Privacy {
-        Privacy { noise_multiplier, clip: 1.0, delta: DELTA, budget, noise: Noise::Secret }
-    }
-
-    fn spending(noise_multiplier: f64, budget: Option<f64>) -> Spending {
-        Spending::new(privacy(noise_multiplier, budget), 10, 1000).unwrap()
-    }
-
-    /// The figure that an auditor comes to.
-    fn recomputed(spent: &PrivacySpent) -> f64 {
-        let segments: Vec<Segment> = spent.segments().iter().map(as_accounted).collect();
-        epsilon_of(&segments, spent.delta_picos as f64 / 1e12).unwrap()
-    }
-
     #[test]
-    fn spending_adds_up_survives_a_restart_and_stops_at_the_budget() {
-        let fresh = || spending(1.0, Some(2.0));
-        let spent = fresh().after(300).unwrap().unwrap();
-        assert_eq!((spent.steps(), spent.delta_picos), (300, 10_000_000));
-        let [segment] = spent.segments() else { panic!("{spent:?}") };
-        assert_eq!((segment.noise_micros, segment.sampling_nanos), (1_000_000, 10_000_000));
-        let mut restarted = fresh();
-        restarted.resume(&spent).unwrap();
-        let more = restarted.after(200).unwrap().unwrap();
-        assert_eq!(Some(&more), fresh().after(500).unwrap().as_ref());
-        assert!(more.epsilon_micros > spent.epsilon_micros);
-        assert_eq!(restarted.after(100_000), Ok(None));
+    fn what_steps_take_is_rounded_against_oneself_and_noise_never_repeats() {
+        let privacy = Privacy {
+            noise_multiplier: 1.000_000_9,
+            clip: 0.123_456_71,
+            delta: 1.000_000_05e-5,
+            budget: Some(2.000_000_9),
+            noise: Noise::Secret,
+        };
+        let sgd = DpSgd::new(privacy, 1, 3).unwrap();
+        let takes = sgd.takes(300);
+        let segment = PrivacySegment {
+            noise_micros: 1_000_000,
+            clip_micros: 123_457,
+            sampling_nanos: 333_333_334,
+            steps: 300,
+        };
+        assert_eq!(takes.segment, segment);
+        assert_eq!((takes.delta_picos, takes.max_epsilon_micros), (10_000_001, Some(2_000_000)));
+        assert!(DpSgd::new(Privacy { delta: 0.0, ..privacy }, 1, 3).is_err());
+        assert!(DpSgd::new(Privacy { noise_multiplier: 0.01, ..privacy }, 1, 3).is_err());
         // Without a seed nothing repeats.
         let data = data();
         let step = || {
-            let (mut spending, mut workspace) = (fresh(), Workspace::default());
+            let (mut sgd, mut workspace) =
+                (DpSgd::new(privacy, 1, 2).unwrap(), Workspace::default());
             let network = Network::new(&[12, 2], Activation::Relu, true, 3);
-            spending.gradient(&network, &data, &[0, 1], &mut workspace);
+            sgd.gradient(&network, &data, &[0, 1], &mut workspace);
             workspace.gradients
         };
         assert_ne!(step(), step());
-    }
-
-    #[test]
-    fn what_was_done_with_other_settings_stays_what_it_was() {
-        let weak = spending(0.6, None).after(144).unwrap().unwrap();
-        let mut stronger = spending(1.0, None);
-        stronger.resume(&weak).unwrap();
-        let both = stronger.after(144).unwrap().unwrap();
-        let steps: Vec<(u64, u64)> =
-            both.segments().iter().map(|it| (it.noise_micros, it.steps)).collect();
-        assert_eq!(steps, [(600_000, 144), (1_000_000, 144)]);
-        let stated = both.epsilon_micros as f64 / 1e6;
-        assert!((stated - recomputed(&both)).abs() < 2e-6, "{stated}");
-        let all_strong = spending(1.0, None).after(288).unwrap().unwrap();
-        assert!(both.epsilon_micros > weak.epsilon_micros.max(all_strong.epsilon_micros));
-        // And again with those of before the last: a third segment, as only neighbours are one.
-        let mut again = spending(0.6, None);
-        again.resume(&both).unwrap();
-        assert_eq!(again.after(1).unwrap().unwrap().segments().len(), 3);
-        // A larger delta was stated: it stays, and epsilon is stated for it.
-        let mut loose = spending(1.0, None);
-        loose.resume(&PrivacySpent { delta_picos: 20_000_000, ..both.clone() }).unwrap();
-        assert_eq!(loose.after(1).unwrap().unwrap().delta_picos, 20_000_000);
-    }
-
-    #[test]
-    fn a_figure_never_falls_even_where_another_had_been_stated() {
-        let stated = spending(1.0, None).after(10).unwrap().unwrap();
-        let high = PrivacySpent { epsilon_micros: stated.epsilon_micros + 500_000, ..stated };
-        let mut resumed = spending(1.0, None);
-        resumed.resume(&high).unwrap();
-        let next = resumed.after(1).unwrap().unwrap();
-        assert_eq!((next.epsilon_micros, next.steps()), (high.epsilon_micros, 11));
-    }
-
-    #[test]
-    fn with_more_settings_than_a_statement_can_say_the_budget_is_spent() {
-        let mut spent: Option<PrivacySpent> = None;
-        for at in 0..=MAX_SEGMENTS {
-            let mut spending = spending(if at % 2 == 0 { 20.0 } else { 30.0 }, None);
-            if let Some(spent) = &spent {
-                spending.resume(spent).unwrap();
-            }
-            match spending.after(1).unwrap() {
-                Some(more) => spent = Some(more),
-                None => assert_eq!(at, MAX_SEGMENTS),
-            }
-        }
-        let spent = spent.unwrap();
-        assert_eq!(spent.segments().len(), MAX_SEGMENTS);
-        // With the settings of the last one it still goes on.
-        let mut same = spending(30.0, None);
-        same.resume(&spent).unwrap();
-        assert_eq!(same.after(5).unwrap().unwrap().steps(), MAX_SEGMENTS as u64 + 5);
-        let mut cannot = spending(1.0, None);
-        let nothing = PrivacySegment { noise_micros: 0, ..spent.segments()[0] };
-        let training = PrivateTraining::Last(nothing);
-        assert_eq!(cannot.resume(&PrivacySpent { training, ..spent }), Err(DpError::Noise(0.0)));
     }
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use colearn_contracts::{PrivacySegment, PrivacySpent, PrivateTraining, Reason};
+use colearn_contracts::Reason;
 use colearn_proto::legacy::grpc_learner_client::GrpcLearnerClient;
 use colearn_proto::legacy::{self, MlSetupStatus, WeightsPart};
 use tokio::runtime::Handle;
@@ -78,8 +78,6 @@ pub struct BridgedLearner {
     client: GrpcLearnerClient<Channel>,
     setup: Setup,
     current: Weights,
-    /// Proposals so far that stated a budget: the original does not count steps.
-    private: u64,
     runtime: Handle,
 }
 
@@ -112,13 +110,12 @@ impl BridgedLearner {
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
                 setup,
                 current: Weights::new(Bytes::new()),
-                private: 0,
                 runtime: Handle::current(),
             };
             learner.set_up().await?;
             let parts = learner.client.get_current_weights(legacy::Empty {}).await;
             let parts = parts.map_err(|status| failed("GetCurrentWeights", &status))?.into_inner();
-            learner.current = whole("GetCurrentWeights", parts).await?.0;
+            learner.current = whole("GetCurrentWeights", parts).await?;
             Ok(learner)
         })
     }
@@ -155,9 +152,7 @@ impl BridgedLearner {
         answer.map(drop).map_err(|status| failed("SetWeights", &status))
     }
 
-    async fn propose_weights(
-        &mut self,
-    ) -> std::result::Result<(Weights, Option<legacy::DiffPrivBudget>), BridgeError> {
+    async fn propose_weights(&mut self) -> std::result::Result<Weights, BridgeError> {
         const CALL: &str = "ProposeWeights";
         let answer = match self.client.propose_weights(legacy::Empty {}).await {
             Err(status) if status.code() == Code::FailedPrecondition => {
@@ -198,25 +193,9 @@ impl BridgedLearner {
 impl Learner for BridgedLearner {
     fn propose(&mut self) -> Result<Proposed> {
         let runtime = self.runtime.clone();
-        let (weights, budget) = runtime.block_on(self.propose_weights())?;
-        let Some(budget) = budget else { return Ok(Proposed::Weights(weights)) };
-        self.private += 1;
-        // The casts saturate; what is no number is no budget.
-        let up = |value: f32, unit: f64| (f64::from(value) * unit).ceil() as u64;
-        // How it was trained the original does not say. Version 1 of the rules takes that; where all that
-        // was done has to be listed, nothing can be stated.
-        let training = PrivateTraining::Last(PrivacySegment {
-            noise_micros: 0,
-            clip_micros: 0,
-            sampling_nanos: 1_000_000_000,
-            steps: self.private,
-        });
-        let spent = PrivacySpent {
-            epsilon_micros: up(budget.consumed_epsilon, 1e6),
-            delta_picos: up(budget.consumed_delta, 1e12),
-            training,
-        };
-        Ok(Proposed::Private(weights, spent))
+        // What the original says of a privacy budget does not say how it was spent, so nobody could add to it
+        // or check it: it is not stated.
+        Ok(Proposed::Weights(runtime.block_on(self.propose_weights())?))
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
@@ -267,10 +246,9 @@ fn parts(weights: &Weights) -> Vec<WeightsPart> {
 async fn whole(
     call: &'static str,
     mut parts: Streaming<WeightsPart>,
-) -> std::result::Result<(Weights, Option<legacy::DiffPrivBudget>), BridgeError> {
+) -> std::result::Result<Weights, BridgeError> {
     let mut bytes = BytesMut::new();
     let mut total = None;
-    let mut budget = None;
     while let Some(part) = parts.message().await.map_err(|status| failed(call, &status))? {
         let expected = *total.get_or_insert(part.total_bytes);
         if part.total_bytes != expected || expected > MAX_WEIGHTS_BYTES {
@@ -283,14 +261,11 @@ async fn whole(
         if bytes.len() as u64 + part.weights.len() as u64 > expected {
             return Err(BridgeError::Parts(format!("more than the {expected} bytes promised")));
         }
-        if bytes.is_empty() {
-            budget = part.training_summary.and_then(|summary| summary.dp_budget);
-        }
         bytes.extend_from_slice(&part.weights);
     }
     let expected = total.unwrap_or(0);
     if bytes.is_empty() || bytes.len() as u64 != expected {
         return Err(BridgeError::Parts(format!("{} of {expected} bytes", bytes.len())));
     }
-    Ok((Weights::new(bytes.freeze()), budget))
+    Ok(Weights::new(bytes.freeze()))
 }

@@ -1,6 +1,6 @@
 //! What a learner is: the one interface for the local backend and the ledger.
 
-use colearn_contracts::{Choice, PrivacyCap, PrivacySpent, Reason, Scores};
+use colearn_contracts::{Choice, PrivacySegment, Reason, Scores};
 
 pub use crate::weights::{SAFETENSORS, Weights};
 
@@ -32,8 +32,9 @@ pub type Result<T> = std::result::Result<T, LearnerError>;
 pub enum Proposed {
     /// New weights.
     Weights(Weights),
-    /// New weights, and what this learner's proposals have revealed so far, these included.
-    Private(Weights, PrivacySpent),
+    /// New weights, and what this training took, by itself. What all of them together have revealed is
+    /// counted by whoever drives the learner ([`crate::spending`]).
+    Private(Weights, PrivacySegment),
     /// Nothing: the turn is given up; why, if there is something to say.
     Pass(Option<Reason>),
     /// Nothing, now and later: the privacy budget is spent. The learner still votes.
@@ -48,22 +49,20 @@ impl Proposed {
             Self::Pass(_) | Self::Exhausted => None,
         }
     }
+}
 
-    /// The same, unless a cap does not allow it: the budget is spent then.
-    pub fn within(self, cap: Option<PrivacyCap>) -> Self {
-        match (&self, cap) {
-            (Self::Private(_, spent), Some(cap)) if !spent.is_within(&cap) => Self::Exhausted,
-            _ => self,
-        }
-    }
-
-    /// What is stated of privacy, if anything is.
-    pub fn privacy(&self) -> Option<&PrivacySpent> {
-        match self {
-            Self::Private(_, spent) => Some(spent),
-            Self::Weights(_) | Self::Pass(_) | Self::Exhausted => None,
-        }
-    }
+/// What a learner's next training takes of the privacy of its data (DP-SGD), and how much it may take
+/// at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Privacy {
+    /// The settings, and how many steps with them.
+    pub segment: PrivacySegment,
+    /// The δ that ε is stated for, in millionths of a millionth.
+    pub delta_picos: u64,
+    /// The ε, in millionths, that this learner's data may reveal in all experiments of its key
+    /// together;
+    /// `None` for no limit of its own.
+    pub max_epsilon_micros: Option<u64>,
 }
 
 /// What a learner thinks of some weights: should they become the global model? A `bool` says it too.
@@ -157,6 +156,12 @@ pub trait Learner {
     /// If it cannot; the turn is passed then, as *failed*, or for the reason of a [`Failure`].
     fn propose(&mut self) -> Result<Proposed>;
 
+    /// What the next training will take of the privacy of its data; `None` for one without differential
+    /// privacy. Asked before each training, which does not take place if a cap does not allow it.
+    fn privacy(&self) -> Option<Privacy> {
+        None
+    }
+
     /// Scores weights on private data, without changing the current ones.
     ///
     /// # Errors
@@ -177,6 +182,10 @@ pub trait Learner {
 impl<L: Learner + ?Sized> Learner for Box<L> {
     fn propose(&mut self) -> Result<Proposed> {
         (**self).propose()
+    }
+
+    fn privacy(&self) -> Option<Privacy> {
+        (**self).privacy()
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {

@@ -9,6 +9,8 @@ pub mod links;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod participant;
+pub mod spending;
+pub mod turn;
 mod weights;
 
 pub use bytes;

@@ -15,11 +15,12 @@ use colearn_contracts::{
 };
 use colearn_records::convert::{ExperimentState, MemberState};
 use colearn_sdk::ed25519_dalek::SigningKey;
-use colearn_sdk::learner::{Judgement, Proposed, Score, Weights};
+use colearn_sdk::learner::{Judgement, Score, Weights};
 use colearn_sdk::links::WrongChain;
 use colearn_sdk::participant::{
-    Duty, Ending, Event, Membership, Participant, Remembered, Standing, Statement, Turn,
+    Assignment, Duty, Ending, Event, Membership, Participant, Remembered, Standing, Statement, Turn,
 };
+use colearn_sdk::turn::Trained;
 use proptest::prelude::*;
 
 fn name() -> ExperimentName {
@@ -181,7 +182,7 @@ impl Table {
     fn restart(&mut self, at: usize) {
         let Learner { held, signed, sealed, .. } = &self.learners[at];
         let signed = signed.clone().into_iter().collect();
-        let remembered = Remembered { signed, sealed: sealed.clone(), trained: None };
+        let remembered = Remembered { signed, sealed: sealed.clone() };
         let ledger = self.contract.ledger();
         let mut participant = Participant::new(id(at), ledger, name(), Some(*held), remembered);
         participant.resync(self.standing(at));
@@ -217,21 +218,19 @@ impl Table {
     fn fulfil(&mut self, at: usize) {
         self.made += 1;
         let made = weights(self.made);
-        let proposed = match self.duty(at) {
-            Duty::Train { cap: Some(_), .. } => {
-                Proposed::Private(made, spent(self.made, self.made))
-            }
-            _ => Proposed::Weights(made),
-        };
-        self.fulfil_with(at, Ok((proposed, Some(like(true)))), Ok(like(true)));
+        let privacy = self.next_spent(at);
+        self.fulfil_with(at, Ok(proposal(made, privacy, Some(like(true)))), Ok(like(true)));
     }
 
-    fn fulfil_with(
-        &mut self,
-        at: usize,
-        work: Result<(Proposed, Option<Score>), &str>,
-        score: Result<Score, &str>,
-    ) {
+    /// What the learner states next, if it has to state something.
+    fn next_spent(&self, at: usize) -> Option<PrivacySpent> {
+        let Duty::Train(Assignment { version, cap: Some(_), .. }) = self.duty(at) else {
+            return None;
+        };
+        Some(spent_in(version, self.made, self.made))
+    }
+
+    fn fulfil_with(&mut self, at: usize, work: Result<Trained, &str>, score: Result<Score, &str>) {
         match self.duty(at) {
             Duty::Wait | Duty::End(_) => {}
             Duty::Resume { .. } => self.learners[at].participant.resume(),
@@ -243,9 +242,8 @@ impl Table {
                 self.learners[at].held = model.digest;
                 self.learners[at].participant.accepted(model.digest);
             }
-            Duty::Train { round, cap } => {
-                let work = work.map(|(proposed, score)| (proposed.within(cap), score));
-                self.learners[at].participant.trained(round, work.map_err(Into::into));
+            Duty::Train(asked) => {
+                self.learners[at].participant.trained(asked.round, work.map_err(Into::into));
             }
             Duty::Score { round, weights } => {
                 let salt = || Ok::<_, Infallible>([at as u8; 32]);
@@ -346,14 +344,35 @@ fn segment(steps: u64) -> PrivacySegment {
 }
 
 fn spent(epsilon_micros: u64, steps: u64) -> PrivacySpent {
-    let training = PrivateTraining::All(vec![segment(steps)]);
+    spent_in(Version::V2, epsilon_micros, steps)
+}
+
+fn spent_in(version: Version, epsilon_micros: u64, steps: u64) -> PrivacySpent {
+    let training = match version {
+        Version::V1 => PrivateTraining::Last(segment(steps)),
+        Version::V2 => PrivateTraining::All(vec![segment(steps)]),
+    };
     PrivacySpent { epsilon_micros, delta_picos: 1, training }
+}
+
+/// Weights to propose.
+fn proposal(weights: Weights, privacy: Option<PrivacySpent>, score: Option<Score>) -> Trained {
+    let scores = score.map(|score| score.scores()).unwrap_or_default();
+    Trained::Proposal { weights, privacy, scores }
+}
+
+fn pass() -> Trained {
+    Trained::Pass { reason: None, told: None }
+}
+
+fn exhausted() -> Trained {
+    Trained::Exhausted { told: None }
 }
 
 #[test]
 fn a_round_from_joining_to_accepting_and_to_the_end() {
     let mut table = Table::seated(3, rules());
-    assert!(matches!(table.duty(0), Duty::Train { round: 1, cap: None }));
+    assert!(matches!(table.duty(0), Duty::Train(Assignment { round: 1, cap: None, .. })));
     assert_eq!((table.duty(1), table.duty(2)), (Duty::Wait, Duty::Wait));
     table.fulfil(0);
     let Duty::Submit(proposal) = table.duty(0) else { panic!() };
@@ -398,7 +417,7 @@ fn what_cannot_be_trained_passes_and_what_cannot_be_scored_is_not_approved() {
     assert_eq!(table.learners[1].held, weights(0).digest(), "the old model stays");
     // A turn given up without a reason is no news beyond itself.
     let mut table = Table::seated(2, rules());
-    table.fulfil_with(0, Ok((Proposed::Pass(None), None)), Ok(like(true)));
+    table.fulfil_with(0, Ok(pass()), Ok(like(true)));
     table.fulfil(0);
     assert!(table.learners[0].told.contains(&Event::Passed { round: 1, reason: None }));
 }
@@ -407,8 +426,8 @@ fn what_cannot_be_trained_passes_and_what_cannot_be_scored_is_not_approved() {
 fn beyond_the_cap_the_budget_is_spent_and_the_learner_still_votes() {
     let cap = PrivacyCap { epsilon_micros: 10, delta_picos: 1 };
     let mut table = Table::seated(2, Parameters { privacy: Some(cap), ..rules() });
-    let over = Proposed::Private(weights(7), spent(11, 1));
-    table.fulfil_with(0, Ok((over, None)), Ok(like(true)));
+    let over = proposal(weights(7), Some(spent(11, 1)), None);
+    table.fulfil_with(0, Ok(over), Ok(like(true)));
     let Duty::Submit(statement) = table.duty(0) else { panic!() };
     let reason = Some(Reason::CapReached);
     assert_eq!(statement.act, Act::Pass { round: 1, exhausted: true, reason });
@@ -417,9 +436,12 @@ fn beyond_the_cap_the_budget_is_spent_and_the_learner_still_votes() {
     table.show_all();
     // The other's turns follow one another; the first one judges them.
     for round in [2, 3] {
-        assert_eq!(table.duty(1), Duty::Train { round, cap: Some(cap) });
-        let within = Proposed::Private(weights(round), spent(round, round));
-        table.fulfil_with(1, Ok((within, Some(like(true)))), Ok(like(true)));
+        let stated = (round > 2).then(|| spent(round - 1, round - 1));
+        let base = table.experiment().model().digest;
+        let asked = Assignment { round, base, version: VERSION, cap: Some(cap), stated };
+        assert_eq!(table.duty(1), Duty::Train(asked));
+        let within = proposal(weights(round), Some(spent(round, round)), Some(like(true)));
+        table.fulfil_with(1, Ok(within), Ok(like(true)));
         table.fulfil(1);
         table.show_all();
         assert!(matches!(table.duty(0), Duty::Score { .. }));
@@ -554,7 +576,7 @@ fn a_paused_experiment_is_let_go_on_with_a_growing_pause() {
     }
     assert_eq!(pauses, [1, 2, 4]);
     // A proposal ends the series.
-    let at = (0..2).find(|at| matches!(endless.duty(*at), Duty::Train { .. })).unwrap();
+    let at = (0..2).find(|at| matches!(endless.duty(*at), Duty::Train(_))).unwrap();
     endless.fulfil(at);
     endless.fulfil(at);
     endless.show_all();
@@ -846,7 +868,7 @@ fn a_judge_votes_and_is_never_asked_to_train() {
         while busy {
             busy = false;
             for at in 0..3 {
-                assert!(at != 1 || !matches!(table.duty(1), Duty::Train { .. }));
+                assert!(at != 1 || !matches!(table.duty(1), Duty::Train(_)));
                 busy |= !matches!(table.duty(at), Duty::Wait | Duty::End(_));
                 table.fulfil(at);
                 table.show_all();
@@ -865,18 +887,16 @@ fn an_experiment_of_version_1_hears_nothing_that_it_does_not_know() {
     let joined =
         |entry: &Entry| matches!(entry, Entry::Act(_, Act::Join(join)) if join.terms.is_none());
     assert_eq!(table.entries.iter().filter(|entry| joined(entry)).count(), 3);
-    // All that was done becomes what was done last, with all steps.
-    let turn =
-        |table: &Table| (0..3).find(|at| matches!(table.duty(*at), Duty::Train { .. })).unwrap();
+    // What was stated is what the next turn begins with.
+    let turn = |table: &Table| (0..3).find(|at| matches!(table.duty(*at), Duty::Train(_))).unwrap();
     let at = turn(&table);
-    let other = PrivacySegment { noise_micros: 2_000_000, ..segment(5) };
-    let training = PrivateTraining::All(vec![segment(3), other]);
-    let spent = PrivacySpent { epsilon_micros: 7, delta_picos: 1, training };
-    table.fulfil_with(at, Ok((Proposed::Private(weights(5), spent), None)), Ok(like(true)));
+    let spent = spent_in(Version::V1, 7, 8);
+    let stating = proposal(weights(5), Some(spent.clone()), None);
+    table.fulfil_with(at, Ok(stating), Ok(like(true)));
     table.fulfil(at);
     table.show_all();
-    let stated = table.experiment().member(id(at)).unwrap().privacy.clone().unwrap();
-    assert_eq!(stated.training, PrivateTraining::Last(PrivacySegment { steps: 8, ..other }));
+    let stated = |standing: &Standing| standing.privacy.clone();
+    assert_eq!(table.learners[at].participant.standing().and_then(stated), Some(spent));
     // Who abstains, for whatever reason, is against; and nobody reveals a link.
     let abstain = Judgement::Abstain(Some(Reason::TooLittleData));
     let others: Vec<usize> = (0..3).filter(|other| *other != at).collect();
@@ -898,8 +918,8 @@ fn an_experiment_of_version_1_hears_nothing_that_it_does_not_know() {
     table.fulfil(at);
     table.show_all();
     let at = turn(&table);
-    let again = Proposed::Private(weights(0), self::spent(90, 90));
-    table.fulfil_with(at, Ok((again, None)), Ok(like(true)));
+    let again = proposal(weights(0), Some(spent_in(Version::V1, 90, 90)), None);
+    table.fulfil_with(at, Ok(again), Ok(like(true)));
     let Duty::Submit(statement) = table.duty(at) else { panic!() };
     assert!(matches!(statement.act, Act::Propose(_)));
 }
@@ -908,7 +928,7 @@ fn an_experiment_of_version_1_hears_nothing_that_it_does_not_know() {
 fn in_version_1_a_budget_is_spent_without_a_cap_too() {
     for version in [Version::V1, Version::V2] {
         let mut table = Table::seated_of(version, 2, rules(), Admission::Open);
-        table.fulfil_with(0, Ok((Proposed::Exhausted, None)), Ok(like(true)));
+        table.fulfil_with(0, Ok(exhausted()), Ok(like(true)));
         let Duty::Submit(statement) = table.duty(0) else { panic!() };
         let expected = match version {
             Version::V1 => Act::Pass { round: 1, exhausted: true, reason: None },
@@ -990,7 +1010,7 @@ fn what_was_the_global_model_before_is_not_proposed_again() {
         assert!(matches!(statement.act, Act::Pass { reason: Some(Reason::Worse), .. }));
     };
     // The base itself.
-    table.fulfil_with(0, Ok((Proposed::Weights(weights(0)), None)), Ok(like(true)));
+    table.fulfil_with(0, Ok(proposal(weights(0), None, None)), Ok(like(true)));
     let Duty::Submit(statement) = table.duty(0) else { panic!() };
     pass(&statement);
     table.fulfil(0);
@@ -1004,7 +1024,7 @@ fn what_was_the_global_model_before_is_not_proposed_again() {
     table.show_all();
     (0..2).for_each(|at| table.fulfil(at));
     table.restart(0);
-    table.fulfil_with(0, Ok((Proposed::Weights(weights(0)), None)), Ok(like(true)));
+    table.fulfil_with(0, Ok(proposal(weights(0), None, None)), Ok(like(true)));
     let Duty::Submit(proposal) = table.duty(0) else { panic!() };
     assert!(matches!(proposal.act, Act::Propose(_)) && !proposal.instead);
     table.fulfil(0);
@@ -1022,40 +1042,30 @@ fn what_was_the_global_model_before_is_not_proposed_again() {
     table.show_all();
     let passed = |told: &Event| matches!(told, Event::Passed { reason: Some(_), .. });
     assert!(table.learners[0].told.iter().any(passed));
-    assert!(matches!(table.duty(1), Duty::Train { .. }));
+    assert!(matches!(table.duty(1), Duty::Train(_)));
 }
 
 #[test]
 fn what_is_stated_of_privacy_fits_or_the_turn_is_passed() {
-    let unknown = PrivacySegment { noise_micros: 0, clip_micros: 0, ..segment(1) };
-    let bridged = || {
-        let training = PrivateTraining::Last(unknown);
-        Proposed::Private(weights(5), PrivacySpent { epsilon_micros: 5, delta_picos: 1, training })
+    let passes = |table: &Table, expected: Reason| {
+        let Duty::Submit(statement) = table.duty(0) else { panic!() };
+        let reason = Some(expected);
+        assert_eq!(statement.act, Act::Pass { round: 1, exhausted: false, reason });
     };
-    // Without a cap nothing has to be stated, and what cannot be is left out.
-    let mut table = Table::seated(2, rules());
-    table.fulfil_with(0, Ok((bridged(), None)), Ok(like(true)));
-    let Duty::Submit(statement) = table.duty(0) else { panic!() };
-    let Act::Propose(proposal) = &statement.act else { panic!() };
-    assert_eq!(proposal.privacy, None);
-    // Under a cap there is nothing to propose.
+    // Under a cap there is nothing to propose without.
     let cap = PrivacyCap { epsilon_micros: 10, delta_picos: 1 };
     let capped = Parameters { privacy: Some(cap), ..rules() };
-    for proposed in [bridged(), Proposed::Weights(weights(5))] {
+    let mut table = Table::seated(2, capped.clone());
+    table.fulfil_with(0, Ok(proposal(weights(5), None, None)), Ok(like(true)));
+    passes(&table, Reason::Policy);
+    // A statement that is refused all the same ends the turn and not the learner.
+    for rule in [Rejection::PrivacyInvalid, Rejection::PrivacyMissing, Rejection::PrivacyOverCap] {
         let mut table = Table::seated(2, capped.clone());
-        table.fulfil_with(0, Ok((proposed, None)), Ok(like(true)));
-        let Duty::Submit(statement) = table.duty(0) else { panic!() };
-        let reason = Some(Reason::Policy);
-        assert_eq!(statement.act, Act::Pass { round: 1, exhausted: false, reason });
+        let stating = proposal(weights(5), Some(spent(5, 1)), None);
+        table.fulfil_with(0, Ok(stating), Ok(like(true)));
+        assert!(table.learners[0].participant.refused(rule.rule(), ""));
+        passes(&table, Reason::Failed);
     }
-    // A statement that is refused ends the turn and not the learner.
-    let mut table = Table::seated(2, capped);
-    table.fulfil_with(0, Ok((Proposed::Private(weights(5), spent(5, 1)), None)), Ok(like(true)));
-    let rule = Rejection::PrivacyInvalid.rule();
-    assert!(table.learners[0].participant.refused(rule, ""));
-    let Duty::Submit(statement) = table.duty(0) else { panic!() };
-    let reason = Some(Reason::Failed);
-    assert_eq!(statement.act, Act::Pass { round: 1, exhausted: false, reason });
 }
 
 #[test]
@@ -1134,19 +1144,16 @@ impl Table {
             Step::Fulfil(at, how, approve) => {
                 self.made += 1;
                 let made = weights(self.made);
-                let private = match self.duty(at) {
-                    Duty::Train { cap: Some(_), .. } => Some(spent(self.made, self.made)),
-                    _ => None,
-                };
-                let proposed = match (how % 8, private) {
-                    (0, _) => Ok((Proposed::Pass(None), None)),
+                let private = self.next_spent(at);
+                let score = Some(like(true));
+                let proposed = match (how % 8, &private) {
+                    (0, _) => Ok(pass()),
                     // What was the global model at the beginning: it may be known to be none to propose, or
                     // it may be found out.
-                    (3, None) => Ok((Proposed::Weights(weights(0)), None)),
-                    (1, Some(_)) => Ok((Proposed::Exhausted, None)),
+                    (3, None) => Ok(proposal(weights(0), None, None)),
+                    (1, Some(_)) => Ok(exhausted()),
                     (2, _) => Err("it failed"),
-                    (_, Some(spent)) => Ok((Proposed::Private(made, spent), Some(like(true)))),
-                    (_, None) => Ok((Proposed::Weights(made), Some(like(true)))),
+                    _ => Ok(proposal(made, private, score)),
                 };
                 let score = match how % 5 {
                     0 => Err("it failed"),
@@ -1229,6 +1236,7 @@ proptest! {
                 prop_assert_eq!(followed.next_term, asked.next_term);
                 prop_assert_eq!(followed.terms, asked.terms);
                 prop_assert_eq!(followed.chain, asked.chain);
+                prop_assert_eq!(&followed.privacy, &asked.privacy);
             }
         }
     }

@@ -103,8 +103,7 @@ impl LearnerArgs {
             }
             prepared => prepared?,
         };
-        let known = prepared.described()?;
-        let model = known.experiment.model;
+        let model = prepared.described()?.experiment.model;
         if model.media_type != SAFETENSORS {
             bail!(
                 "the weights of {} are {}, the built-in learner's {SAFETENSORS}; learners of the original \
@@ -123,11 +122,7 @@ impl LearnerArgs {
         }
         let training = self.training.training(Noise::Secret)?;
         let seed = learner_seed(self.seed, number);
-        let mut learner =
-            BuiltinLearner::new(shares.swap_remove(number - 1), training, initial, seed)?;
-        if let Some(spent) = known.member.and_then(|member| member.privacy) {
-            learner.resume(&spent)?;
-        }
+        let learner = BuiltinLearner::new(shares.swap_remove(number - 1), training, initial, seed)?;
         let metric = learner.test_metric().name();
         let (learner, summary) = prepared.run(learner).await?;
         if let Some(path) = self.save.filter(|_| summary.reason.is_some()) {

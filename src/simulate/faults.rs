@@ -12,7 +12,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use colearn_learning::BuiltinLearner;
 use colearn_learning::data::{Dataset, Share, Targets};
-use colearn_sdk::learner::{Judgement, Learner, Proposed, Result, Score, Weights};
+use colearn_sdk::learner::{Judgement, Learner, Privacy, Proposed, Result, Score, Weights};
 use colearn_sdk::local::{Conduct, Voting};
 
 /// The class that a backdoor leads to.
@@ -214,13 +214,17 @@ impl Learner for Saboteur {
         let proposed = self.inner.propose()?;
         let proposed = match proposed {
             Proposed::Weights(learned) => Proposed::Weights(self.spoil(learned)?),
-            Proposed::Private(learned, spent) => Proposed::Private(self.spoil(learned)?, spent),
+            Proposed::Private(learned, took) => Proposed::Private(self.spoil(learned)?, took),
             Proposed::Pass(_) | Proposed::Exhausted => proposed,
         };
         if let Some(weights) = proposed.weights() {
             self.gang.add(weights);
         }
         Ok(proposed)
+    }
+
+    fn privacy(&self) -> Option<Privacy> {
+        self.inner.privacy()
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {

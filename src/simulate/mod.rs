@@ -20,7 +20,7 @@ pub use scenario::{Scenario, ScenarioError};
 use colearn_learning::data::{Share, Targets};
 use colearn_learning::{BuiltinError, BuiltinLearner, learner_seed};
 use colearn_records::history::{History, Round, unit};
-use colearn_sdk::learner::{Learner, LearnerError, Proposed, Result, Score, Weights};
+use colearn_sdk::learner::{Learner, LearnerError, Privacy, Proposed, Result, Score, Weights};
 use colearn_sdk::local::{self, Conduct, LocalError, LocalRun};
 use faults::{Gang, Saboteur};
 
@@ -94,6 +94,10 @@ impl Learner for Player {
             Self::Honest(learner) => learner.propose(),
             Self::Faulty(saboteur) => saboteur.propose(),
         }
+    }
+
+    fn privacy(&self) -> Option<Privacy> {
+        self.inner().privacy()
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {

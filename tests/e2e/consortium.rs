@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use colearn_contracts::{
     Act, Action, Admission, BallotKind, CreateExperiment, Join, Parameters, PrivacyCap,
-    PrivacySegment, PrivacySpent, PrivateTraining, VERSION, Verdict,
+    PrivacySegment, VERSION, Verdict,
 };
+use colearn_dp::Composition;
 use colearn_ledger::Signer;
 use colearn_ledger::note::KeyKind;
 use colearn_records::keys;
 use colearn_sdk::client::{self, Event, Options};
-use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
+use colearn_sdk::learner::{Learner, Privacy, Proposed, Result, SAFETENSORS, Score, Weights};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -330,28 +331,20 @@ async fn motions_and_new_keys_by_the_command_line() {
     audit(&node);
 }
 
-/// Counts, and says that every proposal costs as much as the first.
+/// Counts, and says that this is what each proposal takes.
 struct Spender {
     counter: Counter,
-    spent: u64,
+    takes: PrivacySegment,
 }
 
 impl Learner for Spender {
     fn propose(&mut self) -> Result<Proposed> {
-        self.spent += 400_000;
-        let all = PrivacySegment {
-            // So much that no more is revealed than is stated.
-            noise_micros: 20_000_000,
-            clip_micros: 1_000_000,
-            sampling_nanos: 10_000_000,
-            steps: self.spent / 1000,
-        };
-        let spent = PrivacySpent {
-            epsilon_micros: self.spent,
-            delta_picos: 10_000_000,
-            training: PrivateTraining::All(vec![all]),
-        };
-        Ok(Proposed::Private(Counter::weights(self.counter.value + 1), spent))
+        Ok(Proposed::Private(Counter::weights(self.counter.value + 1), self.takes))
+    }
+
+    fn privacy(&self) -> Option<Privacy> {
+        let segment = self.takes;
+        Some(Privacy { segment, delta_picos: 10_000_000, max_epsilon_micros: None })
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
@@ -372,9 +365,19 @@ async fn a_spent_budget_ends_the_turns_but_not_the_votes() {
     let dir = tempfile::tempdir().unwrap();
     let node = NodeProcess::start(&dir.path().join("data"));
     let mut speaker = Speaker::connect(&node.url).await;
-    let cap = PrivacyCap { epsilon_micros: 1_000_000, delta_picos: 10_000_000 };
+    let takes = PrivacySegment {
+        noise_micros: 1_000_000,
+        clip_micros: 1_000_000,
+        sampling_nanos: 10_000_000,
+        steps: 100,
+    };
+    // What two proposals reveal, and not a bit more.
+    let mut both = Composition::default();
+    both.add(takes.noise_micros, takes.sampling_nanos, 2 * takes.steps);
+    let epsilon_micros = both.epsilon_micros(10_000_000).unwrap();
+    let cap = PrivacyCap { epsilon_micros, delta_picos: 10_000_000 };
     create(&mut speaker, Parameters { privacy: Some(cap), ..Parameters::default() }).await;
-    let spender = || Spender { counter: Counter { value: 0 }, spent: 0 };
+    let spender = || Spender { counter: Counter { value: 0 }, takes };
     let (mut first, first_task) = start(spender(), 1, &node, dir.path());
     let (_second, second_task) = start(spender(), 2, &node, dir.path());
     // Two proposals each, then both say that nothing is left.
@@ -382,12 +385,14 @@ async fn a_spent_budget_ends_the_turns_but_not_the_votes() {
     first_task.abort();
     second_task.abort();
     let table = succeed(&["experiment", "privacy", "x", "--node", &node.url]);
-    assert!(table.starts_with("cap: epsilon 1 at delta 1e-5\n"), "{table}");
-    assert_eq!(table.matches("0.800").count(), 2, "{table}");
+    let epsilon = epsilon_micros as f64 / 1e6;
+    assert!(table.starts_with(&format!("cap: epsilon {epsilon} at delta 1e-5\n")), "{table}");
+    assert_eq!(table.matches(&format!(" {epsilon:.3} ")).count(), 2, "{table}");
     assert_eq!(table.matches("spent").count(), 2, "{table}");
     let json = succeed(&["experiment", "privacy", "x", "--node", &node.url, "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["learners"][0]["spent"]["epsilon_micros"], 800_000);
+    assert_eq!(json["learners"][0]["spent"]["epsilon_micros"], epsilon_micros);
+    assert_eq!(json["learners"][1]["spent"]["steps"], 200);
     let list = succeed(&["experiment", "list", "--node", &node.url]);
     assert!(list.contains("paused: every privacy budget is spent"), "{list}");
     audit(&node);

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 
 use crate::learner::LearnerError;
 use crate::links::WrongChain;
+use crate::spending::SpendingError;
 use colearn_proto::RULE_METADATA;
 use colearn_records::convert::BadField;
 use colearn_records::follower::Fault;
@@ -136,6 +137,9 @@ pub enum ClientError {
     /// The experiment is another than was planned.
     #[error("the experiment does not follow the plan; nothing was joined:\n{}", .0.join("\n"))]
     OtherPlan(Vec<String>),
+    /// What the learner has spent of its privacy cannot be known or kept.
+    #[error(transparent)]
+    Spending(#[from] SpendingError),
     /// The learner's hash chain is another than its key gives.
     #[error(transparent)]
     Chain(#[from] WrongChain),

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use colearn_contracts::{
-    Act, Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Model, Phase,
-    Rejection,
+    Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Model, Phase, Rejection,
 };
 use colearn_records::follower::ReadEntry;
 use colearn_records::keys::learner_id;
@@ -21,10 +20,12 @@ use super::joining::check;
 use super::memory::Turns;
 use super::receipts::Pledge;
 use super::{Client, ClientError, Described, Followed, Memory, Patience, Progress, Trust};
-use crate::learner::{Failure, Learner, LearnerError};
+use crate::learner::{Failure, Learner};
 use crate::participant::{
-    Duty, Ending, Event, Membership, Participant, Remembered, Standing, Statement, Turn,
+    Assignment, Duty, Ending, Event, Membership, Participant, Remembered, Standing, Statement, Turn,
 };
+use crate::spending::Spending;
+use crate::turn::{self, Attempt};
 use crate::weights::Weights;
 
 /// How many downloaded or proposed weights are kept to be accepted without another download.
@@ -121,6 +122,8 @@ pub struct Prepared {
     me: LearnerId,
     options: Options,
     turns: Turns,
+    /// What the learner has spent of its privacy; lent with it.
+    spending: Option<Spending>,
     /// The memory, until the node is first reached.
     memory: Option<Memory>,
     followed: Option<Followed>,
@@ -140,6 +143,7 @@ impl Prepared {
         Ok(Self {
             me,
             turns: memory.turns(&options.experiment)?,
+            spending: Some(memory.spending(&options.experiment)?),
             options,
             memory: Some(memory),
             followed: None,
@@ -373,11 +377,8 @@ impl<L: Learner + Send + 'static> Run<L> {
         if self.participant.is_none() {
             let ledger = Digest(self.followed()?.ledger_id().0);
             let Prepared { options, turns, .. } = &self.place;
-            let remembered = Remembered {
-                signed: turns.signed_turns(),
-                sealed: turns.sealed().cloned(),
-                trained: turns.trained().cloned(),
-            };
+            let remembered =
+                Remembered { signed: turns.signed_turns(), sealed: turns.sealed().cloned() };
             let held = held.map(|held| held.digest());
             let name = options.experiment.clone();
             let participant = Participant::new(me, ledger, name, held, remembered);
@@ -446,7 +447,7 @@ impl<L: Learner + Send + 'static> Run<L> {
     /// Does what is owed now.
     async fn fulfil(&mut self) -> Result<Step, ClientError> {
         let duty = self.participant()?.duty();
-        if let Some(round) = self.place.turns.trained().map(|(proposal, _)| proposal.round)
+        if let Some(round) = self.place.turns.trained().map(|trained| trained.round)
             && self.participant()?.is_over(round)
         {
             self.place.turns.forget_trained();
@@ -468,22 +469,7 @@ impl<L: Learner + Send + 'static> Run<L> {
                 self.participant()?.set_rules(&described.experiment);
             }
             Duty::Accept(model) => return self.accept(&model).await,
-            Duty::Train { round, cap } => {
-                if let Some(step) = self.ask_for_room(round).await? {
-                    return Ok(step);
-                }
-                self.tell(Event::MyTurn { round });
-                let work = self.work(move |learner| {
-                    let proposed = learner.propose()?.within(cap);
-                    let score = match proposed.weights() {
-                        Some(weights) => Some(learner.test(weights)?),
-                        None => None,
-                    };
-                    Ok((proposed, score))
-                });
-                let work = work.await?;
-                self.participant()?.trained(round, work);
-            }
+            Duty::Train(asked) => return self.train(asked).await,
             Duty::Score { round, weights } => return self.score(round, &weights).await,
             Duty::Submit(ref statement) => {
                 let sent = self.submit(&duty, statement.clone()).await;
@@ -540,10 +526,6 @@ impl<L: Learner + Send + 'static> Run<L> {
     /// restart the same is sent again.
     async fn submit(&mut self, owed: &Duty, statement: Statement) -> Result<Sending, ClientError> {
         if let Some(weights) = &statement.weights {
-            // Before the first byte leaves: what was trained is neither trained nor counted again.
-            if let Act::Propose(proposal) = &statement.act {
-                self.place.turns.keep_trained(proposal, weights)?;
-            }
             self.followed()?.client().clone().upload(weights).await?;
             self.place.keep(weights.clone());
         }
@@ -583,9 +565,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         // A node that has changed since may not have them.
         let trained = self.place.turns.trained();
         let trained = trained.filter(
-            |(proposal, _)| matches!(turn, Turn::Propose { round, .. } if *round == proposal.round),
+            |trained| matches!(turn, Turn::Propose { round, .. } if *round == trained.round),
         );
-        if let Some((_, weights)) = trained.cloned() {
+        if let Some(weights) = trained.map(|trained| trained.made.weights.clone()) {
             self.followed()?.client().clone().upload(&weights).await?;
             self.place.keep(weights);
         }
@@ -628,13 +610,44 @@ impl<L: Learner + Send + 'static> Run<L> {
         }
     }
 
+    /// Takes the learner's turn. What comes of training is kept before it is spent, and spent before the
+    /// first byte of it leaves: after a crash it is neither trained nor counted again, and never sent
+    /// without having been counted.
+    async fn train(&mut self, asked: Assignment) -> Result<Step, ClientError> {
+        let round = asked.round;
+        let attempt = match self.place.turns.trained_for(&asked) {
+            Some(made) => Ok(Attempt::Made(made.clone())),
+            None => {
+                if let Some(step) = self.ask_for_room(round).await? {
+                    return Ok(step);
+                }
+                self.tell(Event::MyTurn { round });
+                let asked = asked.clone();
+                self.work(move |learner, spending| turn::make(learner, spending, &asked)).await?
+            }
+        };
+        let work = match attempt {
+            Ok(Attempt::Made(made)) => {
+                self.place.turns.keep_trained(&asked, &made)?;
+                let spend = move |learner: &mut L, spending: &mut Spending| {
+                    made.spend(learner, spending, &asked)
+                };
+                Ok(self.work(spend).await?)
+            }
+            Ok(Attempt::Not(trained)) => Ok(trained),
+            Err(error) => Err(error),
+        };
+        self.participant()?.trained(round, work);
+        Ok(Step::Again)
+    }
+
     /// Gives the learner the global model.
     async fn accept(&mut self, model: &Model) -> Result<Step, ClientError> {
         let weights = match self.fetch_in_time(model).await? {
             Fetched::Weights(weights) => weights,
             Fetched::Not(step) => return Ok(step),
         };
-        self.work(move |learner| learner.accept(&weights)).await?.map_err(ClientError::Model)?;
+        self.work(move |learner, _| learner.accept(&weights)).await?.map_err(ClientError::Model)?;
         self.participant()?.accepted(model.digest);
         Ok(Step::Again)
     }
@@ -645,7 +658,7 @@ impl<L: Learner + Send + 'static> Run<L> {
             Fetched::Weights(weights) => weights,
             Fetched::Not(step) => return Ok(step),
         };
-        let score = self.work(move |learner| learner.test(&weights)).await?;
+        let score = self.work(move |learner, _| learner.test(&weights)).await?;
         if let Err(error) = &score {
             tracing::warn!(round, %error, "voting against weights that cannot be scored");
         }
@@ -722,15 +735,16 @@ impl<L: Learner + Send + 'static> Run<L> {
     /// Lets the learner work on a thread where that may take as long as it likes.
     async fn work<T: Send + 'static>(
         &mut self,
-        task: impl FnOnce(&mut L) -> Result<T, LearnerError> + Send + 'static,
-    ) -> Result<Result<T, LearnerError>, ClientError> {
+        task: impl FnOnce(&mut L, &mut Spending) -> T + Send + 'static,
+    ) -> Result<T, ClientError> {
         let mut learner = self.learner.take().ok_or(ClientError::Panicked)?;
+        let mut spending = self.place.spending.take().ok_or(ClientError::Panicked)?;
         let worked = tokio::task::spawn_blocking(move || {
-            let result = task(&mut learner);
-            (learner, result)
+            let result = task(&mut learner, &mut spending);
+            (learner, spending, result)
         });
-        let (learner, result) = worked.await.map_err(|_| ClientError::Panicked)?;
-        self.learner = Some(learner);
+        let (learner, spending, result) = worked.await.map_err(|_| ClientError::Panicked)?;
+        (self.learner, self.place.spending) = (Some(learner), Some(spending));
         Ok(result)
     }
 }

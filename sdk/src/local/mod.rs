@@ -13,6 +13,8 @@ use sha2::{Digest as _, Sha256};
 use crate::learner::{self, Learner, LearnerError, Score};
 use crate::links::WrongChain;
 use crate::participant::{Duty, Participant, Remembered};
+use crate::spending::Spending;
+use crate::turn::{self, Attempt, Trained};
 use crate::weights::Weights;
 use colearn_records::history::{History, Round};
 use ledger::LocalLedger;
@@ -159,6 +161,8 @@ fn accept_all<L: Learner + Send>(learners: &mut [L], weights: &Weights) -> Resul
 struct Run<'a> {
     ledger: LocalLedger,
     participants: Vec<Participant>,
+    /// What each has spent of its privacy in this run.
+    spending: Vec<Spending>,
     conducts: &'a [Conduct],
 }
 
@@ -176,7 +180,8 @@ impl<'a> Run<'a> {
             Participant::new(ledger.id(at), ledger.ledger_id(), name, held, Remembered::default())
         };
         let participants = (0..conducts.len()).map(participant).collect();
-        let mut run = Self { ledger, participants, conducts };
+        let spending = conducts.iter().map(|_| Spending::in_memory()).collect();
+        let mut run = Self { ledger, participants, spending, conducts };
         let creator = run.ledger.id(0);
         run.participants.iter_mut().for_each(|it| it.observe_act(creator, &create));
         for at in 0..conducts.len() {
@@ -254,25 +259,29 @@ impl<'a> Run<'a> {
         proposer: usize,
         ready_ms: u64,
     ) -> Result<(), LocalError> {
-        let Duty::Train { round, cap } = self.participants[proposer].duty() else { return Ok(()) };
-        // What the cap does not allow is not even tried.
-        let proposed = learners[proposer].propose().map(|proposed| proposed.within(cap));
-        if let Err(error) = &proposed {
+        let Duty::Train(asked) = self.participants[proposer].duty() else { return Ok(()) };
+        let round = asked.round;
+        let attempt = turn::train(&mut learners[proposer], &mut self.spending[proposer], &asked);
+        let mut judgements: Vec<Option<learner::Result<Score>>> = Vec::new();
+        let work = match attempt {
+            Ok(Attempt::Made(mut made)) => {
+                // All who will judge it do so at once; in which order they say it comes later.
+                judgements = self.judge(learners, proposer, &made.weights);
+                let score = judgements[proposer].take().transpose();
+                score.map(|score| {
+                    made.scores = score.map(|score| score.scores()).unwrap_or_default();
+                    made.spend(&learners[proposer], &mut self.spending[proposer], &asked)
+                })
+            }
+            Ok(Attempt::Not(trained)) => Ok(trained),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &work {
             tracing::warn!(learner = proposer + 1, %error, "passing the turn");
         }
-        let weights = proposed.as_ref().ok().and_then(|proposed| proposed.weights()).cloned();
-        let mut judgements: Vec<Option<learner::Result<Score>>> = Vec::new();
-        let work = match (proposed, &weights) {
-            (Ok(proposed), Some(weights)) => {
-                // All who will judge it do so at once; in which order they say it comes later.
-                judgements = self.judge(learners, proposer, weights);
-                match judgements[proposer].take().transpose() {
-                    Ok(score) => Ok((proposed, score)),
-                    Err(error) => Err(error),
-                }
-            }
-            (Ok(proposed), None) => Ok((proposed, None)),
-            (Err(error), _) => Err(error),
+        let weights = match &work {
+            Ok(Trained::Proposal { weights, .. }) => Some(weights.clone()),
+            Ok(Trained::Pass { .. } | Trained::Exhausted { .. }) | Err(_) => None,
         };
         self.participants[proposer].trained(round, work);
         self.submit_owed(ready_ms, proposer)?;

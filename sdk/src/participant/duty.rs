@@ -2,37 +2,34 @@
 
 use std::time::Duration;
 
-use colearn_contracts::{FinishReason, LearnerId, Model, PrivacyCap, SuspendReason};
+use colearn_contracts::{
+    Digest, FinishReason, LearnerId, Model, PrivacyCap, PrivacySpent, SuspendReason, Version,
+};
 
 use super::{Statement, Turn};
 
 /// What a learner owes now.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Duty {
-    /// Take these weights, the global model, as the current ones; then [`super::Participant::accepted`].
-    /// If they cannot be had, and something is owed until [`super::Participant::deadline_ms`]:
-    /// [`super::Participant::unavailable`], shortly before.
+    /// Take these weights, the global model, as the current ones; then
+    /// [`super::Participant::accepted`]. If they cannot be had, and something is owed until
+    /// [`super::Participant::deadline_ms`]: [`super::Participant::unavailable`], shortly before.
     Accept(Model),
-    /// It is this learner's turn: train from the current weights and score the result, unless the cap
-    /// does not allow it ([`crate::learner::Proposed::within`]); then [`super::Participant::trained`].
-    Train {
-        /// The round.
-        round: u64,
-        /// What proposals may reveal.
-        cap: Option<PrivacyCap>,
-    },
-    /// Score what another proposes; then [`super::Participant::scored`]. If it cannot be had until shortly
-    /// before [`super::Participant::deadline_ms`]: [`super::Participant::unavailable`].
+    /// It is this learner's turn: [`crate::turn::take`] it; then [`super::Participant::trained`].
+    Train(Assignment),
+    /// Score what another proposes; then [`super::Participant::scored`]. If it cannot be had until
+    /// shortly before [`super::Participant::deadline_ms`]: [`super::Participant::unavailable`].
     Score {
         /// The round.
         round: u64,
         /// The proposed weights.
         weights: Model,
     },
-    /// Sign this, with the link that it has to carry ([`Statement::act_of`]), and submit it; then [`super::Participant::submitted`] or [`super::Participant::refused`].
+    /// Sign this, with the link that it has to carry ([`Statement::act_of`]), and submit it; then
+    /// [`super::Participant::submitted`] or [`super::Participant::refused`].
     Submit(Statement),
-    /// Submit again what was signed for this turn before; then as for `Submit`. If it has become too old
-    /// (R71), the very same act is signed again.
+    /// Submit again what was signed for this turn before; then as for `Submit`. If it has become too
+    /// old (R71), the very same act is signed again.
     SubmitAgain(Turn),
     /// Ask how the experiment is described: a motion has changed the rules that was moved before this
     /// learner came, or the terms that it would join under; then [`super::Participant::set_rules`].
@@ -47,6 +44,21 @@ pub enum Duty {
     Wait,
     /// Nothing any more.
     End(Ending),
+}
+
+/// What a turn asks of a learner.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Assignment {
+    /// The round.
+    pub round: u64,
+    /// The global model that it begins from.
+    pub base: Digest,
+    /// The version of the rules that the experiment follows.
+    pub version: Version,
+    /// What proposals may reveal.
+    pub cap: Option<PrivacyCap>,
+    /// What the ledger has the learner say of its privacy: never may it say less.
+    pub stated: Option<PrivacySpent>,
 }
 
 /// Why nothing is owed any more.

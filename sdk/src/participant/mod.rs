@@ -23,18 +23,21 @@ use std::time::Duration;
 
 use colearn_contracts::{
     Act, Digest, ExperimentName, Join, LearnerId, MemberName, Model, Parameters, PauseReason,
-    PrivacySegment, PrivacySpent, PrivateTraining, Proposal, Reason, Rejection, Reveal, Scores,
-    rule_is_stale,
+    PrivacySpent, Proposal, Reason, Rejection, Reveal, Scores, rule_is_stale,
 };
 use colearn_records::convert::ExperimentState;
 
-pub use self::duty::{Duty, Ending};
+pub use self::duty::{Assignment, Duty, Ending};
 pub use self::event::Event;
 pub use self::standing::{Membership, Phase, Stage, Standing};
 use self::statement::Pass;
 pub use self::statement::{Statement, Turn};
-use crate::learner::{Failure, Judgement, LearnerError, Proposed, Score, Weights};
+use crate::learner::{Failure, Judgement, LearnerError, Score, Weights};
+use crate::turn::Trained;
 
+/// Why a learner without privacy passes under a cap.
+pub(crate) const NOT_PRIVATE: &str =
+    "the experiment caps what proposals reveal, and this learner does not train privately";
 /// How long a learner waits before it lets a paused experiment go on, the first time.
 const FIRST_RESUME_PAUSE: Duration = Duration::from_secs(1);
 /// The longest it waits, after several pauses without a proposal in between.
@@ -77,8 +80,6 @@ pub struct Remembered {
     pub signed: Vec<Turn>,
     /// The last sealed ballot, with its salt.
     pub sealed: Option<Reveal>,
-    /// What was trained for a turn, and perhaps not submitted: nobody trains twice for one turn.
-    pub trained: Option<(Proposal, Weights)>,
 }
 
 impl Participant {
@@ -177,7 +178,7 @@ impl Participant {
             Duty::Submit(_) | Duty::SubmitAgain(_) => owed,
             _ if !holds => Duty::Accept(standing.model.clone()),
             Duty::Accept(_)
-            | Duty::Train { .. }
+            | Duty::Train(_)
             | Duty::Score { .. }
             | Duty::AskRules
             | Duty::Resume { .. }
@@ -207,16 +208,9 @@ impl Participant {
                 if *proposer == self.me && self.turn_taken < round =>
             {
                 let turn = Turn::propose(self.experiment.clone(), round);
-                if self.remembered.signed.contains(&turn) {
-                    return Duty::SubmitAgain(turn);
-                }
-                match &self.remembered.trained {
-                    Some((proposal, weights))
-                        if proposal.round == round && proposal.base == standing.model.digest =>
-                    {
-                        Duty::Submit(Statement::propose(turn, proposal.clone(), weights.clone()))
-                    }
-                    _ => Duty::Train { round, cap: standing.cap },
+                match self.remembered.signed.contains(&turn) {
+                    true => Duty::SubmitAgain(turn),
+                    false => Duty::Train(standing.assignment()),
                 }
             }
             Phase::Voting { proposer, weights, stage: Stage::Reveal, .. }
@@ -341,33 +335,22 @@ impl Participant {
         self.held = Some(weights);
     }
 
-    /// The learner has trained, and scored what came out of it, if anything. What the cap does not
-    /// allow is not proposed: the budget is spent. A learner that failed passes its turn, and so does one
-    /// that has nothing new to propose.
-    pub fn trained(&mut self, round: u64, work: Result<(Proposed, Option<Score>), LearnerError>) {
+    /// The learner has taken its turn. One that failed passes, and so does one that has nothing new to
+    /// propose.
+    pub fn trained(&mut self, round: u64, work: Result<Trained, LearnerError>) {
         let Some(standing) = self.standing.as_ref().filter(|it| it.round == round) else { return };
         let turn = Turn::propose(self.experiment.clone(), round);
         let passes = |pass| Statement::pass(turn.clone(), standing, pass);
-        self.ready =
-            Some(match work.map(|(proposed, score)| (proposed.within(standing.cap), score)) {
-                Ok((Proposed::Weights(weights), score)) => {
-                    self.proposal(standing, &weights, None, score).unwrap_or_else(passes)
-                }
-                Ok((Proposed::Private(weights, spent), score)) => {
-                    self.proposal(standing, &weights, Some(spent), score).unwrap_or_else(passes)
-                }
-                Ok((Proposed::Pass(reason), _)) => {
-                    passes(Pass { exhausted: false, reason, told: None })
-                }
-                Ok((Proposed::Exhausted, _)) => passes(Pass {
-                    exhausted: true,
-                    reason: Some(Reason::CapReached),
-                    told: Some("the privacy budget is spent".to_owned()),
-                }),
-                Err(error) => {
-                    passes(Pass::because(Failure::reason_of(&error), Some(error.to_string())))
-                }
-            });
+        self.ready = Some(match work {
+            Ok(Trained::Proposal { weights, privacy, scores }) => {
+                self.proposal(standing, &weights, privacy, scores).unwrap_or_else(passes)
+            }
+            Ok(Trained::Pass { reason, told }) => passes(Pass { exhausted: false, reason, told }),
+            Ok(Trained::Exhausted { told }) => passes(Pass::exhausted(told)),
+            Err(error) => {
+                passes(Pass::because(Failure::reason_of(&error), Some(error.to_string())))
+            }
+        });
         self.drop_what_came_too_late();
     }
 
@@ -376,8 +359,8 @@ impl Participant {
         &self,
         standing: &Standing,
         weights: &Weights,
-        spent: Option<PrivacySpent>,
-        score: Option<Score>,
+        privacy: Option<PrivacySpent>,
+        scores: Scores,
     ) -> Result<Statement, Pass> {
         let base = &standing.model;
         if standing.is_second() && self.models.contains(&weights.digest()) {
@@ -391,17 +374,19 @@ impl Participant {
             );
             return Err(Pass::because(Reason::Policy, Some(told)));
         }
-        let privacy = spent.and_then(|spent| statement_for(standing, spent));
-        if standing.is_second() && standing.cap.is_some() && privacy.is_none() {
-            let told = "what is proposed here has to say how privately it was trained";
-            return Err(Pass::because(Reason::Policy, Some(told.to_owned())));
+        match (&privacy, &standing.cap) {
+            (None, Some(_)) => {
+                return Err(Pass::because(Reason::Policy, Some(NOT_PRIVATE.to_owned())));
+            }
+            (Some(spent), Some(cap)) if !spent.is_within(cap) => return Err(Pass::exhausted(None)),
+            _ => {}
         }
         let proposal = Proposal {
             round: standing.round,
             base: base.digest,
             // What the media type of an experiment is, is said by its model.
             weights: weights.model(&base.media_type),
-            scores: score.map_or_else(Scores::default, |score| score.scores()),
+            scores,
             privacy,
         };
         let turn = Turn::propose(self.experiment.clone(), standing.round);
@@ -559,7 +544,7 @@ impl Participant {
             Duty::Submit(statement) => Submitted::Statement(statement),
             Duty::SubmitAgain(turn) => Submitted::Again(turn),
             Duty::Accept(_)
-            | Duty::Train { .. }
+            | Duty::Train(_)
             | Duty::Score { .. }
             | Duty::AskRules
             | Duty::Resume { .. }
@@ -621,23 +606,4 @@ enum Submitted {
 /// The rule that terms were other ones than who joined named.
 fn other_terms() -> u8 {
     Rejection::OtherTerms { current: Digest([0; 32]) }.rule()
-}
-
-/// What a learner states of privacy, in the form that the experiment's version has; `None` if it cannot be
-/// said in that: from version 2 on a statement lists all that was done, all of it with noise.
-fn statement_for(standing: &Standing, spent: PrivacySpent) -> Option<PrivacySpent> {
-    let steps = spent.steps();
-    let PrivacySpent { epsilon_micros, delta_picos, training } = spent;
-    let training = match (standing.is_second(), training) {
-        (false, PrivateTraining::All(mut segments)) => {
-            PrivateTraining::Last(PrivacySegment { steps, ..segments.pop()? })
-        }
-        (false, last @ PrivateTraining::Last(_)) => last,
-        (true, PrivateTraining::Last(last)) if last.noise_micros > 0 && last.clip_micros > 0 => {
-            PrivateTraining::All(vec![last])
-        }
-        (true, PrivateTraining::Last(_)) => return None,
-        (true, all @ PrivateTraining::All(_)) => all,
-    };
-    Some(PrivacySpent { epsilon_micros, delta_picos, training })
 }

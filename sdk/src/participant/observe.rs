@@ -52,6 +52,10 @@ impl Participant {
             Act::Propose(proposal) => {
                 self.pauses = 0;
                 self.proposed = Some((sender, proposal.weights.clone()));
+                // One that states nothing does not make the contract forget.
+                if sender == self.me && proposal.privacy.is_some() {
+                    standing.privacy.clone_from(&proposal.privacy);
+                }
             }
             Act::Move { number, motion: Motion::SetParameters(parameters) } => {
                 self.motions.insert(*number, (**parameters).clone());

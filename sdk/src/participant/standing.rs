@@ -2,9 +2,11 @@
 
 use colearn_contracts::{
     BallotKind, CreateExperiment, Digest, FinishReason, LearnerId, Model, Parameters, PauseReason,
-    PrivacyCap, Selection, SuspendReason, VERSION, Version, terms,
+    PrivacyCap, PrivacySpent, Selection, SuspendReason, VERSION, Version, terms,
 };
 use colearn_records::convert::{ChainState, ExperimentState, MemberState, SeatState};
+
+use super::Assignment;
 
 /// Where an experiment stands, for one learner.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +42,8 @@ pub struct Standing {
     pub cap: Option<PrivacyCap>,
     /// How large they may be, in bytes.
     pub max_weights_bytes: u64,
+    /// What it has stated of its privacy last.
+    pub privacy: Option<PrivacySpent>,
 }
 
 /// What a round waits for.
@@ -120,6 +124,7 @@ impl Standing {
             chain: None,
             cap: None,
             max_weights_bytes: 0,
+            privacy: None,
         };
         standing.set_parameters(parameters);
         standing
@@ -167,6 +172,7 @@ impl Standing {
             chain: member.and_then(|member| member.chain),
             cap: None,
             max_weights_bytes: 0,
+            privacy: member.and_then(|member| member.privacy.clone()),
         };
         standing.set_rules(me, experiment);
         standing
@@ -184,6 +190,13 @@ impl Standing {
     /// Whether there are terms, reasons, abstentions and links: from version 2 of the rules on.
     pub(super) fn is_second(&self) -> bool {
         self.version > Version::V1
+    }
+
+    /// What a turn in the present round asks.
+    pub(super) fn assignment(&self) -> Assignment {
+        let Self { round, version, cap, .. } = *self;
+        let (base, stated) = (self.model.digest, self.privacy.clone());
+        Assignment { round, base, version, cap, stated }
     }
 
     /// Takes other parameters, as far as they matter to a learner.

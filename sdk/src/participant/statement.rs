@@ -118,6 +118,12 @@ impl Pass {
     pub(super) fn because(reason: Reason, told: Option<String>) -> Self {
         Self { exhausted: false, reason: Some(reason), told }
     }
+
+    /// The privacy budget is spent.
+    pub(super) fn exhausted(told: Option<String>) -> Self {
+        let told = told.or_else(|| Some("the privacy budget is spent".to_owned()));
+        Self { exhausted: true, reason: Some(Reason::CapReached), told }
+    }
 }
 
 /// A vote of what a learner thinks, in the words of the version that the experiment follows: version 1

@@ -50,7 +50,7 @@ pub(crate) struct TrainingArgs {
     /// The delta that epsilon is stated for [default: 1e-5]
     #[arg(long, value_name = "DELTA", requires = "noise")]
     delta: Option<f64>,
-    /// Propose no more once this epsilon would be exceeded
+    /// Propose no more once all experiments of this key together would exceed this epsilon
     #[arg(long, value_name = "EPSILON", requires = "noise")]
     epsilon: Option<f64>,
 }

@@ -5,7 +5,8 @@
 //! followed                 where it stands: tree, contract, keys, and the checkpoint that proves them
 //! receipts/                what the ledger has promised
 //! evidence/                what did not fit
-//! experiments/NAME/        lock, what was signed, what was trained: see `turns`
+//! experiments/NAME/        lock, what was signed, what was trained: see `turns`;
+//!                          what was spent of privacy: see `crate::spending`
 //! ```
 //!
 //! Several processes may use the folder, one in each experiment, and commands beside them. What several
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::turns::Turns;
 use super::ClientError;
+use crate::spending::{Spending, SpendingError, experiment_folder};
 
 const FILE: &str = "memory.json";
 const FOLLOWED: &str = "followed";
@@ -169,6 +171,14 @@ impl Memory {
         Turns::open(dir, experiment)
     }
 
+    /// What this key has spent of its data's privacy, in one experiment and in all.
+    pub(super) fn spending(&self, experiment: &ExperimentName) -> Result<Spending, SpendingError> {
+        match &self.dir {
+            Some(dir) => Spending::open(dir, experiment),
+            None => Ok(Spending::in_memory()),
+        }
+    }
+
     /// Keeps a verified receipt and its entry: `receipts/<index>.tlog-proof` and `.entry`. What is kept
     /// of an index stays: `false` if that is another entry.
     pub(super) fn keep_receipt(
@@ -224,12 +234,6 @@ fn decode_followed(bytes: &[u8]) -> Option<Kept> {
     let (checkpoint, state) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     let checkpoint = String::from_utf8(checkpoint.to_vec()).ok()?;
     Some(Kept { state: FollowerState::from_bytes(state)?, checkpoint })
-}
-
-/// Where a key's memory has what belongs to an experiment. Its name is a folder's: it has no other
-/// characters than a-z 0-9 . _ - and begins with a letter or digit.
-fn experiment_folder(dir: &Path, experiment: &ExperimentName) -> PathBuf {
-    dir.join("experiments").join(experiment.as_str())
 }
 
 /// Waits for a lock; held until it is dropped.

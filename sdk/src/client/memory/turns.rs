@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use colearn_contracts::{Act, Action, ExperimentName, Proposal, Reveal};
+use colearn_contracts::{Act, Action, Digest, ExperimentName, Reveal, Scores};
 use colearn_proto::v1;
 use colearn_records::convert;
 use colearn_records::transaction::{Transaction, Unverified};
@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{damaged, data, try_lock};
 use crate::client::ClientError;
-use crate::participant::Turn;
+use crate::participant::{Assignment, Turn};
+use crate::spending::Settings;
+use crate::turn::Made;
 use crate::weights::Weights;
 
 const SIGNED: &str = "signed.json";
@@ -33,7 +35,7 @@ pub(in crate::client) struct Turns {
     /// The last sealed ballot, with its salt.
     sealed: Option<Reveal>,
     /// What was trained for the turn that is not over yet.
-    trained: Option<(Proposal, Weights)>,
+    trained: Option<Trained>,
 }
 
 /// All in hex, of the wire's encoding.
@@ -44,10 +46,26 @@ pub(super) struct Signed {
     pub(super) sealed: Option<String>,
 }
 
+/// What came of training, kept until the turn is over.
+#[derive(Clone, PartialEq, Debug)]
+pub(in crate::client) struct Trained {
+    pub(in crate::client) round: u64,
+    /// The global model that it began from.
+    base: Digest,
+    pub(in crate::client) made: Made,
+}
+
+/// The same beside the weights' file.
 #[derive(Serialize, Deserialize)]
-struct Trained {
-    /// The proposal, in hex.
-    proposal: String,
+struct Written {
+    round: u64,
+    /// Digests, in hex.
+    base: String,
+    weights: String,
+    vote: Option<i64>,
+    test: Option<i64>,
+    /// What it took, and the δ that it is stated for.
+    taken: Option<(Settings, u64)>,
 }
 
 impl Turns {
@@ -69,7 +87,7 @@ impl Turns {
         let held = try_lock(&dir.join("lock"))?;
         turns._lock = Some(held.ok_or_else(|| ClientError::MemoryInUse { dir: dir.clone() })?);
         turns.read_signed(&dir.join(SIGNED))?;
-        turns.trained = turns.read_trained(&dir);
+        turns.trained = Self::read_trained(&dir);
         Ok(turns)
     }
 
@@ -99,16 +117,15 @@ impl Turns {
     }
 
     /// What is damaged is trained again: it was never signed.
-    fn read_trained(&self, dir: &Path) -> Option<(Proposal, Weights)> {
-        let trained: Trained =
+    fn read_trained(dir: &Path) -> Option<Trained> {
+        let written: Written =
             serde_json::from_slice(&std::fs::read(dir.join(TRAINED)).ok()?).ok()?;
-        let message = v1::Propose::decode(&hex::decode(trained.proposal).ok()?[..]).ok()?;
-        let action = convert::action(v1::transaction::Action::Propose(message)).ok()?;
-        let Act::Propose(proposal) = action.what else { return None };
         let weights = Weights::new(std::fs::read(dir.join(WEIGHTS)).ok()?);
-        let fits =
-            action.experiment == self.experiment && proposal.weights.digest == weights.digest();
-        fits.then_some((proposal, weights))
+        let Written { round, base, weights: of, vote, test, taken } = written;
+        let taken = taken.map(|(settings, delta_picos)| (settings.segment(), delta_picos));
+        let made = Made { weights, scores: Scores { vote, test }, taken };
+        let trained = Trained { round, base: digest(&base)?, made };
+        (digest(&of)? == trained.made.weights.digest()).then_some(trained)
     }
 
     /// The turn and the ballot that were signed for last.
@@ -192,33 +209,47 @@ impl Turns {
         write_signed(dir, &signed)
     }
 
-    /// What was trained for a turn that is not over: neither trained again nor counted again.
-    pub(in crate::client) fn trained(&self) -> Option<&(Proposal, Weights)> {
+    /// What was trained for a turn that is not over.
+    pub(in crate::client) fn trained(&self) -> Option<&Trained> {
         self.trained.as_ref()
+    }
+
+    /// What was trained for this turn: nobody trains twice for one.
+    pub(in crate::client) fn trained_for(&self, asked: &Assignment) -> Option<&Made> {
+        let trained = self.trained.as_ref();
+        let trained = trained.filter(|it| it.round == asked.round && it.base == asked.base);
+        trained.map(|trained| &trained.made)
     }
 
     /// Keeps what was trained, durably, until [`Turns::forget_trained`].
     pub(in crate::client) fn keep_trained(
         &mut self,
-        proposal: &Proposal,
-        weights: &Weights,
+        asked: &Assignment,
+        made: &Made,
     ) -> Result<(), ClientError> {
-        if self.trained.as_ref().is_some_and(|(kept, _)| kept == proposal) {
+        if self.trained_for(asked) == Some(made) {
             return Ok(());
         }
-        self.trained = Some((proposal.clone(), weights.clone()));
-        let Some(dir) = &self.dir else { return Ok(()) };
-        let action = Action::new(self.experiment.clone(), Act::Propose(proposal.clone()));
-        let v1::transaction::Action::Propose(message) = convert::action_message(&action) else {
-            return Ok(());
+        let Assignment { round, base, .. } = *asked;
+        let Made { weights, scores, taken } = made;
+        let written = Written {
+            round,
+            base: base.to_string(),
+            weights: weights.digest().to_string(),
+            vote: scores.vote,
+            test: scores.test,
+            taken: taken.map(|(segment, delta_picos)| (Settings::of(&segment), delta_picos)),
         };
-        let trained = Trained { proposal: hex::encode(message.encode_to_vec()) };
-        let json =
-            serde_json::to_vec(&trained).map_err(|error| damaged(dir, &error.to_string()))?;
-        // The weights first: the other file says that they are whole.
-        colearn_files::replace_secret(&dir.join(WEIGHTS), weights.bytes())
-            .and_then(|()| colearn_files::replace_secret(&dir.join(TRAINED), &json))
-            .map_err(|error| data(dir, error))
+        if let Some(dir) = &self.dir {
+            let json =
+                serde_json::to_vec(&written).map_err(|error| damaged(dir, &error.to_string()))?;
+            // The weights first: the other file says that they are whole.
+            colearn_files::replace_secret(&dir.join(WEIGHTS), weights.bytes())
+                .and_then(|()| colearn_files::replace_secret(&dir.join(TRAINED), &json))
+                .map_err(|error| data(dir, error))?;
+        }
+        self.trained = Some(Trained { round, base, made: made.clone() });
+        Ok(())
     }
 
     /// The turn is over.
@@ -240,6 +271,10 @@ pub(super) fn write_signed(dir: &Path, signed: &Signed) -> Result<(), ClientErro
     colearn_files::replace_secret(&path, &json).map_err(|error| data(&path, error))
 }
 
+fn digest(hex: &str) -> Option<Digest> {
+    hex::decode(hex).ok()?.try_into().ok().map(Digest)
+}
+
 /// A signed transaction, from hex.
 pub(super) fn transaction(hex: &str) -> Option<Unverified> {
     let bytes = Bytes::from(hex::decode(hex).ok()?);
@@ -259,5 +294,84 @@ pub(super) fn any_sealed(hex: &str) -> Option<(ExperimentName, Reveal)> {
     match action.what {
         Act::Reveal(reveal) => Some((action.experiment, reveal)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use colearn_contracts::{PrivacySegment, Version};
+
+    use super::*;
+    use crate::learner::Privacy;
+    use crate::spending::Spending;
+
+    fn name() -> ExperimentName {
+        "x".parse().unwrap()
+    }
+
+    fn asked(round: u64, base: u8) -> Assignment {
+        let base = Digest([base; 32]);
+        Assignment { round, base, version: Version::V2, cap: None, stated: None }
+    }
+
+    fn made() -> Made {
+        let took = PrivacySegment {
+            noise_micros: 20_000_000,
+            clip_micros: 1_000_000,
+            sampling_nanos: 1_000_000_000,
+            steps: 5,
+        };
+        let scores = Scores { vote: Some(-3), test: None };
+        let weights = Weights::new(b"trained".to_vec());
+        Made { weights, scores, taken: Some((took, 10_000_000)) }
+    }
+
+    #[test]
+    fn what_was_trained_is_there_after_a_restart_until_its_turn_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("experiments/x");
+        let open = || Turns::open(Some(dir.clone()), &name()).unwrap();
+        let mut turns = open();
+        assert_eq!(turns.trained_for(&asked(3, 1)), None);
+        turns.keep_trained(&asked(3, 1), &made()).unwrap();
+        drop(turns);
+        let turns = open();
+        assert_eq!(turns.trained_for(&asked(3, 1)), Some(&made()));
+        // Neither for another round, nor from another model.
+        assert_eq!(turns.trained_for(&asked(4, 1)), None);
+        assert_eq!(turns.trained_for(&asked(3, 2)), None);
+        drop(turns);
+        // What is not whole is none.
+        std::fs::write(dir.join(WEIGHTS), "trai").unwrap();
+        assert!(open().trained().is_none());
+        std::fs::write(dir.join(WEIGHTS), "trained").unwrap();
+        let mut turns = open();
+        assert!(turns.trained().is_some());
+        turns.forget_trained();
+        drop(turns);
+        assert!(open().trained().is_none());
+    }
+
+    #[test]
+    fn what_was_kept_before_a_crash_is_spent_after_it_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("experiments/x");
+        let asked = asked(3, 1);
+        // The process ends between keeping and spending.
+        Turns::open(Some(dir.clone()), &name()).unwrap().keep_trained(&asked, &made()).unwrap();
+        let take = || {
+            let turns = Turns::open(Some(dir.clone()), &name()).unwrap();
+            let mut spending = Spending::open(folder.path(), &name()).unwrap();
+            let Made { weights, taken: Some((segment, delta_picos)), .. } =
+                turns.trained_for(&asked).unwrap()
+            else {
+                panic!()
+            };
+            let (segment, delta_picos) = (*segment, *delta_picos);
+            let taken = Privacy { segment, delta_picos, max_epsilon_micros: None };
+            spending.spend(weights.digest(), &taken, &asked).unwrap()
+        };
+        assert_eq!((take().steps(), take().steps()), (5, 5));
     }
 }

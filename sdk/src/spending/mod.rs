@@ -1,0 +1,247 @@
+//! What private training has revealed altogether: counted before anything of it leaves the process, and
+//! stated as what it comes to.
+//!
+//! Whoever drives a learner keeps one [`Spending`] for it. Before a training it says what would be
+//! stated ([`Spending::after`]), so that nothing is trained that no cap allows or no accountant can
+//! follow. When there is something to propose it is spent ([`Spending::spend`]), durably; what is spent
+//! stays spent, whether it is ever recorded or not. The ledger's last statement of the learner is a
+//! floor: where the two differ both count.
+
+mod account;
+mod error;
+mod journal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use colearn_contracts::{Digest, ExperimentName, PrivacySegment, PrivacySpent};
+use colearn_dp::{Composition, DpError, MIN_NOISE};
+
+use self::account::{Done, Training, compose};
+pub use self::error::SpendingError;
+use self::journal::{Disk, Journal, RealDisk};
+pub(crate) use self::journal::{Settings, experiment_folder};
+use crate::learner::Privacy;
+use crate::participant::Assignment;
+
+/// The most figures that are kept.
+const MAX_KNOWN: usize = 64;
+
+/// All that one key has spent in an experiment, and, where it has a memory, in its others.
+#[derive(Debug, Default)]
+pub struct Spending {
+    trainings: Vec<Training>,
+    /// Where it is kept, if it is.
+    journal: Option<Journal>,
+    /// What was read of the key's other experiments.
+    others: BTreeMap<ExperimentName, Other>,
+    figures: Figures,
+}
+
+#[derive(Debug)]
+struct Other {
+    journal: Journal,
+    /// All that was done.
+    all: Vec<PrivacySegment>,
+}
+
+impl Spending {
+    /// Nothing spent yet, and forgotten when the process ends.
+    pub fn in_memory() -> Self {
+        Self::default()
+    }
+
+    /// What a key has spent in an experiment, kept in the key's folder: `experiments/NAME/spent.jsonl`.
+    /// Creates nothing before something is spent.
+    ///
+    /// # Errors
+    /// [`SpendingError::Disk`] and [`SpendingError::Damaged`].
+    pub fn open(folder: &Path, experiment: &ExperimentName) -> Result<Self, SpendingError> {
+        Self::open_on(folder, experiment, Arc::new(RealDisk))
+    }
+
+    fn open_on(
+        folder: &Path,
+        experiment: &ExperimentName,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, SpendingError> {
+        let journal = Journal::new(folder, experiment.clone(), disk);
+        let mut spending = Self { journal: Some(journal), ..Self::default() };
+        spending.refresh()?;
+        Ok(spending)
+    }
+
+    /// What is stated if so much is taken next: the composition of all that was done, in the form that
+    /// the experiment's version has.
+    ///
+    /// # Errors
+    /// If that must not or cannot be. It is not trained then.
+    pub fn after(
+        &mut self,
+        next: &Privacy,
+        asked: &Assignment,
+    ) -> Result<PrivacySpent, SpendingError> {
+        self.refresh()?;
+        Ok(self.next(Digest([0; 32]), next, asked)?.statement(asked.version))
+    }
+
+    /// Spends what a training took, of which these weights came, and gives what is stated with them.
+    /// When it returns this survives a power failure. The same weights for the same round are spent
+    /// once: what was kept is sent again after a restart.
+    ///
+    /// # Errors
+    /// If that must not or cannot be. The weights must not leave the process then.
+    pub fn spend(
+        &mut self,
+        weights: Digest,
+        taken: &Privacy,
+        asked: &Assignment,
+    ) -> Result<PrivacySpent, SpendingError> {
+        // Until it is written: of two processes the second sees what the first has spent.
+        let _lock = self.journal.as_ref().map(Journal::lock).transpose()?;
+        self.refresh()?;
+        let before =
+            self.trainings.iter().rfind(|it| (it.round, it.weights) == (asked.round, weights));
+        if let Some(before) = before {
+            return Ok(before.statement(asked.version));
+        }
+        let training = self.next(weights, taken, asked)?;
+        if let Some(journal) = &mut self.journal {
+            journal.append(&training)?;
+        }
+        let statement = training.statement(asked.version);
+        self.trainings.push(training);
+        Ok(statement)
+    }
+
+    /// Reads what other processes, or the others of this key's learners, have written since.
+    fn refresh(&mut self) -> Result<(), SpendingError> {
+        if let Some(trainings) = self.journal.as_mut().map(Journal::news).transpose()?.flatten() {
+            self.trainings = trainings;
+        }
+        Ok(())
+    }
+
+    fn refresh_others(&mut self) -> Result<(), SpendingError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        for journal in journal.others()? {
+            let name = journal.experiment().clone();
+            let other = self.others.entry(name).or_insert(Other { journal, all: Vec::new() });
+            if let Some(mut trainings) = other.journal.news()? {
+                other.all = trainings.pop().map(|last| last.all).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
+    /// A training that would be spent next, if nothing speaks against it.
+    fn next(
+        &mut self,
+        weights: Digest,
+        next: &Privacy,
+        asked: &Assignment,
+    ) -> Result<Training, SpendingError> {
+        let took = next.segment;
+        let PrivacySegment { noise_micros, clip_micros, sampling_nanos, steps: count } = took;
+        let is_sampling = (1..=1_000_000_000).contains(&sampling_nanos);
+        if noise_micros == 0 || clip_micros == 0 || !is_sampling || count == 0 {
+            let steps = count;
+            return Err(SpendingError::Settings {
+                noise_micros,
+                clip_micros,
+                sampling_nanos,
+                steps,
+            });
+        }
+        let stated = asked.stated.as_ref();
+        let figures = &mut self.figures;
+        let done = Done::of(&self.trainings, stated, |spent, last| figures.explaining(spent, last));
+        let all = done.and(took).ok_or(SpendingError::TooManySettings)?;
+        let (floor_micros, floor_picos) =
+            stated.map_or((0, 0), |stated| (stated.epsilon_micros, stated.delta_picos));
+        let delta_picos = next.delta_picos.max(floor_picos);
+        let computed = self.figures.epsilon_micros(compose(&all), delta_picos)?;
+        // Never less than was stated before, even where another accountant had found more (R42).
+        let epsilon_micros = computed.max(floor_micros);
+        let unrecorded = done.unrecorded + 1;
+        let round = asked.round;
+        let training =
+            Training { round, weights, took, unrecorded, epsilon_micros, delta_picos, all };
+        if let Some(cap) = asked.cap
+            && !training.statement(asked.version).is_within(&cap)
+        {
+            return Err(SpendingError::OverCap { epsilon_micros, delta_picos, cap });
+        }
+        self.check_own(next, &training)?;
+        Ok(training)
+    }
+
+    /// The learner's own cap is for its data, whatever that was used for.
+    fn check_own(&mut self, next: &Privacy, training: &Training) -> Result<(), SpendingError> {
+        let Some(max_epsilon_micros) = next.max_epsilon_micros else { return Ok(()) };
+        self.refresh_others()?;
+        let others = self.others.values().flat_map(|other| &other.all);
+        let composition = compose(training.all.iter().chain(others));
+        let delta_picos = next.delta_picos;
+        let epsilon_micros = self.figures.epsilon_micros(composition, delta_picos)?;
+        if epsilon_micros > max_epsilon_micros {
+            return Err(SpendingError::OverOwn { epsilon_micros, delta_picos, max_epsilon_micros });
+        }
+        Ok(())
+    }
+}
+
+/// The figures that the accountant has found: each is asked for before a training and after it.
+#[derive(Debug, Default)]
+struct Figures {
+    known: HashMap<(Composition, u64), u64>,
+    /// A statement of which the history is not known, and what explains it.
+    explained: Option<(PrivacySpent, PrivacySegment)>,
+}
+
+impl Figures {
+    fn epsilon_micros(&mut self, done: Composition, delta_picos: u64) -> Result<u64, DpError> {
+        let key = (done, delta_picos);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(*known);
+        }
+        let figure = key.0.epsilon_micros(delta_picos)?;
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(key, figure);
+        Ok(figure)
+    }
+
+    /// Steps that reveal as much as was stated. Version 1 says the last settings and all steps: where
+    /// they alone would reveal less, there were others before, and it counts as if there had been less
+    /// noise all along.
+    fn explaining(&mut self, stated: &PrivacySpent, last: PrivacySegment) -> PrivacySegment {
+        if let Some((known, explained)) = &self.explained
+            && known == stated
+        {
+            return *explained;
+        }
+        let reveals_less = |noise_micros| {
+            let segment = PrivacySegment { noise_micros, ..last };
+            let figure = compose([&segment]).epsilon_micros(stated.delta_picos);
+            figure.is_ok_and(|figure| figure < stated.epsilon_micros)
+        };
+        let mut noise_micros = last.noise_micros;
+        if reveals_less(noise_micros) {
+            // Halving the gap: ε falls as the noise rises.
+            let (mut low, mut high) = ((MIN_NOISE * 1e6) as u64, noise_micros);
+            while low < high && high - low > low / 1000 {
+                let middle = u64::midpoint(low, high);
+                if reveals_less(middle) { high = middle } else { low = middle }
+            }
+            noise_micros = low;
+        }
+        let explained = PrivacySegment { noise_micros, ..last };
+        self.explained = Some((stated.clone(), explained));
+        explained
+    }
+}
