@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use colearn_contracts::{Digest, ExperimentName, LearnerId, SuspendReason, rule_is_stale};
+use colearn_contracts::{
+    Digest, ExperimentName, LearnerId, PrivacyCap, SuspendReason, rule_is_stale,
+};
 use colearn_ledger::NoteError;
 use tonic::{Code, Status};
 
@@ -137,6 +139,30 @@ pub enum ClientError {
     /// The experiment is another than was planned.
     #[error("the experiment does not follow the plan; nothing was joined:\n{}", .0.join("\n"))]
     OtherPlan(Vec<String>),
+    /// The experiment has a privacy cap, and the learner no privacy.
+    #[error(
+        "the experiment caps what proposals may reveal of private data (epsilon {} at delta {:e}), and \
+         this learner does not train privately: it could propose nothing. Nothing was joined; train with \
+         noise (colearn learner --noise SIGMA)",
+        .cap.epsilon_micros as f64 / 1e6, .cap.delta_picos as f64 / 1e12
+    )]
+    NotPrivate {
+        /// The cap.
+        cap: PrivacyCap,
+    },
+    /// The learner states its privacy for a larger δ than the experiment's cap has.
+    #[error(
+        "the experiment caps what proposals may reveal at delta {:e}, and this learner would state it at \
+         {:e}: it could propose nothing. Nothing was joined; train with that delta (colearn learner --delta \
+         DELTA)",
+        .cap.delta_picos as f64 / 1e12, *.delta_picos as f64 / 1e12
+    )]
+    DeltaOverCap {
+        /// The learner's δ, in millionths of a millionth.
+        delta_picos: u64,
+        /// The cap.
+        cap: PrivacyCap,
+    },
     /// What the learner has spent of its privacy cannot be known or kept.
     #[error(transparent)]
     Spending(#[from] SpendingError),

@@ -1,21 +1,33 @@
 //! What a learner looks at before it joins.
 
-use colearn_contracts::{Version, terms};
+use colearn_contracts::{LearnerId, Version, terms};
 use colearn_records::convert::ExperimentState;
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
 
 use super::ClientError;
+use crate::learner::Privacy;
 use crate::participant::Membership;
 
-/// Whether what the node shows of an experiment fits together, and is what is to be joined.
+/// Who would join.
+#[derive(Clone, Copy)]
+pub(super) struct Joiner {
+    pub(super) me: LearnerId,
+    /// What its training takes.
+    pub(super) privacy: Option<Privacy>,
+}
+
+/// Whether what the node shows of an experiment fits together, and is what is to be joined: by this
+/// one, if that is known already.
 ///
 /// # Errors
-/// [`ClientError::Terms`] or [`ClientError::OtherPlan`].
+/// [`ClientError::Terms`], [`ClientError::OtherPlan`], [`ClientError::NotPrivate`] or
+/// [`ClientError::DeltaOverCap`].
 pub(super) fn check(
     plan: Option<&Plan>,
     experiment: &ExperimentState,
     membership: Membership,
+    joiner: Option<Joiner>,
 ) -> Result<(), ClientError> {
     let ExperimentState { version, creator, parameters, admission, .. } = experiment;
     let terms = terms(*version, *creator, parameters, admission);
@@ -23,11 +35,14 @@ pub(super) fn check(
     if *version > Version::V1 && experiment.terms != terms {
         return Err(ClientError::Terms);
     }
-    let Some(plan) = plan else { return Ok(()) };
     // Whoever takes part has agreed; what the members decide from then on is theirs.
-    if membership != Membership::Outside || plan.terms == Some(terms) {
+    if membership != Membership::Outside {
         return Ok(());
     }
+    if let Some(joiner) = joiner {
+        joiner.check_privacy(experiment)?;
+    }
+    let Some(plan) = plan.filter(|plan| plan.terms != Some(terms)) else { return Ok(()) };
     let difference = plan.difference(&Plan {
         name: Some(experiment.name.clone()),
         parameters: parameters.clone(),
@@ -39,22 +54,67 @@ pub(super) fn check(
     if difference.is_empty() { Ok(()) } else { Err(ClientError::OtherPlan(difference)) }
 }
 
+impl Joiner {
+    /// Whoever could only pass its turns is told so before it is a member.
+    fn check_privacy(&self, experiment: &ExperimentState) -> Result<(), ClientError> {
+        let Some(cap) = experiment.parameters.privacy else { return Ok(()) };
+        let invitations = experiment.admission.invitations();
+        // Who only judges proposes nothing (R65).
+        if invitations.iter().any(|it| it.learner == self.me && it.judge) {
+            return Ok(());
+        }
+        match self.privacy {
+            None => Err(ClientError::NotPrivate { cap }),
+            Some(Privacy { delta_picos, .. }) if delta_picos > cap.delta_picos => {
+                Err(ClientError::DeltaOverCap { delta_picos, cap })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use colearn_contracts::{
-        Admission, Context, CreateExperiment, Digest, Experiment, LearnerId, Model, Moment,
-        Parameters,
+        Admission, Context, CreateExperiment, Digest, Experiment, Invitation, LearnerId, Model,
+        Moment, Parameters, PrivacyCap, PrivacySegment,
     };
 
     use super::*;
 
+    const CAP: PrivacyCap = PrivacyCap { epsilon_micros: 3_000_000, delta_picos: 10_000_000 };
+
+    /// Somebody who is not named, and trains without privacy.
+    fn stranger() -> Joiner {
+        Joiner { me: LearnerId([9; 32]), privacy: None }
+    }
+
+    fn private(delta_picos: u64) -> Joiner {
+        let segment = PrivacySegment {
+            noise_micros: 1_000_000,
+            clip_micros: 1_000_000,
+            sampling_nanos: 10_000_000,
+            steps: 10,
+        };
+        let privacy = Privacy { segment, delta_picos, max_epsilon_micros: None };
+        Joiner { privacy: Some(privacy), ..stranger() }
+    }
+
     fn described(version: Version) -> ExperimentState {
+        described_with(version, Parameters::default(), Admission::Open)
+    }
+
+    fn described_with(
+        version: Version,
+        parameters: Parameters,
+        admission: Admission,
+    ) -> ExperimentState {
         let model = Model { digest: Digest([1; 32]), size: 1, media_type: "text/plain".to_owned() };
         let create = CreateExperiment {
             version: version.number(),
-            parameters: Parameters::default(),
-            admission: Admission::Open,
+            parameters,
+            admission,
             model,
             plan: None,
         };
@@ -68,25 +128,26 @@ mod tests {
     #[test]
     fn the_terms_are_those_of_what_is_shown() {
         let shown = described(Version::V2);
-        assert!(check(None, &shown, Membership::Outside).is_ok());
+        assert!(check(None, &shown, Membership::Outside, Some(stranger())).is_ok());
         for wrong in [
             ExperimentState { terms: Digest([0; 32]), ..shown.clone() },
             ExperimentState { creator: LearnerId([4; 32]), ..shown.clone() },
             ExperimentState { admission: Admission::invite([LearnerId([4; 32])]), ..shown },
         ] {
-            let told = check(None, &wrong, Membership::Member);
+            let told = check(None, &wrong, Membership::Member, Some(stranger()));
             assert!(matches!(told, Err(ClientError::Terms)), "{told:?}");
         }
         // Where nobody names them, an older node need not have said them.
         let first = ExperimentState { terms: Digest([0; 32]), ..described(Version::V1) };
-        assert!(check(None, &first, Membership::Outside).is_ok());
+        assert!(check(None, &first, Membership::Outside, Some(stranger())).is_ok());
     }
 
     #[test]
     fn what_does_not_follow_the_plan_is_not_joined() {
         let shown = described(Version::V2);
         let plan = |text: &str| Plan::parse(text).unwrap();
-        let told = |text: &str, membership| check(Some(&plan(text)), &shown, membership);
+        let told =
+            |text: &str, membership| check(Some(&plan(text)), &shown, membership, Some(stranger()));
         assert!(told("admission = \"open\"", Membership::Outside).is_ok());
         let other = told("vote_deadline = \"1h\"", Membership::Outside).unwrap_err();
         let message = other.to_string();
@@ -98,5 +159,30 @@ mod tests {
         let others = format!("terms = \"{}\"", Digest([7; 32]));
         let told = told(&others, Membership::Outside).unwrap_err().to_string();
         assert!(told.contains("- terms") && told.contains("+ terms"), "{told}");
+    }
+
+    #[test]
+    fn who_could_propose_nothing_under_a_cap_is_told_before_it_joins() {
+        let capped = Parameters { privacy: Some(CAP), ..Parameters::default() };
+        for version in [Version::V1, Version::V2] {
+            let shown = described_with(version, capped.clone(), Admission::Open);
+            let join = |joiner| check(None, &shown, Membership::Outside, Some(joiner));
+            let told = join(stranger()).unwrap_err().to_string();
+            assert!(told.contains("epsilon 3 at delta 1e-5") && told.contains("--noise"), "{told}");
+            assert!(join(private(10_000_000)).is_ok());
+            let told = join(private(10_000_001)).unwrap_err();
+            assert!(matches!(told, ClientError::DeltaOverCap { .. }), "{told}");
+            // Who is a member already still votes.
+            assert!(check(None, &shown, Membership::Member, Some(stranger())).is_ok());
+        }
+        // And so does who only judges.
+        let me = stranger().me;
+        let judge = Invitation { judge: true, ..Invitation::new(me, 1) };
+        let trainer = Invitation::new(LearnerId([4; 32]), 1);
+        let invited = Admission::Invited(vec![trainer, judge]);
+        let shown = described_with(Version::V2, capped, invited);
+        assert!(check(None, &shown, Membership::Outside, Some(stranger())).is_ok());
+        let other = Joiner { me: LearnerId([4; 32]), ..stranger() };
+        assert!(check(None, &shown, Membership::Outside, Some(other)).is_err());
     }
 }

@@ -16,7 +16,7 @@ use ed25519_dalek::SigningKey;
 
 use super::followed::Sent;
 use super::in_time::{self, InTime};
-use super::joining::check;
+use super::joining::{Joiner, check};
 use super::memory::Turns;
 use super::receipts::Pledge;
 use super::{Client, ClientError, Described, Followed, Memory, Patience, Progress, Trust};
@@ -236,7 +236,7 @@ impl Prepared {
         self.follow().await?;
         let described = self.described()?;
         let standing = Standing::of(self.me, &described.experiment, described.member.as_ref());
-        check(self.options.plan.as_ref(), &described.experiment, standing.membership)?;
+        check(self.options.plan.as_ref(), &described.experiment, standing.membership, None)?;
         self.fetch(&described.experiment.model).await.map(drop)
     }
 
@@ -324,6 +324,11 @@ impl<L: Learner + Send + 'static> Run<L> {
         self.place.followed()
     }
 
+    fn joiner(&self) -> Joiner {
+        let privacy = self.learner.as_ref().and_then(Learner::privacy);
+        Joiner { me: self.place.me, privacy }
+    }
+
     fn participant(&mut self) -> Result<&mut Participant, ClientError> {
         // It is there from the first session on.
         self.participant.as_mut().ok_or(ClientError::Panicked)
@@ -371,7 +376,12 @@ impl<L: Learner + Send + 'static> Run<L> {
         let described = self.place.described()?;
         let me = self.place.me;
         let standing = Standing::of(me, &described.experiment, described.member.as_ref());
-        check(self.place.options.plan.as_ref(), &described.experiment, standing.membership)?;
+        check(
+            self.place.options.plan.as_ref(),
+            &described.experiment,
+            standing.membership,
+            Some(self.joiner()),
+        )?;
         let held = self.learner.as_ref().map(Learner::current);
         self.bring_back(&described.experiment.model, held.as_ref()).await?;
         if self.participant.is_none() {
@@ -465,7 +475,9 @@ impl<L: Learner + Send + 'static> Run<L> {
             Duty::AskRules => {
                 let described = self.place.described()?;
                 let membership = self.membership().unwrap_or(Membership::Outside);
-                check(self.place.options.plan.as_ref(), &described.experiment, membership)?;
+                let joiner = Some(self.joiner());
+                let plan = self.place.options.plan.as_ref();
+                check(plan, &described.experiment, membership, joiner)?;
                 self.participant()?.set_rules(&described.experiment);
             }
             Duty::Accept(model) => return self.accept(&model).await,
