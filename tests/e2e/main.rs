@@ -13,6 +13,7 @@ mod keys;
 mod learning;
 mod members;
 mod node;
+mod privacy;
 mod promises;
 mod proxy;
 mod python;
