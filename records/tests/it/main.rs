@@ -13,3 +13,4 @@ mod scribe;
 mod strategies;
 mod time;
 mod upgrade;
+mod vectors;

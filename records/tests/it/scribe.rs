@@ -57,7 +57,7 @@ pub(crate) struct Scribe {
     pub(crate) log_key: u8,
     limits: Limits,
     /// What was proposed last.
-    proposed: Digest,
+    pub(crate) proposed: Digest,
 }
 
 impl Scribe {
@@ -144,8 +144,7 @@ impl Scribe {
 
     /// Records a transaction, unless it is refused.
     pub(crate) fn transact(&mut self, signed: &Transaction) -> bool {
-        let unseen_ms = self.times.get(signed.seen().size as usize).copied();
-        if self.contract.check_fresh(self.now_ms, unseen_ms).is_err() {
+        if self.check_fresh(signed).is_err() {
             return false;
         }
         let Ok(outcomes) = self.contract.apply(self.moment(), signed.sender(), signed.action())
@@ -155,6 +154,19 @@ impl Scribe {
         self.append(record::transaction_payload(signed));
         self.record_outcomes(&outcomes);
         true
+    }
+
+    fn check_fresh(&self, signed: &Transaction) -> Result<(), Rejection> {
+        let unseen_ms = self.times.get(signed.seen().size as usize).copied();
+        self.contract.check_fresh(self.now_ms, unseen_ms)
+    }
+
+    /// Why a transaction is refused now, if it is.
+    pub(crate) fn rejection(&self, signed: &Transaction) -> Option<Rejection> {
+        let mut contract = self.contract.clone();
+        self.check_fresh(signed)
+            .and_then(|()| contract.apply(self.moment(), signed.sender(), signed.action()))
+            .err()
     }
 
     pub(crate) fn wait(&mut self, ms: u64) {
