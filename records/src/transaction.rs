@@ -72,8 +72,9 @@ pub enum Invalid {
     Malformed(#[from] BadField),
     /// The body is a transaction, but not in its one encoding.
     #[error(
-        "not in the one encoding: fields ascend, defaults and unknown fields are left out, and \
-         decoding and encoding again gives the same bytes"
+        "not in the one encoding: fields ascend, a oneof stands where its lowest number would, \
+         defaults and unknown fields are left out, and decoding and encoding again gives the same \
+         bytes"
     )]
     NotCanonical,
     /// The key or signature does not fit.
