@@ -41,19 +41,21 @@ pub enum SuperviseError {
     DiedTooOften(u32),
 }
 
-/// A child process, of which every line of output can be read. Killed when dropped.
+/// A child process, of which every line of output can be read. Killed when dropped. Nothing is ever
+/// written to it, and its input ends when this process does, however that ends: a node that runs with
+/// `--until-eof` ends then too.
 pub struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
-    /// Starts it, without input; what it writes to stderr goes where this process's does.
+    /// Starts it; what it writes to stderr goes where this process's does.
     ///
     /// # Errors
     /// If it cannot be started.
     pub fn start(mut command: Command) -> io::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         Ok(Self { child, lines: BufReader::new(stdout).lines() })
     }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -101,6 +104,34 @@ def actions(url: str, experiment: str) -> Counter[tuple[bytes, bytes]]:
             content = content.replace(experiment.encode(), b"X" * len(experiment))
             found[content, entry.transaction.public_key] += 1
     return found
+
+
+STARTS_A_NODE = """
+import sys, time
+from colearn_client import local_node
+with local_node(sys.argv[1]) as url:
+    print(url, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_local_node_ends_with_whoever_started_it(tmp_path: Path, how: signal.Signals) -> None:
+    command = [sys.executable, "-c", STARTS_A_NODE, str(tmp_path / "node")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        host, port = program.stdout.readline().strip().removeprefix("http://").split(":")
+        program.send_signal(how)
+        program.wait(30)
+
+    def gone() -> bool:
+        try:
+            socket.create_connection((host, int(port))).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    wait_for(gone)
 
 
 def test_both_clients_write_the_same_entries(node, create, tmp_path) -> None:

@@ -456,7 +456,8 @@ fn node_command(data: &Path) -> anyhow::Result<impl Fn(SocketAddr) -> Command + 
     let data = data.to_owned();
     Ok(move |listen: SocketAddr| {
         let mut command = Command::new(&program);
-        command.args(["node", "--json", "--listen", &listen.to_string(), "--data"]).arg(&data);
+        let listen = listen.to_string();
+        command.args(["node", "--json", "--until-eof", "--listen", &listen, "--data"]).arg(&data);
         command
     })
 }

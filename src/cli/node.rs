@@ -17,7 +17,7 @@ use colearn_sdk::client::Client;
 
 use super::args::{NodeAddress, duration_ms};
 use super::progress;
-use super::signals::Signals;
+use super::signals::{Signals, input_ended};
 use super::tell::text;
 
 #[derive(Args)]
@@ -178,6 +178,9 @@ struct NodeArgs {
     /// How many cosignatures make a checkpoint witnessed [default: all witnesses']
     #[arg(long, value_name = "K")]
     witness_quorum: Option<usize>,
+    /// Stop too when standard input ends: at the latest when whoever holds its other end does
+    #[arg(long)]
+    until_eof: bool,
     /// Print what was started as one line of JSON
     #[arg(long)]
     json: bool,
@@ -212,6 +215,7 @@ impl NodeArgs {
         tell_started(&node, pins, &std::path::absolute(&self.data)?, self.json);
         tokio::select! {
             _ = signals.asked() => {}
+            () = input_ended(), if self.until_eof => {}
             () = node.stopped() => {}
         }
         node.shutdown().await?;

@@ -1,4 +1,4 @@
-//! Being asked to stop: Ctrl-C, and SIGTERM.
+//! Being asked to stop: Ctrl-C, SIGTERM, and the end of whoever started this process.
 
 use std::process::ExitCode;
 
@@ -49,4 +49,16 @@ impl Signals {
             _ = self.terminate.recv() => Asked::Terminate,
         }
     }
+}
+
+/// Resolves when standard input has ended.
+pub(crate) async fn input_ended() {
+    let (ended, told) = tokio::sync::oneshot::channel::<()>();
+    // A thread that nobody waits for: the runtime would not end before one of its own does.
+    std::thread::spawn(move || {
+        // What cannot be read has ended too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        drop(ended);
+    });
+    let _ = told.await;
 }

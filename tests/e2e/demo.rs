@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{fail, run, succeed, write_csv};
+use crate::support::{Process, fail, run, succeed, wait_for, write_csv};
 
 fn demo(arguments: &[&str]) -> Value {
     let text = succeed(&[&["demo", "--json"], arguments].concat());
@@ -81,4 +81,28 @@ fn bad_arguments_are_told_before_anything_runs() {
     let error = fail(&["demo", "--data", "/nowhere.csv", "--label", "y"]);
     assert!(error.contains("cannot read /nowhere.csv"), "{error}");
     assert_eq!(run(&["demo", "--threshold", "3/2"]).status.code(), Some(2));
+}
+
+/// However it ends, its node does not go on without it.
+#[test]
+fn a_demo_that_is_killed_leaves_no_node_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("demo");
+    let arguments = ["demo", "--keep", place.to_str().unwrap(), "--rounds", "100000"];
+    let mut demo = Process::start(&[&arguments[..], &["--task", "iris"]].concat());
+    let node = loop {
+        let line = demo.line().expect("it says where its node is");
+        if line.starts_with("node at ") {
+            break line;
+        }
+    };
+    demo.kill();
+    // Whoever opens the folder while a node has it is told so.
+    let data = place.join("node");
+    wait_for(&format!("the end of {node}"), || {
+        run(&["node", "rotate-key", "--data", data.to_str().unwrap()])
+            .status
+            .success()
+            .then_some(())
+    });
 }

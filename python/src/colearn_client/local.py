@@ -49,8 +49,14 @@ def local_node(
     Yields:
         The node's address.
     """
-    command = [find_program(program), "node", "--json", "--listen", "127.0.0.1:0", "--data"]
-    process = subprocess.Popen([*command, str(data)], stdout=subprocess.PIPE, text=True)
+    # However this process ends, the pipe does then, and the node with it.
+    command = [find_program(program), "node", "--json", "--until-eof", "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*command, "--data", str(data)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -63,8 +69,9 @@ def local_node(
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def run_local(
