@@ -5,15 +5,15 @@
 //! the experiment's other members will. So all members of such an experiment are bridged, and its
 //! media type says so.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use colearn_contracts::Reason;
+use colearn_contracts::{Parameters, Reason};
 use colearn_proto::legacy::grpc_learner_client::GrpcLearnerClient;
 use colearn_proto::legacy::{self, MlSetupStatus, WeightsPart};
 use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 
 use crate::client::BoxFuture;
 use crate::error_cause::root_cause;
@@ -29,6 +29,10 @@ const MAX_MESSAGE_BYTES: usize = 4_194_304;
 const MAX_WEIGHTS_BYTES: u64 = u32::MAX as u64;
 /// Connecting takes no longer than this; training may take as long as it likes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before a server that is away is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The call that judges weights.
+const TEST: &str = "TestWeights";
 
 /// What the server is told to train on.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -68,16 +72,41 @@ pub enum BridgeError {
         /// In the server's words.
         reason: String,
     },
+    /// It has gone away, or is not back yet.
+    #[error("the learner server is away: {call} failed: {reason}")]
+    Away {
+        /// The call.
+        call: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// It says that it has to be set up first.
+    #[error("the learner server's {call} failed, as if it was not set up: {reason}")]
+    NotSetUp {
+        /// The call.
+        call: &'static str,
+        /// In the server's words.
+        reason: String,
+    },
     /// The parts do not make the whole that they promise.
     #[error("the learner server sent weights with a hole: {0}")]
     Parts(String),
 }
 
+type Answer<T> = std::result::Result<T, BridgeError>;
+type Client = GrpcLearnerClient<Channel>;
+
 /// A learner that lives in a server of the original package.
 pub struct BridgedLearner {
-    client: GrpcLearnerClient<Channel>,
+    client: Client,
     setup: Setup,
     current: Weights,
+    /// Whether the server has these as its own, as far as is known.
+    in_step: bool,
+    /// How long one that is away is waited for where it is to train.
+    to_train: Duration,
+    /// And where it is to judge.
+    to_judge: Duration,
     runtime: Handle,
 }
 
@@ -85,11 +114,9 @@ impl BridgedLearner {
     /// Connects to a server, sets it up, and fetches its weights.
     ///
     /// # Errors
-    /// If it does not answer, or cannot be set up.
-    pub fn connect(
-        address: &str,
-        setup: Setup,
-    ) -> BoxFuture<'_, std::result::Result<Self, BridgeError>> {
+    /// If it does not answer, or cannot be set up. One that goes away later is waited for: see
+    /// [`BridgedLearner::patient`].
+    pub fn connect(address: &str, setup: Setup) -> BoxFuture<'_, Answer<Self>> {
         Box::pin(async move {
             let url = if address.contains("://") {
                 address.to_owned()
@@ -110,6 +137,9 @@ impl BridgedLearner {
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),
                 setup,
                 current: Weights::new(Bytes::new()),
+                in_step: true,
+                to_train: Duration::ZERO,
+                to_judge: Duration::ZERO,
                 runtime: Handle::current(),
             };
             learner.set_up().await?;
@@ -126,7 +156,7 @@ impl BridgedLearner {
         Some(answer.into_inner().version)
     }
 
-    async fn set_up(&mut self) -> std::result::Result<(), BridgeError> {
+    async fn set_up(&mut self) -> Answer<()> {
         let request = legacy::RequestMlSetup {
             dataset_loader_name: self.setup.dataset.clone(),
             dataset_loader_parameters: self.setup.dataset_parameters.clone(),
@@ -143,50 +173,88 @@ impl BridgedLearner {
         }
     }
 
+    /// Waits for a server that is away: nearly as long as these rules leave for a turn or a vote, and
+    /// then it can still be said that it was in vain.
+    #[must_use]
+    pub fn patient(mut self, rules: &Parameters) -> Self {
+        let most = |deadline_ms: u64| Duration::from_millis(deadline_ms / 10 * 9);
+        self.to_train = most(rules.proposal_deadline_ms);
+        self.to_judge = most(rules.vote_deadline_ms);
+        self
+    }
+
     /// Sets up a server that was started anew, and gives it back the weights it had.
-    async fn restore(&mut self) -> std::result::Result<(), BridgeError> {
+    async fn restore(&mut self) -> Answer<()> {
         tracing::warn!("the learner server was started anew; setting it up again");
         self.set_up().await?;
+        self.set_weights().await
+    }
+
+    async fn set_weights(&mut self) -> Answer<()> {
         let parts = tokio_stream::iter(parts(&self.current));
-        let answer = self.client.set_weights(parts).await;
-        answer.map(drop).map_err(|status| failed("SetWeights", &status))
+        self.client.set_weights(parts).await.map_err(|status| failed("SetWeights", &status))?;
+        self.in_step = true;
+        Ok(())
     }
 
-    async fn propose_weights(&mut self) -> std::result::Result<Weights, BridgeError> {
-        const CALL: &str = "ProposeWeights";
-        let answer = match self.client.propose_weights(legacy::Empty {}).await {
-            Err(status) if status.code() == Code::FailedPrecondition => {
-                self.restore().await?;
-                self.client.propose_weights(legacy::Empty {}).await
-            }
-            answer => answer,
-        };
-        whole(CALL, answer.map_err(|status| failed(CALL, &status))?.into_inner()).await
-    }
-
-    async fn test_weights(
-        &mut self,
-        weights: &Weights,
-    ) -> std::result::Result<legacy::ProposedWeights, BridgeError> {
-        const CALL: &str = "TestWeights";
-        let answer = match self.client.test_weights(tokio_stream::iter(parts(weights))).await {
-            Err(status) if status.code() == Code::FailedPrecondition => {
-                self.restore().await?;
-                self.client.test_weights(tokio_stream::iter(parts(weights))).await
-            }
-            answer => answer,
-        };
-        Ok(answer.map_err(|status| failed(CALL, &status))?.into_inner())
-    }
-
-    async fn set_weights(&mut self, weights: &Weights) -> std::result::Result<(), BridgeError> {
-        match self.client.set_weights(tokio_stream::iter(parts(weights))).await {
-            Err(status) if status.code() == Code::FailedPrecondition => {
-                self.current = weights.clone();
-                self.restore().await
-            }
-            answer => answer.map(drop).map_err(|status| failed("SetWeights", &status)),
+    /// Gives the server the current weights, unless it has them.
+    async fn bring_up(&mut self) -> Answer<()> {
+        if self.in_step {
+            return Ok(());
         }
+        match self.set_weights().await {
+            Err(BridgeError::NotSetUp { .. }) => self.restore().await,
+            answer => answer,
+        }
+    }
+
+    /// Asks a server that has the current weights; again and again while it is away, for so long.
+    async fn ask<T>(
+        &mut self,
+        patience: Duration,
+        question: impl AsyncFn(&mut Client) -> Answer<T>,
+    ) -> Answer<T> {
+        let started = Instant::now();
+        let mut told = false;
+        loop {
+            let away = match self.ask_once(&question).await {
+                Err(error @ BridgeError::Away { .. }) if started.elapsed() < patience => error,
+                answer => return answer,
+            };
+            if !told {
+                tracing::warn!("{away}; trying again");
+                told = true;
+            }
+            tokio::time::sleep(PAUSE.min(patience.saturating_sub(started.elapsed()))).await;
+        }
+    }
+
+    async fn ask_once<T>(&mut self, question: impl AsyncFn(&mut Client) -> Answer<T>) -> Answer<T> {
+        self.bring_up().await?;
+        match question(&mut self.client).await {
+            Err(BridgeError::NotSetUp { .. }) => {
+                self.restore().await?;
+                question(&mut self.client).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn propose_weights(&mut self) -> Answer<Weights> {
+        const CALL: &str = "ProposeWeights";
+        self.ask(self.to_train, async |client| {
+            let answer = client.propose_weights(legacy::Empty {}).await;
+            whole(CALL, answer.map_err(|status| failed(CALL, &status))?.into_inner()).await
+        })
+        .await
+    }
+
+    async fn test_weights(&mut self, weights: &Weights) -> Answer<legacy::ProposedWeights> {
+        self.ask(self.to_judge, async |client| {
+            let answer = client.test_weights(tokio_stream::iter(parts(weights))).await;
+            answer.map(Response::into_inner).map_err(|status| failed(TEST, &status))
+        })
+        .await
     }
 }
 
@@ -200,7 +268,17 @@ impl Learner for BridgedLearner {
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         let runtime = self.runtime.clone();
-        let judged = runtime.block_on(self.test_weights(weights))?;
+        let judged = match runtime.block_on(self.test_weights(weights)) {
+            Ok(judged) => judged,
+            // It has seen them, and cannot make anything of them.
+            Err(error @ BridgeError::Call { call: TEST, .. }) => return Err(error.into()),
+            // It has not, so there is nothing to be said against them. Nor for saying that they were not to be
+            // had (R68): that would be the proposer's fault.
+            Err(error) => {
+                tracing::warn!("{error}; abstaining");
+                return Ok(Score::none(Judgement::Abstain(Some(Reason::Failed))));
+            }
+        };
         let judgement = match judged.vote {
             true => Judgement::Approve,
             false => Judgement::Reject(Some(Reason::Worse)),
@@ -213,10 +291,17 @@ impl Learner for BridgedLearner {
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {
-        let runtime = self.runtime.clone();
-        runtime.block_on(self.set_weights(weights))?;
         self.current = weights.clone();
-        Ok(())
+        self.in_step = false;
+        let runtime = self.runtime.clone();
+        match runtime.block_on(self.bring_up()) {
+            // It gets them before it is asked for anything else.
+            Err(away @ BridgeError::Away { .. }) => {
+                tracing::warn!("{away}; it gets the accepted weights when it is back");
+                Ok(())
+            }
+            answer => Ok(answer?),
+        }
     }
 
     fn current(&self) -> Weights {
@@ -225,7 +310,15 @@ impl Learner for BridgedLearner {
 }
 
 fn failed(call: &'static str, status: &Status) -> BridgeError {
-    BridgeError::Call { call, reason: format!("{} ({:?})", status.message(), status.code()) }
+    let reason = format!("{} ({:?})", status.message(), status.code());
+    // What has a cause on this side, such as a broken connection, is not the server's answer.
+    let away = matches!(status.code(), Code::Unavailable | Code::Cancelled)
+        || std::error::Error::source(status).is_some();
+    match status.code() {
+        _ if away => BridgeError::Away { call, reason },
+        Code::FailedPrecondition => BridgeError::NotSetUp { call, reason },
+        _ => BridgeError::Call { call, reason },
+    }
 }
 
 /// Weights in parts, as the original sends them.
@@ -246,7 +339,7 @@ fn parts(weights: &Weights) -> Vec<WeightsPart> {
 async fn whole(
     call: &'static str,
     mut parts: Streaming<WeightsPart>,
-) -> std::result::Result<Weights, BridgeError> {
+) -> Answer<Weights> {
     let mut bytes = BytesMut::new();
     let mut total = None;
     while let Some(part) = parts.message().await.map_err(|status| failed(call, &status))? {

@@ -92,13 +92,15 @@ impl BridgeArgs {
             prepared = client::prepare(options) => prepared?,
             asked = signals.asked() => return Ok(asked.exit_code()),
         };
-        let kind = prepared.described()?.experiment.model.media_type;
+        let known = prepared.described()?.experiment;
+        let kind = known.model.media_type;
         if kind != LEGACY {
             bail!(
                 "the weights of {experiment} are {kind}, a bridged learner's {LEGACY}; create it with --media-type {LEGACY}"
             );
         }
-        let mut learner = BridgedLearner::connect(&self.learner, setup).await?;
+        let learner = BridgedLearner::connect(&self.learner, setup).await?;
+        let mut learner = learner.patient(&known.parameters);
         if !self.json {
             let version = learner.version().await;
             println!(

@@ -2,16 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use colearn_contracts::{Parameters, Reason};
 use colearn_proto::legacy::grpc_learner_server::{GrpcLearner, GrpcLearnerServer};
 use colearn_proto::legacy::{
     DiffPrivBudget, Empty, MlSetupStatus, ProposedWeights, RequestMlSetup, RequestStatus,
     ResponseCurrentModel, ResponseMlSetup, ResponseStatus, ResponseSupportedSystem,
     ResponseVersion, TrainingSummary, WeightsPart,
 };
+use colearn_sdk::bridge::{BridgedLearner, Setup};
+use colearn_sdk::learner::{Judgement, Learner as _, Weights};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -27,8 +32,25 @@ struct Server {
     private: f64,
     /// `None` before the setup.
     guess: Mutex<Option<f64>>,
-    /// Leaves out the second part.
+    /// Leaves out the first part.
     holes: bool,
+    /// So many calls are answered as by nobody, once it is set up.
+    away: AtomicU32,
+}
+
+impl Server {
+    fn new(private: f64) -> Self {
+        Self { private, guess: Mutex::new(None), holes: false, away: AtomicU32::new(0) }
+    }
+
+    /// Whether it is there.
+    fn there(&self) -> Result<(), Status> {
+        let less = |left: u32| left.checked_sub(1);
+        match self.away.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+            Ok(_) => Err(Status::unavailable("away")),
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 fn encode(guess: f64) -> Vec<u8> {
@@ -95,6 +117,7 @@ impl GrpcLearner for Server {
     }
 
     async fn propose_weights(&self, _: Request<Empty>) -> Result<Response<Parts>, Status> {
+        self.there()?;
         let guess = self.guess.lock().await.ok_or_else(not_set_up)?;
         let budget =
             DiffPrivBudget { consumed_epsilon: 0.5, consumed_delta: 1e-5, ..Default::default() };
@@ -110,6 +133,7 @@ impl GrpcLearner for Server {
         &self,
         request: Request<Streaming<WeightsPart>>,
     ) -> Result<Response<ProposedWeights>, Status> {
+        self.there()?;
         let old = self.guess.lock().await.ok_or_else(not_set_up)?;
         let new = decode(&together(request.into_inner()).await?);
         let error = |guess: f64| (guess - self.private).abs();
@@ -124,6 +148,7 @@ impl GrpcLearner for Server {
         &self,
         request: Request<Streaming<WeightsPart>>,
     ) -> Result<Response<Empty>, Status> {
+        self.there()?;
         let mut guess = self.guess.lock().await;
         guess.ok_or_else(not_set_up)?;
         *guess = Some(decode(&together(request.into_inner()).await?));
@@ -161,10 +186,14 @@ impl GrpcLearner for Server {
     }
 }
 
-async fn serve(private: f64, holes: bool) -> (SocketAddr, Arc<Server>) {
+async fn serve(server: Server) -> (SocketAddr, Arc<Server>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_at(listener, server)
+}
+
+fn serve_at(listener: TcpListener, server: Server) -> (SocketAddr, Arc<Server>) {
     let address = listener.local_addr().unwrap();
-    let server = Arc::new(Server { private, guess: Mutex::new(None), holes });
+    let server = Arc::new(server);
     let service = GrpcLearnerServer::from_arc(server.clone())
         .max_decoding_message_size(4_194_304)
         .max_encoding_message_size(4_194_304);
@@ -184,7 +213,9 @@ async fn unmodified_servers_take_part_through_bridges() {
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let mut servers = Vec::new();
     for private in [3.0, 5.0, 7.0] {
-        servers.push(serve(private, false).await);
+        // One that comes and goes while it takes part does so all the same.
+        let away = AtomicU32::new(if private == 5.0 { 4 } else { 0 });
+        servers.push(serve(Server { away, ..Server::new(private) }).await);
     }
     let done = tokio::task::spawn_blocking({
         let addresses: Vec<String> = servers.iter().map(|(at, _)| at.to_string()).collect();
@@ -219,6 +250,11 @@ async fn unmodified_servers_take_part_through_bridges() {
             let privacy = succeed(&["experiment", "privacy", "guess", "--node", &node.url]);
             // It says how much it has spent and not how, which nobody could check (R62).
             assert!(privacy.contains("nothing stated"), "{privacy}");
+            let told = succeed(&["ledger", "show", data]);
+            for word in ["rejects", "abstains", "passes"] {
+                let line = told.lines().find(|line| line.contains(word) && line.contains("failed"));
+                assert_eq!(line, None);
+            }
             let wrong = succeed(&[
                 "experiment",
                 "create",
@@ -251,7 +287,7 @@ async fn unmodified_servers_take_part_through_bridges() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holes_and_refusals_of_a_server_are_told() {
-    let (address, _) = serve(1.0, true).await;
+    let (address, _) = serve(Server { holes: true, ..Server::new(1.0) }).await;
     let told = tokio::task::spawn_blocking(move || {
         let learner = ["bridge", "--learner", &address.to_string(), "--initial", "/nowhere/x"]
             .map(str::to_owned);
@@ -278,17 +314,58 @@ async fn holes_and_refusals_of_a_server_are_told() {
     });
     told.await.unwrap();
     // A proposal with a hole is an error, not zeros.
-    let setup = colearn_sdk::bridge::Setup {
+    let mut learner = BridgedLearner::connect(&address.to_string(), setup()).await.unwrap();
+    let proposed =
+        tokio::task::spawn_blocking(move || learner.propose().map_err(|error| error.to_string()));
+    let error = proposed.await.unwrap().unwrap_err();
+    assert!(error.contains("a hole: a part for 4000000 at 0"), "{error}");
+}
+
+fn setup() -> Setup {
+    Setup {
         dataset: "NUMBERS".to_owned(),
         model: "GUESS".to_owned(),
         model_parameters: "{\"a\": 1}".to_owned(),
-        ..Default::default()
-    };
-    let mut learner =
-        colearn_sdk::bridge::BridgedLearner::connect(&address.to_string(), setup).await.unwrap();
-    let proposed = tokio::task::spawn_blocking(move || {
-        colearn_sdk::learner::Learner::propose(&mut learner).map_err(|error| error.to_string())
+        ..Setup::default()
+    }
+}
+
+/// A server with a runtime of its own: with that everything of it ends, its connections too.
+fn live(listener: std::net::TcpListener) -> (Runtime, Arc<Server>) {
+    let life = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (_, server) = life
+        .block_on(async { serve_at(TcpListener::from_std(listener).unwrap(), Server::new(3.0)) });
+    (life, server)
+}
+
+#[test]
+fn a_server_that_goes_away_is_waited_for_and_set_up_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (life, _) = live(listener);
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let at = address.to_string();
+    let mut learner = runtime.block_on(BridgedLearner::connect(&at, setup())).unwrap();
+    let weights = |guess| Weights::new(encode(guess));
+
+    life.shutdown_timeout(std::time::Duration::from_secs(60));
+    learner.accept(&weights(5.0)).unwrap();
+    let score = learner.test(&weights(4.0)).unwrap();
+    assert_eq!(score.judgement, Judgement::Abstain(Some(Reason::Failed)));
+    let error = learner.propose().unwrap_err().to_string();
+    assert!(error.starts_with("the learner server is away: "), "{error}");
+
+    // It is tried once in vain, and then a new one is there, which knows nothing.
+    let mut learner = learner.patient(&Parameters::default());
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    let back = std::thread::spawn(move || {
+        drop(listener.accept().unwrap());
+        live(listener)
     });
-    let error = proposed.await.unwrap().unwrap_err();
-    assert!(error.contains("a hole: a part for 4000000 at 0"), "{error}");
+    let score = learner.test(&weights(4.0)).unwrap();
+    let (_life, server) = back.join().unwrap();
+    assert_eq!((score.judgement, score.vote), (Judgement::Approve, -1.0));
+    let guess = runtime.block_on(async { *server.guess.lock().await });
+    assert_eq!(guess, Some(5.0), "it has what was accepted while it was away");
 }
