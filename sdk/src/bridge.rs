@@ -336,10 +336,7 @@ fn parts(weights: &Weights) -> Vec<WeightsPart> {
 
 /// Puts parts together. The original takes a missing one for zeros; here every part must begin where
 /// the one before ended, and the last end where all said.
-async fn whole(
-    call: &'static str,
-    mut parts: Streaming<WeightsPart>,
-) -> Answer<Weights> {
+async fn whole(call: &'static str, mut parts: Streaming<WeightsPart>) -> Answer<Weights> {
     let mut bytes = BytesMut::new();
     let mut total = None;
     while let Some(part) = parts.message().await.map_err(|status| failed(call, &status))? {

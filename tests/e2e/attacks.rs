@@ -1,17 +1,22 @@
 //! What a liar can do to a learner: be silent, and nothing else.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use colearn_contracts::{
-    Act, Action, Admission, BallotKind, CreateExperiment, FinishReason, Parameters, VERSION,
+    Act, Action, Admission, BallotKind, CreateExperiment, FinishReason, Join, Parameters, VERSION,
 };
 use colearn_proto::v1::{self, transaction::Action as Signed};
-use colearn_sdk::client::{self, Options, Summary};
-use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
+use colearn_sdk::client::{self, ClientError, Options, Summary};
+use colearn_sdk::learner::{self, Learner, Proposed, SAFETENSORS, Score, Weights};
 use colearn_sdk::participant::Event;
 
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
 use crate::proxy::{FALSE_VALUE, Lie, Proxy};
-use crate::support::{Counter, NodeProcess, Speaker, key, name, run};
+use crate::support::{Counter, NodeProcess, Speaker, copy, fail, id, key, name, run, succeed};
 
 const ROUNDS: u64 = 4;
 
@@ -29,16 +34,16 @@ impl Watched {
 }
 
 impl Learner for Watched {
-    fn propose(&mut self) -> Result<Proposed> {
+    fn propose(&mut self) -> learner::Result<Proposed> {
         self.counter.propose()
     }
 
-    fn test(&mut self, weights: &Weights) -> Result<Score> {
+    fn test(&mut self, weights: &Weights) -> learner::Result<Score> {
         self.note(weights);
         self.counter.test(weights)
     }
 
-    fn accept(&mut self, weights: &Weights) -> Result<()> {
+    fn accept(&mut self, weights: &Weights) -> learner::Result<()> {
         self.note(weights);
         self.counter.accept(weights)
     }
@@ -48,8 +53,8 @@ impl Learner for Watched {
     }
 }
 
-/// An experiment with sealed ballots, and two learners that take part in it directly.
-async fn begin(node: &NodeProcess) -> Vec<tokio::task::JoinHandle<Summary>> {
+/// Creates an experiment with sealed ballots.
+async fn create(node: &NodeProcess) {
     let mut speaker = Speaker::connect(&node.url).await;
     let weights = Counter::weights(0);
     speaker.client.upload(&weights).await.unwrap();
@@ -67,12 +72,15 @@ async fn begin(node: &NodeProcess) -> Vec<tokio::task::JoinHandle<Summary>> {
         plan: None,
     };
     speaker.act(&key(200), Action::new(name("x"), Act::Create(create))).await.unwrap();
-    [1, 2]
-        .map(|seed| {
-            let options = Options::new(&node.url, name("x"), key(seed));
-            tokio::spawn(async move { client::run(Counter { value: 0 }, options).await.unwrap().1 })
-        })
-        .into()
+}
+
+/// Two learners that take part in it directly.
+fn take_part(node: &NodeProcess) -> [JoinHandle<Summary>; 2] {
+    [1, 2].map(|seed| {
+        let options = Options::new(&node.url, name("x"), key(seed));
+        let run = client::run(Counter { value: 0 }, options);
+        tokio::spawn(async move { run.await.unwrap().1 })
+    })
 }
 
 /// What one lie did.
@@ -88,7 +96,8 @@ struct Told {
 async fn survive(lie: Lie) -> Told {
     let dir = tempfile::tempdir().unwrap();
     let node = NodeProcess::start(&dir.path().join("data"));
-    let others = begin(&node).await;
+    create(&node).await;
+    let others = take_part(&node);
     let (proxy, url) = Proxy::start(&node.url, Some(lie)).await;
     let (shown, told) = (Arc::default(), Arc::new(Mutex::new((Vec::new(), Vec::new()))));
     // It holds another model: the first one is downloaded.
@@ -111,7 +120,7 @@ async fn survive(lie: Lie) -> Told {
     let options = Options {
         data: Some(dir.path().join("memory")),
         // Stalling is noticed soon.
-        patience: lie.is_a_silence().then_some(std::time::Duration::from_secs(2)),
+        patience: lie.is_a_silence().then_some(Duration::from_secs(2)),
         watch: Box::new(noticed),
         ..Options::new(url, name("x"), key(9))
     };
@@ -161,8 +170,8 @@ macro_rules! lies {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
             let told = survive(Lie::$lie).await;
-            let reasons = if Lie::$lie.is_a_silence() { &told.unanswered } else { &told.distrusted };
-            assert!(reasons.iter().any(|reason| reason.contains($said)), "{told:?}");
+            let mut reasons = told.distrusted.iter().chain(&told.unanswered);
+            assert!(reasons.any(|reason| reason.contains($said)), "{told:?}");
             let evidence: Option<&str> = $evidence;
             let kept = |what: &str| told.evidence.iter().any(|file| file.ends_with(what));
             assert!(evidence.is_none_or(kept), "{told:?}");
@@ -192,7 +201,115 @@ lies! {
     weights_without_end: EndlessModel, "other bytes than the weights", None;
     a_refusal_without_a_rule: Denial, "refused: no", None;
     an_entry_larger_than_any: Huge, "too large", None;
-    weights_that_stop_coming: StalledModel, "no answer for", None;
+    weights_that_stop_coming: StalledModel, "other bytes than the weights", None;
     no_answer_to_anything: Stall, "no answer for", None;
     entries_that_are_held_back: Silence, "no answer for", None;
+}
+
+/// Takes part through a proxy, in the folder of a key of its own.
+fn options(url: String, memory: &Path) -> Options {
+    Options { data: Some(memory.to_owned()), ..Options::new(url, name("x"), key(9)) }
+}
+
+/// A learner that takes part through a proxy, as far as having committed to a ballot, and what it says.
+async fn committed(
+    dir: &Path,
+    proxied: String,
+) -> (JoinHandle<Result<Summary, ClientError>>, mpsc::UnboundedReceiver<Event>) {
+    let (tell, mut events) = mpsc::unbounded_channel();
+    let watch = move |event: &Event| drop(tell.send(event.clone()));
+    let options = Options { watch: Box::new(watch), ..options(proxied, &dir.join("memory")) };
+    let run = client::run(Counter { value: 0 }, options);
+    let running = tokio::spawn(async move { run.await.map(|(_, summary)| summary) });
+    while !matches!(events.recv().await.unwrap(), Event::Voted { .. } | Event::Committed { .. }) {}
+    (running, events)
+}
+
+/// What holds the ledger's key shows this learner another history from now on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_ends_a_learner_with_both_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    let node = NodeProcess::start(&one);
+    create(&node).await;
+    node.stop();
+    copy(&one, &other);
+    let (node, forked) = (NodeProcess::start(&one), NodeProcess::start(&other));
+    take_part(&node);
+    let (proxy, url) = Proxy::start(&node.url, None).await;
+    let (running, _events) = committed(dir.path(), url).await;
+
+    // Other members, and more of them: it is as long as what was followed, and longer.
+    let mut speaker = Speaker::connect(&forked.url).await;
+    for seed in 20..50 {
+        speaker
+            .act(&key(seed), Action::new(name("x"), Act::Join(Join::new(0, None))))
+            .await
+            .unwrap();
+    }
+    proxy.turn_to(&forked.url);
+    let error = running.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Fork(..)), "{error}");
+    let evidence = dir.path().join("memory/evidence/00-fork.txt");
+    let evidence = std::fs::read_to_string(evidence).unwrap();
+    assert_eq!(evidence.matches("\u{2014} colearn/").count(), 2, "{evidence}");
+    // Started again, it remembers.
+    let options = options(forked.url.clone(), &dir.path().join("memory"));
+    let error = client::run(Counter { value: 0 }, options).await.map(drop).unwrap_err();
+    assert!(matches!(error, ClientError::Fork(..)), "{error}");
+}
+
+/// Put back to an older copy, a node is waited for until it shows what it once showed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_was_rolled_back_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, older) = (dir.path().join("data"), dir.path().join("older"));
+    let node = NodeProcess::start(&data);
+    create(&node).await;
+    node.stop();
+    copy(&data, &older);
+    let (node, rolled_back) = (NodeProcess::start(&data), NodeProcess::start(&older));
+    let others = take_part(&node);
+    let (proxy, url) = Proxy::start(&node.url, None).await;
+    let (running, mut events) = committed(dir.path(), url).await;
+    proxy.turn_to(&rolled_back.url);
+    let reason = loop {
+        if let Event::Distrusted { reason, .. } = events.recv().await.unwrap() {
+            break reason;
+        }
+    };
+    assert!(reason.starts_with("ROLLED BACK: the node shows 2 entries"), "{reason}");
+    proxy.turn_to(&node.url);
+    let summary = running.await.unwrap().unwrap();
+    assert_eq!(summary.rounds, ROUNDS);
+    for other in others {
+        assert_eq!(other.await.unwrap().model, summary.model);
+    }
+}
+
+/// At first contact nothing is known but what is pinned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_key_or_ledger_than_was_pinned_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, other) = (
+        NodeProcess::start(&dir.path().join("data")),
+        NodeProcess::start(&dir.path().join("other")),
+    );
+    create(&node).await;
+    create(&other).await;
+    let text = |node: &NodeProcess, field: &str| node.started[field].as_str().unwrap().to_owned();
+    let path = |file: &str| dir.path().join(file).to_str().unwrap().to_owned();
+    succeed(&["key", "new", &path("me.pem")]);
+    let learner = |pin: &[&str]| {
+        let learner =
+            ["learner", "--experiment", "x", "--node", &node.url, "--key", &path("me.pem")];
+        fail(&[&learner[..], pin].concat())
+    };
+    let refused = learner(&["--verifier-key", &text(&other, "verifier_key")]);
+    assert!(refused.contains("and never was by colearn/"), "{refused}");
+    let refused = learner(&["--ledger", &text(&other, "ledger_id")]);
+    assert!(refused.contains("keeps ledger"), "{refused}");
+    // Nothing was joined.
+    let shown = Speaker::connect(&node.url).await.followed.described(&name("x"), id(&key(9)), 0);
+    assert_eq!(shown.unwrap().experiment.member_count, 0);
 }
