@@ -209,6 +209,7 @@ fn services(
             keys: keys.clone(),
             reads: reads.clone(),
             views,
+            cosignatures: cosignatures.clone(),
             stopping: stopping.clone(),
             max_artifact_bytes: artifacts.max_bytes(),
         },

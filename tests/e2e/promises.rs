@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use colearn_contracts::{Act, Action, Join};
-use colearn_ledger::Signer;
 use colearn_ledger::note::KeyKind;
-use colearn_sdk::client::{ClientError, Followed, Memory};
+use colearn_ledger::{Signer, Verifier};
+use colearn_records::pins::Pins;
+use colearn_sdk::client::{self, ClientError, Followed, Memory, Options, Trust};
+use colearn_sdk::participant::Event;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::support::{
-    Counter, NodeProcess, Speaker, colearn, copy, fail, id, key, name, run, succeed,
+    Counter, NodeProcess, Process, Speaker, colearn, copy, fail, id, key, name, run, succeed,
 };
 
 /// A node with an experiment and a learner that keeps its receipts.
@@ -250,8 +253,57 @@ async fn an_export_is_complete_incremental_and_audited() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_insists_on_a_witness_signs_nothing_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let log = node.started["verifier_key"].as_str().unwrap().to_owned();
+    let (address, data) = (node.address(), path("witness"));
+    node.stop();
+    let witness = |listen: &str| {
+        let listen = ["--listen", listen, "--log", &log];
+        let mut process =
+            Process::start(&[&["witness", "--json", "--data", &data][..], &listen].concat());
+        let started: Value = serde_json::from_str(&process.line().unwrap()).unwrap();
+        let text = |field: &str| started[field].as_str().unwrap().to_owned();
+        (process, text("verifier_key"), text("address"))
+    };
+    let (mut process, witness_key, witness_url) = witness("127.0.0.1:0");
+    process.kill();
+    let by = format!("w={witness_key}@{witness_url}");
+    let more = ["--listen", &address, "--witness", &by];
+    let node = NodeProcess::start_with(&dir.path().join("data"), &more);
+    Speaker::connect(&node.url).await.create("x", &Counter::weights(0), 1).await;
+
+    let witness_key = Verifier::parse(&witness_key).unwrap();
+    let pins = Pins::new(None, None, vec![witness_key], None).unwrap();
+    let (tell, mut events) = mpsc::unbounded_channel();
+    let options = Options {
+        trust: Trust { pins, checkpoint: None },
+        watch: Box::new(move |event| drop(tell.send(event.clone()))),
+        ..Options::new(&node.url, name("x"), key(1))
+    };
+    let run = client::run(Counter { value: 0 }, options);
+    let running = tokio::spawn(async move { run.await.unwrap().1 });
+    let reason = loop {
+        match events.recv().await.unwrap() {
+            Event::Distrusted { reason, .. } => break reason,
+            Event::Joined => panic!("nobody has witnessed what was joined"),
+            _ => {}
+        }
+    };
+    assert!(reason.starts_with("0 of the 1 witnesses that were named"), "{reason}");
+    let seen = Speaker::connect(&node.url).await.followed.size();
+    assert_eq!(seen, 2, "nothing was recorded");
+    // Once it is there, all goes on.
+    let (_process, ..) = witness(witness_url.strip_prefix("http://").unwrap());
+    let other = Options::new(&node.url, name("x"), key(2));
+    let (_, other) = client::run(Counter { value: 0 }, other).await.unwrap();
+    assert_eq!(running.await.unwrap().model, other.model);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn witnesses_cosign_what_the_node_shows_and_no_fork_of_it() {
-    use crate::support::Process;
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let node = NodeProcess::start(&dir.path().join("data"));

@@ -15,6 +15,7 @@ use crate::admission::hash_bytes;
 use crate::reads::Reads;
 use crate::refusal::Refusal;
 use crate::view::Views;
+use crate::witness::Cosignatures;
 
 /// How many entries one message of a stream holds at most.
 const ENTRIES_PER_MESSAGE: u64 = 4096;
@@ -24,6 +25,7 @@ pub(crate) struct Ledger {
     pub(crate) keys: LogKeys,
     pub(crate) reads: Reads,
     pub(crate) views: Views,
+    pub(crate) cosignatures: Cosignatures,
     pub(crate) stopping: CancellationToken,
     /// The largest artifact, in bytes.
     pub(crate) max_artifact_bytes: u64,
@@ -50,7 +52,7 @@ impl LedgerService for Ledger {
         &self,
         request: Request<v1::GetCheckpointRequest>,
     ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
-        let old_size = request.into_inner().old_size;
+        let v1::GetCheckpointRequest { old_size, cosigned } = request.into_inner();
         let signed = self.reads.checkpoint().ok_or(Refusal::Stopped)?;
         let size = signed.checkpoint.size;
         if old_size > size {
@@ -63,6 +65,7 @@ impl LedgerService for Ledger {
         Ok(Response::new(v1::GetCheckpointResponse {
             checkpoint: signed.note.clone(),
             consistency_proof: proof(&self.reads.read_last(size - old_size, read).await?),
+            cosigned: if cosigned { self.cosignatures.each() } else { Vec::new() },
         }))
     }
 

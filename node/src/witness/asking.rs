@@ -61,18 +61,33 @@ pub(crate) struct Cosignatures(Arc<Mutex<Gathered>>);
 struct Gathered {
     asked: usize,
     quorum: usize,
-    /// By witness: the size of the checkpoint, and the line.
-    lines: BTreeMap<String, (u64, String)>,
+    /// By witness: the last checkpoint that it has cosigned.
+    cosigned: BTreeMap<String, Cosigned>,
+}
+
+struct Cosigned {
+    size: u64,
+    /// As the node has signed it.
+    note: String,
+    /// The cosignature.
+    line: String,
 }
 
 impl Cosignatures {
     pub(crate) fn new(asked: usize, quorum: usize) -> Self {
-        Self(Arc::new(Mutex::new(Gathered { asked, quorum, lines: BTreeMap::new() })))
+        Self(Arc::new(Mutex::new(Gathered { asked, quorum, cosigned: BTreeMap::new() })))
     }
 
-    fn add(&self, witness: &str, size: u64, line: String) {
+    fn add(&self, witness: &str, signed: &SignedCheckpoint, line: String) {
         let mut gathered = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        gathered.lines.insert(witness.to_owned(), (size, line));
+        let (size, note) = (signed.checkpoint.size, signed.note.clone());
+        gathered.cosigned.insert(witness.to_owned(), Cosigned { size, note, line });
+    }
+
+    /// The last checkpoint that each witness has cosigned, with its cosignature.
+    pub(crate) fn each(&self) -> Vec<String> {
+        let gathered = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        gathered.cosigned.values().map(|it| it.note.clone() + &it.line).collect()
     }
 
     /// A checkpoint with its cosignatures, and how well it is witnessed if anybody is asked.
@@ -80,10 +95,10 @@ impl Cosignatures {
         let gathered = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let size = signed.checkpoint.size;
         let lines: Vec<&str> = gathered
-            .lines
+            .cosigned
             .values()
-            .filter(|(of, _)| *of == size)
-            .map(|(_, line)| line.as_str())
+            .filter(|it| it.size == size)
+            .map(|it| it.line.as_str())
             .collect();
         let word = if lines.len() >= gathered.quorum { "witnessed" } else { "unwitnessed" };
         let state = (gathered.asked > 0)
@@ -118,7 +133,7 @@ pub(crate) async fn ask(
                 Ok(Ok(Answer::Cosigned(line))) => {
                     known_size = latest.checkpoint.size;
                     cosigned = Some(known_size);
-                    cosignatures.add(&witness.name, known_size, line);
+                    cosignatures.add(&witness.name, &latest, line);
                     continue;
                 }
                 // It knows another checkpoint than the node thought; ask again from there.

@@ -1166,6 +1166,9 @@ pub struct GetCheckpointRequest {
     /// The size of the last checkpoint the caller verified; 0 for none.
     #[prost(uint64, tag = "1")]
     pub old_size: u64,
+    /// Whether the checkpoints that witnesses have cosigned are asked for, too.
+    #[prost(bool, tag = "2")]
+    pub cosigned: bool,
 }
 /// What is answered to GetCheckpoint.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1176,6 +1179,10 @@ pub struct GetCheckpointResponse {
     /// The consistency proof from old_size, hashes of 32 bytes; empty if old_size is 0.
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub consistency_proof: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// Where that was asked: the last checkpoint that each witness has cosigned, verbatim, with its cosignature
+    /// (C2SP tlog-cosignature).
+    #[prost(string, repeated, tag = "3")]
+    pub cosigned: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What is asked with GetEntries.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -213,9 +213,15 @@ impl Client {
         &self,
         old_size: u64,
     ) -> Result<(String, Vec<Hash>), ClientError> {
-        let request = v1::GetCheckpointRequest { old_size };
+        let request = v1::GetCheckpointRequest { old_size, cosigned: false };
         let answer = self.answer(self.ledger().get_checkpoint(request)).await?;
         Ok((answer.checkpoint, hashes(&answer.consistency_proof)?))
+    }
+
+    /// The last checkpoint that each of the node's witnesses has cosigned.
+    pub(super) async fn cosigned(&self) -> Result<Vec<String>, ClientError> {
+        let request = v1::GetCheckpointRequest { old_size: 0, cosigned: true };
+        Ok(self.answer(self.ledger().get_checkpoint(request)).await?.cosigned)
     }
 
     /// The proof that the first `new_size` entries go on from the first `old_size`.

@@ -62,7 +62,7 @@ pub struct Progress {
 pub struct Followed {
     pub(super) client: Client,
     pub(super) memory: Memory,
-    trust: Trust,
+    pub(super) trust: Trust,
     pub(super) follower: Follower,
     /// The keys that sign its checkpoints, until the last one that is known.
     pub(super) keys: LogKeys,
@@ -71,6 +71,8 @@ pub struct Followed {
     stream: Option<Stream>,
     /// What the ledger has signed besides, and what was signed on its word: all must fit what is followed.
     pub(super) pledges: Vec<Pledge>,
+    /// So many entries the witnesses that are demanded have cosigned.
+    pub(super) witnessed: u64,
     /// The size when what was followed was last kept.
     kept: u64,
     /// The version of the rules that the node says new experiments follow.
@@ -142,6 +144,7 @@ impl Followed {
                 latest: (latest, note),
                 stream: None,
                 pledges: Vec::new(),
+                witnessed: 0,
             };
             // What was acted on last may be newer than what was kept last.
             let promised = followed.memory.last_receipt();
@@ -485,7 +488,7 @@ impl Followed {
         Ok(Transaction::sign(key, &self.ledger_id(), self.seen()?, action))
     }
 
-    /// Follows the ledger to its end, signs an action, submits it, and keeps the receipt.
+    /// Follows the ledger to its end, waits for the witnesses that are demanded, signs an action, submits it, and keeps the receipt.
     ///
     /// # Errors
     /// Those of [`Followed::catch_up`] and [`Followed::submit`].
@@ -496,6 +499,7 @@ impl Followed {
     ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
         Box::pin(async move {
             self.catch_up(&mut |_| {}).await?;
+            self.wait_for_witnesses().await?;
             let signed = self.sign(key, action)?;
             match self.submit(&signed).await {
                 Err(error) if error.rule().is_some() => {
@@ -700,7 +704,7 @@ impl Followed {
     }
 
     /// What was sent is not what the ledger's key has signed, as far as can be told.
-    fn unproven(&self, what: String, note: &str, entries: &[Bytes]) -> ClientError {
+    pub(super) fn unproven(&self, what: String, note: &str, entries: &[Bytes]) -> ClientError {
         let entries: Vec<String> = entries.iter().take(16).map(hex::encode).collect();
         let evidence = format!("{what}\n\n{note}\n---\n{}\n", entries.join("\n"));
         let evidence = Evidence(self.memory.keep_evidence("unproven", evidence.as_bytes()));

@@ -12,6 +12,7 @@ mod receipts;
 mod run;
 mod status;
 mod transfer;
+mod witnesses;
 
 /// What the client's methods return. Boxed, so that what they do is compiled here once: the state machine
 /// of an `async fn` is compiled again in each crate that awaits it.

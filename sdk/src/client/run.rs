@@ -462,6 +462,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         {
             self.place.turns.forget_trained();
         }
+        if matches!(duty, Duty::Submit(_) | Duty::SubmitAgain(_) | Duty::End(_)) {
+            self.followed()?.wait_for_witnesses().await?;
+        }
         match duty {
             Duty::End(ending) => return self.end(ending).map(Step::Done),
             Duty::Wait => {
