@@ -16,7 +16,7 @@ use super::progress;
 #[command(after_help = "Examples:
   colearn audit colearn-data
   colearn audit http://127.0.0.1:7400
-  colearn audit http://127.0.0.1:7400 --receipts a.data/receipts --since last-week.checkpoint
+  colearn audit http://127.0.0.1:7400 --receipts a.pem.data/receipts --since last-week.checkpoint
   colearn audit http://127.0.0.1:7400 --ledger cdf1c20e... --verifier-key 'colearn/0011223344556677+...'
   colearn audit http://127.0.0.1:7400 --witness 'w1+...' --witness 'w2+...' --witness 'w3+...' --json
 

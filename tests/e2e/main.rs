@@ -12,6 +12,7 @@ mod interop;
 mod keys;
 mod learning;
 mod members;
+mod memory;
 mod node;
 mod privacy;
 mod promises;

@@ -93,6 +93,9 @@ pub enum ClientError {
         /// The entry and the checkpoint.
         evidence: Evidence,
     },
+    /// What was to be trusted is no checkpoint.
+    #[error("what is to be trusted is no signed checkpoint: {0}; check --trust")]
+    NoCheckpoint(NoteError),
     /// The ledger does not go on from the checkpoint that was to be trusted.
     #[error(
         "the node's ledger of {size} entries is not proven to go on from the trusted checkpoint of {trusted}; check --trust and --node"

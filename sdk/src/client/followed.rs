@@ -71,6 +71,8 @@ pub struct Followed {
     stream: Option<Stream>,
     /// What the ledger has signed besides, and what was signed on its word: all must fit what is followed.
     pub(super) pledges: Vec<Pledge>,
+    /// Of so many entries it is believed who has signed them.
+    trusted: u64,
     /// So many entries the witnesses that are demanded have cosigned.
     pub(super) witnessed: u64,
     /// The size when what was followed was last kept.
@@ -144,6 +146,7 @@ impl Followed {
                 latest: (latest, note),
                 stream: None,
                 pledges: Vec::new(),
+                trusted: 0,
                 witnessed: 0,
             };
             // What was acted on last may be newer than what was kept last.
@@ -184,6 +187,12 @@ impl Followed {
     /// The keys that sign its checkpoints.
     pub fn keys(&self) -> &LogKeys {
         &self.keys
+    }
+
+    /// Of how many entries it is believed who has signed them, since they were to be trusted
+    /// ([`Trust::checkpoint`]).
+    pub fn trusted(&self) -> u64 {
+        self.trusted
     }
 
     /// How many entries were followed.
@@ -659,7 +668,7 @@ impl Followed {
     /// Holds a newcomer's ledger to the checkpoint that it was told to trust.
     async fn trust_checkpoint(&mut self) -> Result<(), ClientError> {
         let Some(note) = self.trust.checkpoint.clone() else { return Ok(()) };
-        let trusted = unsigned(&note)?;
+        let trusted = unsigned(&note).map_err(ClientError::NoCheckpoint)?;
         let pledge = Pledge { size: trusted.size, root: trusted.root, signed: note };
         self.pledges.push(pledge);
         if self.size() >= trusted.size {
@@ -680,18 +689,31 @@ impl Followed {
         // Who has verified something itself goes on from there.
         if self.size() == 0 {
             self.follower.trust(trusted.size);
+            self.trusted = trusted.size;
         }
         Ok(())
     }
 
-    pub(super) fn fork(&self, what: &str, new: &str) -> ClientError {
+    /// Keeps what was followed, for it to be compared after a restart, too: what is kept otherwise may be
+    /// so old that both histories begin with it.
+    fn remember(&mut self) {
+        if self.size() > self.kept
+            && let Err(error) = self.keep()
+        {
+            tracing::warn!(%error, "what was followed is not kept");
+        }
+    }
+
+    pub(super) fn fork(&mut self, what: &str, new: &str) -> ClientError {
+        self.remember();
         let both = format!("{}\n---\n\n{new}", self.latest.1);
         let evidence = Evidence(self.memory.keep_evidence("fork", both.as_bytes()));
         ClientError::Fork(what.to_owned(), evidence)
     }
 
     /// The node shows less than was followed.
-    fn rolled_back(&self, shown: &Checkpoint, note: &str) -> ClientError {
+    fn rolled_back(&mut self, shown: &Checkpoint, note: &str) -> ClientError {
+        self.remember();
         if let Ok(Some(root)) = self.follower.root(shown.size)
             && root != shown.root
         {

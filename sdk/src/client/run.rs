@@ -203,8 +203,11 @@ impl Prepared {
     }
 
     async fn connect(&mut self) -> Result<(), ClientError> {
-        match &mut self.followed {
-            Some(followed) => followed.reconnect().await?,
+        let trusted = match &mut self.followed {
+            Some(followed) => {
+                followed.reconnect().await?;
+                None
+            }
             None => {
                 let patience = self.options.patience;
                 let client = Client::connect_within(&self.options.node, patience).await?;
@@ -222,12 +225,17 @@ impl Prepared {
                     let signed = format!("this key has signed root {root} at size {size}\n");
                     followed.expect(Pledge { size, root, signed });
                 }
+                let trusted = followed.trusted();
                 self.followed = Some(followed);
+                Some(trusted).filter(|size| *size > 0)
             }
-        }
+        };
         self.connected = true;
         let url = self.followed()?.client().url().to_owned();
         self.tell(Event::Connected { url });
+        if let Some(size) = trusted {
+            self.tell(Event::Trusting { size });
+        }
         Ok(())
     }
 

@@ -14,6 +14,12 @@ pub enum Event {
         /// Its address.
         url: String,
     },
+    /// Who has signed the first entries is believed and not checked, since their checkpoint was to be
+    /// trusted.
+    Trusting {
+        /// How many.
+        size: u64,
+    },
     /// The ledger is followed to its end, which takes a while.
     Following {
         /// So many entries so far.
@@ -130,6 +136,7 @@ pub enum Event {
 colearn_records::kinds! {
     Event {
         Connected = "connected",
+        Trusting = "trusting",
         Following = "following",
         Joined = "joined",
         Left = "left",

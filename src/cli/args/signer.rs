@@ -8,9 +8,11 @@ use colearn_contracts::LearnerId;
 use colearn_records::keys;
 use colearn_records::plan::Plan;
 use colearn_sdk::client::{Client, Followed, Memory, Trust};
+use colearn_sdk::participant::Event;
 use ed25519_dalek::SigningKey;
 
 use super::PinArgs;
+use crate::cli::tell::text;
 use crate::cli::{key_file, progress};
 
 /// Whose key signs, what it remembers, and what it believes before anything was verified.
@@ -70,6 +72,10 @@ impl Signer {
         let memory = Memory::open(&dir, keys::learner_id(&key))?;
         let client = Client::connect(node).await?;
         let mut followed = Followed::open(client, memory, self.trust(plan)?).await?;
+        if followed.trusted() > 0 {
+            let size = followed.trusted();
+            eprintln!("{}", text::event(&Event::Trusting { size }));
+        }
         let bar = progress::entries("following the ledger");
         followed
             .catch_up(&mut |progress| {

@@ -332,6 +332,7 @@ pub(crate) fn event(event: &Event) -> Value {
     };
     let mut told = match event {
         Event::Connected { url } => json!({ "url": url }),
+        Event::Trusting { size } => json!({ "size": size }),
         Event::Following { followed, size } => json!({ "followed": followed, "size": size }),
         Event::Joined | Event::Left | Event::Resumed => json!({}),
         Event::MyTurn { round } | Event::Committed { round } => json!({ "round": round }),

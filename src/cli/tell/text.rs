@@ -282,6 +282,9 @@ fn measured(scores: Scores) -> String {
 pub(crate) fn event(event: &Event) -> String {
     match event {
         Event::Connected { url } => format!("connected to {url}"),
+        Event::Trusting { size } => {
+            format!("trusting a checkpoint: who signed the first {size} entries is not checked")
+        }
         Event::Following { followed, size } => format!("followed {followed} of {size} entries"),
         Event::Joined => "joined".to_owned(),
         Event::Left => "you have left".to_owned(),
