@@ -377,7 +377,9 @@ def test_a_fork_is_found_and_the_evidence_kept(tmp_path) -> None:
 
     def add(url: str, name: str) -> None:
         (tmp_path / "zero").write_text("0")
+        # The command remembers, too: in a folder of its own, or it would find the fork first.
         base = ["experiment", "create", name, "--node", url, "--key", str(key), "--open"]
+        base += ["--memory", str(tmp_path / f"memory-{name}")]
         colearn(*base, "--weights", str(tmp_path / "zero"))
 
     with local_node(data) as url:
