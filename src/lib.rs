@@ -1,5 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+// The commands name this crate as whoever uses it does.
+extern crate self as colearn;
+
+mod cli;
 pub mod plot;
 pub mod simulate;
 pub mod supervise;
+
+pub use cli::{Program, event_text, experiment_json, main, plan_of};

@@ -34,7 +34,7 @@ use super::audit::audit_place;
 use super::output::{OutputError, try_print};
 use super::signals::Signals;
 use super::tell::text;
-use super::{following, progress};
+use super::{Program, following, progress};
 
 const EXPERIMENT: &str = "demo";
 
@@ -114,7 +114,7 @@ struct Outcome {
 }
 
 impl Demo {
-    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, program: &Program) -> anyhow::Result<ExitCode> {
         if let Some(path) = &self.plot {
             plot::check_path(path)?;
         }
@@ -144,7 +144,7 @@ impl Demo {
             Backend::Ledger => {
                 let mut signals = Signals::catch()?;
                 tokio::select! {
-                    outcome = self.run_ledger(learners, &dir) => outcome?,
+                    outcome = self.run_ledger(learners, &dir, program) => outcome?,
                     asked = signals.asked() => return Ok(asked.exit_code()),
                 }
             }
@@ -224,10 +224,11 @@ impl Demo {
         &self,
         learners: Vec<BuiltinLearner>,
         dir: &Path,
+        program: &Program,
     ) -> anyhow::Result<Outcome> {
         let name: ExperimentName = EXPERIMENT.parse()?;
         let learner_keys = learner_keys(dir, learners.len())?;
-        let node = Supervisor::start(node_command(&dir.join("node"))?, |status| {
+        let node = Supervisor::start(node_command(program, &dir.join("node"))?, |status| {
             eprintln!("the node ended ({status}); starting it again on its data");
         })?;
         self.say(format!(
@@ -451,12 +452,16 @@ async fn follow(
 }
 
 /// The command that runs a node on this data.
-fn node_command(data: &Path) -> anyhow::Result<impl Fn(SocketAddr) -> Command + Send + use<>> {
-    let program = std::env::current_exe().context("cannot find this program")?;
+fn node_command(
+    program: &Program,
+    data: &Path,
+) -> anyhow::Result<impl Fn(SocketAddr) -> Command + Send + use<>> {
+    let (file, before) = program.parts().context("cannot find this program")?;
     let data = data.to_owned();
     Ok(move |listen: SocketAddr| {
-        let mut command = Command::new(&program);
+        let mut command = Command::new(&file);
         let listen = listen.to_string();
+        command.args(&before);
         command.args(["node", "--json", "--until-eof", "--listen", &listen, "--data"]).arg(&data);
         command
     })

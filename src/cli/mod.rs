@@ -23,9 +23,18 @@ mod simulate;
 mod tell;
 mod witness;
 
+pub use tell::json::experiment as experiment_json;
+pub use tell::text::{event as event_text, plan_of};
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Collective learning on a ledger: learners propose model updates, vote on each other's on their
 /// own data, and anyone can audit the history.
@@ -34,7 +43,7 @@ use clap::{Parser, Subcommand};
 #[command(
     after_help = "Start here:\n  colearn demo\n\nLogs go to stderr; COLEARN_LOG=debug shows more."
 )]
-pub(crate) struct Arguments {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -76,12 +85,82 @@ enum Command {
     Ledger(ledger::Ledger),
 }
 
-pub(crate) use output::{CLOSED_EXIT_CODE, is_closed, tell};
+/// How the process that runs a command can be started again: by its own file, and such arguments
+/// before those of the command as it takes to run one.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// Its file; `None` for that of this process.
+    pub file: Option<OsString>,
+    /// What comes before a command's own arguments.
+    pub before: Vec<OsString>,
+}
 
-/// Runs a command.
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+impl Program {
+    /// Its file, and what comes before a command's arguments.
+    fn parts(&self) -> std::io::Result<(OsString, Vec<OsString>)> {
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => std::env::current_exe()?.into_os_string(),
+        };
+        Ok((file, self.before.clone()))
+    }
+}
+
+/// Runs the command that these arguments ask for, the program's name first; prints what comes of it,
+/// or why nothing does.
+pub fn main(arguments: Vec<OsString>, program: Program) -> ExitCode {
+    let asked = match Arguments::try_parse_from(arguments) {
+        Ok(asked) => asked,
+        Err(told) => {
+            // Where nobody reads it, the exit code still says it.
+            let _ = told.print();
+            return ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(1));
+        }
+    };
+    hush_the_index();
+    log_to_stderr();
+    match run(asked, &program) {
+        Ok(code) => code,
+        // What `| head` has read enough of is no error.
+        Err(error) if output::is_closed(&error) => ExitCode::from(output::CLOSED_EXIT_CODE),
+        Err(error) => {
+            output::tell(format_args!("error: {}", one_line(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Keeps from stderr what is caught, and told in other words, where the index is opened.
+fn hush_the_index() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some(colearn_ledger::INDEX_THREAD) {
+            usual(panic);
+        }
+    }));
+}
+
+/// Logs to stderr what `COLEARN_LOG` asks for: `debug`, `colearn=debug`, several separated by
+/// commas. Warnings where it is unset or cannot be read, without those of the index's library: what
+/// they come to is told where the index is used.
+fn log_to_stderr() {
+    // Not `EnvFilter`: it can filter by a span's fields, and brings a regex engine for that.
+    let asked = std::env::var("COLEARN_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = asked.unwrap_or_else(|| {
+        Targets::new().with_default(LevelFilter::WARN).with_target("sled", LevelFilter::OFF)
+    });
+    let colored = std::io::stderr().is_terminal();
+    let logged = tracing_subscriber::registry()
+        // Where nobody reads stderr, the complaint about that would be a panic.
+        .with(layer().with_writer(std::io::stderr).with_ansi(colored).log_internal_errors(false))
+        .with(filter);
+    // Whoever runs commands from a process that logs already has its own way.
+    let _ = logged.try_init();
+}
+
+fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Demo(command) => block_on(command.run()),
+        Command::Demo(command) => block_on(command.run(program)),
         Command::Node(command) => block_on(command.run()),
         Command::Key(command) => block_on(command.run()),
         Command::Round(command) => command.run(),

@@ -160,6 +160,18 @@ impl Dataset {
         }
     }
 
+    /// Reads a table in the form of a CSV file, called `name` in messages.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn read_csv(
+        name: &str,
+        mut table: impl std::io::Read,
+        options: &CsvOptions,
+    ) -> Result<Self, DataError> {
+        csv::read(name, &mut table, options)
+    }
+
     /// One of the embedded data sets.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Talking to a node, believing what follows from its ledger, and the loop that runs a learner.
 
 mod connection;
+mod creating;
 mod entries;
 mod error;
 mod followed;
@@ -19,6 +20,7 @@ mod witnesses;
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 pub use connection::{Client, Described};
+pub use creating::{CreateError, Created};
 pub use entries::{Entries, Next};
 pub use error::{ClientError, Evidence, Refused};
 pub use followed::{Followed, Progress, Trust};

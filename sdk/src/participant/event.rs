@@ -133,6 +133,34 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The round that it is about, if it is about one.
+    pub fn round(&self) -> Option<u64> {
+        match self {
+            Self::MyTurn { round }
+            | Self::Proposed { round, .. }
+            | Self::Passed { round, .. }
+            | Self::Voted { round, .. }
+            | Self::RoundClosed { round, .. }
+            | Self::Committed { round } => Some(*round),
+            Self::Connected { .. }
+            | Self::Trusting { .. }
+            | Self::Following { .. }
+            | Self::Distrusted { .. }
+            | Self::Left
+            | Self::Joined
+            | Self::Waiting { .. }
+            | Self::Paused { .. }
+            | Self::Resumed
+            | Self::Suspended { .. }
+            | Self::MotionOpened { .. }
+            | Self::TooLate { .. }
+            | Self::Reconnecting { .. }
+            | Self::Finished { .. } => None,
+        }
+    }
+}
+
 colearn_records::kinds! {
     Event {
         Connected = "connected",

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn_contracts::{Act, Action, CreateExperiment, ExperimentName, Model, terms};
+use colearn_contracts::ExperimentName;
 use colearn_learning::data::Schema;
-use colearn_records::keys;
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 
 use super::rules::{Admitted, Rules};
@@ -61,14 +60,9 @@ impl Create {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let name: ExperimentName = self.name.parse()?;
         let mut plan = self.admitted.plan()?;
-        if let Some(planned) = &plan.name
-            && *planned != name
-        {
-            bail!("the plan is for {planned}, not for {name}");
-        }
-        let Some(admission) = plan.admission.clone() else {
+        if plan.admission.is_none() {
             bail!("say who may join: --open, --invite, --founder, or a plan with [members]");
-        };
+        }
         let weights = match &self.weights {
             Some(path) => {
                 let bytes = std::fs::read(path)
@@ -85,59 +79,27 @@ impl Create {
                 spec.write(&spec.untrained(self.seed))?
             }
         };
-        let model = weights.model(&self.media_type);
         self.rules.apply(&mut plan.parameters)?;
-        if !plan.limits_weights && !self.rules.limits_weights() {
-            plan.parameters.max_weights_bytes = largest(&model);
-        }
-        // What was agreed on is what is recorded, flags and defaults included.
-        plan.name = Some(name.clone());
-        let plan_digest = self.admitted.has_plan().then(|| plan.digest());
-
+        plan.limits_weights |= self.rules.limits_weights();
+        let agreed = self.admitted.has_plan();
         let pins = self.signer.trust(Some(&plan))?.pins;
         let (key, mut followed) = self.signer.follow(&self.node.node, Some(&plan)).await?;
-        // What the rules of that version refuse is said before anything is uploaded.
-        let version = followed.contract_version()?;
-        plan.parameters.check(version, &model)?;
-        admission.check(version, &plan.parameters)?;
-        followed.client().upload(&weights).await?;
-        let creator = keys::learner_id(&key);
-        let terms = terms(version, creator, &plan.parameters, &admission);
-        let action = Action::new(
-            name.clone(),
-            Act::Create(CreateExperiment {
-                version: version.number(),
-                parameters: plan.parameters,
-                admission,
-                model,
-                plan: plan_digest,
-            }),
-        );
-        let submitted = followed.act(&key, action).await?;
-        followed.keep()?;
+        let model = (&weights, self.media_type.as_str());
+        let created = followed.create(&key, name.clone(), plan, agreed, model).await?;
         println!(
             "created {name}, entry {}, initial model {}",
-            submitted.receipt.index,
+            created.submitted.receipt.index,
             weights.digest()
         );
-        if let Some(digest) = plan_digest {
-            println!("plan {digest}");
+        if agreed {
+            println!("plan {}", created.plan.digest());
         }
         // To be pasted into the plan that is handed around. What those who join compare: it says it all.
-        println!("terms = \"{terms}\"");
+        println!("terms = \"{}\"", created.terms);
         // And what they insist on.
         for (key, value) in pins.of_ledger(followed.keys()).in_plan() {
             println!("{key} = {value}");
         }
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// How large proposals may be where nobody says: networks keep their size, and what is not made of arrays
-/// of fixed shapes, such as boosted trees, grows with every round.
-fn largest(model: &Model) -> u64 {
-    match model.media_type == SAFETENSORS {
-        true => (2 * model.size).max(1 << 20),
-        false => (64 * model.size).max(64 << 20),
     }
 }

@@ -214,7 +214,7 @@ fn parameters(parameters: &Parameters) -> Value {
 }
 
 /// An experiment as its node describes it.
-pub(crate) fn experiment(experiment: &ExperimentState, history: Option<&History>) -> Value {
+pub fn experiment(experiment: &ExperimentState, history: Option<&History>) -> Value {
     let rules = &experiment.parameters;
     let (pause_reason, finish_reason) = match &experiment.phase {
         Phase::Paused(reason) => (Some(reason.word()), None),

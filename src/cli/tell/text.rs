@@ -252,7 +252,7 @@ pub(crate) fn finished(reason: FinishReason) -> String {
 }
 
 /// The plan that an experiment follows.
-pub(crate) fn plan_of(experiment: &ExperimentState) -> Plan {
+pub fn plan_of(experiment: &ExperimentState) -> Plan {
     Plan {
         name: Some(experiment.name.clone()),
         parameters: experiment.parameters.clone(),
@@ -279,7 +279,7 @@ fn measured(scores: Scores) -> String {
 }
 
 /// What happens to a running learner, on one line.
-pub(crate) fn event(event: &Event) -> String {
+pub fn event(event: &Event) -> String {
     match event {
         Event::Connected { url } => format!("connected to {url}"),
         Event::Trusting { size } => {
