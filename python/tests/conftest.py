@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from lacking import pytest_runtest_makereport as pytest_runtest_makereport
 
-from colearn_client import local_node
+from colearn_client import local, local_node
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,13 +24,14 @@ def find(name: str) -> str | None:
     return next((str(place / name) for place in places if (place / name).is_file()), None)
 
 
-PROGRAM = find("colearn") or shutil.which("colearn")
+def program() -> list[str]:
+    """How the command is run: the one that cargo built, or that of the wheel."""
+    return local.command(find("colearn"))
 
 
 def pytest_configure() -> None:
-    if PROGRAM is None:
-        pytest.exit("the colearn program is missing; build it first: cargo build", returncode=1)
-    os.environ["COLEARN_PROGRAM"] = PROGRAM
+    if built := find("colearn"):
+        os.environ["COLEARN_PROGRAM"] = built
     # Keras asks for TensorFlow unless told otherwise; PyTorch computes the same.
     if importlib.util.find_spec("tensorflow") is None:
         os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -46,7 +46,7 @@ def node(tmp_path: Path) -> Iterator[str]:
 
 def colearn(*arguments: str) -> str:
     """Runs a command that must succeed, and gives its output."""
-    done = subprocess.run([str(PROGRAM), *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*program(), *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{arguments}: {done.stderr}"
     return done.stdout
 

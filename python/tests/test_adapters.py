@@ -6,16 +6,18 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import find
 from lacking import need
 
 from colearn_client import (
     MlpLearner,
     Pass,
+    Privacy,
     PrivacySegment,
-    PrivacySpent,
+    PrivateProposal,
+    Schema,
     Weights,
     arrays,
+    dp,
     run_local,
 )
 from colearn_client.adapters import MliLearner, SklearnLearner
@@ -75,7 +77,7 @@ def test_judgements_say_why() -> None:
     assert learner.test(better).approve and learner.test(better).reason is None
     learner.accept(better)
     assert (learner.test(first).approve, learner.test(first).reason) == (False, "worse")
-    broken = arrays.load(first)
+    broken = {name: np.array(array) for name, array in arrays.load(first).items()}
     broken["layers.0.weight"][0, 0] = np.nan
     judged = learner.test(arrays.save(broken, arrays.metadata(first)))
     assert (judged.approve, judged.reason) == (False, "not_finite")
@@ -90,21 +92,6 @@ def test_judgements_say_why() -> None:
         warnings.simplefilter("ignore")
         wild = MlpLearner(train, vote, initial=untrained(spec), learning_rate=1e38, momentum=9.0)
         assert wild.propose() == Pass(reason="not_finite")
-
-
-def test_what_was_revealed_is_stated_as_each_version_has_it() -> None:
-    weak, strong = PrivacySegment(0.6, 1.0, 0.1, 144), PrivacySegment(1.0, 1.0, 0.1, 100)
-    spent = PrivacySpent(3.0, 1e-5, [weak, strong, strong])
-    second = spent.message(2)
-    told = [(item.noise_micros, item.steps) for item in second.segments]
-    assert told == [(600_000, 144), (1_000_000, 200)] and second.steps == 0
-    # What was stated is stated again as it was.
-    assert PrivacySpent.of(second).message(2) == second
-    first = spent.message(1)
-    assert (first.noise_micros, first.steps, len(first.segments)) == (1_000_000, 344, 0)
-    assert PrivacySpent.of(first).message(1) == first
-    unknown = PrivacySpent(3.0, 1e-5, [PrivacySegment(0.0, 0.0, 1.0, 1)])
-    assert unknown.message(2) is None and unknown.message(1).steps == 1
 
 
 def test_sklearn_linear_models_and_networks() -> None:
@@ -149,7 +136,7 @@ def test_the_numpy_reference_model() -> None:
         learns(made)
     assert layer_widths(describe(4, 0, [3])) == [4, 3, 1]
     learner = made[0]
-    broken = arrays.load(learner.current())
+    broken = {name: np.array(array) for name, array in arrays.load(learner.current()).items()}
     broken["layers.0.bias"][0] = np.nan
     spec = arrays.metadata(learner.current())
     with pytest.raises(ModelError, match="not finite"):
@@ -233,6 +220,33 @@ def test_classes_of_the_original_interface_run_unchanged() -> None:
     learns([MliLearner(Mli(share)) for share in shares(3)])
 
 
+def test_what_are_no_numbers_is_not_proposed() -> None:
+    class Wild(Mli):
+        def mli_propose_weights(self):
+            return self.Weights([self.w[0] * np.nan, self.w[1]])
+
+    rounds = run_local([MliLearner(Wild(share)) for share in shares(2)], rounds=2).rounds
+    assert [(item.verdict, item.reason) for item in rounds] == [("passed", "not_finite")] * 2
+
+
+def test_a_table_is_learned_from_as_the_models_schema_says() -> None:
+    pandas = need("pandas")
+    tables = []
+    for at in range(3):
+        x, y = points(at)
+        table = pandas.DataFrame(x, columns=list("abcd"))
+        table["side"] = np.where(y > 0, "right", "left")
+        tables.append((table[:120], table[120:160], table[160:]))
+    schema = Schema.derive(tables[0][0], "side")
+    initial = untrained({**describe(4, 2, [8]), "schema": schema.described})
+    assert Schema.of_model(initial) == schema
+    learners = [MlpLearner(*each, initial=initial, seed=at) for at, each in enumerate(tables)]
+    learns(learners)
+    unknown = tables[1][2]
+    predicted = learners[0].predict(unknown.drop(columns="side")).argmax(axis=1)
+    assert np.mean(np.array(schema.classes)[predicted] == unknown["side"]) > 0.85
+
+
 def test_weights_that_only_pickle_need_trust() -> None:
     class Stubborn(Mli):
         def mli_get_current_weights(self):
@@ -276,22 +290,54 @@ def test_torch_modules_and_privacy() -> None:
         privacy = {"noise_multiplier": 0.5, "max_grad_norm": 1.0}
         private = [make(share, privacy=privacy) for share in shares(3)]
         told = learns(private, least=0.6)
-        # All steps are counted with the settings that they were taken with, also by another process.
-        stated = private[0].propose().privacy
-        other = make(next(shares(3)), privacy={**privacy, "noise_multiplier": 1.0})
-        other.resume(stated)
-        more = other.propose().privacy
-        assert [item.noise_multiplier for item in more.segments] == [0.5, 1.0]
-        assert more.segments[0] == stated.segments[0] and more.epsilon > stated.epsilon
-        same = make(next(shares(3)), privacy=privacy)
-        same.resume(stated)
-        again = same.propose().privacy
-        assert len(again.segments) == 1 and again.steps > stated.steps
-        many = make(next(shares(3)), privacy={**privacy, "noise_multiplier": 9.0})
-        settings = [PrivacySegment(1.0 + at, 1.0, 0.5, 1) for at in range(64)]
-        many.resume(PrivacySpent(30.0, 1e-5, settings))
-        assert many.propose() == Pass(exhausted=True)
+        # It says what a training takes; how much that reveals, whoever runs it works out.
+        planned = private[0].privacy()
+        segment = PrivacySegment(0.5, 1.0, 0.25, 20)
+        assert planned == Privacy(segment, 1e-5, None)
+        proposal = private[0].propose()
+        assert isinstance(proposal, PrivateProposal) and proposal.segment == segment
+        # Its budget lasts for one turn, and it goes on voting.
+        few = [
+            make(share, privacy={**privacy, "epsilon": 1.05 * dp.epsilon(segment)})
+            for share in shares(2)
+        ]
+        rounds = run_local(few, rounds=6).rounds
+        assert [item.weights is None for item in rounds] == [False, False, True, True]
     assert told.rounds[0].weights
+
+
+def test_a_torch_model_of_any_numbers_is_shared_and_its_optimizer_starts_afresh() -> None:
+    torch = need("torch")
+    from colearn_client import TorchLearner
+
+    (train, vote, test), *_ = list(shares(1))
+
+    def loaders():
+        for x, y in (train, vote, test):
+            inputs = torch.tensor(x, dtype=torch.float32)
+            data = [{"x": inputs[at : at + 30], "y": torch.tensor(y[at : at + 30])} for at in (0, 30)]
+            yield data
+
+    def loss(model, batch):
+        return torch.nn.functional.cross_entropy(
+            model(batch["x"].to(model[0].weight.dtype)), batch["y"]
+        )
+
+    def score(model, loader):
+        return -float(sum(loss(model, batch) for batch in loader))
+
+    for kind in (torch.bfloat16, torch.float16, torch.float64):
+        torch.manual_seed(1)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 2)).to(kind)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+        learner = TorchLearner(model, optimizer, *loaders(), loss=loss, score=score)
+        first = learner.current()
+        proposed = [learner.propose().weights for _ in range(2)]
+        # What a proposal has left behind does not show in the next.
+        assert proposed[0] == proposed[1] != first and learner.current() == first
+        learner.accept(proposed[0])
+        assert learner._save() == proposed[0], kind
+        assert learner.test(first).test is not None
 
 
 def test_keras_models() -> None:
@@ -320,7 +366,3 @@ def test_xgboost_adds_trees() -> None:
     assert made[0].booster.num_boosted_rounds() == 3 * accepted
     with pytest.raises(ModelError, match="not an XGBoost model"):
         made[0].accept(Weights(b"garbage"))
-
-
-def test_the_program_is_built() -> None:
-    assert find("colearn")

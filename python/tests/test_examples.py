@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from conftest import ROOT, colearn
 from lacking import need, skip
 from mean import Mean
 
-from colearn_client import run_local
+from colearn_client import run
 
 EXAMPLES = ROOT / "python" / "examples"
 MNIST = ROOT.parent / "shared" / "reference" / "data" / "mnist"
@@ -57,9 +59,13 @@ def test_privacy_opacus() -> None:
     assert "round 3: " in run_example("privacy_opacus.py", "3")
 
 
-def test_read_ledger(tmp_path: Path) -> None:
+def test_read_ledger(node: str, create: Callable[..., Path], tmp_path: Path) -> None:
     need("pandas")
-    run_local([Mean([1.0, 5.0]), Mean([3.0])], rounds=4, folder=tmp_path)
+    create("local", "--max-rounds", "4", "--min-learners", "2", weights=b"0")
+    other = threading.Thread(target=run, args=(Mean([3.0]), node, "local", tmp_path / "b.pem"))
+    other.start()
+    run(Mean([1.0, 5.0]), node, "local", tmp_path / "a.pem")
+    other.join()
     exported, plot = tmp_path / "exported", tmp_path / "plot.png"
     colearn("ledger", "export", str(exported), "--from", str(tmp_path / "node"))
     told = run_example("read_ledger.py", str(exported), "local", str(plot))

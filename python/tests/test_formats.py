@@ -1,183 +1,88 @@
-"""The public formats: RFC 6962 trees, C2SP notes, checkpoints and receipts."""
+"""Weights, keys and tables: what the package and the program both read and write."""
 
-import base64
-import hashlib
+import pickle
 
+import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from conftest import colearn
+from lacking import need
 
-from colearn_client import chain, keys
-from colearn_client._proto import coordinator_pb2 as coordinator
-from colearn_client.errors import KeyFileError, MalformedError, NoteError
-from colearn_client.note import Checkpoint, Receipt, Verifier, open_note
-from colearn_client.tree import (
-    EMPTY_ROOT,
-    TreeBuilder,
-    leaf_hash,
-    node_hash,
-    verify_consistency,
-    verify_inclusion,
-)
-
-LEAVES = [
-    bytes.fromhex(text)
-    for text in [
-        "", "00", "10", "2021", "3031", "40414243", "5051525354555657",
-        "606162636465666768696a6b6c6d6e6f",
-    ]
-]  # fmt: skip
-ROOTS = [
-    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
-    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
-    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
-    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
-    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
-    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
-    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
-    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
-]
-# The log of RFC 8032's first test key, entry i being "entry-<i>".
-VKEY = "colearn.example/ledger/test+f4cbd379+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
-NOTE = (
-    "colearn.example/ledger/test\n7\nkTlgHMHKirKnoMLBNMBIRfKxulSag9bIRc/NpDnMWF0=\n\n"
-    "— colearn.example/ledger/test 9MvTeTa92ZQC/8QjLVtNZI86UkA0B+k8nSL3CJ5g9fc0rQA9fXxFLy3azQNoPcTX"
-    "b4xcaKyv+vovIiEieBilnNrztQw=\n"
-)
-INCLUSION_5_IN_7 = [
-    "GUu1otW9EOXRqm/V1CmAs1bK8dpiPNmYfEv6L4F3Htc=",
-    "DP2ldv9LKeozw6/a7tG9Y362VLKKBDAvyrX9fbB4Acw=",
-    "JWueiCXl03CkrgBdCQHqKRl34pJ/XPjj5yZg3QlRnts=",
-]
-CONSISTENCY_3_TO_7 = [
-    "BJ19zbVrz+vTEzBMmDnxlqPUtu873AsIKY+TrIGR8Kg=",
-    "J0ebarMh0u5HdFL2i6UndI6GPK/o+9HfK/idFXDRtpc=",
-    "LyelCCwdQq+kiKw1Cp/EOQwIT1T3Hs3/hZ6Y24QptHk=",
-    "5CnFtcyqlSPDcpfxhGdm+QMTfoIZXFGZ5r5XEw0QBsg=",
-]
+from colearn_client import Key, Schema, Weights, arrays, keys
+from colearn_client.errors import KeyFileError, ModelError, NotFiniteError, SchemaError
 
 
-def decode(texts: list[str]) -> list[bytes]:
-    return [base64.b64decode(text) for text in texts]
+def test_weights_are_read_without_a_copy_and_go_through_pickles() -> None:
+    data = bytes(range(256)) * 4000
+    weights = Weights(data)
+    assert weights.data is data and len(weights) == len(data)
+    view = np.asarray(weights)
+    assert view.tobytes() == data and not view.flags.writeable
+    assert view.__array_interface__["data"][0] == np.frombuffer(data, np.uint8).ctypes.data
+    # Views outlive what they are of.
+    del weights, data
+    assert view[255] == 255
+    again = Weights(bytearray(view))
+    assert pickle.loads(pickle.dumps(again)) == again and hash(again) == hash(Weights(again.data))
+    assert again != Weights(b"") and "1024000 bytes" in repr(again)
+    assert Weights(memoryview(b"abcd")[::2]).data == b"ac"
+    for wrong in ["text", 5, None]:
+        with pytest.raises(TypeError):
+            Weights(wrong)
 
 
-def root_of(leaves: list[bytes]) -> bytes:
-    builder = TreeBuilder()
-    for leaf in leaves:
-        builder.push(leaf_hash(leaf))
-    return builder.root()
-
-
-def subtree(leaves: list[bytes]) -> bytes:
-    """MTH of RFC 6962 section 2.1, as it stands there."""
-    if len(leaves) == 1:
-        return leaf_hash(leaves[0])
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    return node_hash(subtree(leaves[:split]), subtree(leaves[split:]))
-
-
-def path(at: int, leaves: list[bytes]) -> list[bytes]:
-    """PATH of section 2.1.1."""
-    if len(leaves) == 1:
-        return []
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    if at < split:
-        return [*path(at, leaves[:split]), subtree(leaves[split:])]
-    return [*path(at - split, leaves[split:]), subtree(leaves[:split])]
-
-
-def proof(old: int, leaves: list[bytes], whole: bool = True) -> list[bytes]:
-    """SUBPROOF of section 2.1.2."""
-    if old == len(leaves):
-        return [] if whole else [subtree(leaves)]
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    if old <= split:
-        return [*proof(old, leaves[:split], whole), subtree(leaves[split:])]
-    return [*proof(old - split, leaves[split:], False), subtree(leaves[:split])]
-
-
-def test_roots_are_those_of_the_vectors() -> None:
-    assert root_of([]) == EMPTY_ROOT == hashlib.sha256(b"").digest()
-    for size, root in enumerate(ROOTS, 1):
-        assert root_of(LEAVES[:size]).hex() == root
-    leaf = "395aa064aa4c29f7010acfe3f25db9485bbd4b91897b6ad7ad547639252b4d56"
-    assert leaf_hash(b"L123456").hex() == leaf
-
-
-def test_proofs_hold_and_nothing_else_does() -> None:
-    leaves = [f"leaf {at}".encode() for at in range(33)]
-    for size in range(1, 34):
-        some, root = leaves[:size], subtree(leaves[:size])
-        for at in range(size):
-            way = path(at, some)
-            leaf = leaf_hash(leaves[at])
-            assert verify_inclusion(leaf, at, size, way, root)
-            assert not verify_inclusion(leaf, at, size, [*way, root], root)
-            assert not verify_inclusion(leaf, at, size, way, leaf_hash(b"x"))
-            assert not verify_inclusion(leaf, at + 1, size, way, root) or size == 1
-            if way:
-                assert not verify_inclusion(leaf, at, size, way[:-1], root)
-        for old in range(1, size + 1):
-            way, old_root = proof(old, some), subtree(leaves[:old])
-            assert verify_consistency(old, old_root, size, root, way), (old, size)
-            assert not verify_consistency(old, leaf_hash(b"x"), size, root, way)
-            assert not verify_consistency(old, old_root, size, leaf_hash(b"x"), way)
-            if way:
-                assert not verify_consistency(old, old_root, size, root, way[:-1])
-                assert not verify_consistency(old, old_root, size, root, [*way, root])
-
-
-def test_the_vectors_of_the_log_hold() -> None:
-    verifier = Verifier.parse(VKEY)
-    assert str(verifier) == VKEY
-    checkpoint = Checkpoint.open(NOTE, verifier)
-    assert checkpoint.size == 7
-    leaf = leaf_hash(b"entry-5")
-    assert verify_inclusion(leaf, 5, 7, decode(INCLUSION_5_IN_7), checkpoint.root)
-    root_3 = base64.b64decode("pkvybgkSj2/i/m+LLYyAHhZrV8BHp82bK4Ceepai8cs=")
-    assert verify_consistency(3, root_3, 7, checkpoint.root, decode(CONSISTENCY_3_TO_7))
-    receipt = Receipt(5, decode(INCLUSION_5_IN_7), NOTE)
-    assert Receipt.parse(receipt.to_text()) == receipt
-    receipt.verify(leaf, verifier)
-    with pytest.raises(NoteError, match="does not lead to"):
-        receipt.verify(leaf_hash(b"entry-4"), verifier)
-    witness = Verifier.parse("witness.example/w1+04d2d833+BD1AF8PoQ4lakrcKp00bfrycmCzPLsSWjMDNVfEq9GYM")
-    line = (
-        "— witness.example/w1 BNLYMwAAAABlU/EAISy9Mw6MUcVgPeg/qUoBC9FWBdh4i2iLprolWw8KLSM9dTm70toimXKH"
-        "8zjYub23CT6ulBTilFotbW0d7WHkDA==\n"
+def test_arrays_are_laid_out_as_the_program_lays_them_out() -> None:
+    # Written by the safetensors crate: bias before weight, and a header of whole 8 bytes.
+    named = {"w": np.ones((2, 2), np.float32), "b": np.zeros(1, np.float32), "n": np.uint8([7])}
+    saved = arrays.save(named, {"k": "v"}).data
+    length = int.from_bytes(saved[:8], "little")
+    assert length % 8 == 0 and len(saved) == 8 + length + 21
+    assert saved[8 : 8 + length].rstrip() == (
+        b'{"__metadata__":{"k":"v"},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+        b'"w":{"dtype":"F32","shape":[2,2],"data_offsets":[4,20]},'
+        b'"n":{"dtype":"U8","shape":[1],"data_offsets":[20,21]}}'
     )
-    open_note(NOTE + line, witness)
+    assert arrays.metadata(Weights(saved)) == {"k": "v"}
+    halves = np.array([0x3FC0, 0xBF80], np.uint16).view(np.int16)
+    back = arrays.load(arrays.save({"h": halves}, bfloat16=frozenset({"h"})))["h"]
+    assert back.dtype == np.float32 and back.tolist() == [1.5, -1.0]
 
 
-def test_the_note_of_the_specification_verifies_and_changed_ones_do_not() -> None:
-    verifier = Verifier.parse("example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k")
-    note = (
-        "This is an example message.\n\n— example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONn"
-        "cAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n"
-    )
-    assert open_note(note, verifier) == "This is an example message.\n"
-    with pytest.raises(NoteError, match="does not verify"):
-        open_note(note.replace("example message", "exemplary message"), verifier)
-    for broken in [note[:-1], note.replace("\n\n", "\n"), note.replace("Uw2Q", "!!!!"), ""]:
-        with pytest.raises(NoteError):
-            open_note(broken, verifier)
-    for text in ["", "a+b", "a+00000000+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k", "a+b+c"]:
-        with pytest.raises(NoteError):
-            Verifier.parse(text)
-    origin = "colearn.example/ledger/test\n"
-    for text in ["x\n07\nAA==\n", "x\n7\n", "\n7\n" + "A" * 43 + "=\n", origin + "7\nAAAA\n"]:
-        with pytest.raises(NoteError):
-            Checkpoint.parse(text)
+def test_what_are_no_arrays_is_refused() -> None:
+    good = arrays.save({"w": np.ones(3, np.float32)}).data
+
+    def header(text: bytes, body: bytes = b"") -> bytes:
+        return len(text).to_bytes(8, "little") + text + body
+
+    tensor = b'{"w":{"dtype":"%s","shape":[%s],"data_offsets":[%s]}}'
+    for bad in [
+        *[b"", b"garbage", b"\xff" * 100, good[:-1], good + b"x", header(b"[]"), header(b"{")],
+        *[header(b"[" * 100_000), header(b'{"__metadata__":3}', b"x"), header(b'{"w":3}')],
+        header(tensor % (b"F32", b"1", b"0,8"), bytes(8)),
+        header(tensor % (b"F32", b"2", b"4,12"), bytes(12)),
+        header(tensor % (b"F32", b"-1", b"0,4"), bytes(4)),
+        header(tensor % (b"F32", b"1e9", b"0,4"), bytes(4)),
+        header(tensor % (b"X99", b"1", b"0,4"), bytes(4)),
+        header(tensor % (b"F32", b"1", b"0,99999999999999"), bytes(4)),
+    ]:
+        with pytest.raises(ModelError, match="not in the safetensors format"):
+            arrays.load(Weights(bad))
+    for value in [np.nan, np.inf, complex(0, np.nan)]:
+        kind = np.complex64 if isinstance(value, complex) else np.float16
+        broken = arrays.save({"w": np.full(3, value, kind)})
+        with pytest.raises(NotFiniteError, match="'w'"):
+            arrays.load(broken)
+    with pytest.raises(ModelError, match="cannot hold"):
+        arrays.save({"w": np.array(["text"])})
 
 
 def test_key_files_are_private_and_shared_with_the_program(tmp_path) -> None:
-    from conftest import colearn
-
     ours, theirs = tmp_path / "ours.pem", tmp_path / "theirs.pem"
-    key = Ed25519PrivateKey.generate()
+    key = Key.generate()
     keys.save_new(key, ours)
     assert colearn("key", "show", str(ours)).strip() == keys.public_bytes(key).hex()
     public = colearn("key", "new", str(theirs)).strip()
     assert keys.public_bytes(keys.load(theirs)).hex() == public
+    assert public in repr(keys.load_or_create(theirs))
     with pytest.raises(KeyFileError, match="is not overwritten"):
         keys.save_new(key, ours)
     ours.chmod(0o644)
@@ -191,22 +96,31 @@ def test_key_files_are_private_and_shared_with_the_program(tmp_path) -> None:
         keys.load(tmp_path / "garbage.pem")
 
 
-def test_chain_is_that_of_the_rust_client() -> None:
-    key = Ed25519PrivateKey.from_private_bytes(bytes([7] * 32))
-    ledger_id = bytes([3] * 32)
-    anchor = chain.next_link(key, ledger_id, "digits", 4, None)
-    assert anchor.hex() == "9e9b6c8ca1b8169fa9a9ebca1243f8fe2d9dfcdcc0277f1c775f2f803e83382a"
-    shown = coordinator.Chain(link=anchor, left=chain.LINKS, anchored=4)
-    revealed = chain.next_link(key, ledger_id, "digits", 5, shown)
-    assert chain.link(revealed, 1) == anchor
-    # Of another chain, or out of turn, nothing is revealed.
-    for wrong in (
-        coordinator.Chain(link=anchor, left=chain.LINKS - 1, anchored=4),
-        coordinator.Chain(link=anchor, left=chain.LINKS, anchored=3),
-        coordinator.Chain(link=anchor, left=2**32 - 1, anchored=4),
-    ):
-        with pytest.raises(MalformedError):
-            chain.next_link(key, ledger_id, "digits", 5, wrong)
-    # When all links are revealed another chain begins.
-    spent = coordinator.Chain(link=revealed, left=0, anchored=4)
-    assert chain.next_link(key, ledger_id, "digits", 4, spent) == anchor
+def test_tables_are_encoded_as_files_are(tmp_path) -> None:
+    pandas = need("pandas")
+    frame = pandas.DataFrame(
+        {
+            "id": range(6),
+            "age": [20, 30, 40, 50, 60, 70],
+            "town": ["Bern", "Rom", "Rom", "Bern", "Oslo", "Rom"],
+            "ill": ["no", "no", "yes", "yes", "no", "yes"],
+        }
+    )
+    schema = Schema.derive(frame, "ill", ignore=["id"])
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    given = [str(tmp_path / "table.csv"), "--label", "ill", "--ignore", "id"]
+    written = tmp_path / "schema.json"
+    written.write_text(colearn("data", "schema", *given))
+    assert Schema.read(written) == schema and schema.classes == ["no", "yes"]
+    inputs, targets = schema.encode(frame)
+    assert inputs.dtype == np.float32 and inputs.shape == (6, 4)
+    age = (frame["age"] - frame["age"].mean()) / frame["age"].std(ddof=0)
+    assert np.allclose(inputs[:, 0], age, atol=1e-5)
+    assert inputs[4, 1:].tolist() == [0, 1, 0] and targets.tolist() == [0, 0, 1, 1, 0, 1]
+    assert np.array_equal(schema.inputs(frame.drop(columns="ill")), inputs)
+    with pytest.raises(SchemaError, match=r"'town'|\"town\".*\"Paris\""):
+        schema.encode(frame.assign(town="Paris"))
+    with pytest.raises(SchemaError, match="the schema"):
+        Schema('{"features": 3}').encode(frame)
+    with pytest.raises(SchemaError, match="cannot read"):
+        Schema.read(tmp_path / "none.json")

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from conftest import PROGRAM, colearn
+from conftest import colearn, program
 from lacking import skip
 
 from colearn_client import keys, open
@@ -39,7 +39,7 @@ def test_genuine_learner_servers_take_part(node: str, tmp_path: Path) -> None:
         bridges = [
             subprocess.Popen(
                 [
-                    str(PROGRAM),
+                    *program(),
                     "bridge",
                     "--learner",
                     address,
@@ -61,7 +61,7 @@ def test_genuine_learner_servers_take_part(node: str, tmp_path: Path) -> None:
         assert rounds[0].verdict == "accepted" and len(rounds[0].votes) == 2
         wrong = subprocess.run(
             [
-                str(PROGRAM),
+                *program(),
                 "bridge",
                 "--learner",
                 addresses[0],

@@ -9,31 +9,43 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import PROGRAM, colearn, find
+from conftest import colearn, find, program
 from lacking import need
 from mean import Mean
 
-from colearn_client import Client, Memory, Proposal, Weights, keys, local_node, open, run
-from colearn_client._proto import types_pb2 as types
+from colearn_client import (
+    Client,
+    Experiment,
+    Key,
+    Pass,
+    Proposal,
+    Score,
+    Weights,
+    create_experiment,
+    experiments,
+    keys,
+    local_node,
+    open,
+    run,
+    vote_on_motion,
+)
 from colearn_client.errors import (
     AddressError,
     ArtifactError,
+    ColearnError,
     ForkError,
     ModelError,
     OtherLedgerError,
+    PlanError,
     RefusedError,
     TermsError,
     UnreachableError,
 )
-from colearn_client.learner import Pass, Score
-from colearn_client.note import Receipt, Verifier
-from colearn_client.transaction import commitment
-from colearn_client.tree import leaf_hash
 
 PRIVATE = [[3.0, 4.0, 8.0], [1.0, 10.0]]
 
@@ -86,24 +98,9 @@ def new_keys(tmp_path: Path, names: str) -> list[Path]:
     return files
 
 
-def actions(url: str, experiment: str) -> Counter[tuple[bytes, bytes]]:
-    """Every action in an experiment with its sender: the experiment's name blotted out, and what
-    each vouches for left out, since that depends on who was faster."""
-    found: Counter[tuple[bytes, bytes]] = Counter()
-    for data in open(url).entries():
-        entry = types.Entry.FromString(data)
-        if entry.WhichOneof("payload") != "transaction":
-            continue
-        assert entry.SerializeToString(deterministic=True) == data
-        transaction = types.Transaction.FromString(entry.transaction.body)
-        kind = transaction.WhichOneof("action")
-        name = getattr(getattr(transaction, kind), "experiment", None)
-        if name == experiment and kind != "create_experiment":
-            transaction.ClearField("seen")
-            content = transaction.SerializeToString(deterministic=True)
-            content = content.replace(experiment.encode(), b"X" * len(experiment))
-            found[content, entry.transaction.public_key] += 1
-    return found
+def members(url: str, experiment: str) -> int:
+    with Client(url) as client:
+        return int(client.experiment(experiment)["member_count"])
 
 
 STARTS_A_NODE = """
@@ -134,29 +131,40 @@ def test_a_local_node_ends_with_whoever_started_it(tmp_path: Path, how: signal.S
     wait_for(gone)
 
 
-def test_both_clients_write_the_same_entries(node, create, tmp_path) -> None:
+def story(told: Experiment) -> list[object]:
+    """What happened, apart from when."""
+    blank = {"opened_ms": None, "closed_ms": None}
+    votes = lambda item: [replace(vote, entry=None) for vote in item.votes]  # noqa: E731
+    return [replace(item, **blank, votes=votes(item)) for item in told.rounds]
+
+
+@pytest.mark.parametrize("ballot", ["open", "sealed"])
+def test_rust_and_python_learners_record_the_same(node, create, tmp_path, ballot) -> None:
     files = new_keys(tmp_path, "ab")
-    rules = ["--max-rounds", "6", "--min-learners", "2"]
-    # The first to join proposes first: one after the other.
-    for name in ["mean-r", "mean-p"]:
-        create(name, *rules, weights=b"0")
+    told = {}
+    for kind in ["rust", "python"]:
+        create(kind, "--max-rounds", "6", "--min-learners", "2", "--ballot", ballot, weights=b"0")
+        # Another folder than the others', or what they signed would be sent again.
         for file in files:
-            with Client(node) as client:
-                terms = client.experiment(name).experiment.terms
-                join = types.JoinExperiment(experiment=name, terms=terms)
-                client.act(keys.load(file), types.Transaction(join_experiment=join))
-    for process in run_rust(node, "mean-r", files, PRIVATE):
-        assert b"after 6 rounds" in process.communicate(timeout=60)[0]
-    learners = {file: Mean(numbers) for file, numbers in zip(files, PRIVATE, strict=True)}
-    # Another folder than the Rust learners', or what they signed would be sent again.
-    for file in files:
-        shutil.rmtree(file.with_suffix(".data"), ignore_errors=True)
-    summaries = run_all(node, "mean-p", learners)
-    assert [summary.rounds for summary in summaries] == [6, 6]
-    rust, python = actions(node, "mean-r"), actions(node, "mean-p")
-    # Two joins, five proposals, five votes, and a pass: what is to be proposed is the model already.
-    assert sum(rust.values()) == 13
-    assert rust == python
+            shutil.rmtree(file.with_name(file.name + ".data"), ignore_errors=True)
+        running: list = []
+        for at, (file, numbers) in enumerate(zip(files, PRIVATE, strict=True)):
+            # The first to join proposes first: one after the other.
+            if kind == "rust":
+                running += run_rust(node, kind, [file], [numbers])
+            else:
+                work = threading.Thread(target=run, args=(Mean(numbers), node, kind, file))
+                work.start()
+                running.append(work)
+            wait_for(lambda kind=kind, at=at: members(node, kind) > at)
+        for learner in running:
+            if kind == "rust":
+                assert b"after 6 rounds" in learner.communicate(timeout=60)[0]
+            else:
+                learner.join(60)
+        told[kind] = story(open(node).experiments()[kind])
+    assert len(told["rust"]) == 6
+    assert told["rust"] == told["python"]
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
 
 
@@ -173,18 +181,15 @@ def test_rust_and_python_learners_share_an_experiment_with_sealed_ballots(
     rounds = open(node).experiments()["mean"].rounds
     assert [len(item.votes) for item in rounds] == [2] * 6
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
-    # Every receipt is kept and good, here and for the program.
+    # Every receipt is kept, and good.
     for key in others:
-        receipts = sorted(key.with_suffix(".data").glob("receipts/*.tlog-proof"))
+        receipts = sorted(key.with_name(key.name + ".data").glob("receipts/*.tlog-proof"))
         assert len(receipts) > 6
         with Client(node) as client:
             verifier = client.verifier
-        for file in receipts:
-            leaf = leaf_hash(file.with_suffix(".entry").read_bytes())
-            Receipt.parse(file.read_text()).verify(leaf, verifier)
-        told = colearn("ledger", "verify-receipt", str(receipts[0]), "--key", str(verifier))
+        told = colearn("ledger", "verify-receipt", str(receipts[0]), "--key", verifier)
         assert "RECEIPT OK" in told
-    receipts_of = str(files[1].with_suffix(".data") / "receipts")
+    receipts_of = str(files[1].with_name(files[1].name + ".data") / "receipts")
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"), "--receipts", receipts_of)
 
 
@@ -202,7 +207,7 @@ def test_drawn_proposers_are_drawn_from_what_rust_and_python_reveal(node, create
         assert len(proposed) > 6 and all(len(item.votes) == 2 for item in proposed)
         assert len({item.proposer for item in rounds}) > 1
         for file in files:
-            shutil.rmtree(file.with_suffix(".data"), ignore_errors=True)
+            shutil.rmtree(file.with_name(file.name + ".data"), ignore_errors=True)
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
 
 
@@ -225,7 +230,7 @@ def test_reasons_names_and_terms_are_recorded(node, create, tmp_path) -> None:
     create("why", "--max-rounds", "6", "--min-learners", "2", weights=b"0")
     files = new_keys(tmp_path, "ab")
     with Client(node) as client:
-        terms = client.experiment("why").experiment.terms.hex()
+        terms = client.experiment("why")["terms"]
         assert client.contract_version == 2
     with pytest.raises(TermsError, match="nothing was joined"):
         run(Mean([1.0]), node, "why", files[0], terms="00" * 32)
@@ -242,59 +247,10 @@ def test_reasons_names_and_terms_are_recorded(node, create, tmp_path) -> None:
     # Names are for people, and nobody's twice.
     create("named", "--max-rounds", "1", "--min-learners", "1", weights=b"0")
     for file in files:
-        shutil.rmtree(file.with_suffix(".data"))
+        shutil.rmtree(file.with_name(file.name + ".data"))
     run(Mean([1.0]), node, "named", files[0], name="City Hospital")
     assert open(node).experiments()["named"].names == {doubtful: "City Hospital"}
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
-
-
-def test_who_cannot_get_the_bytes_says_so(node, create, tmp_path, monkeypatch) -> None:
-    rules = ["--max-rounds", "2", "--min-learners", "2", "--vote-deadline", "2s"]
-    create("lost", *rules, weights=b"0")
-    files = new_keys(tmp_path, "ab")
-    download = Client.download
-
-    def refuse(self: Client, digest: bytes, *arguments: object) -> Weights:
-        # One learner's connection gets nothing but what there was at the beginning.
-        if self.memory.folder == files[1].with_suffix(".data") and digest != Weights(b"0").digest:
-            raise ArtifactError(digest)
-        return download(self, digest, *arguments)
-
-    monkeypatch.setattr(Client, "download", refuse)
-    run_all(node, "lost", {files[0]: Mean([1.0]), files[1]: Mean([4.0])})
-    rounds = open(node).experiments()["lost"].rounds
-    deaf = keys.public_bytes(keys.load(files[1])).hex()
-    (heard,) = [item for item in rounds if item.proposer == deaf]
-    (lost,) = [item for item in rounds if item.proposer != deaf]
-    assert [(vote.approve, vote.reason) for vote in lost.votes] == [(None, "unavailable")]
-    assert (lost.verdict, lost.unavailable) == ("expired", 1)
-    assert heard.verdict == "accepted" and heard.votes[0].approve
-
-
-def test_what_has_become_too_old_is_signed_again_as_it_is(node, create, tmp_path, monkeypatch) -> None:
-    create("old", "--max-rounds", "2", "--min-learners", "2", weights=b"0")
-    files = new_keys(tmp_path, "ab")
-    submit = Client.submit
-    refused: list[types.SignedTransaction] = []
-    taken: list[types.SignedTransaction] = []
-
-    def stale(self: Client, signed: types.SignedTransaction) -> Receipt:
-        action = types.Transaction.FromString(signed.body)
-        if action.WhichOneof("action") == "propose" and len(refused) == len(taken):
-            refused.append(signed)
-            raise RefusedError("ABORTED", 71, "R71: too old")
-        if action.WhichOneof("action") == "propose":
-            taken.append(signed)
-        return submit(self, signed)
-
-    monkeypatch.setattr(Client, "submit", stale)
-    run_all(node, "old", {files[0]: Mean([1.0]), files[1]: Mean([4.0])})
-    assert len(taken) == len(refused) == 2
-    for before, after in zip(refused, taken, strict=True):
-        acts = [types.Transaction.FromString(it.body) for it in (before, after)]
-        for act in acts:
-            act.ClearField("seen")
-        assert acts[0] == acts[1] and before.public_key == after.public_key
 
 
 def test_a_built_in_model_is_shared_by_rust_and_numpy(node, create, tmp_path) -> None:
@@ -310,7 +266,7 @@ def test_a_built_in_model_is_shared_by_rust_and_numpy(node, create, tmp_path) ->
         files = new_keys(tmp_path, "abc")
         arguments = ["learner", "--node", node, "--experiment", hidden, "--key", str(files[0])]
         memory = ["--memory", str(tmp_path / f"{hidden}.rust"), "--share", "1/3"]
-        rust = subprocess.Popen([str(PROGRAM), *arguments, *memory], stdout=subprocess.PIPE)
+        rust = subprocess.Popen([*program(), *arguments, *memory], stdout=subprocess.PIPE)
         learners = {
             files[at]: MlpLearner(
                 (x[at::3][:400], y[at::3][:400]), (x[at::3][400:500], y[at::3][400:500]),
@@ -350,7 +306,7 @@ def test_a_learner_goes_on_after_the_node_was_killed(create, tmp_path) -> None:
     wait_for(lambda: "reconnecting" in events)
     # The same address again.
     process = subprocess.Popen(
-        [str(PROGRAM), "node", "--data", str(data), "--listen", f"127.0.0.1:{port}"],
+        [*program(), "node", "--data", str(data), "--listen", f"127.0.0.1:{port}"],
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -358,7 +314,7 @@ def test_a_learner_goes_on_after_the_node_was_killed(create, tmp_path) -> None:
         process.kill()
         process.wait()
         process = subprocess.Popen(
-            [str(PROGRAM), "node", "--data", str(data), "--listen", f"127.0.0.1:{port}"],
+            [*program(), "node", "--data", str(data), "--listen", f"127.0.0.1:{port}"],
             stdout=subprocess.DEVNULL,
         )
         run(Mean([9.0]), f"http://127.0.0.1:{port}", "mean", tmp_path / "b.pem", patience=30)
@@ -376,10 +332,11 @@ def test_a_fork_is_found_and_the_evidence_kept(tmp_path) -> None:
     colearn("key", "new", str(key))
 
     def add(url: str, name: str) -> None:
+        # By somebody else each time, who remembers nothing.
+        creator = tmp_path / f"{name}.pem"
+        colearn("key", "new", str(creator))
         (tmp_path / "zero").write_text("0")
-        # The command remembers, too: in a folder of its own, or it would find the fork first.
-        base = ["experiment", "create", name, "--node", url, "--key", str(key), "--open"]
-        base += ["--memory", str(tmp_path / f"memory-{name}")]
+        base = ["experiment", "create", name, "--node", url, "--key", str(creator), "--open"]
         colearn(*base, "--weights", str(tmp_path / "zero"))
 
     with local_node(data) as url:
@@ -387,42 +344,37 @@ def test_a_fork_is_found_and_the_evidence_kept(tmp_path) -> None:
     shutil.copytree(data, copy)
     with local_node(data) as url:
         add(url, "two")
-        Client(url, Memory(memory)).close()
+        Client(url, keys.load(key), memory).close()
     with local_node(copy) as url:
-        with pytest.raises(ForkError, match="FORK") as caught:
-            Client(url, Memory(memory))
-        assert "shorter" in str(caught.value)
+        with pytest.raises(ForkError, match="ROLLED BACK"):
+            Client(url, keys.load(key), memory)
         add(url, "three")
-        with pytest.raises(ForkError, match="does not fit") as caught:
-            Client(url, Memory(memory))
+        with pytest.raises(ForkError, match="FORK") as caught:
+            Client(url, keys.load(key), memory)
     assert caught.value.evidence is not None
     assert caught.value.evidence.read_text().count("\n---\n") == 1
     with local_node(tmp_path / "other") as url, pytest.raises(OtherLedgerError, match="belongs to"):
-        Client(url, Memory(memory))
+        Client(url, keys.load(key), memory)
 
 
 def test_refusals_carry_the_rule_and_what_to_do(node, create, tmp_path) -> None:
-    create("closed", "--max-rounds", "1", weights=b"0")
+    key = create("closed", "--max-rounds", "1", weights=b"0")
     with Client(node) as client:
-        key = keys.load(tmp_path / "creator.pem")
         with pytest.raises(RefusedError) as caught:
-            client.act(
-                key,
-                types.Transaction(
-                    vote=types.Vote(
-                        experiment="closed", round=1, weights=bytes(32), scores=types.Scores()
-                    )
-                ),
-            )
+            client.vote_on_motion("closed", 1, True, keys.load(key))
         assert caught.value.rule is not None and f"R{caught.value.rule}" in str(caught.value)
-        with pytest.raises(RefusedError, match='R4: there is no experiment "none"'):
+        with pytest.raises(RefusedError, match="there is no experiment none") as caught:
             client.experiment("none")
+        assert caught.value.missing
         with pytest.raises(RefusedError):
             client.download(bytes(32), 10)
         weights = Weights(b"some weights")
         client.upload(weights)
+        assert client.download(weights.digest, 12) == weights
         with pytest.raises(ArtifactError):
             client.download(weights.digest, 5)
+    with pytest.raises(ColearnError, match="closed"):
+        client.experiments()
     with pytest.raises(UnreachableError, match="no node answers"):
         Client("http://127.0.0.1:1")
     with pytest.raises(AddressError):
@@ -431,51 +383,67 @@ def test_refusals_carry_the_rule_and_what_to_do(node, create, tmp_path) -> None:
     other.media_type = "text/plain"
     with pytest.raises(ModelError, match="colearn bridge"):
         run(other, node, "closed", tmp_path / "b.pem")
+    assert members(node, "closed") == 0, "it has looked before it joined"
 
 
-def test_an_upload_goes_on_where_it_broke_and_large_weights_arrive_whole(node) -> None:
-    from colearn_client import connection
-    from colearn_client._proto import artifact_pb2 as artifact
-
+def test_large_weights_arrive_whole(node) -> None:
     weights = Weights(bytes(range(256)) * 20_000)
     with Client(node) as client:
-
-        def half():
-            header = artifact.UploadHeader(digest=weights.digest, size=len(weights.data))
-            yield artifact.UploadArtifactRequest(header=header)
-            size = connection.CHUNK_BYTES
-            for at in range(0, 2_000_000, size):
-                yield artifact.UploadArtifactRequest(chunk=weights.data[at : at + size])
-            raise RuntimeError("the line is cut")
-
-        call = client._channel.stream_unary(
-            "/colearn.v1.ArtifactService/UploadArtifact",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=artifact.UploadArtifactResponse.FromString,
-        )
-        with pytest.raises(Exception):  # noqa: B017
-            call(half())
         client.upload(weights)
-        assert client.download(weights.digest, len(weights.data)) == weights
+        assert client.download(weights.digest, len(weights)) == weights
 
 
-def test_a_commitment_is_that_of_the_contract() -> None:
-    # Against contracts/README.md, byte by byte.
-    import hashlib
-
-    vote = types.Vote(experiment="xray", round=7, weights=b"w" * 32, approve=True)
-    vote.scores.vote = -5
-    expected = b"colearn/v1/ballot\n" + b"l" * 32 + b"v" * 32 + b"\x04xray" + bytes(7) + b"\x07"
-    expected += b"w" * 32 + b"\x01" + b"\x01" + b"\xff" * 7 + b"\xfb" + b"\x00" + b"s" * 32
-    found = commitment(b"l" * 32, b"v" * 32, vote, b"s" * 32, 1)
-    assert found == hashlib.sha256(expected).digest()
-    vote.approve, vote.abstain, vote.reason = False, True, types.REASON_UNAVAILABLE
-    expected = b"colearn/v2/ballot\n" + b"l" * 32 + b"v" * 32 + b"\x04xray" + bytes(7) + b"\x07"
-    expected += b"w" * 32 + b"\x02\x07" + b"\x01" + b"\xff" * 7 + b"\xfb" + b"\x00" + b"s" * 32
-    found = commitment(b"l" * 32, b"v" * 32, vote, b"s" * 32, 2)
-    assert found == hashlib.sha256(expected).digest()
-
-
-def test_a_verifier_key_of_a_node_is_read(node) -> None:
+def test_an_experiment_is_created_for_ones_own_model_and_governed(node, tmp_path) -> None:
+    files = new_keys(tmp_path, "ab")
+    ours = [keys.public_bytes(keys.load(file)).hex() for file in files]
+    learners = {file: Mean(numbers) for file, numbers in zip(files, PRIVATE, strict=True)}
+    with pytest.raises(PlanError, match="line 1"):
+        create_experiment(node, "mean", files[0], learners[files[0]], {"treshold": "2/3"})
+    with pytest.raises(PlanError):
+        create_experiment(node, "mean", files[0], learners[files[0]], {"min_learners": 0})
+    rules = {"max_rounds": 4, "min_learners": 2, "members": dict.fromkeys(ours, 1)}
+    made = create_experiment(node, "mean", files[0], learners[files[0]], rules)
     with Client(node) as client:
-        assert Verifier.parse(str(client.verifier)) == client.verifier
+        shown = client.experiment("mean")
+        assert shown["terms"] == made.terms and shown["max_rounds"] == 4
+        assert [it["name"] for it in client.experiments()] == ["mean"]
+    run_all(node, "mean", learners, terms=made.terms, plan=made.plan)
+    assert experiments.evaluate(node, "mean", files[0], {"error": 0.25}) > made.entry
+    told = open(node).experiments()["mean"]
+    assert told.finished == "max_rounds" and told.evaluations[0].measures == {"error": 0.25}
+    # What members decide: one moves, the others vote.
+    create_experiment(node, "moved", files[0], Weights(b"0"), {**rules, "min_learners": 2})
+    started = threading.Thread(
+        target=run_all, args=(node, "moved", learners), kwargs={"progress": False}, daemon=True
+    )
+
+    class Slow(Mean):
+        """It waits in its turn until it is told to go on: the experiment does not end before."""
+
+        goes_on = threading.Event()
+
+        def propose(self):
+            self.goes_on.wait(60)
+            return super().propose()
+
+    for file, numbers in zip(files, PRIVATE, strict=True):
+        learners[file] = Slow(numbers)
+        shutil.rmtree(file.with_name(file.name + ".data"))
+    started.start()
+    wait_for(lambda: members(node, "moved") == 2)
+    number = experiments.move(node, "moved", files[0], "set", rules={"threshold": "2/3"})
+    assert vote_on_motion(node, "moved", files[1], number, approve=True) > 0
+    with pytest.raises(RefusedError):
+        vote_on_motion(node, "moved", files[1], number + 1, approve=True)
+    Slow.goes_on.set()
+    started.join(60)
+    with Client(node) as client:
+        assert client.experiment("moved")["threshold"] == "2/3"
+    assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
+
+
+def test_a_key_in_memory_remembers_nothing_and_takes_part(node, create, tmp_path) -> None:
+    create("mean", "--max-rounds", "2", "--min-learners", "1", weights=b"0")
+    before = sorted(tmp_path.iterdir())
+    assert run(Mean([3.0]), node, "mean", Key.generate()).rounds == 2
+    assert sorted(tmp_path.iterdir()) == before

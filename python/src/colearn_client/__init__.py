@@ -7,7 +7,10 @@
 See docs/python.md.
 """
 
-from . import adapters, arrays, errors, keys
+from importlib.metadata import version
+
+from . import adapters, arrays, dp, errors, experiments, keys
+from ._core import Client, Key, Weights
 from .adapters import (
     KerasLearner,
     MliLearner,
@@ -16,37 +19,63 @@ from .adapters import (
     TorchLearner,
     XGBoostLearner,
 )
-from .connection import Client
 from .errors import ColearnError
-from .learner import Learner, Pass, PrivacySegment, PrivacySpent, Proposal, Reason, Score, Weights
-from .ledger import Evaluation, Experiment, Ledger, Round, Vote, open
+from .experiments import Created, create_experiment, vote_on_motion
+from .learner import (
+    Learner,
+    Pass,
+    Privacy,
+    PrivacySegment,
+    PrivateProposal,
+    Proposal,
+    Reason,
+    Score,
+)
+from .ledger import (
+    AuditReport,
+    Evaluation,
+    Experiment,
+    Finding,
+    Ledger,
+    Round,
+    Vote,
+    audit,
+    open,
+)
 from .local import local_node, run_local
-from .memory import Memory
 from .mlp import MlpLearner
 from .run import Event, Summary, run
+from .schema import Schema
+from .simulation import SimulationReport, simulate
 
-__version__ = "0.1.0"
+__version__ = version("colearn-client")
 
 __all__ = [
+    "AuditReport",
     "Client",
     "ColearnError",
+    "Created",
     "Evaluation",
     "Event",
     "Experiment",
+    "Finding",
     "KerasLearner",
+    "Key",
     "Learner",
     "Ledger",
-    "Memory",
     "MliLearner",
     "MlpLearner",
     "ModelLearner",
     "Pass",
+    "Privacy",
     "PrivacySegment",
-    "PrivacySpent",
+    "PrivateProposal",
     "Proposal",
     "Reason",
     "Round",
+    "Schema",
     "Score",
+    "SimulationReport",
     "SklearnLearner",
     "Summary",
     "TorchLearner",
@@ -55,10 +84,16 @@ __all__ = [
     "XGBoostLearner",
     "adapters",
     "arrays",
+    "audit",
+    "create_experiment",
+    "dp",
     "errors",
+    "experiments",
     "keys",
     "local_node",
     "open",
     "run",
     "run_local",
+    "simulate",
+    "vote_on_motion",
 ]

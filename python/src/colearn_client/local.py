@@ -1,39 +1,30 @@
-"""Running learners on this machine, through a local node that is started for them."""
+"""Running learners on this machine: without a network, or a node for them."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-from . import keys
+from . import _core
 from .errors import ColearnError
-from .learner import SAFETENSORS, Learner
-from .ledger import Experiment
-from .ledger import open as open_ledger
-from .run import run
+from .learner import Learner
+from .ledger import Experiment, story
+from .plans import Plan, text_of
+from .run import ending_on_sigterm, failed, say
+
+#: How long a node may take to stop before it is killed, in seconds.
+_STOP_TIMEOUT = 10
 
 
-def find_program(program: str | os.PathLike[str] | None = None) -> str:
-    """The colearn program: the given one, that in ``COLEARN_PROGRAM``, or the one on the path.
-
-    Raises:
-        ColearnError: If there is none.
-    """
-    found = program or os.environ.get("COLEARN_PROGRAM") or shutil.which("colearn")
-    if not found:
-        raise ColearnError(
-            "the colearn program is not on the PATH; install it (cargo install --path .) or say "
-            "where it is: program=..., or COLEARN_PROGRAM"
-        )
-    return str(found)
+def command(program: str | os.PathLike[str] | None = None) -> list[str]:
+    """How the ``colearn`` command is run: the given program, that in ``COLEARN_PROGRAM``, or this
+    package's own."""
+    found = program or os.environ.get("COLEARN_PROGRAM")
+    return [os.fspath(found)] if found else [sys.executable, "-m", "colearn_client"]
 
 
 @contextmanager
@@ -42,33 +33,40 @@ def local_node(
 ) -> Iterator[str]:
     """Runs a node on this machine while the block runs.
 
-    Args:
-        data: The node's data folder.
-        program: The colearn program.
+    Parameters
+    ----------
+    data
+        The node's data folder.
+    program
+        The colearn program; by default this package's own.
 
-    Yields:
+    Yields
+    ------
+    str
         The node's address.
     """
     # However this process ends, the pipe does then, and the node with it.
-    command = [find_program(program), "node", "--json", "--until-eof", "--listen", "127.0.0.1:0"]
+    arguments = ["node", "--json", "--until-eof", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
-        [*command, "--data", str(data)],
+        [*command(program), *arguments, "--data", os.fspath(data)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+        line = process.stdout.readline() if process.stdout is not None else ""
         if not line:
-            raise ColearnError(f"the node did not start (exit code {process.wait()})")
+            raise ColearnError(
+                f"the node did not start (exit code {process.wait()}); see its message above"
+            )
         yield json.loads(line)["address"]
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -76,94 +74,46 @@ def local_node(
 
 def run_local(
     learners: Sequence[Learner],
-    plan: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    plan: Plan | None = None,
     *,
     rounds: int | None = None,
-    folder: str | os.PathLike[str] | None = None,
-    program: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Experiment:
-    """Runs learners in threads through a local node, beginning with the first one's weights.
+    """Runs learners by the same rules without a network, beginning with the first one's weights.
 
-    The very same objects can be given to :func:`colearn_client.run` afterwards.
+    Everything goes through the contract and into a ledger in memory, in simulated time. The learners
+    are called on the thread that calls this, one after the other; the very same objects can be given
+    to :func:`colearn_client.run` afterwards.
 
-    Args:
-        learners: The learners.
-        plan: The experiment's rules: a plan file, or a mapping with its keys, such as
-            ``{"threshold": "2/3", "ballot": "sealed"}``.
-        rounds: How many rounds; by default the plan's ``max_rounds``, or 15.
-        folder: Where to keep the node's data, to be audited afterwards; by default nowhere.
-        program: The colearn program; by default the one on the path.
-        progress: Whether to print what happens to the first learner.
+    Parameters
+    ----------
+    learners
+        The learners.
+    plan
+        The experiment's rules: a plan file, or a mapping with its keys, such as
+        ``{"threshold": "2/3", "ballot": "sealed"}``.
+    rounds
+        How many rounds; by default the plan's ``max_rounds``, or 15.
+    progress
+        Whether to print each round as it closes, to stderr.
 
-    Returns:
+    Returns
+    -------
+    Experiment
         What happened.
 
-    Raises:
-        ColearnError: If the program is missing, the plan is refused, or a learner fails.
+    Raises
+    ------
+    ColearnError
+        If the plan is refused, or a learner does not take the model.
     """
-    if not learners:
-        raise ColearnError("a run needs at least one learner")
-    with tempfile.TemporaryDirectory(prefix="colearn-") as scratch:
-        place = Path(folder) if folder is not None else Path(scratch)
-        place.mkdir(parents=True, exist_ok=True)
-        initial = place / "initial"
-        initial.write_bytes(learners[0].current().data)
-        files = [place / f"{at + 1}.pem" for at in range(len(learners))]
-        for file in files:
-            keys.load_or_create(file)
-        with local_node(place / "node", program) as node:
-            create = [
-                find_program(program), "experiment", "create", "local", "--node", node,
-                "--key", str(files[0]), "--open", "--weights", str(initial),
-                "--min-learners", str(len(learners)),
-            ]  # fmt: skip
-            if plan is not None and not isinstance(plan, str | os.PathLike):
-                path = place / "plan.toml"
-                path.write_text(_toml(plan))
-                plan = path
-            text = Path(plan).read_text() if plan is not None else ""
-            if plan is not None:
-                create += ["--plan", str(plan)]
-                if "admission" in text:
-                    create.remove("--open")
-            if rounds is not None or "max_rounds" not in text:
-                create += ["--max-rounds", str(rounds or 15)]
-            media_type = getattr(learners[0], "media_type", SAFETENSORS)
-            if media_type != SAFETENSORS:
-                create += ["--media-type", media_type]
-            created = subprocess.run(create, capture_output=True, text=True)
-            if created.returncode != 0:
-                raise ColearnError(created.stderr.strip().removeprefix("error: "))
-            failures: list[BaseException] = []
 
-            def work(at: int) -> None:
-                try:
-                    show = progress and at == 0
-                    run(learners[at], node, "local", files[at], patience=30, progress=show)
-                except BaseException as error:
-                    failures.append(error)
+    def tell(number: int, verdict: str | None) -> None:
+        if progress:
+            say(f"round {number}: {verdict}")
 
-            threads = [
-                threading.Thread(target=work, args=(at,), daemon=True) for at in range(len(learners))
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                while thread.is_alive() and not failures:
-                    thread.join(0.1)
-            if failures:
-                raise failures[0]
-            return open_ledger(node).experiments()["local"]
-
-
-def _toml(plan: Mapping[str, Any]) -> str:
-    """Enough of TOML for a plan."""
-
-    def value(item: Any) -> str:
-        if isinstance(item, Mapping):
-            return "{ " + ", ".join(f"{key} = {value(inner)}" for key, inner in item.items()) + " }"
-        # JSON's strings, numbers and booleans are TOML's too.
-        return json.dumps(item)
-
-    return "".join(f"{key} = {value(item)}\n" for key, item in plan.items())
+    with ending_on_sigterm():
+        told = _core.run_local(
+            list(learners), plan=text_of(plan), rounds=rounds, tell=tell, failed=failed
+        )
+    return story(told)

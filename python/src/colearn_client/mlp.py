@@ -11,43 +11,58 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arrays
+from ._core import Weights
 from .adapters.base import ModelLearner
 from .errors import ModelError
-from .learner import Weights
+from .schema import Schema
 
 HEADER = "colearn.model"
 FORMAT = "colearn/model/v1"
 
 Floats = npt.NDArray[np.float32]
+#: A pandas DataFrame, or inputs and targets.
+Table = Any
 
 
 class MlpLearner(ModelLearner):
     """A learner for an experiment with a built-in model (``colearn experiment create --model``).
 
-    The weights' header says the layers, and in ``schema`` how columns are scaled and which classes
-    there are. Features are given as the model's inputs, scaled as the schema says.
+    The weights' header says the layers, and in its schema what columns mean. Data is given as tables,
+    which are encoded as the schema says, or as the model's inputs and targets themselves.
 
-    Args:
-        train: Inputs ``[rows, inputs]`` and targets ``[rows]`` to train on: class numbers in the
-            schema's order, or scaled numbers.
-        vote: The same, to vote on.
-        test: The same, deciding nothing.
-        initial: Where to begin; by default the experiment's model.
-        epochs: Passes over ``train`` for a proposal.
-        batch: Rows in a mini-batch.
-        learning_rate: The step size of gradient descent.
-        momentum: The share of the last step that is added to the next.
-        seed: Decides the order in which rows are visited.
-        margin: Approve what is not worse than now by more than this, in accuracy, or in negative
-            mean squared error where a number is predicted.
-        hide_scores: Record no scores.
+    Parameters
+    ----------
+    train
+        What to train on: a pandas DataFrame with the schema's columns, or inputs ``[rows, inputs]`` and
+        targets ``[rows]``, class numbers in the schema's order or scaled numbers.
+    vote
+        The same, to vote on.
+    test
+        The same, deciding nothing.
+    initial
+        Where to begin; by default the experiment's model.
+    epochs
+        Passes over ``train`` for a proposal.
+    batch
+        Rows in a mini-batch.
+    learning_rate
+        The step size of gradient descent.
+    momentum
+        The share of the last step that is added to the next.
+    seed
+        Decides the order in which rows are visited.
+    margin
+        Approve what is not worse than now by more than this, in accuracy, or in negative
+        mean squared error where a number is predicted.
+    hide_scores
+        Record no scores.
     """
 
     def __init__(
         self,
-        train: tuple[npt.ArrayLike, npt.ArrayLike],
-        vote: tuple[npt.ArrayLike, npt.ArrayLike],
-        test: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        train: Table,
+        vote: Table,
+        test: Table | None = None,
         *,
         initial: Weights | None = None,
         epochs: int = 5,
@@ -59,11 +74,10 @@ class MlpLearner(ModelLearner):
         hide_scores: bool = False,
     ) -> None:
         super().__init__(margin=margin, hide_scores=hide_scores)
-        self._data = {
-            name: (np.asarray(pair[0], dtype=np.float32), np.asarray(pair[1]))
-            for name, pair in {"train": train, "vote": vote, "test": test}.items()
-            if pair is not None
-        }
+        given = {"train": train, "vote": vote, "test": test}
+        self._given = {name: table for name, table in given.items() if table is not None}
+        # Encoded when it is known how.
+        self._data: dict[str, tuple[Floats, npt.NDArray[Any]]] = {}
         self._epochs, self._batch = epochs, batch
         self._rate, self._momentum = learning_rate, momentum
         self._random = np.random.default_rng(seed)
@@ -95,6 +109,9 @@ class MlpLearner(ModelLearner):
         if self.spec is not None and spec != self.spec:
             raise ModelError("the weights are of another model than this learner's")
         widths = layer_widths(spec)
+        if not self._data:
+            schema = Schema(json.dumps(spec["schema"]))
+            self._data = {name: _encoded(table, schema) for name, table in self._given.items()}
         inputs = self._data["train"][0].shape[1]
         if widths[0] != inputs:
             raise ModelError(f"the model has {widths[0]} inputs, the data {inputs}")
@@ -111,8 +128,12 @@ class MlpLearner(ModelLearner):
         ]
         self.spec, self._header = spec, header
 
-    def predict(self, x: npt.ArrayLike) -> Floats:
-        """Probabilities ``[rows, classes]`` or numbers ``[rows, 1]`` for inputs."""
+    def predict(self, x: Any) -> Floats:
+        """Probabilities ``[rows, classes]`` or scaled numbers ``[rows, 1]`` for a table or inputs."""
+        if hasattr(x, "to_csv"):
+            if self.spec is None:
+                raise ModelError("this learner has no model yet; it takes the experiment's")
+            x = Schema(json.dumps(self.spec["schema"])).inputs(x)
         return self._forward(np.asarray(x, dtype=np.float32))[-1]
 
     def _forward(self, x: Floats) -> list[Floats]:
@@ -180,11 +201,19 @@ class MlpLearner(ModelLearner):
         return -float(np.mean((predicted[:, 0] - y) ** 2))
 
 
+def _encoded(table: Table, schema: Schema) -> tuple[Floats, npt.NDArray[Any]]:
+    if hasattr(table, "to_csv"):
+        return schema.encode(table)
+    return np.asarray(table[0], dtype=np.float32), np.asarray(table[1])
+
+
 def layer_widths(spec: dict[str, Any]) -> list[int]:
     """The widths of a model's layers, inputs first, outputs last.
 
-    Raises:
-        ModelError: If the description is not one.
+    Raises
+    ------
+    ModelError
+        If the description is not one.
     """
     try:
         schema = spec["schema"]
@@ -211,12 +240,18 @@ def describe(
 ) -> dict[str, Any]:
     """A model's description for data that is one block of numbers, as its header holds it.
 
-    Args:
-        inputs: Columns of the data.
-        classes: How many classes; 0 to predict a number.
-        hidden: The widths of the hidden layers.
-        activation: ``relu`` or ``tanh``.
-        scale: What the numbers were divided by.
+    Parameters
+    ----------
+    inputs
+        Columns of the data.
+    classes
+        How many classes; 0 to predict a number.
+    hidden
+        The widths of the hidden layers.
+    activation
+        ``relu`` or ``tanh``.
+    scale
+        What the numbers were divided by.
     """
     target: dict[str, Any] = {"kind": "number", "name": "y", "mean": 0.0, "scale": 1.0}
     if classes:

@@ -6,8 +6,9 @@ import math
 from abc import ABC, abstractmethod
 
 from .. import arrays
+from .._core import Weights
 from ..errors import NotFiniteError
-from ..learner import SAFETENSORS, Pass, PrivacySpent, Proposal, Score, Weights
+from ..learner import SAFETENSORS, Pass, PrivacySegment, PrivateProposal, Proposal, Score
 
 
 class ModelLearner(ABC):
@@ -17,9 +18,12 @@ class ModelLearner(ABC):
     not score worse than the current weights by more than ``margin``, and abstain where the rows for
     voting cannot tell.
 
-    Args:
-        margin: In units of the score; higher scores are better.
-        hide_scores: Record no scores, only votes.
+    Parameters
+    ----------
+    margin
+        In units of the score; higher scores are better.
+    hide_scores
+        Record no scores, only votes.
     """
 
     def __init__(self, *, margin: float = 0.0, hide_scores: bool = False) -> None:
@@ -37,8 +41,8 @@ class ModelLearner(ABC):
         """Puts weights into the live model. Raises if they are not of this model."""
 
     @abstractmethod
-    def _train(self) -> PrivacySpent | Pass | None:
-        """Trains the live model; says what that reveals if it is private, or gives up the turn."""
+    def _train(self) -> PrivacySegment | Pass | None:
+        """Trains the live model; says what that took if it is private, or gives up the turn."""
 
     @abstractmethod
     def _score(self, test: bool) -> float | None:
@@ -48,21 +52,18 @@ class ModelLearner(ABC):
         """Whether the rows for voting can tell good weights from bad ones."""
         return True
 
-    def propose(self) -> Proposal | Pass:
+    def propose(self) -> Proposal | PrivateProposal | Pass:
         """Trains from the current weights and restores them. Passes if what came out are no numbers."""
         current = self.current()
         self._load(current)
         try:
-            spent = self._train()
-            if isinstance(spent, Pass):
-                return spent
+            took = self._train()
+            if isinstance(took, Pass):
+                return took
             weights = self._save()
-            if getattr(self, "media_type", SAFETENSORS) == SAFETENSORS:
-                try:
-                    arrays.load(weights)
-                except NotFiniteError:
-                    return Pass(reason="not_finite")
-            return Proposal(weights, spent)
+            if not is_finite(self, weights):
+                return Pass(reason="not_finite")
+            return Proposal(weights) if took is None else PrivateProposal(weights, took)
         finally:
             self._load(current)
 
@@ -101,3 +102,14 @@ class ModelLearner(ABC):
         if self._current is None:
             self._current = self._save()
         return self._current
+
+
+def is_finite(learner: object, weights: Weights) -> bool:
+    """Whether what a learner is about to propose are numbers, as far as their kind shows it."""
+    if getattr(learner, "media_type", SAFETENSORS) != SAFETENSORS:
+        return True
+    try:
+        arrays.load(weights)
+    except NotFiniteError:
+        return False
+    return True

@@ -6,24 +6,34 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import arrays
-from ..learner import Weights
+from .._core import Weights
 from .base import ModelLearner
 
 
 class KerasLearner(ModelLearner):
     """A learner around a compiled ``keras.Model``.
 
-    Args:
-        model: The model, compiled with a loss and, for the default score, with ``accuracy``.
-        train: Whatever ``model.fit`` takes, such as ``(x, y)``.
-        vote: Whatever ``model.evaluate`` takes, to vote on.
-        test: The same, deciding nothing.
-        epochs: Passes over ``train`` for a proposal.
-        batch_size: Rows in a mini-batch.
-        score: ``score(model, data)``, higher is better; by default accuracy, or the negative loss of
-            a model without it.
-        margin: Approve what is not worse than now by more than this.
-        hide_scores: Record no scores.
+    Parameters
+    ----------
+    model
+        The model, compiled with a loss and, for the default score, with ``accuracy``.
+    train
+        Whatever ``model.fit`` takes, such as ``(x, y)``.
+    vote
+        Whatever ``model.evaluate`` takes, to vote on.
+    test
+        The same, deciding nothing.
+    epochs
+        Passes over ``train`` for a proposal.
+    batch_size
+        Rows in a mini-batch.
+    score
+        ``score(model, data)``, higher is better; by default accuracy, or the negative loss of
+        a model without it.
+    margin
+        Approve what is not worse than now by more than this.
+    hide_scores
+        Record no scores.
     """
 
     def __init__(
@@ -51,7 +61,8 @@ class KerasLearner(ModelLearner):
 
     def _load(self, weights: Weights) -> None:
         loaded = arrays.load(weights)
-        arrays.check_like(loaded, arrays.load(self._save()))
+        own = self.model.get_weights()
+        arrays.check_like(loaded, {f"{at:05}": array for at, array in enumerate(own)})
         self.model.set_weights([loaded[name] for name in sorted(loaded)])
 
     def _train(self) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import arrays
+from .._core import Weights
 from ..errors import ModelError
-from ..learner import SAFETENSORS, Pass, PrivacySegment, PrivacySpent, Proposal, Score, Weights
+from ..learner import SAFETENSORS, Pass, Proposal, Score
+from .base import is_finite
 
 PICKLE = "application/x-colearn-legacy"
 
@@ -22,10 +24,13 @@ class MliLearner:
     Its weights may be an array, a list of arrays, or a dict of arrays or tensors (a state dict); they
     become safetensors. Its ``test`` gives ``vote_score``, ``test_score`` and ``vote``.
 
-    Args:
-        mli: The object.
-        trust_pickle: Allow weights that only pickles can hold. Whoever proposes a pickle can execute
-            code in every learner that votes on it: only for members that trust each other with that.
+    Parameters
+    ----------
+    mli
+        The object.
+    trust_pickle
+        Allow weights that only pickles can hold. Whoever proposes a pickle can execute
+        code in every learner that votes on it: only for members that trust each other with that.
     """
 
     def __init__(self, mli: Any, *, trust_pickle: bool = False) -> None:
@@ -43,9 +48,8 @@ class MliLearner:
 
     def propose(self) -> Proposal | Pass:
         """Asks the object to propose."""
-        proposed = self.mli.mli_propose_weights()
-        spent = _spent(getattr(proposed, "training_summary", None))
-        return Proposal(self._encode(proposed), spent)
+        weights = self._encode(self.mli.mli_propose_weights())
+        return Proposal(weights) if is_finite(self, weights) else Pass(reason="not_finite")
 
     def test(self, weights: Weights) -> Score:
         """Asks the object to score weights."""
@@ -140,15 +144,3 @@ def _like(payload: Any, loaded: arrays.Arrays) -> Any:
     if isinstance(payload, list | tuple):
         return type(payload)(like(own, loaded[f"{at:05}"]) for at, own in enumerate(payload))
     return like(payload, loaded["weights"])
-
-
-def _spent(summary: Any) -> PrivacySpent | None:
-    """The original states a budget only, not how it was spent. Version 1 of the rules takes that; where
-    all that was done has to be listed, nothing can be stated."""
-    budget = getattr(summary, "dp_budget", None)
-    if budget is None:
-        return None
-    unknown = PrivacySegment(noise_multiplier=0.0, clip=0.0, sampling_rate=1.0, steps=1)
-    return PrivacySpent(
-        float(budget.consumed_epsilon), float(budget.consumed_delta), segments=(unknown,)
-    )

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import arrays
+from .._core import Weights
 from ..errors import ModelError
-from ..learner import Weights
 from .base import ModelLearner
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -21,16 +21,26 @@ class SklearnLearner(ModelLearner):
     ``partial_fit`` or ``warm_start``. Forests and boosted trees of scikit-learn have no format that
     cannot execute code; use :class:`XGBoostLearner` for those.
 
-    Args:
-        estimator: Such as ``SGDClassifier()`` or ``MLPClassifier(warm_start=True)``.
-        train: Features ``[rows, columns]`` and targets ``[rows]`` to train on.
-        vote: The same, to vote on.
-        test: The same, deciding nothing.
-        classes: All classes, the same for all learners; by default those in ``train``.
-        epochs: How often ``partial_fit`` is called for a proposal.
-        score: ``score(estimator, X, y)``, higher is better; by default the estimator's own.
-        margin: Approve what is not worse than now by more than this.
-        hide_scores: Record no scores.
+    Parameters
+    ----------
+    estimator
+        Such as ``SGDClassifier()`` or ``MLPClassifier(warm_start=True)``.
+    train
+        Features ``[rows, columns]`` and targets ``[rows]`` to train on.
+    vote
+        The same, to vote on.
+    test
+        The same, deciding nothing.
+    classes
+        All classes, the same for all learners; by default those in ``train``.
+    epochs
+        How often ``partial_fit`` is called for a proposal.
+    score
+        ``score(estimator, X, y)``, higher is better; by default the estimator's own.
+    margin
+        Approve what is not worse than now by more than this.
+    hide_scores
+        Record no scores.
     """
 
     def __init__(

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from .. import arrays
-from ..learner import MAX_SEGMENTS, Pass, PrivacySegment, PrivacySpent, Weights, joined
+from .._core import Weights
+from ..learner import Pass, Privacy, PrivacySegment
 from .base import ModelLearner
 
 
 class TorchLearner(ModelLearner):
     """A learner around a ``torch.nn.Module``.
 
-    Args:
-        model: The module. All learners of an experiment need the same architecture.
-        optimizer: Made from the module's parameters.
-        train_loader: Batches ``(inputs, targets)`` to train on.
-        vote_loader: Batches to vote on.
-        test_loader: Batches that decide nothing.
-        criterion: The loss, ``criterion(outputs, targets)``.
-        epochs: Passes over ``train_loader`` for a proposal.
-        score: ``score(model, loader)``, higher is better; by default accuracy.
-        privacy: Train with DP-SGD through Opacus: a dict with ``noise_multiplier`` and
-            ``max_grad_norm``, and optionally ``delta`` (1e-5) and ``epsilon``, at which the learner
-            proposes no more.
-        device: Where to compute.
-        margin: Approve what is not worse than now by more than this.
-        hide_scores: Record no scores.
+    Every proposal begins with the optimizer as it was given: what it has gathered on the way to weights
+    that were not accepted is forgotten.
+
+    Parameters
+    ----------
+    model
+        The module. All learners of an experiment need the same architecture.
+    optimizer
+        Made from the module's parameters.
+    train_loader
+        Batches ``(inputs, targets)`` to train on.
+    vote_loader
+        Batches to vote on.
+    test_loader
+        Batches that decide nothing.
+    criterion
+        The loss, ``criterion(outputs, targets)``.
+    epochs
+        Passes over ``train_loader`` for a proposal.
+    loss
+        ``loss(model, batch)``, for batches of another form than ``(inputs, targets)``, instead of
+        ``criterion``; it moves the batch to the device itself, and goes with a ``score`` of one's own.
+    score
+        ``score(model, loader)``, higher is better; by default accuracy.
+    privacy
+        Train with DP-SGD through Opacus: a dict with ``noise_multiplier`` and ``max_grad_norm``, and
+        optionally ``delta`` (1e-5) and ``epsilon``, at which the learner proposes no more. What was
+        taken is accounted for by this package, not by Opacus.
+    device
+        Where to compute.
+    margin
+        Approve what is not worse than now by more than this.
+    hide_scores
+        Record no scores.
     """
 
     def __init__(
@@ -42,9 +63,10 @@ class TorchLearner(ModelLearner):
         criterion: Callable[[Any, Any], Any] | None = None,
         *,
         epochs: int = 1,
+        loss: Callable[[Any, Any], Any] | None = None,
         score: Callable[[Any, Iterable[Any]], float] | None = None,
         privacy: dict[str, float] | None = None,
-        device: str = "cpu",
+        device: Any = "cpu",
         margin: float = 0.0,
         hide_scores: bool = False,
     ) -> None:
@@ -56,76 +78,73 @@ class TorchLearner(ModelLearner):
         self._optimizer, self._train_loader = optimizer, train_loader
         self._vote_loader, self._test_loader = vote_loader, test_loader
         self._epochs, self._device = epochs, device
+        self._loss = loss or self._usual_loss
         self._score_by = score or self._accuracy
-        self._engine: Any = None
+        self._trained = self.model
+        self._privacy: Privacy | None = None
         if privacy is not None:
             from opacus import PrivacyEngine
 
-            self._delta = privacy.get("delta", 1e-5)
-            self._budget = privacy.get("epsilon")
-            self._noise, self._clip = privacy["noise_multiplier"], privacy["max_grad_norm"]
-            # What was stated before this run, and the least that may be stated now.
-            self._before: tuple[PrivacySegment, ...] = ()
-            self._least = 0.0
-            # The accountant of the privacy loss distribution: tighter than Rényi's.
-            self._engine = PrivacyEngine(accountant="prv")
-            self._private, self._optimizer, self._train_loader = self._engine.make_private(
+            noise, clip = privacy["noise_multiplier"], privacy["max_grad_norm"]
+            self._trained, self._optimizer, self._train_loader = PrivacyEngine().make_private(
                 module=self.model,
                 optimizer=optimizer,
                 data_loader=train_loader,
-                noise_multiplier=self._noise,
-                max_grad_norm=self._clip,
+                noise_multiplier=noise,
+                max_grad_norm=clip,
             )
+            batches = len(self._train_loader)
+            planned = PrivacySegment(noise, clip, 1 / batches, epochs * batches)
+            self._privacy = Privacy(planned, privacy.get("delta", 1e-5), privacy.get("epsilon"))
+        self._fresh = copy.deepcopy(self._optimizer.state_dict())
+
+    def privacy(self) -> Privacy | None:
+        """What the next training takes, if it is private."""
+        return self._privacy
 
     def _save(self) -> Weights:
-        state = self.model.state_dict()
-        return arrays.save({name: tensor.cpu().numpy() for name, tensor in state.items()})
+        import torch
+
+        halves, named = set(), {}
+        for name, tensor in self.model.state_dict().items():
+            tensor = tensor.cpu()
+            if tensor.dtype is torch.bfloat16:
+                # NumPy has no such numbers: their bits go as they are.
+                halves.add(name)
+                tensor = tensor.view(torch.int16)
+            named[name] = tensor.numpy()
+        return arrays.save(named, bfloat16=frozenset(halves))
 
     def _load(self, weights: Weights) -> None:
         import torch
 
         loaded = arrays.load(weights)
-        own = {name: tensor.cpu().numpy() for name, tensor in self.model.state_dict().items()}
-        arrays.check_like(loaded, own)
-        state = {name: torch.from_numpy(np.array(array)) for name, array in loaded.items()}
-        self.model.load_state_dict(state)
+        state = self.model.state_dict()
+        arrays.check_like(loaded, {name: _Like(tensor) for name, tensor in state.items()})
+        with torch.no_grad():
+            for name, tensor in state.items():
+                # One at a time: a second model need not fit beside the first. A copy each, since a
+                # tensor cannot be made of what must not be written to.
+                tensor.copy_(torch.from_numpy(np.array(loaded[name])))
 
-    def resume(self, spent: PrivacySpent) -> None:
-        """Goes on from what this learner's proposals have revealed, as the ledger has it."""
-        if self._engine is None:
-            return
-        self._before, self._least = tuple(spent.segments), spent.epsilon
-        self._delta = max(self._delta, spent.delta)
-
-    def _train(self) -> PrivacySpent | Pass | None:
-        spent: PrivacySpent | None = None
-        if self._engine is not None:
-            # Before the first step: what cannot be accounted for is not done.
-            spent = self._after(self._epochs * len(self._train_loader))
-            if spent is None or (self._budget is not None and spent.epsilon > self._budget):
-                return Pass(exhausted=True)
-        training = self._private if self._engine is not None else self.model
-        training.train()
+    def _train(self) -> PrivacySegment | Pass | None:
+        self._optimizer.load_state_dict(copy.deepcopy(self._fresh))
+        self._trained.train()
+        steps = 0
         for _ in range(self._epochs):
-            for inputs, targets in self._train_loader:
+            for batch in self._train_loader:
                 self._optimizer.zero_grad()
-                outputs = training(inputs.to(self._device))
-                self.criterion(outputs, targets.to(self._device)).backward()
+                self._loss(self._trained, batch).backward()
                 self._optimizer.step()
-        return spent
-
-    def _after(self, more: int) -> PrivacySpent | None:
-        """What will have been revealed after so many more steps, earlier runs included; ``None`` if
-        settings have changed more often than a statement can say."""
-        rate = 1 / len(self._train_loader)
-        done = sum(steps for _, _, steps in self._engine.accountant.history)
-        own = PrivacySegment(self._noise, self._clip, rate, done + more)
-        segments = tuple(joined([*self._before, own]))
-        if len(segments) > MAX_SEGMENTS:
+                steps += 1
+        if self._privacy is None:
             return None
-        epsilon = _epsilon(segments, self._delta)
-        # Never less than was stated before, even where another accountant had found more.
-        return PrivacySpent(max(epsilon, self._least), self._delta, segments)
+        planned = self._privacy.segment
+        return PrivacySegment(planned.noise_multiplier, planned.clip, planned.sampling_rate, steps)
+
+    def _usual_loss(self, model: Any, batch: Any) -> Any:
+        inputs, targets = batch
+        return self.criterion(model(inputs.to(self._device)), targets.to(self._device))
 
     def _score(self, test: bool) -> float | None:
         import torch
@@ -146,20 +165,12 @@ class TorchLearner(ModelLearner):
         return right / max(total, 1)
 
 
-def _epsilon(segments: tuple[PrivacySegment, ...], delta: float) -> float:
-    """The ε of all these steps together, by Opacus: tight, or where that fails, by Rényi's bound."""
-    from opacus.accountants import PRVAccountant, RDPAccountant
+class _Like:
+    """What an array of a tensor's numbers is like, without the numbers."""
 
-    history = [(item.noise_multiplier, item.sampling_rate, item.steps) for item in segments]
-    for make in (PRVAccountant, RDPAccountant):
-        accountant = make()
-        accountant.history = list(history)
-        try:
-            found = float(accountant.get_epsilon(delta))
-        except Exception:
-            if make is RDPAccountant:
-                raise
-            continue
-        if np.isfinite(found):
-            return found
-    return float("inf")
+    def __init__(self, tensor: Any) -> None:
+        import torch
+
+        self.shape = tuple(tensor.shape)
+        kind = torch.float32 if tensor.dtype is torch.bfloat16 else tensor.dtype
+        self.dtype = torch.empty(0, dtype=kind).numpy().dtype

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._core import Weights
 from ..errors import ModelError
-from ..learner import Weights
 from .base import ModelLearner
 
 UBJSON = "application/x-xgboost-ubj"
@@ -19,16 +19,25 @@ class XGBoostLearner(ModelLearner):
     """A learner around an ``xgboost.Booster``. Its weights are XGBoost's own UBJSON, which holds
     numbers only; the experiment's media type is ``application/x-xgboost-ubj``.
 
-    Args:
-        parameters: XGBoost's parameters, the same for all learners, with an ``objective``.
-        train: Features ``[rows, columns]`` and targets ``[rows]`` to train on.
-        vote: The same, to vote on.
-        test: The same, deciding nothing.
-        trees: Boosting rounds of one proposal.
-        score: ``score(targets, predictions)``, higher is better; by default accuracy, or the
-            negative squared error of an objective ``reg:...``.
-        margin: Approve what is not worse than now by more than this.
-        hide_scores: Record no scores.
+    Parameters
+    ----------
+    parameters
+        XGBoost's parameters, the same for all learners, with an ``objective``.
+    train
+        Features ``[rows, columns]`` and targets ``[rows]`` to train on.
+    vote
+        The same, to vote on.
+    test
+        The same, deciding nothing.
+    trees
+        Boosting rounds of one proposal.
+    score
+        ``score(targets, predictions)``, higher is better; by default accuracy, or the
+        negative squared error of an objective ``reg:...``.
+    margin
+        Approve what is not worse than now by more than this.
+    hide_scores
+        Record no scores.
     """
 
     media_type = UBJSON
@@ -66,12 +75,12 @@ class XGBoostLearner(ModelLearner):
         self._parameters = fixed
 
     def _save(self) -> Weights:
-        return Weights(bytes(self.booster.save_raw("ubj")))
+        return Weights(self.booster.save_raw("ubj"))
 
     def _load(self, weights: Weights) -> None:
         booster = self._xgboost.Booster()
         try:
-            booster.load_model(bytearray(weights.data))
+            booster.load_model(bytearray(np.asarray(weights).data))
         except self._xgboost.core.XGBoostError as error:
             raise ModelError(f"the weights are not an XGBoost model: {error}") from error
         if booster.num_features() != self._columns:

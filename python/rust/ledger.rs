@@ -1,0 +1,351 @@
+//! Reading ledgers, and auditing them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use colearn_audit::{self as audit_crate, AuditOptions, AuditReport, Level, Promise};
+use colearn_contracts::{Act, Choice, Decision, LearnerId};
+use colearn_ledger::Verifier;
+use colearn_records::history::{History, Round, unit};
+use colearn_records::pins::Pins;
+use colearn_records::record::{DecodedEntry, Record};
+use colearn_records::words::Word as _;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde_json::{Map, Value, json};
+
+use crate::calls::{self, Desk};
+use crate::errors::Failed;
+use crate::{learner, values};
+
+/// What happened in an experiment, and where in the ledger that stands.
+struct Story {
+    creator: LearnerId,
+    model: String,
+    history: History,
+    /// When each round was opened, and closed.
+    times: BTreeMap<u64, (u64, Option<u64>)>,
+    /// The entries of votes, by round and voter.
+    votes: BTreeMap<(u64, LearnerId), u64>,
+    /// The entries of evaluations.
+    evaluations: Vec<u64>,
+}
+
+impl Story {
+    fn record(&mut self, entry: &DecodedEntry) {
+        self.history.record(&entry.record);
+        match &entry.record {
+            Record::Transaction(transaction) => {
+                let round = self.history.rounds.last().map_or(0, |round| round.number);
+                match &transaction.action.what {
+                    Act::Vote(_) | Act::Reveal(_) => {
+                        self.votes.insert((round, transaction.sender), entry.index);
+                    }
+                    Act::Evaluate(_) => self.evaluations.push(entry.index),
+                    // Votes that were cast under the old key are found under the new one.
+                    Act::ReplaceKey { to, .. } => {
+                        let (old, kept) = std::mem::take(&mut self.votes)
+                            .into_iter()
+                            .partition(|((_, voter), _)| *voter == transaction.sender);
+                        let old: BTreeMap<(u64, LearnerId), u64> = old;
+                        self.votes = kept;
+                        self.votes.extend(old.into_iter().map(|((at, _), it)| ((at, *to), it)));
+                    }
+                    _ => {}
+                }
+            }
+            Record::Outcome(outcome) => match outcome.what {
+                Decision::RoundOpened { round, .. } => {
+                    self.times.insert(round, (entry.time_ms, None));
+                }
+                Decision::RoundClosed { round, model, .. } => {
+                    self.model = model.to_string();
+                    if let Some((_, closed)) = self.times.get_mut(&round) {
+                        *closed = Some(entry.time_ms);
+                    }
+                }
+                _ => {}
+            },
+            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
+        }
+    }
+
+    fn told(&self) -> Value {
+        let mut told = told(&self.history);
+        told["creator"] = self.creator.to_string().into();
+        told["model"] = self.model.clone().into();
+        if let Some(rounds) = told["rounds"].as_array_mut() {
+            for (round, told) in self.history.rounds.iter().zip(rounds) {
+                if let Some((opened, closed)) = self.times.get(&round.number) {
+                    told["opened_ms"] = (*opened).into();
+                    told["closed_ms"] = (*closed).into();
+                }
+                let voters = round.ballots.keys();
+                let entries = voters.map(|voter| self.votes.get(&(round.number, *voter)));
+                if let Some(votes) = told["votes"].as_array_mut() {
+                    for (vote, entry) in votes.iter_mut().zip(entries) {
+                        vote["entry"] = entry.copied().into();
+                    }
+                }
+            }
+        }
+        if let Some(evaluations) = told["evaluations"].as_array_mut() {
+            for (told, entry) in evaluations.iter_mut().zip(&self.evaluations) {
+                told["entry"] = (*entry).into();
+            }
+        }
+        told
+    }
+}
+
+/// What happened in an experiment, in the fields of the package's classes.
+pub(crate) fn told(history: &History) -> Value {
+    let last = history.rounds.last();
+    let model = last.map(|round| round.result.map_or(round.base, |result| result.model));
+    let names: Map<String, Value> = history
+        .names
+        .iter()
+        .map(|(learner, name)| (learner.to_string(), name.as_str().into()))
+        .collect();
+    let evaluations = history.evaluations.iter().map(|it| {
+        let measures = it.evaluation.measures.iter();
+        let measures: Map<String, Value> = measures
+            .map(|it| (it.name.as_str().to_owned(), unit(it.value_micros).into()))
+            .collect();
+        json!({
+            "learner": it.learner.to_string(),
+            "round": it.round,
+            "model": it.evaluation.model.to_string(),
+            "measures": measures,
+            "entry": null,
+        })
+    });
+    json!({
+        "name": history.experiment.as_str(),
+        "creator": history.learners.first().map(ToString::to_string),
+        "model": model.map(|model| model.to_string()),
+        "learners": history.learners.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "names": names,
+        "evaluations": evaluations.collect::<Vec<_>>(),
+        "finished": history.finished.map(|reason| reason.word()),
+        "rounds": history.rounds.iter().map(told_round).collect::<Vec<_>>(),
+    })
+}
+
+fn told_round(round: &Round) -> Value {
+    let result = round.result;
+    let (weights, own) = round.proposal.map_or((None, None), |(it, own)| (Some(it), Some(own)));
+    let votes = round.ballots.iter().map(|(voter, cast)| {
+        json!({
+            "voter": voter.to_string(),
+            "approve": match cast.choice {
+                Choice::Approve => Some(true),
+                Choice::Reject => Some(false),
+                Choice::Abstain => None,
+            },
+            "reason": learner::word(cast.reason),
+            "vote_score": cast.scores.vote.map(unit),
+            "test_score": cast.scores.test.map(unit),
+            "entry": null,
+        })
+    });
+    json!({
+        "number": round.number,
+        "proposer": round.proposer.to_string(),
+        "base": round.base.to_string(),
+        "weights": weights.map(|digest| digest.to_string()),
+        "vote_score": own.and_then(|own| own.vote).map(unit),
+        "test_score": own.and_then(|own| own.test).map(unit),
+        "votes": votes.collect::<Vec<_>>(),
+        "verdict": result.map(|it| it.verdict.word()),
+        "approvals": result.map_or(0, |it| it.approvals),
+        "rejections": result.map_or(0, |it| it.rejections),
+        "abstentions": result.map_or(0, |it| it.abstentions),
+        "unavailable": result.map_or(0, |it| it.unavailable),
+        "electorate": result.map_or(0, |it| it.electorate),
+        "reason": learner::word(round.passed),
+        "opened_ms": null,
+        "closed_ms": null,
+    })
+}
+
+/// The newest checkpoint that is signed by the ledger's key of its time: its size, and the note.
+fn signed(source: &mut dyn audit_crate::Source) -> Result<(u64, String), Failed> {
+    let signed = audit_crate::signed_checkpoint(source);
+    let (checkpoint, note) = signed.map_err(|error| Failed::of("MalformedError")(&error))?;
+    Ok((checkpoint.size, note))
+}
+
+/// Gives all entries that a place's checkpoint counts to `each`.
+fn all(
+    place: &str,
+    mut each: impl FnMut(u64, Vec<u8>) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let open = || audit_crate::open(place).map_err(|error| Failed::of("MalformedError")(&error));
+    let (size, _) = signed(&mut *open()?)?;
+    let mut source = open()?;
+    for entry in audit_crate::entries(&mut *source, size) {
+        let (index, bytes) = entry.map_err(|trouble| match trouble {
+            audit_crate::Trouble::Damaged { index, what } => {
+                Failed::of("MalformedError")(&format_args!("entry {index}: {what}"))
+            }
+            audit_crate::Trouble::Unreadable(error) => Failed::of("MalformedError")(&error),
+        })?;
+        each(index, bytes)?;
+    }
+    Ok(())
+}
+
+/// Runs something that reads files or a network, and calls nobody.
+fn read<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
+) -> PyResult<T> {
+    calls::serve(py, move |desk, _| {
+        let done = work();
+        drop(desk);
+        done
+    })?
+    .map_err(|error| error.raise(py))
+}
+
+/// What happened in every experiment of a ledger. Nothing is verified but the checkpoint.
+#[pyfunction]
+pub(crate) fn experiments<'py>(py: Python<'py>, place: String) -> PyResult<Bound<'py, PyAny>> {
+    let stories = read(py, move || {
+        let mut stories: BTreeMap<String, Story> = BTreeMap::new();
+        all(&place, |index, bytes| {
+            let entry = Record::decode(&bytes).map_err(|error| {
+                Failed::of("MalformedError")(&format_args!("entry {index}: {error}"))
+            })?;
+            let name = match &entry.record {
+                Record::Transaction(transaction) => &transaction.action.experiment,
+                Record::Outcome(outcome) => &outcome.experiment,
+                Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => return Ok(()),
+            };
+            if let Record::Transaction(transaction) = &entry.record
+                && let Act::Create(create) = &transaction.action.what
+            {
+                let story = Story {
+                    creator: transaction.sender,
+                    model: create.model.digest.to_string(),
+                    history: History::new(name.clone()),
+                    times: BTreeMap::new(),
+                    votes: BTreeMap::new(),
+                    evaluations: Vec::new(),
+                };
+                stories.insert(name.to_string(), story);
+            }
+            if let Some(story) = stories.get_mut(name.as_str()) {
+                story.record(&entry);
+            }
+            Ok(())
+        })?;
+        Ok(stories.iter().map(|(name, story)| (name.clone(), story.told())).collect())
+    })?;
+    values::object(py, &Value::Object(stories))
+}
+
+/// All entries up to the checkpoint, verbatim.
+#[pyfunction]
+pub(crate) fn entries(py: Python<'_>, place: String) -> PyResult<Vec<Bound<'_, PyBytes>>> {
+    let found = read(py, move || {
+        let mut found = Vec::new();
+        all(&place, |_, bytes| {
+            found.push(bytes);
+            Ok(())
+        })?;
+        Ok(found)
+    })?;
+    Ok(found.iter().map(|bytes| PyBytes::new(py, bytes)).collect())
+}
+
+/// The newest signed checkpoint, verbatim.
+#[pyfunction]
+pub(crate) fn checkpoint(py: Python<'_>, place: String) -> PyResult<String> {
+    read(py, move || {
+        let mut source =
+            audit_crate::open(&place).map_err(|error| Failed::of("MalformedError")(&error))?;
+        Ok(signed(&mut *source)?.1)
+    })
+}
+
+/// Audits a ledger: the report, its verdict in a line, and the exit code of the command.
+#[pyfunction]
+#[pyo3(signature = (place, *, key, receipts, since, level, tell))]
+pub(crate) fn audit<'py>(
+    py: Python<'py>,
+    place: String,
+    key: Option<&str>,
+    receipts: Option<PathBuf>,
+    since: Vec<PathBuf>,
+    level: &str,
+    tell: Option<Py<PyAny>>,
+) -> PyResult<(Bound<'py, PyAny>, String, u8)> {
+    let key = key.map(Verifier::parse).transpose();
+    let key = key.map_err(|error| Failed::of("NoteError")(&error).raise(py))?;
+    let level = match level {
+        "tree" => Level::Tree,
+        "signatures" => Level::Signatures,
+        "contract" => Level::Contract,
+        other => {
+            let why = format!("level is tree, signatures or contract, not {other:?}");
+            return Err(PyValueError::new_err(why));
+        }
+    };
+    let audited = calls::serve(py, move |desk, _| {
+        let promises = (|| {
+            let mut promises = match &receipts {
+                Some(folder) => Promise::receipts(folder)?,
+                None => Vec::new(),
+            };
+            for path in &since {
+                promises.push(Promise::checkpoint(path)?);
+            }
+            Ok(promises)
+        })();
+        let promises = promises.map_err(|error: audit_crate::PromiseError| Failed::other(error))?;
+        let pins = Pins::new(None, key, Vec::new(), None).map_err(Failed::other)?;
+        let options = AuditOptions { pins, level, promises, ..AuditOptions::default() };
+        in_pool(|| audit_place(&place, options, &desk, tell.as_ref()))?
+    })?;
+    let report: AuditReport = audited.map_err(|error| error.raise(py))?;
+    let told = serde_json::to_value(&report).map_err(|error| Failed::other(error).raise(py))?;
+    Ok((values::object(py, &told)?, report.verdict_line(), report.exit_code()))
+}
+
+fn audit_place(
+    place: &str,
+    options: AuditOptions<'_>,
+    desk: &Desk,
+    tell: Option<&Py<PyAny>>,
+) -> Result<AuditReport, Failed> {
+    let mut source = audit_crate::open(place).map_err(Failed::other)?;
+    let tell = tell.map(|tell| Python::attach(|py| std::sync::Arc::new(tell.clone_ref(py))));
+    let desk = std::sync::Mutex::new(desk.clone());
+    let progress = move |done: u64, total: u64| {
+        let tell = tell.clone();
+        let call = desk
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .call(move |py| tell.map_or(Ok(()), |tell| tell.call1(py, (done, total)).map(drop)));
+        give_up(call);
+    };
+    let options = AuditOptions { progress: Some(&progress), ..options };
+    audit_crate::audit(&mut *source, options).map_err(Failed::other)
+}
+
+/// Ends a computation that nobody waits for any more: what computes knows of no interruption.
+pub(crate) fn give_up(told: Result<(), calls::Gone>) {
+    if told.is_err() {
+        // No panic, so that none is reported: the thread that waited has raised what interrupted it.
+        std::panic::resume_unwind(Box::new(calls::Gone));
+    }
+}
+
+/// Runs what computes on all cores, on threads that end with it.
+pub(crate) fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Failed> {
+    let pool = rayon::ThreadPoolBuilder::new().build().map_err(Failed::other)?;
+    Ok(pool.install(work))
+}

@@ -1,0 +1,219 @@
+//! Running learners: on a ledger, and on this machine without one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use colearn_contracts::{Digest, ExperimentName, MemberName, Parameters};
+use colearn_records::plan::Plan;
+use colearn_records::words::Word as _;
+use colearn_sdk::client::{self, ClientError, Event, Options, Prepared, Trust};
+use colearn_sdk::local::{self, LocalError};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::calls::{self, Desk, Gone};
+use crate::errors::{self, Failed};
+use crate::keys::Key;
+use crate::learner::{Known, PyLearner};
+use crate::{ledger, values, weights};
+
+/// Where and as whom a learner takes part, and who is told.
+struct Taking {
+    node: String,
+    experiment: ExperimentName,
+    key: ed25519_dalek::SigningKey,
+    name: Option<MemberName>,
+    /// The terms that were agreed on.
+    terms: Option<Digest>,
+    plan: Option<Plan>,
+    data: Option<PathBuf>,
+    patience: Option<Duration>,
+    /// Told what happens: its kind, the same for people, and the round.
+    tell: Arc<Py<PyAny>>,
+}
+
+/// Runs a learner in an experiment until that finishes: why it ended, the final model, and how many rounds there were.
+#[pyfunction]
+#[pyo3(signature = (learner, *, node, experiment, key, name, terms, plan, data, patience, tell, failed))]
+#[allow(clippy::too_many_arguments, reason = "each is one of Python's named arguments")]
+pub(crate) fn run(
+    py: Python<'_>,
+    learner: Py<PyAny>,
+    node: String,
+    experiment: &str,
+    key: &Key,
+    name: Option<&str>,
+    terms: Option<&str>,
+    plan: Option<&str>,
+    data: Option<PathBuf>,
+    patience: Option<f64>,
+    tell: Py<PyAny>,
+    failed: Py<PyAny>,
+) -> PyResult<(String, String, u64)> {
+    let taking = Taking {
+        node,
+        experiment: parsed(experiment)?,
+        key: key.inner.clone(),
+        name: name.map(parsed).transpose()?,
+        terms: terms.map(weights::digest).transpose()?,
+        plan: plan.map(|text| plan_of(py, text)).transpose()?,
+        data,
+        patience: patience.map(seconds).transpose()?,
+        tell: Arc::new(tell),
+    };
+    let known = Known::of(learner.bind(py))?;
+    let failed = Arc::new(failed);
+    let ended = calls::serve(py, move |desk, interrupted| {
+        let learner = PyLearner::new(learner, failed, desk.clone(), known.current.clone());
+        interrupted.unless(take_part(learner, known, taking, desk))
+    })?;
+    match ended? {
+        Some(Ok(summary)) => {
+            let model = summary.model.digest.to_string();
+            Ok((
+                summary.reason.map_or("left", |reason| reason.word()).to_owned(),
+                model,
+                summary.rounds,
+            ))
+        }
+        Some(Err(error)) => Err(error.raise(py)),
+        None => Err(Failed::other(Gone).raise(py)),
+    }
+}
+
+async fn take_part(
+    learner: PyLearner,
+    known: Known,
+    taking: Taking,
+    desk: Desk,
+) -> Result<client::Summary, Failed> {
+    let Taking { node, experiment, key, name, terms, plan, data, patience, tell: told } = taking;
+    let watch = Box::new(move |event: &Event| tell(&desk, &told, event));
+    // Whom to believe is said in a plan.
+    let pins = plan.as_ref().map(|plan| plan.pins.clone()).unwrap_or_default();
+    let trust = Trust { pins, checkpoint: None };
+    let options =
+        Options { name, plan, data, trust, patience, watch, ..Options::new(node, experiment, key) };
+    let prepared = client::prepare(options).await?;
+    look(&prepared, &known, terms)?;
+    Ok(prepared.run(learner).await?.1)
+}
+
+/// Sees that the experiment is one for this learner, before it joins.
+fn look(prepared: &Prepared, known: &Known, agreed: Option<Digest>) -> Result<(), Failed> {
+    let shown = prepared.described()?;
+    let media_type = &shown.experiment.model.media_type;
+    if *media_type != known.media_type {
+        return Err(Failed::of("ModelError")(&format_args!(
+            "the experiment's weights are {media_type}, this learner's {}; learners of the original package take part \
+             through: colearn bridge",
+            known.media_type
+        )));
+    }
+    let terms = shown.experiment.terms;
+    let is_member = shown.member.as_ref().is_some_and(|member| member.seat.is_member());
+    match agreed.filter(|agreed| *agreed != terms && !is_member) {
+        None => Ok(()),
+        Some(agreed) => Err(Failed::of("TermsError")(&format_args!(
+            "the terms of {} are {terms}, not the {agreed} that were agreed on; nothing was joined",
+            shown.experiment.name
+        ))),
+    }
+}
+
+/// Tells what happens.
+fn tell(desk: &Desk, told: &Arc<Py<PyAny>>, event: &Event) {
+    let (kind, text, round) = (event.word(), colearn::event_text(event), event.round());
+    let told = Arc::clone(told);
+    // Where nobody listens any more the run is about to end.
+    let _ = desk.call(move |py| told.call1(py, (kind, text, round)).map(drop));
+}
+
+/// Runs learners without a network: what happened, as `ledger.experiments` has it.
+#[pyfunction]
+#[pyo3(signature = (learners, *, plan, rounds, tell, failed))]
+pub(crate) fn run_local<'py>(
+    py: Python<'py>,
+    learners: Vec<Py<PyAny>>,
+    plan: Option<&str>,
+    rounds: Option<u64>,
+    tell: Py<PyAny>,
+    failed: Py<PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let plan = plan.map(|text| plan_of(py, text)).transpose()?.unwrap_or_default();
+    let max_rounds = rounds.or(plan.parameters.max_rounds).or(Some(DEFAULT_ROUNDS));
+    let parameters = Parameters { max_rounds, ..plan.parameters };
+    let known: Vec<Known> =
+        learners.iter().map(|it| Known::of(it.bind(py))).collect::<PyResult<_>>()?;
+    if let [Known { current: None, .. }, ..] = &known[..] {
+        let why = "the first learner has no weights yet, and there are no others' to begin with";
+        return Err(errors::raise(py, "ModelError", why));
+    }
+    if let [first, others @ ..] = &known[..]
+        && let Some(other) = others.iter().find(|it| it.media_type != first.media_type)
+    {
+        return Err(errors::raise(
+            py,
+            "ModelError",
+            format_args!("weights are {} and {}", first.media_type, other.media_type),
+        ));
+    }
+    let (failed, told) = (Arc::new(failed), Arc::new(tell));
+    let ended = calls::serve(py, move |desk, _| {
+        let make = |(object, known): (Py<PyAny>, Known)| {
+            PyLearner::new(object, Arc::clone(&failed), desk.clone(), known.current)
+        };
+        let mut learners: Vec<PyLearner> = learners.into_iter().zip(known).map(make).collect();
+        // Its threads end with the run: all they do is to wait for the one that was called on.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(learners.len().clamp(1, 64)).build();
+        let pool = pool.map_err(|error| LocalOr::Other(error.to_string()))?;
+        let watch = |_: &_, round: &colearn_records::history::Round| {
+            let (number, verdict) = (round.number, round.result.map(|it| it.verdict.word()));
+            let told = Arc::clone(&told);
+            let _ = desk.call(move |py| told.call1(py, (number, verdict)).map(drop));
+        };
+        pool.install(|| local::run(&mut learners, parameters, watch)).map_err(LocalOr::Local)
+    })?;
+    let ran = ended.map_err(|error| match error {
+        LocalOr::Local(LocalError::Accept { source, .. }) => {
+            Failed::of_learner("ModelError", source).raise(py)
+        }
+        LocalOr::Local(error) => Failed::other(error).raise(py),
+        LocalOr::Other(error) => Failed::other(error).raise(py),
+    })?;
+    values::object(py, &ledger::told(&ran.history))
+}
+
+/// Why there was no local run.
+enum LocalOr {
+    Local(LocalError),
+    Other(String),
+}
+
+/// How many rounds a local run has where nobody says it.
+const DEFAULT_ROUNDS: u64 = 15;
+
+/// Reads a word, such as a name.
+pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> PyResult<T> {
+    text.parse().map_err(|error| PyValueError::new_err(format!("{text:?}: {error}")))
+}
+
+/// Reads a plan's text.
+pub(crate) fn plan_of(py: Python<'_>, text: &str) -> PyResult<Plan> {
+    Plan::parse(text)
+        .map_err(|error| errors::raise(py, "PlanError", format_args!("the plan: {error}")))
+}
+
+/// A time that was given in seconds.
+fn seconds(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        PyValueError::new_err(format!("patience is a number of seconds, not {seconds}"))
+    })
+}
+
+impl From<ClientError> for LocalOr {
+    fn from(error: ClientError) -> Self {
+        Self::Other(error.to_string())
+    }
+}

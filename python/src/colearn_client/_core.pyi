@@ -1,0 +1,199 @@
+"""The extension, in Rust: what the package does not do itself. Its functions are for the package."""
+
+import os
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, final
+
+from typing_extensions import Self
+
+from .learner import Learner
+
+__all__ = [
+    "Client",
+    "Key",
+    "Weights",
+    "audit",
+    "checkpoint",
+    "derive",
+    "encode",
+    "entries",
+    "epsilon",
+    "experiments",
+    "main",
+    "model_schema",
+    "noise_multiplier",
+    "run",
+    "run_local",
+    "simulate",
+]
+
+_Path = str | os.PathLike[str]
+
+@final
+class Weights:
+    """The bytes of a model, with their digest.
+
+    ``np.asarray(weights)`` reads them without a copy.
+
+    Parameters
+    ----------
+    data
+        The bytes, in the format that the experiment's media type says. Whatever is not ``bytes``,
+        such as a ``bytearray``, is copied.
+    """
+
+    def __new__(cls, data: bytes | bytearray | memoryview) -> Self: ...
+    @property
+    def data(self) -> bytes:
+        """The bytes. Those that came from a node are copied at each time."""
+    @property
+    def digest(self) -> bytes:
+        """Their SHA-256, 32 bytes."""
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+    def __len__(self) -> int: ...
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]: ...
+
+@final
+class Key:
+    """A private key. It never shows what it is."""
+
+    @staticmethod
+    def generate() -> Key:
+        """A new key, from the system's random numbers."""
+    @staticmethod
+    def load(path: _Path, passphrase: str | None = None) -> Key:
+        """Reads a key file; one that is encrypted with the passphrase, or that in the environment's
+        ``COLEARN_KEY_PASSPHRASE``."""
+    @staticmethod
+    def load_or_create(path: _Path) -> Key:
+        """Reads a key file, or makes one if there is none."""
+    def save_new(self, path: _Path) -> None:
+        """Writes the key to a new file that nobody else can read."""
+    def memory_beside(self, path: _Path) -> str:
+        """The folder that a key file has beside it, for what must survive a restart."""
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes: who the learner is."""
+
+@final
+class Client:
+    """A connection to a node that follows its ledger, and believes what follows from that.
+
+    No thread works on it between calls, and it belongs to the process that made it.
+
+    Parameters
+    ----------
+    node
+        The node's address, such as ``http://127.0.0.1:7400``.
+    key
+        Whose memory it is.
+    memory
+        The key's folder, in which what was followed and receipts are kept; by default nothing is.
+    """
+
+    def __new__(cls, node: str, key: Key | None = None, memory: _Path | None = None) -> Self: ...
+    def close(self) -> None:
+        """Closes the connection."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = ...,
+        raised: BaseException | None = ...,
+        trace: TracebackType | None = ...,
+        /,
+    ) -> None: ...
+    @property
+    def url(self) -> str:
+        """The node's address."""
+    @property
+    def ledger_id(self) -> str:
+        """Which ledger the node keeps: the digest of its first entry, in hexadecimal."""
+    @property
+    def verifier(self) -> str:
+        """The key that verifies its checkpoints."""
+    @property
+    def contract_version(self) -> int:
+        """The version of the rules that new experiments follow."""
+    @property
+    def size(self) -> int:
+        """How many entries were followed."""
+    def upload(self, weights: Weights) -> None:
+        """Uploads weights unless the node has them."""
+    def download(self, digest: bytes, size: int) -> Weights:
+        """Downloads weights of this digest (32 bytes) and size, and verifies them."""
+    def experiment(self, name: str) -> dict[str, Any]:
+        """An experiment, as it follows from the ledger."""
+    def experiments(self) -> list[dict[str, Any]]:
+        """All experiments in short, as the node tells it."""
+    def create(
+        self, name: str, key: Key, weights: Weights, media_type: str, plan: str, agreed: bool
+    ) -> tuple[int, str, str]: ...
+    def move_motion(
+        self,
+        name: str,
+        key: Key,
+        what: str,
+        *,
+        learner: str | None = None,
+        weight: int = 1,
+        judge: bool = False,
+        called: str | None = None,
+        rules: str | None = None,
+        version: int | None = None,
+    ) -> int: ...
+    def vote_on_motion(self, name: str, number: int, approve: bool, key: Key) -> int: ...
+    def leave(self, name: str, key: Key, *, renounce: bool = False) -> int: ...
+    def resume(self, name: str, key: Key) -> int: ...
+    def stop(self, name: str, key: Key) -> int: ...
+    def evaluate(
+        self, name: str, key: Key, measures: dict[str, float], *, model: str | None = None
+    ) -> int: ...
+
+def main(arguments: Sequence[str], python: str) -> int: ...
+def run(
+    learner: Learner,
+    *,
+    node: str,
+    experiment: str,
+    key: Key,
+    name: str | None,
+    terms: str | None,
+    plan: str | None,
+    data: _Path | None,
+    patience: float | None,
+    tell: Callable[[str, str, int | None], None],
+    failed: Callable[[str, BaseException], None],
+) -> tuple[str, str, int]: ...
+def run_local(
+    learners: list[Learner],
+    *,
+    plan: str | None,
+    rounds: int | None,
+    tell: Callable[[int, str | None], None],
+    failed: Callable[[str, BaseException], None],
+) -> dict[str, Any]: ...
+def experiments(place: str) -> dict[str, dict[str, Any]]: ...
+def entries(place: str) -> list[bytes]: ...
+def checkpoint(place: str) -> str: ...
+def audit(
+    place: str,
+    *,
+    key: str | None,
+    receipts: _Path | None,
+    since: Sequence[_Path],
+    level: str,
+    tell: Callable[[int, int], None] | None,
+) -> tuple[dict[str, Any], str, int]: ...
+def simulate(
+    scenario: str, *, tell: Callable[[int, str | None, float | None], None] | None
+) -> dict[str, Any]: ...
+def epsilon(segments: list[tuple[float, float, int]], delta: float) -> float: ...
+def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float: ...
+def derive(table: str, label: str, ignore: list[str], regression: bool | None) -> str: ...
+def encode(schema: str, table: str) -> tuple[int, bytes, bytes, bool]: ...
+def model_schema(weights: Weights) -> str: ...

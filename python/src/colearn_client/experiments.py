@@ -1,0 +1,208 @@
+"""Experiments on a node: creating them, and what members decide."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ._core import Client, Key, Weights
+from .learner import SAFETENSORS, Learner
+from .plans import Plan, text_of, toml
+
+
+@dataclass(frozen=True)
+class Created:
+    """An experiment that was created.
+
+    Attributes
+    ----------
+    entry
+        The ledger's entry.
+    terms
+        The digest of its terms, in hexadecimal: what those who join compare. It says it all.
+    plan
+        The rules as they were recorded, what was left out included, as a plan's text.
+    """
+
+    entry: int
+    terms: str
+    plan: str
+
+
+def _key(key: str | os.PathLike[str] | Key) -> Key:
+    return key if isinstance(key, Key) else Key.load_or_create(key)
+
+
+def create_experiment(
+    node: str,
+    name: str,
+    key: str | os.PathLike[str] | Key,
+    initial: Learner | Weights | Mapping[str, Any],
+    plan: Plan | None = None,
+    *,
+    media_type: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+) -> Created:
+    """Creates an experiment for a model of one's own.
+
+    Parameters
+    ----------
+    node
+        The node's address.
+    name
+        The experiment's name: 1 to 64 of ``a-z 0-9 . _ -``.
+    key
+        The creator's private key, or the file with it (made if there is none).
+    initial
+        What to begin with: a learner, whose current weights are taken, weights, or named arrays.
+    plan
+        The rules, and who may join: a plan file, whose digest is then recorded, or a mapping with its
+        keys. A mapping that does not say who may join lets anybody.
+    media_type
+        What kind of weights they are; by default the learner's, or safetensors.
+    data
+        Where the creator's key remembers what it has seen of the ledger.
+
+    Returns
+    -------
+    Created
+        Its entry, terms and rules.
+
+    Raises
+    ------
+    PlanError
+        If the plan is none, or the rules do not allow it.
+    RefusedError
+        If the node refuses.
+
+    Examples
+    --------
+    >>> create_experiment(node, "xray", "me.pem", learner, {"threshold": "2/3", "max_rounds": 20})
+    """
+    weights: Weights
+    if isinstance(initial, Weights):
+        weights = initial
+    elif isinstance(initial, Mapping):
+        from . import arrays
+
+        weights = arrays.save(initial)
+    else:
+        weights = initial.current()
+        media_type = media_type or getattr(initial, "media_type", None)
+    text = text_of(plan) or ""
+    # A mapping is nobody else's file: there is nothing to compare its digest with.
+    agreed = plan is not None and not isinstance(plan, Mapping)
+    if isinstance(plan, Mapping) or plan is None:
+        given = plan or {}
+        if "admission" not in given and "members" not in given:
+            text += 'admission = "open"\n'
+    key = _key(key)
+    with Client(node, key, data) as client:
+        entry, terms, recorded = client.create(
+            name, key, weights, media_type or SAFETENSORS, text, agreed
+        )
+    return Created(entry, terms, recorded)
+
+
+def move(
+    node: str,
+    experiment: str,
+    key: str | os.PathLike[str] | Key,
+    what: str,
+    *,
+    learner: str | None = None,
+    weight: int = 1,
+    judge: bool = False,
+    name: str | None = None,
+    rules: Mapping[str, Any] | None = None,
+    version: int | None = None,
+) -> int:
+    """Moves that the members decide something. Moving approves.
+
+    Parameters
+    ----------
+    node, experiment, key
+        Where, and as whom.
+    what
+        ``set`` (go on under ``rules``; what is not given stays), ``admit``, ``suspend`` or ``expel`` a
+        ``learner``, ``stop``, or ``adopt`` a ``version`` of the rules.
+    learner
+        A public key, in hexadecimal.
+    weight, judge, name
+        Of who is admitted: what its vote weighs, whether it only judges, and what it is called.
+    rules
+        A plan's keys, such as ``{"threshold": "2/3"}``.
+    version
+        The version to adopt.
+
+    Returns
+    -------
+    int
+        The motion's number, which the others vote on.
+    """
+    with Client(node) as client:
+        return client.move_motion(
+            experiment,
+            _key(key),
+            what,
+            learner=learner,
+            weight=weight,
+            judge=judge,
+            called=name,
+            rules=None if rules is None else toml(rules),
+            version=version,
+        )
+
+
+def vote_on_motion(
+    node: str, experiment: str, key: str | os.PathLike[str] | Key, number: int, approve: bool
+) -> int:
+    """Votes on a motion; gives the vote's entry."""
+    with Client(node) as client:
+        return client.vote_on_motion(experiment, number, approve, _key(key))
+
+
+def leave(
+    node: str, experiment: str, key: str | os.PathLike[str] | Key, *, renounce: bool = False
+) -> int:
+    """Leaves an experiment from the next round on; gives the entry. With ``renounce`` the right to come
+    back, and to decide, is given up for good."""
+    with Client(node) as client:
+        return client.leave(experiment, _key(key), renounce=renounce)
+
+
+def resume(node: str, experiment: str, key: str | os.PathLike[str] | Key) -> int:
+    """Lets a paused experiment go on; gives the entry."""
+    with Client(node) as client:
+        return client.resume(experiment, _key(key))
+
+
+def stop(node: str, experiment: str, key: str | os.PathLike[str] | Key) -> int:
+    """Ends an experiment alone, where its rules let its creator do that; gives the entry."""
+    with Client(node) as client:
+        return client.stop(experiment, _key(key))
+
+
+def evaluate(
+    node: str,
+    experiment: str,
+    key: str | os.PathLike[str] | Key,
+    measures: Mapping[str, float],
+    *,
+    model: str | None = None,
+) -> int:
+    """Records what a model is worth on one's own data; gives the entry. It decides nothing.
+
+    Parameters
+    ----------
+    node, experiment, key
+        Where, and as whom.
+    measures
+        1 to 16 names with numbers, such as ``{"accuracy": 0.913}``.
+    model
+        SHA-256 of the model, in hexadecimal; by default the experiment's.
+    """
+    with Client(node) as client:
+        return client.evaluate(experiment, _key(key), dict(measures), model=model)

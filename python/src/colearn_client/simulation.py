@@ -1,0 +1,92 @@
+"""Simulations: built-in learners, some of them faulty or hostile, in simulated time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import _core
+from .errors import ColearnError
+from .ledger import Experiment, story
+from .plans import toml
+from .run import ending_on_sigterm, say
+
+
+@dataclass(frozen=True)
+class SimulationReport:
+    """What a simulation gives.
+
+    Attributes
+    ----------
+    final_score
+        The mean score of the final model over the honest learners' test rows.
+    metric
+        What the score is.
+    rounds, accepted
+        Rounds that were held, and proposals that were accepted.
+    accepted_from_faulty, accepted_harmful
+        Accepted proposals of faulty learners; and those after which the honest learners' test score was
+        lower by more than a hundredth.
+    backdoor
+        The share of rows with a backdoor's trigger that the final model takes for the attackers' class.
+    scores
+        The score of the global model after each round.
+    history
+        What happened; ``None`` where updates are averaged instead of voted on.
+    root
+        The root of the ledger's tree, in hexadecimal: the same scenario gives the same.
+    entries, simulated_ms
+        The ledger's entries, and simulated time.
+    """
+
+    final_score: float
+    metric: str
+    rounds: int
+    accepted: int
+    accepted_from_faulty: int
+    accepted_harmful: int
+    backdoor: float | None
+    scores: list[float]
+    history: Experiment | None
+    root: str | None
+    entries: int
+    simulated_ms: int
+
+
+def simulate(
+    scenario: str | os.PathLike[str] | Mapping[str, Any], *, progress: bool = False
+) -> SimulationReport:
+    """Runs a scenario, as ``colearn simulate`` does.
+
+    Parameters
+    ----------
+    scenario
+        A scenario file (TOML), or a mapping with its keys; see docs/simulate.md.
+    progress
+        Whether to print each round, to stderr.
+
+    Examples
+    --------
+    >>> simulate({"task": "digits", "learners": 5, "rounds": 10}).final_score
+    """
+    if isinstance(scenario, Mapping):
+        text = toml(scenario)
+    else:
+        try:
+            text = Path(scenario).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ColearnError(f"cannot read the scenario {os.fspath(scenario)}: {error}") from error
+
+    def tell(number: int, verdict: str | None, score: float | None) -> None:
+        shown = "" if score is None else f", score {score:.3f}"
+        say(f"round {number}{': ' + verdict if verdict else ''}{shown}")
+
+    with ending_on_sigterm():
+        told = _core.simulate(text, tell=tell if progress else None)
+    # JSON has no NaN: where nothing was accepted yet there is no score.
+    told["scores"] = [float("nan") if it is None else it for it in told["scores"]]
+    history = told.pop("history")
+    return SimulationReport(**told, history=None if history is None else story(history))
