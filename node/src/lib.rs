@@ -45,6 +45,7 @@ use self::open::OpenLedger;
 use self::order::solo::{DiskReserve, SoloThread};
 use self::reads::Reads;
 use self::status::Programs;
+use self::view::View;
 use self::witness::Cosignatures;
 
 pub use self::config::{
@@ -98,6 +99,7 @@ impl Node {
             let reader = keeper.reader();
             let reads = Reads::new(reader.clone());
             let order = SoloThread::start(keeper, reserve, stopping.clone());
+            warn_of_lost_models(&order.views().latest(), &artifacts);
             let cosignatures = Cosignatures::new(witnesses.len(), quorum);
             for witness in witnesses {
                 tokio::spawn(witness::ask(
@@ -179,6 +181,20 @@ impl Node {
                 Err(error) => Err(NodeError::Stopped(error.to_string())),
             }
         })
+    }
+}
+
+/// Says which models are lost, before learners ask for them in vain.
+fn warn_of_lost_models(view: &View, artifacts: &ArtifactStore) {
+    for experiment in view.unfinished() {
+        let digest = experiment.state().model.digest;
+        if artifacts.size_of(&digest).is_none() {
+            tracing::warn!(
+                experiment = %experiment.state().name,
+                model = %digest,
+                "the model's weights are lost here; a learner that holds them brings them back"
+            );
+        }
     }
 }
 

@@ -9,6 +9,28 @@ use crate::support::{
     Counter, NodeProcess, Process, Speaker, closed_port, fail, http, key, run, succeed,
 };
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_was_lost_is_told_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let node = NodeProcess::start(&data);
+    let weights = Counter::weights(0);
+    Speaker::connect(&node.url).await.create("x", &weights, 3).await;
+    node.stop();
+    // It ends with its standard input, which is empty.
+    let start = || {
+        let data = data.to_str().unwrap();
+        let started = run(&["node", "--data", data, "--listen", "127.0.0.1:0", "--until-eof"]);
+        String::from_utf8(started.stderr).unwrap()
+    };
+    let told = start();
+    assert!(!told.contains("lost"), "{told}");
+    std::fs::remove_dir_all(data.join("artifacts")).unwrap();
+    let told = start();
+    assert!(told.contains("the model's weights are lost here"), "{told}");
+    assert!(told.contains(&weights.digest().to_string()), "{told}");
+}
+
 #[test]
 fn a_node_starts_with_nothing_and_keeps_what_it_is() {
     let dir = tempfile::tempdir().unwrap();

@@ -92,6 +92,11 @@ pub(crate) struct ExperimentView {
 }
 
 impl ExperimentView {
+    /// How it stands, without the members.
+    pub(crate) fn state(&self) -> &ExperimentState {
+        &self.state
+    }
+
     /// What the first picture of an experiment is made from.
     fn empty(experiment: &Experiment) -> Self {
         Self {
