@@ -34,8 +34,10 @@ const LOCK: &str = "lock";
 const RECEIPTS: &str = "receipts";
 /// What a receipt's file has behind the index of its entry.
 const PROOF: &str = "tlog-proof";
-/// How many pieces of evidence are kept: whoever lies without end fills no disk.
+/// How many pieces of evidence are kept, and how much of each, in bytes: whoever lies without end fills no
+/// disk. What was signed stands first in them.
 const MAX_EVIDENCE: usize = 100;
+const MAX_EVIDENCE_BYTES: usize = 1 << 20;
 
 /// What a key remembers, in a folder or, without one, until the process ends.
 #[derive(Debug, Default)]
@@ -224,6 +226,7 @@ impl Memory {
         let kept = std::fs::read_dir(&dir).ok()?.count();
         let path = (kept..MAX_EVIDENCE).map(|at| dir.join(format!("{at:02}-{what}.txt")));
         let path = path.into_iter().find(|path| !path.exists())?;
+        let evidence = evidence.get(..MAX_EVIDENCE_BYTES).unwrap_or(evidence);
         colearn_files::replace(&path, evidence).ok()?;
         Some(path)
     }
@@ -267,4 +270,22 @@ fn data(path: &Path, error: colearn_files::Error) -> ClientError {
 fn damaged(path: &Path, why: &str) -> ClientError {
     let source = std::io::Error::new(std::io::ErrorKind::InvalidData, why.to_owned());
     ClientError::Data { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_bounded_in_number_and_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::open(dir.path(), LearnerId([1; 32])).unwrap();
+        let path = memory.keep_evidence("unproven", &[b'x'; 3 * MAX_EVIDENCE_BYTES]).unwrap();
+        assert_eq!(path.metadata().unwrap().len(), MAX_EVIDENCE_BYTES as u64);
+        for _ in 1..MAX_EVIDENCE {
+            assert!(memory.keep_evidence("fork", b"short").is_some());
+        }
+        assert_eq!(memory.keep_evidence("fork", b"one too many"), None);
+    }
 }
