@@ -5,141 +5,18 @@
 //! signatures on all cores; peak memory is that of `colearn audit` as a process of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod long;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use bytes::Bytes;
-
-use colearn_contracts::{
-    Act, Action, Admission, Choice, Contract, CreateExperiment, Digest, ExperimentName, Join,
-    Limits, Model, Moment, Parameters, Proposal, Scores, VERSION, Vote, terms,
-};
-use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Ledger, Options, Signer};
-use colearn_proto::v1;
-use colearn_records::keys::learner_id;
-use colearn_records::record::{self, Record};
-use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified, signed_bytes};
-use colearn_records::upgrade;
-use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
-use prost::Message as _;
-use rayon::prelude::*;
+use self::long::{signatures_alone, write};
 
 /// As in the `colearn` binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Seven learners make ten entries a round, six of them votes.
-const LEARNERS: usize = 7;
-
-fn key(number: usize) -> SigningKey {
-    SigningKey::from_bytes(&[number as u8 + 1; 32])
-}
-
-fn name() -> ExperimentName {
-    "long".parse().unwrap()
-}
-
-fn model(number: u64) -> Model {
-    let mut digest = [0; 32];
-    digest[..8].copy_from_slice(&number.to_be_bytes());
-    Model { digest: Digest(digest), size: 8, media_type: "application/x-safetensors".to_owned() }
-}
-
-/// Writes a ledger of about this many entries, as a node would have.
-fn write(dir: &Path, entries: u64) {
-    std::fs::create_dir_all(dir).unwrap();
-    let log_key = key(100);
-    colearn_records::keys::save_new(&log_key, &dir.join("node.pem")).unwrap();
-    let genesis = v1::Genesis {
-        origin: "bench/long".to_owned(),
-        log_public_key: Bytes::copy_from_slice(log_key.verifying_key().as_bytes()),
-        nonce: Bytes::from_static(&[1; 32]),
-        contract_version: VERSION.number(),
-        limits: Some(upgrade::limits_message(&Limits::default())),
-    };
-    let id = LedgerId::of(&genesis);
-    let signer = Signer::new(&genesis.origin, KeyKind::Log, log_key).unwrap();
-    let options = Options { keys_of: record::keys_of, ..Options::new(signer) };
-    let (mut ledger, _) = Ledger::open(&dir.join("ledger"), options).unwrap();
-    ledger.append(0, record::genesis_payload(genesis), Vec::new()).unwrap();
-    let mut contract = Contract::new(Digest(id.0), VERSION);
-    let mut now_ms = 1_700_000_000_000;
-    let mut apply = |ledger: &mut Ledger, signed: Vec<Transaction>| {
-        for transaction in signed {
-            now_ms += 1;
-            let (sender, action) = (transaction.sender(), transaction.action());
-            let at = Moment { now_ms, head: Digest(ledger.head().leaf.0) };
-            let outcomes = contract.apply(at, sender, action).unwrap();
-            let keys = record::keys_of_transaction(transaction.message(), action).into();
-            ledger.append(now_ms, record::transaction_payload(&transaction), keys).unwrap();
-            for outcome in outcomes {
-                let payload = record::outcome_payload(&outcome);
-                ledger.append(now_ms, payload, record::keys_of_outcome(&outcome)).unwrap();
-            }
-        }
-    };
-    let seen = |ledger: &mut Ledger| {
-        let checkpoint = ledger.commit().unwrap().checkpoint.clone();
-        ledger.update_index().unwrap();
-        Seen { size: checkpoint.size, root: checkpoint.root }
-    };
-    let start = seen(&mut ledger);
-    let parameters = Parameters { min_learners: LEARNERS as u32, ..Parameters::default() };
-    let admission = Admission::Open;
-    let terms = terms(VERSION, learner_id(&key(0)), &parameters, &admission);
-    let version = VERSION.number();
-    let create = CreateExperiment { version, parameters, admission, model: model(0), plan: None };
-    let create = Action::new(name(), Act::Create(create));
-    let mut signed = vec![Transaction::sign(&key(0), &id, start, create)];
-    signed.extend((0..LEARNERS).map(|number| {
-        let join = Action::new(name(), Act::Join(Join::new(0, Some(terms))));
-        Transaction::sign(&key(number), &id, start, join)
-    }));
-    apply(&mut ledger, signed);
-    let mut round = 0;
-    while ledger.head().size < entries {
-        // Some hundred rounds share a commit and a vouched history, as under load.
-        let seen = seen(&mut ledger);
-        let signed: Vec<Vec<Transaction>> = (round + 1..=round + 400)
-            .into_par_iter()
-            .map(|round| {
-                let proposer = (round as usize - 1) % LEARNERS;
-                let proposal = Action::new(
-                    name(),
-                    Act::Propose(Proposal {
-                        round,
-                        base: model(round - 1).digest,
-                        weights: model(round),
-                        scores: Scores { vote: Some(950_000), test: Some(940_000) },
-                        privacy: None,
-                    }),
-                );
-                let mut signed = vec![Transaction::sign(&key(proposer), &id, seen, proposal)];
-                for number in (0..LEARNERS).filter(|number| *number != proposer) {
-                    let vote = Action::new(
-                        name(),
-                        Act::Vote(Vote {
-                            round,
-                            weights: model(round).digest,
-                            choice: Choice::Approve,
-                            reason: None,
-                            scores: Scores { vote: Some(950_000), test: Some(940_000) },
-                            link: None,
-                        }),
-                    );
-                    signed.push(Transaction::sign(&key(number), &id, seen, vote));
-                }
-                signed
-            })
-            .collect();
-        round += 400;
-        signed.into_iter().for_each(|signed| apply(&mut ledger, signed));
-    }
-    ledger.commit().unwrap();
-}
 
 /// The peak memory of a process, in MiB, after it has ended well.
 fn peak_of(arguments: &[&str]) -> f64 {
@@ -193,46 +70,8 @@ fn main() {
     println!("wrote {entries} entries in {:.1} s", started.elapsed().as_secs_f64());
     let ledger = data.join("ledger");
 
-    // The same signatures, verified and nothing else.
-    let mut journal = colearn_ledger::JournalReader::open(&ledger).unwrap();
-    let mut transactions: Vec<Unverified> = Vec::new();
-    let (mut id, mut bytes, mut of_signed) = (LedgerId([0; 32]), 0, 0);
-    while let Some(entry) = journal.next_entry().unwrap() {
-        match Record::decode(&entry.bytes).unwrap().record {
-            Record::Genesis(genesis) => id = LedgerId::of(&genesis),
-            Record::Transaction(transaction) => {
-                if let Act::Vote(_) = transaction.action.what {
-                    bytes += entry.bytes.len() + 8;
-                    of_signed += transaction.message().encoded_len();
-                }
-                transactions.push(*transaction);
-            }
-            Record::Outcome(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
-        }
-    }
-    let votes = transactions.iter().filter(|t| matches!(t.action.what, Act::Vote(_))).count();
-    println!(
-        "a vote takes {:.0} bytes in the journal, the signed transaction {:.0}",
-        bytes as f64 / votes as f64,
-        of_signed as f64 / votes as f64
-    );
-    let count = transactions.len();
-    // Nothing but verify_strict: keys, signatures and messages are ready.
-    let ready: Vec<_> = transactions
-        .drain(..)
-        .map(|transaction| {
-            let message = transaction.message();
-            let key = VerifyingKey::try_from(&message.public_key[..]).unwrap();
-            let signature = Signature::from_slice(&message.signature).unwrap();
-            (key, signature, signed_bytes(&id, &message.body))
-        })
-        .collect();
-    let started = Instant::now();
-    ready.par_iter().for_each(|(key, signature, message)| {
-        key.verify_strict(message, signature).unwrap();
-    });
-    let limit = started.elapsed();
-    drop(ready);
+    let (count, limit, [entry, signed]) = signatures_alone(&ledger);
+    println!("a vote takes {entry:.0} bytes in the journal, the signed transaction {signed:.0}");
     let mut source = colearn_audit::open(data.to_str().unwrap()).unwrap();
     let started = Instant::now();
     let report =

@@ -4,8 +4,6 @@
 //! entries: chain, tree, signatures, contract. Whoever stands between, or keeps the ledger, can be silent
 //! and nothing else. A message that does not fit changes nothing here.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use colearn_contracts::{
     Action, Contract, Experiment, ExperimentName, LearnerId, Moment, VERSION, Version,
@@ -32,7 +30,7 @@ use super::{BoxFuture, Client, ClientError, Described, Memory, Submitted};
 const MAX_ROTATIONS: usize = 1000;
 /// From so many entries on they are read on all cores.
 const FEW: usize = 16;
-/// How many entries are followed before others have their turn.
+/// How many entries are read together, and followed before others have their turn.
 const AT_ONCE: usize = 256;
 /// After how many entries what was followed is kept.
 const KEEP_EVERY: u64 = 1024;
@@ -388,13 +386,7 @@ impl Followed {
             );
             return Err(self.unproven(what, &note, &entries));
         }
-        let entries = self.read(entries).await;
-        for (at, entry) in entries.iter().enumerate() {
-            if at % AT_ONCE == AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-            self.follow(entry, &note).await?;
-        }
+        let entries = self.follow_each(&entries, &note).await?;
         self.take_latest(checkpoint, note);
         self.check_pledges().await?;
         if self.size() >= self.kept + KEEP_EVERY && self.size() == self.latest.0.size {
@@ -403,19 +395,43 @@ impl Followed {
         Ok(entries)
     }
 
-    /// Reads entries and verifies their signatures, on all cores where they are many.
-    async fn read(&self, entries: Vec<Bytes>) -> Vec<ReadEntry> {
-        let reader = self.follower.reader();
-        if entries.len() < FEW {
-            return entries.iter().map(|entry| reader.read(entry.to_vec())).collect();
+    /// Follows entries, while those behind them are read.
+    async fn follow_each(
+        &mut self,
+        entries: &[Bytes],
+        note: &str,
+    ) -> Result<Vec<ReadEntry>, ClientError> {
+        let mut followed = Vec::with_capacity(entries.len());
+        let mut parts = entries.chunks(AT_ONCE);
+        let mut next = parts.next().map(|part| self.read(part));
+        while let Some(reading) = next {
+            next = parts.next().map(|part| self.read(part));
+            let read = reading.await;
+            for entry in &read {
+                self.follow(entry, note).await?;
+            }
+            followed.extend(read);
         }
-        let entries = Arc::new(entries);
-        let shared = entries.clone();
-        let read = move || shared.par_iter().map(|entry| reader.read(entry.to_vec())).collect();
-        match tokio::task::spawn_blocking(read).await {
-            Ok(read) => read,
-            // The runtime is shutting down.
-            Err(_) => entries.iter().map(|entry| reader.read(entry.to_vec())).collect(),
+        Ok(followed)
+    }
+
+    /// Reads entries and verifies their signatures. Where they are many this begins at once, on all cores.
+    fn read(&self, entries: &[Bytes]) -> impl Future<Output = Vec<ReadEntry>> + Send + use<> {
+        let (reader, entries) = (self.follower.reader(), entries.to_vec());
+        let begun = (entries.len() >= FEW).then(|| {
+            let entries = entries.clone();
+            tokio::task::spawn_blocking(move || {
+                entries.par_iter().map(|entry| reader.read(entry.to_vec())).collect()
+            })
+        });
+        async move {
+            if let Some(begun) = begun
+                && let Ok(read) = begun.await
+            {
+                return read;
+            }
+            // They are few, or the runtime is shutting down.
+            entries.iter().map(|entry| reader.read(entry.to_vec())).collect()
         }
     }
 
