@@ -1,6 +1,6 @@
 //! Key files whose passphrase somebody may be asked for.
 
-use std::io::{IsTerminal as _, stdin};
+use std::io::{IsTerminal as _, Read, stdin};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -48,16 +48,59 @@ fn ask(prompt: &str) -> anyhow::Result<Option<Passphrase>> {
     if !input.is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
     }
-    eprint!("{prompt}");
     let shown = tcgetattr(&input).context("cannot ask for a passphrase")?;
     let mut hidden = shown.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
+    // Ctrl-C is read like any other key: a signal would leave the terminal as it is meanwhile.
+    hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
     tcsetattr(&input, OptionalActions::Flush, &hidden).context("cannot ask for a passphrase")?;
-    let mut line = String::new();
-    let read = input.read_line(&mut line);
+    // Not before: what was typed ahead is thrown away.
+    eprint!("{prompt}");
+    let typed = typed(input.lock());
     tcsetattr(&input, OptionalActions::Flush, &shown).context("cannot show what is typed again")?;
     eprintln!("");
-    read.context("cannot read the passphrase")?;
-    line.truncate(line.trim_end_matches(['\r', '\n']).len());
+    let line = typed.context("cannot read the passphrase")?.ok_or(Interrupted)?;
     Ok(Passphrase::new(line))
+}
+
+/// A line as it is typed at a terminal that sends every key; `None` if it was broken off.
+fn typed(input: impl Read) -> std::io::Result<Option<String>> {
+    const CTRL_C: u8 = 3;
+    const CTRL_D: u8 = 4;
+    const BACKSPACE: u8 = 8;
+    const CTRL_U: u8 = 21;
+    const DELETE: u8 = 127;
+    let mut line = Vec::new();
+    for byte in input.bytes() {
+        match byte? {
+            CTRL_C => return Ok(None),
+            b'\r' | b'\n' | CTRL_D => break,
+            CTRL_U => line.clear(),
+            // The whole of a character: its last byte is the first one here that is no continuation.
+            BACKSPACE | DELETE => while line.pop().is_some_and(|last| last & 0xc0 == 0x80) {},
+            other => line.push(other),
+        }
+    }
+    let line = String::from_utf8(line);
+    line.map(Some).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
+/// Somebody at the terminal has pressed Ctrl-C.
+#[derive(Debug, thiserror::Error)]
+#[error("broken off")]
+pub(crate) struct Interrupted;
+
+#[cfg(test)]
+mod tests {
+    use super::typed;
+
+    #[test]
+    fn what_is_typed_can_be_mended_and_broken_off() {
+        let line = |keys: &str| typed(keys.as_bytes()).unwrap();
+        assert_eq!(line("abc\nrest").as_deref(), Some("abc"));
+        assert_eq!(line("ab\u{7f}c\r").as_deref(), Some("ac"));
+        assert_eq!(line("a\u{e9}\u{20ac}\u{7f}\u{8}b\n").as_deref(), Some("ab"));
+        assert_eq!(line("\u{7f}x\u{15}abc\u{4}").as_deref(), Some("abc"));
+        assert_eq!(line("ab\u{3}c\n"), None);
+        assert!(typed(&b"\xff\n"[..]).is_err());
+    }
 }

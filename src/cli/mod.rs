@@ -123,6 +123,7 @@ pub fn main(arguments: Vec<OsString>, program: Program) -> ExitCode {
         Ok(code) => code,
         // What `| head` has read enough of is no error.
         Err(error) if output::is_closed(&error) => ExitCode::from(output::CLOSED_EXIT_CODE),
+        Err(error) if error.is::<key_file::Interrupted>() => signals::Asked::Interrupt.exit_code(),
         Err(error) => {
             output::tell(format_args!("error: {}", one_line(&error)));
             ExitCode::FAILURE

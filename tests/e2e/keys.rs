@@ -1,5 +1,7 @@
 //! Changing keys: the node's and the learners'.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use colearn_contracts::{Act, Action, Join};
@@ -202,4 +204,54 @@ fn an_encrypted_key_is_used_like_any_other_and_stays_encrypted() {
     assert!(encrypted());
     let next = text(with_passphrase("correct horse", &["key", "show", &file]));
     assert_eq!(rotated["to"], next.trim());
+}
+
+/// A terminal: what its user has, and what the programs in it have.
+fn terminal() -> (File, File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let path = ptsname(&user, Vec::new()).unwrap();
+    let inside = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
+    (File::from(user), inside)
+}
+
+#[test]
+fn at_a_terminal_a_passphrase_is_asked_for_and_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.pem").to_str().unwrap().to_owned();
+    // Answers each question with what is typed; gives the exit code and what was shown, and whether the
+    // terminal shows again what is typed.
+    let answer = |arguments: &[&str], typed: &[&str]| {
+        let (mut user, inside) = terminal();
+        let mut command = crate::support::colearn(arguments);
+        command.stdin(inside.try_clone().unwrap()).stderr(inside.try_clone().unwrap());
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let (mut shown, mut byte) = (Vec::new(), [0]);
+        for keys in typed {
+            while !shown.ends_with(b": ") {
+                user.read_exact(&mut byte).unwrap();
+                shown.push(byte[0]);
+            }
+            shown.push(b'|');
+            user.write_all(keys.as_bytes()).unwrap();
+        }
+        let code = child.wait().unwrap().code();
+        let modes = rustix::termios::tcgetattr(&inside).unwrap().local_modes;
+        let shows = modes.contains(rustix::termios::LocalModes::ECHO);
+        (code, String::from_utf8(shown).unwrap(), shows)
+    };
+    let new = ["key", "new", &file, "--passphrase"];
+    let (code, shown, shows) = answer(&new, &["corect\u{7f}\u{7f}\u{7f}rect horse\n", "other\n"]);
+    assert_eq!((code, shows), (Some(1), true), "{shown}");
+    assert!(!shown.contains("horse"), "{shown}");
+    assert!(!std::path::Path::new(&file).exists());
+    let (code, shown, shows) =
+        answer(&new, &["corect\u{7f}\u{7f}\u{7f}rect horse\n", "correct horse\n"]);
+    assert_eq!((code, shows), (Some(0), true), "{shown}");
+    assert!(with_passphrase("correct horse", &["key", "show", &file]).status.success());
+    // Broken off, the terminal is left as it was.
+    let (code, shown, shows) = answer(&["key", "show", &file], &["corr\u{3}"]);
+    assert_eq!((code, shows), (Some(130), true), "{shown}");
 }
