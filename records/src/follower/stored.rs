@@ -1,11 +1,13 @@
 //! What a follower goes on from, as bytes: for who keeps it between two starts.
 
+use std::borrow::Cow;
+
 use colearn_contracts::{Contract, Digest, LAYOUT, Moment};
 use colearn_ledger::{Hash, Head, TreeHashes, Verifier};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{FollowerState, Times};
+use super::{Follower, FollowerState, Times};
 use crate::log_keys::LogKeys;
 use crate::replay::Replay;
 use crate::transaction::LedgerId;
@@ -20,7 +22,7 @@ fn prefix() -> String {
 const CHECK_BYTES: usize = 32;
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<'a> {
     ledger: [u8; 32],
     first_key: String,
     changes: Vec<(u64, String)>,
@@ -29,22 +31,25 @@ struct Stored {
     time_ms: u64,
     tree: Option<(Hashes, Hashes)>,
     /// With the moment of the last decision.
-    contract: Option<(Contract, u64, [u8; 32])>,
-    times: Option<(Option<u64>, Runs)>,
+    contract: Option<(Cow<'a, Contract>, u64, [u8; 32])>,
+    times: Option<Cow<'a, Times>>,
 }
 
 type Hashes = Vec<[u8; 32]>;
-/// First entries, with their times.
-type Runs = Vec<(u64, u64)>;
 
-impl FollowerState {
-    /// The state as bytes; `None` while outcomes are decided that are still to be recorded.
-    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+impl Follower {
+    /// What to go on from later ([`Follower::state`]), as bytes behind those that are there; `None` before
+    /// the first entry, after a departure, and while outcomes are decided that are still to be recorded.
+    pub fn to_bytes(&self, behind: Vec<u8>) -> Option<Vec<u8>> {
+        if self.first.is_some() || self.has_departed() {
+            return None;
+        }
         if self.replay.as_ref().is_some_and(|replay| replay.due().len() > 0) {
             return None;
         }
-        let bytes = |hashes: &[Hash]| hashes.iter().map(|hash| hash.0).collect();
+        let bytes = |hashes: Vec<Hash>| hashes.into_iter().map(|hash| hash.0).collect();
         let (first, changes) = self.keys.parts();
+        // Borrowed: the state of a long ledger is not there twice.
         let stored = Stored {
             ledger: self.keys.ledger().0,
             first_key: first.to_string(),
@@ -52,20 +57,27 @@ impl FollowerState {
             size: self.head.size,
             leaf: self.head.leaf.0,
             time_ms: self.head.time_ms,
-            tree: self.tree.as_ref().map(|tree| (bytes(&tree.tiles), bytes(&tree.leaves))),
+            tree: self.tree.as_ref().map(|tree| {
+                let TreeHashes { tiles, leaves } = tree.hashes();
+                (bytes(tiles), bytes(leaves))
+            }),
             contract: self.replay.as_ref().map(|replay| {
                 let Moment { now_ms, head } = replay.decided();
-                (replay.contract().clone(), now_ms, head.0)
+                (Cow::Borrowed(replay.contract()), now_ms, head.0)
             }),
-            times: self.times.as_ref().map(Times::parts),
+            times: self.times.as_ref().map(Cow::Borrowed),
         };
-        let mut all = postcard::to_extend(&stored, prefix().into_bytes()).ok()?;
-        let check = Sha256::digest(&all);
+        let (start, mut all) = (behind.len(), behind);
+        all.extend_from_slice(prefix().as_bytes());
+        let mut all = postcard::to_extend(&stored, all).ok()?;
+        let check = Sha256::digest(&all[start..]);
         all.extend_from_slice(&check);
         Some(all)
     }
+}
 
-    /// Reads what [`FollowerState::to_bytes`] gave; `None` if that is damaged, or of another version of
+impl FollowerState {
+    /// Reads what [`Follower::to_bytes`] gave; `None` if that is damaged, or of another version of
     /// this program.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (all, check) = bytes.split_at_checked(bytes.len().checked_sub(CHECK_BYTES)?)?;
@@ -73,7 +85,7 @@ impl FollowerState {
             return None;
         }
         let state = all.strip_prefix(prefix().as_bytes())?;
-        let (stored, rest): (Stored, _) = postcard::take_from_bytes(state).ok()?;
+        let (stored, rest): (Stored<'_>, _) = postcard::take_from_bytes(state).ok()?;
         if !rest.is_empty() {
             return None;
         }
@@ -91,9 +103,9 @@ impl FollowerState {
                 .tree
                 .map(|(tiles, leaves)| TreeHashes { tiles: hashes(tiles), leaves: hashes(leaves) }),
             replay: stored.contract.map(|(contract, now_ms, head)| {
-                Replay::of_parts(contract, Moment { now_ms, head: Digest(head) })
+                Replay::of_parts(contract.into_owned(), Moment { now_ms, head: Digest(head) })
             }),
-            times: stored.times.map(Times::of_parts),
+            times: stored.times.map(Cow::into_owned),
         })
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 /// The times of a ledger's last entries, as far back as a transaction may go.
 ///
 /// Entries of one millisecond take 16 bytes together.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Times {
     /// How old the first entry may be that a signer has not seen, in ms; `None` for any age.
     expiry_ms: Option<u64>,
@@ -28,15 +30,6 @@ impl Times {
     /// The times from some entry on, of a ledger that has more before, for who can look those up.
     pub fn from_here(expiry_ms: u64) -> Self {
         Self { expiry_ms: Some(expiry_ms), runs: VecDeque::new() }
-    }
-
-    /// What they are made of again.
-    pub(super) fn parts(&self) -> (Option<u64>, Vec<(u64, u64)>) {
-        (self.expiry_ms, self.runs.iter().copied().collect())
-    }
-
-    pub(super) fn of_parts((expiry_ms, runs): (Option<u64>, Vec<(u64, u64)>)) -> Self {
-        Self { expiry_ms, runs: runs.into() }
     }
 
     /// When an entry was recorded, in ms; `None` if it lies before what is kept.

@@ -44,7 +44,7 @@ proptest! {
             let mut resumed = Follower::resume(Depth::Full, state(&follower)).unwrap();
             prop_assert_eq!(state(&resumed), state(&follower));
             // As bytes it is kept where nothing is due.
-            let kept = state(&follower).to_bytes();
+            let kept = follower.to_bytes(Vec::new());
             prop_assert_eq!(kept.is_some(), follower.replay().unwrap().due().len() == 0);
             if let Some(bytes) = kept {
                 prop_assert_eq!(FollowerState::from_bytes(&bytes), Some(state(&follower)));

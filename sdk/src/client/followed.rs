@@ -490,10 +490,8 @@ impl Followed {
     /// # Errors
     /// If the memory cannot be written.
     pub fn keep(&mut self) -> Result<(), ClientError> {
-        if let Some(state) = self.follower.state() {
-            self.memory.keep_followed(&state, &self.latest.1)?;
-            self.kept = self.size();
-        }
+        self.memory.keep_followed(&self.follower, &self.latest.1)?;
+        self.kept = self.size();
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use colearn_contracts::{ExperimentName, LearnerId};
 use colearn_ledger::Receipt;
-use colearn_records::follower::FollowerState;
+use colearn_records::follower::{Follower, FollowerState};
 use colearn_records::transaction::LedgerId;
 use serde::{Deserialize, Serialize};
 
@@ -155,15 +155,15 @@ impl Memory {
     /// Keeps what was followed, unless another process is doing so.
     pub(super) fn keep_followed(
         &self,
-        state: &FollowerState,
+        follower: &Follower,
         checkpoint: &str,
     ) -> Result<(), ClientError> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let Some(state) = state.to_bytes() else { return Ok(()) };
         let Some(_lock) = try_lock(&dir.join(LOCK))? else { return Ok(()) };
         let path = dir.join(FOLLOWED);
         let length = (checkpoint.len() as u32).to_be_bytes();
-        let bytes = [&length, checkpoint.as_bytes(), &state].concat();
+        let behind = [&length, checkpoint.as_bytes()].concat();
+        let Some(bytes) = follower.to_bytes(behind) else { return Ok(()) };
         colearn_files::replace_secret(&path, &bytes).map_err(|error| data(&path, error))
     }
 
