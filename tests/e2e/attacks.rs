@@ -8,7 +8,7 @@ use colearn_contracts::{
     Act, Action, Admission, BallotKind, CreateExperiment, FinishReason, Join, Parameters, VERSION,
 };
 use colearn_proto::v1::{self, transaction::Action as Signed};
-use colearn_sdk::client::{self, ClientError, Options, Summary};
+use colearn_sdk::client::{self, ClientError, Options, Summary, Trust};
 use colearn_sdk::learner::{self, Learner, Proposed, SAFETENSORS, Score, Weights};
 use colearn_sdk::participant::Event;
 
@@ -92,11 +92,14 @@ struct Told {
     shown: Vec<u64>,
 }
 
-/// Lets a learner take part through a liar until it notices; from then on that tells the truth.
-async fn survive(lie: Lie) -> Told {
+/// Lets a learner take part through a liar until it notices; from then on that tells the truth. One that
+/// is trusting was given a checkpoint that counts what there was before it came.
+async fn survive(lie: Lie, trusting: bool) -> Told {
     let dir = tempfile::tempdir().unwrap();
     let node = NodeProcess::start(&dir.path().join("data"));
     create(&node).await;
+    let checkpoint = Speaker::connect(&node.url).await.followed.checkpoint().to_owned();
+    let trust = Trust { checkpoint: trusting.then_some(checkpoint), ..Trust::default() };
     let others = take_part(&node);
     let (proxy, url) = Proxy::start(&node.url, Some(lie)).await;
     let (shown, told) = (Arc::default(), Arc::new(Mutex::new((Vec::new(), Vec::new()))));
@@ -119,6 +122,7 @@ async fn survive(lie: Lie) -> Told {
     };
     let options = Options {
         data: Some(dir.path().join("memory")),
+        trust,
         // Stalling is noticed soon.
         patience: lie.is_a_silence().then_some(Duration::from_secs(2)),
         watch: Box::new(noticed),
@@ -166,10 +170,10 @@ async fn survive(lie: Lie) -> Told {
 
 /// For every lie: what the learner says of it, and what it keeps.
 macro_rules! lies {
-    ($($test:ident: $lie:ident, $said:literal, $evidence:expr;)*) => {$(
+    ($($test:ident: $lie:ident $($trusting:ident)?, $said:literal, $evidence:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
-            let told = survive(Lie::$lie).await;
+            let told = survive(Lie::$lie, false $(|| stringify!($trusting) == "trusting")?).await;
             let mut reasons = told.distrusted.iter().chain(&told.unanswered);
             assert!(reasons.any(|reason| reason.contains($said)), "{told:?}");
             let evidence: Option<&str> = $evidence;
@@ -204,6 +208,8 @@ lies! {
     weights_that_stop_coming: StalledModel, "other bytes than the weights", None;
     no_answer_to_anything: Stall, "no answer for", None;
     entries_that_are_held_back: Silence, "no answer for", None;
+    other_rules_told_to_who_trusts_a_checkpoint: Rules trusting, "are not proven to be", Some("unproven.txt");
+    a_verdict_told_to_who_trusts_a_checkpoint: Verdict trusting, "are not proven to be", Some("unproven.txt");
 }
 
 /// Takes part through a proxy, in the folder of a key of its own.

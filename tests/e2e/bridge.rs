@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::proxy::{Lie, Proxy};
 use crate::support::{NodeProcess, Process, fail, run, succeed};
 
 /// Larger than one part, so that weights come in several.
@@ -283,6 +284,59 @@ async fn unmodified_servers_take_part_through_bridges() {
     }
     assert!(guesses.windows(2).all(|pair| pair[0] == pair[1]), "{guesses:?}");
     assert!((1.0..7.0).contains(&guesses[0]), "{guesses:?}");
+}
+
+/// A bridge follows the ledger like any learner: whoever stands between is not believed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_bridge_believes_nothing_but_the_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.path().join("node"));
+    let mut servers = Vec::new();
+    let mut liars = Vec::new();
+    for (private, lie) in [(3.0, Lie::Finish), (5.0, Lie::Verdict), (7.0, Lie::Proposal)] {
+        servers.push(serve(Server::new(private)).await);
+        liars.push(Proxy::start(&node.url, Some(lie)).await);
+    }
+    let (keys, initial) = (["a.pem", "b.pem", "c.pem"].map(path), path("initial.pkl"));
+    std::fs::write(&initial, encode(0.0)).unwrap();
+    let bridges = tokio::task::spawn_blocking({
+        let servers: Vec<String> = servers.iter().map(|(at, _)| at.to_string()).collect();
+        let url = node.url.clone();
+        move || {
+            keys.iter().for_each(|key| drop(succeed(&["key", "new", key])));
+            let create = ["experiment", "create", "x", "--node", &url, "--key", &keys[0], "--open"];
+            let rules = ["--weights", &initial, "--min-learners", "3", "--max-rounds", "4"];
+            let kind = ["--media-type", "application/x-colearn-legacy", "--ballot", "sealed"];
+            succeed(&[&create[..], &rules, &kind].concat());
+            let take_part =
+                |((server, key), (liar, url)): ((&String, &String), (Proxy, String))| {
+                    let place = ["--node", &url, "--experiment", "x", "--key", key];
+                    let mut bridge = Process::start(
+                        &[&["bridge", "--learner", server], &SETUP[..], &place].concat(),
+                    );
+                    std::thread::spawn(move || {
+                        let mut told = Vec::new();
+                        while let Some(line) = bridge.line() {
+                            if line.contains("NOT BELIEVED") {
+                                liar.turn_honest();
+                            }
+                            told.push(line);
+                        }
+                        assert_eq!(bridge.wait(), Some(0), "{told:?}");
+                        let noticed = told.iter().any(|line| line.contains("are not proven to be"));
+                        assert!(liar.has_lied() && noticed, "{told:?}");
+                        assert_eq!(told.last().unwrap(), "finished: max_rounds", "{told:?}");
+                    })
+                };
+            let threads: Vec<_> = servers.iter().zip(&keys).zip(liars).map(take_part).collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+    });
+    bridges.await.unwrap();
+    let shown = succeed(&["experiment", "show", "x", "--node", &node.url, "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["history"]["rounds"].as_array().unwrap().len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

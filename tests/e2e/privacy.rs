@@ -16,8 +16,8 @@ const KILLS: usize = 200;
 const LONGEST_MS: u64 = 60;
 
 /// What a learner's journal says: weights, and how many steps led to them.
-fn journal(key: &str) -> Vec<(String, u64)> {
-    let path = format!("{key}.data/experiments/x/spent.jsonl");
+fn journal(key: &str, experiment: &str) -> Vec<(String, u64)> {
+    let path = format!("{key}.data/experiments/{experiment}/spent.jsonl");
     let Ok(text) = std::fs::read_to_string(path) else { return Vec::new() };
     // A line that was cut off has no end.
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -76,7 +76,7 @@ fn however_often_it_is_killed_a_learner_states_every_step_it_took_and_no_other()
     let all_are_counted = || {
         // In this order: what has left since was counted before.
         let there = weights_at(&data);
-        let counted = keys.iter().flat_map(|key| journal(key)).map(|(weights, _)| weights);
+        let counted = keys.iter().flat_map(|key| journal(key, "x")).map(|(weights, _)| weights);
         let counted: BTreeSet<String> = counted.chain(initial.iter().cloned()).collect();
         assert!(there.is_subset(&counted), "{there:?} {counted:?}");
     };
@@ -111,7 +111,7 @@ fn however_often_it_is_killed_a_learner_states_every_step_it_took_and_no_other()
     learners.iter_mut().for_each(Process::kill);
 
     for at in [0, 1] {
-        let took = journal(&keys[at]);
+        let took = journal(&keys[at], "x");
         let stated = statements(&node, &ids[at]);
         assert!(stated.len() > KILLS / 10, "{stated:?}");
         assert!(stated.is_sorted_by(|(_, before), (_, after)| before < after), "{stated:?}");
@@ -152,5 +152,57 @@ fn without_noise_it_is_told_before_it_joins_what_it_could_never_propose_in() {
     assert!(told.contains("--delta"), "{told}");
     assert_eq!(entries(), before, "nothing is joined");
     assert!(!Path::new(&format!("{key}.data/experiments/x/spent.jsonl")).exists());
+    node.stop();
+}
+
+/// Two processes with one key, in an experiment each: they share what the key may spend.
+#[test]
+fn the_own_cap_holds_over_all_experiments_of_a_key() {
+    const ROUNDS: &str = "6";
+    const CAP: &str = "3";
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("a.pem").to_str().unwrap().to_owned();
+    succeed(&["key", "new", &key]);
+    let node = NodeProcess::start(&dir.path().join("node"));
+    let csv = write_csv(dir.path());
+    let csv = csv.to_str().unwrap();
+    for name in ["x", "y"] {
+        let create = ["experiment", "create", name, "--node", &node.url, "--key", &key, "--open"];
+        let rules = ["--data", csv, "--label", "class", "--min-learners", "1"];
+        succeed(&[&create[..], &rules, &["--max-rounds", ROUNDS]].concat());
+    }
+    let epsilon_of = |steps: u64, sampling: f64| -> f64 {
+        let (steps, sampling) = (steps.to_string(), sampling.to_string());
+        let dp = ["dp", "epsilon", "--noise", "2", "--sampling", &sampling, "--steps", &steps];
+        let told = succeed(&[&dp[..], &["--delta", "1e-5", "--json"]].concat());
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let bound = |name: &str| told[name].as_f64().unwrap();
+        bound("epsilon_pld").min(bound("epsilon_rdp"))
+    };
+    let start = |name: &str| {
+        let place = ["learner", "--node", &node.url, "--experiment", name, "--key", &key];
+        let train =
+            ["--data", csv, "--epochs", "1", "--batch", "35", "--noise", "2", "--delta", "1e-5"];
+        Process::start(&[&place[..], &train, &["--epsilon", CAP, "--margin", "1"]].concat())
+    };
+    let mut learners = ["x", "y"].map(start);
+    let said = learners.each_mut().map(|learner| {
+        let lines: Vec<String> = std::iter::from_fn(|| learner.line()).collect();
+        assert_eq!(learner.wait(), Some(0), "{lines:?}");
+        lines
+    });
+    // Together they have taken as many steps as they may, and not a training more.
+    let path = format!("{key}.data/experiments/x/spent.jsonl");
+    let first = std::fs::read_to_string(path).unwrap();
+    let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    let sampling = first["training"]["took"]["sampling_nanos"].as_f64().unwrap() / 1e9;
+    let spent = ["x", "y"].map(|name| journal(&key, name));
+    let steps: u64 = spent.iter().flatten().map(|(_, steps)| steps).sum();
+    let next = spent[0][0].1;
+    let cap: f64 = CAP.parse().unwrap();
+    assert!(epsilon_of(steps, sampling) <= cap, "{spent:?} {said:?}");
+    assert!(epsilon_of(steps + next, sampling) > cap, "{spent:?} {said:?}");
+    let told = |lines: &Vec<String>| lines.iter().any(|line| line.contains("in all experiments"));
+    assert!(said.iter().any(told), "{said:?}");
     node.stop();
 }
