@@ -1,6 +1,6 @@
 //! Key files whose passphrase somebody may be asked for.
 
-use std::io::{IsTerminal as _, Read, stdin};
+use std::io::{BufRead, IsTerminal as _, stdin};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -63,7 +63,7 @@ fn ask(prompt: &str) -> anyhow::Result<Option<Passphrase>> {
 }
 
 /// A line as it is typed at a terminal that sends every key; `None` if it was broken off.
-fn typed(input: impl Read) -> std::io::Result<Option<String>> {
+fn typed(input: impl BufRead) -> std::io::Result<Option<String>> {
     const CTRL_C: u8 = 3;
     const CTRL_D: u8 = 4;
     const BACKSPACE: u8 = 8;
