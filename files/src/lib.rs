@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod lock;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+
+pub use lock::Lock;
 
 /// Replaces a file's content, or creates the file: after a crash at any moment it has the old
 /// content or the new. On success the new content survives a power failure. A symbolic link is

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use colearn_contracts::{Digest, ExperimentName, PrivacySegment};
+use colearn_files::Lock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -100,13 +101,11 @@ impl Journal {
     }
 
     /// Keeps other processes from spending until what is returned is dropped.
-    pub(super) fn lock(&self) -> Result<File, SpendingError> {
+    pub(super) fn lock(&self) -> Result<Lock, SpendingError> {
         let path = self.folder.join(LOCK);
         let failed = |source| SpendingError::disk(&path, source);
         colearn_files::create_folder(&self.folder).map_err(|error| failed(error.into()))?;
-        let lock = RealDisk.open(&path).map_err(failed)?;
-        lock.lock().map_err(failed)?;
-        Ok(lock)
+        Lock::wait(&path).map_err(failed)
     }
 
     /// All trainings, if there is something in the file that was not read yet.

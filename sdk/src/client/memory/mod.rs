@@ -15,10 +15,11 @@
 mod earlier;
 mod turns;
 
-use std::fs::{DirEntry, File, TryLockError};
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 use colearn_contracts::{ExperimentName, LearnerId};
+use colearn_files::Lock;
 use colearn_ledger::Receipt;
 use colearn_records::follower::{Follower, FollowerState};
 use colearn_records::transaction::LedgerId;
@@ -240,27 +241,13 @@ fn decode_followed(bytes: &[u8]) -> Option<Kept> {
 }
 
 /// Waits for a lock; held until it is dropped.
-fn lock(path: &Path) -> Result<File, ClientError> {
-    let file = lock_file(path)?;
-    file.lock().map_err(|source| ClientError::Data { path: path.to_owned(), source })?;
-    Ok(file)
+fn lock(path: &Path) -> Result<Lock, ClientError> {
+    Lock::wait(path).map_err(|source| ClientError::Data { path: path.to_owned(), source })
 }
 
 /// A lock, unless another process has it.
-fn try_lock(path: &Path) -> Result<Option<File>, ClientError> {
-    let file = lock_file(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(source)) => {
-            Err(ClientError::Data { path: path.to_owned(), source })
-        }
-    }
-}
-
-fn lock_file(path: &Path) -> Result<File, ClientError> {
-    let opened = File::options().create(true).truncate(false).write(true).open(path);
-    opened.map_err(|source| ClientError::Data { path: path.to_owned(), source })
+fn try_lock(path: &Path) -> Result<Option<Lock>, ClientError> {
+    Lock::try_take(path).map_err(|source| ClientError::Data { path: path.to_owned(), source })
 }
 
 fn data(path: &Path, error: colearn_files::Error) -> ClientError {

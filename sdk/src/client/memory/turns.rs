@@ -1,10 +1,10 @@
 //! What a key has signed and trained in one experiment.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use colearn_contracts::{Act, Action, Digest, ExperimentName, Reveal, Scores};
+use colearn_files::Lock;
 use colearn_proto::v1;
 use colearn_records::convert;
 use colearn_records::transaction::{Transaction, Unverified};
@@ -28,7 +28,7 @@ pub(in crate::client) struct Turns {
     dir: Option<PathBuf>,
     experiment: ExperimentName,
     /// As long as it is held, no other process signs for this key here.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
     /// The last turn and the last ballot that were signed for. Rounds only go forward.
     turn: Option<Unverified>,
     ballot: Option<Unverified>,

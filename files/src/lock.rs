@@ -1,0 +1,71 @@
+//! Files that are locked, by one process at a time.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+/// A file that is locked as long as this lives, and this process does. What is in the file means nothing,
+/// and neither does that it is there.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Lock {
+    /// Locks a file, and waits for whoever has it locked. Creates it if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be opened or locked.
+    pub fn wait(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        file.lock()?;
+        Ok(Self(file))
+    }
+
+    /// Locks a file, unless it is locked: `None`. Creates it if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be opened or locked.
+    pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A process that was forked off meanwhile has the same open file: closing this one would leave it
+        // locked as long as that lives.
+        let _ = self.0.unlock();
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    // Whoever could open it could lock it.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_as_long_as_it_lives_whoever_has_inherited_its_file() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("lock");
+        let lock = Lock::wait(&path)?;
+        assert!(Lock::try_take(&path)?.is_none());
+        // What a process that is forked off has.
+        let inherited = lock.0.try_clone()?;
+        drop(lock);
+        assert!(Lock::try_take(&path)?.is_some());
+        drop(inherited);
+        Ok(())
+    }
+}
