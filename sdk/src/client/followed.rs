@@ -4,6 +4,8 @@
 //! entries: chain, tree, signatures, contract. Whoever stands between, or keeps the ledger, can be silent
 //! and nothing else. A message that does not fit changes nothing here.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use colearn_contracts::{
     Action, Contract, Experiment, ExperimentName, LearnerId, Moment, VERSION, Version,
@@ -18,6 +20,7 @@ use colearn_records::record::Record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use ed25519_dalek::SigningKey;
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tonic::Streaming;
 
 use super::connection::hashes;
@@ -30,6 +33,8 @@ use super::{BoxFuture, Client, ClientError, Described, Memory, Submitted};
 const MAX_ROTATIONS: usize = 1000;
 /// From so many entries on they are read on all cores.
 const FEW: usize = 16;
+/// And by no thread fewer than these, which take longer than it takes to begin one.
+const FEW_EACH: usize = 8;
 /// How many entries are read together, and followed before others have their turn.
 const AT_ONCE: usize = 256;
 /// After how many entries what was followed is kept.
@@ -401,11 +406,12 @@ impl Followed {
         entries: &[Bytes],
         note: &str,
     ) -> Result<Vec<ReadEntry>, ClientError> {
+        let pool = readers(entries.len());
         let mut followed = Vec::with_capacity(entries.len());
         let mut parts = entries.chunks(AT_ONCE);
-        let mut next = parts.next().map(|part| self.read(part));
+        let mut next = parts.next().map(|part| self.read(part, pool.clone()));
         while let Some(reading) = next {
-            next = parts.next().map(|part| self.read(part));
+            next = parts.next().map(|part| self.read(part, pool.clone()));
             let read = reading.await;
             for entry in &read {
                 self.follow(entry, note).await?;
@@ -415,14 +421,18 @@ impl Followed {
         Ok(followed)
     }
 
-    /// Reads entries and verifies their signatures. Where they are many this begins at once, on all cores.
-    fn read(&self, entries: &[Bytes]) -> impl Future<Output = Vec<ReadEntry>> + Send + use<> {
+    /// Reads entries and verifies their signatures. Where there is a pool this begins at once.
+    fn read(
+        &self,
+        entries: &[Bytes],
+        pool: Option<Arc<ThreadPool>>,
+    ) -> impl Future<Output = Vec<ReadEntry>> + Send + use<> {
         let (reader, entries) = (self.follower.reader(), entries.to_vec());
-        let begun = (entries.len() >= FEW).then(|| {
+        let begun = pool.map(|pool| {
             let entries = entries.clone();
-            tokio::task::spawn_blocking(move || {
-                entries.par_iter().map(|entry| reader.read(entry.to_vec())).collect()
-            })
+            let read =
+                move || entries.par_iter().map(|entry| reader.read(entry.to_vec())).collect();
+            tokio::task::spawn_blocking(move || pool.install(read))
         });
         async move {
             if let Some(begun) = begun
@@ -746,6 +756,19 @@ impl Followed {
         let evidence = Evidence(self.memory.keep_evidence("unproven", evidence.as_bytes()));
         ClientError::Unproven(what, evidence)
     }
+}
+
+/// Threads to read so many entries on all cores; `None` where they are few, or no threads are to be had.
+///
+/// They end with the entries. The pool that a program has by default lives on, and a process that is forked off
+/// believes to have it, without its threads: the first entries that it read would be waited for for ever.
+fn readers(entries: usize) -> Option<Arc<ThreadPool>> {
+    if entries < FEW {
+        return None;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(entries / FEW_EACH);
+    ThreadPoolBuilder::new().num_threads(threads).build().ok().map(Arc::new)
 }
 
 /// The ledger that a node states. Another one than the memory and the pins know is refused before
