@@ -131,6 +131,25 @@ impl Pins {
         Ok(Self { ledger, verifier_key, witnesses, quorum })
     }
 
+    /// The same, but for what is given. A quorum is of the witnesses that are given, or else of these.
+    ///
+    /// # Errors
+    /// Those of [`Pins::new`].
+    pub fn with(
+        &self,
+        ledger: Option<LedgerId>,
+        verifier_key: Option<Verifier>,
+        witnesses: Vec<Verifier>,
+        quorum: Option<usize>,
+    ) -> Result<Self, BadPins> {
+        let (witnesses, quorum) = match witnesses.is_empty() && !self.witnesses.is_empty() {
+            true => (self.witnesses.clone(), quorum.or(Some(self.quorum))),
+            false => (witnesses, quorum),
+        };
+        let verifier_key = verifier_key.or_else(|| self.verifier_key.clone());
+        Self::new(ledger.or(self.ledger), verifier_key, witnesses, quorum)
+    }
+
     /// The same witnesses, of this ledger that this key keeps.
     #[must_use]
     pub fn of_ledger(self, keys: &LogKeys) -> Self {
@@ -372,6 +391,13 @@ mod tests {
         let same = BadPins::SameKey("w".to_owned(), "again".to_owned());
         assert_eq!(with(&[&witness, &again], None), Err(same));
         assert_eq!(with(&[&log], None), Err(BadPins::NotAWitnesssKey(log.clone())));
+        // Of those that were named before, where none are.
+        let planned = Pins::new(None, Some(log.clone()), vec![witness.clone()], None).unwrap();
+        assert_eq!(planned.with(None, None, Vec::new(), None), Ok(planned.clone()));
+        let refused = Err(BadPins::Quorum { quorum: 2, witnesses: 1 });
+        assert_eq!(planned.with(None, None, Vec::new(), Some(2)), refused);
+        let other = planned.with(None, None, vec![again.clone()], None).unwrap();
+        assert_eq!((other.witnesses(), other.verifier_key()), (&[again.clone()][..], Some(&log)));
         let on_witness = Pins::new(None, Some(witness.clone()), Vec::new(), None);
         assert_eq!(on_witness, Err(BadPins::NotALedgersKey(witness)));
         let quorums = [0, 1, 2, 3, 4, 5].map(majority);

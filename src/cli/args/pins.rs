@@ -40,16 +40,6 @@ impl PinArgs {
     /// What is insisted on; where it is not given here, as is planned.
     pub(crate) fn pins(&self, planned: &Pins) -> Result<Pins, BadPins> {
         let Cosigners { witness, witness_quorum } = &self.cosigners;
-        let (witnesses, quorum) = match witness.is_empty() {
-            false => (&witness[..], *witness_quorum),
-            true if planned.witnesses().is_empty() => (&[][..], *witness_quorum),
-            true => (planned.witnesses(), witness_quorum.or(Some(planned.quorum()))),
-        };
-        Pins::new(
-            self.ledger.or(planned.ledger()),
-            self.verifier_key.as_ref().or(planned.verifier_key()).cloned(),
-            witnesses.to_vec(),
-            quorum,
-        )
+        planned.with(self.ledger, self.verifier_key.clone(), witness.clone(), *witness_quorum)
     }
 }
