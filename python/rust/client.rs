@@ -104,6 +104,12 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 #[pymethods]
 impl Client {
     #[new]
@@ -144,7 +150,12 @@ impl Client {
 
     /// Closes the connection.
     fn close(&self) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if self.process != std::process::id() {
+            // Closed in a process that was forked off, it would be taken from the one that made it, and threads
+            // would be waited for that are only there.
+            std::mem::forget(open);
+        }
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {
