@@ -6,15 +6,18 @@ use std::sync::{Mutex, PoisonError};
 use colearn_contracts::{
     Act, Action, Evaluation, Invitation, LearnerId, Measure, Model, Motion, Version,
 };
+use colearn_records::convert::ExperimentState;
 use colearn_records::keys::{learner_id, parse_learner_id};
-use colearn_sdk::client::{BoxFuture, CreateError, Described, Followed, Memory};
+use colearn_sdk::client::{self, BoxFuture, CreateError, Described, Followed, Memory};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use tokio::runtime::Runtime;
 
 use crate::calls::{self, Gone};
 use crate::errors::{self, Failed};
 use crate::keys::Key;
+use crate::pins;
 use crate::run::{parsed, plan_of};
 use crate::values;
 use crate::weights::{Weights, digest};
@@ -113,13 +116,17 @@ impl Drop for Client {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (node, key = None, memory = None))]
+    #[pyo3(signature = (node, key = None, memory = None, *, plan = None, **pins))]
     fn new(
         py: Python<'_>,
         node: String,
         key: Option<&Key>,
         memory: Option<PathBuf>,
+        plan: Option<&str>,
+        pins: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let plan = plan.map(|text| plan_of(py, text)).transpose()?;
+        let trust = pins::trust(py, pins, plan.as_ref())?;
         let owner = key.map(|key| learner_id(&key.inner));
         let memory = match (owner, memory) {
             (Some(owner), Some(folder)) => Some((owner, folder)),
@@ -136,7 +143,10 @@ impl Client {
                     Some((owner, folder)) => Memory::open(&folder, owner)?,
                     None => Memory::default(),
                 };
-                Followed::connect(&node, memory).await
+                let client = client::Client::connect(&node).await?;
+                let mut followed = Followed::open(client, memory, trust).await?;
+                followed.catch_up(&mut |_| {}).await?;
+                Ok::<_, Failed>(followed)
             });
             drop(desk);
             match connected {
@@ -233,13 +243,18 @@ impl Client {
         values::object(py, &colearn::experiment_json(&known, None))
     }
 
-    /// All experiments in short, as the node tells it.
+    /// All experiments without their members, as they follow from the ledger.
     fn experiments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let known = self.call(
             py,
-            Box::new(|client| Box::pin(async move { Ok(client.client().experiments().await?) })),
+            Box::new(|client| {
+                Box::pin(async move {
+                    let all = client.contract()?.experiments();
+                    let told = all.map(|it| ExperimentState::of(it, 0));
+                    Ok(told.map(|it| colearn::experiment_json(&it, None)).collect())
+                })
+            }),
         )?;
-        let known = known.iter().map(|it| colearn::experiment_json(it, None)).collect();
         values::object(py, &serde_json::Value::Array(known))
     }
 

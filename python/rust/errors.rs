@@ -1,5 +1,6 @@
 //! What went wrong, as the package's exceptions (`colearn_client.errors`).
 
+use colearn_records::pins::Unpinned;
 use colearn_sdk::client::{ClientError, Evidence, Refused};
 use colearn_sdk::learner::LearnerError;
 use pyo3::exceptions::PyException;
@@ -90,7 +91,9 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
             told.set_item("evidence", path)?;
             "MalformedError"
         }
-        ClientError::Checkpoint(..) | ClientError::NoCheckpoint(_) => "NoteError",
+        ClientError::Checkpoint(..)
+        | ClientError::NoCheckpoint(_)
+        | ClientError::Unpinned(Unpinned::Witnesses { .. } | Unpinned::Note(_)) => "NoteError",
         ClientError::Fork(_, Evidence(path))
         | ClientError::RolledBack { evidence: Evidence(path), .. }
         | ClientError::Departed { evidence: Evidence(path), .. } => {
@@ -99,7 +102,9 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
         }
         ClientError::OtherLedger { .. }
         | ClientError::NotTrusted { .. }
-        | ClientError::Unpinned(_) => "OtherLedgerError",
+        | ClientError::Unpinned(Unpinned::Ledger { .. } | Unpinned::Key { .. }) => {
+            "OtherLedgerError"
+        }
         ClientError::Receipt(..) => "ReceiptError",
         ClientError::WrongArtifact(_) => "ArtifactError",
         ClientError::Model(_) => "ModelError",

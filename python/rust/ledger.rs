@@ -5,19 +5,17 @@ use std::path::PathBuf;
 
 use colearn_audit::{self as audit_crate, AuditOptions, AuditReport, Level, Promise};
 use colearn_contracts::{Act, Choice, Decision, LearnerId};
-use colearn_ledger::Verifier;
 use colearn_records::history::{History, Round, unit};
-use colearn_records::pins::Pins;
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 use serde_json::{Map, Value, json};
 
 use crate::calls::{self, Desk};
 use crate::errors::Failed;
-use crate::{learner, values};
+use crate::{learner, pins, values};
 
 /// What happened in an experiment, and where in the ledger that stands.
 struct Story {
@@ -273,18 +271,17 @@ pub(crate) fn checkpoint(py: Python<'_>, place: String) -> PyResult<String> {
 
 /// Audits a ledger: the report, its verdict in a line, and the exit code of the command.
 #[pyfunction]
-#[pyo3(signature = (place, *, key, receipts, since, level, tell))]
+#[pyo3(signature = (place, *, pins, receipts, since, level, tell))]
 pub(crate) fn audit<'py>(
     py: Python<'py>,
     place: String,
-    key: Option<&str>,
+    pins: &Bound<'py, PyDict>,
     receipts: Option<PathBuf>,
     since: Vec<PathBuf>,
     level: &str,
     tell: Option<Py<PyAny>>,
 ) -> PyResult<(Bound<'py, PyAny>, String, u8)> {
-    let key = key.map(Verifier::parse).transpose();
-    let key = key.map_err(|error| Failed::of("NoteError")(&error).raise(py))?;
+    let pins = pins::pins(Some(pins))?;
     let level = match level {
         "tree" => Level::Tree,
         "signatures" => Level::Signatures,
@@ -306,7 +303,6 @@ pub(crate) fn audit<'py>(
             Ok(promises)
         })();
         let promises = promises.map_err(|error: audit_crate::PromiseError| Failed::other(error))?;
-        let pins = Pins::new(None, key, Vec::new(), None).map_err(Failed::other)?;
         let options = AuditOptions { pins, level, promises, ..AuditOptions::default() };
         in_pool(|| audit_place(&place, options, &desk, tell.as_ref()))?
     })?;

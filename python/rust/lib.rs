@@ -12,6 +12,7 @@ mod errors;
 mod keys;
 mod learner;
 mod ledger;
+mod pins;
 mod run;
 mod schema;
 mod simulate;

@@ -7,16 +7,17 @@ use std::time::Duration;
 use colearn_contracts::{Digest, ExperimentName, MemberName, Parameters};
 use colearn_records::plan::Plan;
 use colearn_records::words::Word as _;
-use colearn_sdk::client::{self, ClientError, Event, Options, Prepared, Trust};
+use colearn_sdk::client::{self, Event, Options, Prepared, Trust};
 use colearn_sdk::local::{self, LocalError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::calls::{self, Desk, Gone};
 use crate::errors::{self, Failed};
 use crate::keys::Key;
 use crate::learner::{Known, PyLearner};
-use crate::{ledger, values, weights};
+use crate::{ledger, pins, values, weights};
 
 /// Where and as whom a learner takes part, and who is told.
 struct Taking {
@@ -29,13 +30,16 @@ struct Taking {
     plan: Option<Plan>,
     data: Option<PathBuf>,
     patience: Option<Duration>,
+    trust: Trust,
+    /// Told how many rounds there will be at most, before it joins.
+    begin: Py<PyAny>,
     /// Told what happens: its kind, the same for people, and the round.
     tell: Arc<Py<PyAny>>,
 }
 
 /// Runs a learner in an experiment until that finishes: why it ended, the final model, and how many rounds there were.
 #[pyfunction]
-#[pyo3(signature = (learner, *, node, experiment, key, name, terms, plan, data, patience, tell, failed))]
+#[pyo3(signature = (learner, *, node, experiment, key, name, terms, plan, data, patience, pins, begin, tell, failed))]
 #[allow(clippy::too_many_arguments, reason = "each is one of Python's named arguments")]
 pub(crate) fn run(
     py: Python<'_>,
@@ -48,18 +52,23 @@ pub(crate) fn run(
     plan: Option<&str>,
     data: Option<PathBuf>,
     patience: Option<f64>,
+    pins: &Bound<'_, PyDict>,
+    begin: Py<PyAny>,
     tell: Py<PyAny>,
     failed: Py<PyAny>,
 ) -> PyResult<(String, String, u64)> {
+    let plan = plan.map(|text| plan_of(py, text)).transpose()?;
     let taking = Taking {
         node,
         experiment: parsed(experiment)?,
         key: key.inner.clone(),
         name: name.map(parsed).transpose()?,
         terms: terms.map(weights::digest).transpose()?,
-        plan: plan.map(|text| plan_of(py, text)).transpose()?,
+        trust: pins::trust(py, Some(pins), plan.as_ref())?,
+        plan,
         data,
         patience: patience.map(seconds).transpose()?,
+        begin,
         tell: Arc::new(tell),
     };
     let known = Known::of(learner.bind(py))?;
@@ -88,15 +97,28 @@ async fn take_part(
     taking: Taking,
     desk: Desk,
 ) -> Result<client::Summary, Failed> {
-    let Taking { node, experiment, key, name, terms, plan, data, patience, tell: told } = taking;
-    let watch = Box::new(move |event: &Event| tell(&desk, &told, event));
-    // Whom to believe is said in a plan.
-    let pins = plan.as_ref().map(|plan| plan.pins.clone()).unwrap_or_default();
-    let trust = Trust { pins, checkpoint: None };
+    let Taking {
+        node,
+        experiment,
+        key,
+        name,
+        terms,
+        plan,
+        data,
+        patience,
+        trust,
+        begin,
+        tell: told,
+    } = taking;
+    let telling = desk.clone();
+    let watch = Box::new(move |event: &Event| tell(&telling, &told, event));
     let options =
         Options { name, plan, data, trust, patience, watch, ..Options::new(node, experiment, key) };
     let prepared = client::prepare(options).await?;
     look(&prepared, &known, terms)?;
+    let most = prepared.described()?.experiment.parameters.max_rounds;
+    // Where nobody listens any more the run is about to end, here as below.
+    let _ = desk.call(move |py| begin.call1(py, (most,)).map(drop));
     Ok(prepared.run(learner).await?.1)
 }
 
@@ -126,18 +148,18 @@ fn look(prepared: &Prepared, known: &Known, agreed: Option<Digest>) -> Result<()
 fn tell(desk: &Desk, told: &Arc<Py<PyAny>>, event: &Event) {
     let (kind, text, round) = (event.word(), colearn::event_text(event), event.round());
     let told = Arc::clone(told);
-    // Where nobody listens any more the run is about to end.
     let _ = desk.call(move |py| told.call1(py, (kind, text, round)).map(drop));
 }
 
 /// Runs learners without a network: what happened, as `ledger.experiments` has it.
 #[pyfunction]
-#[pyo3(signature = (learners, *, plan, rounds, tell, failed))]
+#[pyo3(signature = (learners, *, plan, rounds, begin, tell, failed))]
 pub(crate) fn run_local<'py>(
     py: Python<'py>,
     learners: Vec<Py<PyAny>>,
     plan: Option<&str>,
     rounds: Option<u64>,
+    begin: &Bound<'py, PyAny>,
     tell: Py<PyAny>,
     failed: Py<PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -159,6 +181,7 @@ pub(crate) fn run_local<'py>(
             format_args!("weights are {} and {}", first.media_type, other.media_type),
         ));
     }
+    begin.call1((max_rounds,))?;
     let (failed, told) = (Arc::new(failed), Arc::new(tell));
     let ended = calls::serve(py, move |desk, _| {
         let make = |(object, known): (Py<PyAny>, Known)| {
@@ -167,28 +190,20 @@ pub(crate) fn run_local<'py>(
         let mut learners: Vec<PyLearner> = learners.into_iter().zip(known).map(make).collect();
         // Its threads end with the run: all they do is to wait for the one that was called on.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(learners.len().clamp(1, 64)).build();
-        let pool = pool.map_err(|error| LocalOr::Other(error.to_string()))?;
+        let pool = pool.map_err(Failed::other)?;
         let watch = |_: &_, round: &colearn_records::history::Round| {
             let (number, verdict) = (round.number, round.result.map(|it| it.verdict.word()));
             let told = Arc::clone(&told);
             let _ = desk.call(move |py| told.call1(py, (number, verdict)).map(drop));
         };
-        pool.install(|| local::run(&mut learners, parameters, watch)).map_err(LocalOr::Local)
+        let ran = pool.install(|| local::run(&mut learners, parameters, watch));
+        ran.map_err(|error| match error {
+            LocalError::Accept { source, .. } => Failed::of_learner("ModelError", source),
+            error => Failed::other(error),
+        })
     })?;
-    let ran = ended.map_err(|error| match error {
-        LocalOr::Local(LocalError::Accept { source, .. }) => {
-            Failed::of_learner("ModelError", source).raise(py)
-        }
-        LocalOr::Local(error) => Failed::other(error).raise(py),
-        LocalOr::Other(error) => Failed::other(error).raise(py),
-    })?;
+    let ran = ended.map_err(|error| error.raise(py))?;
     values::object(py, &ledger::told(&ran.history))
-}
-
-/// Why there was no local run.
-enum LocalOr {
-    Local(LocalError),
-    Other(String),
 }
 
 /// How many rounds a local run has where nobody says it.
@@ -210,10 +225,4 @@ fn seconds(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         PyValueError::new_err(format!("patience is a number of seconds, not {seconds}"))
     })
-}
-
-impl From<ClientError> for LocalOr {
-    fn from(error: ClientError) -> Self {
-        Self::Other(error.to_string())
-    }
 }

@@ -9,7 +9,7 @@ from lacking import need
 from mean import Mean
 from test_run import new_keys, run_all
 
-from colearn_client import audit, dp, local_node, open, run_local, simulate
+from colearn_client import Experiment, audit, dp, local_node, open, run_local, simulate
 from colearn_client.errors import ColearnError, MalformedError, ModelError, VerificationError
 from colearn_client.learner import PrivacySegment
 
@@ -53,6 +53,12 @@ def test_a_ledger_is_read_exported_and_verified(recorded, tmp_path) -> None:
     assert isinstance(rounds, pandas.DataFrame) and len(rounds) == 8 and proposed > 4
     assert len(votes) == 3 * proposed
     assert set(votes["voter"]) == set(told.learners)
+    # Tables have the same columns, and of the same types, whatever happened.
+    nothing = Experiment("nothing", None, None).to_pandas()
+    for empty, full in zip(nothing, (rounds, votes), strict=True):
+        assert len(empty) == 0 and list(empty.columns) == list(full.columns)
+        scores = [name for name in full.columns if name.endswith("score")]
+        assert scores and all(empty[name].dtype == full[name].dtype == float for name in scores)
 
 
 def test_an_audit_says_what_it_found(recorded, tmp_path) -> None:
@@ -61,7 +67,9 @@ def test_an_audit_says_what_it_found(recorded, tmp_path) -> None:
     assert report.ok and report.exit_code == 0 and report.verdict.startswith("AUDIT OK")
     assert (report.experiments, report.rounds) == (1, 8) and seen[-1] == (report.size, report.size)
     receipts = tmp_path / "a.pem.data" / "receipts"
-    assert audit(recorded, receipts=receipts, key=report.verifier_key, level="signatures").ok
+    assert audit(recorded, receipts=receipts, verifier_key=report.verifier_key, level="signatures").ok
+    other = audit(recorded, ledger="00" * 32)
+    assert not other.ok and other.exit_code == 10
     journal = next((recorded / "ledger" / "journal").glob("*.journal"))
     journal.write_bytes(journal.read_bytes()[:-300])
     broken = audit(recorded)
@@ -70,6 +78,8 @@ def test_an_audit_says_what_it_found(recorded, tmp_path) -> None:
         audit(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="level"):
         audit(recorded, level="everything")
+    with pytest.raises(TypeError, match="no checkpoint"):
+        audit(recorded, trust=tmp_path / "checkpoint")
 
 
 def test_whoever_watches_an_audit_can_end_it(recorded) -> None:

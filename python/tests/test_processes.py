@@ -6,6 +6,10 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -163,3 +167,34 @@ def test_a_loop_that_runs_is_no_hindrance(node) -> None:
 
     ended = asyncio.run(asyncio.wait_for(cells(), PATIENCE))
     assert [it.rounds for it in ended] == [2, 4, 4]
+
+
+WAITS = """
+import sys
+from colearn_client import run
+from mean import Mean
+run(Mean([1.0]), sys.argv[1], "mean", sys.argv[2], watch=lambda it: print(it.kind, flush=True))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_that_waits_and_it_is_taken_up_again(node, tmp_path, how) -> None:
+    begin(node, "mean", 2, learners=2)
+    key = tmp_path / "a.pem"
+    command = [sys.executable, "-c", WAITS, node, str(key)]
+    ours = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ours) as program:
+        assert program.stdout is not None
+        assert any(line.strip() == "joined" for line in program.stdout)
+        program.send_signal(how)
+        ended = program.wait(PATIENCE)
+    assert ended == {signal.SIGINT: -signal.SIGINT, signal.SIGTERM: 128 + signal.SIGTERM}[how]
+    threads = [
+        threading.Thread(target=run, args=(Mean([3.0]), node, "mean", it), daemon=True)
+        for it in (key, Key.generate())
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert open(node).experiments()["mean"].finished == "max_rounds"

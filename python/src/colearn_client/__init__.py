@@ -44,6 +44,8 @@ from .ledger import (
 )
 from .local import local_node, run_local
 from .mlp import MlpLearner
+from .pins import Pins, Trust
+from .progress import Progress
 from .run import Event, Summary, run
 from .schema import Schema
 from .simulation import SimulationReport, simulate
@@ -67,9 +69,11 @@ __all__ = [
     "MlpLearner",
     "ModelLearner",
     "Pass",
+    "Pins",
     "Privacy",
     "PrivacySegment",
     "PrivateProposal",
+    "Progress",
     "Proposal",
     "Reason",
     "Round",
@@ -79,6 +83,7 @@ __all__ = [
     "SklearnLearner",
     "Summary",
     "TorchLearner",
+    "Trust",
     "Vote",
     "Weights",
     "XGBoostLearner",

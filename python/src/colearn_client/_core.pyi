@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, final
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from .learner import Learner
+from .pins import Pins, Trust
 
 __all__ = [
     "Client",
@@ -94,9 +95,21 @@ class Client:
         Whose memory it is.
     memory
         The key's folder, in which what was followed and receipts are kept; by default nothing is.
+    plan
+        A plan's text, which may say whom to believe.
+    **pins
+        Whom to believe, where the plan does not say: see :class:`~colearn_client.pins.Trust`.
     """
 
-    def __new__(cls, node: str, key: Key | None = None, memory: _Path | None = None) -> Self: ...
+    def __new__(
+        cls,
+        node: str,
+        key: Key | None = None,
+        memory: _Path | None = None,
+        *,
+        plan: str | None = None,
+        **pins: Unpack[Trust],
+    ) -> Self: ...
     def close(self) -> None:
         """Closes the connection."""
     def __enter__(self) -> Self: ...
@@ -129,7 +142,7 @@ class Client:
     def experiment(self, name: str) -> dict[str, Any]:
         """An experiment, as it follows from the ledger."""
     def experiments(self) -> list[dict[str, Any]]:
-        """All experiments in short, as the node tells it."""
+        """All experiments without their members, as they follow from the ledger."""
     def create(
         self, name: str, key: Key, weights: Weights, media_type: str, plan: str, agreed: bool
     ) -> tuple[int, str, str]: ...
@@ -166,6 +179,8 @@ def run(
     plan: str | None,
     data: _Path | None,
     patience: float | None,
+    pins: Trust,
+    begin: Callable[[int | None], None],
     tell: Callable[[str, str, int | None], None],
     failed: Callable[[str, BaseException], None],
 ) -> tuple[str, str, int]: ...
@@ -174,6 +189,7 @@ def run_local(
     *,
     plan: str | None,
     rounds: int | None,
+    begin: Callable[[int | None], None],
     tell: Callable[[int, str | None], None],
     failed: Callable[[str, BaseException], None],
 ) -> dict[str, Any]: ...
@@ -183,7 +199,7 @@ def checkpoint(place: str) -> str: ...
 def audit(
     place: str,
     *,
-    key: str | None,
+    pins: Pins,
     receipts: _Path | None,
     since: Sequence[_Path],
     level: str,

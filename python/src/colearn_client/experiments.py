@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._core import Client, Key, Weights
+from .keys import KeyOrFile, opened
 from .learner import SAFETENSORS, Learner
+from .pins import Trust
 from .plans import Plan, text_of, toml
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -31,19 +37,24 @@ class Created:
     plan: str
 
 
-def _key(key: str | os.PathLike[str] | Key) -> Key:
-    return key if isinstance(key, Key) else Key.load_or_create(key)
+@contextmanager
+def _signing(node: str, key: KeyOrFile, pins: Trust) -> Iterator[tuple[Client, Key]]:
+    """A connection for a key, with what that remembers."""
+    signer, memory = opened(key)
+    with Client(node, signer, memory, **pins) as client:
+        yield client, signer
 
 
 def create_experiment(
     node: str,
     name: str,
-    key: str | os.PathLike[str] | Key,
+    key: KeyOrFile,
     initial: Learner | Weights | Mapping[str, Any],
     plan: Plan | None = None,
     *,
     media_type: str | None = None,
     data: str | os.PathLike[str] | None = None,
+    **pins: Unpack[Trust],
 ) -> Created:
     """Creates an experiment for a model of one's own.
 
@@ -63,7 +74,10 @@ def create_experiment(
     media_type
         What kind of weights they are; by default the learner's, or safetensors.
     data
-        Where the creator's key remembers what it has seen of the ledger.
+        Where the creator's key remembers what it has seen of the ledger; by default the key file's
+        name with ``.data``.
+    **pins
+        Whom to believe, where the plan does not say: see :class:`~colearn_client.pins.Trust`.
 
     Returns
     -------
@@ -98,10 +112,10 @@ def create_experiment(
         given = plan or {}
         if "admission" not in given and "members" not in given:
             text += 'admission = "open"\n'
-    key = _key(key)
-    with Client(node, key, data) as client:
+    signer, memory = opened(key, data, make=True)
+    with Client(node, signer, memory, plan=text, **pins) as client:
         entry, terms, recorded = client.create(
-            name, key, weights, media_type or SAFETENSORS, text, agreed
+            name, signer, weights, media_type or SAFETENSORS, text, agreed
         )
     return Created(entry, terms, recorded)
 
@@ -109,7 +123,7 @@ def create_experiment(
 def move(
     node: str,
     experiment: str,
-    key: str | os.PathLike[str] | Key,
+    key: KeyOrFile,
     what: str,
     *,
     learner: str | None = None,
@@ -118,6 +132,7 @@ def move(
     name: str | None = None,
     rules: Mapping[str, Any] | None = None,
     version: int | None = None,
+    **pins: Unpack[Trust],
 ) -> int:
     """Moves that the members decide something. Moving approves.
 
@@ -136,16 +151,18 @@ def move(
         A plan's keys, such as ``{"threshold": "2/3"}``.
     version
         The version to adopt.
+    **pins
+        Whom to believe: see :class:`~colearn_client.pins.Trust`.
 
     Returns
     -------
     int
         The motion's number, which the others vote on.
     """
-    with Client(node) as client:
+    with _signing(node, key, pins) as (client, signer):
         return client.move_motion(
             experiment,
-            _key(key),
+            signer,
             what,
             learner=learner,
             weight=weight,
@@ -157,41 +174,52 @@ def move(
 
 
 def vote_on_motion(
-    node: str, experiment: str, key: str | os.PathLike[str] | Key, number: int, approve: bool
+    node: str,
+    experiment: str,
+    key: KeyOrFile,
+    number: int,
+    approve: bool,
+    **pins: Unpack[Trust],
 ) -> int:
     """Votes on a motion; gives the vote's entry."""
-    with Client(node) as client:
-        return client.vote_on_motion(experiment, number, approve, _key(key))
+    with _signing(node, key, pins) as (client, signer):
+        return client.vote_on_motion(experiment, number, approve, signer)
 
 
 def leave(
-    node: str, experiment: str, key: str | os.PathLike[str] | Key, *, renounce: bool = False
+    node: str,
+    experiment: str,
+    key: KeyOrFile,
+    *,
+    renounce: bool = False,
+    **pins: Unpack[Trust],
 ) -> int:
     """Leaves an experiment from the next round on; gives the entry. With ``renounce`` the right to come
     back, and to decide, is given up for good."""
-    with Client(node) as client:
-        return client.leave(experiment, _key(key), renounce=renounce)
+    with _signing(node, key, pins) as (client, signer):
+        return client.leave(experiment, signer, renounce=renounce)
 
 
-def resume(node: str, experiment: str, key: str | os.PathLike[str] | Key) -> int:
+def resume(node: str, experiment: str, key: KeyOrFile, **pins: Unpack[Trust]) -> int:
     """Lets a paused experiment go on; gives the entry."""
-    with Client(node) as client:
-        return client.resume(experiment, _key(key))
+    with _signing(node, key, pins) as (client, signer):
+        return client.resume(experiment, signer)
 
 
-def stop(node: str, experiment: str, key: str | os.PathLike[str] | Key) -> int:
+def stop(node: str, experiment: str, key: KeyOrFile, **pins: Unpack[Trust]) -> int:
     """Ends an experiment alone, where its rules let its creator do that; gives the entry."""
-    with Client(node) as client:
-        return client.stop(experiment, _key(key))
+    with _signing(node, key, pins) as (client, signer):
+        return client.stop(experiment, signer)
 
 
 def evaluate(
     node: str,
     experiment: str,
-    key: str | os.PathLike[str] | Key,
+    key: KeyOrFile,
     measures: Mapping[str, float],
     *,
     model: str | None = None,
+    **pins: Unpack[Trust],
 ) -> int:
     """Records what a model is worth on one's own data; gives the entry. It decides nothing.
 
@@ -203,6 +231,8 @@ def evaluate(
         1 to 16 names with numbers, such as ``{"accuracy": 0.913}``.
     model
         SHA-256 of the model, in hexadecimal; by default the experiment's.
+    **pins
+        Whom to believe: see :class:`~colearn_client.pins.Trust`.
     """
-    with Client(node) as client:
-        return client.evaluate(experiment, _key(key), dict(measures), model=model)
+    with _signing(node, key, pins) as (client, signer):
+        return client.evaluate(experiment, signer, dict(measures), model=model)

@@ -8,8 +8,12 @@ from ._core import Key
 
 __all__ = ["Key", "load", "load_or_create", "public_bytes", "save_new"]
 
+_Path = str | os.PathLike[str]
+#: A private key, or the file with it.
+KeyOrFile = _Path | Key
 
-def load(path: str | os.PathLike[str], passphrase: str | None = None) -> Key:
+
+def load(path: _Path, passphrase: str | None = None) -> Key:
     """Reads a key file; one that is encrypted with the passphrase, or that in the environment's
     ``COLEARN_KEY_PASSPHRASE``.
 
@@ -21,7 +25,7 @@ def load(path: str | os.PathLike[str], passphrase: str | None = None) -> Key:
     return Key.load(path, passphrase)
 
 
-def save_new(key: Key, path: str | os.PathLike[str]) -> None:
+def save_new(key: Key, path: _Path) -> None:
     """Writes a key to a new file that nobody else can read.
 
     Raises
@@ -32,7 +36,7 @@ def save_new(key: Key, path: str | os.PathLike[str]) -> None:
     key.save_new(path)
 
 
-def load_or_create(path: str | os.PathLike[str]) -> Key:
+def load_or_create(path: _Path) -> Key:
     """Reads a key file, or makes one if there is none."""
     return Key.load_or_create(path)
 
@@ -40,3 +44,23 @@ def load_or_create(path: str | os.PathLike[str]) -> Key:
 def public_bytes(key: Key) -> bytes:
     """The public key, 32 bytes: the learner's identity."""
     return key.public
+
+
+def opened(
+    key: KeyOrFile, memory: _Path | None = None, *, make: bool = False
+) -> tuple[Key, _Path | None]:
+    """A key, and the folder in which it remembers what must survive a restart.
+
+    Parameters
+    ----------
+    key
+        The key, or the file with it.
+    memory
+        The folder; by default the key file's name with ``.data``. A key that is no file has none then.
+    make
+        Whether to make the file if there is none.
+    """
+    if isinstance(key, Key):
+        return key, memory
+    loaded = Key.load_or_create(key) if make else Key.load(key)
+    return loaded, loaded.memory_beside(key) if memory is None else memory

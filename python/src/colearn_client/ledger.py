@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
 from .errors import VerificationError
+from .pins import Pins
 
 if TYPE_CHECKING:
     import pandas
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -165,27 +167,24 @@ class Experiment:
     evaluations: list[Evaluation] = field(default_factory=list)
 
     def to_pandas(self) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-        """Two tables: the rounds, and the votes with their round."""
+        """Two tables: the rounds, and the votes with their round.
+
+        Their columns are those of :class:`Round`, with a ``mean_test_score``, and of :class:`Vote`,
+        with the ``round``; also where there are none.
+        """
         import pandas
 
-        rounds = pandas.DataFrame(
-            [
-                {
-                    **{name: value for name, value in vars(item).items() if name != "votes"},
-                    "mean_test_score": item.mean_test_score(),
-                }
-                for item in self.rounds
-            ]
-        )
-        votes = pandas.DataFrame(
-            [{"round": item.number, **vars(vote)} for item in self.rounds for vote in item.votes]
-        )
-        # What was not recorded is NaN, also where nothing was.
-        for table in (rounds, votes):
-            for column in ("vote_score", "test_score", "mean_test_score"):
-                if column in table:
-                    table[column] = table[column].astype(float)
-        return rounds, votes
+        def table(columns: list[str], rows: list[dict[str, Any]]) -> pandas.DataFrame:
+            made = pandas.DataFrame(rows, columns=columns)
+            # What was not recorded is NaN, also where nothing was.
+            scores = [name for name in columns if name.endswith("_score")]
+            return made.astype(dict.fromkeys(scores, float))
+
+        of_round = [it.name for it in fields(Round) if it.name != "votes"]
+        of_vote = [it.name for it in fields(Vote)]
+        rounds = [{**vars(item), "mean_test_score": item.mean_test_score()} for item in self.rounds]
+        votes = [{"round": item.number, **vars(vote)} for item in self.rounds for vote in item.votes]
+        return table([*of_round, "mean_test_score"], rounds), table(["round", *of_vote], votes)
 
 
 def story(told: dict[str, Any]) -> Experiment:
@@ -271,11 +270,11 @@ Level = Literal["tree", "signatures", "contract"]
 def audit(
     source: str | os.PathLike[str],
     *,
-    key: str | None = None,
     receipts: str | os.PathLike[str] | None = None,
     since: Sequence[str | os.PathLike[str]] = (),
     level: Level = "contract",
     progress: Callable[[int, int], None] | None = None,
+    **pins: Unpack[Pins],
 ) -> AuditReport:
     """Re-derives a ledger's whole history from its bytes.
 
@@ -283,8 +282,6 @@ def audit(
     ----------
     source
         A node's data folder (it may be running), an exported folder, or a node's URL.
-    key
-        The verifier key that the ledger must be signed with; by default the one in its first entry.
     receipts
         A folder of receipts: the ledger must still hold what they promise.
     since
@@ -293,6 +290,9 @@ def audit(
         How deep to go: bytes, chain and tree; every signature too; or all, the contract included.
     progress
         Told how many entries are done, and of how many.
+    **pins
+        What is insisted on: see :class:`~colearn_client.pins.Pins`. By default the ledger is verified
+        with the key in its first entry.
 
     Returns
     -------
@@ -306,7 +306,7 @@ def audit(
     """
     told, verdict, exit_code = _core.audit(
         os.fspath(source),
-        key=key,
+        pins=pins,
         receipts=receipts,
         since=list(since),
         level=level,

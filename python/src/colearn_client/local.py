@@ -14,7 +14,8 @@ from .errors import ColearnError
 from .learner import Learner
 from .ledger import Experiment, story
 from .plans import Plan, text_of
-from .run import ending_on_sigterm, failed, say
+from .progress import Progress, shown
+from .run import ending_on_sigterm, failed
 
 #: How long a node may take to stop before it is killed, in seconds.
 _STOP_TIMEOUT = 10
@@ -77,7 +78,7 @@ def run_local(
     plan: Plan | None = None,
     *,
     rounds: int | None = None,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> Experiment:
     """Runs learners by the same rules without a network, beginning with the first one's weights.
 
@@ -95,7 +96,7 @@ def run_local(
     rounds
         How many rounds; by default the plan's ``max_rounds``, or 15.
     progress
-        Whether to print each round as it closes, to stderr.
+        Whether to print each round as it closes, or ``"bar"`` for a bar.
 
     Returns
     -------
@@ -107,13 +108,17 @@ def run_local(
     ColearnError
         If the plan is refused, or a learner does not take the model.
     """
+    with ending_on_sigterm(), shown(progress) as people:
 
-    def tell(number: int, verdict: str | None) -> None:
-        if progress:
-            say(f"round {number}: {verdict}")
+        def tell(number: int, verdict: str | None) -> None:
+            people.tell(f"round {number}: {verdict}", number)
 
-    with ending_on_sigterm():
         told = _core.run_local(
-            list(learners), plan=text_of(plan), rounds=rounds, tell=tell, failed=failed
+            list(learners),
+            plan=text_of(plan),
+            rounds=rounds,
+            begin=people.begin,
+            tell=tell,
+            failed=failed,
         )
     return story(told)

@@ -10,12 +10,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _core
-from ._core import Key
+from .keys import KeyOrFile, opened
 from .learner import Learner
+from .pins import Trust
 from .plans import Plan, text_of
+from .progress import Progress, shown
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _LOG = logging.getLogger("colearn_client")
 
@@ -65,7 +70,7 @@ def run(
     learner: Learner,
     node: str,
     experiment: str,
-    key: str | os.PathLike[str] | Key,
+    key: KeyOrFile,
     *,
     name: str | None = None,
     terms: str | None = None,
@@ -73,7 +78,8 @@ def run(
     data: str | os.PathLike[str] | None = None,
     patience: float | None = None,
     watch: Callable[[Event], None] | None = None,
-    progress: bool = True,
+    progress: Progress = True,
+    **pins: Unpack[Trust],
 ) -> Summary:
     """Runs a learner in an experiment until that finishes.
 
@@ -82,7 +88,8 @@ def run(
     ledger stands, without voting twice. Ctrl-C and SIGTERM end it at any time; run again to go on.
 
     The learner is called on the thread that calls this, everything else happens on another one,
-    which ends with the run.
+    which ends with the run. In a notebook it runs in a cell like anything else, until that is
+    interrupted; beside other things of an event loop as ``await asyncio.to_thread(run, ...)``.
 
     Parameters
     ----------
@@ -110,7 +117,10 @@ def run(
     watch
         Told what happens. What it raises ends the run.
     progress
-        Whether to print what happens, to stderr.
+        Whether to print what happens, or ``"bar"`` for a bar: see
+        :data:`~colearn_client.progress.Progress`.
+    **pins
+        Whom to believe, where the plan does not say: see :class:`~colearn_client.pins.Trust`.
 
     Returns
     -------
@@ -122,38 +132,30 @@ def run(
     ColearnError
         If the learner is not admitted, cannot take the model, or the node cannot be trusted.
     """
-    if not isinstance(key, Key):
-        file, key = key, Key.load_or_create(key)
-        data = data if data is not None else key.memory_beside(file)
+    signer, memory = opened(key, data, make=True)
+    with ending_on_sigterm(), shown(progress) as people:
 
-    def tell(kind: str, text: str, round_: int | None) -> None:
-        if progress:
-            say(text)
-        if watch is not None:
-            watch(Event(kind, text, round_))
+        def tell(kind: str, text: str, round_: int | None) -> None:
+            people.tell(text, round_ if kind == "round_closed" else None)
+            if watch is not None:
+                watch(Event(kind, text, round_))
 
-    with ending_on_sigterm():
         reason, model, rounds = _core.run(
             learner,
             node=node,
             experiment=experiment,
-            key=key,
+            key=signer,
             name=name,
             terms=terms,
             plan=text_of(plan),
-            data=data,
+            data=memory,
             patience=patience,
+            pins=pins,
+            begin=people.begin,
             tell=tell,
             failed=failed,
         )
     return Summary(reason, model, rounds)
-
-
-def say(text: str) -> None:
-    """Prints a line for people: also where there is no terminal, such as in a notebook or a log."""
-    # Nobody may read it; that is no reason to stop.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(text, file=sys.stderr, flush=True)
 
 
 def failed(what: str, error: BaseException) -> None:

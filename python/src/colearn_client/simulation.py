@@ -12,7 +12,8 @@ from . import _core
 from .errors import ColearnError
 from .ledger import Experiment, story
 from .plans import toml
-from .run import ending_on_sigterm, say
+from .progress import Progress, shown
+from .run import ending_on_sigterm
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class SimulationReport:
 
 
 def simulate(
-    scenario: str | os.PathLike[str] | Mapping[str, Any], *, progress: bool = False
+    scenario: str | os.PathLike[str] | Mapping[str, Any], *, progress: Progress = False
 ) -> SimulationReport:
     """Runs a scenario, as ``colearn simulate`` does.
 
@@ -66,7 +67,7 @@ def simulate(
     scenario
         A scenario file (TOML), or a mapping with its keys; see docs/simulate.md.
     progress
-        Whether to print each round, to stderr.
+        Whether to print each round, or ``"bar"`` for a bar.
 
     Examples
     --------
@@ -79,12 +80,12 @@ def simulate(
             text = Path(scenario).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ColearnError(f"cannot read the scenario {os.fspath(scenario)}: {error}") from error
+    with ending_on_sigterm(), shown(progress) as people:
 
-    def tell(number: int, verdict: str | None, score: float | None) -> None:
-        shown = "" if score is None else f", score {score:.3f}"
-        say(f"round {number}{': ' + verdict if verdict else ''}{shown}")
+        def tell(number: int, verdict: str | None, score: float | None) -> None:
+            about = "" if score is None else f", score {score:.3f}"
+            people.tell(f"round {number}{': ' + verdict if verdict else ''}{about}", number)
 
-    with ending_on_sigterm():
         told = _core.simulate(text, tell=tell if progress else None)
     # JSON has no NaN: where nothing was accepted yet there is no score.
     told["scores"] = [float("nan") if it is None else it for it in told["scores"]]

@@ -1,0 +1,43 @@
+"""Whom to believe: what is insisted on of a ledger before anything that it says is believed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypedDict
+
+
+class Pins(TypedDict, total=False):
+    """What is insisted on of a ledger, as keyword arguments. What is left out is not insisted on.
+
+    Attributes
+    ----------
+    ledger
+        The ledger's id, in hexadecimal.
+    verifier_key
+        A key that keeps the ledger, or has kept it: the one that ``colearn node`` prints.
+    witnesses
+        Witnesses' keys, of whom enough must have cosigned the ledger's checkpoint.
+    witness_quorum
+        How many are enough; by default more than half.
+    """
+
+    ledger: str | None
+    verifier_key: str | None
+    witnesses: Sequence[str]
+    witness_quorum: int | None
+
+
+class Trust(Pins, total=False):
+    """The same of a ledger that is followed, and what is believed of it unseen, as keyword arguments.
+    Where something is left out that a plan says, the plan is followed. Nothing is signed before the
+    witnesses that are demanded have seen it.
+
+    Attributes
+    ----------
+    trust
+        A file with a signed checkpoint of the ledger: who has signed what it counts is believed, and
+        the rest is checked. For newcomers to a long ledger.
+    """
+
+    trust: str | os.PathLike[str] | None
