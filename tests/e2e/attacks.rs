@@ -55,6 +55,10 @@ impl Learner for Watched {
 
 /// Creates an experiment with sealed ballots.
 async fn create(node: &NodeProcess) {
+    create_named(node, "x").await;
+}
+
+async fn create_named(node: &NodeProcess, experiment: &str) {
     let mut speaker = Speaker::connect(&node.url).await;
     let weights = Counter::weights(0);
     speaker.client.upload(&weights).await.unwrap();
@@ -71,7 +75,7 @@ async fn create(node: &NodeProcess) {
         model: weights.model(SAFETENSORS),
         plan: None,
     };
-    speaker.act(&key(200), Action::new(name("x"), Act::Create(create))).await.unwrap();
+    speaker.act(&key(200), Action::new(name(experiment), Act::Create(create))).await.unwrap();
 }
 
 /// Two learners that take part in it directly.
@@ -318,4 +322,31 @@ async fn a_node_with_another_key_or_ledger_than_was_pinned_is_refused() {
     // Nothing was joined.
     let shown = Speaker::connect(&node.url).await.followed.described(&name("x"), id(&key(9)), 0);
     assert_eq!(shown.unwrap().experiment.member_count, 0);
+}
+
+/// What was signed too long ago when it comes is refused (R71): the very same is signed again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_kept_back_until_it_is_too_old_is_signed_again() {
+    const EXPIRY: Duration = Duration::from_millis(400);
+    let dir = tempfile::tempdir().unwrap();
+    let expiry = ["--listen", "127.0.0.1:0", "--transaction-expiry", "400ms"];
+    let node = NodeProcess::start_with(&dir.path().join("data"), &expiry);
+    create(&node).await;
+    let others = take_part(&node);
+    let (proxy, url) = Proxy::start(&node.url, Some(Lie::Late)).await;
+    let running =
+        tokio::spawn(client::run(Counter { value: 0 }, options(url, &dir.path().join("memory"))));
+    proxy.begins_to_lie().await;
+    // Something that its signer has not seen grows too old.
+    create_named(&node, "y").await;
+    tokio::time::sleep(2 * EXPIRY).await;
+    proxy.turn_honest();
+    let (_, summary) = running.await.unwrap().unwrap();
+    for other in others {
+        assert_eq!(other.await.unwrap().model, summary.model);
+    }
+    let (signed, _) = proxy.signed();
+    let first = signed.iter().find(|action| matches!(action, Signed::Commit(_)));
+    assert_eq!(signed.iter().filter(|action| Some(*action) == first).count(), 2, "{signed:?}");
+    assert!(!signed.iter().any(|action| matches!(action, Signed::Pass(_))), "{signed:?}");
 }

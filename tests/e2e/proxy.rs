@@ -71,6 +71,8 @@ pub(crate) enum Lie {
     Stall,
     /// Entries are held back, on a connection that is kept.
     Silence,
+    /// The commitment is kept back until it turns honest.
+    Late,
 }
 
 /// The weights that no ledger holds.
@@ -84,7 +86,10 @@ impl Lie {
     /// Whether the entries go on as they are, and something else is the lie.
     fn is_told_elsewhere(self) -> bool {
         self.is_told_from_the_start()
-            || matches!(self, Self::Receipt | Self::OldReceipt | Self::Refusal | Self::Denial)
+            || matches!(
+                self,
+                Self::Receipt | Self::OldReceipt | Self::Refusal | Self::Denial | Self::Late
+            )
     }
 
     /// What does not come where something else should: no forged answer, but none.
@@ -156,6 +161,12 @@ impl Proxy {
     /// Passes on what another node says.
     pub(crate) fn turn_to(&self, node: &str) {
         self.0.target.send_replace(node.to_owned());
+    }
+
+    /// Resolves when it lies for the first time.
+    pub(crate) async fn begins_to_lie(&self) {
+        let mut state = self.0.state.subscribe();
+        let _ = state.wait_for(|state| *state != State::NotYet).await;
     }
 
     pub(crate) fn has_lied(&self) -> bool {
@@ -285,7 +296,8 @@ impl Proxy {
             | Lie::EndlessModel
             | Lie::StalledModel
             | Lie::Stall
-            | Lie::Silence => None,
+            | Lie::Silence
+            | Lie::Late => None,
         }
     }
 }
@@ -457,6 +469,10 @@ impl CoordinatorService for Proxy {
                 return Err(status);
             }
             Some(Lie::Denial) => return Err(Status::permission_denied("no")),
+            Some(Lie::Late) => {
+                let mut state = self.0.state.subscribe();
+                let _ = state.wait_for(|state| *state == State::Honest).await;
+            }
             _ => {}
         }
         let mut client = CoordinatorServiceClient::new(self.channel());
