@@ -95,13 +95,24 @@ impl Process {
         }
     }
 
-    /// Asks it to end (SIGTERM).
+    /// Asks it to end: by SIGTERM, or where there are no signals by the end of its input.
     ///
     /// # Errors
     /// If it cannot be asked, for example because it has ended.
-    pub fn terminate(&self) -> io::Result<()> {
+    #[cfg(unix)]
+    pub fn terminate(&mut self) -> io::Result<()> {
         let pid = rustix::process::Pid::from_child(&self.child);
         Ok(rustix::process::kill_process(pid, rustix::process::Signal::TERM)?)
+    }
+
+    /// Asks it to end: by SIGTERM, or where there are no signals by the end of its input.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    #[cfg(not(unix))]
+    pub fn terminate(&mut self) -> io::Result<()> {
+        drop(self.child.stdin.take());
+        Ok(())
     }
 
     /// Ends it at once (SIGKILL), and waits for that.

@@ -1,11 +1,15 @@
 //! Key files whose passphrase somebody may be asked for.
 
+#[cfg(unix)]
 use std::io::{BufRead, IsTerminal as _, stdin};
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+#[cfg(unix)]
+use anyhow::Context as _;
+use anyhow::bail;
 use colearn_records::keys::{self, KeyError, KeyFile, Passphrase};
 use ed25519_dalek::SigningKey;
+#[cfg(unix)]
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 /// Reads a key file.
@@ -43,6 +47,7 @@ pub(crate) fn new_passphrase(path: &Path) -> anyhow::Result<Passphrase> {
 }
 
 /// Asks whoever is at the terminal, without showing what is typed; `None` if nobody is, or says nothing.
+#[cfg(unix)]
 fn ask(prompt: &str) -> anyhow::Result<Option<Passphrase>> {
     let input = stdin();
     if !input.is_terminal() || !std::io::stderr().is_terminal() {
@@ -62,7 +67,14 @@ fn ask(prompt: &str) -> anyhow::Result<Option<Passphrase>> {
     Ok(Passphrase::new(line))
 }
 
+/// Nobody is asked where what is typed cannot be hidden.
+#[cfg(not(unix))]
+fn ask(_: &str) -> anyhow::Result<Option<Passphrase>> {
+    Ok(None)
+}
+
 /// A line as it is typed at a terminal that sends every key; `None` if it was broken off.
+#[cfg(unix)]
 fn typed(input: impl BufRead) -> std::io::Result<Option<String>> {
     const CTRL_C: u8 = 3;
     const CTRL_D: u8 = 4;
@@ -90,6 +102,7 @@ fn typed(input: impl BufRead) -> std::io::Result<Option<String>> {
 pub(crate) struct Interrupted;
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::typed;
 

@@ -2,14 +2,17 @@
 
 use std::process::ExitCode;
 
+#[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
+#[cfg(windows)]
+use tokio::signal::windows::{CtrlBreak, CtrlC, ctrl_break, ctrl_c};
 
 /// Which signal it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Asked {
     /// Ctrl-C.
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM; on Windows Ctrl-Break.
     Terminate,
 }
 
@@ -25,8 +28,14 @@ impl Asked {
 
 /// Both signals, caught from the moment this is made.
 pub(crate) struct Signals {
+    #[cfg(unix)]
     interrupt: Signal,
+    #[cfg(unix)]
     terminate: Signal,
+    #[cfg(windows)]
+    interrupt: CtrlC,
+    #[cfg(windows)]
+    terminate: CtrlBreak,
 }
 
 impl Signals {
@@ -37,8 +46,14 @@ impl Signals {
     /// If they cannot be caught.
     pub(crate) fn catch() -> std::io::Result<Self> {
         Ok(Self {
+            #[cfg(unix)]
             interrupt: signal(SignalKind::interrupt())?,
+            #[cfg(unix)]
             terminate: signal(SignalKind::terminate())?,
+            #[cfg(windows)]
+            interrupt: ctrl_c()?,
+            #[cfg(windows)]
+            terminate: ctrl_break()?,
         })
     }
 

@@ -7,11 +7,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::log::note::{Checkpoint, NoteError, SignedCheckpoint, SignedNote, Verifier, from_bytes};
+use crate::store::at::read_exact_at;
 use crate::store::disk::Disk;
 use crate::store::error::Error;
 
@@ -191,7 +191,7 @@ impl Anchor {
         disk.sync_dir(dir).map_err(Error::storage("sync", dir))?;
         let mut first = vec![0; FILE_BYTES];
         let (path, file) = &files[0];
-        file.read_exact_at(&mut first, 0).map_err(Error::storage("read", path))?;
+        read_exact_at(file, &mut first, 0).map_err(Error::storage("read", path))?;
         // The newest is overwritten last. The other way round, a crash during the next write would
         // leave only the older one, and what was acknowledged since would count as if it was not.
         let holds_newest = newest.is_some_and(|newest| first.starts_with(newest.note.as_bytes()));

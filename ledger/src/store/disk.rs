@@ -3,8 +3,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+
+use crate::store::at::write_all_at;
 
 /// Changes files and makes changes durable. The journal and the anchor use nothing else.
 pub trait Disk: Send + Sync {
@@ -55,7 +56,7 @@ impl Disk for RealDisk {
     }
 
     fn write_at(&self, _: &Path, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        file.write_all_at(bytes, offset)
+        write_all_at(file, bytes, offset)
     }
 
     fn set_len(&self, _: &Path, file: &File, length: u64) -> io::Result<()> {

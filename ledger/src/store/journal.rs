@@ -8,11 +8,11 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek as _, SeekFrom};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use crate::log::entry::MAX_ENTRY_BYTES;
+use crate::store::at::read_exact_at;
 use crate::store::disk::Disk;
 use crate::store::error::{Damage, Error};
 use crate::store::folder;
@@ -94,10 +94,10 @@ impl Segments {
         let file = self.file(at.segment).ok_or_else(wrong)?;
         let offset = u64::from(at.offset);
         let mut header = [0; FRAME_HEADER_BYTES];
-        file.read_exact_at(&mut header, offset)?;
+        read_exact_at(&file, &mut header, offset)?;
         let length = announced_length(&header).ok_or_else(wrong)?;
         let mut entry = vec![0; length];
-        file.read_exact_at(&mut entry, offset + FRAME_HEADER_BYTES as u64)?;
+        read_exact_at(&file, &mut entry, offset + FRAME_HEADER_BYTES as u64)?;
         // Checked at each reading: the bytes may have changed on the disk since recovery.
         if header != frame_header(&entry) {
             return Err(wrong());

@@ -2,6 +2,7 @@
 //! they grow.
 
 pub(crate) mod anchor;
+mod at;
 pub(crate) mod check;
 pub(crate) mod disk;
 pub(crate) mod error;

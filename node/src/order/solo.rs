@@ -1,6 +1,6 @@
 //! What orders alone: one thread with a queue, a clock and batches, which drives the keeper.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
@@ -78,10 +78,20 @@ impl DiskReserve {
     /// The free and the reserved bytes, if there are fewer free than reserved.
     fn lacking(&self) -> Option<(u64, u64)> {
         // A disk that does not say how full it is will say so when it is written.
-        let stat = rustix::fs::statvfs(&self.dir).ok()?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let free = free_bytes(&self.dir)?;
         (free < self.bytes).then_some((free, self.bytes))
     }
+}
+
+#[cfg(unix)]
+fn free_bytes(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &Path) -> Option<u64> {
+    None
 }
 
 struct Solo {
