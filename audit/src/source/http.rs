@@ -1,13 +1,18 @@
 //! A node's read API, or any web server with an exported ledger.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::SourceError;
 
 /// The largest bundle: 256 entries of 65,535 bytes and their lengths.
 const MAX_BUNDLE_BYTES: u64 = 256 * (65_535 + 2);
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The environment's variable for a file of certificates, as the SDK has it.
+const CERTIFICATES: &str = "SSL_CERT_FILE";
 
 /// Fetches from one address.
 pub(super) struct Client {
@@ -16,9 +21,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(base: &str) -> Self {
-        let agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
-        Self { base: base.to_owned(), agent }
+    pub(super) fn new(base: &str) -> Result<Self, SourceError> {
+        let mut config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT));
+        if base.starts_with("https://") {
+            config = config.tls_config(TlsConfig::builder().root_certs(authorities()?).build());
+        }
+        Ok(Self { base: base.to_owned(), agent: config.build().into() })
     }
 
     /// The bytes under a path; `None` if there is nothing.
@@ -36,5 +44,24 @@ impl Client {
             Err(ureq::Error::StatusCode(404)) => Ok(None),
             Err(error) => Err(fail(error.to_string())),
         }
+    }
+}
+
+/// Who vouches for servers: whom browsers believe, or who is in the file that [`CERTIFICATES`] names.
+fn authorities() -> Result<RootCerts, SourceError> {
+    let Some(path) = std::env::var_os(CERTIFICATES).map(PathBuf::from) else {
+        return Ok(RootCerts::WebPki);
+    };
+    let read = std::fs::read(&path).and_then(|pem| {
+        let items = parse_pem(&pem).filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+            Ok(_) => None,
+            Err(error) => Some(Err(std::io::Error::other(error))),
+        });
+        items.collect::<std::io::Result<Vec<_>>>()
+    });
+    match read {
+        Ok(certificates) => Ok(certificates.into()),
+        Err(source) => Err(SourceError::Io { path, source }),
     }
 }

@@ -135,7 +135,7 @@ pub fn open(place: &str) -> Result<Box<dyn Source>, SourceError> {
 
 #[cfg(feature = "http")]
 fn open_url(url: &str) -> Result<Box<dyn Source>, SourceError> {
-    Ok(Box::new(Tiles::new(Store::Served(http::Client::new(url)))?))
+    Ok(Box::new(Tiles::new(Store::Served(http::Client::new(url)?))?))
 }
 
 #[cfg(not(feature = "http"))]

@@ -1,5 +1,7 @@
 //! A connection to a node: its address, its services, and what can be asked of them.
 
+#[cfg(feature = "tls")]
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +28,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// The largest message that is read: 4,096 entries or some chunks.
 const MAX_MESSAGE_BYTES: usize = 8 << 20;
+
+/// The environment's variable for a file of certificates, as other programs with TLS have it.
+pub(super) const CERTIFICATES: &str = "SSL_CERT_FILE";
 
 /// A connection to a node. What is answered proves nothing, but for weights, whose digest is checked; for
 /// what is known of a ledger, see [`Followed`](super::Followed).
@@ -104,10 +109,20 @@ impl Services {
     }
 }
 
+/// With TLS to a server for which somebody vouches whom browsers believe, or whose certificate is in the file that
+/// [`CERTIFICATES`] names: organisations vouch for their own servers.
 #[cfg(feature = "tls")]
 fn tls(endpoint: Endpoint, url: &str) -> Result<Endpoint, ClientError> {
-    let tls = tonic::transport::ClientTlsConfig::new().with_enabled_roots();
-    endpoint.tls_config(tls).map_err(|_| ClientError::Address { url: url.to_owned() })
+    use tonic::transport::{Certificate, ClientTlsConfig};
+    let Some(path) = std::env::var_os(CERTIFICATES).map(PathBuf::from) else {
+        let tls = ClientTlsConfig::new().with_enabled_roots();
+        return endpoint.tls_config(tls).map_err(|_| ClientError::Address { url: url.to_owned() });
+    };
+    let read = std::fs::read(&path).and_then(|pem| {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+        endpoint.tls_config(tls).map_err(std::io::Error::other)
+    });
+    read.map_err(|source| ClientError::Certificates { path, source })
 }
 
 #[cfg(not(feature = "tls"))]

@@ -8,6 +8,7 @@ use colearn_contracts::{
 use colearn_ledger::NoteError;
 use tonic::{Code, Status};
 
+use super::connection::CERTIFICATES;
 use crate::learner::LearnerError;
 use crate::links::WrongChain;
 use crate::spending::SpendingError;
@@ -31,6 +32,17 @@ pub enum ClientError {
     NoTls {
         /// The address.
         url: String,
+    },
+    /// Who vouches for servers cannot be read.
+    #[error(
+        "cannot read the certificates in {}, which {} names: {source}; give one file of them in PEM, or unset it",
+        path.display(), CERTIFICATES
+    )]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
     },
     /// The node cannot be reached.
     #[error(
