@@ -5,7 +5,6 @@ Run it: ``python benches/client.py [MEGABYTES]``, after ``cargo build --release 
 
 import hashlib
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,8 +44,6 @@ def rounds(folder: Path) -> None:
                 ROUNDS,
             ]
             subprocess.run(list(map(str, create + rules)), check=True, stdout=subprocess.DEVNULL)
-            for file in files:
-                shutil.rmtree(file.with_suffix(".data"), ignore_errors=True)
             started = time.monotonic()
             if kind == "rust":
                 program = str(RELEASE / "examples" / "own_learner")

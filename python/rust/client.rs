@@ -85,22 +85,23 @@ impl Client {
         }
     }
 
-    /// Signs and submits what the experiment's state asks for; the entry's index.
-    fn act(
+    /// Signs and submits what the experiment's state asks for; the entry's index, and what is to be known besides.
+    fn act<T: Send + 'static>(
         &self,
         py: Python<'_>,
         name: &str,
         key: &Key,
-        act: impl FnOnce(&Described) -> Result<Act, Failed> + Send + 'static,
-    ) -> PyResult<u64> {
+        act: impl FnOnce(&Described) -> Result<(Act, T), Failed> + Send + 'static,
+    ) -> PyResult<(u64, T)> {
         let (name, key) = (parsed(name)?, key.inner.clone());
         self.call(
             py,
             Box::new(move |client| {
                 Box::pin(async move {
                     let known = client.described(&name, learner_id(&key), usize::MAX)?;
-                    let action = Action::new(name, act(&known)?);
-                    Ok(client.act(&key, action).await?.receipt.index)
+                    let (act, besides) = act(&known)?;
+                    let submitted = client.act(&key, Action::new(name, act)).await?;
+                    Ok((submitted.receipt.index, besides))
                 })
             }),
         )
@@ -328,19 +329,15 @@ impl Client {
             other => return Err(PyValueError::new_err(format!("there is no motion {other:?}"))),
         };
         let rules = rules.unwrap_or_default();
-        let moved = std::sync::Arc::new(Mutex::new(0));
-        let told = std::sync::Arc::clone(&moved);
-        self.act(py, name, key, move |known| {
+        let (_, number) = self.act(py, name, key, move |known| {
             let state = &known.experiment;
             let motion = match motion {
                 Some(motion) => motion,
                 None => changed(&colearn::plan_of(state).to_text(), &rules)?,
             };
             let number = state.last_motion + 1;
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = number;
-            Ok(Act::Move { number, motion })
+            Ok((Act::Move { number, motion }, number))
         })?;
-        let number = *moved.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(number)
     }
 
@@ -353,31 +350,35 @@ impl Client {
         approve: bool,
         key: &Key,
     ) -> PyResult<u64> {
-        self.act(py, name, key, move |_| Ok(Act::MotionVote { number, approve }))
+        let vote = Act::MotionVote { number, approve };
+        Ok(self.act(py, name, key, move |_| Ok((vote, ())))?.0)
     }
 
     /// Leaves an experiment from the next round on; the entry.
     #[pyo3(signature = (name, key, *, renounce = false))]
     fn leave(&self, py: Python<'_>, name: &str, key: &Key, renounce: bool) -> PyResult<u64> {
-        self.act(py, name, key, move |known| {
+        let left = self.act(py, name, key, move |known| {
             // Who is no member names the term that it would join for (R7).
             let term = match &known.member {
                 None => 0,
                 Some(member) if member.seat.is_member() => member.term,
                 Some(member) => member.term.saturating_add(1),
             };
-            Ok(Act::Leave { term, renounce })
-        })
+            Ok((Act::Leave { term, renounce }, ()))
+        })?;
+        Ok(left.0)
     }
 
     /// Lets a paused experiment go on; the entry.
     fn resume(&self, py: Python<'_>, name: &str, key: &Key) -> PyResult<u64> {
-        self.act(py, name, key, |known| Ok(Act::Resume { round: known.experiment.round }))
+        let resumed = self
+            .act(py, name, key, |known| Ok((Act::Resume { round: known.experiment.round }, ())))?;
+        Ok(resumed.0)
     }
 
     /// Ends an experiment; the entry.
     fn stop(&self, py: Python<'_>, name: &str, key: &Key) -> PyResult<u64> {
-        self.act(py, name, key, |_| Ok(Act::Stop))
+        Ok(self.act(py, name, key, |_| Ok((Act::Stop, ())))?.0)
     }
 
     /// Records what a model is worth on one's own data; the entry.
@@ -393,15 +394,16 @@ impl Client {
         let model = model.map(digest).transpose()?;
         let measures = measures.iter().map(|(name, value)| measure(name, *value));
         let measures = measures.collect::<PyResult<Vec<Measure>>>()?;
-        self.act(py, name, key, move |known| {
+        let evaluated = self.act(py, name, key, move |known| {
             let member = known
                 .member
                 .as_ref()
                 .ok_or_else(|| Failed::other("only members evaluate; this key has never joined"))?;
             let number = member.evaluations + 1;
             let model = model.unwrap_or(known.experiment.model.digest);
-            Ok(Act::Evaluate(Evaluation { number, model, measures }))
-        })
+            Ok((Act::Evaluate(Evaluation { number, model, measures }), ()))
+        })?;
+        Ok(evaluated.0)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use colearn_audit::{self as audit_crate, AuditOptions, AuditReport, Level, Promise};
 use colearn_contracts::{Act, Choice, Decision, LearnerId};
@@ -304,7 +305,7 @@ pub(crate) fn audit<'py>(
         })();
         let promises = promises.map_err(|error: audit_crate::PromiseError| Failed::other(error))?;
         let options = AuditOptions { pins, level, promises, ..AuditOptions::default() };
-        in_pool(|| audit_place(&place, options, &desk, tell.as_ref()))?
+        in_pool(move || audit_place(&place, options, &desk, tell.map(Arc::new)))?
     })?;
     let report: AuditReport = audited.map_err(|error| error.raise(py))?;
     let told = serde_json::to_value(&report).map_err(|error| Failed::other(error).raise(py))?;
@@ -315,19 +316,17 @@ fn audit_place(
     place: &str,
     options: AuditOptions<'_>,
     desk: &Desk,
-    tell: Option<&Py<PyAny>>,
+    tell: Option<Arc<Py<PyAny>>>,
 ) -> Result<AuditReport, Failed> {
     let mut source = audit_crate::open(place).map_err(Failed::other)?;
-    let tell = tell.map(|tell| Python::attach(|py| std::sync::Arc::new(tell.clone_ref(py))));
-    let desk = std::sync::Mutex::new(desk.clone());
-    let progress = move |done: u64, total: u64| {
-        let tell = tell.clone();
-        let call = desk
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .call(move |py| tell.map_or(Ok(()), |tell| tell.call1(py, (done, total)).map(drop)));
-        give_up(call);
-    };
+    let progress =
+        |done: u64, total: u64| {
+            // Also where nobody is told: whether anybody still waits shows by it.
+            let tell = tell.clone();
+            give_up(desk.call(move |py| {
+                tell.map_or(Ok(()), |tell| tell.call1(py, (done, total)).map(drop))
+            }));
+        };
     let options = AuditOptions { progress: Some(&progress), ..options };
     audit_crate::audit(&mut *source, options).map_err(Failed::other)
 }

@@ -22,7 +22,7 @@ from colearn_client import (
 )
 from colearn_client.adapters import MliLearner, SklearnLearner
 from colearn_client.errors import ModelError
-from colearn_client.mlp import describe, layer_widths, untrained
+from colearn_client.mlp import HEADER, describe, layer_widths, untrained
 
 
 def points(seed: int, rows: int = 200):
@@ -141,9 +141,11 @@ def test_the_numpy_reference_model() -> None:
     spec = arrays.metadata(learner.current())
     with pytest.raises(ModelError, match="not finite"):
         learner.accept(arrays.save(broken, spec))
-    for garbage in [b"", b"garbage", b"\xff" * 100]:
+    headers = ["{", "[]", "{}", "null", '{"format": "colearn/model/v1"}', "[" * 100_000]
+    undescribed = [arrays.save({"x": np.ones(1)}, {HEADER: header}) for header in headers]
+    for garbage in [*map(Weights, [b"", b"garbage", b"\xff" * 100]), *undescribed]:
         with pytest.raises(ModelError):
-            learner.accept(Weights(garbage))
+            learner.accept(garbage)
     with pytest.raises(ModelError, match="another model"):
         learner.accept(untrained(describe(4, 2, [5])))
 

@@ -39,7 +39,15 @@ class RefusedError(ColearnError):
 
 
 class MalformedError(ColearnError):
-    """Something that was read cannot be what it should be: a node's answer, or a ledger's bytes."""
+    """Something that was read cannot be what it should be: a node's answer, or a ledger's bytes.
+
+    Attributes
+    ----------
+    evidence : Path or None
+        The file with what was sent and is not proven, if there is a folder for it.
+    """
+
+    evidence: Path | None = None
 
 
 class NoteError(ColearnError):

@@ -181,7 +181,24 @@ def vote_on_motion(
     approve: bool,
     **pins: Unpack[Trust],
 ) -> int:
-    """Votes on a motion; gives the vote's entry."""
+    """Votes on a motion.
+
+    Parameters
+    ----------
+    node, experiment, key
+        Where, and as whom.
+    number
+        The motion's number.
+    approve
+        Whether it should come.
+    **pins
+        Whom to believe: see :class:`~colearn_client.pins.Trust`.
+
+    Returns
+    -------
+    int
+        The vote's entry.
+    """
     with _signing(node, key, pins) as (client, signer):
         return client.vote_on_motion(experiment, number, approve, signer)
 
@@ -194,8 +211,22 @@ def leave(
     renounce: bool = False,
     **pins: Unpack[Trust],
 ) -> int:
-    """Leaves an experiment from the next round on; gives the entry. With ``renounce`` the right to come
-    back, and to decide, is given up for good."""
+    """Leaves an experiment from the next round on.
+
+    Parameters
+    ----------
+    node, experiment, key
+        Where, and as whom.
+    renounce
+        Whether the right to come back, and to decide, is given up for good.
+    **pins
+        Whom to believe: see :class:`~colearn_client.pins.Trust`.
+
+    Returns
+    -------
+    int
+        The entry.
+    """
     with _signing(node, key, pins) as (client, signer):
         return client.leave(experiment, signer, renounce=renounce)
 
@@ -221,7 +252,7 @@ def evaluate(
     model: str | None = None,
     **pins: Unpack[Trust],
 ) -> int:
-    """Records what a model is worth on one's own data; gives the entry. It decides nothing.
+    """Records what a model is worth on one's own data. It decides nothing.
 
     Parameters
     ----------
@@ -233,6 +264,11 @@ def evaluate(
         SHA-256 of the model, in hexadecimal; by default the experiment's.
     **pins
         Whom to believe: see :class:`~colearn_client.pins.Trust`.
+
+    Returns
+    -------
+    int
+        The entry.
     """
     with _signing(node, key, pins) as (client, signer):
         return client.evaluate(experiment, signer, dict(measures), model=model)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import arrays
 from ._core import Weights
-from .adapters.base import ModelLearner
+from .adapters.base import ModelLearner, can_tell
 from .errors import ModelError
 from .schema import Schema
 
@@ -103,9 +103,13 @@ class MlpLearner(ModelLearner):
         header = arrays.metadata(weights).get(HEADER)
         if header is None:
             raise ModelError(f"the weights do not say what model they are of: no {HEADER}")
-        spec = json.loads(header)
-        if spec.get("format") != FORMAT:
-            raise ModelError(f"the model's format is {spec.get('format')!r}, not {FORMAT!r}")
+        try:
+            spec = json.loads(header)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"the model's description cannot be read: {error}") from error
+        form = spec.get("format") if isinstance(spec, dict) else None
+        if form != FORMAT:
+            raise ModelError(f"the model's format is {form!r}, not {FORMAT!r}")
         if self.spec is not None and spec != self.spec:
             raise ModelError("the weights are of another model than this learner's")
         widths = layer_widths(spec)
@@ -186,9 +190,7 @@ class MlpLearner(ModelLearner):
                     bias += vb
 
     def _can_judge(self) -> bool:
-        # A single class is predicted best by whoever knows no other.
-        targets = self._data["vote"][1]
-        return len(targets) > 1 and not (self.classifier and len(np.unique(targets)) == 1)
+        return can_tell(self._data["vote"][1], self.classifier)
 
     def _score(self, test: bool) -> float | None:
         pair = self._data.get("test" if test else "vote")

@@ -52,9 +52,10 @@ class Event:
     Attributes
     ----------
     kind : str
-        ``connected``, ``following``, ``joined``, ``my_turn``, ``proposed``, ``passed``, ``voted``,
-        ``committed``, ``round_closed``, ``waiting``, ``paused``, ``resumed``, ``suspended``,
-        ``motion_opened``, ``too_late``, ``left``, ``distrusted``, ``reconnecting`` or ``finished``.
+        ``connected``, ``trusting``, ``following``, ``joined``, ``my_turn``, ``proposed``, ``passed``,
+        ``voted``, ``committed``, ``round_closed``, ``waiting``, ``paused``, ``resumed``,
+        ``suspended``, ``motion_opened``, ``too_late``, ``left``, ``distrusted``, ``reconnecting`` or
+        ``finished``.
     text : str
         The same for people.
     round : int or None
@@ -89,7 +90,8 @@ def run(
 
     The learner is called on the thread that calls this, everything else happens on another one,
     which ends with the run. In a notebook it runs in a cell like anything else, until that is
-    interrupted; beside other things of an event loop as ``await asyncio.to_thread(run, ...)``.
+    interrupted; beside other things of an event loop as ``await asyncio.to_thread(run, ...)``, where
+    signals do not reach it, and what ``watch`` raises ends it.
 
     Parameters
     ----------

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from .. import arrays
 from .._core import Weights
@@ -102,6 +106,12 @@ class ModelLearner(ABC):
         if self._current is None:
             self._current = self._save()
         return self._current
+
+
+def can_tell(targets: npt.NDArray[Any], classifier: bool) -> bool:
+    """Whether rows with these targets can tell good weights from bad ones. A single class is predicted
+    best by whoever knows no other."""
+    return len(targets) > 1 and not (classifier and len(np.unique(targets)) == 1)
 
 
 def is_finite(learner: object, weights: Weights) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .. import arrays
 from .._core import Weights
 from ..errors import ModelError
-from .base import ModelLearner
+from .base import ModelLearner, can_tell
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -140,9 +140,7 @@ class SklearnLearner(ModelLearner):
             self._fit(x, y)
 
     def _can_judge(self) -> bool:
-        # A single class is predicted best by whoever knows no other.
-        targets = self._data["vote"][1]
-        return len(targets) > 1 and (self._classes is None or len(np.unique(targets)) > 1)
+        return can_tell(self._data["vote"][1], self._classes is not None)
 
     def _score(self, test: bool) -> float | None:
         pair = self._data.get("test" if test else "vote")

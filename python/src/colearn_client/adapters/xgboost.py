@@ -58,7 +58,7 @@ class XGBoostLearner(ModelLearner):
 
         super().__init__(margin=margin, hide_scores=hide_scores)
         self._xgboost = xgboost
-        self._parameters, self._trees = parameters, trees
+        self._trees = trees
         self._columns = int(np.asarray(train[0]).shape[1])
 
         def matrix(pair: tuple[npt.ArrayLike, npt.ArrayLike]) -> Any:
@@ -70,9 +70,8 @@ class XGBoostLearner(ModelLearner):
         self._score_by = score or (_negative_error if regression else _accuracy)
         # No trees yet, and nothing of this learner's data: the same for everybody.
         empty = xgboost.DMatrix(np.zeros((2, self._columns)), label=np.array([0, 1]))
-        fixed = {"base_score": 0.5, **parameters}
-        self.booster = xgboost.train(fixed, empty, num_boost_round=0)
-        self._parameters = fixed
+        self._parameters = {"base_score": 0.5, **parameters}
+        self.booster = xgboost.train(self._parameters, empty, num_boost_round=0)
 
     def _save(self) -> Weights:
         return Weights(self.booster.save_raw("ubj"))
