@@ -160,6 +160,7 @@ def test_a_loop_that_runs_is_no_hindrance(node) -> None:
         # As a cell of a notebook does, which a running loop executes.
         first = run(Mean([1.0, 2.0]), node, "blocking", Key.generate())
         assert len(run_local([Mean([1.0]), Mean([2.0])], rounds=2).rounds) == 2
+        assert simulate(SCENARIO).rounds == 2
         # And beside whatever else the loop does.
         learners = [Mean([1.0, 3.0]), Mean([5.0])]
         ended = (asyncio.to_thread(run, it, node, "beside", Key.generate()) for it in learners)

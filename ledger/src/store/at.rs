@@ -1,4 +1,4 @@
-//! Reading and writing files at a place, whoever else reads or writes them elsewhere at the same time.
+//! Reading and writing files at a place, whoever else reads them elsewhere at the same time.
 
 use std::fs::File;
 use std::io;
