@@ -14,7 +14,7 @@ use colearn_learning::network::Workspace;
 use colearn_learning::optimizer::Optimizer;
 use colearn_learning::private::{DpSgd, Noise, Privacy};
 use colearn_learning::{BuiltinLearner, Training};
-use colearn_sdk::learner::{self, Learner, Proposed, Result, Score, Weights};
+use colearn_sdk::learner::{self, Learner, Proposed, Result, Score, Scored, Weights};
 use colearn_sdk::local;
 use ndarray::Array2;
 use ndarray::linalg::general_mat_mul;
@@ -129,6 +129,10 @@ impl Learner for Timed {
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         self.time(|learner| learner.test(weights))
+    }
+
+    fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
+        self.time(|learner| learner.prefer(guarded, open))
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {

@@ -144,6 +144,15 @@ fn micro(value: f64) -> Option<i64> {
     value.is_finite().then(|| (value * 1e6).round() as i64)
 }
 
+/// Weights, and what a learner has found them to be worth.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Scored<'a> {
+    /// The weights.
+    pub weights: &'a Weights,
+    /// Their score, as [`Learner::test`] gave it.
+    pub score: Score,
+}
+
 /// A participant with private data.
 ///
 /// Implement this once; run it on one machine with [`crate::local::run`] and on a ledger with
@@ -169,6 +178,17 @@ pub trait Learner {
     /// against them, since judging them *failed*, or for the reason of a [`Failure`].
     fn test(&mut self, weights: &Weights) -> Result<Score>;
 
+    /// Whether, of the two merges of a round, the guarded one is better on private data; then the other
+    /// is taken only if more than half do not think so. Without a method of its own a learner prefers what
+    /// has the higher score, and nothing where they are equal or one is no number. What is fine-grained,
+    /// such as a loss, serves better than an accuracy on a handful of rows.
+    ///
+    /// # Errors
+    /// If they cannot be compared; then the guarded one is not preferred.
+    fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
+        Ok(guarded.score.vote > open.score.vote)
+    }
+
     /// Takes weights as the current ones: the round accepted them, or they are where to begin.
     ///
     /// # Errors
@@ -190,6 +210,10 @@ impl<L: Learner + ?Sized> Learner for Box<L> {
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         (**self).test(weights)
+    }
+
+    fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
+        (**self).prefer(guarded, open)
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {

@@ -12,7 +12,9 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use colearn_learning::BuiltinLearner;
 use colearn_learning::data::{Dataset, Share, Targets};
-use colearn_sdk::learner::{Judgement, Learner, Privacy, Proposed, Result, Score, Weights};
+use colearn_sdk::learner::{
+    Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Weights,
+};
 use colearn_sdk::local::{Conduct, Voting};
 
 /// The class that a backdoor leads to.
@@ -238,6 +240,10 @@ impl Learner for Saboteur {
             Some(VoteFault::Copies | VoteFault::Never) | None => score.judgement,
         };
         Ok(Score { judgement, ..score })
+    }
+
+    fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
+        self.inner.prefer(guarded, open)
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {

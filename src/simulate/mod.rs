@@ -20,7 +20,9 @@ pub use scenario::{Scenario, ScenarioError};
 use colearn_learning::data::{Share, Targets};
 use colearn_learning::{BuiltinError, BuiltinLearner, learner_seed};
 use colearn_records::history::{History, Round, unit};
-use colearn_sdk::learner::{Learner, LearnerError, Privacy, Proposed, Result, Score, Weights};
+use colearn_sdk::learner::{
+    Learner, LearnerError, Privacy, Proposed, Result, Score, Scored, Weights,
+};
 use colearn_sdk::local::{self, Conduct, LocalError, LocalRun};
 use faults::{Gang, Saboteur};
 
@@ -104,6 +106,13 @@ impl Learner for Player {
         match self {
             Self::Honest(learner) => learner.test(weights),
             Self::Faulty(saboteur) => saboteur.test(weights),
+        }
+    }
+
+    fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
+        match self {
+            Self::Honest(learner) => learner.prefer(guarded, open),
+            Self::Faulty(saboteur) => saboteur.prefer(guarded, open),
         }
     }
 
