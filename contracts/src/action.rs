@@ -1,14 +1,14 @@
 //! What a learner can ask of the contract.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::admission::{Admission, Invitation};
+use crate::ballot::{Commit, MergeVote, Reason, Reveal, RevealMergeVote, Vote};
 use crate::evaluation::Evaluation;
 use crate::id::{Digest, ExperimentName, LearnerId};
 use crate::name::MemberName;
 use crate::parameters::{Model, Parameters};
-use crate::privacy::PrivacySpent;
+use crate::proposal::{CommitUpdate, Proposal, RevealUpdate, Update};
 use crate::version::Version;
 
 /// A learner's action, already known to be signed by its sender.
@@ -43,7 +43,7 @@ pub enum Act {
     },
     /// Propose new weights; only the round's proposer may.
     Propose(Proposal),
-    /// Give up this round's turn to propose.
+    /// Give up this round's turn to propose, or to train.
     Pass {
         /// The round whose turn is given up.
         round: u64,
@@ -55,9 +55,9 @@ pub enum Act {
     },
     /// Approve or reject the round's proposal.
     Vote(Vote),
-    /// Commit to a sealed ballot.
+    /// Commit to a sealed ballot, on a proposal or on merges.
     Commit(Commit),
-    /// Reveal a sealed ballot.
+    /// Reveal a sealed ballot on a proposal.
     Reveal(Reveal),
     /// Let it go on, when it is paused.
     Resume {
@@ -87,6 +87,23 @@ pub enum Act {
     Stop,
     /// Record what a model is worth on the sender's own data. It decides nothing (R66).
     Evaluate(Evaluation),
+    /// Send what was trained in a merged round; each of its participants may (R75).
+    Update(Update),
+    /// Commit to a sealed update (R76).
+    CommitUpdate(CommitUpdate),
+    /// Reveal a sealed update (R76).
+    RevealUpdate(RevealUpdate),
+    /// Say which of a merged round's updates the sender holds, and has checked (R80).
+    Have {
+        /// The round; must be the current one (R11).
+        round: u64,
+        /// A bit for each update, in the order in which they are merged, the lowest first.
+        held: u64,
+    },
+    /// Judge the merges of a round (R81).
+    MergeVote(MergeVote),
+    /// Reveal a sealed ballot on merges.
+    RevealMergeVote(RevealMergeVote),
 }
 
 impl Act {
@@ -111,7 +128,13 @@ impl Act {
                 Motion::Adopt(_) => true,
                 Motion::Suspend(_) | Motion::Expel(_) | Motion::Stop => false,
             },
-            Self::Evaluate(_) => true,
+            Self::Evaluate(_)
+            | Self::Update(_)
+            | Self::CommitUpdate(_)
+            | Self::RevealUpdate(_)
+            | Self::Have { .. }
+            | Self::MergeVote(_)
+            | Self::RevealMergeVote(_) => true,
             Self::Resume { .. }
             | Self::ReplaceKey { .. }
             | Self::MotionVote { .. }
@@ -137,52 +160,6 @@ impl Join {
     pub fn new(term: u32, terms: Option<Digest>) -> Self {
         Self { term, terms, name: None }
     }
-}
-
-/// Why somebody passes, votes against or abstains, in a word (R67). What more there is to say people
-/// say elsewhere: what stands in a history can never be erased.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Reason {
-    /// The model is worse on the sender's data.
-    Worse,
-    /// The model has weights that are no numbers.
-    NotFinite,
-    /// There is too little data here to judge, or to train.
-    TooLittleData,
-    /// The sender has revealed as much as it may.
-    CapReached,
-    /// The sender's own policy.
-    Policy,
-    /// Training or judging failed.
-    Failed,
-    /// The bytes were not to be had in time (R68).
-    Unavailable,
-}
-
-impl Reason {
-    /// Its number, from 1: part of what is hashed and sent, so none is ever given twice.
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Worse => 1,
-            Self::NotFinite => 2,
-            Self::TooLittleData => 3,
-            Self::CapReached => 4,
-            Self::Policy => 5,
-            Self::Failed => 6,
-            Self::Unavailable => 7,
-        }
-    }
-}
-
-/// What a vote says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Choice {
-    /// The weights should become the global model.
-    Approve,
-    /// They should not.
-    Reject,
-    /// The voter was there and says neither (R67).
-    Abstain,
 }
 
 /// What members can decide (R48).
@@ -216,132 +193,4 @@ pub struct CreateExperiment {
     /// The digest of the plan that the experiment was created from, if it was (the contract only
     /// records it).
     pub plan: Option<Digest>,
-}
-
-/// Scores as decimal fixed point in micro-units: `950_000` is 0.95. Absent when withheld.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct Scores {
-    /// The score the vote was decided on.
-    pub vote: Option<i64>,
-    /// The score on data that decides nothing.
-    pub test: Option<i64>,
-}
-
-/// "In round r, from base model b, I propose weights w."
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Proposal {
-    /// The round; must be the current one (R11).
-    pub round: u64,
-    /// The digest of the global model the proposal was trained from (R15).
-    pub base: Digest,
-    /// The proposed weights (R16).
-    pub weights: Model,
-    /// What the proposer says its proposal scores on its own data.
-    pub scores: Scores,
-    /// What the proposer's proposals have revealed so far; needed under a cap (R42).
-    pub privacy: Option<PrivacySpent>,
-}
-
-/// A member's judgement of one proposal.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Vote {
-    /// The round; must be the current one (R11).
-    pub round: u64,
-    /// The digest of the proposal's weights (R17).
-    pub weights: Digest,
-    /// For, against, or neither.
-    pub choice: Choice,
-    /// Why not (R67).
-    pub reason: Option<Reason>,
-    /// What the voter measured.
-    pub scores: Scores,
-    /// The next link of the voter's chain, where proposers are drawn (R63). Not in a revealed ballot:
-    /// its commitment had it.
-    pub link: Option<Digest>,
-}
-
-impl Vote {
-    /// Whether it says more of the judgement than for or against.
-    fn is_more(&self) -> bool {
-        self.choice == Choice::Abstain || self.reason.is_some()
-    }
-}
-
-/// A promise to reveal a vote that nobody can read yet.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Commit {
-    /// The round; must be the current one (R11).
-    pub round: u64,
-    /// The digest of the proposal's weights (R17).
-    pub weights: Digest,
-    /// What [`Sealed::commitment`] gives for the vote.
-    pub commitment: Digest,
-    /// The next link of the voter's chain, where proposers are drawn (R63).
-    pub link: Option<Digest>,
-}
-
-/// A vote that was committed to, with the salt that kept it secret.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Reveal {
-    /// The vote.
-    pub vote: Vote,
-    /// 32 random bytes.
-    pub salt: [u8; 32],
-}
-
-/// What a commitment is to.
-#[derive(Clone, Copy, Debug)]
-pub struct Sealed<'a> {
-    /// The version of the rules that the experiment follows.
-    pub version: Version,
-    /// The ledger's id.
-    pub ledger: Digest,
-    /// The experiment.
-    pub experiment: &'a ExperimentName,
-    /// Who votes. Part of what is hashed, so that nobody can copy another's commitment.
-    pub voter: LearnerId,
-    /// The vote, of which the link is no part.
-    pub vote: &'a Vote,
-    /// 32 random bytes.
-    pub salt: &'a [u8; 32],
-}
-
-impl Sealed<'_> {
-    /// SHA-256 over "colearn/v1/ballot\n", the ledger's id, the voter's key, the length of the
-    /// experiment's name in one byte, the name, the round in 8 bytes, the digest of the proposed
-    /// weights, 0 against, 1 for, 2 for neither, from version 2 on the number of the reason in one byte,
-    /// 0 for none, each of the two scores as 0 or as 1 and 8 bytes, and the salt. Numbers are
-    /// big-endian. From version 2 on it begins with "colearn/v2/ballot\n".
-    pub fn commitment(&self) -> Digest {
-        let Self { version, ledger, experiment, voter, vote, salt } = self;
-        let name = experiment.as_str().as_bytes();
-        let rules = version.rules();
-        let choice = match vote.choice {
-            Choice::Reject => 0,
-            Choice::Approve => 1,
-            Choice::Abstain => 2,
-        };
-        let mut hash = Sha256::new()
-            .chain_update(rules.ballot_domain)
-            .chain_update(ledger.0)
-            .chain_update(voter.0)
-            .chain_update([name.len() as u8])
-            .chain_update(name)
-            .chain_update(vote.round.to_be_bytes())
-            .chain_update(vote.weights.0)
-            .chain_update([choice]);
-        if rules.reasons {
-            hash.update([vote.reason.map_or(0, Reason::number)]);
-        }
-        for score in [vote.scores.vote, vote.scores.test] {
-            match score {
-                Some(score) => {
-                    hash.update([1]);
-                    hash.update(score.to_be_bytes());
-                }
-                None => hash.update([0]),
-            }
-        }
-        Digest(hash.chain_update(salt).finalize().into())
-    }
 }

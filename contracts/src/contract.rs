@@ -24,7 +24,7 @@ pub const MAX_EXPERIMENTS: usize = 10_000;
 /// Whoever keeps the state writes this number before it, and reads no other: a state of another
 /// layout may well decode, as something that nobody decided. The ledger is there to replay. It grows
 /// whenever the golden bytes in `tests/golden` change.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// The state of every experiment, and the rules that change it.
 ///

@@ -75,8 +75,10 @@ impl Seed {
     }
 }
 
-/// The purpose of the draw of a proposer.
+/// The purpose of the draw of a proposer, or of the participants of a merged round (R73).
 pub const PROPOSER: &str = "proposer";
+/// The purpose of the draw of a merged round's checkers (R86).
+pub const CHECKER: &str = "checker";
 
 /// What one proposer is drawn from (R63).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -139,6 +139,12 @@ impl Experiment {
             }
             Act::Stop => self.stop(&mut step, sender)?,
             Act::Evaluate(evaluation) => self.evaluate(sender, evaluation)?,
+            Act::Update(update) => self.update(&mut step, sender, update)?,
+            Act::CommitUpdate(commit) => self.commit_update(&mut step, sender, commit)?,
+            Act::RevealUpdate(reveal) => self.reveal_update(&mut step, sender, reveal)?,
+            Act::Have { round, held } => self.have(&mut step, sender, *round, *held)?,
+            Act::MergeVote(vote) => self.vote_on_merges(&mut step, sender, vote)?,
+            Act::RevealMergeVote(reveal) => self.reveal_merge_vote(&mut step, sender, reveal)?,
         }
         Ok(step.decisions)
     }
@@ -258,6 +264,12 @@ impl Experiment {
         &self.model
     }
 
+    /// The model before the global one, if the last round accepted that; otherwise the global one
+    /// itself. The last movement, which the next merges go on with, is from here to there (R74).
+    pub fn previous(&self) -> &Model {
+        self.rounds.previous.as_ref().unwrap_or(&self.model)
+    }
+
     /// The last opened round; 0 before the first.
     pub fn round(&self) -> u64 {
         self.rounds.current
@@ -309,7 +321,11 @@ impl Experiment {
             (Phase::Finished(_), Act::Evaluate(_)) => Ok(()),
             (Phase::Finished(_), _) => Err(Rejection::ExperimentFinished),
             (
-                Phase::Waiting | Phase::Paused(_) | Phase::Proposing { .. } | Phase::Voting { .. },
+                Phase::Waiting
+                | Phase::Paused(_)
+                | Phase::Proposing { .. }
+                | Phase::Voting { .. }
+                | Phase::Merged(_),
                 _,
             ) => Ok(()),
         }

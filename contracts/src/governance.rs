@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::action::{Choice, Motion};
+use crate::action::Motion;
 use crate::admission::{Admission, Invitation};
+use crate::ballot::Choice;
 use crate::experiment::Experiment;
 use crate::id::LearnerId;
 use crate::member::Seat;

@@ -24,6 +24,11 @@ pub struct Member {
     /// Boxed, as what most members do not have is: a vote costs what of the members' table it has to
     /// bring into the processor's cache.
     pub(crate) commitment: Option<Box<(Digest, LearnerId)>>,
+    /// Which pair of merges it named with that vote, by the order in which pairs were first named; 0
+    /// for none (R83). Of no meaning in another round.
+    pub(crate) named: u32,
+    /// The last round in which it said what it holds; 0 for none (R80).
+    pub last_have: u64,
     /// The last round in which it could have revealed a link and did not: it kept silent until voting
     /// ended, or began another chain; 0 for none (R63).
     pub silent: u64,
@@ -55,6 +60,8 @@ impl Member {
             seat: Seat::Joining,
             weight: 1,
             last_vote: 0,
+            named: 0,
+            last_have: 0,
             silent: 0,
             commitment: None,
             missed: 0,
@@ -72,6 +79,14 @@ impl Member {
     /// Whether it has committed to a ballot that is not revealed.
     pub fn has_unrevealed(&self) -> bool {
         self.commitment.is_some()
+    }
+
+    /// R42. Takes what it states with what it has trained. Who states nothing does not make the contract
+    /// forget.
+    pub(crate) fn state(&mut self, privacy: Option<&PrivacySpent>) {
+        if let Some(spent) = privacy {
+            self.privacy = Some(Box::new(spent.clone()));
+        }
     }
 
     /// R39, R68. Whether it has missed so many turns that it loses its seat.

@@ -114,6 +114,7 @@ impl Experiment {
             Phase::Proposing { proposer, .. } if proposer == sender => {
                 self.close_round(step, Verdict::Passed, Tally::default());
             }
+            Phase::Merged(_) => self.leave_training(step, sender),
             Phase::Waiting
             | Phase::Paused(_)
             | Phase::Proposing { .. }
@@ -138,6 +139,7 @@ impl Experiment {
             Phase::Waiting
             | Phase::Proposing { .. }
             | Phase::Voting { .. }
+            | Phase::Merged(_)
             | Phase::Finished(_) => return Err(Rejection::NotPaused),
         }
         let current = self.rounds.current;

@@ -3,18 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, ExperimentName, LearnerId};
+use crate::merging::{Merge, Merges};
 
 /// The result of a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Verdict {
-    /// The threshold was reached: the proposal is the new global model.
+    /// The threshold was reached: the proposal, or a merge, is the new global model.
     Accepted,
     /// The threshold was not reached by the time voting ended.
     Rejected,
-    /// Nothing was proposed before the deadline, or most could not get what was (R68).
+    /// Nothing was proposed before the deadline, or most could not get what was (R68, R80).
     Expired,
-    /// The proposer gave up its turn.
+    /// The proposer gave up its turn; in a merged round, everybody who was to train.
     Passed,
+    /// No pair of merges was named by enough (R82).
+    NoAgreement,
 }
 
 /// Why an experiment ended.
@@ -68,6 +71,15 @@ impl Outcome {
     }
 }
 
+/// An update of a merged round, as outcomes tell of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sent {
+    /// Who sent it.
+    pub learner: LearnerId,
+    /// The digest of its weights.
+    pub weights: Digest,
+}
+
 /// What can happen in one experiment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Decision {
@@ -94,11 +106,11 @@ pub enum Decision {
         deadline_ms: u64,
     },
     /// Every eligible ballot is committed, or the time to commit is over: who committed may reveal
-    /// until `deadline_ms` (R35).
+    /// until `deadline_ms` (R35). In a merged round the updates come first (R76).
     RevealOpened {
         /// The round.
         round: u64,
-        /// The votes committed to.
+        /// The votes committed to, or how many updates.
         committed: u32,
         /// Ledger time at which revealing ends, exclusive.
         deadline_ms: u64,
@@ -176,5 +188,59 @@ pub enum Decision {
         rounds: u64,
         /// The final global model.
         model: Digest,
+    },
+    /// A merged round began: its participants may send updates, or commit to them, until `deadline_ms`
+    /// (R74).
+    TrainingOpened {
+        /// Counted from 1.
+        round: u64,
+        /// Who trains, in joining order.
+        participants: Vec<LearnerId>,
+        /// Who must compute the merges, in joining order; nobody where all do.
+        checkers: Vec<LearnerId>,
+        /// The global model to train from.
+        base: Digest,
+        /// The model before that, if the round before accepted one; otherwise the base itself.
+        previous: Digest,
+        /// Ledger time at which training ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// Training ended: members may say which of the updates they hold until `deadline_ms` (R80).
+    GatheringOpened {
+        /// The round.
+        round: u64,
+        /// What was sent, in the order of the bits that members send.
+        updates: Vec<Sent>,
+        /// Ledger time at which gathering ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// It is certain what is merged: members may judge the merges, or commit to that, until
+    /// `deadline_ms` (R79).
+    MergeVotingOpened {
+        /// The round.
+        round: u64,
+        /// What is merged, in the order of that.
+        updates: Vec<Sent>,
+        /// The votes there are; frozen (R73).
+        electorate: u32,
+        /// Ledger time at which voting ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// Voting on merges ended (R82 to R85). The round's verdict follows.
+    MergeDecided {
+        /// The round.
+        round: u64,
+        /// The pair that enough name; `None` without agreement.
+        agreed: Option<Merges>,
+        /// The votes that name the pair that the most name.
+        named: u32,
+        /// Of those, the votes that can bear the open merge.
+        bear_open: u32,
+        /// Those that can bear the guarded one.
+        bear_guarded: u32,
+        /// Those to whom the guarded one is better.
+        prefer_guarded: u32,
+        /// Which of the pair is the global model from here on, if one is.
+        accepted: Option<Merge>,
     },
 }

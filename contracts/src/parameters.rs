@@ -7,6 +7,7 @@ use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Digest;
+use crate::merging::{MERGED_MEDIA_TYPE, Merging};
 use crate::privacy::PrivacyCap;
 use crate::version::Version;
 
@@ -181,6 +182,8 @@ pub struct Parameters {
     pub motion_deadline_ms: u64,
     /// Whether the creator alone may stop the experiment (R29).
     pub creator_may_stop: bool,
+    /// How rounds are merged (R72); `None` for rounds with one proposer each.
+    pub merging: Option<Merging>,
 }
 
 impl Default for Parameters {
@@ -203,6 +206,7 @@ impl Default for Parameters {
             governance_threshold: None,
             motion_deadline_ms: 7 * 24 * 3_600_000,
             creator_may_stop: false,
+            merging: None,
         }
     }
 }
@@ -212,7 +216,7 @@ impl Parameters {
     pub fn needs(&self) -> Version {
         let thresholds = [Some(self.threshold), self.governance_threshold];
         let strict = thresholds.into_iter().flatten().any(|threshold| threshold.strict);
-        if strict { Version::V2 } else { Version::V1 }
+        if strict || self.merging.is_some() { Version::V2 } else { Version::V1 }
     }
 
     /// R47, R57. The share that must approve a motion under this version of the rules.
@@ -245,12 +249,13 @@ impl Parameters {
             return Err(InvalidParameters::GovernanceThreshold);
         }
         let deadlines = [
-            self.proposal_deadline_ms,
-            self.vote_deadline_ms,
-            self.reveal_deadline_ms,
-            self.motion_deadline_ms,
+            Some(self.proposal_deadline_ms),
+            Some(self.vote_deadline_ms),
+            Some(self.reveal_deadline_ms),
+            Some(self.motion_deadline_ms),
+            self.merging.and_then(|merging| merging.gather_deadline_ms),
         ];
-        if deadlines.iter().any(|deadline_ms| !DEADLINE_RANGE_MS.contains(deadline_ms)) {
+        if deadlines.iter().flatten().any(|deadline_ms| !DEADLINE_RANGE_MS.contains(deadline_ms)) {
             return Err(InvalidParameters::Deadline);
         }
         if self.min_learners == 0 || self.min_learners as usize > MAX_MEMBERS {
@@ -277,6 +282,26 @@ impl Parameters {
         let printable = model.media_type.bytes().all(|b| b.is_ascii_graphic());
         if model.media_type.is_empty() || model.media_type.len() > 100 || !printable {
             return Err(InvalidParameters::MediaType);
+        }
+        if let Some(merging) = &self.merging {
+            self.check_merging(merging, model)?;
+        }
+        Ok(())
+    }
+
+    /// R72, R86. Whether rounds can be merged as these rules say.
+    fn check_merging(&self, merging: &Merging, model: &Model) -> Result<(), InvalidParameters> {
+        if !merging.is_valid() {
+            return Err(InvalidParameters::Merging);
+        }
+        // Who takes turns is known for ever, and could be bought; and who takes over what the checkers
+        // name has to see it before it votes.
+        let drawn = self.selection == Selection::Sortition && self.ballot == BallotKind::Open;
+        if merging.checkers > 0 && !drawn {
+            return Err(InvalidParameters::Checkers);
+        }
+        if model.media_type != MERGED_MEDIA_TYPE {
+            return Err(InvalidParameters::NotMergeable);
         }
         Ok(())
     }
@@ -305,6 +330,12 @@ pub enum InvalidParameters {
     ModelSize,
     /// The media type is not 1 to 100 printable ASCII characters.
     MediaType,
+    /// A number of the merging outside its bounds (R72).
+    Merging,
+    /// Checkers where proposers take turns or ballots are sealed (R86).
+    Checkers,
+    /// Merged rounds of weights that are not [`MERGED_MEDIA_TYPE`] (R72).
+    NotMergeable,
     /// The invitation is empty, too long, or not in strictly ascending order.
     Invited,
     /// A vote weighs nothing or more than it may.
@@ -336,6 +367,18 @@ impl fmt::Display for InvalidParameters {
             Self::WeightsLimit => "max_weights_bytes is at most 64 GiB",
             Self::ModelSize => "the initial model has 1 to max_weights_bytes bytes",
             Self::MediaType => "a media type is 1 to 100 printable ASCII characters",
+            Self::Merging => {
+                "merged rounds have 1 to 64 proposers and up to 64 checkers, clip_permille is 1,000 to \
+                10,000, and momentum_permille up to 900"
+            }
+            Self::Checkers => {
+                "checkers are drawn, and the others read what they name: they need selection sortition \
+                and open ballots"
+            }
+            Self::NotMergeable => {
+                "these weights cannot be averaged: merged rounds are for application/x-safetensors; use \
+                single rounds"
+            }
             Self::Invited => {
                 "an invitation lists 1 to 1,500 learners, each once, in ascending order"
             }

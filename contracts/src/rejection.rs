@@ -185,23 +185,46 @@ rejections! {
         current: u64
     }: 11, Outdated, stale,
         "that round is closed or not open yet; the current round is {current}";
+    /// R72. Rounds are merged here.
+    RoundIsMerged: 72, NotNow, fault,
+        "this round is merged: its participants send updates, and all vote on the merges";
+    /// R72. Rounds have one proposer here.
+    RoundIsSingle: 72, NotNow, fault,
+        "this round has one proposer: nothing is merged in it";
     /// R12. The round has its proposal already.
     AlreadyProposed: 12, NotNow, stale, "this round has its proposal";
-    /// R12. The round has no proposal yet.
-    NothingProposed: 12, NotNow, stale, "nothing is proposed in this round yet";
+    /// R78. Training has ended.
+    TrainingOver: 78, NotNow, stale, "training has ended in this round";
+    /// R80. What members hold is not asked now.
+    NotGathering: 80, NotNow, stale, "this is not when members say which updates they hold";
+    /// R12. The round has no proposal, or no merges, yet.
+    NothingProposed: 12, NotNow, stale, "there is nothing to vote on in this round yet";
     /// R13. The deadline has passed.
     DeadlinePassed: 13, Late, stale, "the deadline has passed";
+    /// R34. What is sent here is sealed: it is committed to first.
+    BallotSealed: 34, NotNow, stale,
+        "what is sent here is sealed; commit first, then reveal";
+    /// R34. Nothing is sealed here: it is sent as it is.
+    BallotOpen: 34, NotNow, stale, "nothing is sealed here; send it without committing";
+    /// R35. It is not the time to reveal.
+    NotRevealing: 35, NotNow, stale,
+        "it is not the time to reveal; commitments are still coming in";
     /// R14. It is another member's turn.
     NotYourTurn {
         /// Whose turn it is.
         proposer: LearnerId
     }: 14, NotNow, stale, "it is the turn of {proposer}";
-    /// R15. The proposal was trained from another model.
+    /// R73. The sender does not train in this round.
+    NotParticipant: 73, NotNow, stale, "this learner does not train in this round";
+    /// R75. One update a participant and round; it cannot be changed.
+    AlreadySent: 75, Exists, stale,
+        "this learner's update or pass is in and cannot be changed";
+    /// R15. It was trained from another model, or is about others.
     WrongBase {
         /// The global model.
         current: Digest
     }: 15, Outdated, fault,
-        "the proposal's base is not the global model {current}; train from that";
+        "the base is not the global model {current}; go on from that";
     /// R16. The weights are empty or over the limit.
     WeightsSize {
         /// The limit, in bytes.
@@ -227,13 +250,6 @@ rejections! {
     /// R43. There is no budget that could be spent.
     NoPrivacyCap: 43, Invalid, fault,
         "this experiment has no privacy cap, so no budget can be spent; pass without saying so";
-    /// R34. Ballots are sealed here: a vote is committed to first.
-    BallotSealed: 34, NotNow, stale, "ballots are sealed here; commit first, then reveal";
-    /// R34. Ballots are open here: votes are cast as they are.
-    BallotOpen: 34, NotNow, stale, "ballots are open here; vote without committing";
-    /// R35. It is not the time to reveal.
-    NotRevealing: 35, NotNow, stale,
-        "it is not the time to reveal; ballots are still being committed";
     /// R17. The vote names other weights than the proposal.
     WrongProposal {
         /// The proposed weights.
@@ -246,12 +262,22 @@ rejections! {
         "this learner joined during the round and votes from the next one on";
     /// R20. One vote a member and round; it cannot be changed.
     AlreadyVoted: 20, Exists, stale, "this learner's vote is in and cannot be changed";
+    /// R80. What a member holds it says once.
+    AlreadyTold: 80, Exists, stale, "this learner has said which updates it holds";
+    /// R79. There are fewer updates.
+    NoSuchUpdate {
+        /// How many there are.
+        updates: u32
+    }: 79, Invalid, fault, "there are {updates} updates in this round; a bit stands for another";
     /// R35. The sender has committed to nothing that is not revealed.
     NothingCommitted: 35, NotNow, stale,
-        "this learner has no committed ballot left to reveal in this round";
-    /// R35. The revealed vote is not the one committed to.
+        "this learner has nothing committed left to reveal in this round";
+    /// R35. What is revealed is not what was committed to.
     RevealMismatch: 35, Invalid, stale,
-        "the vote, scores or salt are not those that were committed to";
+        "what is revealed, or its salt, is not what was committed to";
+    /// R81. A vote judges a merge that it does not name.
+    MergeVoteInvalid: 81, Invalid, fault,
+        "a vote bears and prefers only the merges that it names";
     /// R67. A reason goes with a vote for, or is not one against.
     ReasonMisplaced: 67, Invalid, fault,
         "a reason goes with a pass, a vote against or an abstention, not with a vote for; who could \

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Choice, Reason};
+use crate::ballot::{Choice, Reason};
 use crate::outcome::Verdict;
 use crate::parameters::Threshold;
 

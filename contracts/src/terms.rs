@@ -4,11 +4,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::admission::Admission;
 use crate::id::{Digest, LearnerId};
+use crate::merging::Merging;
 use crate::parameters::{BallotKind, Close, Parameters, Selection, Threshold};
 use crate::version::Version;
 
 /// The digest of an experiment's terms: SHA-256 over "colearn/v2/terms\n", the version in 4 bytes, the
-/// creator's key, the parameters in the order in which [`Parameters`] declares them, and who may join.
+/// creator's key, the parameters in the order in which [`Parameters`] and
+/// [`Merging`] declare them, and who may join.
 ///
 /// Numbers are big-endian in the size of their type. A threshold is its numerator, its denominator and
 /// 1 if it is strict, else 0; a choice is its place among its variants in one byte; what may be absent
@@ -77,6 +79,7 @@ impl Terms {
             governance_threshold,
             motion_deadline_ms,
             creator_may_stop,
+            merging,
         } = parameters;
         self.threshold(*threshold);
         self.bytes(&[match selection {
@@ -107,6 +110,20 @@ impl Terms {
         self.maybe(*governance_threshold, Self::threshold);
         self.u64(*motion_deadline_ms);
         self.bytes(&[u8::from(*creator_may_stop)]);
+        self.maybe(*merging, |terms, merging| {
+            let Merging {
+                proposers,
+                clip_permille,
+                momentum_permille,
+                checkers,
+                gather_deadline_ms,
+            } = merging;
+            terms.u32(proposers);
+            terms.u32(clip_permille);
+            terms.u32(momentum_permille);
+            terms.u32(checkers);
+            terms.maybe(gather_deadline_ms, Self::u64);
+        });
     }
 
     fn admission(&mut self, admission: &Admission) {

@@ -286,7 +286,8 @@ impl Learner for BuiltinLearner {
         let scores = |weights: &Weights| -> Result<(f64, f64)> {
             let network = self.spec.read(weights)?;
             let predictions = network.predict(self.share.data.view(), &rows);
-            let score = |metric: Metric| metric.score(&predictions, &self.share.data.targets, &rows);
+            let score =
+                |metric: Metric| metric.score(&predictions, &self.share.data.targets, &rows);
             Ok((score(Metric::Loss), score(Metric::Accuracy)))
         };
         let (guarded, open) = (scores(guarded.weights)?, scores(open.weights)?);

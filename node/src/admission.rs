@@ -193,6 +193,9 @@ fn weights(action: &Action) -> Option<&Model> {
     match &action.what {
         Act::Create(create) => Some(&create.model),
         Act::Propose(proposal) => Some(&proposal.weights),
+        Act::Update(update) => Some(&update.weights),
+        // What a commitment is to nobody knows.
+        Act::RevealUpdate(reveal) => Some(&reveal.update.weights),
         Act::Join { .. }
         | Act::Leave { .. }
         | Act::Pass { .. }
@@ -204,6 +207,11 @@ fn weights(action: &Action) -> Option<&Model> {
         | Act::Move { .. }
         | Act::MotionVote { .. }
         | Act::Stop
+        | Act::CommitUpdate(_)
+        | Act::Have { .. }
+        // Everybody computes merges, whoever has them.
+        | Act::MergeVote(_)
+        | Act::RevealMergeVote(_)
         // What was evaluated may be somebody's own model, which nobody else is to have.
         | Act::Evaluate(_) => None,
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 use bytes::Bytes;
 use colearn_contracts::{
     Act, Action, Admission, Choice, Contract, CreateExperiment, Digest, Experiment, ExperimentName,
-    Join, Limits, Model, Motion, Parameters, Phase, Proposal, Reason, Scores, VERSION, Vote,
+    Join, Limits, Model, Motion, Parameters, Phase, Proposal, Reason, Scores, Update, VERSION,
+    Vote,
 };
 use colearn_ledger::{Hash, Ledger, Options};
 use colearn_proto::v1;
@@ -144,6 +145,7 @@ pub(crate) fn next_step(draws: &mut Draws, contract: &Contract) -> Transaction {
         | Phase::Waiting
         | Phase::Paused(_)
         | Phase::Voting { .. }
+        | Phase::Merged(_)
         | Phase::Finished(_) => learner,
     };
     let act = next_action(draws, experiment, learner);
@@ -171,7 +173,7 @@ fn next_action(draws: &mut Draws, experiment: &Experiment, learner: u8) -> Act {
             motion: Motion::Suspend(learner_id(&key(1 + draws.below(LEARNERS) as u8))),
         },
         (4, _) => Act::MotionVote { number: experiment.last_motion(), approve: true },
-        (5, Phase::Proposing { .. }) => {
+        (5, Phase::Proposing { .. } | Phase::Merged(_)) => {
             Act::Pass { round, exhausted: false, reason: Some(Reason::Policy) }
         }
         (_, Phase::Voting { weights, .. }) => Act::Vote(Vote {
@@ -183,6 +185,13 @@ fn next_action(draws: &mut Draws, experiment: &Experiment, learner: u8) -> Act {
             link: None,
         }),
         (_, Phase::Proposing { .. }) => Act::Propose(Proposal {
+            round,
+            base: experiment.model().digest,
+            weights: model(1 + draws.below(1_000)),
+            scores: Scores::default(),
+            privacy: None,
+        }),
+        (_, Phase::Merged(_)) => Act::Update(Update {
             round,
             base: experiment.model().digest,
             weights: model(1 + draws.below(1_000)),

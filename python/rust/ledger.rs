@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use colearn_audit::{self as audit_crate, AuditOptions, AuditReport, Level, Promise};
 use colearn_contracts::{Act, Choice, Decision, LearnerId};
-use colearn_records::history::{History, Round, unit};
+use colearn_records::history::{History, MergedRound, Round, unit};
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 use pyo3::exceptions::PyValueError;
@@ -151,7 +151,8 @@ fn told_round(round: &Round) -> Value {
     });
     json!({
         "number": round.number,
-        "proposer": round.proposer.to_string(),
+        "proposer": round.proposer.map(|it| it.to_string()),
+        "merged": round.merged.as_ref().map(MergedRound::to_json),
         "base": round.base.to_string(),
         "weights": weights.map(|digest| digest.to_string()),
         "vote_score": own.and_then(|own| own.vote).map(unit),

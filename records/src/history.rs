@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use colearn_contracts::{
     Act, Action, Choice, Decision, Digest, Evaluation, ExperimentName, FinishReason, Invitation,
-    LearnerId, MemberName, Motion, Outcome, PrivacySpent, Reason, Scores, Verdict, Vote,
+    LearnerId, MemberName, Merge, MergeVote, Merges, Motion, Outcome, PrivacySpent, Reason, Scores,
+    Sent, Update, Verdict, Vote,
 };
 use serde::Serialize;
 
+use crate::json;
 use crate::record::Record;
 use crate::words::Word as _;
 
@@ -48,7 +50,7 @@ pub struct Evaluated {
 /// What a learner has stated of its privacy budget.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Privacy {
-    /// Proposals with a statement.
+    /// Proposals and updates with a statement.
     pub proposals: u32,
     /// The last statement.
     pub spent: Option<PrivacySpent>,
@@ -61,18 +63,135 @@ pub struct Privacy {
 pub struct Round {
     /// Counted from 1.
     pub number: u64,
-    /// Whose turn it was.
-    pub proposer: LearnerId,
+    /// Whose turn it was; `None` of a merged round.
+    pub proposer: Option<LearnerId>,
+    /// What there is to tell of a merged round.
+    pub merged: Option<MergedRound>,
     /// The global model it began with.
     pub base: Digest,
     /// What was proposed, and what the proposer measured.
     pub proposal: Option<(Digest, Scores)>,
-    /// Who voted how.
+    /// Who voted how. On merges: from when it is decided which, for it is who named the pair that was
+    /// agreed on and can bear the one that was accepted, or any of them if none was.
     pub ballots: BTreeMap<LearnerId, CastVote>,
     /// Why the proposer passed, if it did and said so.
     pub passed: Option<Reason>,
     /// The result; `None` while the round is open, or if the experiment was stopped in it.
     pub result: Option<RoundResult>,
+}
+
+/// What happened in a merged round.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MergedRound {
+    /// Who was to train, in joining order.
+    pub participants: Vec<LearnerId>,
+    /// Who had to compute the merges; nobody where all did.
+    pub checkers: Vec<LearnerId>,
+    /// The model before the base, or the base itself.
+    pub previous: Digest,
+    /// What was sent, and what its sender measured.
+    pub updates: BTreeMap<LearnerId, (Digest, Scores)>,
+    /// What was merged, in the order of that; `None` before that is certain.
+    pub merging: Option<Vec<Sent>>,
+    /// Who judged the merges how.
+    pub votes: BTreeMap<LearnerId, MergeVote>,
+    /// What came of it.
+    pub decided: Option<MergeResult>,
+}
+
+/// How voting on merges ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MergeResult {
+    /// The pair that was agreed on, if one was.
+    pub agreed: Option<Merges>,
+    /// The votes that named the pair that the most named.
+    pub named: u32,
+    /// Of those, the votes that could bear the open merge.
+    pub bear_open: u32,
+    /// Those that could bear the guarded one.
+    pub bear_guarded: u32,
+    /// Those to whom the guarded one was better.
+    pub prefer_guarded: u32,
+    /// Which was accepted, if one was.
+    pub accepted: Option<Merge>,
+}
+
+impl MergedRound {
+    /// Whether a learner's update was merged.
+    pub fn merges(&self, learner: LearnerId) -> bool {
+        self.merging.iter().flatten().any(|sent| sent.learner == learner)
+    }
+
+    fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
+        let sent = self.merging.iter_mut().flatten().map(|sent| &mut sent.learner);
+        let learners = self.participants.iter_mut().chain(&mut self.checkers).chain(sent);
+        learners.filter(|learner| **learner == from).for_each(|learner| *learner = to);
+        if let Some(update) = self.updates.remove(&from) {
+            self.updates.insert(to, update);
+        }
+        if let Some(vote) = self.votes.remove(&from) {
+            self.votes.insert(to, vote);
+        }
+    }
+
+    /// As JSON for scripts.
+    pub fn to_json(&self) -> serde_json::Value {
+        let keys = |learners: &[LearnerId]| -> Vec<String> {
+            learners.iter().map(ToString::to_string).collect()
+        };
+        let updates = self.updates.iter().map(|(learner, (weights, scores))| {
+            let update = serde_json::json!({
+                "weights": weights.to_string(),
+                "scores": scores_json(*scores),
+                "merged": self.merges(*learner),
+            });
+            (learner.to_string(), update)
+        });
+        let votes = self.votes.iter().map(|(learner, vote)| {
+            let vote = serde_json::json!({
+                "merges": (!vote.is_abstention()).then(|| json::merges(&vote.merges)),
+                "bear_open": vote.bear_open,
+                "bear_guarded": vote.bear_guarded,
+                "prefer_guarded": vote.prefer_guarded,
+                "reason": vote.reason.map(|it| it.word()),
+                "scores_open": scores_json(vote.scores_open),
+                "scores_guarded": scores_json(vote.scores_guarded),
+            });
+            (learner.to_string(), vote)
+        });
+        serde_json::json!({
+            "participants": keys(&self.participants),
+            "checkers": keys(&self.checkers),
+            "previous": self.previous.to_string(),
+            "updates": updates.collect::<serde_json::Map<_, _>>(),
+            "votes": votes.collect::<serde_json::Map<_, _>>(),
+            "agreed": self.decided.and_then(|it| it.agreed).as_ref().map(json::merges),
+            "named": self.decided.map(|it| it.named),
+            "bear_open": self.decided.map(|it| it.bear_open),
+            "bear_guarded": self.decided.map(|it| it.bear_guarded),
+            "prefer_guarded": self.decided.map(|it| it.prefer_guarded),
+            "accepted": self.decided.and_then(|it| it.accepted).map(|it| it.word()),
+        })
+    }
+
+    /// A vote on the merges, as one on what was decided.
+    fn cast(vote: &MergeVote, result: &MergeResult) -> CastVote {
+        let bears = match result.accepted {
+            Some(Merge::Open) => vote.bear_open,
+            Some(Merge::Guarded) => vote.bear_guarded,
+            None => vote.bear_open || vote.bear_guarded,
+        };
+        let choice = match vote.is_abstention() {
+            true => Choice::Abstain,
+            false if bears && result.agreed == Some(vote.merges) => Choice::Approve,
+            false => Choice::Reject,
+        };
+        let scores = match result.accepted {
+            Some(Merge::Guarded) => vote.scores_guarded,
+            Some(Merge::Open) | None => vote.scores_open,
+        };
+        CastVote { choice, reason: vote.reason, scores }
+    }
 }
 
 /// A cast vote.
@@ -113,9 +232,38 @@ impl RoundResult {
 }
 
 impl Round {
-    /// What a learner measured of this round's proposal.
+    /// One that has just begun.
+    fn new(number: u64, base: Digest) -> Self {
+        Self {
+            number,
+            proposer: None,
+            merged: None,
+            base,
+            proposal: None,
+            ballots: BTreeMap::new(),
+            passed: None,
+            result: None,
+        }
+    }
+
+    /// Whether there was something to vote on.
+    fn was_voted_on(&self) -> bool {
+        self.proposal.is_some() || self.merged.as_ref().is_some_and(|it| it.merging.is_some())
+    }
+
+    /// It is certain what becomes of the merges, and with it what each vote was for.
+    fn decide(&mut self, result: MergeResult) {
+        let Some(merged) = &mut self.merged else { return };
+        merged.decided = Some(result);
+        let cast = |(learner, vote): (&LearnerId, &MergeVote)| {
+            (*learner, MergedRound::cast(vote, &result))
+        };
+        self.ballots = merged.votes.iter().map(cast).collect();
+    }
+
+    /// What a learner measured of this round's proposal, or of the merge that was accepted.
     pub fn scores_of(&self, learner: LearnerId) -> Option<Scores> {
-        if learner == self.proposer {
+        if Some(learner) == self.proposer {
             return self.proposal.map(|(_, scores)| scores);
         }
         self.ballots.get(&learner).map(|ballot| ballot.scores)
@@ -139,6 +287,13 @@ fn mean(values: impl Iterator<Item = i64>) -> Option<f64> {
         count += 1;
     }
     (count > 0).then(|| sum as f64 / f64::from(count) / 1e6)
+}
+
+fn scores_json(scores: Scores) -> serde_json::Value {
+    serde_json::json!({
+        "vote_score": scores.vote.map(unit),
+        "test_score": scores.test.map(unit),
+    })
 }
 
 /// Micro-units as a number.
@@ -202,12 +357,12 @@ impl History {
                 if let Some(round) = self.rounds.last_mut() {
                     round.proposal = Some((proposal.weights.digest, proposal.scores));
                 }
-                if let Some(spent) = &proposal.privacy {
-                    let privacy = self.privacy.entry(sender).or_default();
-                    privacy.spent = Some(spent.clone());
-                    privacy.proposals += 1;
-                }
+                self.state(sender, proposal.privacy.as_ref());
             }
+            Act::Update(update) => self.update(sender, update),
+            Act::RevealUpdate(reveal) => self.update(sender, &reveal.update),
+            Act::MergeVote(vote) => self.merge_vote(sender, vote),
+            Act::RevealMergeVote(reveal) => self.merge_vote(sender, &reveal.vote),
             Act::Vote(vote) => self.vote(sender, vote),
             Act::Reveal(reveal) => self.vote(sender, &reveal.vote),
             Act::Pass { exhausted, reason, .. } => {
@@ -236,6 +391,8 @@ impl History {
             }
             Act::Leave { .. }
             | Act::Commit(_)
+            | Act::CommitUpdate(_)
+            | Act::Have { .. }
             | Act::Resume { .. }
             | Act::Move { .. }
             | Act::MotionVote { .. }
@@ -249,6 +406,27 @@ impl History {
             let Vote { choice, reason, scores, .. } = *vote;
             let ballot = CastVote { choice, reason, scores };
             round.ballots.insert(sender, ballot);
+        }
+    }
+
+    fn state(&mut self, sender: LearnerId, spent: Option<&PrivacySpent>) {
+        if let Some(spent) = spent {
+            let privacy = self.privacy.entry(sender).or_default();
+            privacy.spent = Some(spent.clone());
+            privacy.proposals += 1;
+        }
+    }
+
+    fn update(&mut self, sender: LearnerId, update: &Update) {
+        if let Some(merged) = self.rounds.last_mut().and_then(|round| round.merged.as_mut()) {
+            merged.updates.insert(sender, (update.weights.digest, update.scores));
+        }
+        self.state(sender, update.privacy.as_ref());
+    }
+
+    fn merge_vote(&mut self, sender: LearnerId, vote: &MergeVote) {
+        if let Some(merged) = self.rounds.last_mut().and_then(|round| round.merged.as_mut()) {
+            merged.votes.insert(sender, vote.clone());
         }
     }
 
@@ -275,8 +453,11 @@ impl History {
         let evaluated = self.evaluations.iter_mut().filter(|it| it.learner == from);
         evaluated.for_each(|it| it.learner = to);
         for round in &mut self.rounds {
-            if round.proposer == from {
-                round.proposer = to;
+            if round.proposer == Some(from) {
+                round.proposer = Some(to);
+            }
+            if let Some(merged) = &mut round.merged {
+                merged.replace_key(from, to);
             }
             if let Some(ballot) = round.ballots.remove(&from) {
                 round.ballots.insert(to, ballot);
@@ -287,15 +468,47 @@ impl History {
     /// Adds an outcome.
     pub fn outcome(&mut self, outcome: &Outcome) {
         match &outcome.what {
-            Decision::RoundOpened { round, proposer, base, .. } => self.rounds.push(Round {
-                number: *round,
-                proposer: *proposer,
-                base: *base,
-                proposal: None,
-                ballots: BTreeMap::new(),
-                passed: None,
-                result: None,
-            }),
+            Decision::RoundOpened { round, proposer, base, .. } => {
+                self.rounds.push(Round { proposer: Some(*proposer), ..Round::new(*round, *base) })
+            }
+            Decision::TrainingOpened { round, participants, checkers, base, previous, .. } => {
+                let merged = MergedRound {
+                    participants: participants.clone(),
+                    checkers: checkers.clone(),
+                    previous: *previous,
+                    updates: BTreeMap::new(),
+                    merging: None,
+                    votes: BTreeMap::new(),
+                    decided: None,
+                };
+                self.rounds.push(Round { merged: Some(merged), ..Round::new(*round, *base) });
+            }
+            Decision::MergeVotingOpened { updates, .. } => {
+                if let Some(merged) = self.rounds.last_mut().and_then(|round| round.merged.as_mut())
+                {
+                    merged.merging = Some(updates.clone());
+                }
+            }
+            Decision::MergeDecided {
+                round: _,
+                agreed,
+                named,
+                bear_open,
+                bear_guarded,
+                prefer_guarded,
+                accepted,
+            } => {
+                if let Some(round) = self.rounds.last_mut() {
+                    round.decide(MergeResult {
+                        agreed: *agreed,
+                        named: *named,
+                        bear_open: *bear_open,
+                        bear_guarded: *bear_guarded,
+                        prefer_guarded: *prefer_guarded,
+                        accepted: *accepted,
+                    });
+                }
+            }
             Decision::RoundClosed {
                 round: _,
                 verdict,
@@ -325,7 +538,8 @@ impl History {
             | Decision::Paused { .. }
             | Decision::Suspended { .. }
             | Decision::MotionOpened { .. }
-            | Decision::MotionDecided { .. } => {}
+            | Decision::MotionDecided { .. }
+            | Decision::GatheringOpened { .. } => {}
             Decision::MotionTookEffect { number } => {
                 if let Some(Invitation { learner, name: Some(name), .. }) =
                     self.moved.remove(number)
@@ -355,21 +569,32 @@ impl History {
         for round in &self.rounds {
             // A round that is still open is nobody's fault yet.
             let verdict = round.result.map(|result| result.verdict);
-            if round.proposer == learner {
+            if round.proposer == Some(learner) {
                 match (round.proposal, verdict) {
                     (Some(_), Some(Verdict::Accepted)) => totals.accepted += 1,
                     (Some(_), Some(_)) => totals.rejected += 1,
                     (None, Some(_)) => totals.missed_turns += 1,
                     (_, None) => {}
                 }
-            } else if let Some(ballot) = round.ballots.get(&learner) {
-                match ballot.choice {
-                    Choice::Approve => totals.approvals += 1,
-                    Choice::Reject => totals.rejections += 1,
-                    Choice::Abstain => totals.abstentions += 1,
+            } else {
+                if let Some(ballot) = round.ballots.get(&learner) {
+                    match ballot.choice {
+                        Choice::Approve => totals.approvals += 1,
+                        Choice::Reject => totals.rejections += 1,
+                        Choice::Abstain => totals.abstentions += 1,
+                    }
+                } else if round.was_voted_on() && verdict.is_some() {
+                    totals.missed_votes += 1;
                 }
-            } else if round.proposal.is_some() && verdict.is_some() {
-                totals.missed_votes += 1;
+                if let (Some(merged), Some(verdict)) = (&round.merged, verdict)
+                    && merged.participants.contains(&learner)
+                {
+                    match (merged.merges(learner), verdict) {
+                        (true, Verdict::Accepted) => totals.accepted += 1,
+                        (true, _) => totals.rejected += 1,
+                        (false, _) => totals.missed_turns += 1,
+                    }
+                }
             }
             if let Some(scores) = round.scores_of(learner) {
                 totals.last_vote_score = scores.vote.map(unit);
@@ -381,12 +606,6 @@ impl History {
 
     /// As JSON for scripts.
     pub fn to_json(&self) -> serde_json::Value {
-        let scores = |scores: Scores| {
-            serde_json::json!({
-                "vote_score": scores.vote.map(unit),
-                "test_score": scores.test.map(unit),
-            })
-        };
         let rounds: Vec<serde_json::Value> = self
             .rounds
             .iter()
@@ -396,7 +615,7 @@ impl History {
                     .ballots
                     .iter()
                     .map(|(learner, ballot)| {
-                        let mut vote = scores(ballot.scores);
+                        let mut vote = scores_json(ballot.scores);
                         vote["choice"] = ballot.choice.word().into();
                         vote["approve"] = (ballot.choice == Choice::Approve).into();
                         vote["reason"] = ballot.reason.map(|it| it.word()).into();
@@ -405,16 +624,17 @@ impl History {
                     .collect();
                 serde_json::json!({
                     "round": round.number,
-                    "proposer": round.proposer.to_string(),
+                    "proposer": round.proposer.map(|it| it.to_string()),
                     "base": round.base.to_string(),
                     "weights": round.proposal.map(|(digest, _)| digest.to_string()),
-                    "proposer_scores": round.proposal.map(|(_, own)| scores(own)),
+                    "proposer_scores": round.proposal.map(|(_, own)| scores_json(own)),
                     "votes": votes,
                     "verdict": round.result.map(|result| result.verdict.word()),
                     "approvals": round.result.map(|result| result.approvals),
                     "rejections": round.result.map(|result| result.rejections),
                     "abstentions": round.result.map(|result| result.abstentions),
                     "unavailable": round.result.map(|result| result.unavailable),
+                    "merged": round.merged.as_ref().map(MergedRound::to_json),
                     "pass_reason": round.passed.map(|reason| reason.word()),
                     "electorate": round.result.map(|result| result.electorate),
                     "mean_vote_score": vote_score,
@@ -457,11 +677,11 @@ impl History {
 /// What a learner did over a whole experiment.
 #[derive(Clone, Copy, PartialEq, Default, Debug, Serialize)]
 pub struct Totals {
-    /// Its proposals that were accepted.
+    /// Its proposals that were accepted, and its updates of which something accepted was merged.
     pub accepted: u32,
-    /// Its proposals that were not.
+    /// Its proposals, and merged updates, of which nothing was.
     pub rejected: u32,
-    /// Its turns without a proposal.
+    /// Its turns without a proposal, or without an update that was merged.
     pub missed_turns: u32,
     /// Its votes for.
     pub approvals: u32,

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use colearn_contracts::{
-    Admission, BallotKind, Close, Digest, ExperimentName, Invitation, MemberName, Parameters,
-    PrivacyCap, Selection, Threshold,
+    Admission, BallotKind, Close, Digest, ExperimentName, Invitation, MemberName, Merging,
+    Parameters, PrivacyCap, Selection, Threshold,
 };
 use colearn_ledger::Verifier;
 use serde::Deserialize;
@@ -66,6 +66,7 @@ struct Written {
     motion_deadline: Option<Millis>,
     creator_may_stop: Option<bool>,
     privacy: Option<WrittenPrivacy>,
+    merging: Option<WrittenMerging>,
     admission: Option<String>,
     /// The digest of the terms, as 64 hex digits.
     terms: Option<String>,
@@ -138,6 +139,32 @@ impl<'de> Deserialize<'de> for WrittenMember {
 struct WrittenPrivacy {
     epsilon: f64,
     delta: f64,
+}
+
+/// Merged rounds: `{}` with their defaults.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenMerging {
+    proposers: Option<u32>,
+    clip_permille: Option<u32>,
+    momentum_permille: Option<u32>,
+    checkers: Option<u32>,
+    gather_deadline: Option<Millis>,
+}
+
+impl WrittenMerging {
+    fn merging(self) -> Merging {
+        let defaults = Merging::default();
+        Merging {
+            proposers: self.proposers.unwrap_or(defaults.proposers),
+            clip_permille: self.clip_permille.unwrap_or(defaults.clip_permille),
+            momentum_permille: self.momentum_permille.unwrap_or(defaults.momentum_permille),
+            checkers: self.checkers.unwrap_or(defaults.checkers),
+            gather_deadline_ms: self
+                .gather_deadline
+                .map_or(defaults.gather_deadline_ms, |it| Some(it.0)),
+        }
+    }
 }
 
 /// Something that is read from a string.
@@ -241,6 +268,7 @@ impl Plan {
             governance_threshold: written.governance_threshold.map(|it| it.0),
             motion_deadline_ms: ms(written.motion_deadline, defaults.motion_deadline_ms),
             creator_may_stop: written.creator_may_stop.unwrap_or(defaults.creator_may_stop),
+            merging: written.merging.map_or(defaults.merging, |it| Some(it.merging())),
         };
         let mut shares = Vec::new();
         for (key, WrittenMember { weight, name, judge }) in written.members {
@@ -344,6 +372,25 @@ impl Plan {
             let epsilon = decimal(cap.epsilon_micros, 6);
             let delta = decimal(cap.delta_picos, 12);
             line("privacy", format!("{{ epsilon = {epsilon}, delta = {delta} }}"));
+        }
+        if let Some(merging) = parameters.merging {
+            let Merging {
+                proposers,
+                clip_permille,
+                momentum_permille,
+                checkers,
+                gather_deadline_ms,
+            } = merging;
+            let gathers = gather_deadline_ms
+                .map(|ms| format!(", gather_deadline = {}", duration(ms)))
+                .unwrap_or_default();
+            line(
+                "merging",
+                format!(
+                    "{{ proposers = {proposers}, clip_permille = {clip_permille}, momentum_permille = \
+                    {momentum_permille}, checkers = {checkers}{gathers} }}"
+                ),
+            );
         }
         if let Some(terms) = terms {
             line("terms", format!("\"{terms}\""));
@@ -521,6 +568,27 @@ mod tests {
         let plan = with_member(r#"{ name = 'a"b\c', judge = true }"#).unwrap();
         let line = r#"11 = { weight = 1, name = "a\"b\\c", judge = true }"#;
         assert!(plan.to_text().trim_end().ends_with(line), "{}", plan.to_text());
+    }
+
+    #[test]
+    fn merged_rounds_are_a_table_whose_defaults_are_written_out() {
+        let plan = Plan::parse("merging = {}").unwrap();
+        assert_eq!(plan.parameters.merging, Some(Merging::default()));
+        let line = "merging = { proposers = 64, clip_permille = 2000, momentum_permille = 500, \
+            checkers = 0 }\n";
+        assert!(plan.to_text().contains(line), "{}", plan.to_text());
+        let text = "[merging]\nproposers = 5\ncheckers = 2\ngather_deadline = \"5m\"";
+        let plan = Plan::parse(text).unwrap();
+        let merging = Merging {
+            proposers: 5,
+            checkers: 2,
+            gather_deadline_ms: Some(300_000),
+            ..Merging::default()
+        };
+        assert_eq!(plan.parameters.merging, Some(merging));
+        assert_eq!(Plan::parse(&plan.to_text()).unwrap().parameters, plan.parameters);
+        // Plans without it are what they were.
+        assert!(!Plan::default().to_text().contains("merging"));
     }
 
     #[test]

@@ -315,7 +315,13 @@ fn consent_of(action: &v1::transaction::Action) -> Option<Bytes> {
         | Wire::ResumeExperiment(_)
         | Wire::Move(_)
         | Wire::Ballot(_)
-        | Wire::Evaluate(_) => None,
+        | Wire::Evaluate(_)
+        | Wire::Update(_)
+        | Wire::CommitUpdate(_)
+        | Wire::RevealUpdate(_)
+        | Wire::Have(_)
+        | Wire::MergeVote(_)
+        | Wire::RevealMergeVote(_) => None,
     }
 }
 

@@ -13,8 +13,8 @@
 use std::fmt;
 
 use colearn_contracts::{
-    Act, Admission, BallotKind, Choice, Close, Decision, FinishReason, Motion, PauseReason, Phase,
-    Reason, Selection, Stage, SuspendReason, Verdict,
+    Act, Admission, BallotKind, Choice, Close, Decision, FinishReason, Merge, MergeStage, Motion,
+    Part, PauseReason, Phase, Reason, Selection, Stage, SuspendReason, Verdict,
 };
 use serde::Deserialize as _;
 
@@ -173,10 +173,15 @@ words! {
         ByVote = "by_vote", "the listed founders, and whom the members admit";
     }
     Verdict {
-        Accepted = "accepted", "the proposal is the new global model";
+        Accepted = "accepted", "what was voted on is the new global model";
         Rejected = "rejected", "too few approved in time";
         Expired = "expired", "nothing was proposed in time, or most could not get it";
-        Passed = "passed", "the proposer gave up its turn";
+        Passed = "passed", "whoever was to train gave up its turn";
+        NoAgreement = "no_agreement", "no pair of merges was named by enough";
+    }
+    Merge {
+        Open = "open", "the mean of all updates";
+        Guarded = "guarded", "what most updates agree on";
     }
     FinishReason {
         MaxRounds = "max_rounds", "there were as many rounds as there should be";
@@ -225,7 +230,21 @@ kinds! {
         Paused = "paused",
         Proposing = "proposing",
         Voting = "voting",
+        Merged = "merged",
         Finished = "finished",
+    }
+    MergeStage {
+        Training = "training",
+        Revealing = "revealing",
+        Gathering = "gathering",
+        Voting = "voting",
+    }
+    Part {
+        Due = "due",
+        Passed = "passed",
+        Committed = "committed",
+        Sent = "sent",
+        Dropped = "dropped",
     }
     Stage {
         Open = "open",
@@ -247,6 +266,12 @@ kinds! {
         MotionVote = "motion_vote",
         Stop = "stop",
         Evaluate = "evaluate",
+        Update = "update",
+        CommitUpdate = "commit_update",
+        RevealUpdate = "reveal_update",
+        Have = "have",
+        MergeVote = "merge_vote",
+        RevealMergeVote = "reveal_merge_vote",
     }
     Motion {
         SetParameters = "set_parameters",
@@ -268,6 +293,10 @@ kinds! {
         MotionDecided = "motion_decided",
         MotionTookEffect = "motion_took_effect",
         Finished = "finished",
+        TrainingOpened = "training_opened",
+        GatheringOpened = "gathering_opened",
+        MergeVotingOpened = "merge_voting_opened",
+        MergeDecided = "merge_decided",
     }
 }
 
@@ -319,6 +348,7 @@ mod tests {
         check::<BallotKind>();
         check::<AdmissionKind>();
         check::<Verdict>();
+        check::<Merge>();
         check::<FinishReason>();
         check::<PauseReason>();
         check::<SuspendReason>();

@@ -143,7 +143,7 @@ fn told(history: &History, texts: &BTreeMap<Digest, String>, round: &Round) -> V
     };
     let (proposed, own) = round.proposal.unzip();
     json!({
-        "proposer": history.number_of(round.proposer),
+        "proposer": round.proposer.and_then(|proposer| history.number_of(proposer)),
         "weights": proposed.map(|digest| &texts[&digest]),
         "scores": own.map(|own| [own.vote.map(unit), own.test.map(unit)]),
         "votes": round.ballots.iter().map(|(voter, cast)| vote((*voter, cast))).collect::<serde_json::Map<_, _>>(),

@@ -153,7 +153,7 @@ fn draw_votes<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> Dr
 
 /// A learner's cell in a round: its colour, and for the proposer whether it succeeded.
 fn look(round: &Round, learner: LearnerId) -> (Option<RGBColor>, Option<(bool, RGBColor)>) {
-    if learner == round.proposer {
+    if Some(learner) == round.proposer {
         let good = round.result.map(|result| result.verdict == Verdict::Accepted);
         return (Some(PROPOSER), good.map(|good| (good, if good { YES } else { NO })));
     }

@@ -12,9 +12,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use colearn_learning::BuiltinLearner;
 use colearn_learning::data::{Dataset, Share, Targets};
-use colearn_sdk::learner::{
-    Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Weights,
-};
+use colearn_sdk::learner::{Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Weights};
 use colearn_sdk::local::{Conduct, Voting};
 
 /// The class that a backdoor leads to.

@@ -222,7 +222,8 @@ impl Simulation {
             let accepted = round.result.is_some_and(|result| result.verdict == Verdict::Accepted);
             if accepted {
                 report.accepted += 1;
-                report.accepted_from_faulty += u64::from(faulty.contains(&round.proposer));
+                report.accepted_from_faulty +=
+                    u64::from(round.proposer.is_some_and(|it| faulty.contains(&it)));
                 let now = test_score(round, &honest);
                 report.accepted_harmful += u64::from(now < score - HARM);
                 score = now;

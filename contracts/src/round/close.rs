@@ -1,12 +1,12 @@
 //! The end of a round, and what comes after it: the next one, waiting, a pause, or the end.
 
 use super::{Phase, Stage};
-use crate::draw::{Draw, Fixed, PROPOSER, draw};
+use crate::draw::{Draw, Fixed};
 use crate::experiment::Experiment;
 use crate::id::LearnerId;
 use crate::member::Seat;
 use crate::outcome::{Decision, FinishReason, PauseReason, SuspendReason, Verdict};
-use crate::parameters::Selection;
+use crate::parameters::{Model, Selection};
 use crate::step::Step;
 use crate::tally::Tally;
 
@@ -14,6 +14,7 @@ impl Experiment {
     /// R13, R22, R23, R36. The phase's deadline has come.
     pub(crate) fn expire_round(&mut self, step: &mut Step) {
         match self.rounds.phase {
+            Phase::Merged(_) => self.expire_merged(step),
             Phase::Proposing { proposer, .. } => {
                 if let Some(member) = self.roster.member_mut(proposer) {
                     member.miss();
@@ -46,26 +47,44 @@ impl Experiment {
         }
     }
 
-    /// R23, R25 to R27, R38, R40. Records the verdict and opens the next round, waits, or finishes.
+    /// R23, R40, R68. Closes a round that has one proposer.
     pub(crate) fn close_round(&mut self, step: &mut Step, verdict: Verdict, tally: Tally) {
-        let closing = core::mem::replace(&mut self.rounds.phase, Phase::Waiting);
-        match &closing {
-            Phase::Voting { proposer, .. } => self.serve(*proposer, verdict != Verdict::Expired),
+        let accepted = match core::mem::replace(&mut self.rounds.phase, Phase::Waiting) {
+            Phase::Voting { proposer, weights, .. } => {
+                self.serve(proposer, verdict != Verdict::Expired);
+                (verdict == Verdict::Accepted).then_some(weights)
+            }
             // R40. Only where nothing was proposed, not where most could not get what was.
-            Phase::Proposing { .. } | Phase::Waiting | Phase::Paused(_) | Phase::Finished(_) => {
+            Phase::Proposing { .. }
+            | Phase::Merged(_)
+            | Phase::Waiting
+            | Phase::Paused(_)
+            | Phase::Finished(_) => {
                 self.rounds.idle += 1;
+                None
             }
-        }
+        };
+        self.end_round(step, verdict, tally, accepted);
+    }
+
+    /// R23, R25 to R27, R38, R85. Records the verdict and what was accepted, and opens the next round,
+    /// waits, or finishes.
+    pub(super) fn end_round(
+        &mut self,
+        step: &mut Step,
+        verdict: Verdict,
+        tally: Tally,
+        accepted: Option<Model>,
+    ) {
+        self.rounds.phase = Phase::Waiting;
+        self.rounds.previous = accepted.map(|model| {
+            self.models.insert(model.digest);
+            core::mem::replace(&mut self.model, model)
+        });
         match verdict {
-            Verdict::Accepted => {
-                if let Phase::Voting { weights, .. } = closing {
-                    self.models.insert(weights.digest);
-                    self.model = weights;
-                }
-                self.rounds.rejected = 0;
-            }
+            Verdict::Accepted => self.rounds.rejected = 0,
             Verdict::Rejected => self.rounds.rejected += 1,
-            Verdict::Expired | Verdict::Passed => {}
+            Verdict::Expired | Verdict::Passed | Verdict::NoAgreement => {}
         }
         step.push(Decision::RoundClosed {
             round: self.rounds.current,
@@ -150,66 +169,5 @@ impl Experiment {
     fn pause(&mut self, step: &mut Step, reason: PauseReason) {
         self.rounds.phase = Phase::Paused(reason);
         step.push(Decision::Paused { reason });
-    }
-
-    /// R24, R32, R43. Opens the next round with the next proposer.
-    fn open_round(&mut self, step: &mut Step) {
-        let Some((seat, proposer)) = self.next_proposer(step) else {
-            unreachable!("a round opens only where go_on has found somebody who may propose");
-        };
-        self.rounds.last_proposer_seat = Some(seat);
-        self.rounds.draws.next = self.rounds.draws.following;
-        self.rounds.current += 1;
-        let deadline_ms = step.deadline_ms(self.parameters.proposal_deadline_ms);
-        self.rounds.phase = Phase::Proposing { proposer, deadline_ms };
-        step.push(Decision::RoundOpened {
-            round: self.rounds.current,
-            proposer,
-            base: self.model.digest,
-            deadline_ms,
-        });
-    }
-
-    /// R24, R32. Whose turn is next, with its seat; `None` only if nobody has turns.
-    fn next_proposer(&self, step: &Step) -> Option<(u64, LearnerId)> {
-        let last = self.rounds.last_proposer_seat;
-        match self.parameters.selection {
-            Selection::RoundRobin => {
-                // The last proposer's seat may be gone; what comes after its number is still right.
-                let after = last.map_or(0, |seat| seat + 1);
-                let seats = self.roster.seats();
-                let turns = seats.range(after..).chain(seats.range(..after));
-                let mut turns = turns.map(|(seat, learner)| (*seat, *learner));
-                turns.find(|(_, learner)| self.roster.has_turns(*learner))
-            }
-            Selection::Sortition if self.version.rules().chains => self.draw_proposer(last),
-            Selection::Sortition => {
-                let not_last = |(seat, _): &(u64, LearnerId)| Some(*seat) != last;
-                let ledger = step.context.ledger;
-                let (head, round) = (step.context.at.head, self.rounds.current + 1);
-                let draw = |among| draw(&ledger, &head, &self.name, round, among);
-                // Counted and walked in joining order, which is what the draw is a place in: anybody
-                // can draw again from what is recorded.
-                match self.roster.proposers().filter(not_last).count() {
-                    // Only the last proposer is left.
-                    0 => self.roster.proposers().next(),
-                    among => self.roster.proposers().filter(not_last).nth(draw(among)),
-                }
-            }
-        }
-    }
-
-    /// R63. The first in the order that the seed gives: of those whom it is for, and not who had the last
-    /// turn, as long as there are others.
-    fn draw_proposer(&self, last: Option<u64>) -> Option<(u64, LearnerId)> {
-        let draw = self.rounds.draws.next;
-        let first = |among: &dyn Fn(u64, LearnerId) -> bool| {
-            let candidates = self.roster.proposers().filter(|(seat, who)| among(*seat, *who));
-            candidates.min_by_key(|(seat, _)| draw.seed.rank(PROPOSER, *seat))
-        };
-        let silent = |who| self.roster.member(who).map_or(0, |member| member.silent);
-        first(&|seat, who| draw.is_for(seat, silent(who)) && Some(seat) != last)
-            .or_else(|| first(&|seat, _| Some(seat) != last))
-            .or_else(|| first(&|_, _| true))
     }
 }

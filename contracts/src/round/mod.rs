@@ -1,8 +1,13 @@
 //! Rounds: where they stand, here; how they are proposed in, voted on, closed and opened, in the
-//! files below.
+//! files below. `train`, `gather` and `judge` are the stages of a merged round.
 
 mod close;
+mod gather;
+mod judge;
+mod merged;
+mod open;
 mod propose;
+mod train;
 mod vote;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +17,8 @@ use crate::id::LearnerId;
 use crate::outcome::{FinishReason, PauseReason};
 use crate::parameters::Model;
 use crate::tally::Tally;
+
+pub use merged::{MergeStage, MergedRound, Part, Participant, Stage};
 
 /// Where an experiment stands.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -40,25 +47,10 @@ pub enum Phase {
         /// When the stage ends, exclusive.
         deadline_ms: u64,
     },
+    /// A merged round is open (R72). Boxed, as it is larger than all else.
+    Merged(Box<MergedRound>),
     /// The experiment has ended.
     Finished(FinishReason),
-}
-
-/// How votes are taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Stage {
-    /// As they are.
-    Open,
-    /// As commitments.
-    Commit {
-        /// The votes committed to so far.
-        committed: u32,
-    },
-    /// By revealing what was committed to.
-    Reveal {
-        /// The votes that were committed to.
-        committed: u32,
-    },
 }
 
 /// The rounds of one experiment: the present one, and what the next depends on.
@@ -69,6 +61,8 @@ pub(crate) struct Rounds {
     pub(crate) phase: Phase,
     /// The seat whose turn it was last (R24, R32).
     pub(crate) last_proposer_seat: Option<u64>,
+    /// The model before the present one, if the last round accepted that (R74).
+    pub(crate) previous: Option<Model>,
     /// Rejected proposals in a row (R38).
     pub(crate) rejected: u64,
     /// Rounds in a row in which nothing was proposed (R40).
@@ -85,6 +79,7 @@ impl Rounds {
             current: 0,
             phase: Phase::Waiting,
             last_proposer_seat: None,
+            previous: None,
             rejected: 0,
             idle: 0,
             between_since_ms: now_ms,
@@ -99,15 +94,16 @@ impl Rounds {
 
     /// When the present phase ends by itself.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        match self.phase {
+        match &self.phase {
             Phase::Proposing { deadline_ms, .. } | Phase::Voting { deadline_ms, .. } => {
-                Some(deadline_ms)
+                Some(*deadline_ms)
             }
+            Phase::Merged(round) => Some(round.deadline_ms),
             Phase::Waiting | Phase::Paused(_) | Phase::Finished(_) => None,
         }
     }
 
-    /// R31. A proposer goes on under another key.
+    /// R31. Who has a part in the round goes on under another key.
     pub(crate) fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
         match &mut self.phase {
             Phase::Proposing { proposer, .. } | Phase::Voting { proposer, .. } => {
@@ -115,6 +111,7 @@ impl Rounds {
                     *proposer = to;
                 }
             }
+            Phase::Merged(round) => round.replace_key(from, to),
             Phase::Waiting | Phase::Paused(_) | Phase::Finished(_) => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Judging a proposal: open votes, and sealed ones, which are committed to and then revealed.
 
 use super::{Phase, Stage};
-use crate::action::{Choice, Commit, Reason, Reveal, Sealed, Vote};
+use crate::ballot::{Choice, Commit, Reason, Reveal, Vote};
 use crate::chain::Chain;
 use crate::experiment::Experiment;
 use crate::id::{Digest, LearnerId};
@@ -9,17 +9,36 @@ use crate::member::Member;
 use crate::outcome::Decision;
 use crate::parameters::{Close, Selection};
 use crate::rejection::Rejection;
+use crate::sealed::Sealed;
 use crate::step::Step;
 
 /// What a voter does with its ballot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Cast {
+pub(super) enum Cast {
     /// Casts it for all to see.
     Vote,
     /// Commits to it.
     Commit,
     /// Reveals it.
     Reveal,
+}
+
+impl Cast {
+    /// R13, R34, R35. Whether that is what the stage asks for.
+    pub(super) fn check(self, stage: Stage) -> Result<(), Rejection> {
+        match (self, stage) {
+            (Self::Vote, Stage::Open)
+            | (Self::Commit, Stage::Commit { .. })
+            | (Self::Reveal, Stage::Reveal { .. }) => Ok(()),
+            (Self::Vote, Stage::Commit { .. } | Stage::Reveal { .. }) => {
+                Err(Rejection::BallotSealed)
+            }
+            (Self::Commit | Self::Reveal, Stage::Open) => Err(Rejection::BallotOpen),
+            // The time to commit is over, by its deadline or because all have.
+            (Self::Commit, Stage::Reveal { .. }) => Err(Rejection::DeadlinePassed),
+            (Self::Reveal, Stage::Commit { .. }) => Err(Rejection::NotRevealing),
+        }
+    }
 }
 
 impl Experiment {
@@ -44,7 +63,7 @@ impl Experiment {
     }
 
     /// R63. Whether votes reveal links.
-    fn draws_from_chains(&self) -> bool {
+    pub(super) fn draws_from_chains(&self) -> bool {
         self.parameters.selection == Selection::Sortition && self.version.rules().chains
     }
 
@@ -55,6 +74,9 @@ impl Experiment {
         sender: LearnerId,
         commit: &Commit,
     ) -> Result<(), Rejection> {
+        if matches!(self.rounds.phase, Phase::Merged(_)) {
+            return self.commit_merge_vote(step, sender, commit);
+        }
         let round = self.rounds.current;
         let drawn = self.draws_from_chains();
         let member = self.check_ballot(step, sender, commit.round, commit.weights, Cast::Commit)?;
@@ -135,28 +157,23 @@ impl Experiment {
             Phase::Voting { proposer, weights, stage, deadline_ms, .. } => {
                 Some((*proposer, weights.digest, *stage, *deadline_ms))
             }
-            Phase::Waiting | Phase::Paused(_) | Phase::Proposing { .. } | Phase::Finished(_) => {
-                None
-            }
+            Phase::Waiting
+            | Phase::Paused(_)
+            | Phase::Proposing { .. }
+            | Phase::Merged(_)
+            | Phase::Finished(_) => None,
         };
+        let is_merged = matches!(self.rounds.phase, Phase::Merged(_));
         let current = self.rounds.current;
         let member = self.check_round(sender, round)?;
+        if is_merged {
+            return Err(Rejection::RoundIsMerged);
+        }
         let (proposer, proposed, stage, deadline_ms) = open.ok_or(Rejection::NothingProposed)?;
         if step.now_ms() >= deadline_ms {
             return Err(Rejection::DeadlinePassed);
         }
-        match (cast, stage) {
-            (Cast::Vote, Stage::Open)
-            | (Cast::Commit, Stage::Commit { .. })
-            | (Cast::Reveal, Stage::Reveal { .. }) => {}
-            (Cast::Vote, Stage::Commit { .. } | Stage::Reveal { .. }) => {
-                return Err(Rejection::BallotSealed);
-            }
-            (Cast::Commit | Cast::Reveal, Stage::Open) => return Err(Rejection::BallotOpen),
-            // The time to commit is over, by its deadline or because all have.
-            (Cast::Commit, Stage::Reveal { .. }) => return Err(Rejection::DeadlinePassed),
-            (Cast::Reveal, Stage::Commit { .. }) => return Err(Rejection::NotRevealing),
-        }
+        cast.check(stage)?;
         if judged != proposed {
             return Err(Rejection::WrongProposal { proposed });
         }
@@ -184,7 +201,10 @@ impl Experiment {
         match self.rounds.phase {
             Phase::Waiting => return Err(Rejection::WaitingForMembers),
             Phase::Paused(_) => return Err(Rejection::Paused),
-            Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Finished(_) => {}
+            Phase::Proposing { .. }
+            | Phase::Voting { .. }
+            | Phase::Merged(_)
+            | Phase::Finished(_) => {}
         }
         let current = self.rounds.current;
         if round != current {
@@ -253,7 +273,11 @@ fn check_reason(vote: &Vote) -> Result<(), Rejection> {
 }
 
 /// R63. Whether the link is the next one of the voter's chain, or the anchor of its first or next chain.
-fn check_link(member: &Member, drawn: bool, link: Option<Digest>) -> Result<(), Rejection> {
+pub(super) fn check_link(
+    member: &Member,
+    drawn: bool,
+    link: Option<Digest>,
+) -> Result<(), Rejection> {
     let fits = match (drawn, link, member.chain.as_deref()) {
         (false, None, _) => true,
         (true, Some(_), None) => true,
@@ -264,7 +288,7 @@ fn check_link(member: &Member, drawn: bool, link: Option<Digest>) -> Result<(), 
 }
 
 /// R63. Takes a link that was checked.
-fn reveal_link(member: &mut Member, link: Option<Digest>, round: u64) {
+pub(super) fn reveal_link(member: &mut Member, link: Option<Digest>, round: u64) {
     let Some(link) = link else { return };
     match member.chain.as_deref_mut() {
         Some(chain) if chain.left > 0 => chain.reveal(link, round),

@@ -2,8 +2,9 @@
 
 use colearn_contracts::{
     Act, Action, Admission, Choice, Close, Commit, Contract, Digest, Evaluation, ExperimentName,
-    Invitation, Join, Limits, Motion, Parameters, PrivacyCap, PrivacySpent, PrivateTraining,
-    Proposal, Reason, Rejection, Reveal, Selection, Threshold, Version, Vote, terms,
+    Invitation, Join, Limits, Merging, Motion, Parameters, PrivacyCap, PrivacySpent,
+    PrivateTraining, Proposal, Reason, Rejection, Reveal, Selection, Threshold, Version, Vote,
+    terms,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -230,6 +231,12 @@ fn r53_terms_are_laid_out_as_described() {
             .maybe(p.governance_threshold.map(threshold))
             .put(&p.motion_deadline_ms.to_be_bytes())
             .put(&[u8::from(p.creator_may_stop)])
+            .maybe(p.merging.map(|it| {
+                let numbers = [it.proposers, it.clip_permille, it.momentum_permille, it.checkers];
+                let numbers = numbers.map(u32::to_be_bytes).concat();
+                let gathers = it.gather_deadline_ms.map(|it| it.to_be_bytes().into());
+                Laid(numbers).maybe(gathers).0
+            }))
             .put(&[kind])
             .put(&(invited.len() as u32).to_be_bytes());
         for (key, weight, judge, name) in invited {
@@ -251,6 +258,7 @@ fn r53_terms_are_laid_out_as_described() {
         privacy: Some(PrivacyCap { epsilon_micros: 3, delta_picos: 2 }),
         governance_threshold: Some(Threshold::at_least(2, 3)),
         creator_may_stop: true,
+        merging: Some(Merging { proposers: 9, gather_deadline_ms: Some(99), ..Merging::default() }),
         ..Parameters::default()
     };
     let none = Parameters { missed_turns: None, idle_rotations: None, ..Parameters::default() };

@@ -6,10 +6,12 @@
 
 mod aim;
 pub(crate) use aim::chance;
+mod merged;
 mod replay;
 mod shadow;
 mod state;
 mod theorem;
+pub(crate) mod train;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use colearn_contracts::{
     Act, Action, Admission, BallotKind, Close, Contract, CreateExperiment, Digest, Experiment,
-    Invitation, LAYOUT, LINKS, Limits, Parameters, Phase, PrivacyCap, PrivateTraining, Seat,
-    Selection, Stage, Threshold, Version,
+    Invitation, LAYOUT, LINKS, Limits, MergeStage, Parameters, Phase, PrivacyCap, PrivateTraining,
+    Seat, Selection, Stage, Threshold, Version,
 };
 
 use crate::script::{at, by_vote, defaults, invited, learner, model, play};
@@ -231,6 +231,12 @@ fn kinds(experiment: &Experiment) -> Vec<String> {
         Phase::Voting { stage: Stage::Open, .. } => "voting".to_owned(),
         Phase::Voting { stage: Stage::Commit { .. }, .. } => "committing".to_owned(),
         Phase::Voting { stage: Stage::Reveal { .. }, .. } => "revealing".to_owned(),
+        Phase::Merged(open) => match &open.stage {
+            MergeStage::Training => "training".to_owned(),
+            MergeStage::Revealing => "revealing-updates".to_owned(),
+            MergeStage::Gathering { .. } => "gathering".to_owned(),
+            MergeStage::Voting { .. } => "judging".to_owned(),
+        },
         Phase::Finished(reason) => format!("finished-{reason:?}"),
     }];
     for (_, member) in experiment.members() {

@@ -33,7 +33,10 @@ fn staleness_is_the_rules_not_the_variants() {
     }
     // Those a learner shrugs at: its round, its proposal, its seat or its experiment has moved on.
     let stale: Vec<u8> = (0..=u8::MAX).filter(|rule| rule_is_stale(*rule)).collect();
-    assert_eq!(stale, [5, 9, 10, 11, 12, 13, 14, 17, 19, 20, 34, 35, 40, 41, 52, 53, 71]);
+    assert_eq!(
+        stale,
+        [5, 9, 10, 11, 12, 13, 14, 17, 19, 20, 34, 35, 40, 41, 52, 53, 71, 73, 75, 78, 80]
+    );
 }
 
 #[test]

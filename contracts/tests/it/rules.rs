@@ -2,8 +2,8 @@
 
 use colearn_contracts::{
     Act, Action, Admission, Contract, CreateExperiment, Digest, ExperimentName, InvalidParameters,
-    MAX_EXPERIMENTS, MAX_INVITED, MAX_MEMBERS, MAX_WEIGHTS_BYTES, Model, Parameters, Rejection,
-    Threshold, Version,
+    MAX_EXPERIMENTS, MAX_INVITED, MAX_MEMBERS, MAX_WEIGHTS_BYTES, MERGED_MEDIA_TYPE, Model,
+    Parameters, Rejection, Threshold, Version,
 };
 
 use crate::script::{
@@ -320,10 +320,10 @@ fn r16_weights_keep_their_size_and_type() {
         let propose = Act::Propose(proposal(1, Digest([0; 32]), weights));
         contract.apply(at(1), learner("A"), &Action::new(name(), propose))
     };
-    assert_eq!(propose(0, "m"), Err(Rejection::WeightsSize { limit: 20 }));
-    assert_eq!(propose(21, "m"), Err(Rejection::WeightsSize { limit: 20 }));
+    assert_eq!(propose(0, MERGED_MEDIA_TYPE), Err(Rejection::WeightsSize { limit: 20 }));
+    assert_eq!(propose(21, MERGED_MEDIA_TYPE), Err(Rejection::WeightsSize { limit: 20 }));
     assert_eq!(propose(20, "n"), Err(Rejection::MediaTypeDiffers));
-    assert!(propose(20, "m").is_ok());
+    assert!(propose(20, MERGED_MEDIA_TYPE).is_ok());
 }
 
 #[test]

@@ -25,9 +25,10 @@
 
 use colearn_contracts::{
     Act, Action, Admission, Choice, Commit, Contract, CreateExperiment, Decision, Digest,
-    Evaluation, ExperimentName, Invitation, Join, LINKS, LearnerId, Measure, Member, Model, Moment,
-    Motion, Outcome, Parameters, PrivacySegment, PrivacySpent, PrivateTraining, Proposal, Reason,
-    Reveal, Scores, Sealed, Selection, VERSION, Verdict, Version, Vote, link,
+    Evaluation, ExperimentName, Invitation, Join, LINKS, LearnerId, MERGED_MEDIA_TYPE, Measure,
+    Member, Merge, Model, Moment, Motion, Outcome, Parameters, PrivacySegment, PrivacySpent,
+    PrivateTraining, Proposal, Reason, Reveal, Scores, Sealed, Selection, VERSION, Verdict,
+    Version, Vote, link,
 };
 
 /// Every version of the rules.
@@ -38,7 +39,7 @@ pub(crate) fn learner(letter: &str) -> LearnerId {
 }
 
 pub(crate) fn model(number: u8) -> Model {
-    Model { digest: Digest([number; 32]), size: 10, media_type: "m".into() }
+    Model { digest: Digest([number; 32]), size: 10, media_type: MERGED_MEDIA_TYPE.into() }
 }
 
 pub(crate) fn name() -> ExperimentName {
@@ -485,6 +486,11 @@ fn motion(words: &mut Words<'_>) -> Motion {
     }
 }
 
+/// Several learners, by their letters.
+fn letters<'a>(learners: impl Iterator<Item = &'a LearnerId>) -> String {
+    learners.map(|it| it.0[0] as char).collect()
+}
+
 /// The count of a round: for-against, and with a second dash the abstentions, if there are any.
 fn count(approvals: u32, rejections: u32, abstentions: u32) -> String {
     match abstentions {
@@ -509,6 +515,7 @@ pub(crate) fn describe(outcomes: &[Outcome]) -> String {
                     Verdict::Expired if *abstentions > 0 => format!("expired {count}"),
                     Verdict::Expired => "expired".into(),
                     Verdict::Passed => "passed".into(),
+                    Verdict::NoAgreement => format!("no agreement {count}"),
                 }
             }
             Decision::RevealOpened { committed, .. } => format!("reveal {committed}"),
@@ -526,6 +533,39 @@ pub(crate) fn describe(outcomes: &[Outcome]) -> String {
             Decision::MotionTookEffect { number, .. } => format!("motion {number} in effect"),
             Decision::Waiting { members, .. } => format!("waiting with {members}"),
             Decision::Finished { reason, .. } => format!("finished {reason:?}"),
+            Decision::TrainingOpened { round, participants, checkers, .. } => {
+                let checkers = match checkers.is_empty() {
+                    true => String::new(),
+                    false => format!(" checked by {}", letters(checkers.iter())),
+                };
+                format!("round {round} trains {}{checkers}", letters(participants.iter()))
+            }
+            Decision::GatheringOpened { updates, .. } => {
+                format!("who holds {}", letters(updates.iter().map(|it| &it.learner)))
+            }
+            Decision::MergeVotingOpened { updates, electorate, .. } => {
+                let merged = letters(updates.iter().map(|it| &it.learner));
+                format!("{electorate} judge {merged}")
+            }
+            Decision::MergeDecided {
+                agreed,
+                named,
+                bear_open,
+                bear_guarded,
+                prefer_guarded,
+                accepted,
+                ..
+            } => match (agreed, accepted) {
+                (None, _) => format!("none of {named}"),
+                (Some(_), accepted) => {
+                    let word = match accepted {
+                        None => "neither",
+                        Some(Merge::Open) => "open",
+                        Some(Merge::Guarded) => "guarded",
+                    };
+                    format!("{word} of {named}: {bear_open} {bear_guarded} {prefer_guarded}")
+                }
+            },
         })
         .collect();
     if texts.is_empty() { "ok".into() } else { texts.join(", ") }

@@ -2,15 +2,17 @@
 
 use bytes::Bytes;
 use colearn_contracts::{
-    Act, Action, Choice, Commit, CreateExperiment, Evaluation, ExperimentName, Invitation, Join,
-    Measure, Motion, Proposal, Reveal, Version, Vote,
+    Act, Action, Choice, Commit, CommitUpdate, CreateExperiment, Evaluation, ExperimentName,
+    Invitation, Join, Measure, MergeVote, Motion, Proposal, Reveal, RevealMergeVote, RevealUpdate,
+    Update, Version, Vote,
 };
 use colearn_proto::v1;
 
 use super::{
     BadField, admission, admission_message, bytes, digest, learner, maybe_bytes, maybe_digest,
-    member_name, member_name_message, model, model_message, name, parameters, parameters_message,
-    privacy, privacy_message, reason, reason_message, scores, scores_message,
+    member_name, member_name_message, merges, merges_message, model, model_message, name,
+    parameters, parameters_message, privacy, privacy_message, reason, reason_message, scores,
+    scores_message,
 };
 
 /// Reads an action.
@@ -103,6 +105,37 @@ pub fn action(message: v1::transaction::Action) -> Result<Action, BadField> {
         Wire::Evaluate(evaluate) => {
             Action::new(name(&evaluate.experiment)?, Act::Evaluate(evaluation(evaluate)?))
         }
+        Wire::Update(message) => {
+            Action::new(name(&message.experiment)?, Act::Update(update(message)?))
+        }
+        Wire::CommitUpdate(commit) => Action::new(
+            name(&commit.experiment)?,
+            Act::CommitUpdate(CommitUpdate {
+                round: commit.round,
+                base: digest(&commit.base, "base")?,
+                commitment: digest(&commit.commitment, "commitment")?,
+            }),
+        ),
+        Wire::RevealUpdate(reveal) => {
+            let message = reveal.update.ok_or(BadField("update"))?;
+            let experiment = name(&message.experiment)?;
+            let update = update(message)?;
+            let salt = digest(&reveal.salt, "salt")?.0;
+            Action::new(experiment, Act::RevealUpdate(RevealUpdate { update, salt }))
+        }
+        Wire::Have(have) => {
+            Action::new(name(&have.experiment)?, Act::Have { round: have.round, held: have.held })
+        }
+        Wire::MergeVote(message) => {
+            Action::new(name(&message.experiment)?, Act::MergeVote(merge_vote(message)?))
+        }
+        Wire::RevealMergeVote(reveal) => {
+            let message = reveal.vote.ok_or(BadField("vote"))?;
+            let experiment = name(&message.experiment)?;
+            let vote = merge_vote(message)?;
+            let salt = digest(&reveal.salt, "salt")?.0;
+            Action::new(experiment, Act::RevealMergeVote(RevealMergeVote { vote, salt }))
+        }
     })
 }
 
@@ -187,6 +220,25 @@ pub fn action_message(action: &Action) -> v1::transaction::Action {
                     value_micros: measure.value_micros,
                 })
                 .collect(),
+        }),
+        Act::Update(update) => Wire::Update(update_message(experiment, update)),
+        Act::CommitUpdate(commit) => Wire::CommitUpdate(v1::CommitUpdate {
+            experiment,
+            round: commit.round,
+            base: bytes(commit.base.0),
+            commitment: bytes(commit.commitment.0),
+        }),
+        Act::RevealUpdate(reveal) => Wire::RevealUpdate(v1::RevealUpdate {
+            update: Some(update_message(experiment, &reveal.update)),
+            salt: bytes(reveal.salt),
+        }),
+        Act::Have { round, held } => {
+            Wire::Have(v1::Have { experiment, round: *round, held: *held })
+        }
+        Act::MergeVote(vote) => Wire::MergeVote(merge_vote_message(experiment, vote)),
+        Act::RevealMergeVote(reveal) => Wire::RevealMergeVote(v1::RevealMergeVote {
+            vote: Some(merge_vote_message(experiment, &reveal.vote)),
+            salt: bytes(reveal.salt),
         }),
     }
 }
@@ -276,6 +328,56 @@ fn vote_message(experiment: String, vote: &Vote) -> v1::Vote {
         approve: vote.choice == Choice::Approve,
         scores: Some(scores_message(vote.scores)),
         abstain: vote.choice == Choice::Abstain,
+        reason: reason_message(vote.reason),
+        link: maybe_bytes(vote.link),
+    }
+}
+
+fn update(message: v1::Update) -> Result<Update, BadField> {
+    Ok(Update {
+        round: message.round,
+        base: digest(&message.base, "base")?,
+        weights: model(message.weights.ok_or(BadField("weights"))?)?,
+        scores: scores(message.scores.ok_or(BadField("scores"))?),
+        privacy: message.privacy.map(privacy).transpose()?,
+    })
+}
+
+fn update_message(experiment: String, update: &Update) -> v1::Update {
+    v1::Update {
+        experiment,
+        round: update.round,
+        base: bytes(update.base.0),
+        weights: Some(model_message(&update.weights)),
+        scores: Some(scores_message(update.scores)),
+        privacy: update.privacy.as_ref().map(privacy_message),
+    }
+}
+
+fn merge_vote(message: v1::MergeVote) -> Result<MergeVote, BadField> {
+    Ok(MergeVote {
+        round: message.round,
+        merges: merges(message.merges)?,
+        bear_open: message.bear_open,
+        bear_guarded: message.bear_guarded,
+        prefer_guarded: message.prefer_guarded,
+        reason: reason(message.reason)?,
+        scores_open: scores(message.scores_open.ok_or(BadField("scores_open"))?),
+        scores_guarded: scores(message.scores_guarded.ok_or(BadField("scores_guarded"))?),
+        link: maybe_digest(&message.link, "link")?,
+    })
+}
+
+fn merge_vote_message(experiment: String, vote: &MergeVote) -> v1::MergeVote {
+    v1::MergeVote {
+        experiment,
+        round: vote.round,
+        merges: merges_message(&vote.merges),
+        bear_open: vote.bear_open,
+        bear_guarded: vote.bear_guarded,
+        prefer_guarded: vote.prefer_guarded,
+        scores_open: Some(scores_message(vote.scores_open)),
+        scores_guarded: Some(scores_message(vote.scores_guarded)),
         reason: reason_message(vote.reason),
         link: maybe_bytes(vote.link),
     }

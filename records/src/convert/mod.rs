@@ -5,13 +5,14 @@
 //! them, never made from it again.
 
 mod action;
+mod merged;
 mod outcome;
 mod parameters;
 mod state;
 
 use bytes::Bytes;
 use colearn_contracts::{
-    Digest, ExperimentName, LearnerId, MemberName, Model, PrivacySegment, PrivacySpent,
+    Digest, ExperimentName, LearnerId, MemberName, Merges, Model, PrivacySegment, PrivacySpent,
     PrivateTraining, Reason, Scores,
 };
 use colearn_proto::v1;
@@ -120,6 +121,18 @@ pub fn model_message(model: &Model) -> v1::Model {
         size: model.size,
         media_type: model.media_type.clone(),
     }
+}
+
+/// Reads a pair of merges; absent is for none of either.
+fn merges(message: Option<v1::Merges>) -> Result<Merges, BadField> {
+    let v1::Merges { open, guarded } = message.unwrap_or_default();
+    Ok(Merges { open: maybe_digest(&open, "open")?, guarded: maybe_digest(&guarded, "guarded")? })
+}
+
+fn merges_message(merges: &Merges) -> Option<v1::Merges> {
+    let Merges { open, guarded } = *merges;
+    (!merges.is_none())
+        .then(|| v1::Merges { open: maybe_bytes(open), guarded: maybe_bytes(guarded) })
 }
 
 fn bytes(array: [u8; 32]) -> Bytes {

@@ -1,9 +1,12 @@
 //! What the contract decides.
 
-use colearn_contracts::{Decision, FinishReason, Outcome, PauseReason, SuspendReason, Verdict};
+use bytes::Bytes;
+use colearn_contracts::{
+    Decision, FinishReason, LearnerId, Merge, Outcome, PauseReason, Sent, SuspendReason, Verdict,
+};
 use colearn_proto::v1;
 
-use super::{BadField, bytes, digest, learner, name};
+use super::{BadField, bytes, digest, learner, merges, merges_message, name};
 
 /// Writes a verdict.
 pub fn verdict_message(verdict: Verdict) -> v1::Verdict {
@@ -12,6 +15,7 @@ pub fn verdict_message(verdict: Verdict) -> v1::Verdict {
         Verdict::Rejected => v1::Verdict::Rejected,
         Verdict::Expired => v1::Verdict::Expired,
         Verdict::Passed => v1::Verdict::Passed,
+        Verdict::NoAgreement => v1::Verdict::NoAgreement,
     }
 }
 
@@ -21,6 +25,7 @@ fn verdict(message: v1::Verdict) -> Result<Verdict, BadField> {
         v1::Verdict::Rejected => Verdict::Rejected,
         v1::Verdict::Expired => Verdict::Expired,
         v1::Verdict::Passed => Verdict::Passed,
+        v1::Verdict::NoAgreement => Verdict::NoAgreement,
         // What a later version adds arrives here too. Taking it for the nearest known verdict would
         // tell of another round than the one that was recorded.
         v1::Verdict::Unspecified => return Err(BadField("verdict")),
@@ -141,6 +146,37 @@ pub fn outcome(message: v1::Outcome) -> Result<Outcome, BadField> {
             rounds: finished.rounds,
             model: digest(&finished.model, "model")?,
         },
+        Wire::TrainingOpened(opened) => Decision::TrainingOpened {
+            round: opened.round,
+            participants: learners(&opened.participants, "participants")?,
+            checkers: learners(&opened.checkers, "checkers")?,
+            base: digest(&opened.base, "base")?,
+            previous: digest(&opened.previous, "previous")?,
+            deadline_ms: opened.deadline_ms,
+        },
+        Wire::GatheringOpened(opened) => Decision::GatheringOpened {
+            round: opened.round,
+            updates: sent(&opened.updates)?,
+            deadline_ms: opened.deadline_ms,
+        },
+        Wire::MergeVotingOpened(opened) => Decision::MergeVotingOpened {
+            round: opened.round,
+            updates: sent(&opened.updates)?,
+            electorate: opened.electorate,
+            deadline_ms: opened.deadline_ms,
+        },
+        Wire::MergeDecided(decided) => Decision::MergeDecided {
+            round: decided.round,
+            accepted: accepted(&decided)?,
+            agreed: match decided.agreed {
+                Some(agreed) => Some(merges(Some(agreed))?),
+                None => None,
+            },
+            named: decided.named,
+            bear_open: decided.bear_open,
+            bear_guarded: decided.bear_guarded,
+            prefer_guarded: decided.prefer_guarded,
+        },
     };
     Ok(Outcome::new(experiment, what))
 }
@@ -228,6 +264,86 @@ pub fn outcome_message(outcome: &Outcome) -> v1::Outcome {
             rounds: *rounds,
             model: bytes(model.0),
         }),
+        Decision::TrainingOpened { round, participants, checkers, base, previous, deadline_ms } => {
+            Wire::TrainingOpened(v1::TrainingOpened {
+                round: *round,
+                participants: participants.iter().map(|learner| bytes(learner.0)).collect(),
+                checkers: checkers.iter().map(|learner| bytes(learner.0)).collect(),
+                base: bytes(base.0),
+                previous: bytes(previous.0),
+                deadline_ms: *deadline_ms,
+            })
+        }
+        Decision::GatheringOpened { round, updates, deadline_ms } => {
+            Wire::GatheringOpened(v1::GatheringOpened {
+                round: *round,
+                updates: sent_message(updates),
+                deadline_ms: *deadline_ms,
+            })
+        }
+        Decision::MergeVotingOpened { round, updates, electorate, deadline_ms } => {
+            Wire::MergeVotingOpened(v1::MergeVotingOpened {
+                round: *round,
+                updates: sent_message(updates),
+                electorate: *electorate,
+                deadline_ms: *deadline_ms,
+            })
+        }
+        Decision::MergeDecided {
+            round,
+            agreed,
+            named,
+            bear_open,
+            bear_guarded,
+            prefer_guarded,
+            accepted,
+        } => {
+            let accepted = match accepted {
+                None => v1::Merge::Unspecified,
+                Some(Merge::Open) => v1::Merge::Open,
+                Some(Merge::Guarded) => v1::Merge::Guarded,
+            };
+            Wire::MergeDecided(v1::MergeDecided {
+                round: *round,
+                agreed: agreed.as_ref().and_then(merges_message),
+                named: *named,
+                bear_open: *bear_open,
+                bear_guarded: *bear_guarded,
+                prefer_guarded: *prefer_guarded,
+                accepted: accepted.into(),
+            })
+        }
     };
     v1::Outcome { experiment: outcome.experiment.to_string(), decision: Some(decision) }
+}
+
+fn learners(keys: &[Bytes], field: &'static str) -> Result<Vec<LearnerId>, BadField> {
+    keys.iter().map(|key| learner(key, field)).collect()
+}
+
+fn sent(updates: &[v1::SentUpdate]) -> Result<Vec<Sent>, BadField> {
+    let sent = |update: &v1::SentUpdate| {
+        Ok(Sent {
+            learner: learner(&update.learner, "updates")?,
+            weights: digest(&update.weights, "updates")?,
+        })
+    };
+    updates.iter().map(sent).collect()
+}
+
+fn sent_message(updates: &[Sent]) -> Vec<v1::SentUpdate> {
+    let message = |sent: &Sent| v1::SentUpdate {
+        learner: bytes(sent.learner.0),
+        weights: bytes(sent.weights.0),
+    };
+    updates.iter().map(message).collect()
+}
+
+fn accepted(decided: &v1::MergeDecided) -> Result<Option<Merge>, BadField> {
+    // Not `decided.accepted()`, which takes what it does not know for neither.
+    Ok(match v1::Merge::try_from(decided.accepted).map_err(|_| BadField("accepted"))? {
+        v1::Merge::Unspecified => None,
+        v1::Merge::Open => Some(Merge::Open),
+        v1::Merge::Guarded => Some(Merge::Guarded),
+    })
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use colearn_contracts::version::v1 as version_1;
 use colearn_contracts::{
-    Admission, BallotKind, Close, Invitation, Parameters, PrivacyCap, Selection, Threshold,
+    Admission, BallotKind, Close, Invitation, Merging, Parameters, PrivacyCap, Selection, Threshold,
 };
 use colearn_proto::v1;
 
@@ -60,6 +60,16 @@ pub fn parameters(message: &v1::Parameters) -> Result<Parameters, BadField> {
         governance_threshold: message.governance_threshold.map(threshold),
         motion_deadline_ms: or_default(message.motion_deadline_ms, version_1::MOTION_DEADLINE_MS),
         creator_may_stop: !message.stop_needs_motion,
+        merging: message.merging.map(|merging| {
+            let v1::Merging {
+                proposers,
+                clip_permille,
+                momentum_permille,
+                checkers,
+                gather_deadline_ms,
+            } = merging;
+            Merging { proposers, clip_permille, momentum_permille, checkers, gather_deadline_ms }
+        }),
     })
 }
 
@@ -99,6 +109,22 @@ pub fn parameters_message(parameters: &Parameters) -> v1::Parameters {
         governance_threshold: parameters.governance_threshold.map(fraction),
         motion_deadline_ms: parameters.motion_deadline_ms,
         stop_needs_motion: !parameters.creator_may_stop,
+        merging: parameters.merging.map(|merging| {
+            let Merging {
+                proposers,
+                clip_permille,
+                momentum_permille,
+                checkers,
+                gather_deadline_ms,
+            } = merging;
+            v1::Merging {
+                proposers,
+                clip_permille,
+                momentum_permille,
+                checkers,
+                gather_deadline_ms,
+            }
+        }),
     }
 }
 

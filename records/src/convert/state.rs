@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use colearn_contracts::{
-    Admission, Chain, Digest, Experiment, ExperimentName, LearnerId, Member, MemberName, Model,
-    Motion, OpenMotion, Parameters, Phase, PrivacySpent, Seat, Stage, Tally, Threshold, Version,
+    Admission, Chain, Digest, Experiment, ExperimentName, LearnerId, Member, MemberName,
+    MergeStage, Model, Motion, OpenMotion, Parameters, Phase, PrivacySpent, Seat, Stage, Tally,
+    Threshold, Version,
 };
 use colearn_proto::v1;
 
@@ -14,6 +15,7 @@ use super::{
     name, parameters, parameters_message, pause_reason, pause_reason_message, privacy,
     privacy_message,
 };
+use crate::convert::merged::{merged, merged_message};
 use crate::convert::parameters::{fraction, threshold};
 
 /// An experiment as it is described.
@@ -35,6 +37,8 @@ pub struct ExperimentState {
     pub plan: Option<Digest>,
     /// The global model.
     pub model: Model,
+    /// The model before it, if the last round accepted it (R74).
+    pub previous: Option<Model>,
     /// The last opened round; 0 before the first.
     pub round: u64,
     /// Where it stands.
@@ -99,6 +103,8 @@ pub struct MemberState {
     pub unavailable: u32,
     /// What it calls itself (R64).
     pub name: Option<MemberName>,
+    /// The last merged round in which it said what it holds; 0 for none (R80).
+    pub last_have: u64,
 }
 
 /// A member's hash chain as it is described.
@@ -180,6 +186,7 @@ impl ExperimentState {
             admission,
             plan: experiment.plan(),
             model: experiment.model().clone(),
+            previous: Some(experiment.previous().clone()).filter(|it| it != experiment.model()),
             round: experiment.round(),
             phase: experiment.phase().clone(),
             member_count,
@@ -231,6 +238,7 @@ impl ExperimentState {
             admission: admission(rules.admission.ok_or(BadField("admission"))?)?,
             plan: maybe_digest(&message.plan, "plan")?,
             model: model(message.model.ok_or(BadField("model"))?)?,
+            previous: message.previous.map(model).transpose()?,
             round: message.round,
             phase,
             members: message
@@ -256,6 +264,7 @@ impl ExperimentState {
                 ..parameters_message(&self.parameters)
             }),
             model: Some(model_message(&self.model)),
+            previous: self.previous.as_ref().map(model_message),
             round: self.round,
             members: self.members.iter().map(|member| bytes(member.0)).collect(),
             member_count: self.member_count,
@@ -297,17 +306,35 @@ fn read_phase(message: &v1::Experiment) -> Result<Phase, BadField> {
                 abstentions: message.abstentions,
                 unavailable: message.unavailable,
             },
-            // Not `message.stage()`, which takes what it does not know for an open ballot.
-            stage: match v1::Stage::try_from(message.stage).map_err(|_| BadField("stage"))? {
-                v1::Stage::Open => Stage::Open,
-                v1::Stage::Commit => Stage::Commit { committed: message.committed },
-                v1::Stage::Reveal => Stage::Reveal { committed: message.committed },
-            },
+            stage: read_stage(message)?,
             deadline_ms,
         },
+        v1::Phase::Merged => {
+            let round = message.merged.as_ref().ok_or(BadField("merged"))?;
+            Phase::Merged(Box::new(merged(round, read_stage(message)?, deadline_ms)?))
+        }
         v1::Phase::Finished => Phase::Finished(finish_reason(message.finish_reason())?),
         v1::Phase::Unspecified => return Err(BadField("phase")),
     })
+}
+
+fn read_stage(message: &v1::Experiment) -> Result<Stage, BadField> {
+    // Not `message.stage()`, which takes what it does not know for an open ballot.
+    Ok(match v1::Stage::try_from(message.stage).map_err(|_| BadField("stage"))? {
+        v1::Stage::Open => Stage::Open,
+        v1::Stage::Commit => Stage::Commit { committed: message.committed },
+        v1::Stage::Reveal => Stage::Reveal { committed: message.committed },
+    })
+}
+
+fn write_stage(stage: Stage, message: &mut v1::Experiment) {
+    let (stage, committed) = match stage {
+        Stage::Open => (v1::Stage::Open, 0),
+        Stage::Commit { committed } => (v1::Stage::Commit, committed),
+        Stage::Reveal { committed } => (v1::Stage::Reveal, committed),
+    };
+    message.committed = committed;
+    message.set_stage(stage);
 }
 
 fn write_phase(phase: &Phase, message: &mut v1::Experiment) {
@@ -331,14 +358,16 @@ fn write_phase(phase: &Phase, message: &mut v1::Experiment) {
             message.rejections = tally.rejections;
             message.abstentions = tally.abstentions;
             message.unavailable = tally.unavailable;
-            let (stage, committed) = match stage {
-                Stage::Open => (v1::Stage::Open, 0),
-                Stage::Commit { committed } => (v1::Stage::Commit, *committed),
-                Stage::Reveal { committed } => (v1::Stage::Reveal, *committed),
-            };
-            message.committed = committed;
-            message.set_stage(stage);
+            write_stage(*stage, message);
             v1::Phase::Voting
+        }
+        Phase::Merged(round) => {
+            message.deadline_ms = round.deadline_ms;
+            message.merged = Some(merged_message(round));
+            if let MergeStage::Voting { stage, .. } = round.stage {
+                write_stage(stage, message);
+            }
+            v1::Phase::Merged
         }
         Phase::Finished(reason) => {
             message.set_finish_reason(finish_reason_message(*reason));
@@ -409,6 +438,7 @@ impl MemberState {
             evaluations: member.evaluations,
             unavailable: member.unavailable,
             name: member.name.clone(),
+            last_have: member.last_have,
         }
     }
 
@@ -447,6 +477,7 @@ impl MemberState {
             evaluations: message.evaluations,
             unavailable: message.unavailable,
             name: member_name(&message.name)?,
+            last_have: message.last_have,
         })
     }
 
@@ -479,6 +510,7 @@ impl MemberState {
             evaluations: self.evaluations,
             unavailable: self.unavailable,
             name: self.name.as_ref().map_or_else(String::new, ToString::to_string),
+            last_have: self.last_have,
         }
     }
 }

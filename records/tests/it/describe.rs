@@ -23,18 +23,76 @@ fn tally() -> impl Strategy<Value = Tally> {
     })
 }
 
-fn phase() -> impl Strategy<Value = Phase> {
-    let stage = prop_oneof![
+fn stage() -> impl Strategy<Value = Stage> {
+    prop_oneof![
         Just(Stage::Open),
         any::<u32>().prop_map(|committed| Stage::Commit { committed }),
         any::<u32>().prop_map(|committed| Stage::Reveal { committed }),
+    ]
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        Just(Part::Due),
+        Just(Part::Passed),
+        (digest(), learner()).prop_map(|(commitment, key)| Part::Committed { commitment, key }),
+        model().prop_map(Part::Sent),
+        (model(), any::<bool>()).prop_map(|(weights, missed)| Part::Dropped { weights, missed }),
+    ]
+}
+
+/// A count of votes on merges: of some pairs, one of which may lead.
+fn merge_tally() -> impl Strategy<Value = MergeTally> {
+    let named = |(pair, counts): (Merges, [u32; 6])| {
+        let votes = Named {
+            number: counts[0],
+            weight: counts[1],
+            checkers: counts[2],
+            bear_open: counts[3],
+            bear_guarded: counts[4],
+            prefer_guarded: counts[5],
+        };
+        (pair, votes)
+    };
+    (any::<[u32; 6]>(), vec((merges(), any::<[u32; 6]>()), 0..4)).prop_map(
+        move |(counts, pairs)| {
+            // A pair that names nothing is no pair.
+            let pairs = pairs.into_iter().filter(|(pair, _)| !pair.is_none());
+            let mut tally = MergeTally::of(counts[0], counts[1]).with(pairs.map(named));
+            tally.cast = counts[2];
+            tally.abstentions = counts[3];
+            tally.unavailable = counts[4];
+            tally.checkers_cast = counts[5];
+            tally
+        },
+    )
+}
+
+fn merged() -> impl Strategy<Value = Phase> {
+    let stage = prop_oneof![
+        Just(MergeStage::Training),
+        Just(MergeStage::Revealing),
+        (any::<u32>(), vec(any::<u32>(), 0..5))
+            .prop_map(|(said, held)| MergeStage::Gathering { said, held }),
+        (merge_tally(), stage()).prop_map(|(tally, stage)| MergeStage::Voting { tally, stage }),
     ];
+    let participant = (learner(), part()).prop_map(|(learner, part)| Participant { learner, part });
+    (vec(participant, 0..5), vec(learner(), 0..3), stage, any::<u64>()).prop_map(
+        |(participants, checkers, stage, deadline_ms)| {
+            let round = MergedRound { participants, checkers, stage, deadline_ms };
+            Phase::Merged(Box::new(round))
+        },
+    )
+}
+
+fn phase() -> impl Strategy<Value = Phase> {
     prop_oneof![
         Just(Phase::Waiting),
         pause_reason().prop_map(Phase::Paused),
         (learner(), any::<u64>())
             .prop_map(|(proposer, deadline_ms)| Phase::Proposing { proposer, deadline_ms }),
-        (learner(), model(), tally(), stage, any::<u64>()).prop_map(
+        merged(),
+        (learner(), model(), tally(), stage(), any::<u64>()).prop_map(
             |(proposer, weights, tally, stage, deadline_ms)| Phase::Voting {
                 proposer,
                 weights,
@@ -67,7 +125,8 @@ fn open_motion() -> impl Strategy<Value = MotionState> {
 
 fn experiment() -> impl Strategy<Value = ExperimentState> {
     let what = (name(), version(), digest(), learner(), parameters(), admission());
-    let stands = (option::of(digest()), model(), any::<u64>(), phase(), vec(learner(), 0..5));
+    let models = (model(), option::of(model()));
+    let stands = (option::of(digest()), models, any::<u64>(), phase(), vec(learner(), 0..5));
     let counts = (any::<u32>(), vec(open_motion(), 0..3), any::<u64>(), any::<u32>(), names());
     (what, stands, counts).prop_map(|(what, stands, counts)| ExperimentState {
         name: what.0,
@@ -77,7 +136,8 @@ fn experiment() -> impl Strategy<Value = ExperimentState> {
         parameters: what.4,
         admission: what.5,
         plan: stands.0,
-        model: stands.1,
+        model: stands.1.0,
+        previous: stands.1.1,
         round: stands.2,
         phase: stands.3,
         members: stands.4,
@@ -95,8 +155,8 @@ fn member() -> impl Strategy<Value = MemberState> {
         .prop_map(|(link, left, anchored)| ChainState { link, left, anchored });
     let stands = (any::<u32>(), prop::sample::select(seats), any::<u64>(), any::<[u32; 3]>());
     let may = (option::of(privacy()), option::of(chain), option::of(member_name()));
-    (stands, any::<[bool; 3]>(), may, any::<u64>()).prop_map(
-        |((term, seat, last_vote, counts), is, (privacy, chain, name), evaluations)| MemberState {
+    (stands, any::<[bool; 3]>(), may, any::<[u64; 2]>()).prop_map(
+        |((term, seat, last_vote, counts), is, (privacy, chain, name), more)| MemberState {
             term,
             seat,
             last_vote,
@@ -108,8 +168,9 @@ fn member() -> impl Strategy<Value = MemberState> {
             judge: is[2],
             privacy,
             chain,
-            evaluations,
+            evaluations: more[0],
             name,
+            last_have: more[1],
         },
     )
 }

@@ -45,6 +45,16 @@ pub(crate) fn version() -> impl Strategy<Value = Version> {
     prop_oneof![Just(Version::V1), Just(Version::V2)]
 }
 
+fn merging() -> impl Strategy<Value = Merging> {
+    (any::<[u32; 4]>(), any::<Option<u64>>()).prop_map(|(numbers, gather_deadline_ms)| Merging {
+        proposers: numbers[0],
+        clip_permille: numbers[1],
+        momentum_permille: numbers[2],
+        checkers: numbers[3],
+        gather_deadline_ms,
+    })
+}
+
 pub(crate) fn parameters() -> impl Strategy<Value = Parameters> {
     let choices = (
         prop_oneof![Just(Selection::RoundRobin), Just(Selection::Sortition)],
@@ -59,7 +69,7 @@ pub(crate) fn parameters() -> impl Strategy<Value = Parameters> {
     (
         (threshold(), option::of(threshold()), choices, deadlines),
         (any::<u32>(), any::<Option<u64>>(), any::<Option<u64>>(), never(), never()),
-        (cap, any::<u64>(), any::<bool>()),
+        (cap, any::<u64>(), any::<bool>(), option::of(merging())),
     )
         .prop_map(|((threshold, governance_threshold, choices, deadlines), counts, rest)| {
             Parameters {
@@ -83,6 +93,7 @@ pub(crate) fn parameters() -> impl Strategy<Value = Parameters> {
                 governance_threshold,
                 motion_deadline_ms: deadlines[3],
                 creator_may_stop: rest.2,
+                merging: rest.3,
             }
         })
 }
@@ -149,6 +160,32 @@ fn vote() -> impl Strategy<Value = Vote> {
     )
 }
 
+fn update() -> impl Strategy<Value = Update> {
+    (any::<u64>(), digest(), model(), scores(), option::of(privacy())).prop_map(
+        |(round, base, weights, scores, privacy)| Update { round, base, weights, scores, privacy },
+    )
+}
+
+pub(crate) fn merges() -> impl Strategy<Value = Merges> {
+    (option::of(digest()), option::of(digest()))
+        .prop_map(|(open, guarded)| Merges { open, guarded })
+}
+
+fn merge_vote() -> impl Strategy<Value = MergeVote> {
+    let says = (any::<[bool; 3]>(), reason(), scores(), scores(), option::of(digest()));
+    (any::<u64>(), merges(), says).prop_map(|(round, merges, says)| MergeVote {
+        round,
+        merges,
+        bear_open: says.0[0],
+        bear_guarded: says.0[1],
+        prefer_guarded: says.0[2],
+        reason: says.1,
+        scores_open: says.2,
+        scores_guarded: says.3,
+        link: says.4,
+    })
+}
+
 pub(crate) fn motion() -> impl Strategy<Value = Motion> {
     prop_oneof![
         parameters().prop_map(|parameters| Motion::SetParameters(Box::new(parameters))),
@@ -209,6 +246,22 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         any::<(u64, bool)>().prop_map(|(number, approve)| Act::MotionVote { number, approve }),
         Just(Act::Stop),
         evaluation().prop_map(Act::Evaluate),
+        merged_act(),
+    ]
+}
+
+fn merged_act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        update().prop_map(Act::Update),
+        (any::<u64>(), digest(), digest()).prop_map(|(round, base, commitment)| {
+            Act::CommitUpdate(CommitUpdate { round, base, commitment })
+        }),
+        (update(), any::<[u8; 32]>())
+            .prop_map(|(update, salt)| Act::RevealUpdate(RevealUpdate { update, salt })),
+        any::<(u64, u64)>().prop_map(|(round, held)| Act::Have { round, held }),
+        merge_vote().prop_map(Act::MergeVote),
+        (merge_vote(), any::<[u8; 32]>())
+            .prop_map(|(vote, salt)| Act::RevealMergeVote(RevealMergeVote { vote, salt })),
     ]
 }
 
@@ -238,7 +291,8 @@ fn decision() -> impl Strategy<Value = Decision> {
         Just(Verdict::Accepted),
         Just(Verdict::Rejected),
         Just(Verdict::Expired),
-        Just(Verdict::Passed)
+        Just(Verdict::Passed),
+        Just(Verdict::NoAgreement),
     ];
     let suspended = prop_oneof![
         Just(SuspendReason::MissedTurns),
@@ -297,6 +351,45 @@ fn decision() -> impl Strategy<Value = Decision> {
         any::<u64>().prop_map(|number| Decision::MotionTookEffect { number }),
         (finish_reason(), any::<u64>(), digest())
             .prop_map(|(reason, rounds, model)| Decision::Finished { reason, rounds, model }),
+        merged_decision(),
+    ]
+}
+
+fn merged_decision() -> impl Strategy<Value = Decision> {
+    let sent = || {
+        vec((learner(), digest()).prop_map(|(learner, weights)| Sent { learner, weights }), 0..4)
+    };
+    let learners = || vec(learner(), 0..4);
+    let opened = (any::<u64>(), learners(), learners(), digest(), digest(), any::<u64>());
+    // One that names nothing is never agreed on.
+    let agreed = merges().prop_map(|pair| Some(pair).filter(|pair| !pair.is_none()));
+    let accepted = prop_oneof![Just(None), Just(Some(Merge::Open)), Just(Some(Merge::Guarded))];
+    prop_oneof![
+        opened.prop_map(|(round, participants, checkers, base, previous, deadline_ms)| {
+            Decision::TrainingOpened { round, participants, checkers, base, previous, deadline_ms }
+        }),
+        (any::<u64>(), sent(), any::<u64>()).prop_map(|(round, updates, deadline_ms)| {
+            Decision::GatheringOpened { round, updates, deadline_ms }
+        }),
+        (any::<u64>(), sent(), any::<u32>(), any::<u64>()).prop_map(
+            |(round, updates, electorate, deadline_ms)| Decision::MergeVotingOpened {
+                round,
+                updates,
+                electorate,
+                deadline_ms
+            }
+        ),
+        (any::<u64>(), agreed, any::<[u32; 4]>(), accepted).prop_map(
+            |(round, agreed, counts, accepted)| Decision::MergeDecided {
+                round,
+                agreed,
+                named: counts[0],
+                bear_open: counts[1],
+                bear_guarded: counts[2],
+                prefer_guarded: counts[3],
+                accepted,
+            }
+        ),
     ]
 }
 

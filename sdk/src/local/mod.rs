@@ -231,9 +231,11 @@ impl<'a> Run<'a> {
                 let deadline_ms = *deadline_ms;
                 Ok(self.ledger.number_of(*proposer).map(|number| (number, deadline_ms)))
             }
-            Phase::Waiting | Phase::Paused(_) | Phase::Voting { .. } | Phase::Finished(_) => {
-                Ok(None)
-            }
+            Phase::Waiting
+            | Phase::Paused(_)
+            | Phase::Voting { .. }
+            | Phase::Merged(_)
+            | Phase::Finished(_) => Ok(None),
         }
     }
 
@@ -352,6 +354,7 @@ impl<'a> Run<'a> {
             | Phase::Waiting
             | Phase::Paused(_)
             | Phase::Proposing { .. }
+            | Phase::Merged(_)
             | Phase::Finished(_) => None,
         }
     }

@@ -587,7 +587,13 @@ impl Participant {
                 | Act::Move { .. }
                 | Act::MotionVote { .. }
                 | Act::Stop
-                | Act::Evaluate(_),
+                | Act::Evaluate(_)
+                | Act::Update(_)
+                | Act::CommitUpdate(_)
+                | Act::RevealUpdate(_)
+                | Act::Have { .. }
+                | Act::MergeVote(_)
+                | Act::RevealMergeVote(_),
                 _,
             ) => false,
         };

@@ -1,6 +1,8 @@
 //! What a participant makes of the ledger's records.
 
-use colearn_contracts::{Act, Decision, Digest, LINKS, LearnerId, Motion, Proposal, Verdict};
+use colearn_contracts::{
+    Act, Decision, Digest, LINKS, LearnerId, Model, Motion, Proposal, Verdict,
+};
 use colearn_records::convert::ChainState;
 use colearn_records::record::Record;
 
@@ -82,7 +84,13 @@ impl Participant {
             | Act::Move { .. }
             | Act::MotionVote { .. }
             | Act::Stop
-            | Act::Evaluate(_) => {}
+            | Act::Evaluate(_)
+            | Act::Update(_)
+            | Act::CommitUpdate(_)
+            | Act::RevealUpdate(_)
+            | Act::Have { .. }
+            | Act::MergeVote(_)
+            | Act::RevealMergeVote(_) => {}
         }
         if sender == self.me {
             self.own_act(act);
@@ -114,7 +122,13 @@ impl Participant {
             | Act::Move { .. }
             | Act::MotionVote { .. }
             | Act::Stop
-            | Act::Evaluate(_) => {}
+            | Act::Evaluate(_)
+            | Act::Update(_)
+            | Act::CommitUpdate(_)
+            | Act::RevealUpdate(_)
+            | Act::Have { .. }
+            | Act::MergeVote(_)
+            | Act::RevealMergeVote(_) => {}
         }
     }
 
@@ -136,6 +150,10 @@ impl Participant {
                 standing.phase =
                     Phase::Proposing { proposer: *proposer, deadline_ms: *deadline_ms };
             }
+            // This participant takes no part in merged rounds.
+            Decision::TrainingOpened { round, .. } => {
+                (standing.round, standing.phase) = (*round, Phase::Idle);
+            }
             Decision::VotingOpened { deadline_ms, .. } => {
                 if let Some((proposer, weights)) = self.proposed.take() {
                     let stage = if standing.sealed { Stage::Commit } else { Stage::Open };
@@ -154,11 +172,16 @@ impl Participant {
                 model,
             } => {
                 self.models.insert(*model);
-                if let Phase::Voting { weights, .. } =
-                    std::mem::replace(&mut standing.phase, Phase::Idle)
-                    && *verdict == Verdict::Accepted
-                {
-                    standing.model = weights;
+                let closed = std::mem::replace(&mut standing.phase, Phase::Idle);
+                if *verdict == Verdict::Accepted {
+                    standing.model = match closed {
+                        Phase::Voting { weights, .. } => weights,
+                        // A merge has the size of its base.
+                        Phase::Idle
+                        | Phase::Paused(_)
+                        | Phase::Proposing { .. }
+                        | Phase::Finished(_) => Model { digest: *model, ..standing.model.clone() },
+                    };
                 }
                 standing.unrevealed = false;
                 told = Some(Event::RoundClosed {
@@ -202,7 +225,11 @@ impl Participant {
                 }
             }
             Decision::Finished { reason, .. } => standing.phase = Phase::Finished(*reason),
-            Decision::Suspended { .. } | Decision::MotionDecided { .. } => {}
+            Decision::Suspended { .. }
+            | Decision::MotionDecided { .. }
+            | Decision::GatheringOpened { .. }
+            | Decision::MergeVotingOpened { .. }
+            | Decision::MergeDecided { .. } => {}
         }
         self.drop_what_came_too_late();
         told

@@ -237,6 +237,8 @@ impl Phase {
                 },
                 deadline_ms: *deadline_ms,
             },
+            // This participant takes no part in merged rounds.
+            Known::Merged(_) => Self::Idle,
             Known::Finished(reason) => Self::Finished(*reason),
         }
     }

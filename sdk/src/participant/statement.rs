@@ -99,7 +99,13 @@ impl Statement {
             | Act::Move { .. }
             | Act::MotionVote { .. }
             | Act::Stop
-            | Act::Evaluate(_) => return None,
+            | Act::Evaluate(_)
+            | Act::Update(_)
+            | Act::CommitUpdate(_)
+            | Act::RevealUpdate(_)
+            | Act::Have { .. }
+            | Act::MergeVote(_)
+            | Act::RevealMergeVote(_) => return None,
         })
     }
 }
@@ -206,7 +212,13 @@ impl Turn {
             | Act::Move { .. }
             | Act::MotionVote { .. }
             | Act::Stop
-            | Act::Evaluate(_) => None,
+            | Act::Evaluate(_)
+            | Act::Update(_)
+            | Act::CommitUpdate(_)
+            | Act::RevealUpdate(_)
+            | Act::Have { .. }
+            | Act::MergeVote(_)
+            | Act::RevealMergeVote(_) => None,
         }
     }
 }

@@ -293,11 +293,15 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Decision::Suspended { .. }
             | Decision::MotionOpened { .. }
             | Decision::MotionDecided { .. }
-            | Decision::MotionTookEffect { .. } => Some(text::outcome(outcome)),
+            | Decision::MotionTookEffect { .. }
+            | Decision::MergeDecided { .. } => Some(text::outcome(outcome)),
             Decision::RoundOpened { .. }
             | Decision::VotingOpened { .. }
             | Decision::RevealOpened { .. }
             | Decision::RoundClosed { .. }
+            | Decision::TrainingOpened { .. }
+            | Decision::GatheringOpened { .. }
+            | Decision::MergeVotingOpened { .. }
             | Decision::Finished { .. } => None,
         },
         Record::Transaction(transaction) => match &transaction.action.what {
@@ -317,6 +321,12 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Act::Resume { .. }
             | Act::ReplaceKey { .. }
             | Act::MotionVote { .. }
+            | Act::Update(_)
+            | Act::CommitUpdate(_)
+            | Act::RevealUpdate(_)
+            | Act::Have { .. }
+            | Act::MergeVote(_)
+            | Act::RevealMergeVote(_)
             | Act::Stop => None,
             Act::Evaluate(_) => Some(text::entry_action(transaction.sender, &transaction.action)),
         },

@@ -3,14 +3,15 @@
 
 use colearn_audit::explain::{ChosenFrom, Explanation};
 use colearn_contracts::{
-    Act, Admission, Choice, Commit, CreateExperiment, Digest, Evaluation, ExperimentName,
-    Invitation, Join, Limits, Model, Motion, Parameters, Phase, PrivacyCap, PrivacySegment,
-    PrivacySpent, Proposal, Reveal, Scores, Vote,
+    Act, Admission, Choice, Commit, CommitUpdate, CreateExperiment, Digest, Evaluation,
+    ExperimentName, Invitation, Join, Limits, MergeStage, MergeVote, MergedRound, Model, Motion,
+    Parameters, Phase, PrivacyCap, PrivacySegment, PrivacySpent, Proposal, Reveal, RevealMergeVote,
+    RevealUpdate, Scores, Update, Vote,
 };
 use colearn_ledger::Hash;
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{History, unit};
-use colearn_records::json::{kind, outcome};
+use colearn_records::json::{kind, merges, outcome};
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::upgrade;
 use colearn_records::words::Word as _;
@@ -127,7 +128,57 @@ fn act(act: &Act) -> Value {
                 "measures": measures.collect::<serde_json::Map<String, Value>>(),
             })
         }
+        Act::Update(sent) => update(sent),
+        Act::CommitUpdate(CommitUpdate { round, base, commitment }) => json!({
+            "round": round,
+            "base": base.to_string(),
+            "commitment": commitment.to_string(),
+        }),
+        Act::RevealUpdate(RevealUpdate { update: sent, salt }) => {
+            json!({ "update": update(sent), "salt": hex::encode(salt) })
+        }
+        Act::Have { round, held } => json!({ "round": round, "held": held }),
+        Act::MergeVote(cast) => merge_vote(cast),
+        Act::RevealMergeVote(RevealMergeVote { vote: cast, salt }) => {
+            json!({ "vote": merge_vote(cast), "salt": hex::encode(salt) })
+        }
     }
+}
+
+fn update(update: &Update) -> Value {
+    let Update { round, base, weights, scores, privacy } = update;
+    json!({
+        "round": round,
+        "base": base.to_string(),
+        "weights": model(weights),
+        "scores": scores,
+        "privacy": privacy.as_ref().map(spent),
+    })
+}
+
+fn merge_vote(vote: &MergeVote) -> Value {
+    let MergeVote {
+        round,
+        merges: about,
+        bear_open,
+        bear_guarded,
+        prefer_guarded,
+        reason,
+        scores_open,
+        scores_guarded,
+        link,
+    } = vote;
+    json!({
+        "round": round,
+        "merges": (!vote.is_abstention()).then(|| merges(about)),
+        "bear_open": bear_open,
+        "bear_guarded": bear_guarded,
+        "prefer_guarded": prefer_guarded,
+        "reason": reason.map(|reason| reason.word()),
+        "scores_open": scores_open,
+        "scores_guarded": scores_guarded,
+        "link": link.map(|link| link.to_string()),
+    })
 }
 
 fn vote(vote: &Vote) -> Value {
@@ -210,6 +261,7 @@ fn parameters(parameters: &Parameters) -> Value {
         "governance_threshold": parameters.governance_threshold.map(|it| it.to_string()),
         "motion_deadline_ms": parameters.motion_deadline_ms,
         "creator_may_stop": parameters.creator_may_stop,
+        "merging": parameters.merging,
     })
 }
 
@@ -219,7 +271,17 @@ pub fn experiment(experiment: &ExperimentState, history: Option<&History>) -> Va
     let (pause_reason, finish_reason) = match &experiment.phase {
         Phase::Paused(reason) => (Some(reason.word()), None),
         Phase::Finished(reason) => (None, Some(reason.word())),
-        Phase::Waiting | Phase::Proposing { .. } | Phase::Voting { .. } => (None, None),
+        Phase::Waiting | Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Merged(_) => {
+            (None, None)
+        }
+    };
+    let merged = match &experiment.phase {
+        Phase::Merged(round) => Some(merged_round(round)),
+        Phase::Waiting
+        | Phase::Paused(_)
+        | Phase::Proposing { .. }
+        | Phase::Voting { .. }
+        | Phase::Finished(_) => None,
     };
     let admission = &experiment.admission;
     let known = experiment.members.iter().copied();
@@ -246,12 +308,41 @@ pub fn experiment(experiment: &ExperimentState, history: Option<&History>) -> Va
         "min_learners": rules.min_learners,
         "max_rounds": rules.max_rounds,
         "max_weights_bytes": rules.max_weights_bytes,
+        "merging": rules.merging,
+        "merged_round": merged,
         "rules": plan_of(experiment).to_text(),
         "plan": experiment.plan.map_or_else(String::new, |plan| plan.to_string()),
         "motions": experiment.motions.iter().map(open_motion).collect::<Vec<_>>(),
         "model": model(&experiment.model),
+        "previous": experiment.previous.as_ref().map(model),
         "history": history.map(History::to_json),
     })
+}
+
+/// A merged round that is open: what it waits for, and how far it has come.
+fn merged_round(round: &MergedRound) -> Value {
+    let participants = round
+        .participants
+        .iter()
+        .map(|it| json!({ "learner": it.learner.to_string(), "part": it.part.word() }));
+    let mut told = json!({
+        "stage": round.stage.word(),
+        "deadline_ms": round.deadline_ms,
+        "participants": participants.collect::<Vec<_>>(),
+        "checkers": round.checkers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    });
+    match &round.stage {
+        MergeStage::Training | MergeStage::Revealing => {}
+        MergeStage::Gathering { said, held } => {
+            (told["said"], told["held"]) = (json!(said), json!(held));
+        }
+        MergeStage::Voting { tally, stage } => {
+            told["ballots"] = stage.word().into();
+            (told["electorate"], told["cast"]) = (json!(tally.electorate), json!(tally.cast));
+            told["abstentions"] = json!(tally.abstentions);
+        }
+    }
+    told
 }
 
 fn open_motion(open: &MotionState) -> Value {

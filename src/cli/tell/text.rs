@@ -3,7 +3,8 @@
 use colearn_audit::explain::{ChosenFrom, Explanation};
 use colearn_contracts::{
     Act, Action, Choice, Decision, Evaluation, ExperimentName, FinishReason, Invitation, LearnerId,
-    Motion, Outcome, PROPOSER, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores, Tally, Vote,
+    MergeVote, Motion, Outcome, PROPOSER, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores,
+    Tally, Update, Vote,
 };
 use colearn_learning::data::{Composition, Share, Target};
 use colearn_records::convert::{ExperimentState, MotionState};
@@ -112,6 +113,46 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         Decision::Finished { reason, rounds, model } => {
             format!("{experiment} finished ({}) after {rounds} rounds: {model}", reason.word())
         }
+        Decision::TrainingOpened { round, participants, checkers, .. } => {
+            let checkers = match checkers.len() {
+                0 => String::new(),
+                count => format!(", {count} check"),
+            };
+            format!("{experiment} round {round} opened, {} train{checkers}", participants.len())
+        }
+        Decision::GatheringOpened { round, updates, .. } => {
+            format!("{experiment} round {round}: {} updates, who holds them?", updates.len())
+        }
+        Decision::MergeVotingOpened { round, updates, electorate, .. } => {
+            let count = updates.len();
+            format!("{experiment} round {round}: {count} updates are merged, {electorate} may vote")
+        }
+        Decision::MergeDecided {
+            round,
+            agreed,
+            named,
+            bear_open,
+            bear_guarded,
+            prefer_guarded,
+            accepted,
+        } => match agreed {
+            None => format!(
+                "{experiment} round {round}: no agreement on the merges, {named} name the same at most"
+            ),
+            Some(agreed) => {
+                let guarded = match agreed.guarded {
+                    Some(_) => {
+                        format!(", {bear_guarded} the guarded one, {prefer_guarded} prefer that")
+                    }
+                    None => String::new(),
+                };
+                let accepted = accepted.map_or("neither", |which| which.word());
+                format!(
+                    "{experiment} round {round}: {named} name the merges, {bear_open} can bear the \
+                    open one{guarded}: {accepted}"
+                )
+            }
+        },
     }
 }
 
@@ -206,7 +247,57 @@ fn action(action: &Action) -> String {
                 .collect();
             format!("measures in {experiment}: {model} has {}", measured.join(", "))
         }
+        Act::Update(update) => {
+            format!("trains in {experiment} round {}: {}", update.round, trained(update))
+        }
+        Act::CommitUpdate(commit) => {
+            format!("commits to an update in {experiment} round {}", commit.round)
+        }
+        Act::RevealUpdate(reveal) => format!(
+            "reveals what it has trained in {experiment} round {}: {}",
+            reveal.update.round,
+            trained(&reveal.update)
+        ),
+        Act::Have { round, held } => {
+            format!("holds {} updates in {experiment} round {round}", held.count_ones())
+        }
+        Act::MergeVote(vote) => {
+            format!("{} in {experiment} round {}{}", judges(vote), vote.round, judged(vote))
+        }
+        Act::RevealMergeVote(reveal) => format!(
+            "reveals that it {} in {experiment} round {}{}",
+            judges(&reveal.vote),
+            reveal.vote.round,
+            judged(&reveal.vote)
+        ),
     }
+}
+
+fn trained(update: &Update) -> String {
+    format!("{}{}", update.weights.digest, scores(update.scores))
+}
+
+/// What somebody thinks of the merges of a round.
+fn judges(vote: &MergeVote) -> &'static str {
+    if vote.is_abstention() {
+        return "abstains";
+    }
+    match (vote.bear_open, vote.bear_guarded, vote.prefer_guarded) {
+        (false, false, _) => "can bear neither merge",
+        (true, false, _) => "can bear the open merge",
+        (false, true, _) => "can bear the guarded merge",
+        (true, true, false) => "can bear both merges",
+        (true, true, true) => "can bear both merges, and rather the guarded one,",
+    }
+}
+
+fn judged(vote: &MergeVote) -> String {
+    let merge = |name: &str, measured: Scores| match scores(measured) {
+        nothing if nothing.is_empty() => nothing,
+        measured => format!(" {name}:{measured}"),
+    };
+    let measured = [merge("open", vote.scores_open), merge("guarded", vote.scores_guarded)];
+    measured.concat() + &because(vote.reason)
 }
 
 fn chooses(choice: Choice) -> &'static str {
@@ -240,6 +331,7 @@ pub(crate) fn phase(phase: &Phase) -> String {
     match phase {
         Phase::Waiting => "waiting for members".to_owned(),
         Phase::Paused(reason) => format!("paused: {}", reason.meaning()),
+        Phase::Merged(round) => format!("merged round: {}", round.stage.word()),
         Phase::Proposing { .. } | Phase::Voting { .. } | Phase::Finished(_) => {
             phase.word().to_owned()
         }
@@ -340,16 +432,23 @@ pub fn event(event: &Event) -> String {
 
 /// What the lines of [`round_line`] mean.
 pub(crate) const ROUND_HEADER: &str =
-    "round  proposer            for  against  absent  verdict    vote score  test score";
+    "round  proposer            for  against  absent  verdict       vote score  test score";
 
 /// One line for a closed round.
 pub(crate) fn round_line(history: &History, round: &Round) -> String {
-    let number = history.number_of(round.proposer);
-    let proposer = format!(
-        "{} ({})",
-        number.map_or_else(|| "?".to_owned(), |number| format!("learner {number}")),
-        short(round.proposer)
-    );
+    let proposer = match (round.proposer, &round.merged) {
+        (Some(proposer), _) => {
+            let number = history.number_of(proposer);
+            let number =
+                number.map_or_else(|| "?".to_owned(), |number| format!("learner {number}"));
+            format!("{number} ({})", short(proposer))
+        }
+        (None, Some(merged)) => {
+            let count = merged.merging.as_ref().map_or(merged.updates.len(), Vec::len);
+            format!("{count} of {} merged", merged.participants.len())
+        }
+        (None, None) => "?".to_owned(),
+    };
     let (vote, test) = round.mean_scores();
     let (approvals, rejections, absent, verdict) = match round.result {
         Some(result) => (
@@ -360,10 +459,10 @@ pub(crate) fn round_line(history: &History, round: &Round) -> String {
         ),
         None => ("-".into(), "-".into(), "-".into(), "open"),
     };
-    let name = history.names.get(&round.proposer);
+    let name = round.proposer.and_then(|proposer| history.names.get(&proposer));
     let name = name.map_or_else(String::new, |name| format!("  {name}"));
     format!(
-        "{:>5}  {proposer:<20}{approvals:>3}  {rejections:>7}  {absent:>6}  {verdict:<9}  {:>10}  {:>10}{name}",
+        "{:>5}  {proposer:<20}{approvals:>3}  {rejections:>7}  {absent:>6}  {verdict:<12}  {:>10}  {:>10}{name}",
         round.number,
         score(vote),
         score(test)

@@ -6,13 +6,15 @@ use std::sync::OnceLock;
 
 use colearn_contracts::{
     Act, Action, Admission, BallotKind, Choice, Close, Commit, Contract, CreateExperiment, Digest,
-    Evaluation, Experiment, ExperimentName, Invitation, Join, LINKS, LearnerId, Measure, Member,
-    MemberName, Model, Motion, Parameters, PauseReason, Phase, PrivacyCap, PrivacySegment,
+    Evaluation, Experiment, ExperimentName, Invitation, Join, LINKS, LearnerId, MERGED_MEDIA_TYPE,
+    Measure, Member, MemberName, MergeStage, MergeVote, Model, Motion, Parameters, Part, PauseReason, Phase, PrivacyCap, PrivacySegment,
     PrivacySpent, PrivateTraining, Proposal, Reason, Reveal, Scores, Sealed, Seat, Selection,
     Stage, Threshold, Version, Vote, link,
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+
+use super::train;
 
 /// A source of chance that a seed gives again.
 pub(crate) fn chance(seed: u64) -> ChaCha8Rng {
@@ -58,10 +60,10 @@ fn member_name(rng: &mut ChaCha8Rng) -> MemberName {
     format!("N{}", rng.random_range(0..9)).parse().unwrap()
 }
 
-fn model(rng: &mut ChaCha8Rng) -> Model {
+fn model(rng: &mut ChaCha8Rng, media_type: &str) -> Model {
     let mut digest = [0; 32];
     digest[..2].copy_from_slice(&rng.random_range(1..u16::MAX).to_be_bytes());
-    Model { digest: Digest(digest), size: 10, media_type: "m".into() }
+    Model { digest: Digest(digest), size: 10, media_type: media_type.to_owned() }
 }
 
 fn threshold(rng: &mut ChaCha8Rng, version: Version, least: bool) -> Threshold {
@@ -77,15 +79,21 @@ pub(crate) fn parameters(rng: &mut ChaCha8Rng, version: Version) -> Parameters {
     let mut maybe = |most: u64| rng.random_bool(0.5).then(|| rng.random_range(1..=most));
     let (patience, missed, idle) = (maybe(4), maybe(3), maybe(2));
     let half_at_least = version > Version::V1 && rng.random_bool(0.95);
+    let selection = *pick(rng, &[Selection::RoundRobin, Selection::Sortition]);
+    let ballot = *pick(rng, &[BallotKind::Open, BallotKind::Sealed]);
+    let merged = version > Version::V1 && rng.random_bool(0.5);
+    let checkers = selection == Selection::Sortition && ballot == BallotKind::Open;
+    let checkers = checkers || rng.random_bool(0.02);
+    let merging = merged.then(|| train::merging(rng, checkers));
     Parameters {
         threshold: threshold(rng, version, false),
-        selection: *pick(rng, &[Selection::RoundRobin, Selection::Sortition]),
+        selection,
         proposal_deadline_ms: 100,
         vote_deadline_ms: *pick(rng, &[50, 70]),
         reveal_deadline_ms: 30,
         motion_deadline_ms: *pick(rng, &[300, 1000]),
         close: *pick(rng, &[Close::All, Close::Early]),
-        ballot: *pick(rng, &[BallotKind::Open, BallotKind::Sealed]),
+        ballot,
         min_learners: rng.random_range(1..4),
         max_rounds: rng.random_bool(0.2).then(|| rng.random_range(1..60)),
         patience: patience.filter(|_| rng.random_bool(0.2)),
@@ -97,6 +105,7 @@ pub(crate) fn parameters(rng: &mut ChaCha8Rng, version: Version) -> Parameters {
         max_weights_bytes: *pick(rng, &[10, 1 << 30]),
         governance_threshold: rng.random_bool(0.5).then(|| threshold(rng, version, half_at_least)),
         creator_may_stop: rng.random_bool(0.5),
+        merging,
     }
 }
 
@@ -117,11 +126,16 @@ pub(crate) fn creation(rng: &mut ChaCha8Rng, version: Version) -> CreateExperime
         1 => Admission::Invited(invitations),
         _ => Admission::ByVote(invitations),
     };
-    let model = Model { digest: Digest([0; 32]), size: 10, media_type: "m".into() };
+    let parameters = parameters(rng, version);
+    let media_type = match parameters.merging.is_some() || rng.random_bool(0.8) {
+        true if rng.random_bool(0.98) => MERGED_MEDIA_TYPE,
+        _ => "m",
+    };
+    let model = Model { digest: Digest([0; 32]), size: 10, media_type: media_type.into() };
     let plan = rng.random_bool(0.1).then_some(Digest([5; 32]));
     CreateExperiment {
         version: version.number(),
-        parameters: parameters(rng, version),
+        parameters,
         admission,
         model,
         plan,
@@ -141,7 +155,7 @@ fn chain(key: LearnerId) -> &'static [Digest] {
 }
 
 /// The link that a member reveals next, or its anchor.
-fn next_link(key: LearnerId, member: Option<&Member>) -> Digest {
+pub(crate) fn next_link(key: LearnerId, member: Option<&Member>) -> Digest {
     match member.and_then(|it| it.chain.as_deref()) {
         Some(chain_so_far) if chain_so_far.left > 0 => chain(key)[chain_so_far.left as usize - 1],
         Some(_) | None => chain(key)[LINKS as usize],
@@ -165,9 +179,15 @@ pub(crate) enum Kind {
     MotionVote,
     Stop,
     Evaluate,
+    Update,
+    CommitUpdate,
+    RevealUpdate,
+    Have,
+    MergeVote,
+    RevealMergeVote,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 20] = [
     Kind::Join,
     Kind::Leave,
     Kind::Renounce,
@@ -182,14 +202,20 @@ const KINDS: [Kind; 14] = [
     Kind::MotionVote,
     Kind::Stop,
     Kind::Evaluate,
+    Kind::Update,
+    Kind::CommitUpdate,
+    Kind::RevealUpdate,
+    Kind::Have,
+    Kind::MergeVote,
+    Kind::RevealMergeVote,
 ];
 
-/// What is tried, and what only those who try know: their sealed votes.
+/// What is tried, and what only those who try know: their sealed votes and updates.
 #[derive(Default)]
 pub(crate) struct Aim {
-    ballots: BTreeMap<(ExperimentName, LearnerId), Reveal>,
-    /// The one that the last attempt committed to.
-    committing: Option<Reveal>,
+    secrets: BTreeMap<(ExperimentName, LearnerId), Act>,
+    /// What reveals that which the last attempt committed to.
+    committing: Option<Act>,
 }
 
 impl Aim {
@@ -227,14 +253,14 @@ impl Aim {
     pub(crate) fn accepted(&mut self, sender: LearnerId, action: &Action) {
         let name = &action.experiment;
         match &action.what {
-            Act::Commit(_) => {
+            Act::Commit(_) | Act::CommitUpdate(_) => {
                 if let Some(reveal) = self.committing.take() {
-                    self.ballots.insert((name.clone(), sender), reveal);
+                    self.secrets.insert((name.clone(), sender), reveal);
                 }
             }
             Act::ReplaceKey { to } => {
-                if let Some(reveal) = self.ballots.remove(&(name.clone(), sender)) {
-                    self.ballots.insert((name.clone(), *to), reveal);
+                if let Some(reveal) = self.secrets.remove(&(name.clone(), sender)) {
+                    self.secrets.insert((name.clone(), *to), reveal);
                 }
             }
             _ => {}
@@ -260,6 +286,7 @@ impl Aim {
             (3, Evaluate),
             (1, Stop),
         ];
+        let sealed = experiment.parameters().ballot == BallotKind::Sealed;
         let here: &[(u32, Kind)] = match experiment.phase() {
             Phase::Waiting => &[(40, Join)],
             Phase::Paused(PauseReason::NobodyProposes) => &[(20, Resume), (10, Join)],
@@ -268,6 +295,15 @@ impl Aim {
             Phase::Voting { stage: Stage::Open, .. } => &[(60, Vote)],
             Phase::Voting { stage: Stage::Commit { .. }, .. } => &[(60, Commit)],
             Phase::Voting { stage: Stage::Reveal { .. }, .. } => &[(60, Reveal)],
+            Phase::Merged(round) => match &round.stage {
+                MergeStage::Training if sealed => &[(55, CommitUpdate), (4, Pass)],
+                MergeStage::Training => &[(55, Update), (4, Pass)],
+                MergeStage::Revealing => &[(60, RevealUpdate)],
+                MergeStage::Gathering { .. } => &[(60, Have)],
+                MergeStage::Voting { stage: Stage::Open, .. } => &[(60, MergeVote)],
+                MergeStage::Voting { stage: Stage::Commit { .. }, .. } => &[(60, Commit)],
+                MergeStage::Voting { stage: Stage::Reveal { .. }, .. } => &[(60, RevealMergeVote)],
+            },
             Phase::Finished(_) => &[(200, Evaluate)],
         };
         let kinds: Vec<(u32, Kind)> = here.iter().chain(&always).copied().collect();
@@ -305,14 +341,36 @@ impl Aim {
                 Act::Pass { round, exhausted, reason }
             }
             Kind::Vote => Act::Vote(vote(rng, who, experiment)),
-            Kind::Commit => self.commit(rng, who, experiment),
-            Kind::Reveal => {
-                let ballot = self.ballots.get(&(experiment.name().clone(), who)).cloned();
-                Act::Reveal(ballot.unwrap_or_else(|| {
-                    let vote = Vote { link: None, ..vote(rng, who, experiment) };
-                    Reveal { vote, salt: [1; 32] }
-                }))
+            Kind::Commit if train::open(experiment).is_some() => {
+                let (commitment, link, reveal) = train::commit_vote(rng, who, experiment);
+                self.committing = Some(Act::RevealMergeVote(reveal));
+                let weights = experiment.model().digest;
+                Act::Commit(Commit { round, weights, commitment, link })
             }
+            Kind::Commit => self.commit(rng, who, experiment),
+            Kind::Reveal => match self.secret(experiment, who) {
+                Some(reveal @ Act::Reveal(_)) => reveal,
+                _ => {
+                    let vote = Vote { link: None, ..vote(rng, who, experiment) };
+                    Act::Reveal(Reveal { vote, salt: [1; 32] })
+                }
+            },
+            Kind::Update => Act::Update(train::update(rng, who, experiment)),
+            Kind::CommitUpdate => {
+                let (commit, reveal) = train::commit_update(rng, who, experiment);
+                self.committing = Some(Act::RevealUpdate(reveal));
+                Act::CommitUpdate(commit)
+            }
+            Kind::RevealUpdate => match self.secret(experiment, who) {
+                Some(reveal @ Act::RevealUpdate(_)) => reveal,
+                _ => Act::RevealUpdate(train::commit_update(rng, who, experiment).1),
+            },
+            Kind::Have => Act::Have { round, held: train::held(rng, experiment) },
+            Kind::MergeVote => Act::MergeVote(train::merge_vote(rng, who, experiment)),
+            Kind::RevealMergeVote => match self.secret(experiment, who) {
+                Some(reveal @ Act::RevealMergeVote(_)) => reveal,
+                _ => Act::RevealMergeVote(train::commit_vote(rng, who, experiment).2),
+            },
             Kind::Resume => Act::Resume { round },
             Kind::ReplaceKey => Act::ReplaceKey { to: fresh(rng) },
             Kind::Move => {
@@ -338,6 +396,10 @@ impl Aim {
         }
     }
 
+    fn secret(&self, experiment: &Experiment, who: LearnerId) -> Option<Act> {
+        self.secrets.get(&(experiment.name().clone(), who)).cloned()
+    }
+
     fn commit(&mut self, rng: &mut ChaCha8Rng, who: LearnerId, experiment: &Experiment) -> Act {
         let mut vote = vote(rng, who, experiment);
         if vote.choice == Choice::Approve && experiment.version() > Version::V1 {
@@ -353,7 +415,7 @@ impl Aim {
         let commitment = sealed.commitment();
         let commit =
             Commit { round: vote.round, weights: vote.weights, commitment, link: vote.link };
-        self.committing = Some(Reveal { vote: Vote { link: None, ..vote }, salt });
+        self.committing = Some(Act::Reveal(Reveal { vote: Vote { link: None, ..vote }, salt }));
         Act::Commit(commit)
     }
 }
@@ -385,9 +447,22 @@ fn who_may(rng: &mut ChaCha8Rng, kind: Kind, experiment: &Experiment) -> Option<
         },
         Kind::Propose | Kind::Pass => match experiment.phase() {
             Phase::Proposing { proposer, .. } => Some(*proposer),
-            _ => None,
+            _ => one_of(rng, train::participants(experiment, |part| *part == Part::Due)),
         },
-        Kind::Vote | Kind::Commit => {
+        Kind::Update | Kind::CommitUpdate => {
+            one_of(rng, train::participants(experiment, |part| *part == Part::Due))
+        }
+        Kind::RevealUpdate => one_of(
+            rng,
+            train::participants(experiment, |part| matches!(part, Part::Committed { .. })),
+        ),
+        Kind::Have => {
+            let may = |it: &LearnerId| {
+                experiment.member(*it).is_some_and(|it| it.last_have != round)
+            };
+            one_of(rng, experiment.seated().filter(may))
+        }
+        Kind::Vote | Kind::Commit | Kind::MergeVote => {
             let proposer = match experiment.phase() {
                 Phase::Voting { proposer, .. } => Some(*proposer),
                 _ => None,
@@ -398,7 +473,7 @@ fn who_may(rng: &mut ChaCha8Rng, kind: Kind, experiment: &Experiment) -> Option<
             };
             one_of(rng, experiment.seated().filter(may))
         }
-        Kind::Reveal => {
+        Kind::Reveal | Kind::RevealMergeVote => {
             let may = |learner: &LearnerId| {
                 experiment
                     .member(*learner)
@@ -437,7 +512,7 @@ fn who_may(rng: &mut ChaCha8Rng, kind: Kind, experiment: &Experiment) -> Option<
     }
 }
 
-fn reason(rng: &mut ChaCha8Rng) -> Option<Reason> {
+pub(crate) fn reason(rng: &mut ChaCha8Rng) -> Option<Reason> {
     let reasons = [
         Reason::Worse,
         Reason::NotFinite,
@@ -477,13 +552,18 @@ fn vote(rng: &mut ChaCha8Rng, who: LearnerId, experiment: &Experiment) -> Vote {
     }
 }
 
-fn proposal(rng: &mut ChaCha8Rng, who: LearnerId, experiment: &Experiment) -> Proposal {
+pub(crate) fn proposal(
+    rng: &mut ChaCha8Rng,
+    who: LearnerId,
+    experiment: &Experiment,
+) -> Proposal {
+    let kind = experiment.model().media_type.as_str();
     let weights = match rng.random_range(0..50) {
         0 => experiment.model().clone(),
-        1 => Model { digest: Digest([0; 32]), ..model(rng) },
-        2 => Model { size: *pick(rng, &[0, 11, 2 << 30]), ..model(rng) },
-        3 => Model { media_type: "n".into(), ..model(rng) },
-        _ => model(rng),
+        1 => Model { digest: Digest([0; 32]), ..model(rng, kind) },
+        2 => Model { size: *pick(rng, &[0, 11, 2 << 30]), ..model(rng, kind) },
+        3 => Model { media_type: "n".into(), ..model(rng, kind) },
+        _ => model(rng, kind),
     };
     let base = experiment.model().digest;
     let stated = experiment.parameters().privacy.is_some() || rng.random_bool(0.2);
@@ -627,5 +707,44 @@ fn spoil(rng: &mut ChaCha8Rng, act: &mut Act) {
             true => evaluation.measures.clear(),
             false => off(&mut evaluation.number),
         },
+        Act::Update(update) => match rng.random_range(0..3) {
+            0 => update.base = other,
+            1 => update.privacy = None,
+            _ => off(&mut update.round),
+        },
+        Act::CommitUpdate(commit) => match back {
+            true => commit.base = other,
+            false => off(&mut commit.round),
+        },
+        Act::RevealUpdate(reveal) => match rng.random_range(0..4) {
+            0 => reveal.update.weights.size += 1,
+            1 => reveal.update.base = other,
+            2 => reveal.salt = [0; 32],
+            _ => off(&mut reveal.update.round),
+        },
+        Act::Have { round, held } => match back {
+            true => *held = !*held,
+            false => off(round),
+        },
+        Act::MergeVote(vote) => spoil_vote(rng, vote),
+        Act::RevealMergeVote(reveal) => match back {
+            true => reveal.salt = [0; 32],
+            false => spoil_vote(rng, &mut reveal.vote),
+        },
+    }
+}
+
+/// Changes one thing in a vote on merges that may make it wrong.
+fn spoil_vote(rng: &mut ChaCha8Rng, vote: &mut MergeVote) {
+    let other = Digest([rng.random_range(0..4); 32]);
+    match rng.random_range(0..8) {
+        0 => vote.reason = reason(rng),
+        1 => vote.link = if rng.random_bool(0.5) { None } else { Some(other) },
+        2 => vote.merges.open = None,
+        3 => vote.merges.guarded = Some(other),
+        4 => vote.bear_open ^= true,
+        5 => vote.bear_guarded ^= true,
+        6 => vote.prefer_guarded ^= true,
+        _ => vote.round += 1,
     }
 }

@@ -7,6 +7,8 @@ use colearn_contracts::{
     Parameters, Phase, Reason, Tally, Threshold, Verdict, Version, Vote,
 };
 
+use super::merged;
+
 /// The votes of one motion.
 struct Counted {
     motion: Motion,
@@ -29,8 +31,11 @@ pub(crate) struct Shadow {
     tally: Tally,
     proposer: Option<LearnerId>,
     proposed: Option<Digest>,
-    /// The model in force.
+    /// The model in force, and the one that the next merges come from.
     model: Digest,
+    previous: Digest,
+    /// The merged round that is open, or was last.
+    merged: Option<merged::Counted>,
     motions: BTreeMap<u64, Counted>,
     /// The motion that is being made.
     made: Option<Counted>,
@@ -71,6 +76,8 @@ impl Shadow {
             proposer: None,
             proposed: None,
             model: create.model.digest,
+            previous: create.model.digest,
+            merged: None,
             motions: BTreeMap::new(),
             made: None,
             adopted: BTreeMap::new(),
@@ -84,6 +91,7 @@ impl Shadow {
         assert_eq!(experiment.parameters(), &self.parameters);
         assert_eq!(experiment.version(), self.version);
         assert_eq!(experiment.model().digest, self.model);
+        assert_eq!(experiment.previous().digest, self.previous);
         assert_eq!(experiment.round(), self.rounds);
         assert!(
             experiment.motions().map(|(number, _)| number).eq(self.motions.keys().copied())
@@ -133,14 +141,36 @@ impl Shadow {
                 let weight = motion.electorate[&sender];
                 *if *approve { &mut motion.approvals } else { &mut motion.rejections } += weight;
             }
+            Act::Update(update) => self.merged().sent(before, sender, update.weights.digest),
+            Act::RevealUpdate(reveal) => {
+                self.merged().sent(before, sender, reveal.update.weights.digest);
+            }
+            Act::Have { held, .. } => self.merged().has(sender, weight, *held),
+            Act::MergeVote(vote) => {
+                assert!(self.voted.insert(sender), "voted twice");
+                self.merged().voted(sender, weight, vote);
+            }
+            Act::RevealMergeVote(reveal) => {
+                assert!(self.voted.contains(&sender), "revealed what it had not committed to");
+                self.merged().voted(sender, weight, &reveal.vote);
+            }
+            Act::Pass { .. } => {
+                if let Some(merged) = &self.merged {
+                    merged.passed(sender);
+                }
+            }
             Act::Create(_)
             | Act::Join(_)
             | Act::Leave { .. }
-            | Act::Pass { .. }
+            | Act::CommitUpdate(_)
             | Act::Resume { .. }
             | Act::Stop
             | Act::Evaluate(_) => {}
         }
+    }
+
+    fn merged(&mut self) -> &mut merged::Counted {
+        self.merged.as_mut().expect("a merged round")
     }
 
     fn count(&mut self, vote: &Vote, weight: u32) {
@@ -161,6 +191,9 @@ impl Shadow {
             }
         };
         rename(&mut self.voted);
+        if let Some(merged) = &mut self.merged {
+            merged.replace_key(from, to);
+        }
         if self.proposer == Some(from) {
             self.proposer = Some(to);
         }
@@ -180,6 +213,26 @@ impl Shadow {
                 self.rounds = *round;
                 self.voted.clear();
                 (self.tally, self.proposer, self.proposed) = (Tally::default(), None, None);
+                self.merged = None;
+                assert!(self.parameters.merging.is_none());
+            }
+            Decision::TrainingOpened { round, participants, checkers, base, previous, .. } => {
+                assert_eq!(*round, self.rounds + 1, "rounds are counted");
+                self.rounds = *round;
+                self.voted.clear();
+                (self.tally, self.proposer, self.proposed) = (Tally::default(), None, None);
+                assert_eq!((*base, *previous), (self.model, self.previous));
+                self.merged = Some(merged::Counted::opened(participants, checkers));
+                assert!(self.parameters.merging.is_some());
+            }
+            Decision::GatheringOpened { updates, .. } => self.merged().gathering(updates),
+            Decision::MergeVotingOpened { updates, electorate, .. } => {
+                let merging = self.parameters.merging.expect("merged rounds");
+                self.merged().voting(updates, *electorate, merging.gather_deadline_ms.is_some());
+            }
+            Decision::MergeDecided { .. } => {
+                let rules = self.parameters.clone();
+                self.tally = self.merged().decided(&rules, decision);
             }
             Decision::RoundClosed {
                 round,
@@ -249,6 +302,20 @@ impl Shadow {
     }
 
     fn closed(&mut self, verdict: Verdict) {
+        let before = self.model;
+        self.close(verdict);
+        self.previous = if verdict == Verdict::Accepted { before } else { self.model };
+    }
+
+    fn close(&mut self, verdict: Verdict) {
+        if let Some(merged) = &self.merged {
+            match merged.verdict {
+                Some(judged) => assert_eq!(verdict, judged),
+                None => assert!(matches!(verdict, Verdict::Expired | Verdict::Passed)),
+            }
+            self.model = merged.accepted.unwrap_or(self.model);
+            return;
+        }
         let Tally { approvals, unavailable, electorate, .. } = self.tally;
         let lacking = unavailable * 2 > electorate;
         let met = reaches(self.parameters.threshold, approvals, electorate);
@@ -260,7 +327,9 @@ impl Shadow {
             (Verdict::Rejected, Some(_)) => assert!(!met && !lacking),
             (Verdict::Expired, Some(_)) => assert!(lacking),
             (Verdict::Expired | Verdict::Passed, None) => assert_eq!(electorate, 0),
-            (Verdict::Passed, Some(_)) | (Verdict::Accepted | Verdict::Rejected, None) => {
+            (Verdict::NoAgreement, _)
+            | (Verdict::Passed, Some(_))
+            | (Verdict::Accepted | Verdict::Rejected, None) => {
                 panic!("{verdict:?} of {:?}", self.proposed)
             }
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use colearn_contracts::{
     Admission, Contract, CreateExperiment, Experiment, ExperimentName, InvalidParameters,
-    LearnerId, MAX_TIME_MS, MemberName, Outcome, PauseReason, Phase, Rejection, Seat, Stage,
-    Version, terms,
+    LearnerId, MAX_TIME_MS, MemberName, MergeStage, MergedRound, Outcome, Part, PauseReason, Phase,
+    Rejection, Seat, Stage, Version, terms,
 };
 
 /// Checks a contract in which nothing is overdue.
@@ -121,6 +121,7 @@ fn check_phase(experiment: &Experiment) {
                 }
             }
         }
+        Phase::Merged(open) => check_merged(experiment, open),
         Phase::Proposing { proposer, .. } => {
             assert!(seated.contains(proposer));
             assert!(!member(*proposer).exhausted && !member(*proposer).judge);
@@ -137,6 +138,68 @@ fn check_phase(experiment: &Experiment) {
             }
         }
         Phase::Finished(_) => assert_eq!(experiment.deadline_ms(), None),
+    }
+}
+
+/// What a merged round says of itself.
+fn check_merged(experiment: &Experiment, open: &MergedRound) {
+    let merging = experiment.parameters().merging.expect("merged rounds");
+    let seated: Vec<LearnerId> = experiment.seated().collect();
+    let round = experiment.round();
+    let member = |learner: LearnerId| experiment.member(learner).unwrap();
+    // In joining order, and each once.
+    let in_order = |learners: Vec<LearnerId>| {
+        let mut rest = seated.iter();
+        learners.iter().all(|learner| rest.any(|it| it == learner))
+    };
+    let participants: Vec<LearnerId> = open.participants.iter().map(|it| it.learner).collect();
+    let most = (merging.proposers as usize).min(seated.len());
+    assert!((1..=most).contains(&participants.len()) && participants.len() <= 64);
+    assert!(participants.iter().all(|it| !member(*it).judge));
+    assert!(in_order(participants));
+    assert_eq!(open.checkers.len(), (merging.checkers as usize).min(seated.len()));
+    assert!(in_order(open.checkers.clone()));
+    let count = |is: fn(&Part) -> bool| open.participants.iter().filter(|it| is(&it.part)).count();
+    let due = count(|part| *part == Part::Due);
+    let committed = count(|part| matches!(part, Part::Committed { .. }));
+    let sent = open.updates().count();
+    let dropped = count(|part| matches!(part, Part::Dropped { .. }));
+    let weigh = |may: &dyn Fn(LearnerId) -> bool| -> u32 {
+        seated.iter().filter(|it| may(**it)).map(|it| member(*it).weight).sum()
+    };
+    match &open.stage {
+        MergeStage::Training => assert!(due > 0 && (sent == 0 || committed == 0) && dropped == 0),
+        MergeStage::Revealing => assert!(committed > 0 && dropped == 0),
+        MergeStage::Gathering { said, held } => {
+            assert!(merging.gather_deadline_ms.is_some() && sent > 0 && dropped == 0);
+            assert_eq!(*said, weigh(&|it| member(it).last_have == round));
+            assert!(*said < experiment.weight());
+            assert!(held.len() == sent && held.iter().all(|held| held <= said));
+        }
+        MergeStage::Voting { tally, stage } => {
+            assert!(sent > 0 && tally.electorate == experiment.weight());
+            assert_eq!(tally.checkers as usize, open.checkers.len());
+            assert!(tally.unavailable <= tally.abstentions && tally.cast <= tally.electorate);
+            let named: u32 = tally.named().map(|(_, votes)| votes.weight).sum();
+            assert_eq!(named + tally.abstentions, tally.cast);
+            let leading = tally.leading();
+            for (pair, votes) in tally.named() {
+                assert!(!pair.is_none() && votes.weight <= leading.weight);
+                let most = votes.bear_open.max(votes.bear_guarded).max(votes.prefer_guarded);
+                assert!(most <= votes.weight);
+            }
+            let voted = weigh(&|it| member(it).last_vote == round);
+            let sealed = weigh(&|it| member(it).last_vote == round && member(it).has_unrevealed());
+            match stage {
+                Stage::Open => assert_eq!(voted, tally.cast),
+                Stage::Commit { committed } => {
+                    assert_eq!((voted, sealed), (*committed, *committed));
+                }
+                Stage::Reveal { committed } => {
+                    assert_eq!((voted, sealed), (*committed, *committed - tally.cast));
+                }
+            }
+        }
     }
 }
 

@@ -224,6 +224,18 @@ impl Attack {
                 let kind = match experiment.phase() {
                     Phase::Proposing { .. } => Kind::Propose,
                     Phase::Voting { .. } => *pick(rng, &[Kind::Vote, Kind::Commit, Kind::Reveal]),
+                    Phase::Merged(_) => *pick(
+                        rng,
+                        &[
+                            Kind::Update,
+                            Kind::CommitUpdate,
+                            Kind::RevealUpdate,
+                            Kind::Have,
+                            Kind::MergeVote,
+                            Kind::Commit,
+                            Kind::RevealMergeVote,
+                        ],
+                    ),
                     Phase::Waiting | Phase::Paused(_) | Phase::Finished(_) => Kind::Resume,
                 };
                 self.aim.build(rng, kind, who, Version::V2, experiment)

@@ -21,6 +21,8 @@ pub(super) struct File {
     transactions: Vec<Signed>,
     refused: Vec<Refused>,
     ballots: Vec<Ballot>,
+    sealed_updates: Vec<Commitment>,
+    sealed_merge_votes: Vec<Commitment>,
     terms: Vec<Terms>,
     chains: Vec<Chain>,
 }
@@ -63,6 +65,16 @@ struct Ballot {
     voter: &'static str,
     /// A `Vote`.
     vote: Value,
+    salt: String,
+    commitment: String,
+}
+
+#[derive(Serialize)]
+struct Commitment {
+    name: &'static str,
+    sender: &'static str,
+    /// An `Update`, or a `MergeVote`.
+    message: Value,
     salt: String,
     commitment: String,
 }
@@ -132,6 +144,7 @@ fn parameters_v1() -> Parameters {
         governance_threshold: Some(Threshold::at_least(3, 4)),
         motion_deadline_ms: 86_400_000,
         creator_may_stop: true,
+        merging: None,
     }
 }
 
@@ -142,6 +155,21 @@ fn parameters_v2() -> Parameters {
         missed_turns: None,
         idle_rotations: None,
         governance_threshold: Some(Threshold::MORE_THAN_HALF),
+        ..Parameters::default()
+    }
+}
+
+/// Merged rounds, and none of their numbers a default.
+fn parameters_merged() -> Parameters {
+    Parameters {
+        selection: Selection::Sortition,
+        merging: Some(Merging {
+            proposers: 40,
+            clip_permille: 1_500,
+            momentum_permille: 700,
+            checkers: 6,
+            gather_deadline_ms: Some(90_000),
+        }),
         ..Parameters::default()
     }
 }
@@ -201,6 +229,98 @@ fn sealed(version: Version, vote: &Vote) -> Digest {
     let sealed =
         Sealed { version, ledger, experiment: &experiment, voter: learner(2), vote, salt: &SALT };
     sealed.commitment()
+}
+
+fn update(privacy: Option<PrivacySpent>) -> Update {
+    let scores = Scores { vote: Some(950_000), test: Some(-1) };
+    Update { round: 7, base: digest(1), weights: weights(2), scores, privacy }
+}
+
+fn merge_vote(merges: Merges, bear: [bool; 3], reason: Option<Reason>) -> MergeVote {
+    let [bear_open, bear_guarded, prefer_guarded] = bear;
+    MergeVote {
+        round: 7,
+        merges,
+        bear_open,
+        bear_guarded,
+        prefer_guarded,
+        reason,
+        scores_open: Scores { vote: Some(910_000), test: None },
+        scores_guarded: Scores { vote: None, test: Some(-7) },
+        link: None,
+    }
+}
+
+fn sealed_update(update: &Update) -> Digest {
+    let (ledger, experiment) = (Digest(ledger().0), experiment());
+    let sealed =
+        SealedUpdate { ledger, experiment: &experiment, sender: learner(2), update, salt: &SALT };
+    sealed.commitment()
+}
+
+fn sealed_merge_vote(vote: &MergeVote) -> Digest {
+    let (ledger, experiment) = (Digest(ledger().0), experiment());
+    let sealed =
+        SealedMergeVote { ledger, experiment: &experiment, voter: learner(2), vote, salt: &SALT };
+    sealed.commitment()
+}
+
+/// What can be said in merged rounds.
+fn merged_acts() -> Vec<(&'static str, u8, Act)> {
+    let both = Merges { open: Some(digest(3)), guarded: Some(digest(4)) };
+    let open = Merges { guarded: None, ..both };
+    let prefers = merge_vote(both, [true; 3], None);
+    let stated = PrivacySpent {
+        epsilon_micros: 1_250_000,
+        delta_picos: 1_000_000,
+        training: PrivateTraining::All(vec![segment(1_000)]),
+    };
+    let commit =
+        |weights, commitment, link| Act::Commit(Commit { round: 7, weights, commitment, link });
+    let against = merge_vote(both, [false; 3], Some(Reason::Worse));
+    let commit_update = Act::CommitUpdate(CommitUpdate {
+        round: 7,
+        base: digest(1),
+        commitment: sealed_update(&update(None)),
+    });
+    vec![
+        ("create_merged", 1, Act::Create(create(Version::V2, parameters_merged(), admission_v2()))),
+        (
+            "move_merging",
+            1,
+            Act::Move { number: 3, motion: Motion::SetParameters(Box::new(parameters_merged())) },
+        ),
+        ("update", 1, Act::Update(update(Some(stated)))),
+        ("commit_update", 2, commit_update),
+        ("reveal_update", 2, Act::RevealUpdate(RevealUpdate { update: update(None), salt: SALT })),
+        ("have", 2, Act::Have { round: 7, held: 0b1011 }),
+        ("have_nothing", 3, Act::Have { round: 7, held: 0 }),
+        ("merge_vote_both", 2, Act::MergeVote(prefers.clone())),
+        (
+            "merge_vote_open",
+            2,
+            Act::MergeVote(MergeVote {
+                link: Some(link([8; 32], LINKS)),
+                ..merge_vote(open, [true, false, false], None)
+            }),
+        ),
+        ("merge_vote_against", 2, Act::MergeVote(against)),
+        (
+            "merge_vote_abstain",
+            3,
+            Act::MergeVote(MergeVote {
+                scores_open: Scores::default(),
+                scores_guarded: Scores::default(),
+                ..merge_vote(Merges::default(), [false; 3], Some(Reason::Unavailable))
+            }),
+        ),
+        ("commit_merge_vote", 2, commit(digest(1), sealed_merge_vote(&prefers), None)),
+        (
+            "reveal_merge_vote",
+            2,
+            Act::RevealMergeVote(RevealMergeVote { vote: prefers, salt: SALT }),
+        ),
+    ]
 }
 
 fn acts() -> Vec<(&'static str, u8, Act)> {
@@ -414,6 +534,30 @@ fn ballot(name: &'static str, version: Version, vote: &Vote) -> Ballot {
     }
 }
 
+fn update_commitment(name: &'static str, update: &Update) -> Commitment {
+    let action = convert::action_message(&Action::new(experiment(), Act::Update(update.clone())));
+    let v1::transaction::Action::Update(message) = action else { panic!() };
+    Commitment {
+        name,
+        sender: name_of(2),
+        message: messages::json("Update", &message.encode_to_vec()),
+        salt: hex::encode(SALT),
+        commitment: sealed_update(update).to_string(),
+    }
+}
+
+fn merge_vote_commitment(name: &'static str, vote: &MergeVote) -> Commitment {
+    let action = convert::action_message(&Action::new(experiment(), Act::MergeVote(vote.clone())));
+    let v1::transaction::Action::MergeVote(message) = action else { panic!() };
+    Commitment {
+        name,
+        sender: name_of(2),
+        message: messages::json("MergeVote", &message.encode_to_vec()),
+        salt: hex::encode(SALT),
+        commitment: sealed_merge_vote(vote).to_string(),
+    }
+}
+
 fn agreed(
     name: &'static str,
     version: Version,
@@ -436,6 +580,7 @@ fn agreed(
 pub(super) fn file() -> File {
     let mut transactions: Vec<Signed> = acts()
         .into_iter()
+        .chain(merged_acts())
         .map(|(name, signer, act)| {
             let action = Action::new(experiment(), act);
             signed(name, signer, &Transaction::sign(&key(signer), &ledger(), seen(), action))
@@ -471,9 +616,21 @@ pub(super) fn file() -> File {
                 Vote { scores, ..vote(Choice::Abstain, None, None) }
             }),
         ],
+        sealed_updates: vec![update_commitment("sealed_update", &update(None))],
+        sealed_merge_votes: {
+            let both = Merges { open: Some(digest(3)), guarded: Some(digest(4)) };
+            let open = Merges { guarded: None, ..both };
+            let abstention = merge_vote(Merges::default(), [false; 3], Some(Reason::Unavailable));
+            vec![
+                merge_vote_commitment("sealed_both", &merge_vote(both, [false, true, true], None)),
+                merge_vote_commitment("sealed_open", &merge_vote(open, [true, false, false], None)),
+                merge_vote_commitment("sealed_abstention", &abstention),
+            ]
+        },
         terms: vec![
             agreed("terms_v1", Version::V1, &parameters_v1(), &admission_v1()),
             agreed("terms_v2", Version::V2, &parameters_v2(), &admission_v2()),
+            agreed("terms_merged", Version::V2, &parameters_merged(), &admission_v2()),
             agreed("terms_open", Version::V2, &Parameters::default(), &Admission::Open),
         ],
         chains: vec![Chain {
