@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::checkpoint::StatedCheckpoints;
 use crate::finding::{Finding, Kind};
+use crate::merges::MergedRounds;
 use crate::options::AuditOptions;
 use crate::privacy::Statements;
 use crate::report::AuditReport;
@@ -38,6 +39,7 @@ pub fn audit(
 pub(crate) struct Auditor<'a> {
     options: AuditOptions<'a>,
     statements: Statements,
+    merged: MergedRounds,
     pub(crate) report: AuditReport,
 }
 
@@ -50,7 +52,8 @@ pub(crate) struct Followed {
 
 impl<'a> Auditor<'a> {
     pub(crate) fn new(options: AuditOptions<'a>) -> Self {
-        Self { options, statements: Statements::default(), report: AuditReport::default() }
+        let (statements, merged) = (Statements::default(), MergedRounds::default());
+        Self { options, statements, merged, report: AuditReport::default() }
     }
 
     fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
@@ -62,6 +65,7 @@ impl<'a> Auditor<'a> {
         self.check_witnesses(&signed);
         let checkpoint = signed.checkpoint;
         self.check_due(&follower);
+        self.check_merges();
         self.check_promises(source, &mut follower, &checkpoint)?;
         self.check_root(source, &mut follower, &checkpoint)?;
         if let Some((index, what)) = source.check_derived()? {
@@ -181,8 +185,15 @@ impl<'a> Auditor<'a> {
             }
             report.count(entry);
             // Only what the contract has accepted is a statement.
-            if let (Some(_), Some(record)) = (follower.contract(), entry.record()) {
+            if let (Some(contract), Some(record)) = (follower.contract(), entry.record()) {
                 self.statements.take(index, record);
+                if let Some(weights) = self.options.weights
+                    && let Some(merged) = self.merged.take(index, record, contract)
+                {
+                    let computed = merged.compute(weights);
+                    computed.finding().into_iter().for_each(|finding| self.report.add(finding));
+                    self.report.merges.push(computed);
+                }
             }
         }
         self.account();
@@ -256,6 +267,18 @@ impl<'a> Auditor<'a> {
         if let Err(error) = pins.check_witnesses(&signed.note) {
             let expected = format!("a checkpoint that {} witnesses have cosigned", pins.quorum());
             self.report.find(Kind::Checkpoint, None, expected, error);
+        }
+    }
+
+    /// Who asks for merges to be computed again is not told that all is well where none was.
+    fn check_merges(&mut self) {
+        let merges = &self.report.merges;
+        if let Some(first) = merges.first().and_then(|merge| merge.missing.first())
+            && merges.iter().all(|merge| !merge.missing.is_empty())
+        {
+            let got =
+                format!("none of {} merged rounds could be computed again: {first}", merges.len());
+            self.report.find(Kind::Merge, None, "the weights of a merged round", got);
         }
     }
 

@@ -5,8 +5,8 @@ use colearn_records::json;
 use colearn_records::replay::Departure;
 use serde::Serialize;
 
-/// A kind of finding. The number is the exit code of `colearn audit`; 23, 25 and 26 are kept for what
-/// ledgers of several nodes, merged rounds and chains bring.
+/// A kind of finding. The number is the exit code of `colearn audit`; 23 and 26 are kept for what
+/// ledgers of several nodes and chains bring.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -38,6 +38,8 @@ pub enum Kind {
     Index = 22,
     /// A learner has stated less of its privacy budget than what it says it did has revealed.
     Privacy = 24,
+    /// Members have agreed on merges that do not follow from the updates, or none could be computed again.
+    Merge = 25,
     /// A transaction was recorded that had been signed too long before.
     Expired = 27,
 }
@@ -65,6 +67,7 @@ impl Kind {
             Self::Receipt => "receipt",
             Self::Index => "index",
             Self::Privacy => "privacy",
+            Self::Merge => "merge",
             Self::Expired => "expired",
         }
     }

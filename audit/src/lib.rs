@@ -5,6 +5,7 @@ mod checkpoint;
 mod entries;
 pub mod explain;
 mod finding;
+pub mod merges;
 mod options;
 mod privacy;
 mod promise;

@@ -3,6 +3,7 @@
 use colearn_records::follower::Depth;
 use colearn_records::pins::Pins;
 
+use crate::merges::Weights;
 use crate::promise::Promise;
 
 /// How deep an audit goes. Each level includes those before it.
@@ -37,6 +38,8 @@ pub struct AuditOptions<'a> {
     pub level: Level,
     /// What the ledger has promised before: receipts and older checkpoints.
     pub promises: Vec<Promise>,
+    /// Where the weights are, to compute merged rounds again; `None` not to.
+    pub weights: Option<&'a dyn Weights>,
     /// Told how many entries are done, and of how many.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
 }

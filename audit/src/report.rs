@@ -6,6 +6,7 @@ use colearn_records::record::Record;
 use serde::Serialize;
 
 use crate::finding::{Finding, Kind};
+use crate::merges::MergeReport;
 
 /// The most findings that are reported.
 pub const MAX_FINDINGS: usize = 10;
@@ -37,6 +38,9 @@ pub struct AuditReport {
     pub statements: u64,
     /// Receipts and older checkpoints that are honoured.
     pub promises: u64,
+    /// Merged rounds that were looked at, where they were to be computed again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merges: Vec<MergeReport>,
     /// What is not as it should be: the first ten.
     pub findings: Vec<Finding>,
 }
@@ -47,7 +51,7 @@ impl AuditReport {
         match self.findings.first() {
             None => format!(
                 "AUDIT OK origin={} size={} root={} experiments={} rounds={} transactions={} \
-                 signatures={} statements={} promises={}",
+                 signatures={} statements={} promises={}{}",
                 self.origin,
                 self.size,
                 self.root,
@@ -56,7 +60,8 @@ impl AuditReport {
                 self.transactions,
                 self.signatures,
                 self.statements,
-                self.promises
+                self.promises,
+                self.merges_told()
             ),
             Some(finding) => format!(
                 "AUDIT FAIL code={} name={} index={} expected={:?} got={:?}",
@@ -66,6 +71,15 @@ impl AuditReport {
                 finding.expected,
                 finding.got
             ),
+        }
+    }
+
+    /// How many merged rounds were computed again, and how many could not be; nothing where none was to be.
+    fn merges_told(&self) -> String {
+        let missing = self.merges.iter().filter(|merge| !merge.missing.is_empty()).count();
+        match self.merges.len() {
+            0 => String::new(),
+            all => format!(" merges={} not_computed={missing}", all - missing),
         }
     }
 

@@ -3,20 +3,23 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
 use colearn_ledger::Verifier;
 use colearn_records::pins::Pins;
 use indicatif::ProgressBar;
 
-use super::args::PinArgs;
+use super::args::{PinArgs, WeightsArgs};
 use super::progress;
+use super::tell::merges::merges;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn audit colearn-data
   colearn audit http://127.0.0.1:7400
   colearn audit http://127.0.0.1:7400 --receipts a.pem.data/receipts --since last-week.checkpoint
+  colearn audit colearn-data --merges colearn-data
   colearn audit http://127.0.0.1:7400 --ledger cdf1c20e... --verifier-key 'colearn/0011223344556677+...'
   colearn audit http://127.0.0.1:7400 --witness 'w1+...' --witness 'w2+...' --witness 'w3+...' --json
 
@@ -26,8 +29,9 @@ Exit codes: 0 all is well; 1 cannot be read; 10 genesis, or another
 ledger or key; 11 checkpoint, or too few cosignatures; 12 entries missing;
 13 damaged bytes; 14 chain broken; 15 root differs; 16 encoding; 17 signature; 18 a signer saw another
 history; 19 departs from the contract; 20 broken promise; 21 a receipt or older checkpoint that cannot be
-read or is another ledger's, or no receipt at all; 22 the index or a hash tile differs from the entries; 24 less privacy stated as spent than was; 27 a
-transaction was signed too long before it was recorded.")]
+read or is another ledger's, or no receipt at all; 22 the index or a hash tile differs from the entries; 24 less privacy stated as spent than was; 25 merges
+were agreed on that do not follow from the updates, or --merges has the weights of none; 27 a transaction
+was signed too long before it was recorded.")]
 pub(crate) struct Audit {
     /// A node's data folder (it may be running), an exported folder, or a node's URL
     place: String,
@@ -45,6 +49,8 @@ pub(crate) struct Audit {
     /// How deep to go
     #[arg(long, value_enum, default_value = "contract")]
     level: LevelArg,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -77,11 +83,17 @@ impl Audit {
             LevelArg::Signatures => Level::Signatures,
             LevelArg::Contract => Level::Contract,
         };
-        let options = AuditOptions { pins, level, promises, ..AuditOptions::default() };
+        let weights = self.weights.weights()?;
+        if weights.is_some() && level != Level::Contract {
+            bail!("what is merged follows from the contract: --merges needs --level contract");
+        }
+        let weights = weights.as_deref();
+        let options = AuditOptions { pins, level, promises, weights, ..AuditOptions::default() };
         let report = audit_place(&self.place, options, &progress::entries("auditing"))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
+            print!("{}", merges(&report.merges));
             for finding in &report.findings {
                 println!("{finding}");
             }

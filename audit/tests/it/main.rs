@@ -3,6 +3,7 @@
 
 mod book;
 mod explain;
+mod merges;
 mod places;
 mod privacy;
 mod time;

@@ -5,6 +5,7 @@ mod model;
 mod pins;
 mod signer;
 mod training;
+mod weights;
 mod word;
 
 use clap::Args;
@@ -15,6 +16,7 @@ pub(crate) use model::ModelShape;
 pub(crate) use pins::{Cosigners, PinArgs};
 pub(crate) use signer::Signer;
 pub(crate) use training::TrainingArgs;
+pub(crate) use weights::WeightsArgs;
 pub(crate) use word::{capital, word};
 
 /// Where the node is.

@@ -2,4 +2,5 @@
 //! [`colearn_records::words`], in both.
 
 pub(crate) mod json;
+pub(crate) mod merges;
 pub(crate) mod text;

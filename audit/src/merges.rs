@@ -1,0 +1,355 @@
+//! Merged rounds, computed again: whether the merges that members agreed on follow from what was sent (R79).
+//!
+//! The contract never reads weights, so a majority that names something else is nothing that it could refuse.
+//! Whoever has the weights can show it, and what became of each update.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use colearn_contracts::{
+    Act, Contract, Decision, Digest, ExperimentName, LearnerId, Merges, Merging, Model,
+};
+use colearn_merge::{Fate, Merge, Report, Source};
+use colearn_records::record::Record;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::finding::{Finding, Kind};
+
+/// Where the weights are that a ledger names.
+pub trait Weights: Sync {
+    /// Some of them, with the digest that is asked for; `None` where they are not there.
+    ///
+    /// # Errors
+    /// If they are there and cannot be read, or are other bytes.
+    fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>>;
+}
+
+/// Weights in files that have the names of their digests, as a node keeps them.
+#[derive(Clone, Debug)]
+pub struct WeightsFolder(PathBuf);
+
+impl WeightsFolder {
+    /// Such a folder, or a node's data folder, which has one.
+    pub fn new(path: &Path) -> Self {
+        let inside = path.join("artifacts");
+        Self(if inside.is_dir() { inside } else { path.to_owned() })
+    }
+}
+
+impl Weights for WeightsFolder {
+    fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>> {
+        let mut file = match File::open(self.0.join(model.digest.to_string())) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => hasher.update(&buffer[..read]),
+            }
+        }
+        if hasher.finalize()[..] != model.digest.0 {
+            let what = "the file of that name has other bytes";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(Some(Box::new(file)))
+    }
+}
+
+/// A merged round as it is recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordedMerge {
+    /// The experiment.
+    pub experiment: ExperimentName,
+    /// The round.
+    pub round: u64,
+    /// The entry that says what was agreed on.
+    pub index: u64,
+    /// What was trained from.
+    pub base: Model,
+    /// The model before the base; the base itself if nothing has moved (R74).
+    pub previous: Model,
+    /// How it is merged.
+    pub merging: Merging,
+    /// What is merged, in that order, and who has sent it.
+    pub updates: Vec<(LearnerId, Model)>,
+    /// Who has named which merges, abstentions left out.
+    pub named: Vec<(LearnerId, Merges)>,
+    /// The pair that was agreed on.
+    pub agreed: Option<Merges>,
+}
+
+/// A merged round, computed again.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct MergeReport {
+    /// The experiment.
+    pub experiment: String,
+    /// The round.
+    pub round: u64,
+    /// The entry that says what was agreed on.
+    pub index: u64,
+    /// What is needed to compute it and cannot be had: then it was not computed.
+    pub missing: Vec<String>,
+    /// What became of each update, in the order in which they are merged.
+    pub updates: Vec<UpdateReport>,
+    /// The open merge, hex, or why there is none.
+    pub open: Computed,
+    /// The guarded merge, likewise.
+    pub guarded: Computed,
+    /// The learners that have named another pair, hex.
+    pub false_pairs: Vec<String>,
+    /// Whether what was agreed on is what was computed; `None` without agreement, or if it was not computed.
+    pub as_agreed: Option<bool>,
+}
+
+/// A merge that was computed.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct Computed {
+    /// The digest, hex.
+    pub digest: Option<String>,
+    /// Why there is none.
+    pub absent: Option<String>,
+}
+
+/// What became of an update.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct UpdateReport {
+    /// Who has sent it, hex.
+    pub learner: String,
+    /// Its digest, hex.
+    pub weights: String,
+    /// Why it was left out.
+    pub void: Option<String>,
+    /// How far it is from the base.
+    pub length: Option<f64>,
+    /// Whether it was clipped in the open merge.
+    pub clipped: bool,
+    /// Among the nearest of how many others it was.
+    pub neighbour_of: usize,
+    /// The cosine of its angle to the open merge's step.
+    pub cosine: Option<f64>,
+}
+
+impl RecordedMerge {
+    /// Computes the merges again. Nothing is written anywhere.
+    pub fn compute(&self, weights: &dyn Weights) -> MergeReport {
+        let mut report = MergeReport {
+            experiment: self.experiment.to_string(),
+            round: self.round,
+            index: self.index,
+            missing: Vec::new(),
+            updates: Vec::new(),
+            open: Computed::default(),
+            guarded: Computed::default(),
+            false_pairs: Vec::new(),
+            as_agreed: None,
+        };
+        let mut open = |model: &Model| match weights.open(model) {
+            Ok(Some(source)) => Some(source),
+            Ok(None) => {
+                report.missing.push(format!("{} is not there", model.digest));
+                None
+            }
+            Err(error) => {
+                report.missing.push(format!("{}: {error}", model.digest));
+                None
+            }
+        };
+        let base = open(&self.base);
+        let has_moved = self.previous.digest != self.base.digest;
+        let previous = has_moved.then(|| open(&self.previous)).flatten();
+        let updates: Vec<Option<Box<dyn Source>>> =
+            self.updates.iter().map(|(_, model)| open(model)).collect();
+        let (Some(base), true) = (base, report.missing.is_empty()) else { return report };
+        let updates: Vec<&dyn Source> = updates.iter().flatten().map(|it| &**it).collect();
+        let merge = Merge {
+            base: &*base,
+            previous: previous.as_deref(),
+            updates: &updates,
+            clip_permille: self.merging.clip_permille,
+            // More than there could be is refused there.
+            momentum_permille: u16::try_from(self.merging.momentum_permille).unwrap_or(u16::MAX),
+        };
+        match merge.write(&mut io::sink(), &mut io::sink()) {
+            Ok(merged) => self.tell(&merged, &mut report),
+            Err(error) => report.missing.push(error.to_string()),
+        }
+        report
+    }
+
+    fn tell(&self, merged: &Report, report: &mut MergeReport) {
+        let digest = |merged: &colearn_merge::Merged| Digest(merged.digest);
+        let computed = Merges {
+            open: merged.open.as_ref().ok().map(digest),
+            guarded: merged.guarded.as_ref().ok().map(digest),
+        };
+        let told = |digest: Option<Digest>, merge: &Result<_, colearn_merge::Absent>| Computed {
+            digest: digest.map(|digest| digest.to_string()),
+            absent: merge.as_ref().err().map(ToString::to_string),
+        };
+        report.open = told(computed.open, &merged.open);
+        report.guarded = told(computed.guarded, &merged.guarded);
+        let updates = self.updates.iter().zip(&merged.updates);
+        report.updates =
+            updates.map(|((learner, model), fate)| update(learner, model, fate)).collect();
+        let others = self.named.iter().filter(|(_, named)| *named != computed);
+        report.false_pairs = others.map(|(learner, _)| learner.to_string()).collect();
+        report.as_agreed = self.agreed.map(|agreed| agreed == computed);
+    }
+}
+
+fn update(learner: &LearnerId, model: &Model, fate: &Fate) -> UpdateReport {
+    let mut report = UpdateReport {
+        learner: learner.to_string(),
+        weights: model.digest.to_string(),
+        void: None,
+        length: None,
+        clipped: false,
+        neighbour_of: 0,
+        cosine: None,
+    };
+    match fate {
+        Fate::Void(void) => report.void = Some(void.to_string()),
+        Fate::Counts(part) => {
+            report.length = Some(part.length);
+            report.clipped = part.clipped;
+            report.neighbour_of = part.neighbour_of;
+            report.cosine = part.cosine;
+        }
+    }
+    report
+}
+
+impl MergeReport {
+    /// What is wrong with the ledger, if something is: most have agreed on what does not follow.
+    pub(crate) fn finding(&self) -> Option<Finding> {
+        let text = |merge: &Computed| merge.digest.clone().unwrap_or_else(|| "none".to_owned());
+        (self.as_agreed == Some(false)).then(|| Finding {
+            kind: Kind::Merge,
+            index: Some(self.index),
+            expected: format!(
+                "the merges that follow from what was sent in round {} of {}: open {}, guarded {}",
+                self.round,
+                self.experiment,
+                text(&self.open),
+                text(&self.guarded)
+            ),
+            got: "others were agreed on".to_owned(),
+        })
+    }
+}
+
+/// Finds the merged rounds in what is recorded.
+#[derive(Debug, Default)]
+pub struct MergedRounds(BTreeMap<ExperimentName, Open>);
+
+/// A merged round that was not decided yet.
+#[derive(Debug)]
+struct Open {
+    round: u64,
+    base: Model,
+    previous: Model,
+    merging: Merging,
+    /// By digest: who has sent it may go on under another key.
+    sent: BTreeMap<Digest, Model>,
+    merged: Vec<(LearnerId, Model)>,
+    named: Vec<(LearnerId, Merges)>,
+}
+
+impl MergedRounds {
+    /// Takes the next record, once the contract has taken it. Gives a round that it decides.
+    pub fn take(
+        &mut self,
+        index: u64,
+        record: &Record,
+        contract: &Contract,
+    ) -> Option<RecordedMerge> {
+        match record {
+            Record::Transaction(transaction) => {
+                let name = &transaction.action.experiment;
+                match &transaction.action.what {
+                    Act::Update(update) => self.sent(name, update.round, &update.weights, contract),
+                    Act::RevealUpdate(reveal) => {
+                        self.sent(name, reveal.update.round, &reveal.update.weights, contract)
+                    }
+                    Act::MergeVote(vote) => self.named(name, transaction.sender, vote.merges),
+                    Act::RevealMergeVote(reveal) => {
+                        self.named(name, transaction.sender, reveal.vote.merges)
+                    }
+                    _ => {}
+                }
+                None
+            }
+            Record::Outcome(outcome) => self.decided(index, &outcome.experiment, &outcome.what),
+            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => None,
+        }
+    }
+
+    /// The round is open, so what the contract has of it now is what is merged from.
+    fn sent(&mut self, name: &ExperimentName, round: u64, weights: &Model, contract: &Contract) {
+        if self.0.get(name).is_none_or(|open| open.round != round) {
+            let Some(experiment) = contract.experiment(name) else { return };
+            let Some(merging) = experiment.parameters().merging else { return };
+            let open = Open {
+                round,
+                base: experiment.model().clone(),
+                previous: experiment.previous().clone(),
+                merging,
+                sent: BTreeMap::new(),
+                merged: Vec::new(),
+                named: Vec::new(),
+            };
+            self.0.insert(name.clone(), open);
+        }
+        if let Some(open) = self.0.get_mut(name) {
+            open.sent.insert(weights.digest, weights.clone());
+        }
+    }
+
+    fn named(&mut self, name: &ExperimentName, voter: LearnerId, merges: Merges) {
+        if let Some(open) = self.0.get_mut(name)
+            && !merges.is_none()
+        {
+            open.named.push((voter, merges));
+        }
+    }
+
+    fn decided(
+        &mut self,
+        index: u64,
+        name: &ExperimentName,
+        decision: &Decision,
+    ) -> Option<RecordedMerge> {
+        match decision {
+            Decision::MergeVotingOpened { updates, .. } => {
+                let open = self.0.get_mut(name)?;
+                let of = |sent: &colearn_contracts::Sent| {
+                    Some((sent.learner, open.sent.get(&sent.weights)?.clone()))
+                };
+                open.merged = updates.iter().filter_map(of).collect();
+                None
+            }
+            Decision::MergeDecided { round, agreed, .. } => {
+                let open = self.0.remove(name).filter(|open| open.round == *round)?;
+                Some(RecordedMerge {
+                    experiment: name.clone(),
+                    round: open.round,
+                    index,
+                    base: open.base,
+                    previous: open.previous,
+                    merging: open.merging,
+                    updates: open.merged,
+                    named: open.named,
+                    agreed: *agreed,
+                })
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Merged rounds are computed again from the weights.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use colearn_audit::merges::WeightsFolder;
+use colearn_audit::{AuditOptions, AuditReport, Kind, audit, open};
+use colearn_contracts::*;
+use colearn_merge::{Merge, Source};
+use sha2::{Digest as _, Sha256};
+
+use crate::book::{Book, learner};
+
+/// Members, of whom each has sent an update and named a pair.
+const MEMBERS: std::ops::RangeInclusive<u8> = 1..=3;
+
+/// Two weights in a file.
+fn weights(values: [f32; 2]) -> Vec<u8> {
+    let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    let data = values.map(f32::to_le_bytes).concat();
+    [&(header.len() as u64).to_le_bytes(), &header[..], &data].concat()
+}
+
+fn model(bytes: &[u8]) -> Model {
+    let media_type = "application/x-safetensors".to_owned();
+    Model { digest: Digest(Sha256::digest(bytes).into()), size: bytes.len() as u64, media_type }
+}
+
+/// A ledger with merged rounds, and the weights that it names.
+struct Rounds {
+    book: Book,
+    files: BTreeMap<Digest, Vec<u8>>,
+    base: Vec<u8>,
+    previous: Option<Vec<u8>>,
+}
+
+impl Rounds {
+    fn new() -> Self {
+        let base = weights([0.0, 0.0]);
+        let parameters = Parameters {
+            min_learners: 3,
+            merging: Some(Merging::default()),
+            ..Parameters::default()
+        };
+        let mut book = Book::new(Version::V2);
+        let create = CreateExperiment {
+            version: Version::V2.number(),
+            parameters,
+            admission: Admission::Open,
+            model: model(&base),
+            plan: None,
+        };
+        book.act(1, Act::Create(create));
+        MEMBERS.for_each(|who| book.join(who));
+        let files = BTreeMap::from([(model(&base).digest, base.clone())]);
+        Self { book, files, base, previous: None }
+    }
+
+    /// Everybody sends these; gives what follows from that.
+    fn send(&mut self, updates: [[f32; 2]; 3]) -> Merges {
+        let updates = updates.map(weights);
+        for (who, update) in MEMBERS.zip(&updates) {
+            self.files.insert(model(update).digest, update.clone());
+            let (round, base) = (self.book.experiment().round(), model(&self.base).digest);
+            let (weights, scores, privacy) = (model(update), Scores::default(), None);
+            self.book.act(who, Act::Update(Update { round, base, weights, scores, privacy }));
+        }
+        let updates = updates.each_ref().map(|update| update as &dyn Source);
+        let merge = Merge {
+            base: &self.base,
+            previous: self.previous.as_ref().map(|previous| previous as &dyn Source),
+            updates: &updates,
+            clip_permille: 2000,
+            momentum_permille: 500,
+        };
+        let merged = merge.in_memory().unwrap();
+        let mut digest = |merge: Option<Vec<u8>>| {
+            merge.map(|merge| {
+                let digest = model(&merge).digest;
+                self.files.insert(digest, merge);
+                digest
+            })
+        };
+        Merges { open: digest(merged.open), guarded: digest(merged.guarded) }
+    }
+
+    /// Everybody can bear what it names.
+    fn name(&mut self, named: [Merges; 3]) {
+        for (who, merges) in MEMBERS.zip(named) {
+            let vote = MergeVote {
+                round: self.book.experiment().round(),
+                merges,
+                bear_open: merges.open.is_some(),
+                bear_guarded: false,
+                prefer_guarded: false,
+                reason: None,
+                scores_open: Scores::default(),
+                scores_guarded: Scores::default(),
+                link: None,
+            };
+            self.book.act(who, Act::MergeVote(vote));
+        }
+        let now = self.book.experiment();
+        let file = |model: &Model| self.files.get(&model.digest).cloned();
+        let (base, previous) = (file(now.model()), file(now.previous()));
+        self.base = base.unwrap_or_default();
+        self.previous = previous.filter(|previous| *previous != self.base);
+    }
+
+    /// A round as it should be.
+    fn honest(&mut self, updates: [[f32; 2]; 3]) {
+        let merges = self.send(updates);
+        self.name([merges; 3]);
+    }
+
+    fn audited(&self, change: impl FnOnce(&Path)) -> AuditReport {
+        let (ledger, folder) = (self.book.folder(), tempfile::tempdir().unwrap());
+        for (digest, bytes) in &self.files {
+            std::fs::write(folder.path().join(digest.to_string()), bytes).unwrap();
+        }
+        change(folder.path());
+        let mut source = open(ledger.path().to_str().unwrap()).unwrap();
+        let weights = WeightsFolder::new(folder.path());
+        let options = AuditOptions { weights: Some(&weights), ..AuditOptions::default() };
+        audit(&mut *source, options).unwrap()
+    }
+}
+
+#[test]
+fn what_was_agreed_on_is_what_follows() {
+    let mut rounds = Rounds::new();
+    rounds.honest([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]);
+    // With momentum, and one who is far too loud.
+    rounds.honest([[3.0, 1.0], [3.0, 1.5], [900.0, -900.0]]);
+    // And one whose update is none.
+    rounds.honest([[4.0, 1.0], [f32::NAN, 1.5], [4.0, 2.0]]);
+    let report = rounds.audited(|_| {});
+    assert!(report.ok, "{report:?}");
+    assert!(report.verdict_line().ends_with(" merges=3 not_computed=0"), "{report:?}");
+    let [first, second, third] = &report.merges[..] else { panic!("{report:?}") };
+    assert_eq!((first.as_agreed, first.round), (Some(true), 1));
+    assert!(first.updates.iter().all(|update| !update.clipped && update.void.is_none()));
+    let clipped: Vec<bool> = second.updates.iter().map(|update| update.clipped).collect();
+    assert_eq!(clipped, [false, false, true]);
+    assert_eq!(second.updates[2].learner, learner(3).to_string());
+    assert!(third.updates[1].void.as_ref().unwrap().contains("not finite"));
+    // Nobody is asked for weights who did not ask for this.
+    let report = rounds.book.audited();
+    assert!(report.ok && report.merges.is_empty(), "{report:?}");
+    assert!(!report.verdict_line().contains("merges="));
+}
+
+#[test]
+fn who_names_something_else_is_told_and_a_majority_of_them_is_found() {
+    let mut rounds = Rounds::new();
+    let lie = Merges { open: Some(Digest([9; 32])), guarded: None };
+    let merges = rounds.send([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]);
+    rounds.name([merges, merges, lie]);
+    let report = rounds.audited(|_| {});
+    assert!(report.ok, "{report:?}");
+    assert_eq!(report.merges[0].false_pairs, [learner(3).to_string()]);
+
+    let merges = rounds.send([[3.0, 1.0], [3.0, 1.5], [3.5, 1.0]]);
+    let place = rounds.book.size();
+    rounds.name([lie, merges, lie]);
+    let report = rounds.audited(|_| {});
+    let [finding] = &report.findings[..] else { panic!("{report:?}") };
+    assert_eq!((finding.kind, report.exit_code()), (Kind::Merge, 25));
+    // Behind the three votes.
+    assert_eq!(finding.index, Some(place + 3));
+    assert!(finding.expected.contains(&merges.open.unwrap().to_string()), "{finding}");
+}
+
+#[test]
+fn what_cannot_be_computed_is_told() {
+    let mut rounds = Rounds::new();
+    rounds.honest([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]);
+    let second = [[3.0, 1.0], [3.0, 1.5], [4.0, 1.0]];
+    rounds.honest(second);
+    let file = |values| model(&weights(values)).digest.to_string();
+    let report =
+        rounds.audited(|folder| std::fs::remove_file(folder.join(file(second[0]))).unwrap());
+    assert!(report.ok, "{report:?}");
+    assert!(report.verdict_line().ends_with(" merges=1 not_computed=1"), "{report:?}");
+    assert_eq!(report.merges[1].missing, [format!("{} is not there", file(second[0]))]);
+
+    // What has another's name is not believed to be it.
+    let report = rounds
+        .audited(|folder| std::fs::write(folder.join(file(second[0])), weights([9.0; 2])).unwrap());
+    assert!(report.merges[1].missing[0].contains("other bytes"), "{report:?}");
+
+    // All is not well where nothing could be looked at.
+    let nothing = |folder: &Path| {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .for_each(|file| std::fs::remove_file(file.unwrap().path()).unwrap());
+    };
+    let report = rounds.audited(nothing);
+    assert_eq!(report.exit_code(), 25, "{report:?}");
+    assert!(report.findings[0].got.contains("none of 2 merged rounds"), "{report:?}");
+}

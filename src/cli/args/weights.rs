@@ -1,0 +1,62 @@
+//! `--merges`: where the weights are that merged rounds are computed again from.
+
+use std::io::{self, Seek as _, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::Args;
+use colearn_audit::merges::{Weights, WeightsFolder};
+use colearn_contracts::Model;
+use colearn_merge::Source;
+use colearn_sdk::client::{Client, ClientError, Refused};
+use tokio::runtime::{Builder, Runtime};
+
+#[derive(Args)]
+pub(crate) struct WeightsArgs {
+    /// Compute merged rounds again, from the weights in this folder (a node's data folder has them) or at
+    /// this node
+    #[arg(long, value_name = "DIR|URL")]
+    merges: Option<String>,
+}
+
+impl WeightsArgs {
+    /// Where they are, if it was said.
+    pub(crate) fn weights(&self) -> anyhow::Result<Option<Box<dyn Weights>>> {
+        let Some(place) = &self.merges else { return Ok(None) };
+        if place.contains("://") {
+            return Ok(Some(Box::new(AtNode::connect(place)?)));
+        }
+        let metadata = std::fs::metadata(place).with_context(|| format!("cannot read {place}"))?;
+        anyhow::ensure!(metadata.is_dir(), "{place} is no folder");
+        Ok(Some(Box::new(WeightsFolder::new(Path::new(place)))))
+    }
+}
+
+/// Weights that a node has. Whatever it sends, it is what has the digest.
+struct AtNode {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl AtNode {
+    fn connect(url: &str) -> anyhow::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let client = runtime.block_on(Client::connect(url))?;
+        Ok(Self { runtime, client })
+    }
+}
+
+impl Weights for AtNode {
+    fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>> {
+        let weights = match self.runtime.block_on(self.client.download(model)) {
+            Ok(weights) => weights,
+            Err(ClientError::Refused { refused: Refused::NotFound, .. }) => return Ok(None),
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        // Those of a whole round would not fit into memory.
+        let mut file = tempfile::tempfile()?;
+        file.write_all(weights.bytes())?;
+        file.rewind()?;
+        Ok(Some(Box::new(file)))
+    }
+}

@@ -1,0 +1,89 @@
+//! Merged rounds that were computed again, for people.
+
+use std::collections::BTreeMap;
+
+use colearn_audit::merges::{Computed, MergeReport, UpdateReport};
+
+/// How much of a digest or key is shown.
+const SHOWN: usize = 8;
+
+/// What became of a member's updates, over all rounds.
+#[derive(Default)]
+struct Standing {
+    updates: usize,
+    void: usize,
+    clipped: usize,
+    alone: usize,
+    false_pairs: usize,
+}
+
+/// What is to be said of each round, and how each member did over all of them.
+pub(crate) fn merges(reports: &[MergeReport]) -> String {
+    let mut text = String::new();
+    let mut members: BTreeMap<&str, Standing> = BTreeMap::new();
+    for report in reports {
+        text += &round(report);
+        for update in &report.updates {
+            let standing = members.entry(&update.learner).or_default();
+            standing.updates += 1;
+            standing.void += usize::from(update.void.is_some());
+            standing.clipped += usize::from(update.clipped);
+            standing.alone += usize::from(is_alone(update, report));
+        }
+        for learner in &report.false_pairs {
+            members.entry(learner).or_default().false_pairs += 1;
+        }
+    }
+    if members.is_empty() {
+        return text;
+    }
+    text += "member    updates   void  clipped  near nobody's  false pairs\n";
+    for (learner, it) in members {
+        let Standing { updates, void, clipped, alone, false_pairs } = it;
+        text += &format!(
+            "{learner:.SHOWN$}  {updates:>7}  {void:>5}  {clipped:>7}  {alone:>13}  {false_pairs:>11}\n"
+        );
+    }
+    text
+}
+
+/// A line for what was computed, and one for each update and vote that there is something to be said of.
+fn round(report: &MergeReport) -> String {
+    let place = format!("round {} of {}", report.round, report.experiment);
+    if !report.missing.is_empty() {
+        return format!("{place}: not computed: {}\n", report.missing.join("; "));
+    }
+    let agreed = match report.as_agreed {
+        Some(true) => "as agreed",
+        Some(false) => "NOT AS AGREED",
+        None => "no agreement",
+    };
+    let mut text = format!(
+        "{place}: open {}, guarded {}, {agreed}\n",
+        computed(&report.open),
+        computed(&report.guarded)
+    );
+    for update in &report.updates {
+        if let Some(void) = &update.void {
+            text += &format!("  {:.SHOWN$} left out: {void}\n", update.learner);
+        }
+    }
+    for learner in &report.false_pairs {
+        text += &format!("  {learner:.SHOWN$} named another pair\n");
+    }
+    text
+}
+
+fn computed(merge: &Computed) -> String {
+    match (&merge.digest, &merge.absent) {
+        (Some(digest), _) => format!("{digest:.SHOWN$}"),
+        (None, Some(absent)) => format!("none ({absent})"),
+        (None, None) => "none".to_owned(),
+    }
+}
+
+/// Whether it was among nobody's nearest, where there were others.
+fn is_alone(update: &UpdateReport, report: &MergeReport) -> bool {
+    let others = report.updates.iter().filter(|update| update.void.is_none()).count() > 1;
+    others && update.void.is_none() && update.neighbour_of == 0
+}
