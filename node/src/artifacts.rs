@@ -73,6 +73,8 @@ struct Inner {
     /// Bytes stored or promised to a running upload.
     used_bytes: AtomicU64,
     uploading: Mutex<HashSet<Digest>>,
+    /// How many were begun by this process itself.
+    made: AtomicU64,
 }
 
 impl ArtifactStore {
@@ -102,6 +104,7 @@ impl ArtifactStore {
             quota_bytes,
             used_bytes: AtomicU64::new(used),
             uploading: Mutex::default(),
+            made: AtomicU64::new(0),
         })))
     }
 
@@ -173,6 +176,23 @@ impl ArtifactStore {
         Ok(Some(upload))
     }
 
+    /// Begins an artifact that this process makes, of so many bytes, whose digest is not known yet.
+    pub(crate) fn make(&self, size: u64) -> Result<Made, ArtifactError> {
+        if size == 0 || size > self.0.max_bytes {
+            return Err(ArtifactError::TooLarge { size, limit: self.0.max_bytes });
+        }
+        let used = self.0.used_bytes.fetch_add(size, Ordering::Relaxed);
+        // From here on dropping it gives the room back.
+        let number = self.0.made.fetch_add(1, Ordering::Relaxed);
+        let path = self.0.dir.join("partial").join(format!("made-{number}"));
+        let mut made = Made { store: self.clone(), path, size, file: None };
+        if used.saturating_add(size) > self.0.quota_bytes {
+            return Err(ArtifactError::Full { quota: self.0.quota_bytes });
+        }
+        made.file = Some(File::create(&made.path)?);
+        Ok(made)
+    }
+
     /// Opens a stored artifact for reading from an offset on.
     pub(crate) fn download(&self, digest: &Digest, offset: u64) -> Result<File, ArtifactError> {
         let mut file = File::open(self.path(digest)).map_err(|error| match error.kind() {
@@ -181,6 +201,52 @@ impl ArtifactStore {
         })?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(file)
+    }
+}
+
+/// An artifact that this process makes. Thrown away unless it is [kept](Made::keep).
+pub(crate) struct Made {
+    store: ArtifactStore,
+    path: PathBuf,
+    size: u64,
+    file: Option<File>,
+}
+
+impl Made {
+    /// Puts it in its place, durably, under the digest of what was written.
+    pub(crate) fn keep(mut self, digest: Digest) -> Result<(), ArtifactError> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        if self.store.size_of(&digest).is_some() {
+            std::fs::remove_file(&self.path)?;
+            self.store.0.used_bytes.fetch_sub(self.size, Ordering::Relaxed);
+            return Ok(());
+        }
+        file.sync_all()?;
+        colearn_files::rename(&self.path, &self.store.path(&digest)).map_err(io::Error::from)?;
+        Ok(())
+    }
+}
+
+impl io::Write for Made {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => Ok(0),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // What cannot be removed now is removed at a later start.
+            let _ = std::fs::remove_file(&self.path);
+            self.store.0.used_bytes.fetch_sub(self.size, Ordering::Relaxed);
+        }
     }
 }
 
@@ -297,6 +363,30 @@ mod tests {
         store.download(&name, 7).unwrap().read_to_end(&mut read).unwrap();
         assert_eq!(read, &bytes[7..]);
         assert!(matches!(store.download(&digest(b""), 0), Err(ArtifactError::Missing(_))));
+    }
+
+    #[test]
+    fn what_is_made_here_is_there_once_it_is_kept_and_takes_no_room_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::open(dir.path(), 100, 150).unwrap();
+        let bytes = b"a model";
+        let make = || {
+            let mut made = store.make(bytes.len() as u64).unwrap();
+            made.write_all(bytes).unwrap();
+            made
+        };
+        drop(make());
+        assert_eq!((store.size_of(&digest(bytes)), store.room_bytes()), (None, 100));
+        make().keep(digest(bytes)).unwrap();
+        // It is there already.
+        make().keep(digest(bytes)).unwrap();
+        assert_eq!(store.size_of(&digest(bytes)), Some(7));
+        assert_eq!(std::fs::read_dir(dir.path().join("partial")).unwrap().count(), 0);
+        let rest = store.make(100).unwrap();
+        assert!(matches!(store.make(44), Err(ArtifactError::Full { .. })));
+        drop(rest);
+        assert!(store.make(44).is_ok());
+        assert!(matches!(store.make(101), Err(ArtifactError::TooLarge { .. })));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod grpc;
 mod http;
 mod keeper;
 mod key_files;
+mod merging;
 mod open;
 mod order;
 mod reads;
@@ -110,6 +111,7 @@ impl Node {
                     stopping.clone(),
                 ));
             }
+            tokio::spawn(merging::merge_rounds(order.views(), artifacts.clone(), stopping.clone()));
             let services = services(&keys, &reads, &order, artifacts, cosignatures, &stopping);
             let serving = tokio::spawn(serve(listener, services, stopping.clone()));
             Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, order })
