@@ -289,13 +289,17 @@ def which(name, message, oneof):
     return next((field for field in message if MESSAGES[name][field][3] == oneof), None)
 
 
-OPTIONAL = {"plan", "terms", "link"}
+OPTIONAL = {"plan", "terms", "link", "open", "guarded"}
 NEEDED = {
     "Transaction": ["seen"],
     "CreateExperiment": ["parameters", "model"],
     "Propose": ["weights", "scores"],
     "Vote": ["scores"],
     "Reveal": ["vote"],
+    "Update": ["weights", "scores"],
+    "RevealUpdate": ["update"],
+    "MergeVote": ["scores_open", "scores_guarded"],
+    "RevealMergeVote": ["vote"],
     "Finished": ["reason"],
 }
 
@@ -583,10 +587,54 @@ def commitment(ledger, version, voter, vote, salt):
     data += big(int(vote["round"]), 8) + raw(vote, "weights") + bytes([choice])
     if version > 1:
         data += bytes([ENUMS["Reason"][vote.get("reason", "REASON_UNSPECIFIED")]])
+    return sha256(data, measured(vote["scores"]), salt)
+
+
+def measured(scores):
+    data = b""
     for kind in ("vote", "test"):
-        score = vote["scores"].get(kind)
+        score = scores.get(kind)
         data += b"\0" if score is None else b"\1" + int(score).to_bytes(8, "big", signed=True)
-    return sha256(data, salt)
+    return data
+
+
+def sealed(domain, ledger, sender, message):
+    """What commitments in merged rounds begin with."""
+    name = message["experiment"].encode()
+    return domain + ledger + sender + bytes([len(name)]) + name + big(int(message["round"]), 8)
+
+
+def update_commitment(ledger, sender, update, salt):
+    """R76."""
+    weights = update["weights"]
+    return sha256(
+        sealed(b"colearn/v2/update\n", ledger, sender, update),
+        raw(update, "base"),
+        raw(weights, "digest"),
+        big(int(weights["size"]), 8),
+        salt,
+    )
+
+
+def merge_vote_commitment(ledger, voter, vote, salt):
+    """R81."""
+
+    def bits(*flags):
+        return bytes([sum(bool(flag) << place for place, flag in enumerate(flags))])
+
+    merges = vote.get("merges", {})
+    there = [raw(merges, "open"), raw(merges, "guarded")]
+    judged = (vote.get(it) for it in ("bear_open", "bear_guarded", "prefer_guarded"))
+    return sha256(
+        sealed(b"colearn/v2/merge-ballot\n", ledger, voter, vote),
+        bits(*there),
+        *there,
+        bits(*judged),
+        bytes([ENUMS["Reason"][vote.get("reason", "REASON_UNSPECIFIED")]]),
+        measured(vote["scores_open"]),
+        measured(vote["scores_guarded"]),
+        salt,
+    )
 
 
 def terms(version, creator, rules):
@@ -608,6 +656,12 @@ def terms(version, creator, rules):
 
     def if_there(field, data):
         return maybe(data() if field in rules else None)
+
+    def merging(it):
+        counts = ("proposers", "clip_permille", "momentum_permille", "checkers")
+        gathers = it.get("gather_deadline_ms")
+        deadline = maybe(None if gathers is None else big(int(gathers), 8))
+        return b"".join(big(it.get(count, 0), 4) for count in counts) + deadline
 
     kind = which("Parameters", rules, "admission")
     listed = rules[kind]
@@ -639,6 +693,7 @@ def terms(version, creator, rules):
         if_there("governance_threshold", lambda: share("governance_threshold")),
         number("motion_deadline_ms", 8),
         bytes([not rules.get("stop_needs_motion", False)]),
+        if_there("merging", lambda: merging(rules["merging"])),
         bytes([["open", "invited", "by_vote"].index(kind)]),
         big(len(keys), 4),
         *(
@@ -867,6 +922,15 @@ def check_transactions(file):
         encode("Vote", case["vote"])
         computed = commitment(ledger, case["version"], voter, case["vote"], bytes.fromhex(case["salt"]))
         same(computed.hex(), case["commitment"], case["name"])
+    for kind, message, computes in (
+        ("sealed_updates", "Update", update_commitment),
+        ("sealed_merge_votes", "MergeVote", merge_vote_commitment),
+    ):
+        for case in file[kind]:
+            same(encode(message, case["message"]).hex(), case["encoding"], case["name"])
+            sender, salt = public_key(seeds[case["sender"]]), bytes.fromhex(case["salt"])
+            computed = computes(ledger, sender, case["message"], salt)
+            same(computed.hex(), case["commitment"], case["name"])
     for case in file["terms"]:
         encode("Parameters", case["parameters"])
         creator = public_key(seeds[case["creator"]])

@@ -57,6 +57,36 @@ struct Rules {
     max_weights_bytes: u64,
     governance_threshold: Option<Share>,
     creator_may_stop: bool,
+    merging: Option<Merged>,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Merged {
+    numbers: [u16; 4],
+    gathers: Option<u16>,
+}
+
+impl Merged {
+    /// Checkers need what not all rules have.
+    fn merging(self, bounded: bool, checkers: bool) -> Merging {
+        let [proposers, clip, momentum, check] = self.numbers.map(u32::from);
+        match bounded {
+            true => Merging {
+                proposers: proposers % 64 + 1,
+                clip_permille: 1000 + clip % 9001,
+                momentum_permille: momentum % 901,
+                checkers: if checkers { check % 65 } else { 0 },
+                gather_deadline_ms: self.gathers.map(|it| u64::from(it).max(10)),
+            },
+            false => Merging {
+                proposers,
+                clip_permille: clip,
+                momentum_permille: momentum,
+                checkers: check,
+                gather_deadline_ms: self.gathers.map(u64::from),
+            },
+        }
+    }
 }
 
 impl Rules {
@@ -95,6 +125,7 @@ impl Rules {
                 }
             }),
             creator_may_stop: self.creator_may_stop,
+            merging: self.merging.map(|it| it.merging(bounded, self.sortition && !self.sealed)),
         }
     }
 }
@@ -119,6 +150,20 @@ impl Invited {
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Judgement {
     choice: u8,
+    reason: Option<u8>,
+    score: Option<i64>,
+    salt: u8,
+    link: Link,
+}
+
+/// What a vote on merges says, and with what it is sealed.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Opinion {
+    open: Option<u8>,
+    guarded: Option<u8>,
+    /// Whether it says nothing of what it does not name.
+    fits: bool,
+    bits: u8,
     reason: Option<u8>,
     score: Option<i64>,
     salt: u8,
@@ -175,6 +220,13 @@ enum Ask {
     MotionVote { back: u8, approve: bool },
     Stop,
     Evaluate { number: Option<u8>, measures: Vec<u8> },
+    Update { from_now: bool, weights: u8, size: u64, privacy: Option<Statement> },
+    CommitUpdate { weights: u8, salt: u8 },
+    RevealUpdate { weights: u8, salt: u8 },
+    Have(u64),
+    MergeVote(Opinion),
+    CommitMergeVote(Opinion),
+    RevealMergeVote(Opinion, bool),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -213,7 +265,7 @@ fn member_name(number: u8) -> MemberName {
 }
 
 fn model(number: u8, size: u64) -> Model {
-    Model { digest: Digest([number; 32]), size, media_type: "m".into() }
+    Model { digest: Digest([number; 32]), size, media_type: MERGED_MEDIA_TYPE.into() }
 }
 
 fn reason(number: u8) -> Reason {
@@ -246,6 +298,37 @@ fn next_link(experiment: &Experiment, key: LearnerId) -> Option<Digest> {
     (experiment.parameters().selection == Selection::Sortition).then(|| chain(key)[left as usize])
 }
 
+impl Link {
+    fn digest(self, experiment: &Experiment, key: LearnerId) -> Option<Digest> {
+        match self {
+            Self::Next => next_link(experiment, key),
+            Self::None => None,
+            Self::Of(byte) => Some(Digest([byte; 32])),
+        }
+    }
+}
+
+impl Opinion {
+    fn vote(self, experiment: &Experiment, key: LearnerId, round: u64) -> MergeVote {
+        // Of few pairs, so that they agree.
+        let digest = |byte: u8| Digest([byte % 4; 32]);
+        let merges = Merges { open: self.open.map(digest), guarded: self.guarded.map(digest) };
+        let scores = Scores { vote: self.score, test: None };
+        let says = |bit: u8, there: bool| self.bits & bit > 0 && (there || !self.fits);
+        MergeVote {
+            round,
+            merges,
+            bear_open: says(1, merges.open.is_some()),
+            bear_guarded: says(2, merges.guarded.is_some()),
+            prefer_guarded: says(4, merges.guarded.is_some()),
+            reason: self.reason.map(reason),
+            scores_open: scores,
+            scores_guarded: scores,
+            link: self.link.digest(experiment, key),
+        }
+    }
+}
+
 impl Judgement {
     fn vote(self, experiment: &Experiment, key: LearnerId, round: u64) -> Vote {
         let weights = match experiment.phase() {
@@ -257,11 +340,7 @@ impl Judgement {
             1 => Choice::Reject,
             _ => Choice::Abstain,
         };
-        let link = match self.link {
-            Link::Next => next_link(experiment, key),
-            Link::None => None,
-            Link::Of(byte) => Some(Digest([byte; 32])),
-        };
+        let link = self.link.digest(experiment, key);
         let scores = Scores { vote: self.score, test: self.score };
         Vote { round, weights, choice, reason: self.reason.map(reason), scores, link }
     }
@@ -328,6 +407,17 @@ fn create(version: u32, rules: &Rules, admission: u8, invited: &[Invited]) -> Ac
     })
 }
 
+/// An update that somebody commits to.
+fn update(experiment: &Experiment, round: u64, weights: u8) -> Update {
+    Update {
+        round,
+        base: experiment.model().digest,
+        weights: model(weights, 1),
+        scores: Scores::default(),
+        privacy: None,
+    }
+}
+
 fn act(contract: &Contract, experiment: &Experiment, step: &Step) -> Act {
     let who = step.who.id();
     let member = experiment.member(who);
@@ -372,6 +462,42 @@ fn act(contract: &Contract, experiment: &Experiment, step: &Step) -> Act {
             let mut vote = judgement.vote(experiment, who, round);
             vote.link = vote.link.filter(|_| *with_link);
             Act::Reveal(Reveal { vote, salt: [judgement.salt; 32] })
+        }
+        Ask::Update { from_now, weights, size, privacy } => Act::Update(Update {
+            round,
+            base: if *from_now { experiment.model().digest } else { Digest([7; 32]) },
+            weights: model(*weights, *size),
+            scores: Scores::default(),
+            privacy: privacy
+                .as_ref()
+                .map(|it| it.spent(member.and_then(|member| member.privacy.as_deref()))),
+        }),
+        Ask::CommitUpdate { weights, salt } => {
+            let update = update(experiment, round, *weights);
+            let (ledger, salt) = (contract.ledger(), &[*salt; 32]);
+            let experiment = experiment.name();
+            let sealed = SealedUpdate { ledger, experiment, sender: who, update: &update, salt };
+            let commitment = sealed.commitment();
+            Act::CommitUpdate(CommitUpdate { round, base: update.base, commitment })
+        }
+        Ask::RevealUpdate { weights, salt } => Act::RevealUpdate(RevealUpdate {
+            update: update(experiment, round, *weights),
+            salt: [*salt; 32],
+        }),
+        Ask::Have(held) => Act::Have { round, held: *held },
+        Ask::MergeVote(opinion) => Act::MergeVote(opinion.vote(experiment, who, round)),
+        Ask::CommitMergeVote(opinion) => {
+            let vote = opinion.vote(experiment, who, round);
+            let (ledger, salt) = (contract.ledger(), &[opinion.salt; 32]);
+            let (base, experiment) = (experiment.model().digest, experiment.name());
+            let sealed = SealedMergeVote { ledger, experiment, voter: who, vote: &vote, salt };
+            let commitment = sealed.commitment();
+            Act::Commit(Commit { round, weights: base, commitment, link: vote.link })
+        }
+        Ask::RevealMergeVote(opinion, with_link) => {
+            let mut vote = opinion.vote(experiment, who, round);
+            vote.link = vote.link.filter(|_| *with_link);
+            Act::RevealMergeVote(RevealMergeVote { vote, salt: [opinion.salt; 32] })
         }
         Ask::Resume => Act::Resume { round },
         Ask::ReplaceKey(to) => Act::ReplaceKey { to: LearnerId([to % 64; 32]) },

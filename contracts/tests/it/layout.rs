@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use colearn_contracts::{
     Act, Action, Admission, BallotKind, Close, Contract, CreateExperiment, Digest, Experiment,
-    Invitation, LAYOUT, LINKS, Limits, MergeStage, Parameters, Phase, PrivacyCap, PrivateTraining,
-    Seat, Selection, Stage, Threshold, Version,
+    Invitation, LAYOUT, LINKS, Limits, MergeStage, Merging, Parameters, Part, Phase, PrivacyCap,
+    PrivateTraining, Seat, Selection, Stage, Threshold, Version,
 };
 
 use crate::script::{at, by_vote, defaults, invited, learner, model, play};
@@ -217,9 +217,51 @@ fn of_version_2(contract: &mut Contract) {
         invited("A"),
         "A renounces: finished Abandoned",
     );
+    merged_rounds(&mut run);
     // One of version 1 goes over, another is about to.
     play(contract, &"seats".parse().unwrap(), ADOPTS);
     play(contract, &"paused".parse().unwrap(), "A moves 1 adopt 2: motion 1: 2 vote");
+}
+
+const SEALED_TRAINING: &str = "A joins: ok
+    B joins: round 1 trains AB
+    C joins: ok
+    A seals 1 in 1 from 0: ok";
+const OPEN_JUDGING: &str = "A joins: ok
+    B joins: round 1 trains AB checked by B
+    A trains 1 in 1 from 0: ok
+    B trains 2 in 1 from 0: who holds AB
+    A holds 10 in 1: ok
+    B holds 11 in 1: 2 judge A
+    A judges 8 9 in 1 +o +p: ok
+    B judges 8 9 in 1 +o: open of 2: 2 0 1, accepted 2-0, round 2 trains AB checked by B
+    A trains 3 in 2 from 8: ok
+    B trains 4 in 2 from 8: who holds AB
+    A holds 10 in 2: ok
+    B holds 11 in 2: 2 judge A
+    B judges 6 7 in 2 +g: ok";
+
+fn merged_rounds(run: &mut impl FnMut(&str, Parameters, Admission, &str)) {
+    let merging = Merging { gather_deadline_ms: Some(5000), ..Merging::default() };
+    let open = Parameters {
+        merging: Some(Merging { proposers: 2, ..merging }),
+        proposal_deadline_ms: 200,
+        ..defaults()
+    };
+    let sealed = Parameters { ballot: BallotKind::Sealed, ..open.clone() };
+    run("merged-training", sealed.clone(), Admission::Open, SEALED_TRAINING);
+    let script = format!("{SEALED_TRAINING}\nB passes 1 because failed: reveal 1");
+    run("merged-revealing", sealed.clone(), Admission::Open, &script);
+    let script = format!("{script}\nA unseals 1 in 1 from 0: who holds A\nA holds 1 in 1: ok");
+    run("merged-gathering", sealed.clone(), Admission::Open, &script);
+    let script = format!("{script}\nB holds 1 in 1: 2 judge A\nB encloses 8 - in 1 from 0 +o: ok");
+    run("merged-committing", sealed, Admission::Open, &script);
+    let checked = Parameters {
+        selection: Selection::Sortition,
+        merging: Some(Merging { checkers: 1, ..merging }),
+        ..open
+    };
+    run("merged-judging", checked, Admission::Open, OPEN_JUDGING);
 }
 
 /// What an experiment's state has in it, by words of this test.
@@ -235,10 +277,24 @@ fn kinds(experiment: &Experiment) -> Vec<String> {
             MergeStage::Training => "training".to_owned(),
             MergeStage::Revealing => "revealing-updates".to_owned(),
             MergeStage::Gathering { .. } => "gathering".to_owned(),
-            MergeStage::Voting { .. } => "judging".to_owned(),
+            MergeStage::Voting { stage: Stage::Open, .. } => "judging".to_owned(),
+            MergeStage::Voting { .. } => "judging-sealed".to_owned(),
         },
         Phase::Finished(reason) => format!("finished-{reason:?}"),
     }];
+    if let Phase::Merged(open) = experiment.phase() {
+        kinds.extend(open.participants.iter().map(|it| match it.part {
+            Part::Due => "part-due".to_owned(),
+            Part::Passed => "part-passed".to_owned(),
+            Part::Committed { .. } => "part-committed".to_owned(),
+            Part::Sent(_) => "part-sent".to_owned(),
+            Part::Dropped { .. } => "part-dropped".to_owned(),
+        }));
+        kinds.extend((!open.checkers.is_empty()).then(|| "checkers".to_owned()));
+    }
+    if experiment.previous() != experiment.model() {
+        kinds.push("previous".to_owned());
+    }
     for (_, member) in experiment.members() {
         kinds.push(match member.seat {
             Seat::Joining => "joining".to_owned(),
@@ -261,6 +317,7 @@ fn kinds(experiment: &Experiment) -> Vec<String> {
             ("unavailable", member.unavailable > 0),
             ("another-key", member.keys_replaced > 0),
             ("evaluated", member.evaluations > 0),
+            ("has", member.last_have > 0),
         ];
         kinds.extend(also.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind.to_owned()));
     }
@@ -276,10 +333,12 @@ fn kinds(experiment: &Experiment) -> Vec<String> {
 fn the_state_is_written_as_it_always_was() {
     let contract = history();
     let found: BTreeSet<String> = contract.experiments().flat_map(kinds).collect();
-    let every = "another-key chain committing evaluated exhausted expelled finished-Abandoned \
-        finished-MaxRounds finished-Patience finished-Stopped joining judge last leaving left missed \
-        motion-1 motion-2 name named paused-BudgetsSpent paused-NobodyProposes paused-OnlyJudges \
-        proposing replaced revealing seated segments suspended unavailable unrevealed version-1 \
+    let every = "another-key chain checkers committing evaluated exhausted expelled \
+        finished-Abandoned finished-MaxRounds finished-Patience finished-Stopped gathering has joining \
+        judge judging judging-sealed last leaving left missed motion-1 motion-2 name named \
+        part-committed part-dropped part-due part-passed part-sent paused-BudgetsSpent \
+        paused-NobodyProposes paused-OnlyJudges previous proposing replaced revealing \
+        revealing-updates seated segments suspended training unavailable unrevealed version-1 \
         version-2 voting waiting";
     let words: BTreeSet<&str> = found.iter().map(String::as_str).collect();
     assert_eq!(words, every.split_whitespace().collect());

@@ -18,17 +18,24 @@
 //! | `approves`, `rejects`, `abstains` `1 in 2`, `because REASON`, `linking nothing` or `linking junk` | |
 //! | `commits yes on 1 in 2`, `reveals yes on 1 in 2` | `no`, `neither`; with the words of a vote |
 //! | `copies B yes on 1 in 2` | commits to the very bytes that B has committed to |
+//! | `trains 1 in 2 from 0` | an update, in a merged round; with the words of a proposal |
+//! | `seals 1 in 2 from 0`, `unseals 1 in 2 from 0` | commits to an update, reveals it |
+//! | `holds 101 in 2` | which of the updates, the first one first |
+//! | `judges 8 9 in 2 +o +g +p` | the open and the guarded merge, `-` for none, and what is said of them: |
+//! | | it bears the open one, the guarded one, and prefers that; `because REASON` |
+//! | `encloses 8 9 in 2 from 1 +o`, `discloses 8 9 in 2 +o` | the same, sealed |
 //! | `resumes 2`, `becomes X`, `stops` | |
 //! | `evaluates 1 as 1`, `naming b a` | model 1 in its evaluation number 1; names of measures |
 //! | `moves 1 ...`, `seconds 1`, `opposes 1` | `stop`, `suspend B`, `expel B`, `adopt 2`, |
 //! | | `admit C2`, `judge`, `as NAME`, `set threshold >1/2` |
 
 use colearn_contracts::{
-    Act, Action, Admission, Choice, Commit, Contract, CreateExperiment, Decision, Digest,
-    Evaluation, ExperimentName, Invitation, Join, LINKS, LearnerId, MERGED_MEDIA_TYPE, Measure,
-    Member, Merge, Model, Moment, Motion, Outcome, Parameters, PrivacySegment, PrivacySpent,
-    PrivateTraining, Proposal, Reason, Reveal, Scores, Sealed, Selection, VERSION, Verdict,
-    Version, Vote, link,
+    Act, Action, Admission, Choice, Commit, CommitUpdate, Contract, CreateExperiment, Decision,
+    Digest, Evaluation, ExperimentName, Invitation, Join, LINKS, LearnerId, MERGED_MEDIA_TYPE,
+    Measure, Member, Merge, MergeVote, Merges, Merging, Model, Moment, Motion, Outcome, Parameters,
+    PrivacySegment, PrivacySpent, PrivateTraining, Proposal, Reason, Reveal, RevealMergeVote,
+    RevealUpdate, Scores, Sealed, SealedMergeVote, SealedUpdate, Selection, Update, VERSION,
+    Verdict, Version, Vote, link,
 };
 
 /// Every version of the rules.
@@ -345,6 +352,49 @@ impl Actor<'_> {
                 self.commit(words, other)
             }
             "reveals" => Act::Reveal(self.sealed(words)),
+            "trains" => Act::Update(self.update(words)),
+            "seals" => {
+                let (update, salt) = (self.update(words), self.who.0);
+                Act::CommitUpdate(CommitUpdate {
+                    round: update.round,
+                    base: update.base,
+                    commitment: SealedUpdate {
+                        ledger: Digest([0; 32]),
+                        experiment: self.experiment,
+                        sender: self.who,
+                        update: &update,
+                        salt: &salt,
+                    }
+                    .commitment(),
+                })
+            }
+            "unseals" => {
+                Act::RevealUpdate(RevealUpdate { update: self.update(words), salt: self.who.0 })
+            }
+            "holds" => {
+                let bits = words.word().bytes().rev();
+                let held = bits.fold(0, |held, bit| held << 1 | u64::from(bit == b'1'));
+                Act::Have { round: words.number_after("in"), held }
+            }
+            "judges" => Act::MergeVote(self.judgement(words)),
+            "encloses" => {
+                let base = Digest([words.number_after("from") as u8; 32]);
+                let mut vote = self.judgement(words);
+                let (link, salt) = (vote.link.take(), self.who.0);
+                let commitment = SealedMergeVote {
+                    ledger: Digest([0; 32]),
+                    experiment: self.experiment,
+                    voter: self.who,
+                    vote: &vote,
+                    salt: &salt,
+                }
+                .commitment();
+                Act::Commit(Commit { round: vote.round, weights: base, commitment, link })
+            }
+            "discloses" => {
+                let vote = MergeVote { link: None, ..self.judgement(words) };
+                Act::RevealMergeVote(RevealMergeVote { vote, salt: self.who.0 })
+            }
             "resumes" => Act::Resume { round: words.number() },
             "becomes" => Act::ReplaceKey { to: learner(words.word()) },
             "stops" => Act::Stop,
@@ -358,6 +408,28 @@ impl Actor<'_> {
 
     fn term(&self, words: &mut Words<'_>) -> u32 {
         words.after("term").map_or(0, |term| term.parse().unwrap())
+    }
+
+    fn update(&self, words: &mut Words<'_>) -> Update {
+        let Proposal { round, base, weights, scores, privacy } = self.proposal(words);
+        Update { round, base, weights, scores, privacy }
+    }
+
+    fn judgement(&self, words: &mut Words<'_>) -> MergeVote {
+        let merge = |word: &str| word.parse().ok().map(|number| Digest([number; 32]));
+        let merges = Merges { open: merge(words.word()), guarded: merge(words.word()) };
+        let round = words.number_after("in");
+        MergeVote {
+            round,
+            merges,
+            bear_open: words.has("+o"),
+            bear_guarded: words.has("+g"),
+            prefer_guarded: words.has("+p"),
+            reason: words.reason(),
+            scores_open: Scores { vote: Some(-5), test: None },
+            scores_guarded: Scores::default(),
+            link: self.link(words, round),
+        }
     }
 
     fn proposal(&self, words: &mut Words<'_>) -> Proposal {
@@ -476,6 +548,7 @@ fn motion(words: &mut Words<'_>) -> Motion {
                 "governance_threshold" => {
                     parameters.governance_threshold = Some(value.parse().unwrap());
                 }
+                "merging" => parameters.merging = Some(Merging::default()),
                 "min_learners" => parameters.min_learners = value.parse().unwrap(),
                 "max_rounds" => parameters.max_rounds = value.parse().ok(),
                 _ => panic!("no such field: {field}"),

@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use colearn_contracts::{
     Act, Action, Admission, BallotKind, Choice, Close, Commit, Contract, CreateExperiment, Digest,
     Evaluation, Experiment, ExperimentName, Invitation, Join, LINKS, LearnerId, MERGED_MEDIA_TYPE,
-    Measure, Member, MemberName, MergeStage, MergeVote, Model, Motion, Parameters, Part, PauseReason, Phase, PrivacyCap, PrivacySegment,
-    PrivacySpent, PrivateTraining, Proposal, Reason, Reveal, Scores, Sealed, Seat, Selection,
-    Stage, Threshold, Version, Vote, link,
+    Measure, Member, MemberName, MergeStage, MergeVote, Model, Motion, Parameters, Part,
+    PauseReason, Phase, PrivacyCap, PrivacySegment, PrivacySpent, PrivateTraining, Proposal,
+    Reason, Reveal, Scores, Sealed, Seat, Selection, Stage, Threshold, Version, Vote, link,
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -133,13 +133,7 @@ pub(crate) fn creation(rng: &mut ChaCha8Rng, version: Version) -> CreateExperime
     };
     let model = Model { digest: Digest([0; 32]), size: 10, media_type: media_type.into() };
     let plan = rng.random_bool(0.1).then_some(Digest([5; 32]));
-    CreateExperiment {
-        version: version.number(),
-        parameters,
-        admission,
-        model,
-        plan,
-    }
+    CreateExperiment { version: version.number(), parameters, admission, model, plan }
 }
 
 /// The hash chain of a key, by how many links are left. Computed once in a test's life.
@@ -457,9 +451,8 @@ fn who_may(rng: &mut ChaCha8Rng, kind: Kind, experiment: &Experiment) -> Option<
             train::participants(experiment, |part| matches!(part, Part::Committed { .. })),
         ),
         Kind::Have => {
-            let may = |it: &LearnerId| {
-                experiment.member(*it).is_some_and(|it| it.last_have != round)
-            };
+            let may =
+                |it: &LearnerId| experiment.member(*it).is_some_and(|it| it.last_have != round);
             one_of(rng, experiment.seated().filter(may))
         }
         Kind::Vote | Kind::Commit | Kind::MergeVote => {
@@ -552,11 +545,7 @@ fn vote(rng: &mut ChaCha8Rng, who: LearnerId, experiment: &Experiment) -> Vote {
     }
 }
 
-pub(crate) fn proposal(
-    rng: &mut ChaCha8Rng,
-    who: LearnerId,
-    experiment: &Experiment,
-) -> Proposal {
+pub(crate) fn proposal(rng: &mut ChaCha8Rng, who: LearnerId, experiment: &Experiment) -> Proposal {
     let kind = experiment.model().media_type.as_str();
     let weights = match rng.random_range(0..50) {
         0 => experiment.model().clone(),

@@ -52,7 +52,8 @@ impl Counted {
     }
 
     pub(crate) fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
-        let learners = self.participants.iter_mut().chain(self.told.iter_mut().map(|it| &mut it.learner));
+        let learners =
+            self.participants.iter_mut().chain(self.told.iter_mut().map(|it| &mut it.learner));
         learners.filter(|it| **it == from).for_each(|it| *it = to);
         if self.checkers.remove(&from) {
             self.checkers.insert(to);
@@ -123,8 +124,7 @@ impl Counted {
         assert_eq!(*named, most);
         let checked = |pair: &Merges| {
             let by = self.votes.iter().filter(|(who, _)| self.checkers.contains(who));
-            by.filter(|(_, (_, vote))| vote.merges == *pair).count() * 3
-                >= self.checkers.len() * 2
+            by.filter(|(_, (_, vote))| vote.merges == *pair).count() * 3 >= self.checkers.len() * 2
         };
         let enough = |pair: &&Merges| {
             2 * weigh(&|vote| vote.merges == **pair) > self.electorate && checked(pair)

@@ -1,7 +1,7 @@
 //! A ledger's contract, and people who ask it for one thing after another while time goes by.
 
 use colearn_contracts::{
-    Act, Action, Contract, LearnerId, Limits, Moment, Outcome, Phase, Rejection, Version,
+    Act, Action, Contract, Decision, LearnerId, Limits, Moment, Outcome, Phase, Rejection, Version,
 };
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -63,6 +63,25 @@ pub(crate) struct Count {
     /// Experiments that follow version 2 on a ledger that began with version 1.
     pub(crate) adopted: u64,
     pub(crate) motions: u64,
+    /// Merged rounds, and those whose votes came to an agreement, and to a new model.
+    pub(crate) merged: u64,
+    pub(crate) agreed: u64,
+    pub(crate) accepted_merges: u64,
+}
+
+impl Count {
+    fn decided(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            match &outcome.what {
+                Decision::TrainingOpened { .. } => self.merged += 1,
+                Decision::MergeDecided { agreed, accepted, .. } => {
+                    self.agreed += u64::from(agreed.is_some());
+                    self.accepted_merges += u64::from(accepted.is_some());
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The limits of a ledger on which few experiments fit.
@@ -115,6 +134,7 @@ pub(crate) fn history(seed: u64, rules: Rules, watch: &mut impl Watch) -> (Count
         let told = Moment { now_ms, ..at };
         let before = contract.clone();
         let outcomes = contract.advance(told);
+        count.decided(&outcomes);
         watch.time(told, &before, &contract, &outcomes);
 
         let running: Vec<_> = contract.experiments().filter(|it| !is_over(it)).collect();
@@ -144,8 +164,9 @@ pub(crate) fn history(seed: u64, rules: Rules, watch: &mut impl Watch) -> (Count
         let before = contract.clone();
         let result = contract.apply(told, sender, &action);
         count.steps += 1;
-        if result.is_ok() {
+        if let Ok(outcomes) = &result {
             count.accepted += 1;
+            count.decided(outcomes);
             aim.accepted(sender, &action);
         }
         watch.asked(told, &before, &contract, (sender, &action), &result);
@@ -191,6 +212,9 @@ pub(crate) fn histories<W: Watch>(
         total.experiments += more.experiments;
         total.adopted += more.adopted;
         total.motions += more.motions;
+        total.merged += more.merged;
+        total.agreed += more.agreed;
+        total.accepted_merges += more.accepted_merges;
         seed += 1;
         if one_seed.is_some() {
             break;
@@ -201,6 +225,9 @@ pub(crate) fn histories<W: Watch>(
         assert!(total.accepted * 2 >= total.steps, "mostly refused");
         assert!(total.rounds > total.steps / 50, "few rounds");
         assert!(total.adopted > 0, "no experiment crossed over");
+        assert!(total.merged > total.steps / 200, "few merged rounds");
+        assert!(total.agreed < total.merged && total.accepted_merges < total.agreed);
+        assert!(total.accepted_merges > total.merged / 8, "few merges");
     }
     total
 }

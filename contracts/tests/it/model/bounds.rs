@@ -2,8 +2,9 @@
 //! whether a threshold is reached.
 
 use colearn_contracts::{
-    Act, Admission, Choice, CreateExperiment, Evaluation, Invitation, Model, Motion, Parameters,
-    PrivacySegment, PrivacySpent, PrivateTraining, Reason, Threshold, Version, Vote,
+    Act, Admission, BallotKind, Choice, CreateExperiment, Evaluation, Invitation, Merging, Model,
+    Motion, Parameters, PrivacySegment, PrivacySpent, PrivateTraining, Reason, Selection,
+    Threshold, Version, Vote,
 };
 
 const WHOLE_PICOS: u64 = 1_000_000_000_000;
@@ -34,12 +35,22 @@ pub(super) fn rules_fit(rules: &Parameters, version: Version, model: &Model) -> 
         let most = if it.strict { it.denominator.saturating_sub(1) } else { it.denominator };
         it.denominator > 0 && it.numerator <= most
     };
-    let deadlines = [
+    let mut deadlines = vec![
         rules.proposal_deadline_ms,
         rules.vote_deadline_ms,
         rules.reveal_deadline_ms,
         rules.motion_deadline_ms,
     ];
+    deadlines.extend(rules.merging.and_then(|it| it.gather_deadline_ms));
+    let merging = |it: Merging| {
+        (1..=64).contains(&it.proposers)
+            && (1_000..=10_000).contains(&it.clip_permille)
+            && it.momentum_permille <= 900
+            && it.checkers <= 64
+            && (it.checkers == 0
+                || (rules.selection == Selection::Sortition && rules.ballot == BallotKind::Open))
+            && model.media_type == "application/x-safetensors"
+    };
     let governs = |it: &Threshold| fraction(it) && (version == Version::V1 || half_at_least(*it));
     fraction(&rules.threshold)
         && rules.governance_threshold.as_ref().is_none_or(governs)
@@ -56,6 +67,7 @@ pub(super) fn rules_fit(rules: &Parameters, version: Version, model: &Model) -> 
         && (1..=rules.max_weights_bytes).contains(&model.size)
         && (1..=100).contains(&model.media_type.len())
         && model.media_type.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
+        && rules.merging.is_none_or(merging)
 }
 
 /// R2, R64, R65. Whether an invitation keeps its bounds.
@@ -167,7 +179,9 @@ pub(super) fn reason_fits(vote: &Vote) -> bool {
 /// R51. Whether something of this came with version 2.
 pub(super) fn is_of_version_2(act: &Act) -> bool {
     let strict = |rules: &Parameters| {
-        rules.threshold.strict || rules.governance_threshold.is_some_and(|it| it.strict)
+        rules.threshold.strict
+            || rules.governance_threshold.is_some_and(|it| it.strict)
+            || rules.merging.is_some()
     };
     let more = |it: &Invitation| it.judge || it.name.is_some();
     let says_more = |vote: &Vote| {
@@ -189,7 +203,13 @@ pub(super) fn is_of_version_2(act: &Act) -> bool {
         Act::Reveal(reveal) => says_more(&reveal.vote),
         Act::Move { motion: Motion::SetParameters(rules), .. } => strict(rules),
         Act::Move { motion: Motion::Admit(invitation), .. } => more(invitation),
-        Act::Evaluate(_) => true,
+        Act::Evaluate(_)
+        | Act::Update(_)
+        | Act::CommitUpdate(_)
+        | Act::RevealUpdate(_)
+        | Act::Have { .. }
+        | Act::MergeVote(_)
+        | Act::RevealMergeVote(_) => true,
         // Adopting a version is how one comes to it.
         Act::Move { .. }
         | Act::Resume { .. }

@@ -3,12 +3,12 @@
 
 use colearn_contracts::{
     Act, Admission, BallotKind, Close, CreateExperiment, Decision, Digest, FinishReason,
-    Invitation, LearnerId, Motion, Parameters, PauseReason, Selection, SuspendReason, Verdict,
-    Version,
+    Invitation, LearnerId, Model, Motion, Parameters, PauseReason, Selection, SuspendReason,
+    Verdict, Version,
 };
 
 use super::bounds::{self, reached};
-use super::facts::{Facts, How, Made, NOBODY, Phase, Standing, What, Who};
+use super::facts::{Count, Facts, How, Made, NOBODY, Phase, Standing, What, Who};
 use super::hashes::{self, Listed};
 
 pub(super) const WEEK_MS: u64 = 604_800_000;
@@ -21,7 +21,7 @@ pub(super) struct Experiment {
 }
 
 /// What comes of the facts next: further facts, and what is told of them.
-type Consequence = (Vec<What>, Vec<Decision>);
+pub(super) type Consequence = (Vec<What>, Vec<Decision>);
 
 impl Experiment {
     pub(super) fn create(
@@ -101,11 +101,23 @@ impl Experiment {
         let lasts = match self.facts.phase() {
             Phase::Proposing => rules.proposal_deadline_ms,
             Phase::Voting => rules.vote_deadline_ms,
-            Phase::Revealing => rules.reveal_deadline_ms,
+            Phase::Revealing | Phase::RevealingUpdates => rules.reveal_deadline_ms,
+            Phase::Training => rules.proposal_deadline_ms,
+            Phase::Gathering => rules.merging?.gather_deadline_ms?,
+            Phase::Judging => rules.vote_deadline_ms,
             Phase::Waiting | Phase::Paused(_) | Phase::Closed | Phase::Finished => return None,
         };
         let began = self.facts.this_round().iter().rev().find(|(_, what)| {
-            matches!(what, What::Opened { .. } | What::Proposed { .. } | What::Revealing)
+            matches!(
+                what,
+                What::Opened { .. }
+                    | What::Proposed { .. }
+                    | What::Revealing
+                    | What::Trains { .. }
+                    | What::RevealingUpdates
+                    | What::Gathering
+                    | What::Judging
+            )
         });
         began.map(|(ms, _)| ms + lasts)
     }
@@ -134,6 +146,7 @@ impl Experiment {
         let count = self.facts.count();
         let sealed = self.facts.rules().ballot == BallotKind::Sealed;
         match self.facts.phase() {
+            _ if self.facts.is_merged() => self.merged_is_over(now_ms),
             Phase::Proposing => self.closed(Verdict::Expired, true),
             Phase::Voting if sealed && count.committed > 0 => self.reveal_opens(now_ms),
             _ => self.closed(self.verdict(0), true),
@@ -141,8 +154,12 @@ impl Experiment {
     }
 
     fn reveal_opens(&self, now_ms: u64) -> Consequence {
+        self.reveal_opens_with(now_ms, self.facts.count().committed)
+    }
+
+    pub(super) fn reveal_opens_with(&self, now_ms: u64, committed: u32) -> Consequence {
         let deadline_ms = now_ms + self.facts.rules().reveal_deadline_ms;
-        let (round, committed) = (self.facts.round(), self.facts.count().committed);
+        let round = self.facts.round();
         (vec![What::Revealing], vec![Decision::RevealOpened { round, committed, deadline_ms }])
     }
 
@@ -169,8 +186,30 @@ impl Experiment {
     }
 
     fn closed(&self, verdict: Verdict, waited: bool) -> Consequence {
-        let count = self.facts.count();
         let accepted = (verdict == Verdict::Accepted).then(|| self.facts.proposed()).flatten();
+        self.closed_as(verdict, waited, self.facts.count(), accepted)
+    }
+
+    /// The same of a merged round, with the merge that is accepted.
+    pub(super) fn closed_with(
+        &self,
+        verdict: Verdict,
+        waited: bool,
+        count: Count,
+        merged: Option<Model>,
+    ) -> Consequence {
+        let (closed, told) = self.closed_as(verdict, waited, count, merged.as_ref());
+        let merged = merged.map(|model| What::Merged { model });
+        (merged.into_iter().chain(closed).collect(), told)
+    }
+
+    fn closed_as(
+        &self,
+        verdict: Verdict,
+        waited: bool,
+        count: Count,
+        accepted: Option<&Model>,
+    ) -> Consequence {
         let told = Decision::RoundClosed {
             round: self.facts.round(),
             verdict,
@@ -251,6 +290,27 @@ impl Experiment {
                 let (choice, reason) = (reveal.vote.choice, reveal.vote.reason);
                 (vec![What::Said { who, choice, reason }], vec![])
             }
+            Act::Update(update) => {
+                let (model, statement) = (update.weights.clone(), update.privacy.clone());
+                (vec![What::Updated { who, model, statement }], vec![])
+            }
+            Act::RevealUpdate(reveal) => {
+                let update = &reveal.update;
+                let (model, statement) = (update.weights.clone(), update.privacy.clone());
+                (vec![What::Updated { who, model, statement }], vec![])
+            }
+            Act::CommitUpdate(commit) => {
+                (vec![What::SealedUpdate { who, hash: commit.commitment, key }], vec![])
+            }
+            Act::Have { held, .. } => (vec![What::Has { who, held: *held }], vec![]),
+            Act::MergeVote(vote) => {
+                let mut all = self.linked(who, vote.link);
+                all.push(What::Judged { who, vote: vote.clone() });
+                (all, vec![])
+            }
+            Act::RevealMergeVote(reveal) => {
+                (vec![What::Judged { who, vote: reveal.vote.clone() }], vec![])
+            }
             Act::Move { number, motion } => self.moved(now_ms, who, *number, motion),
             Act::MotionVote { number, approve } => {
                 (vec![What::Backed { number: *number, who, approve: *approve }], vec![])
@@ -321,8 +381,10 @@ impl Experiment {
         match self.facts.phase() {
             Phase::Finished => None,
             _ if motions.is_some() => motions,
+            _ if self.facts.is_merged() => self.merged_consequence(now_ms),
+            Phase::Training | Phase::RevealingUpdates | Phase::Gathering | Phase::Judging => None,
             Phase::Proposing => {
-                let (.., who) = self.facts.turn()?;
+                let (_, who) = self.facts.turn()?;
                 let passed = matches!(self.facts.last(), What::Passed { .. });
                 let gone = self.facts.standing(who) == Standing::Going;
                 (passed || gone).then(|| self.closed(Verdict::Passed, true))
@@ -616,6 +678,8 @@ impl Experiment {
             paused(PauseReason::BudgetsSpent)
         } else if idle {
             paused(PauseReason::NobodyProposes)
+        } else if rules.merging.is_some() {
+            self.trains(now_ms)
         } else {
             let (seat, who) = self.drawn(head);
             let told = Decision::RoundOpened {
@@ -632,7 +696,7 @@ impl Experiment {
     fn drawn(&self, head: Digest) -> (u64, Who) {
         let facts = &self.facts;
         let all = facts.with_turns();
-        let last = facts.turn().map(|(_, seat, _)| seat);
+        let last = facts.last_seat();
         if facts.rules().selection == Selection::RoundRobin {
             let later = all.iter().find(|(seat, _)| last.is_none_or(|last| *seat > last));
             return *later.unwrap_or(&all[0]);
@@ -648,13 +712,13 @@ impl Experiment {
         let there = others.iter().filter(|(seat, who)| {
             known.is_none_or(|(round, below)| *seat < below && !facts.kept_silent(*who, round))
         });
-        let first = there.min_by_key(|(seat, _)| hashes::rank(seed, *seat));
-        *first.or(others.iter().min_by_key(|(seat, _)| hashes::rank(seed, *seat))).unwrap()
+        let rank = |(seat, _): &&(u64, Who)| hashes::rank(seed, "proposer", *seat);
+        *there.min_by_key(rank).or(others.iter().min_by_key(rank)).unwrap()
     }
 
     /// R63. The seed of a round, with the round whose links made it, and how many seats there had been
     /// then.
-    fn seed(&self, round: u64) -> (Digest, Option<(u64, u64)>) {
+    pub(super) fn seed(&self, round: u64) -> (Digest, Option<(u64, u64)>) {
         let mut seed = (hashes::first_seed(self.ledger, &self.name), None);
         let (mut closed, mut version, mut selection) = (0, Version::V1, Selection::RoundRobin);
         let mut links: Vec<(Who, Digest)> = Vec::new();
@@ -662,7 +726,7 @@ impl Experiment {
             match what {
                 What::Follows(it) => version = *it,
                 What::Rules { parameters, .. } => selection = parameters.selection,
-                What::Opened { .. } => links.clear(),
+                What::Opened { .. } | What::Trains { .. } => links.clear(),
                 What::Linked { who, link, anchor: false } => links.push((*who, *link)),
                 What::Closed { .. } => {
                     closed += 1;

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use colearn_contracts::{
-    Choice, Digest, LearnerId, MemberName, Model, Motion, Parameters, PauseReason, PrivacySpent,
-    Reason, Threshold, Verdict, Version,
+    Choice, Digest, LearnerId, MemberName, MergeVote, Model, Motion, Parameters, PauseReason,
+    PrivacySpent, Reason, Threshold, Verdict, Version,
 };
 
 /// Somebody. A key that was replaced is somebody else, who can do nothing.
@@ -130,6 +130,47 @@ pub(super) enum What {
         verdict: Verdict,
         waited: bool,
     },
+    /// A merged round opened, with who trains and who checks, in joining order, and the seat of the last
+    /// whose turn it was, where they take turns.
+    Trains {
+        participants: Vec<Who>,
+        checkers: Vec<Who>,
+        last: Option<u64>,
+    },
+    SealedUpdate {
+        who: Who,
+        hash: Digest,
+        key: LearnerId,
+    },
+    Updated {
+        who: Who,
+        model: Model,
+        statement: Option<PrivacySpent>,
+    },
+    RevealingUpdates,
+    Gathering,
+    /// What somebody says that it holds.
+    Has {
+        who: Who,
+        held: u64,
+    },
+    Judging,
+    /// A vote on merges that can be read.
+    Judged {
+        who: Who,
+        vote: MergeVote,
+    },
+    /// What a merged round asked of somebody it has not done, or it has.
+    MissedDuty {
+        who: Who,
+    },
+    DidDuty {
+        who: Who,
+    },
+    /// What the votes on merges have come to.
+    Merged {
+        model: Model,
+    },
     /// Who was absent for too long has lost its seat.
     Swept,
     Waiting,
@@ -190,6 +231,10 @@ pub(super) enum Phase {
     Proposing,
     Voting,
     Revealing,
+    Training,
+    RevealingUpdates,
+    Gathering,
+    Judging,
     /// A round is closed, and what comes next is not said yet.
     Closed,
     Finished,
@@ -314,6 +359,10 @@ impl Facts {
             What::Opened { .. } => Some(Phase::Proposing),
             What::Proposed { .. } => Some(Phase::Voting),
             What::Revealing => Some(Phase::Revealing),
+            What::Trains { .. } => Some(Phase::Training),
+            What::RevealingUpdates => Some(Phase::RevealingUpdates),
+            What::Gathering => Some(Phase::Gathering),
+            What::Judging => Some(Phase::Judging),
             What::Closed { .. } => Some(Phase::Closed),
             What::Finished => Some(Phase::Finished),
             _ => None,
@@ -327,20 +376,30 @@ impl Facts {
     }
 
     pub(super) fn round(&self) -> u64 {
-        self.all.iter().filter(|(_, what)| matches!(what, Opened { .. })).count() as u64
+        let opens = |(_, what): &&(u64, What)| matches!(what, Opened { .. } | Trains { .. });
+        self.all.iter().filter(opens).count() as u64
     }
 
-    /// Where the last round's facts begin, and the seat and person whose turn it is.
-    pub(super) fn turn(&self) -> Option<(usize, u64, Who)> {
-        self.back().find_map(|(i, what)| match what {
-            Opened { who, seat } => Some((i, *seat, *who)),
+    /// The seat and person whose turn it is in the last round, if that has one proposer.
+    pub(super) fn turn(&self) -> Option<(u64, Who)> {
+        self.this_round().first().and_then(|(_, what)| match what {
+            Opened { who, seat } => Some((*seat, *who)),
+            _ => None,
+        })
+    }
+
+    /// R24. The seat that had the last turn.
+    pub(super) fn last_seat(&self) -> Option<u64> {
+        self.back().find_map(|(_, what)| match what {
+            Opened { seat, .. } | Trains { last: Some(seat), .. } => Some(*seat),
             _ => None,
         })
     }
 
     /// The facts since the last round opened.
     pub(super) fn this_round(&self) -> &[(u64, What)] {
-        &self.all[self.turn().map_or(self.all.len(), |(i, ..)| i)..]
+        let opens = |(_, what): &(usize, &What)| matches!(what, Opened { .. } | Trains { .. });
+        &self.all[self.back().find(opens).map_or(self.all.len(), |(i, _)| i)..]
     }
 
     /// What this round's proposer has proposed.
@@ -356,7 +415,7 @@ impl Facts {
         let (mut models, mut proposed) = (vec![&self.model], None);
         for (_, what) in &self.all {
             match what {
-                Proposed { model, .. } => proposed = Some(model),
+                Proposed { model, .. } | Merged { model } => proposed = Some(model),
                 Closed { verdict: Verdict::Accepted, .. } => models.extend(proposed),
                 _ => {}
             }
@@ -366,6 +425,17 @@ impl Facts {
 
     pub(super) fn global(&self) -> &Model {
         self.globals().pop().expect("it begins with one")
+    }
+
+    /// R74. What the last movement came from.
+    pub(super) fn previous(&self) -> &Model {
+        let closed = self.back().find(|(_, what)| matches!(what, Closed { .. }));
+        let mut globals = self.globals();
+        let global = globals.pop().expect("it begins with one");
+        match closed {
+            Some((_, Closed { verdict: Verdict::Accepted, .. })) => globals.pop().unwrap_or(global),
+            _ => global,
+        }
     }
 
     pub(super) fn standing(&self, who: Who) -> Standing {
@@ -495,7 +565,12 @@ impl Facts {
     /// R42. What somebody has last stated.
     pub(super) fn stated(&self, who: Who) -> Option<&PrivacySpent> {
         self.back().find_map(|(_, what)| match what {
-            Proposed { who: it, statement: Some(statement), .. } if *it == who => Some(statement),
+            Proposed { who: it, statement: Some(statement), .. }
+            | Updated { who: it, statement: Some(statement), .. }
+                if *it == who =>
+            {
+                Some(statement)
+            }
             _ => None,
         })
     }
@@ -525,7 +600,7 @@ impl Facts {
     /// R20. Whether somebody has voted in this round, or committed.
     pub(super) fn has_cast(&self, who: Who) -> bool {
         self.this_round().iter().any(|(_, what)| match what {
-            Said { who: it, .. } | Committed { who: it, .. } => *it == who,
+            Said { who: it, .. } | Committed { who: it, .. } | Judged { who: it, .. } => *it == who,
             _ => false,
         })
     }
@@ -536,7 +611,7 @@ impl Facts {
         for (_, what) in self.this_round() {
             match what {
                 Committed { who: it, hash, key } if *it == who => sealed = Some((*hash, *key)),
-                Said { who: it, .. } if *it == who => sealed = None,
+                Said { who: it, .. } | Judged { who: it, .. } if *it == who => sealed = None,
                 _ => {}
             }
         }
@@ -551,7 +626,7 @@ impl Facts {
         }
         let weights: BTreeMap<Who, u32> =
             self.seats().0.iter().map(|(_, who)| (*who, self.weight(*who))).collect();
-        let proposer = self.turn().map_or(NOBODY, |(.., who)| who);
+        let proposer = self.turn().map_or(NOBODY, |(_, who)| who);
         count.electorate =
             weights.iter().filter(|(it, _)| **it != proposer).map(|(_, it)| it).sum();
         for (_, what) in self.this_round() {
@@ -576,19 +651,25 @@ impl Facts {
     /// R39. How many turns somebody has missed in a row.
     pub(super) fn missed(&self, who: Who) -> u32 {
         let (mut missed, mut seated, mut proposer, mut proposed) = (0, false, NOBODY, false);
-        let mut spoken = false;
+        let (mut spoken, mut merged) = (false, false);
         for (_, what) in &self.all {
             match what {
-                Opened { who, .. } => (proposer, proposed, spoken) = (*who, false, false),
+                Opened { who, .. } => {
+                    (proposer, proposed, spoken, merged) = (*who, false, false, false);
+                }
+                Trains { .. } => merged = true,
+                MissedDuty { who: it } if *it == who => missed += 1,
+                DidDuty { who: it } if *it == who => missed = 0,
                 Seated { who: it } if *it == who => seated = true,
                 Gone { who: it, .. } if *it == who => seated = false,
-                Joined { who: it, .. } | Passed { who: it, .. } if *it == who => missed = 0,
+                Joined { who: it, .. } if *it == who => missed = 0,
+                Passed { who: it, .. } if *it == who && !merged => missed = 0,
                 Proposed { who: it, .. } => {
                     proposed = true;
                     missed = if *it == who { 0 } else { missed };
                 }
                 Said { who: it, .. } if *it == who => (missed, spoken) = (0, true),
-                Closed { verdict, waited } => {
+                Closed { verdict, waited } if !merged => {
                     let turn = !proposed && *verdict == Verdict::Expired && proposer == who;
                     let vote = proposed && *waited && seated && proposer != who && !spoken;
                     missed += u32::from(turn || vote);
@@ -606,11 +687,18 @@ impl Facts {
         let (mut silent, mut chains) = (false, 0);
         for (_, what) in &self.all {
             match what {
-                Opened { .. } => (round, asked, spoken) = (round + 1, false, false),
+                Opened { .. } | Trains { .. } => {
+                    (round, asked, spoken) = (round + 1, false, false);
+                }
+                Judging => asked = seated,
                 Seated { who: it } if *it == who => seated = true,
                 Gone { who: it, .. } if *it == who => seated = false,
                 Proposed { who: it, .. } => asked = seated && *it != who,
-                Said { who: it, .. } | Committed { who: it, .. } if *it == who => spoken = true,
+                Said { who: it, .. } | Committed { who: it, .. } | Judged { who: it, .. }
+                    if *it == who =>
+                {
+                    spoken = true;
+                }
                 Linked { who: it, anchor: true, .. } if *it == who => {
                     chains += 1;
                     silent |= round >= from && chains > 1;
@@ -627,7 +715,7 @@ impl Facts {
         let (mut lacking, mut proposed) = (0, false);
         for (_, what) in &self.all {
             match what {
-                Opened { .. } => proposed = false,
+                Opened { .. } | Trains { .. } => proposed = false,
                 Proposed { who: it, .. } => proposed = *it == who,
                 Joined { who: it, .. } if *it == who => lacking = 0,
                 Closed { verdict: Verdict::Expired, .. } if proposed => lacking += 1,
@@ -640,12 +728,17 @@ impl Facts {
 
     /// R40. How many rounds in a row nothing was proposed in.
     pub(super) fn idle(&self) -> u64 {
-        let (mut idle, mut proposed) = (0, false);
-        for (_, what) in &self.all {
+        let (mut idle, mut proposed, mut merged) = (0, false, false);
+        for (i, (_, what)) in self.all.iter().enumerate() {
             match what {
-                Opened { .. } => proposed = false,
-                Proposed { .. } => (idle, proposed) = (0, true),
+                Opened { .. } => (proposed, merged) = (false, false),
+                Trains { .. } => (proposed, merged) = (false, true),
+                Proposed { .. } | Gathering | Judging => (idle, proposed) = (0, true),
                 Joined { .. } | Resumed | Rules { moved: true, .. } => idle = 0,
+                // R78. A whole rotation.
+                Closed { .. } if !proposed && merged => {
+                    idle += self.seats_after(i).0.len() as u64;
+                }
                 Closed { .. } if !proposed => idle += 1,
                 _ => {}
             }

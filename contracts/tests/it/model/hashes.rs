@@ -1,8 +1,8 @@
 //! What is hashed, written once more from what is said of it: terms, ballots, draws.
 
 use colearn_contracts::{
-    BallotKind, Choice, Close, Digest, LearnerId, Parameters, Reason, Selection, Threshold,
-    Version, Vote,
+    BallotKind, Choice, Close, Digest, LearnerId, MergeVote, Merging, Parameters, Reason, Scores,
+    Selection, Threshold, Update, Version, Vote,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -58,7 +58,9 @@ pub(super) fn terms(
         rules.max_weights_bytes.to_be_bytes().to_vec(),
         maybe(rules.governance_threshold.map(fraction)),
         rules.motion_deadline_ms.to_be_bytes().to_vec(),
-        vec![u8::from(rules.creator_may_stop), admission],
+        vec![u8::from(rules.creator_may_stop)],
+        maybe(rules.merging.map(merging)),
+        vec![admission],
         (listed.len() as u32).to_be_bytes().to_vec(),
     ]
     .concat();
@@ -70,6 +72,80 @@ pub(super) fn terms(
         bytes.extend(name.as_bytes());
     }
     sha(&[&bytes])
+}
+
+/// R72. The rules of merged rounds.
+fn merging(it: Merging) -> Vec<u8> {
+    let numbers = [it.proposers, it.clip_permille, it.momentum_permille, it.checkers];
+    let numbers = numbers.iter().flat_map(|it| it.to_be_bytes()).collect::<Vec<u8>>();
+    let gathers = maybe(it.gather_deadline_ms.map(|it| it.to_be_bytes().to_vec()));
+    [numbers, gathers].concat()
+}
+
+fn number(reason: Option<Reason>) -> u8 {
+    match reason {
+        None => 0,
+        Some(Reason::Worse) => 1,
+        Some(Reason::NotFinite) => 2,
+        Some(Reason::TooLittleData) => 3,
+        Some(Reason::CapReached) => 4,
+        Some(Reason::Policy) => 5,
+        Some(Reason::Failed) => 6,
+        Some(Reason::Unavailable) => 7,
+    }
+}
+
+fn measured(scores: Scores) -> Vec<u8> {
+    let score = |it: Option<i64>| maybe(it.map(|it| it.to_be_bytes().to_vec()));
+    [score(scores.vote), score(scores.test)].concat()
+}
+
+/// R76. What a sealed update is committed to by.
+pub(super) fn update(
+    ledger: Digest,
+    sender: LearnerId,
+    experiment: &str,
+    update: &Update,
+    salt: [u8; 32],
+) -> Digest {
+    sha(&[
+        b"colearn/v2/update\n",
+        &ledger.0,
+        &sender.0,
+        &short(experiment),
+        &update.round.to_be_bytes(),
+        &update.base.0,
+        &update.weights.digest.0,
+        &update.weights.size.to_be_bytes(),
+        &salt,
+    ])
+}
+
+/// R81. What a sealed vote on merges is committed to by.
+pub(super) fn merge_ballot(
+    ledger: Digest,
+    voter: LearnerId,
+    experiment: &str,
+    vote: &MergeVote,
+    salt: [u8; 32],
+) -> Digest {
+    let merge = |it: Option<Digest>| it.map_or(vec![], |it| it.0.to_vec());
+    let bit = |it: bool, bit: u8| u8::from(it) << bit;
+    sha(&[
+        b"colearn/v2/merge-ballot\n",
+        &ledger.0,
+        &voter.0,
+        &short(experiment),
+        &vote.round.to_be_bytes(),
+        &[bit(vote.merges.open.is_some(), 0) + bit(vote.merges.guarded.is_some(), 1)],
+        &merge(vote.merges.open),
+        &merge(vote.merges.guarded),
+        &[bit(vote.bear_open, 0) + bit(vote.bear_guarded, 1) + bit(vote.prefer_guarded, 2)],
+        &[number(vote.reason)],
+        &measured(vote.scores_open),
+        &measured(vote.scores_guarded),
+        &salt,
+    ])
 }
 
 /// R34. What a sealed vote is committed to by.
@@ -87,17 +163,6 @@ pub(super) fn ballot(
         Choice::Reject => 0,
         Choice::Abstain => 2,
     };
-    let reason = match vote.reason {
-        None => 0,
-        Some(Reason::Worse) => 1,
-        Some(Reason::NotFinite) => 2,
-        Some(Reason::TooLittleData) => 3,
-        Some(Reason::CapReached) => 4,
-        Some(Reason::Policy) => 5,
-        Some(Reason::Failed) => 6,
-        Some(Reason::Unavailable) => 7,
-    };
-    let score = |it: Option<i64>| maybe(it.map(|it| it.to_be_bytes().to_vec()));
     sha(&[
         if second { b"colearn/v2/ballot\n" } else { b"colearn/v1/ballot\n" },
         &ledger.0,
@@ -106,9 +171,8 @@ pub(super) fn ballot(
         &vote.round.to_be_bytes(),
         &vote.weights.0,
         &[choice],
-        &[reason][..usize::from(second)],
-        &score(vote.scores.vote),
-        &score(vote.scores.test),
+        &[number(vote.reason)][..usize::from(second)],
+        &measured(vote.scores),
         &salt,
     ])
 }
@@ -139,8 +203,8 @@ pub(super) fn next_seed(seed: Digest, links: &[Digest]) -> Digest {
 }
 
 /// R63. A seat's place in the order of a seed.
-pub(super) fn rank(seed: Digest, seat: u64) -> Digest {
-    sha(&[b"colearn/v2/draw\n", &short("proposer"), &seed.0, &seat.to_be_bytes()])
+pub(super) fn rank(seed: Digest, purpose: &str, seat: u64) -> Digest {
+    sha(&[b"colearn/v2/draw\n", &short(purpose), &seed.0, &seat.to_be_bytes()])
 }
 
 /// R63. What was revealed before this link.

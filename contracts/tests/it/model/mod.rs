@@ -9,6 +9,7 @@ mod bounds;
 mod experiment;
 mod facts;
 mod hashes;
+mod merged;
 mod refusals;
 
 use std::collections::BTreeMap;
@@ -156,6 +157,7 @@ impl Model {
             let mine = &self.experiments[experiment.name().as_str()];
             let facts = &mine.facts;
             assert_eq!(facts.global(), experiment.model());
+            assert_eq!(facts.previous(), experiment.previous());
             assert_eq!(facts.round(), experiment.round());
             assert_eq!(facts.rules(), experiment.parameters());
             assert_eq!(facts.version(), experiment.version());

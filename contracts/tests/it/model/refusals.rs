@@ -2,8 +2,8 @@
 //! README's table to say.
 
 use colearn_contracts::{
-    Act, BallotKind, Digest, Invitation, Join, LearnerId, Motion, PauseReason, PrivacySpent,
-    Proposal, Selection, Version, Vote,
+    Act, BallotKind, Digest, Invitation, Join, LearnerId, Motion, PauseReason, Proposal, Selection,
+    Version, Vote,
 };
 
 use super::bounds;
@@ -12,7 +12,7 @@ use super::facts::{Made, Phase, Standing, Who};
 use super::hashes;
 
 /// The names of those that hold.
-fn broken<const N: usize>(rules: [(&'static str, bool); N]) -> Vec<&'static str> {
+pub(super) fn broken<const N: usize>(rules: [(&'static str, bool); N]) -> Vec<&'static str> {
     rules.into_iter().filter_map(|(name, holds)| holds.then_some(name)).collect()
 }
 
@@ -46,7 +46,10 @@ impl Experiment {
             Act::Pass { round, exhausted, .. } => {
                 let capped = self.facts.rules().privacy.is_some();
                 let second = self.facts.version() > Version::V1;
-                let mut all = self.having_the_turn(asked, *round);
+                let mut all = match self.facts.is_merged() {
+                    true => self.passing(asked, *round),
+                    false => self.having_the_turn(asked, *round),
+                };
                 all.extend(broken([("NoPrivacyCap", *exhausted && second && !capped)]));
                 all
             }
@@ -59,6 +62,9 @@ impl Experiment {
                     ("WrongLink", !self.link_fits(asked.who, vote.link)),
                 ]));
                 all
+            }
+            Act::Commit(commit) if self.facts.is_merged() => {
+                self.judging_sealed(asked, commit.round, commit.weights, commit.link)
             }
             Act::Commit(commit) => {
                 let sealed = self.facts.rules().ballot == BallotKind::Sealed;
@@ -92,6 +98,12 @@ impl Experiment {
                 ]));
                 all
             }
+            Act::Update(update) => self.updating(asked, update),
+            Act::CommitUpdate(commit) => self.sealing(asked, commit.round, commit.base),
+            Act::RevealUpdate(reveal) => self.unsealing(asked, reveal),
+            Act::Have { round, held } => self.having(asked, *round, *held),
+            Act::MergeVote(vote) => self.judging_openly(asked, vote),
+            Act::RevealMergeVote(reveal) => self.judging_revealed(asked, reveal),
             Act::Move { number, motion } => self.moving(asked, *number, motion),
             Act::MotionVote { number, .. } => self.backing(asked, *number),
             Act::Stop => broken([("NotCreator", !self.may_stop(asked))]),
@@ -176,7 +188,7 @@ impl Experiment {
     }
 
     /// R9, R10, R11, R40.
-    fn in_the_round(&self, Asked { who, .. }: Asked, round: u64) -> Vec<&'static str> {
+    pub(super) fn in_the_round(&self, Asked { who, .. }: Asked, round: u64) -> Vec<&'static str> {
         let phase = self.facts.phase();
         broken([
             ("NotMember", !self.facts.is_member(who)),
@@ -190,49 +202,28 @@ impl Experiment {
     fn having_the_turn(&self, asked: Asked, round: u64) -> Vec<&'static str> {
         let mut all = self.in_the_round(asked, round);
         all.extend(broken([
+            ("RoundIsMerged", self.facts.is_merged()),
             ("AlreadyProposed", self.facts.proposed().is_some()),
-            ("NotYourTurn", self.facts.turn().is_none_or(|(.., who)| who != asked.who)),
+            ("NotYourTurn", self.facts.turn().is_none_or(|(_, who)| who != asked.who)),
         ]));
         all
     }
 
     /// R15, R16, R42, R60, R62.
     fn proposing(&self, asked: Asked, proposal: &Proposal) -> Vec<&'static str> {
-        let facts = &self.facts;
-        let (rules, version) = (facts.rules(), facts.version());
-        let cap = rules.privacy;
-        let over = |it: &PrivacySpent| {
-            cap.is_some_and(|cap| {
-                it.epsilon_micros > cap.epsilon_micros || it.delta_picos > cap.delta_picos
-            })
-        };
-        let stated = proposal.privacy.as_ref();
-        let digest = proposal.weights.digest;
-        let old = version > Version::V1 && facts.globals().iter().any(|it| it.digest == digest);
-        let mut all = self.having_the_turn(asked, proposal.round);
-        all.extend(broken([
-            ("WrongBase", proposal.base != facts.global().digest),
-            ("WeightsSize", !(1..=rules.max_weights_bytes).contains(&proposal.weights.size)),
-            ("MediaTypeDiffers", proposal.weights.media_type != facts.model.media_type),
-            ("NotNew", old),
-            ("PrivacyMissing", cap.is_some() && stated.is_none()),
-            (
-                "PrivacyInvalid",
-                stated.is_some_and(|it| {
-                    !bounds::statement_fits(it, facts.stated(asked.who), version)
-                }),
-            ),
-            ("PrivacyOverCap", stated.is_some_and(over)),
-        ]));
+        let Proposal { round, base, weights, privacy, .. } = proposal;
+        let mut all = self.having_the_turn(asked, *round);
+        all.extend(self.trained(asked, *base, weights, privacy.as_ref()));
         all
     }
 
     /// R12, R17 to R19.
     fn balloting(&self, asked: Asked, round: u64, judged: Digest) -> Vec<&'static str> {
         let proposed = self.facts.proposed().map(|it| it.digest);
-        let proposer = self.facts.turn().map(|(.., who)| who);
+        let proposer = self.facts.turn().map(|(_, who)| who);
         let mut all = self.in_the_round(asked, round);
         all.extend(broken([
+            ("RoundIsMerged", self.facts.is_merged()),
             ("NothingProposed", proposed.is_none()),
             ("WrongProposal", proposed.is_some_and(|it| it != judged)),
             ("ProposerCannotVote", proposer == Some(asked.who)),
@@ -242,7 +233,7 @@ impl Experiment {
     }
 
     /// R63.
-    fn link_fits(&self, who: Who, link: Option<Digest>) -> bool {
+    pub(super) fn link_fits(&self, who: Who, link: Option<Digest>) -> bool {
         let drawn = self.facts.rules().selection == Selection::Sortition;
         match (drawn && self.facts.version() > Version::V1, link, self.facts.chain(who)) {
             (false, link, _) => link.is_none(),

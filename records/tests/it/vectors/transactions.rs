@@ -75,6 +75,8 @@ struct Commitment {
     sender: &'static str,
     /// An `Update`, or a `MergeVote`.
     message: Value,
+    /// Of which scores, privacy and media type are no part of what is hashed.
+    encoding: String,
     salt: String,
     commitment: String,
 }
@@ -541,6 +543,7 @@ fn update_commitment(name: &'static str, update: &Update) -> Commitment {
         name,
         sender: name_of(2),
         message: messages::json("Update", &message.encode_to_vec()),
+        encoding: hex::encode(message.encode_to_vec()),
         salt: hex::encode(SALT),
         commitment: sealed_update(update).to_string(),
     }
@@ -553,6 +556,7 @@ fn merge_vote_commitment(name: &'static str, vote: &MergeVote) -> Commitment {
         name,
         sender: name_of(2),
         message: messages::json("MergeVote", &message.encode_to_vec()),
+        encoding: hex::encode(message.encode_to_vec()),
         salt: hex::encode(SALT),
         commitment: sealed_merge_vote(vote).to_string(),
     }
