@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use colearn_contracts::{Act, PrivacySegment, PrivacySpent, PrivateTraining};
+use colearn_contracts::{PrivacySegment, PrivacySpent, PrivateTraining};
 use colearn_dp::{
     Composition, MAX_NOISE, MIN_NOISE, Mechanism, Segment, Steps, check_delta, epsilon_of, pld,
 };
@@ -32,7 +32,7 @@ pub(crate) struct Statements {
     known: HashMap<Done, Recomputed>,
 }
 
-/// What a proposal states.
+/// What a proposal states, or an update.
 struct Statement {
     index: u64,
     /// ε, in millionths.
@@ -61,8 +61,8 @@ impl Statements {
     /// not said, so nothing can be recomputed.
     pub(crate) fn take(&mut self, index: u64, record: &Record) {
         if let Record::Transaction(transaction) = record
-            && let Act::Propose(proposal) = &transaction.action.what
-            && let Some(PrivacySpent { epsilon_micros, delta_picos, training }) = &proposal.privacy
+            && let Some(stated) = transaction.action.what.privacy()
+            && let PrivacySpent { epsilon_micros, delta_picos, training } = stated
             && let PrivateTraining::All(segments) = training
         {
             let done = Done::new(*delta_picos, segments);

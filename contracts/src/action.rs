@@ -8,6 +8,7 @@ use crate::evaluation::Evaluation;
 use crate::id::{Digest, ExperimentName, LearnerId};
 use crate::name::MemberName;
 use crate::parameters::{Model, Parameters};
+use crate::privacy::PrivacySpent;
 use crate::proposal::{CommitUpdate, Proposal, RevealUpdate, Update};
 use crate::version::Version;
 
@@ -141,6 +142,34 @@ impl Act {
             | Self::Stop => false,
         };
         if second { Version::V2 } else { Version::V1 }
+    }
+
+    /// What it states of its sender's privacy (R42), if it says what was trained and states anything. A
+    /// sealed update does when it is revealed.
+    pub fn privacy(&self) -> Option<&PrivacySpent> {
+        match self {
+            Self::Propose(proposal) => proposal.privacy.as_ref(),
+            Self::Update(update) | Self::RevealUpdate(RevealUpdate { update, .. }) => {
+                update.privacy.as_ref()
+            }
+            Self::Create(_)
+            | Self::Join(_)
+            | Self::Leave { .. }
+            | Self::Pass { .. }
+            | Self::Vote(_)
+            | Self::Commit(_)
+            | Self::Reveal(_)
+            | Self::Resume { .. }
+            | Self::ReplaceKey { .. }
+            | Self::Move { .. }
+            | Self::MotionVote { .. }
+            | Self::Stop
+            | Self::Evaluate(_)
+            | Self::CommitUpdate(_)
+            | Self::Have { .. }
+            | Self::MergeVote(_)
+            | Self::RevealMergeVote(_) => None,
+        }
     }
 }
 

@@ -341,6 +341,9 @@ impl History {
 
     /// Adds an accepted action.
     pub fn action(&mut self, sender: LearnerId, action: &Action) {
+        if let Some(spent) = action.what.privacy() {
+            self.state(sender, spent);
+        }
         match &action.what {
             Act::Join(join) => {
                 if let Some(name) = &join.name {
@@ -357,7 +360,6 @@ impl History {
                 if let Some(round) = self.rounds.last_mut() {
                     round.proposal = Some((proposal.weights.digest, proposal.scores));
                 }
-                self.state(sender, proposal.privacy.as_ref());
             }
             Act::Update(update) => self.update(sender, update),
             Act::RevealUpdate(reveal) => self.update(sender, &reveal.update),
@@ -409,19 +411,16 @@ impl History {
         }
     }
 
-    fn state(&mut self, sender: LearnerId, spent: Option<&PrivacySpent>) {
-        if let Some(spent) = spent {
-            let privacy = self.privacy.entry(sender).or_default();
-            privacy.spent = Some(spent.clone());
-            privacy.proposals += 1;
-        }
+    fn state(&mut self, sender: LearnerId, spent: &PrivacySpent) {
+        let privacy = self.privacy.entry(sender).or_default();
+        privacy.spent = Some(spent.clone());
+        privacy.proposals += 1;
     }
 
     fn update(&mut self, sender: LearnerId, update: &Update) {
         if let Some(merged) = self.rounds.last_mut().and_then(|round| round.merged.as_mut()) {
             merged.updates.insert(sender, (update.weights.digest, update.scores));
         }
-        self.state(sender, update.privacy.as_ref());
     }
 
     fn merge_vote(&mut self, sender: LearnerId, vote: &MergeVote) {

@@ -25,7 +25,7 @@ pub(crate) fn learner(seed: u8) -> LearnerId {
 }
 
 pub(crate) fn model(byte: u8) -> Model {
-    Model { digest: Digest([byte; 32]), size: 1, media_type: "m".to_owned() }
+    Model { digest: Digest([byte; 32]), size: 1, media_type: MERGED_MEDIA_TYPE.to_owned() }
 }
 
 /// A ledger with one experiment, as it is written.
@@ -188,14 +188,53 @@ impl Book {
             panic!("nothing to vote on")
         };
         let (round, weights) = (experiment.round(), weights.digest);
+        let (link, scores) = (self.link(who), Scores::default());
+        self.act(who, Act::Vote(Vote { round, weights, choice, reason, scores, link }));
+    }
+
+    /// What somebody reveals with a vote, where proposers are drawn.
+    fn link(&mut self, who: u8) -> Option<Digest> {
+        let experiment = self.experiment();
         let drawn = experiment.parameters().selection == Selection::Sortition
             && experiment.version() > Version::V1;
-        let link = drawn.then(|| {
+        drawn.then(|| {
             let left = self.chains.entry(who).and_modify(|left| *left -= 1).or_insert(LINKS);
             link([who; 32], *left)
-        });
-        let scores = Scores::default();
-        self.act(who, Act::Vote(Vote { round, weights, choice, reason, scores, link }));
+        })
+    }
+
+    /// Something that is trained in a merged round; what is trained later is something else.
+    pub(crate) fn trained(&self, privacy: Option<PrivacySpent>) -> Update {
+        let experiment = self.experiment();
+        let (round, base) = (experiment.round(), experiment.model().digest);
+        let weights = Model { digest: Digest(self.head.leaf.0), ..model(0) };
+        Update { round, base, weights, scores: Scores::default(), privacy }
+    }
+
+    /// These send what they have trained, after they have committed to it where ballots are sealed. Gives
+    /// the entries.
+    pub(crate) fn train<const N: usize>(&mut self, updates: [(u8, Update); N]) -> [u64; N] {
+        let salt = [5; 32];
+        if self.experiment().parameters().ballot == BallotKind::Open {
+            return updates.map(|(who, update)| self.place(who, Act::Update(update)));
+        }
+        for (who, update) in &updates {
+            let (ledger, experiment) = (Digest(self.id.0), &self.name);
+            let sealed =
+                SealedUpdate { ledger, experiment, sender: learner(*who), update, salt: &salt };
+            let (round, base, commitment) = (update.round, update.base, sealed.commitment());
+            self.act(*who, Act::CommitUpdate(CommitUpdate { round, base, commitment }));
+        }
+        updates
+            .map(|(who, update)| self.place(who, Act::RevealUpdate(RevealUpdate { update, salt })))
+    }
+
+    /// Records an action, and gives its entry.
+    fn place(&mut self, who: u8, what: Act) -> u64 {
+        self.wait(1);
+        let place = self.size();
+        self.act(who, what);
+        place
     }
 
     /// Everybody who may votes for it.

@@ -108,3 +108,33 @@ fn statements_of_version_1_cannot_be_recomputed() {
     assert!(report.ok, "{report:?}");
     assert_eq!(report.statements, 0);
 }
+
+#[test]
+fn updates_are_held_to_account_as_proposals_are() {
+    let segments = [10, 20, 30].map(|steps| [segment(1_000_000, steps)]);
+    // The second is too low, and what is sealed is looked at when it is revealed.
+    for ballot in [BallotKind::Open, BallotKind::Sealed] {
+        let parameters = Parameters {
+            min_learners: 2,
+            ballot,
+            merging: Some(Merging::default()),
+            ..Parameters::default()
+        };
+        let mut book = Book::with(Version::V2, parameters, Admission::Open);
+        book.join(1);
+        book.join(2);
+        let mut places = Vec::new();
+        for (turn, list) in segments.iter().enumerate() {
+            let epsilon = figure(list) * if turn == 1 { 0.9 } else { 1.0 };
+            let updates = [(1, Some(stated(epsilon, list))), (2, None)];
+            let updates = updates.map(|(who, privacy)| (who, book.trained(privacy)));
+            places.push(book.train(updates)[0]);
+            // Nobody votes.
+            book.wait(Parameters::default().vote_deadline_ms);
+        }
+        let report = book.audited();
+        let found: Vec<_> = report.findings.iter().map(|it| (it.kind, it.index)).collect();
+        assert_eq!(found, [(Kind::Privacy, Some(places[1]))], "{report:?}");
+        assert_eq!(report.statements, 3);
+    }
+}
