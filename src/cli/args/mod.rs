@@ -1,6 +1,7 @@
 //! Arguments that several commands share, by what they are about.
 
 mod data;
+mod merging;
 mod model;
 mod pins;
 mod signer;
@@ -12,6 +13,7 @@ use clap::Args;
 use colearn_learning::data::Split;
 
 pub(crate) use data::Data;
+pub(crate) use merging::{MergingArgs, SINGLE_ROUNDS};
 pub(crate) use model::ModelShape;
 pub(crate) use pins::{Cosigners, PinArgs};
 pub(crate) use signer::Signer;

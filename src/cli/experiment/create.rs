@@ -10,11 +10,14 @@ use colearn_learning::data::Schema;
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 
 use super::rules::{Admitted, Rules};
-use crate::cli::args::{Data, ModelShape, NodeAddress, Signer};
+use crate::cli::args::{Data, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn experiment create digits --key a.pem --open --max-rounds 15
+  colearn experiment create digits --key a.pem --open --merging
+  colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml \\
+      --merging --checkers 5 --selection sortition
   colearn experiment create xray --key a.pem --weights initial.safetensors \\
       --invite 3b6a27bc...=2 --invite d75a9801... --threshold 2/3 --vote-deadline 1h
   colearn experiment create xray --key a.pem --weights initial.safetensors \\
@@ -27,6 +30,7 @@ A plan file holds the same in TOML, for all members to agree on:
   ballot = \"sealed\"
   vote_deadline = \"1h\"
   privacy = { epsilon = 3.0, delta = 1e-5 }
+  merging = {}
   [members]
   3b6a27bc... = 2
   d75a9801... = {{ weight = 1, name = \"The regulator\", judge = true }}")]
@@ -83,6 +87,8 @@ impl Create {
         plan.limits_weights |= self.rules.limits_weights();
         let agreed = self.admitted.has_plan();
         let pins = self.signer.trust(Some(&plan))?.pins;
+        // Other models than these cannot be merged.
+        let could_merge = plan.parameters.merging.is_none() && self.media_type == SAFETENSORS;
         let (key, mut followed) = self.signer.follow(&self.node.node, Some(&plan)).await?;
         let model = (&weights, self.media_type.as_str());
         let created = followed.create(&key, name.clone(), plan, agreed, model).await?;
@@ -99,6 +105,10 @@ impl Create {
         // And what they insist on.
         for (key, value) in pins.of_ledger(followed.keys()).in_plan() {
             println!("{key} = {value}");
+        }
+        // Beside what is to be pasted.
+        if could_merge {
+            eprintln!("{SINGLE_ROUNDS}");
         }
         Ok(ExitCode::SUCCESS)
     }

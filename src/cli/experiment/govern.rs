@@ -74,6 +74,7 @@ impl ActionArgs {
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn experiment move xray --key a.pem set --threshold 2/3 --missed-turns 5
+  colearn experiment move xray --key a.pem set --merging
   colearn experiment move xray --key a.pem admit 3b6a27bc...=2
   colearn experiment move xray --key a.pem expel d75a9801...
   colearn experiment move xray --key a.pem stop

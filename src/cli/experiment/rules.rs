@@ -10,7 +10,7 @@ use colearn_contracts::{
 use colearn_records::keys;
 use colearn_records::plan::{Plan, privacy_cap};
 
-use crate::cli::args::{duration_ms, word};
+use crate::cli::args::{MergingArgs, duration_ms, word};
 
 /// The rules, each overriding the plan's.
 #[derive(Args, Default)]
@@ -66,6 +66,8 @@ pub(crate) struct Rules {
     /// Let the creator alone stop the experiment
     #[arg(long)]
     creator_may_stop: bool,
+    #[command(flatten)]
+    merging: MergingArgs,
 }
 
 impl Rules {
@@ -98,6 +100,7 @@ impl Rules {
         set(&mut parameters.governance_threshold, self.governance_threshold.map(Some));
         set(&mut parameters.motion_deadline_ms, self.motion_deadline);
         parameters.creator_may_stop |= self.creator_may_stop;
+        self.merging.apply(&mut parameters.merging);
         Ok(())
     }
 
