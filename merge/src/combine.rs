@@ -85,7 +85,7 @@ pub(crate) fn combine(
     layout: &Layout,
     files: &[Placed<'_>],
     plan: &Plan,
-    momentum_permille: u16,
+    momentum_permille: u32,
     open: &mut Output<'_>,
     guarded: &mut Output<'_>,
 ) -> Result<(), Error> {
@@ -140,7 +140,7 @@ struct Combiner<'a> {
     layout: &'a Layout,
     files: &'a [Placed<'a>],
     plan: &'a Plan,
-    momentum_permille: u16,
+    momentum_permille: u32,
     middle: &'a Middle,
 }
 
@@ -256,7 +256,7 @@ fn half(a: i64, b: i64) -> i64 {
 }
 
 /// So many thousandths, to the nearest whole number, halves up.
-fn permille(a: i64, permille: u16) -> i64 {
+fn permille(a: i64, permille: u32) -> i64 {
     (a * i64::from(permille) + 500).div_euclid(1000)
 }
 

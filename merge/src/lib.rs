@@ -36,7 +36,7 @@ pub struct Merge<'a> {
     /// The longest that an update may be without being clipped, in thousandths of the median length.
     pub clip_permille: u32,
     /// How much of the last movement is added, in thousandths; at most 1000.
-    pub momentum_permille: u16,
+    pub momentum_permille: u32,
 }
 
 /// What was merged.
@@ -233,7 +233,7 @@ pub enum Error {
     #[error("a momentum of {permille} thousandths is too much; at most 1000")]
     Momentum {
         /// How much.
-        permille: u16,
+        permille: u32,
     },
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn merge(
     previous: Option<&[u8]>,
     updates: &[Vec<u8>],
     clip_permille: u32,
-    momentum_permille: u16,
+    momentum_permille: u32,
 ) -> InMemory {
     let updates: Vec<&dyn Source> = updates.iter().map(|update| update as &dyn Source).collect();
     let previous = previous.as_ref().map(|previous| previous as &dyn Source);
