@@ -173,8 +173,7 @@ impl RecordedMerge {
             previous: previous.as_deref(),
             updates: &updates,
             clip_permille: self.merging.clip_permille,
-            // More than there could be is refused there.
-            momentum_permille: u16::try_from(self.merging.momentum_permille).unwrap_or(u16::MAX),
+            momentum_permille: self.merging.momentum_permille,
         };
         match merge.write(&mut io::sink(), &mut io::sink()) {
             Ok(merged) => self.tell(&merged, &mut report),

@@ -103,8 +103,7 @@ fn merge(work: &Work, artifacts: &ArtifactStore) -> Result<(), NotMerged> {
         previous: previous.as_ref().map(|previous| previous as &dyn Source),
         updates: &updates,
         clip_permille: work.merging.clip_permille,
-        // More than there could be is refused there.
-        momentum_permille: u16::try_from(work.merging.momentum_permille).unwrap_or(u16::MAX),
+        momentum_permille: work.merging.momentum_permille,
     };
     let mut open = artifacts.make(work.base.size)?;
     let mut guarded = artifacts.make(work.base.size)?;
