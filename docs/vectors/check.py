@@ -19,6 +19,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from merging import check_merges
+
 HERE = Path(__file__).resolve().parent
 PROTO = HERE / "../../proto/colearn/v1/types.proto"
 
@@ -1176,6 +1178,7 @@ FILES = {
     "notes.json": check_notes,
     "histories.json": check_histories,
     "refusals.json": check_refusals,
+    "merges.json": lambda file: check_merges(file, same),
 }
 
 

@@ -6,6 +6,7 @@
 
 mod entries;
 mod histories;
+mod merges;
 mod messages;
 mod notes;
 mod refusals;
@@ -45,6 +46,7 @@ fn files() -> Vec<(&'static str, String)> {
         file("notes.json", &notes::file()),
         file("histories.json", &histories::file()),
         file("refusals.json", &refusals::file()),
+        file("merges.json", &merges::file()),
     ]
 }
 
