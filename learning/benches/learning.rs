@@ -131,6 +131,10 @@ impl Learner for Timed {
         self.time(|learner| learner.test(weights))
     }
 
+    fn measure(&mut self, scored: Scored<'_>) -> Result<f64> {
+        self.time(|learner| learner.measure(scored))
+    }
+
     fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
         self.time(|learner| learner.prefer(guarded, open))
     }

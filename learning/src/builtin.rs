@@ -278,6 +278,11 @@ impl Learner for BuiltinLearner {
         Ok(Score { vote, test, judgement })
     }
 
+    /// By loss, whatever it votes with.
+    fn measure(&mut self, scored: Scored<'_>) -> Result<f64> {
+        Ok(self.score(Metric::Loss, &self.spec.read(scored.weights)?, self.voting_rows()))
+    }
+
     /// By loss, which tells finely, and by accuracy as far as it is not lower; on all rows but those for the
     /// test. It compares two merges of everybody's updates and certifies neither, so rows that were trained
     /// on serve as well.

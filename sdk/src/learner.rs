@@ -178,6 +178,17 @@ pub trait Learner {
     /// against them, since judging them *failed*, or for the reason of a [`Failure`].
     fn test(&mut self, weights: &Weights) -> Result<Score>;
 
+    /// How good weights are, as finely as this learner can tell: how that has swung from model to model
+    /// decides what it can bear in merged rounds. It is never recorded. Without a method of its own it is the
+    /// score that is voted on, which serves badly where that is an accuracy on a handful of rows: the same
+    /// several times in a row, it leaves no room for anything lower.
+    ///
+    /// # Errors
+    /// If they cannot be measured; then its judgement decides.
+    fn measure(&mut self, scored: Scored<'_>) -> Result<f64> {
+        Ok(scored.score.vote)
+    }
+
     /// Whether, of the two merges of a round, the guarded one is better on private data; then the other
     /// is taken only if more than half do not think so. Without a method of its own a learner prefers what
     /// has the higher score, and nothing where they are equal or one is no number. What is fine-grained,
@@ -210,6 +221,10 @@ impl<L: Learner + ?Sized> Learner for Box<L> {
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         (**self).test(weights)
+    }
+
+    fn measure(&mut self, scored: Scored<'_>) -> Result<f64> {
+        (**self).measure(scored)
     }
 
     fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {

@@ -8,6 +8,7 @@ pub mod learner;
 pub mod links;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod merging;
 pub mod participant;
 pub mod spending;
 pub mod turn;

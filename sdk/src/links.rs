@@ -87,6 +87,7 @@ impl Statement {
         let mut act = self.act.clone();
         if let Some(due) = self.link
             && let Act::Vote(colearn_contracts::Vote { link, .. })
+            | Act::MergeVote(colearn_contracts::MergeVote { link, .. })
             | Act::Commit(colearn_contracts::Commit { link, .. }) = &mut act
         {
             *link = Some(due.of(key, ledger, experiment)?);

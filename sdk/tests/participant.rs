@@ -9,16 +9,19 @@ use std::time::Duration;
 use colearn_contracts::{
     Act, Action, Admission, BallotKind, Choice, Close, Contract, CreateExperiment, Decision,
     Digest, Experiment, ExperimentName, FinishReason, Invitation, Join, LINKS, LearnerId, Limits,
-    MemberName, Model, Moment, Motion, Outcome, Parameters, PauseReason, PrivacyCap,
-    PrivacySegment, PrivacySpent, PrivateTraining, Reason, Rejection, Reveal, Selection,
-    SuspendReason, VERSION, Verdict, Version,
+    MERGED_MEDIA_TYPE, MemberName, Merge, MergeVote, Merges, Merging, Model, Moment, Motion,
+    Outcome, Parameters, PauseReason, PrivacyCap, PrivacySegment, PrivacySpent, PrivateTraining,
+    Reason, Rejection, Reveal, RevealMergeVote, RevealUpdate, Selection, SuspendReason, VERSION,
+    Verdict, Version,
 };
 use colearn_records::convert::{ExperimentState, MemberState};
 use colearn_sdk::ed25519_dalek::SigningKey;
 use colearn_sdk::learner::{Judgement, Score, Weights};
 use colearn_sdk::links::WrongChain;
+use colearn_sdk::merging::{Judged, Worth};
 use colearn_sdk::participant::{
-    Assignment, Duty, Ending, Event, Membership, Participant, Remembered, Standing, Statement, Turn,
+    Assignment, Duty, Ending, Event, Membership, MergeTask, Participant, Remembered, Secret,
+    Standing, Statement, Turn,
 };
 use colearn_sdk::turn::Trained;
 use proptest::prelude::*;
@@ -59,7 +62,22 @@ struct Learner {
     held: Digest,
     signed: Option<Turn>,
     sealed: Option<Reveal>,
+    sealed_merge_vote: Option<RevealMergeVote>,
+    sealed_update: Option<RevealUpdate>,
+    trained: Option<Weights>,
     told: Vec<Event>,
+}
+
+impl Learner {
+    /// Keeps what is to be kept before a statement is signed.
+    fn keep(&mut self, statement: &Statement) {
+        match statement.sealed.clone() {
+            Some(Secret::Vote(reveal)) => self.sealed = Some(reveal),
+            Some(Secret::MergeVote(reveal)) => self.sealed_merge_vote = Some(reveal),
+            Some(Secret::Update(reveal)) => self.sealed_update = Some(reveal),
+            None => {}
+        }
+    }
 }
 
 /// A contract with one experiment, and learners around it.
@@ -81,7 +99,7 @@ impl Table {
 
     fn of(version: Version, learners: usize, parameters: Parameters, admission: Admission) -> Self {
         let ledger = Digest([9; 32]);
-        let model: Model = weights(0).model("m");
+        let model: Model = weights(0).model(MERGED_MEDIA_TYPE);
         let create = CreateExperiment {
             version: version.number(),
             parameters,
@@ -102,6 +120,9 @@ impl Table {
             held,
             signed: None,
             sealed: None,
+            sealed_merge_vote: None,
+            sealed_update: None,
+            trained: None,
             told: Vec::new(),
         };
         let mut table = Self {
@@ -180,9 +201,15 @@ impl Table {
     /// The learner's process dies and is started again: it knows what it remembered, and asks where
     /// things stand.
     fn restart(&mut self, at: usize) {
-        let Learner { held, signed, sealed, .. } = &self.learners[at];
-        let signed = signed.clone().into_iter().collect();
-        let remembered = Remembered { signed, sealed: sealed.clone() };
+        let learner = &self.learners[at];
+        let held = &learner.held;
+        let remembered = Remembered {
+            signed: learner.signed.clone().into_iter().collect(),
+            sealed: learner.sealed.clone(),
+            sealed_merge_vote: learner.sealed_merge_vote.clone(),
+            sealed_update: learner.sealed_update.clone(),
+            trained: learner.trained.clone(),
+        };
         let ledger = self.contract.ledger();
         let mut participant = Participant::new(id(at), ledger, name(), Some(*held), remembered);
         participant.resync(self.standing(at));
@@ -243,7 +270,22 @@ impl Table {
                 self.learners[at].participant.accepted(model.digest);
             }
             Duty::Train(asked) => {
-                self.learners[at].participant.trained(asked.round, work.map_err(Into::into));
+                let salt = || Ok::<_, Infallible>([at as u8; 32]);
+                let learner = &mut self.learners[at];
+                if let Ok(Trained::Proposal { weights, .. }) = &work {
+                    learner.trained = Some(weights.clone());
+                }
+                let work = work.map_err(Into::into);
+                learner.participant.trained(asked.round, work, salt).unwrap();
+            }
+            Duty::Gather { round, updates } => {
+                let held = (1 << updates.len()) - 1;
+                self.learners[at].participant.gathered(round, held);
+            }
+            Duty::Merge(task) => {
+                let salt = || Ok::<_, Infallible>([at as u8; 32]);
+                let judged = judged(&task, score);
+                self.learners[at].participant.judged(task.round, &judged, salt).unwrap();
             }
             Duty::Score { round, weights } => {
                 let salt = || Ok::<_, Infallible>([at as u8; 32]);
@@ -263,7 +305,7 @@ impl Table {
 
     /// The bytes that are needed now are not to be had.
     fn cannot_get(&mut self, at: usize) {
-        if let Duty::Score { .. } | Duty::Accept(_) = self.duty(at) {
+        if let Duty::Score { .. } | Duty::Accept(_) | Duty::Merge(_) = self.duty(at) {
             let salt = || Ok::<_, Infallible>([at as u8; 32]);
             self.learners[at].participant.unavailable(salt).unwrap();
         }
@@ -278,9 +320,7 @@ impl Table {
     fn sign(&mut self, at: usize, statement: &Statement) -> Act {
         let act = statement.act_of(&key(at), self.contract.ledger(), &name()).unwrap();
         let learner = &mut self.learners[at];
-        if let Some(reveal) = &statement.sealed {
-            learner.sealed = Some(reveal.clone());
-        }
+        learner.keep(statement);
         if let Some(turn) = &statement.once {
             learner.signed = Some(turn.clone());
             let before = self.signed.insert((id(at), turn.clone()), act.clone());
@@ -353,6 +393,29 @@ fn spent_in(version: Version, epsilon_micros: u64, steps: u64) -> PrivacySpent {
         Version::V2 => PrivateTraining::All(vec![segment(steps)]),
     };
     PrivacySpent { epsilon_micros, delta_picos: 1, training }
+}
+
+fn merged() -> Parameters {
+    Parameters { merging: Some(Merging::default()), ..rules() }
+}
+
+/// Merges of these updates, as everybody would compute them: an open one of all, and a guarded one of several.
+fn judged(task: &MergeTask, score: Result<Score, &str>) -> Judged {
+    let number = |it: &Model| it.digest.0.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    let sum = task.updates.iter().map(number).sum::<u64>() + number(&task.base);
+    let merge = |which: u64| weights(1_000_000 * which + sum).digest();
+    let merges =
+        Merges { open: Some(merge(1)), guarded: (task.updates.len() > 1).then(|| merge(2)) };
+    let merges = task.named.unwrap_or(merges);
+    let failed = Score::none(Judgement::Reject(Some(Reason::Failed)));
+    let worth = Worth::from(score.unwrap_or(failed));
+    Judged {
+        merges,
+        base: task.score_base.then_some((task.base.digest, worth)),
+        open: merges.open.map(|_| worth),
+        guarded: merges.guarded.map(|_| worth),
+        prefers_guarded: merges.guarded.is_some(),
+    }
 }
 
 /// Weights to propose.
@@ -463,7 +526,7 @@ fn a_sealed_ballot_survives_a_restart_at_each_of_its_steps() {
     let Duty::Submit(commitment) = table.duty(1) else { panic!() };
     assert!(commitment.sealed.is_some(), "kept before it is committed to");
     // Sealed and kept, but not signed: committed to again, with the same salt.
-    table.learners[1].sealed.clone_from(&commitment.sealed);
+    table.learners[1].keep(&commitment);
     table.restart(1);
     assert_eq!(table.duty(1), Duty::Submit(commitment.clone()));
     // Signed and kept, but not sent.
@@ -481,7 +544,8 @@ fn a_sealed_ballot_survives_a_restart_at_each_of_its_steps() {
     table.show_all();
     table.restart(1);
     let Duty::Submit(reveal) = table.duty(1) else { panic!() };
-    assert_eq!(reveal.act, Act::Reveal(commitment.sealed.unwrap()));
+    let Some(Secret::Vote(sealed)) = commitment.sealed else { panic!() };
+    assert_eq!(reveal.act, Act::Reveal(sealed));
     table.fulfil(1);
     table.restart(1);
     assert_eq!(table.duty(1), Duty::Wait, "revealed once");
@@ -1089,6 +1153,163 @@ fn what_has_become_too_old_is_owed_as_it_was() {
     assert_eq!(table.duty(0), Duty::Wait);
 }
 
+#[test]
+fn a_merged_round_is_trained_and_voted_on_by_all() {
+    let mut table = Table::seated(3, merged());
+    for at in 0..3 {
+        assert!(matches!(table.duty(at), Duty::Train(Assignment { round: 1, .. })));
+        table.fulfil(at);
+        let Duty::Submit(statement) = table.duty(at) else { panic!() };
+        assert!(statement.weights.is_some() && statement.once.is_some());
+        assert!(matches!(statement.act, Act::Update(_)));
+        table.fulfil(at);
+        table.show_all();
+    }
+    let Duty::Merge(task) = table.duty(2) else { panic!() };
+    assert_eq!((task.updates.len(), task.previous, task.named), (3, None, None));
+    assert!(task.score_base, "what it cannot compare with it cannot bear");
+    for at in 0..3 {
+        table.fulfil(at);
+        table.fulfil(at);
+    }
+    table.show_all();
+    // Half of the last movement goes into the next merge, and the base is known from this one.
+    table.run();
+    assert!(table.learners[0].told.iter().any(|event| {
+        matches!(event, Event::Merged { round: 1, accepted: Some(Merge::Guarded) })
+    }));
+    assert!(matches!(table.learners[1].told[1], Event::Updated { round: 1, .. }));
+    assert!(matches!(table.learners[1].told[2], Event::Judged { round: 1, .. }));
+    assert_eq!(table.learners[0].held, table.learners[2].held);
+    assert!(matches!(table.duty(0), Duty::End(Ending::Finished { rounds: 3, .. })));
+}
+
+/// What a learner says in the second round of merges whose open one it measures so, after the first ones
+/// were worth 0.25 and 0.75 to it.
+fn second_vote(measure: f64, judgement: Judgement) -> MergeVote {
+    let mut table = Table::seated(2, merged());
+    let worth = |measure| Worth { score: Score::none(judgement), measure };
+    for round in 1..=2 {
+        for at in [0, 0, 1, 1] {
+            table.fulfil(at);
+            table.show_all();
+        }
+        for at in [1, 0] {
+            let Duty::Merge(task) = table.duty(at) else { panic!("{:?}", table.duty(at)) };
+            let mut judged = judged(&task, Ok(like(true)));
+            judged.merges.guarded = None;
+            (judged.guarded, judged.prefers_guarded) = (None, false);
+            if at == 0 {
+                assert_eq!(
+                    judged.base.is_some(),
+                    round == 1,
+                    "the base is known from the last round"
+                );
+                judged.base = judged.base.map(|(base, _)| (base, worth(0.25)));
+                judged.open = Some(worth(if round == 1 { 0.75 } else { measure }));
+            }
+            let salt = || Ok::<_, Infallible>([0; 32]);
+            table.learners[at].participant.judged(round, &judged, salt).unwrap();
+            if (round, at) == (2, 0) {
+                let Duty::Submit(Statement { act: Act::MergeVote(vote), .. }) = table.duty(0)
+                else {
+                    panic!()
+                };
+                return vote;
+            }
+            table.fulfil(at);
+        }
+        table.show_all();
+        (0..2).for_each(|at| table.fulfil(at));
+    }
+    unreachable!()
+}
+
+#[test]
+fn what_can_be_borne_follows_from_the_models_before() {
+    let reject = Judgement::Reject(Some(Reason::Worse));
+    assert!(second_vote(-0.25, reject).bear_open);
+    let refused = second_vote(-0.26, reject);
+    assert!(!refused.bear_open);
+    assert_eq!(refused.reason, Some(Reason::Worse));
+    // What is no number says nothing: then the learner's own judgement does.
+    assert!(!second_vote(f64::NAN, reject).bear_open);
+    assert!(second_vote(f64::NAN, Judgement::Approve).bear_open);
+    let nothing = second_vote(f64::NAN, Judgement::Abstain(Some(Reason::TooLittleData)));
+    assert!(nothing.is_abstention());
+    assert_eq!(nothing.reason, Some(Reason::TooLittleData));
+}
+
+#[test]
+fn a_sealed_update_is_committed_to_before_anybody_sees_it() {
+    let sealed = Parameters { ballot: BallotKind::Sealed, ..merged() };
+    let mut table = Table::seated(2, sealed);
+    table.fulfil(0);
+    let Duty::Submit(commitment) = table.duty(0) else { panic!() };
+    assert!(matches!(commitment.act, Act::CommitUpdate(_)));
+    assert!(commitment.weights.is_none(), "nobody is to have them yet");
+    // It dies before it has committed, and after.
+    table.learners[0].keep(&commitment);
+    table.restart(0);
+    let Duty::Submit(again) = table.duty(0) else { panic!() };
+    assert_eq!(again.act, commitment.act);
+    table.fulfil(0);
+    table.restart(0);
+    assert_eq!(table.duty(0), Duty::Wait);
+    table.show_all();
+    (0..2).for_each(|_| table.fulfil(1));
+    table.show_all();
+    let Duty::Submit(reveal) = table.duty(0) else { panic!() };
+    assert!(matches!(reveal.act, Act::RevealUpdate(_)));
+    assert!(reveal.weights.is_some());
+    table.run();
+    assert!(matches!(table.duty(0), Duty::End(Ending::Finished { rounds: 3, .. })));
+    let told = &table.learners[1].told;
+    assert!(told.contains(&Event::UpdateCommitted { round: 1 }));
+    assert!(told.iter().any(|it| matches!(it, Event::Merged { round: 1, accepted: Some(_) })));
+}
+
+#[test]
+fn who_cannot_get_an_update_says_so_and_has_not_missed_its_vote() {
+    let mut table = Table::seated(3, merged());
+    for at in [0, 0, 1, 1, 2, 2] {
+        table.fulfil(at);
+    }
+    table.show_all();
+    table.cannot_get(1);
+    let Duty::Submit(Statement { act: Act::MergeVote(vote), .. }) = table.duty(1) else { panic!() };
+    assert!(vote.is_abstention());
+    assert_eq!(vote.reason, Some(Reason::Unavailable));
+}
+
+#[test]
+fn who_need_not_merge_takes_what_two_thirds_of_the_checkers_name() {
+    let merging = Some(Merging { checkers: 2, ..Merging::default() });
+    let mut table =
+        Table::seated(4, Parameters { merging, selection: Selection::Sortition, ..rules() });
+    for at in 0..4 {
+        table.fulfil(at);
+        table.fulfil(at);
+    }
+    table.show_all();
+    let checkers = table.learners[0].participant.standing().unwrap().checkers.clone();
+    assert_eq!(checkers.len(), 2);
+    let is_checker = |at: &usize| checkers.contains(&id(*at));
+    for at in (0..4).filter(is_checker) {
+        let other = (0..4).find(|at| !is_checker(at)).unwrap();
+        assert_eq!(table.duty(other), Duty::Wait, "not before the checkers have named them");
+        assert!(matches!(table.duty(at), Duty::Merge(MergeTask { named: None, .. })));
+        table.fulfil(at);
+        table.fulfil(at);
+        table.show_all();
+    }
+    for at in (0..4).filter(|at| !is_checker(at)) {
+        assert!(matches!(table.duty(at), Duty::Merge(MergeTask { named: Some(_), .. })));
+    }
+    table.run();
+    assert!(matches!(table.duty(0), Duty::End(Ending::Finished { rounds: 3, .. })));
+}
+
 /// A step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
@@ -1113,10 +1334,28 @@ fn step(learners: usize) -> impl Strategy<Value = Step> {
     ]
 }
 
-fn any_rules() -> impl Strategy<Value = Parameters> {
+/// Merged rounds: by some or all, with checkers or without, with gathering or without.
+fn any_merging() -> impl Strategy<Value = Merging> {
+    (1..5_u32, 0..4_u32, any::<bool>()).prop_map(|(proposers, checkers, gathers)| Merging {
+        proposers,
+        checkers,
+        gather_deadline_ms: gathers.then_some(1_000),
+        ..Merging::default()
+    })
+}
+
+fn any_rules(version: Version) -> impl Strategy<Value = Parameters> {
     let choice = any::<(bool, bool, bool, bool)>();
     let limits = (prop::option::of(1..4_u32), prop::option::of(1..3_u32), 1..4_u32);
-    (choice, limits).prop_map(|((seal, early, drawn, private), (missed, idle, least))| Parameters {
+    let merging = prop::option::of(any_merging());
+    let merging = merging.prop_map(move |merging| merging.filter(|_| version > Version::V1));
+    let all = (choice, limits, merging);
+    all.prop_map(|((seal, early, drawn, private), (missed, idle, least), merging)| Parameters {
+        // Checkers are drawn, and what they name is seen.
+        merging: merging.map(|merging| Merging {
+            checkers: if drawn && !seal { merging.checkers } else { 0 },
+            ..merging
+        }),
         ballot: if seal { BallotKind::Sealed } else { BallotKind::Open },
         close: if early { Close::Early } else { Close::All },
         selection: if drawn { Selection::Sortition } else { Selection::RoundRobin },
@@ -1185,8 +1424,7 @@ proptest! {
     /// come too late, nothing is signed twice for a turn, and the experiment gets to its end.
     #[test]
     fn what_is_owed_fits_and_gets_there(
-        version in any_version(),
-        parameters in any_rules(),
+        (version, parameters) in any_version().prop_flat_map(|it| (Just(it), any_rules(it))),
         steps in prop::collection::vec(step(4), 0..120),
     ) {
         let mut table = Table::of(version, 4, parameters, Admission::Open);
@@ -1213,8 +1451,7 @@ proptest! {
     /// What the records say and what the node describes come to the same.
     #[test]
     fn following_and_asking_agree(
-        version in any_version(),
-        parameters in any_rules(),
+        (version, parameters) in any_version().prop_flat_map(|it| (Just(it), any_rules(it))),
         steps in prop::collection::vec(step(3), 0..120),
     ) {
         let mut table = Table::of(version, 3, parameters, Admission::Open);
@@ -1230,6 +1467,7 @@ proptest! {
                 let asked = table.standing(at);
                 prop_assert_eq!(followed.round, asked.round);
                 prop_assert_eq!(&followed.model, &asked.model);
+                prop_assert_eq!(&followed.previous, &asked.previous);
                 prop_assert_eq!(&followed.phase, &asked.phase);
                 prop_assert_eq!(followed.membership, asked.membership);
                 prop_assert_eq!(followed.unrevealed, asked.unrevealed);

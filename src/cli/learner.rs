@@ -46,6 +46,10 @@ pub(crate) struct LearnerArgs {
     /// Decides the split and the order of training; the same for all learners of one split
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// How the two merges of a merged round are judged: "bearing", by how the models so far have swung, or
+    /// "own", by whether the learner approves of them
+    #[arg(long, default_value = "bearing", value_parser = ["bearing", "own"], value_name = "HOW")]
+    judge: String,
     /// What this organisation is called, where its invitation does not say; for people
     #[arg(long, value_name = "NAME")]
     name: Option<MemberName>,
@@ -86,6 +90,7 @@ impl LearnerArgs {
         let plan = self.plan.as_deref().map(Plan::read).transpose()?;
         let options = Options {
             data: Some(memory),
+            own_judge: self.judge == "own",
             name: self.name,
             trust: self.signer.trust(plan.as_ref())?,
             plan,

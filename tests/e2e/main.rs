@@ -13,6 +13,7 @@ mod keys;
 mod learning;
 mod members;
 mod memory;
+mod merged;
 mod node;
 mod privacy;
 mod promises;

@@ -142,6 +142,9 @@ pub enum ClientError {
     /// Weights do not have their digest.
     #[error("the node sent other bytes than the weights {0}")]
     WrongArtifact(Digest),
+    /// A round's updates cannot be merged here.
+    #[error(transparent)]
+    Merge(#[from] colearn_merge::Error),
     /// The learner cannot take the experiment's model.
     #[error("this learner cannot take the experiment's model: {0}")]
     Model(LearnerError),

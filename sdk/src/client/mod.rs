@@ -13,6 +13,7 @@ mod receipts;
 mod run;
 mod status;
 mod transfer;
+mod updates;
 mod witnesses;
 
 /// What the client's methods return. Boxed, so that what they do is compiled here once: the state machine

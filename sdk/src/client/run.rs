@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use colearn_contracts::{
-    Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Model, Phase, Rejection,
+    Act, Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Merges, Model, Phase,
+    Rejection,
 };
+use colearn_merge::Source;
 use colearn_records::follower::ReadEntry;
 use colearn_records::keys::learner_id;
 use colearn_records::plan::Plan;
@@ -19,17 +21,23 @@ use super::in_time::{self, InTime};
 use super::joining::{Joiner, check};
 use super::memory::Turns;
 use super::receipts::Pledge;
+use super::updates::{Held, Updates};
 use super::{Client, ClientError, Described, Followed, Memory, Patience, Progress, Trust};
 use crate::learner::{Failure, Learner};
+use crate::merging::{Judged, Merged};
 use crate::participant::{
-    Assignment, Duty, Ending, Event, Membership, Participant, Remembered, Standing, Statement, Turn,
+    Assignment, Duty, Ending, Event, Membership, MergeTask, Participant, Remembered, Standing,
+    Statement, Turn,
 };
 use crate::spending::Spending;
 use crate::turn::{self, Attempt};
 use crate::weights::Weights;
 
-/// How many downloaded or proposed weights are kept to be accepted without another download.
-const KEPT_WEIGHTS: usize = 2;
+/// How many downloaded, merged or proposed weights are kept to be accepted without another download: the two
+/// merges of a round, and the two models that the next one is merged from.
+const KEPT_WEIGHTS: usize = 4;
+/// From so many bytes of updates a round on, it is said how there would be fewer.
+const MANY_BYTES: u64 = 2 << 30;
 /// How often an act is signed again at once because it has become too old (R71).
 const RENEWALS: u32 = 3;
 /// How often it is told how far a long ledger was followed.
@@ -52,6 +60,9 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// What is believed from the start.
     pub trust: Trust,
+    /// Whether what the learner approves of decides what it can bear in merged rounds, and not how its
+    /// score compares with those of the models before.
+    pub own_judge: bool,
     /// Give up when the node cannot be reached for this long; `None` for never.
     pub patience: Option<Duration>,
     /// Told what happens.
@@ -69,6 +80,7 @@ impl Options {
             plan: None,
             data: None,
             trust: Trust::default(),
+            own_judge: false,
             patience: None,
             watch: Box::new(|_| {}),
         }
@@ -131,6 +143,8 @@ pub struct Prepared {
     connected: bool,
     /// The latest weights seen, newest last.
     kept: VecDeque<Weights>,
+    /// What others have trained in the open round.
+    updates: Updates,
 }
 
 impl Prepared {
@@ -144,6 +158,7 @@ impl Prepared {
             me,
             turns: memory.turns(&options.experiment)?,
             spending: Some(memory.spending(&options.experiment)?),
+            updates: memory.updates(&options.experiment),
             options,
             memory: Some(memory),
             followed: None,
@@ -276,6 +291,9 @@ impl Prepared {
             place: self,
             participant: None,
             in_time: InTime::default(),
+            merging_round: None,
+            merged: None,
+            told_bytes: false,
         };
         loop {
             match run.session().await {
@@ -305,6 +323,12 @@ impl Prepared {
         Ok(weights)
     }
 
+    /// Whether merges are still here.
+    fn keeps(&self, merges: Merges) -> bool {
+        let mut digests = [merges.open, merges.guarded].into_iter().flatten();
+        digests.all(|digest| self.kept.iter().any(|kept| kept.digest() == digest))
+    }
+
     fn keep(&mut self, weights: Weights) {
         self.kept.push_back(weights);
         if self.kept.len() > KEPT_WEIGHTS {
@@ -321,6 +345,12 @@ struct Run<L> {
     participant: Option<Participant>,
     /// How long there is for what is owed.
     in_time: InTime,
+    /// The round whose updates are here.
+    merging_round: Option<u64>,
+    /// The merges of that round: nobody merges twice for one.
+    merged: Option<Merges>,
+    /// Whether it was said how much is downloaded each round.
+    told_bytes: bool,
 }
 
 impl<L: Learner + Send + 'static> Run<L> {
@@ -395,12 +425,18 @@ impl<L: Learner + Send + 'static> Run<L> {
         if self.participant.is_none() {
             let ledger = Digest(self.followed()?.ledger_id().0);
             let Prepared { options, turns, .. } = &self.place;
-            let remembered =
-                Remembered { signed: turns.signed_turns(), sealed: turns.sealed().cloned() };
+            let remembered = Remembered {
+                signed: turns.signed_turns(),
+                sealed: turns.sealed().cloned(),
+                sealed_merge_vote: turns.sealed_merge_vote().cloned(),
+                sealed_update: turns.sealed_update().cloned(),
+                trained: turns.trained().map(|trained| trained.made.weights.clone()),
+            };
             let held = held.map(|held| held.digest());
             let name = options.experiment.clone();
             let participant = Participant::new(me, ledger, name, held, remembered);
-            self.participant = Some(participant.called(options.name.clone()));
+            let participant = participant.called(options.name.clone());
+            self.participant = Some(participant.judging_itself(options.own_judge));
         }
         self.participant()?.resync(standing);
         self.tell_what_is_waited_for();
@@ -494,6 +530,8 @@ impl<L: Learner + Send + 'static> Run<L> {
             Duty::Accept(model) => return self.accept(&model).await,
             Duty::Train(asked) => return self.train(asked).await,
             Duty::Score { round, weights } => return self.score(round, &weights).await,
+            Duty::Gather { round, updates } => return self.gather(round, &updates).await,
+            Duty::Merge(task) => return self.merge(task).await,
             Duty::Submit(ref statement) => {
                 let sent = self.submit(&duty, statement.clone()).await;
                 self.settle(sent)?;
@@ -552,8 +590,8 @@ impl<L: Learner + Send + 'static> Run<L> {
             self.followed()?.client().clone().upload(weights).await?;
             self.place.keep(weights.clone());
         }
-        if let Some(reveal) = &statement.sealed {
-            self.place.turns.keep_sealed(reveal)?;
+        if let Some(sealed) = &statement.sealed {
+            self.place.turns.keep_sealed(sealed)?;
         }
         let ledger = Digest(self.followed()?.ledger_id().0);
         let experiment = self.place.options.experiment.clone();
@@ -590,6 +628,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         let trained = trained.filter(
             |trained| matches!(turn, Turn::Propose { round, .. } if *round == trained.round),
         );
+        let signed = self.place.turns.signed_for(turn).map(|signed| &signed.action.what);
+        // What is only committed to is nobody's to see.
+        let trained = trained.filter(|_| !matches!(signed, Some(Act::CommitUpdate(_))));
         if let Some(weights) = trained.map(|trained| trained.made.weights.clone()) {
             self.followed()?.client().clone().upload(&weights).await?;
             self.place.keep(weights);
@@ -660,7 +701,7 @@ impl<L: Learner + Send + 'static> Run<L> {
             Ok(Attempt::Not(trained)) => Ok(trained),
             Err(error) => Err(error),
         };
-        self.participant()?.trained(round, work);
+        self.participant()?.trained(round, work, salt)?;
         Ok(Step::Again)
     }
 
@@ -670,9 +711,158 @@ impl<L: Learner + Send + 'static> Run<L> {
             Fetched::Weights(weights) => weights,
             Fetched::Not(step) => return Ok(step),
         };
-        self.work(move |learner, _| learner.accept(&weights)).await?.map_err(ClientError::Model)?;
+        let taken = weights.clone();
+        self.work(move |learner, _| learner.accept(&taken)).await?.map_err(ClientError::Model)?;
         self.participant()?.accepted(model.digest);
+        if self.merged.is_some_and(|it| [it.open, it.guarded].contains(&Some(model.digest))) {
+            // Newcomers find it where they look for it, whoever brings it.
+            self.bring_back(model, Some(&weights)).await?;
+        }
         Ok(Step::Again)
+    }
+
+    /// What is here of an earlier merged round is of no use any more.
+    fn begin_merging(&mut self, round: u64) {
+        // What is here from before a restart may be of this one.
+        if self.merging_round.is_some_and(|before| before != round) {
+            self.place.updates.forget();
+            self.merged = None;
+        }
+        self.merging_round = Some(round);
+    }
+
+    /// Gets an update of a merged round, unless it is here.
+    async fn get_update(&mut self, update: &Model) -> Result<Option<Step>, ClientError> {
+        if self.place.updates.get(update.digest).is_some() {
+            return Ok(None);
+        }
+        let kept = self.place.kept.iter().find(|kept| kept.digest() == update.digest).cloned();
+        let weights = match kept {
+            Some(kept) => kept,
+            None => match self.get_in_time(update, false).await? {
+                Fetched::Weights(weights) => weights,
+                Fetched::Not(step) => return Ok(Some(step)),
+            },
+        };
+        self.place.updates.keep(weights)?;
+        Ok(None)
+    }
+
+    /// Says which updates can be had.
+    async fn gather(&mut self, round: u64, updates: &[Model]) -> Result<Step, ClientError> {
+        self.begin_merging(round);
+        let mut missing = None;
+        for update in updates {
+            match self.get_update(update).await? {
+                None | Some(Step::Again) => {}
+                Some(step) => missing = Some(step),
+            }
+        }
+        // Tried again, until it has to be said that they are not to be had.
+        if let Some(step) = missing {
+            return Ok(step);
+        }
+        let held = updates.iter().rev().fold(0, |held, update| {
+            held << 1 | u64::from(self.place.updates.get(update.digest).is_some())
+        });
+        self.participant()?.gathered(round, held);
+        Ok(Step::Again)
+    }
+
+    /// Merges a round's updates, or takes the merges that others have computed, and has the learner judge
+    /// them.
+    async fn merge(&mut self, task: MergeTask) -> Result<Step, ClientError> {
+        let round = task.round;
+        self.begin_merging(round);
+        let mut there = Vec::new();
+        for model in std::iter::once(&task.base).chain(&task.previous) {
+            match self.fetch_in_time(model).await? {
+                Fetched::Weights(weights) => there.push(weights),
+                Fetched::Not(step) => return Ok(step),
+            }
+        }
+        let base = there.first().filter(|_| task.score_base).cloned();
+        let named = match (task.named, self.merged) {
+            (Some(named), _) => named,
+            (None, Some(merges)) if self.place.keeps(merges) => merges,
+            (None, _) => {
+                self.tell_bytes(&task);
+                for update in &task.updates {
+                    if let Some(step) = self.get_update(update).await? {
+                        return Ok(step);
+                    }
+                }
+                self.compute(task.clone(), there).await?
+            }
+        };
+        if task.rules.checkers > 0 && task.named.is_none() {
+            self.show_merges(named).await?;
+        }
+        self.merged = Some(named);
+        let mut merges = [None, None];
+        for (merge, digest) in merges.iter_mut().zip([named.open, named.guarded]) {
+            let Some(digest) = digest else { continue };
+            match self.fetch_in_time(&Model { digest, ..task.base.clone() }).await? {
+                Fetched::Weights(weights) => *merge = Some(weights),
+                Fetched::Not(step) => return Ok(step),
+            }
+        }
+        let [open, guarded] = merges;
+        let judge = move |learner: &mut L, _: &mut Spending| {
+            Judged::by(learner, base.as_ref(), open.as_ref(), guarded.as_ref())
+        };
+        let judged = self.work(judge).await?;
+        self.participant()?.judged(round, &judged, salt)?;
+        Ok(Step::Again)
+    }
+
+    /// Merges what is here, on a thread of its own.
+    async fn compute(
+        &mut self,
+        task: MergeTask,
+        models: Vec<Weights>,
+    ) -> Result<Merges, ClientError> {
+        let updates: Vec<Held> =
+            task.updates.iter().filter_map(|it| self.place.updates.get(it.digest)).collect();
+        let merged = tokio::task::spawn_blocking(move || {
+            let models: Vec<&[u8]> = models.iter().map(|model| &model.bytes()[..]).collect();
+            let mut models = models.iter().map(|model| model as &dyn Source);
+            let empty: &[u8] = &[];
+            let base = models.next().unwrap_or(&empty);
+            let updates: Vec<&dyn Source> = updates.iter().map(|it| it as &dyn Source).collect();
+            Merged::compute(&task, base, models.next(), &updates)
+        });
+        let merged = merged.await.map_err(|_| ClientError::Panicked)??;
+        let named = merged.named();
+        for merge in [merged.open, merged.guarded].into_iter().flatten() {
+            self.place.keep(merge);
+        }
+        Ok(named)
+    }
+
+    /// Others take the merges that this learner names, so they must be where those look for them.
+    async fn show_merges(&mut self, merges: Merges) -> Result<(), ClientError> {
+        let client = self.followed()?.client().clone();
+        for digest in [merges.open, merges.guarded].into_iter().flatten() {
+            let kept = self.place.kept.iter().find(|kept| kept.digest() == digest).cloned();
+            if let Some(merge) = kept {
+                client.upload(&merge).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says once what merging costs here, if that is much.
+    fn tell_bytes(&mut self, task: &MergeTask) {
+        let bytes: u64 = task.updates.iter().map(|update| update.size).sum();
+        if bytes > MANY_BYTES && !self.told_bytes {
+            self.told_bytes = true;
+            tracing::warn!(
+                bytes,
+                "all updates of a round are downloaded; with `checkers` only some members would need to, and \
+                 with fewer `proposers` there would be fewer"
+            );
+        }
     }
 
     /// Has the learner judge a proposal.
@@ -715,7 +905,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         if left == Some(Duration::ZERO) {
             let failure =
                 Failure { reason: colearn_contracts::Reason::Failed, source: reason.into() };
-            self.participant()?.trained(round, Err(failure.into()));
+            self.participant()?.trained(round, Err(failure.into()), salt)?;
             return Ok(Some(Step::Again));
         }
         let pause = in_time::pause(left);
@@ -725,8 +915,19 @@ impl<L: Learner + Send + 'static> Run<L> {
 
     /// Gets weights, and says so in the round if they are not to be had before it is too late.
     async fn fetch_in_time(&mut self, model: &Model) -> Result<Fetched, ClientError> {
+        self.get_in_time(model, true).await
+    }
+
+    /// The same; whether to keep them among the latest is for the caller to say.
+    async fn get_in_time(&mut self, model: &Model, keep: bool) -> Result<Fetched, ClientError> {
         let left = self.time_left()?;
-        let fetch = self.place.fetch(model);
+        let place = &mut self.place;
+        let fetch = async {
+            match keep {
+                true => place.fetch(model).await,
+                false => place.followed()?.client().clone().download(model).await,
+            }
+        };
         let fetched = match left {
             Some(left) => tokio::time::timeout(left, fetch).await,
             None => Ok(fetch.await),

@@ -2,7 +2,10 @@
 //! network or disk, in simulated time.
 
 mod ledger;
+mod merged;
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
 use colearn_contracts::{Decision, Digest, LearnerId, Parameters, Phase, Rejection, Stage};
@@ -34,6 +37,9 @@ pub enum LocalError {
     /// A chain is not the one that a learner's key gives.
     #[error(transparent)]
     Chain(#[from] WrongChain),
+    /// The updates of a round cannot be merged.
+    #[error(transparent)]
+    Merge(#[from] colearn_merge::Error),
     /// A learner does not take the model.
     #[error("learner {number} cannot take the model: {source}")]
     Accept {
@@ -70,6 +76,9 @@ pub struct Conduct {
     pub away: Vec<RangeInclusive<u64>>,
     /// How it comes to its votes.
     pub voting: Voting,
+    /// Whether what its learner approves of decides what it can bear in merged rounds, and not how that
+    /// compares with the models before.
+    pub own_judge: bool,
 }
 
 /// How a simulated learner comes to its votes.
@@ -133,12 +142,17 @@ pub fn simulate<L: Learner + Send>(
     accept_all(learners, &model)?;
     let mut run = Run::new(conducts, parameters, &model)?;
     let mut seen = 0;
-    while let Some((proposer, deadline_ms)) = run.turn()? {
-        let ready_ms = run.ledger.now_ms().saturating_add(conducts[proposer].training_ms);
-        if conducts[proposer].is_away(run.round()) || ready_ms >= deadline_ms {
-            run.wait_until(deadline_ms);
-        } else {
-            run.hold(learners, proposer, ready_ms)?;
+    while let Some(turn) = run.turn()? {
+        match turn {
+            Turn::Single { proposer, deadline_ms } => {
+                let ready_ms = run.ledger.now_ms().saturating_add(conducts[proposer].training_ms);
+                if conducts[proposer].is_away(run.round()) || ready_ms >= deadline_ms {
+                    run.wait_until(deadline_ms);
+                } else {
+                    run.hold(learners, proposer, ready_ms)?;
+                }
+            }
+            Turn::Merged => run.hold_merged(learners)?,
         }
         let closed = run.ledger.history().rounds.iter().rfind(|round| round.result.is_some());
         if let Some(closed) = closed.filter(|closed| closed.number > seen) {
@@ -157,6 +171,17 @@ fn accept_all<L: Learner + Send>(learners: &mut [L], weights: &Weights) -> Resul
     })
 }
 
+/// What the open round waits for.
+enum Turn {
+    /// One learner's proposal.
+    Single { proposer: usize, deadline_ms: u64 },
+    /// Everybody's updates.
+    Merged,
+}
+
+/// How many of the last models are kept: the global one, and the one before.
+const KEPT_MODELS: usize = 2;
+
 /// A run: the ledger, what each learner owes, and how learners conduct themselves.
 struct Run<'a> {
     ledger: LocalLedger,
@@ -164,6 +189,8 @@ struct Run<'a> {
     /// What each has spent of its privacy in this run.
     spending: Vec<Spending>,
     conducts: &'a [Conduct],
+    /// The last models, the global one last.
+    models: VecDeque<Weights>,
 }
 
 impl<'a> Run<'a> {
@@ -178,10 +205,12 @@ impl<'a> Run<'a> {
             let held = Some(model.digest());
             let name = ledger.name();
             Participant::new(ledger.id(at), ledger.ledger_id(), name, held, Remembered::default())
+                .judging_itself(conducts[at].own_judge)
         };
         let participants = (0..conducts.len()).map(participant).collect();
         let spending = conducts.iter().map(|_| Spending::in_memory()).collect();
-        let mut run = Self { ledger, participants, spending, conducts };
+        let models = VecDeque::from([model.clone()]);
+        let mut run = Self { ledger, participants, spending, conducts, models };
         let creator = run.ledger.id(0);
         run.participants.iter_mut().for_each(|it| it.observe_act(creator, &create));
         for at in 0..conducts.len() {
@@ -208,6 +237,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Submits what a learner owes now that it has its salt, which it always has.
+    fn submit_sealed(
+        &mut self,
+        at_ms: u64,
+        learner: usize,
+        sealed: Result<(), Infallible>,
+    ) -> Result<(), LocalError> {
+        match sealed {
+            Ok(()) => self.submit_owed(at_ms, learner),
+            Err(never) => match never {},
+        }
+    }
+
     fn wait_until(&mut self, then_ms: u64) {
         let decided = self.ledger.wait_until(then_ms);
         self.show(&decided);
@@ -223,19 +265,19 @@ impl<'a> Run<'a> {
 
     /// Whose turn it is, and until when; `None` when the experiment has finished, or nobody proposes
     /// any more. Whoever lost its seat and is there takes it again.
-    fn turn(&mut self) -> Result<Option<(usize, u64)>, LocalError> {
+    fn turn(&mut self) -> Result<Option<Turn>, LocalError> {
         self.rejoin()?;
         let Some(experiment) = self.ledger.experiment() else { return Ok(None) };
         match experiment.phase() {
             Phase::Proposing { proposer, deadline_ms } => {
                 let deadline_ms = *deadline_ms;
-                Ok(self.ledger.number_of(*proposer).map(|number| (number, deadline_ms)))
+                let proposer = self.ledger.number_of(*proposer);
+                Ok(proposer.map(|proposer| Turn::Single { proposer, deadline_ms }))
             }
-            Phase::Waiting
-            | Phase::Paused(_)
-            | Phase::Voting { .. }
-            | Phase::Merged(_)
-            | Phase::Finished(_) => Ok(None),
+            Phase::Merged(_) => Ok(Some(Turn::Merged)),
+            Phase::Waiting | Phase::Paused(_) | Phase::Voting { .. } | Phase::Finished(_) => {
+                Ok(None)
+            }
         }
     }
 
@@ -285,8 +327,8 @@ impl<'a> Run<'a> {
             Ok(Trained::Proposal { weights, .. }) => Some(weights.clone()),
             Ok(Trained::Pass { .. } | Trained::Exhausted { .. }) | Err(_) => None,
         };
-        self.participants[proposer].trained(round, work);
-        self.submit_owed(ready_ms, proposer)?;
+        let sealed = self.participants[proposer].trained(round, work, no_secret(proposer, round));
+        self.submit_sealed(ready_ms, proposer, sealed)?;
         if let Some(weights) = weights {
             self.vote(round, weights.digest(), judgements)?;
             self.take_accepted(learners, &weights)?;
@@ -306,6 +348,10 @@ impl<'a> Run<'a> {
         }
         accept_all(learners, weights)?;
         self.participants.iter_mut().for_each(|it| it.accepted(weights.digest()));
+        self.models.push_back(weights.clone());
+        if self.models.len() > KEPT_MODELS {
+            self.models.pop_front();
+        }
         Ok(())
     }
 
@@ -353,8 +399,8 @@ impl<'a> Run<'a> {
             Phase::Voting { .. }
             | Phase::Waiting
             | Phase::Paused(_)
-            | Phase::Proposing { .. }
             | Phase::Merged(_)
+            | Phase::Proposing { .. }
             | Phase::Finished(_) => None,
         }
     }
@@ -395,13 +441,9 @@ impl<'a> Run<'a> {
                 // It has not looked at the proposal, so it has no score.
                 _ => Ok(Score::none(self.majority_approves())),
             };
-            let sealed = self.participants[voter].scored(round, weights, score, || {
-                Ok::<_, std::convert::Infallible>(salt(voter, round))
-            });
-            match sealed {
-                Ok(()) => self.submit_owed(at_ms, voter)?,
-                Err(never) => match never {},
-            }
+            let salt = no_secret(voter, round);
+            let sealed = self.participants[voter].scored(round, weights, score, salt);
+            self.submit_sealed(at_ms, voter, sealed)?;
         }
         if let Some((Stage::Open | Stage::Commit { .. }, deadline_ms)) = self.stage(round) {
             self.wait_until(deadline_ms);
@@ -429,7 +471,9 @@ impl<'a> Run<'a> {
 }
 
 /// A salt that is no secret: everybody is in this process.
-fn salt(voter: usize, round: u64) -> [u8; 32] {
-    let hash = Sha256::new().chain_update(b"salt").chain_update(voter.to_be_bytes());
-    hash.chain_update(round.to_be_bytes()).finalize().into()
+fn no_secret(learner: usize, round: u64) -> impl FnOnce() -> Result<[u8; 32], Infallible> {
+    move || {
+        let hash = Sha256::new().chain_update(b"salt").chain_update(learner.to_be_bytes());
+        Ok(hash.chain_update(round.to_be_bytes()).finalize().into())
+    }
 }

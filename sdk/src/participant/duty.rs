@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use colearn_contracts::{
-    Digest, FinishReason, LearnerId, Model, PrivacyCap, PrivacySpent, SuspendReason, Version,
+    Digest, FinishReason, LearnerId, Merges, Merging, Model, PrivacyCap, PrivacySpent,
+    SuspendReason, Version,
 };
 
 use super::{Statement, Turn};
@@ -25,6 +26,17 @@ pub enum Duty {
         /// The proposed weights.
         weights: Model,
     },
+    /// Say which of the updates can be had; then [`super::Participant::gathered`].
+    Gather {
+        /// The round.
+        round: u64,
+        /// The updates, in order.
+        updates: Vec<Model>,
+    },
+    /// Merge the round's updates and judge the merges ([`crate::merging`]); then
+    /// [`super::Participant::judged`]. If they cannot be had until shortly before
+    /// [`super::Participant::deadline_ms`]: [`super::Participant::unavailable`].
+    Merge(MergeTask),
     /// Sign this, with the link that it has to carry ([`Statement::act_of`]), and submit it; then
     /// [`super::Participant::submitted`] or [`super::Participant::refused`].
     Submit(Statement),
@@ -59,6 +71,25 @@ pub struct Assignment {
     pub cap: Option<PrivacyCap>,
     /// What the ledger has the learner say of its privacy: never may it say less.
     pub stated: Option<PrivacySpent>,
+}
+
+/// What a vote on merges asks of a learner.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MergeTask {
+    /// The round.
+    pub round: u64,
+    /// The global model, which all updates were trained from.
+    pub base: Model,
+    /// The model before it, if the last movement counts.
+    pub previous: Option<Model>,
+    /// What is merged, in order.
+    pub updates: Vec<Model>,
+    /// How.
+    pub rules: Merging,
+    /// The merges, where others have computed them for this learner.
+    pub named: Option<Merges>,
+    /// Whether the base has to be scored, too.
+    pub score_base: bool,
 }
 
 /// Why nothing is owed any more.

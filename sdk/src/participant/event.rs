@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use colearn_contracts::{
-    Choice, FinishReason, PauseReason, Reason, Scores, SuspendReason, Verdict,
+    Choice, FinishReason, Merge, MergeVote, PauseReason, Reason, Scores, SuspendReason, Verdict,
 };
 
 /// What happens to a running learner.
@@ -43,6 +43,18 @@ pub enum Event {
         /// What this learner measured of it.
         scores: Scores,
     },
+    /// The update, which is merged with the others', is recorded.
+    Updated {
+        /// The round.
+        round: u64,
+        /// What this learner measured of it.
+        scores: Scores,
+    },
+    /// A sealed update is committed to.
+    UpdateCommitted {
+        /// The round.
+        round: u64,
+    },
     /// The turn was given up.
     Passed {
         /// The round.
@@ -60,6 +72,20 @@ pub enum Event {
         reason: Option<Reason>,
         /// What this learner measured.
         scores: Scores,
+    },
+    /// The vote on the merges of a round is recorded.
+    Judged {
+        /// The round.
+        round: u64,
+        /// What it says.
+        vote: Box<MergeVote>,
+    },
+    /// The votes on the merges are counted.
+    Merged {
+        /// The round.
+        round: u64,
+        /// Which of the two is taken, if one is.
+        accepted: Option<Merge>,
     },
     /// A round ended.
     RoundClosed {
@@ -139,6 +165,10 @@ impl Event {
         match self {
             Self::MyTurn { round }
             | Self::Proposed { round, .. }
+            | Self::Updated { round, .. }
+            | Self::UpdateCommitted { round }
+            | Self::Judged { round, .. }
+            | Self::Merged { round, .. }
             | Self::Passed { round, .. }
             | Self::Voted { round, .. }
             | Self::RoundClosed { round, .. }
@@ -170,8 +200,12 @@ colearn_records::kinds! {
         Left = "left",
         MyTurn = "my_turn",
         Proposed = "proposed",
+        Updated = "updated",
+        UpdateCommitted = "update_committed",
         Passed = "passed",
         Voted = "voted",
+        Judged = "judged",
+        Merged = "merged",
         RoundClosed = "round_closed",
         Waiting = "waiting",
         Committed = "committed",

@@ -12,6 +12,7 @@
 //!   what was signed ─────► └─────────────┘──► duty: Submit ──► sign, keep, send ──► submitted, refused
 //! ```
 
+mod bearing;
 mod duty;
 mod event;
 mod observe;
@@ -22,17 +23,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use colearn_contracts::{
-    Act, Digest, ExperimentName, Join, LearnerId, MemberName, Model, Parameters, PauseReason,
-    PrivacySpent, Proposal, Reason, Rejection, Reveal, Scores, rule_is_stale,
+    Act, CommitUpdate, Digest, ExperimentName, Join, LearnerId, MemberName, MergeVote, Merges,
+    Model, Parameters, PauseReason, PrivacySpent, Proposal, Reason, Rejection, Reveal,
+    RevealMergeVote, RevealUpdate, Update, rule_is_stale,
 };
 use colearn_records::convert::ExperimentState;
 
-pub use self::duty::{Assignment, Duty, Ending};
+use self::bearing::Bearing;
+pub use self::duty::{Assignment, Duty, Ending, MergeTask};
 pub use self::event::Event;
 pub use self::standing::{Membership, Phase, Stage, Standing};
 use self::statement::Pass;
-pub use self::statement::{Statement, Turn};
+pub use self::statement::{Secret, Statement, Turn};
 use crate::learner::{Failure, Judgement, LearnerError, Score, Weights};
+use crate::merging::{Judged, Worth};
 use crate::turn::Trained;
 
 /// Why a learner without privacy passes under a cap.
@@ -63,6 +67,18 @@ pub struct Participant {
     turn_taken: u64,
     /// The round's proposal, until it is put to the vote.
     proposed: Option<(LearnerId, Model)>,
+    /// What this learner has trained for a merged round, until it is sent.
+    trained: Option<Weights>,
+    /// Whether its own judgement decides what it can bear, always.
+    own_judge: bool,
+    /// What it can bear otherwise.
+    bearing: Bearing,
+    /// The merges of this round that it has judged, with its scores.
+    scored: Vec<(Digest, f64)>,
+    /// The merges that this round's checkers have named.
+    checked: Vec<Merges>,
+    /// The merge that was accepted, until the round closes.
+    accepted_merge: Option<Digest>,
     /// What is known to have been the global model, which nobody proposes again (R60).
     models: BTreeSet<Digest>,
     /// The rules that open motions would set.
@@ -78,8 +94,15 @@ pub struct Participant {
 pub struct Remembered {
     /// What was signed last: it is sent again rather than signing another.
     pub signed: Vec<Turn>,
-    /// The last sealed ballot, with its salt.
+    /// What was committed to last, with its salt: a vote on a proposal, one on merges, an update and
+    /// that update's weights.
     pub sealed: Option<Reveal>,
+    /// A vote on merges.
+    pub sealed_merge_vote: Option<RevealMergeVote>,
+    /// An update.
+    pub sealed_update: Option<RevealUpdate>,
+    /// What was trained for the turn that is not over.
+    pub trained: Option<Weights>,
 }
 
 impl Participant {
@@ -99,9 +122,15 @@ impl Participant {
             standing: None,
             held,
             ready: None,
+            trained: remembered.trained.clone(),
             remembered,
             turn_taken: 0,
             proposed: None,
+            own_judge: false,
+            bearing: Bearing::default(),
+            scored: Vec::new(),
+            checked: Vec::new(),
+            accepted_merge: None,
             models: BTreeSet::new(),
             motions: BTreeMap::new(),
             rules_changed: false,
@@ -113,6 +142,11 @@ impl Participant {
     /// The same, which calls itself so where it joins, unless its invitation says what it is called.
     pub fn called(self, name: Option<MemberName>) -> Self {
         Self { name, ..self }
+    }
+
+    /// The same, which bears what its learner approves of, whatever it has lived with.
+    pub fn judging_itself(self, own_judge: bool) -> Self {
+        Self { own_judge, ..self }
     }
 
     /// Whose part this is.
@@ -131,6 +165,9 @@ impl Participant {
         self.resumed = false;
         self.rules_changed = false;
         self.proposed = None;
+        self.scored.clear();
+        self.checked.clear();
+        self.accepted_merge = None;
         self.models.insert(standing.model.digest);
         self.standing = Some(standing);
         self.drop_what_came_too_late();
@@ -180,6 +217,8 @@ impl Participant {
             Duty::Accept(_)
             | Duty::Train(_)
             | Duty::Score { .. }
+            | Duty::Gather { .. }
+            | Duty::Merge(_)
             | Duty::AskRules
             | Duty::Resume { .. }
             | Duty::Wait
@@ -244,12 +283,94 @@ impl Participant {
             Phase::Paused(PauseReason::NobodyProposes) if !self.resumed => {
                 Duty::Resume { pause: self.resume_pause() }
             }
+            Phase::Training { mine: true, stage, .. } => self.training_duty(standing, *stage),
+            Phase::Gathering { mine: true, updates, .. } => {
+                Duty::Gather { round, updates: updates.clone() }
+            }
+            Phase::Merging { updates, stage, .. } => self.merging_duty(standing, updates, *stage),
             Phase::Idle
             | Phase::Paused(_)
             | Phase::Proposing { .. }
             | Phase::Voting { .. }
+            | Phase::Training { .. }
+            | Phase::Gathering { .. }
             | Phase::Finished(_) => Duty::Wait,
         }
+    }
+
+    /// What a participant of a merged round owes: an update, or a commitment to one and then the update.
+    fn training_duty(&self, standing: &Standing, stage: Stage) -> Duty {
+        let round = standing.round;
+        let sealed = self.sealed_update_for(round);
+        match (stage, sealed) {
+            (Stage::Reveal, Some(reveal)) => Duty::Submit(Statement {
+                weights: self.trained.clone(),
+                ..Statement::new(Act::RevealUpdate(reveal.clone()))
+            }),
+            // As of a ballot: without the salt it can never be revealed.
+            (Stage::Reveal, None) => Duty::Wait,
+            (Stage::Open | Stage::Commit, _) => {
+                let turn = Turn::propose(self.experiment.clone(), round);
+                match (self.remembered.signed.contains(&turn), sealed) {
+                    (true, _) => Duty::SubmitAgain(turn),
+                    // Sealed before a restart, but not committed to.
+                    (false, Some(reveal)) if stage == Stage::Commit => {
+                        Duty::Submit(self.update_commitment(reveal.clone()))
+                    }
+                    (false, _) => Duty::Train(standing.assignment()),
+                }
+            }
+        }
+    }
+
+    /// What a voter of a merged round owes.
+    fn merging_duty(&self, standing: &Standing, updates: &[Model], stage: Stage) -> Duty {
+        let round = standing.round;
+        let sealed = self.sealed_merge_vote_for(round);
+        if stage == Stage::Reveal {
+            return match sealed.filter(|_| standing.unrevealed) {
+                Some(reveal) => Duty::Submit(Statement::new(Act::RevealMergeVote(reveal.clone()))),
+                None => Duty::Wait,
+            };
+        }
+        let Some(rules) = standing.merging.filter(|_| standing.votes_from <= round) else {
+            return Duty::Wait;
+        };
+        let turn = match stage {
+            Stage::Open => Turn::Merge { experiment: self.experiment.clone(), round },
+            Stage::Commit | Stage::Reveal => {
+                Turn::vote(self.experiment.clone(), round, standing.model.digest)
+            }
+        };
+        if self.remembered.signed.contains(&turn) {
+            return Duty::SubmitAgain(turn);
+        }
+        if let Some(reveal) = sealed.filter(|_| stage == Stage::Commit) {
+            return Duty::Submit(self.merge_vote_commitment(standing, reveal.clone()));
+        }
+        let named = match standing.checkers.is_empty() || standing.checkers.contains(&self.me) {
+            true => None,
+            false => match self.named_by_checkers(standing) {
+                Some(named) => Some(named),
+                None => return Duty::Wait,
+            },
+        };
+        Duty::Merge(MergeTask {
+            round,
+            base: standing.model.clone(),
+            previous: standing.previous.clone(),
+            updates: updates.to_vec(),
+            rules,
+            named,
+            score_base: !self.bearing.knows(standing.model.digest),
+        })
+    }
+
+    /// The merges that at least two thirds of the checkers name.
+    fn named_by_checkers(&self, standing: &Standing) -> Option<Merges> {
+        let count = |merges: &Merges| self.checked.iter().filter(|it| *it == merges).count();
+        let enough = |merges: &&Merges| 3 * count(merges) >= 2 * standing.checkers.len();
+        self.checked.iter().find(enough).copied()
     }
 
     /// Whether it would take part again if it joined, or for the first time.
@@ -276,7 +397,16 @@ impl Participant {
             Phase::Voting { proposer, stage: Stage::Open | Stage::Commit, deadline_ms, .. } => {
                 (*proposer != self.me && self.may_vote()).then_some(*deadline_ms)
             }
+            Phase::Training { mine, stage: Stage::Open | Stage::Commit, deadline_ms } => {
+                mine.then_some(*deadline_ms)
+            }
+            Phase::Gathering { mine, deadline_ms, .. } => mine.then_some(*deadline_ms),
+            Phase::Merging { stage: Stage::Open | Stage::Commit, deadline_ms, .. } => {
+                self.may_vote().then_some(*deadline_ms)
+            }
             Phase::Voting { stage: Stage::Reveal, .. }
+            | Phase::Training { stage: Stage::Reveal, .. }
+            | Phase::Merging { stage: Stage::Reveal, .. }
             | Phase::Idle
             | Phase::Paused(_)
             | Phase::Finished(_) => None,
@@ -292,7 +422,16 @@ impl Participant {
                     && standing.unrevealed
                     && self.sealed_for(standing.round, weights.digest).is_none()
             }
+            Phase::Training { mine: true, stage: Stage::Reveal, .. } => {
+                self.sealed_update_for(standing.round).is_none()
+            }
+            Phase::Merging { stage: Stage::Reveal, .. } => {
+                standing.unrevealed && self.sealed_merge_vote_for(standing.round).is_none()
+            }
             Phase::Voting { .. }
+            | Phase::Training { .. }
+            | Phase::Gathering { .. }
+            | Phase::Merging { .. }
             | Phase::Idle
             | Phase::Paused(_)
             | Phase::Proposing { .. }
@@ -303,6 +442,22 @@ impl Participant {
     fn sealed_for(&self, round: u64, weights: Digest) -> Option<&Reveal> {
         let sealed = self.remembered.sealed.as_ref();
         sealed.filter(|reveal| reveal.vote.round == round && reveal.vote.weights == weights)
+    }
+
+    fn sealed_update_for(&self, round: u64) -> Option<&RevealUpdate> {
+        self.remembered.sealed_update.as_ref().filter(|reveal| reveal.update.round == round)
+    }
+
+    fn sealed_merge_vote_for(&self, round: u64) -> Option<&RevealMergeVote> {
+        self.remembered.sealed_merge_vote.as_ref().filter(|reveal| reveal.vote.round == round)
+    }
+
+    fn update_commitment(&self, reveal: RevealUpdate) -> Statement {
+        Statement::commit_update(self.ledger, &self.experiment, self.me, reveal)
+    }
+
+    fn merge_vote_commitment(&self, standing: &Standing, reveal: RevealMergeVote) -> Statement {
+        Statement::commit_merge_vote(self.ledger, &self.experiment, self.me, standing, reveal)
     }
 
     fn commitment(&self, standing: &Standing, reveal: Reveal) -> Statement {
@@ -325,8 +480,19 @@ impl Participant {
     pub fn is_over(&self, round: u64) -> bool {
         self.standing.as_ref().is_some_and(|standing| {
             standing.round != round
-                || self.turn_taken >= round
-                || !matches!(standing.phase, Phase::Proposing { proposer, .. } if proposer == self.me)
+                || match standing.phase {
+                    Phase::Proposing { proposer, .. } => {
+                        self.turn_taken >= round || proposer != self.me
+                    }
+                    // What is committed to has still to be sent.
+                    Phase::Training { mine, .. } => !mine && !standing.committed,
+                    Phase::Voting { .. }
+                    | Phase::Gathering { .. }
+                    | Phase::Merging { .. }
+                    | Phase::Idle
+                    | Phase::Paused(_)
+                    | Phase::Finished(_) => true,
+                }
         })
     }
 
@@ -336,33 +502,72 @@ impl Participant {
     }
 
     /// The learner has taken its turn. One that failed passes, and so does one that has nothing new to
-    /// propose.
-    pub fn trained(&mut self, round: u64, work: Result<Trained, LearnerError>) {
-        let Some(standing) = self.standing.as_ref().filter(|it| it.round == round) else { return };
+    /// propose. `salt` gives 32 random bytes; it is asked only where updates are sealed.
+    ///
+    /// # Errors
+    /// That of `salt`.
+    pub fn trained<E>(
+        &mut self,
+        round: u64,
+        work: Result<Trained, LearnerError>,
+        salt: impl FnOnce() -> Result<[u8; 32], E>,
+    ) -> Result<(), E> {
+        let Some(standing) = self.standing.as_ref().filter(|it| it.round == round) else {
+            return Ok(());
+        };
+        let made = match work {
+            Ok(Trained::Proposal { weights, privacy, scores }) => self
+                .check_trained(standing, &weights, &privacy)
+                .map(|()| (weights, privacy, scores)),
+            Ok(Trained::Pass { reason, told }) => Err(Pass { exhausted: false, reason, told }),
+            Ok(Trained::Exhausted { told }) => Err(Pass::exhausted(told)),
+            Err(error) => Err(Pass::because(Failure::reason_of(&error), Some(error.to_string()))),
+        };
         let turn = Turn::propose(self.experiment.clone(), round);
-        let passes = |pass| Statement::pass(turn.clone(), standing, pass);
-        self.ready = Some(match work {
-            Ok(Trained::Proposal { weights, privacy, scores }) => {
-                self.proposal(standing, &weights, privacy, scores).unwrap_or_else(passes)
+        let statement = match (made, &standing.phase) {
+            (Err(pass), _) => Statement::pass(turn, standing, pass),
+            (Ok((weights, privacy, scores)), Phase::Training { stage, .. }) => {
+                let update = Update {
+                    round,
+                    base: standing.model.digest,
+                    weights: weights.model(&standing.model.media_type),
+                    scores,
+                    privacy,
+                };
+                match stage {
+                    Stage::Open => Statement::update(turn, update, weights),
+                    Stage::Commit | Stage::Reveal => {
+                        let reveal = RevealUpdate { update, salt: salt()? };
+                        self.remembered.sealed_update = Some(reveal.clone());
+                        self.trained = Some(weights);
+                        self.update_commitment(reveal)
+                    }
+                }
             }
-            Ok(Trained::Pass { reason, told }) => passes(Pass { exhausted: false, reason, told }),
-            Ok(Trained::Exhausted { told }) => passes(Pass::exhausted(told)),
-            Err(error) => {
-                passes(Pass::because(Failure::reason_of(&error), Some(error.to_string())))
+            (Ok((weights, privacy, scores)), _) => {
+                let proposal = Proposal {
+                    round,
+                    base: standing.model.digest,
+                    // What the media type of an experiment is, is said by its model.
+                    weights: weights.model(&standing.model.media_type),
+                    scores,
+                    privacy,
+                };
+                Statement::propose(turn, proposal, weights)
             }
-        });
+        };
+        self.ready = Some(statement);
         self.drop_what_came_too_late();
+        Ok(())
     }
 
-    /// The proposal of some weights; or how the turn is passed instead, where it would be refused.
-    fn proposal(
+    /// Whether what was trained can be sent; or how the turn is passed instead, where it would be refused.
+    fn check_trained(
         &self,
         standing: &Standing,
         weights: &Weights,
-        privacy: Option<PrivacySpent>,
-        scores: Scores,
-    ) -> Result<Statement, Pass> {
-        let base = &standing.model;
+        privacy: &Option<PrivacySpent>,
+    ) -> Result<(), Pass> {
         if standing.is_second() && self.models.contains(&weights.digest()) {
             return Err(Pass::because(Reason::Worse, Some("training changed nothing".to_owned())));
         }
@@ -374,23 +579,11 @@ impl Participant {
             );
             return Err(Pass::because(Reason::Policy, Some(told)));
         }
-        match (&privacy, &standing.cap) {
-            (None, Some(_)) => {
-                return Err(Pass::because(Reason::Policy, Some(NOT_PRIVATE.to_owned())));
-            }
-            (Some(spent), Some(cap)) if !spent.is_within(cap) => return Err(Pass::exhausted(None)),
-            _ => {}
+        match (privacy, &standing.cap) {
+            (None, Some(_)) => Err(Pass::because(Reason::Policy, Some(NOT_PRIVATE.to_owned()))),
+            (Some(spent), Some(cap)) if !spent.is_within(cap) => Err(Pass::exhausted(None)),
+            (Some(_) | None, Some(_) | None) => Ok(()),
         }
-        let proposal = Proposal {
-            round: standing.round,
-            base: base.digest,
-            // What the media type of an experiment is, is said by its model.
-            weights: weights.model(&base.media_type),
-            scores,
-            privacy,
-        };
-        let turn = Turn::propose(self.experiment.clone(), standing.round);
-        Ok(Statement::propose(turn, proposal, weights.clone()))
     }
 
     /// The learner has scored a proposal, or failed to: what cannot be scored is not approved. `salt`
@@ -407,7 +600,7 @@ impl Participant {
     ) -> Result<(), E> {
         let failed =
             |error: LearnerError| Score::none(Judgement::Reject(Some(Failure::reason_of(&error))));
-        self.judged(round, weights, score.unwrap_or_else(failed), salt)
+        self.has_scored(round, weights, score.unwrap_or_else(failed), salt)
     }
 
     /// The bytes that this learner's turn or vote takes, of the proposal or of the global model, were not
@@ -422,7 +615,7 @@ impl Participant {
         };
         let round = standing.round;
         match &standing.phase {
-            Phase::Proposing { .. } => {
+            Phase::Proposing { .. } | Phase::Training { .. } => {
                 let turn = Turn::propose(self.experiment.clone(), round);
                 let pass = Pass::because(Reason::Unavailable, None);
                 self.ready = Some(Statement::pass(turn, standing, pass));
@@ -430,13 +623,96 @@ impl Participant {
             }
             Phase::Voting { weights, .. } => {
                 let unavailable = Score::none(Judgement::Abstain(Some(Reason::Unavailable)));
-                self.judged(round, weights.digest, unavailable, salt)
+                self.has_scored(round, weights.digest, unavailable, salt)
+            }
+            Phase::Gathering { .. } => {
+                self.gathered(round, 0);
+                Ok(())
+            }
+            Phase::Merging { .. } => {
+                self.say_of_merges(round, &Judged::nothing(), Some(Reason::Unavailable), salt)
             }
             Phase::Idle | Phase::Paused(_) | Phase::Finished(_) => Ok(()),
         }
     }
 
-    fn judged<E>(
+    /// Which updates can be had: a bit for each, the lowest for the first.
+    pub fn gathered(&mut self, round: u64, held: u64) {
+        self.ready = Some(Statement::new(Act::Have { round, held }));
+        self.drop_what_came_too_late();
+    }
+
+    /// The learner has judged the merges of a round, or could not have them. `salt` as in
+    /// [`Participant::scored`].
+    ///
+    /// # Errors
+    /// That of `salt`.
+    pub fn judged<E>(
+        &mut self,
+        round: u64,
+        judged: &Judged,
+        salt: impl FnOnce() -> Result<[u8; 32], E>,
+    ) -> Result<(), E> {
+        self.say_of_merges(round, judged, judged.reason(), salt)
+    }
+
+    fn say_of_merges<E>(
+        &mut self,
+        round: u64,
+        judged: &Judged,
+        reason: Option<Reason>,
+        salt: impl FnOnce() -> Result<[u8; 32], E>,
+    ) -> Result<(), E> {
+        let Some(standing) = self.standing.as_ref().filter(|it| it.round == round) else {
+            return Ok(());
+        };
+        let Phase::Merging { stage, .. } = standing.phase else { return Ok(()) };
+        if let Some((base, worth)) = judged.base {
+            self.bearing.lived_with(base, worth.measure);
+        }
+        let vote = self.merge_vote(round, judged, reason);
+        let scored = [(judged.merges.open, judged.open), (judged.merges.guarded, judged.guarded)];
+        self.scored =
+            scored.into_iter().filter_map(|(of, worth)| Some((of?, worth?.measure))).collect();
+        self.ready = Some(match stage {
+            Stage::Open => Statement::merge_vote(self.experiment.clone(), standing, vote),
+            Stage::Commit | Stage::Reveal => {
+                let reveal = RevealMergeVote { vote, salt: salt()? };
+                let commitment = self.merge_vote_commitment(standing, reveal.clone());
+                self.remembered.sealed_merge_vote = Some(reveal);
+                commitment
+            }
+        });
+        self.drop_what_came_too_late();
+        Ok(())
+    }
+
+    /// What follows for the vote from what the learner thinks of the merges.
+    fn merge_vote(&self, round: u64, judged: &Judged, reason: Option<Reason>) -> MergeVote {
+        let abstains = judged.is_abstention();
+        let bears = |worth: Option<Worth>| {
+            worth.filter(|_| !abstains).is_some_and(|worth| {
+                let bears = self.bearing.bears(worth.measure).filter(|_| !self.own_judge);
+                bears.unwrap_or(worth.score.judgement == Judgement::Approve)
+            })
+        };
+        let (bear_open, bear_guarded) = (bears(judged.open), bears(judged.guarded));
+        let scores =
+            |worth: Option<Worth>| worth.map(|worth| worth.score.scores()).unwrap_or_default();
+        MergeVote {
+            round,
+            merges: if abstains { Merges::default() } else { judged.merges },
+            bear_open,
+            bear_guarded,
+            prefer_guarded: judged.prefers_guarded && !abstains,
+            reason: reason.filter(|_| !bear_open && !bear_guarded),
+            scores_open: scores(judged.open),
+            scores_guarded: scores(judged.guarded),
+            link: None,
+        }
+    }
+
+    fn has_scored<E>(
         &mut self,
         round: u64,
         weights: Digest,
@@ -504,12 +780,21 @@ impl Participant {
         }
         let given_up = match &owed {
             Duty::Submit(statement) => {
-                statement.once.is_some() || matches!(statement.act, Act::Reveal(_))
+                statement.once.is_some()
+                    || matches!(
+                        statement.act,
+                        Act::Reveal(_)
+                            | Act::RevealUpdate(_)
+                            | Act::RevealMergeVote(_)
+                            | Act::Have { .. }
+                    )
             }
             Duty::SubmitAgain(_) => true,
             Duty::Accept(_)
             | Duty::Train { .. }
             | Duty::Score { .. }
+            | Duty::Gather { .. }
+            | Duty::Merge(_)
             | Duty::AskRules
             | Duty::Resume { .. }
             | Duty::Wait
@@ -526,7 +811,11 @@ impl Participant {
     fn pass_instead(&self, owed: &Duty, rule: u8, message: &str) -> Option<Statement> {
         let standing = self.standing.as_ref()?;
         let turn = match owed {
-            Duty::Submit(Statement { act: Act::Propose(_), once: Some(turn), .. })
+            Duty::Submit(Statement {
+                act: Act::Propose(_) | Act::Update(_) | Act::CommitUpdate(_),
+                once: Some(turn),
+                ..
+            })
             | Duty::SubmitAgain(turn @ Turn::Propose { .. }) => turn.clone(),
             _ => return None,
         };
@@ -546,6 +835,8 @@ impl Participant {
             Duty::Accept(_)
             | Duty::Train(_)
             | Duty::Score { .. }
+            | Duty::Gather { .. }
+            | Duty::Merge(_)
             | Duty::AskRules
             | Duty::Resume { .. }
             | Duty::Wait
@@ -555,7 +846,9 @@ impl Participant {
         match &submitted {
             Submitted::Statement(statement) => self.own_act(&statement.act),
             Submitted::Again(Turn::Propose { round, .. }) => self.turn_taken = *round,
-            Submitted::Again(Turn::Vote { round, .. }) => self.voted(*round),
+            Submitted::Again(Turn::Vote { round, .. } | Turn::Merge { round, .. }) => {
+                self.voted(*round);
+            }
         }
         Some(submitted)
     }
@@ -565,17 +858,43 @@ impl Participant {
         let Some(standing) = &self.standing else { return };
         let (round, me) = (standing.round, self.me);
         let still = |act: &Act| match (act, &standing.phase) {
-            (Act::Propose(Proposal { round: of, .. }) | Act::Pass { round: of, .. }, phase) => {
-                *of == round
-                    && matches!(phase, Phase::Proposing { proposer, .. } if *proposer == me)
-            }
+            (
+                Act::Propose(Proposal { round: of, .. }) | Act::Pass { round: of, .. },
+                Phase::Proposing { proposer, .. },
+            ) => *of == round && *proposer == me,
             (Act::Vote(vote), Phase::Voting { weights, stage: Stage::Open, .. }) => {
                 vote.round == round && vote.weights == weights.digest
             }
             (Act::Commit(commit), Phase::Voting { weights, stage: Stage::Commit, .. }) => {
                 commit.round == round && commit.weights == weights.digest
             }
-            (Act::Vote(_) | Act::Commit(_), _) => false,
+            (
+                Act::Update(Update { round: of, .. }) | Act::Pass { round: of, .. },
+                Phase::Training { mine: true, stage: Stage::Open, .. },
+            )
+            | (
+                Act::CommitUpdate(CommitUpdate { round: of, .. }) | Act::Pass { round: of, .. },
+                Phase::Training { mine: true, stage: Stage::Commit, .. },
+            )
+            | (Act::Have { round: of, .. }, Phase::Gathering { mine: true, .. })
+            | (
+                Act::MergeVote(MergeVote { round: of, .. }),
+                Phase::Merging { stage: Stage::Open, .. },
+            ) => *of == round,
+            (Act::Commit(commit), Phase::Merging { stage: Stage::Commit, .. }) => {
+                commit.round == round && commit.weights == standing.model.digest
+            }
+            (
+                Act::Propose(_)
+                | Act::Pass { .. }
+                | Act::Vote(_)
+                | Act::Commit(_)
+                | Act::Update(_)
+                | Act::CommitUpdate(_)
+                | Act::Have { .. }
+                | Act::MergeVote(_),
+                _,
+            ) => false,
             (Act::Resume { round: of }, phase) => *of == round && matches!(phase, Phase::Paused(_)),
             // These are never kept ready: they follow from where things stand.
             (
@@ -583,17 +902,13 @@ impl Participant {
                 | Act::Join(_)
                 | Act::Leave { .. }
                 | Act::Reveal(_)
+                | Act::RevealUpdate(_)
+                | Act::RevealMergeVote(_)
                 | Act::ReplaceKey { .. }
                 | Act::Move { .. }
                 | Act::MotionVote { .. }
                 | Act::Stop
-                | Act::Evaluate(_)
-                | Act::Update(_)
-                | Act::CommitUpdate(_)
-                | Act::RevealUpdate(_)
-                | Act::Have { .. }
-                | Act::MergeVote(_)
-                | Act::RevealMergeVote(_),
+                | Act::Evaluate(_),
                 _,
             ) => false,
         };

@@ -1,7 +1,8 @@
 //! What a participant makes of the ledger's records.
 
 use colearn_contracts::{
-    Act, Decision, Digest, LINKS, LearnerId, Model, Motion, Proposal, Verdict,
+    Act, CommitUpdate, Decision, Digest, LINKS, LearnerId, Model, Motion, Proposal, RevealUpdate,
+    Sent, Update, Verdict,
 };
 use colearn_records::convert::ChainState;
 use colearn_records::record::Record;
@@ -37,6 +38,8 @@ impl Participant {
             act,
             Act::Create(_)
                 | Act::Propose(_)
+                | Act::Update(_)
+                | Act::RevealUpdate(_)
                 | Act::Move { .. }
                 | Act::ReplaceKey { .. }
                 | Act::Leave { renounce: true, .. }
@@ -57,6 +60,21 @@ impl Participant {
                 // One that states nothing does not make the contract forget.
                 if sender == self.me && proposal.privacy.is_some() {
                     standing.privacy.clone_from(&proposal.privacy);
+                }
+            }
+            Act::Update(update) | Act::RevealUpdate(RevealUpdate { update, .. }) => {
+                self.pauses = 0;
+                standing.sent.push(update.weights.clone());
+                if sender == self.me && update.privacy.is_some() {
+                    standing.privacy.clone_from(&update.privacy);
+                }
+            }
+            Act::MergeVote(vote) => {
+                if standing.checkers.contains(&sender) {
+                    self.checked.push(vote.merges);
+                }
+                if sender == self.me {
+                    standing.reveal(vote.round, vote.link);
                 }
             }
             Act::Move { number, motion: Motion::SetParameters(parameters) } => {
@@ -85,11 +103,8 @@ impl Participant {
             | Act::MotionVote { .. }
             | Act::Stop
             | Act::Evaluate(_)
-            | Act::Update(_)
             | Act::CommitUpdate(_)
-            | Act::RevealUpdate(_)
             | Act::Have { .. }
-            | Act::MergeVote(_)
             | Act::RevealMergeVote(_) => {}
         }
         if sender == self.me {
@@ -111,9 +126,24 @@ impl Participant {
             }
             Act::Leave { .. } => standing.membership = Membership::Left,
             Act::ReplaceKey { to } => standing.membership = Membership::Replaced(*to),
-            Act::Propose(Proposal { round, .. }) | Act::Pass { round, .. } => {
+            Act::Propose(Proposal { round, .. })
+            | Act::Pass { round, .. }
+            | Act::Update(Update { round, .. })
+            | Act::CommitUpdate(CommitUpdate { round, .. })
+            | Act::RevealUpdate(RevealUpdate { update: Update { round, .. }, .. }) => {
                 self.turn_taken = *round;
+                standing.committed = matches!(act, Act::CommitUpdate(_));
+                if let Phase::Training { mine, .. } = &mut standing.phase {
+                    *mine = false;
+                }
             }
+            Act::Have { .. } => {
+                if let Phase::Gathering { mine, .. } = &mut standing.phase {
+                    *mine = false;
+                }
+            }
+            Act::MergeVote(vote) => self.voted(vote.round),
+            Act::RevealMergeVote(_) => standing.unrevealed = false,
             Act::Vote(vote) => self.voted(vote.round),
             Act::Commit(commit) => self.voted(commit.round),
             Act::Reveal(_) => standing.unrevealed = false,
@@ -122,13 +152,7 @@ impl Participant {
             | Act::Move { .. }
             | Act::MotionVote { .. }
             | Act::Stop
-            | Act::Evaluate(_)
-            | Act::Update(_)
-            | Act::CommitUpdate(_)
-            | Act::RevealUpdate(_)
-            | Act::Have { .. }
-            | Act::MergeVote(_)
-            | Act::RevealMergeVote(_) => {}
+            | Act::Evaluate(_) => {}
         }
     }
 
@@ -150,9 +174,33 @@ impl Participant {
                 standing.phase =
                     Phase::Proposing { proposer: *proposer, deadline_ms: *deadline_ms };
             }
-            // This participant takes no part in merged rounds.
-            Decision::TrainingOpened { round, .. } => {
-                (standing.round, standing.phase) = (*round, Phase::Idle);
+            Decision::TrainingOpened { round, participants, checkers, deadline_ms, .. } => {
+                standing.round = *round;
+                standing.checkers.clone_from(checkers);
+                standing.sent.clear();
+                standing.committed = false;
+                self.checked.clear();
+                standing.phase = Phase::Training {
+                    mine: participants.contains(&self.me),
+                    stage: Stage::first(standing.sealed),
+                    deadline_ms: *deadline_ms,
+                };
+            }
+            Decision::GatheringOpened { updates, deadline_ms, .. } => {
+                let updates = standing.models(updates);
+                let mine = standing.membership == Membership::Member
+                    && standing.votes_from <= standing.round;
+                standing.phase = Phase::Gathering { updates, mine, deadline_ms: *deadline_ms };
+            }
+            Decision::MergeVotingOpened { updates, deadline_ms, .. } => {
+                let updates = standing.models(updates);
+                let stage = Stage::first(standing.sealed);
+                standing.phase = Phase::Merging { updates, stage, deadline_ms: *deadline_ms };
+            }
+            Decision::MergeDecided { round, agreed, accepted, .. } => {
+                let accepted = *accepted;
+                self.accepted_merge = agreed.and_then(|pair| pair.of(accepted?));
+                told = Some(Event::Merged { round: *round, accepted });
             }
             Decision::VotingOpened { deadline_ms, .. } => {
                 if let Some((proposer, weights)) = self.proposed.take() {
@@ -172,17 +220,23 @@ impl Participant {
                 model,
             } => {
                 self.models.insert(*model);
-                let closed = std::mem::replace(&mut standing.phase, Phase::Idle);
-                if *verdict == Verdict::Accepted {
-                    standing.model = match closed {
-                        Phase::Voting { weights, .. } => weights,
-                        // A merge has the size of its base.
-                        Phase::Idle
-                        | Phase::Paused(_)
-                        | Phase::Proposing { .. }
-                        | Phase::Finished(_) => Model { digest: *model, ..standing.model.clone() },
-                    };
+                let accepted = match std::mem::replace(&mut standing.phase, Phase::Idle) {
+                    Phase::Voting { weights, .. } if *verdict == Verdict::Accepted => Some(weights),
+                    // It has the base's header, and so its size.
+                    Phase::Merging { .. } => self
+                        .accepted_merge
+                        .take()
+                        .map(|digest| Model { digest, ..standing.model.clone() }),
+                    _ => None,
+                };
+                if let Some(model) = &accepted
+                    && let Some((digest, score)) =
+                        self.scored.iter().find(|(digest, _)| *digest == model.digest)
+                {
+                    self.bearing.lived_with(*digest, *score);
                 }
+                let before = accepted.map(|model| std::mem::replace(&mut standing.model, model));
+                standing.previous = before.filter(|before| *before != standing.model);
                 standing.unrevealed = false;
                 told = Some(Event::RoundClosed {
                     round: *round,
@@ -195,7 +249,13 @@ impl Participant {
                 });
             }
             Decision::RevealOpened { deadline_ms: opened_ms, .. } => {
-                if let Phase::Voting { stage, deadline_ms, .. } = &mut standing.phase {
+                if let Phase::Training { mine, .. } = &mut standing.phase {
+                    *mine = standing.committed;
+                }
+                if let Phase::Voting { stage, deadline_ms, .. }
+                | Phase::Training { stage, deadline_ms, .. }
+                | Phase::Merging { stage, deadline_ms, .. } = &mut standing.phase
+                {
                     (*stage, *deadline_ms) = (Stage::Reveal, *opened_ms);
                 }
             }
@@ -225,11 +285,7 @@ impl Participant {
                 }
             }
             Decision::Finished { reason, .. } => standing.phase = Phase::Finished(*reason),
-            Decision::Suspended { .. }
-            | Decision::MotionDecided { .. }
-            | Decision::GatheringOpened { .. }
-            | Decision::MergeVotingOpened { .. }
-            | Decision::MergeDecided { .. } => {}
+            Decision::Suspended { .. } | Decision::MotionDecided { .. } => {}
         }
         self.drop_what_came_too_late();
         told
@@ -237,6 +293,16 @@ impl Participant {
 }
 
 impl Standing {
+    /// The updates that outcomes tell of, as they were sent.
+    fn models(&self, updates: &[Sent]) -> Vec<Model> {
+        let model = |sent: &Sent| {
+            let known = self.sent.iter().find(|model| model.digest == sent.weights).cloned();
+            // As large as the base, then, as far as anybody can know.
+            known.unwrap_or_else(|| Model { digest: sent.weights, ..self.model.clone() })
+        };
+        updates.iter().map(model).collect()
+    }
+
     /// The learner's vote or commitment of a round is recorded, with this link.
     fn reveal(&mut self, round: u64, link: Option<Digest>) {
         let Some(link) = link else { return };

@@ -1,8 +1,9 @@
 //! Where an experiment stands, as far as one learner has to know.
 
 use colearn_contracts::{
-    BallotKind, CreateExperiment, Digest, FinishReason, LearnerId, Model, Parameters, PauseReason,
-    PrivacyCap, PrivacySpent, Selection, SuspendReason, VERSION, Version, terms,
+    BallotKind, CreateExperiment, Digest, FinishReason, LearnerId, MergeStage, MergedRound,
+    Merging, Model, Parameters, Part, PauseReason, PrivacyCap, PrivacySpent, Selection,
+    SuspendReason, VERSION, Version, terms,
 };
 use colearn_records::convert::{ChainState, ExperimentState, MemberState, SeatState};
 
@@ -22,8 +23,15 @@ pub struct Standing {
     pub round: u64,
     /// The global model.
     pub model: Model,
+    /// The model before it, if the last round accepted the present one; the merges of the next one go on
+    /// with that movement.
+    pub previous: Option<Model>,
     /// What the round waits for.
     pub phase: Phase,
+    /// Who must compute this round's merges; nobody where all do.
+    pub checkers: Vec<LearnerId>,
+    /// What was sent to be merged in this round.
+    pub sent: Vec<Model>,
     /// Whether the learner takes part.
     pub membership: Membership,
     /// The term with which it would join the next time (R7): how often it was a member.
@@ -32,6 +40,8 @@ pub struct Standing {
     pub votes_from: u64,
     /// Whether it has committed to a ballot of this round that is still to be revealed.
     pub unrevealed: bool,
+    /// Whether it has committed to an update of this round that is still to be revealed.
+    pub committed: bool,
     /// Whether ballots are sealed.
     pub sealed: bool,
     /// Whether votes reveal links of hash chains (R63).
@@ -44,6 +54,8 @@ pub struct Standing {
     pub max_weights_bytes: u64,
     /// What it has stated of its privacy last.
     pub privacy: Option<PrivacySpent>,
+    /// How merges are computed, where rounds are merged.
+    pub merging: Option<Merging>,
 }
 
 /// What a round waits for.
@@ -71,11 +83,38 @@ pub enum Phase {
         /// Ledger time at which that ends, exclusive.
         deadline_ms: u64,
     },
+    /// What its participants have trained, to be merged.
+    Training {
+        /// Whether this learner still owes something: an update, or what it has committed to.
+        mine: bool,
+        /// How updates are taken now.
+        stage: Stage,
+        /// Ledger time at which that ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// What members hold of the updates.
+    Gathering {
+        /// The updates, in order.
+        updates: Vec<Model>,
+        /// Whether this learner still has to say it.
+        mine: bool,
+        /// Ledger time at which that ends, exclusive.
+        deadline_ms: u64,
+    },
+    /// Votes on the merges.
+    Merging {
+        /// What is merged, in order.
+        updates: Vec<Model>,
+        /// How votes are taken now.
+        stage: Stage,
+        /// Ledger time at which that ends, exclusive.
+        deadline_ms: u64,
+    },
     /// Nothing: the experiment has ended.
     Finished(FinishReason),
 }
 
-/// How votes are taken.
+/// How votes, or updates, are taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
     /// As they are.
@@ -114,17 +153,22 @@ impl Standing {
             named: admission.invitations().iter().any(is_named),
             round: 0,
             model: model.clone(),
+            previous: None,
             phase: Phase::Idle,
+            checkers: Vec::new(),
+            sent: Vec::new(),
             membership: Membership::Outside,
             next_term: 0,
             votes_from: 0,
             unrevealed: false,
+            committed: false,
             sealed: false,
             drawn: false,
             chain: None,
             cap: None,
             max_weights_bytes: 0,
             privacy: None,
+            merging: None,
         };
         standing.set_parameters(parameters);
         standing
@@ -134,13 +178,20 @@ impl Standing {
     /// member.
     pub fn of(me: LearnerId, experiment: &ExperimentState, member: Option<&MemberState>) -> Self {
         let round = experiment.round;
+        let merged = match &experiment.phase {
+            colearn_contracts::Phase::Merged(open) => Some(&**open),
+            _ => None,
+        };
         let mut standing = Self {
             version: experiment.version,
             terms: None,
             named: false,
             round,
             model: experiment.model.clone(),
-            phase: Phase::of(&experiment.phase),
+            previous: experiment.previous.clone(),
+            phase: Phase::of(me, experiment, member),
+            checkers: merged.map(|open| open.checkers.clone()).unwrap_or_default(),
+            sent: merged.map(updates).unwrap_or_default(),
             membership: match member.map(|member| member.seat) {
                 Some(SeatState::Joining | SeatState::Seated | SeatState::Leaving) => {
                     Membership::Member
@@ -165,14 +216,18 @@ impl Standing {
                 | SeatState::Replaced => member.last_vote + 1,
             }),
             // What was not revealed in its round can never be.
-            unrevealed: matches!(experiment.phase, colearn_contracts::Phase::Voting { .. })
+            unrevealed: (merged.is_some()
+                || matches!(experiment.phase, colearn_contracts::Phase::Voting { .. }))
                 && member.is_some_and(|member| member.unrevealed && member.last_vote == round),
+            committed: merged
+                .is_some_and(|open| matches!(open.part(me), Some(Part::Committed { .. }))),
             sealed: false,
             drawn: false,
             chain: member.and_then(|member| member.chain),
             cap: None,
             max_weights_bytes: 0,
             privacy: member.and_then(|member| member.privacy.clone()),
+            merging: None,
         };
         standing.set_rules(me, experiment);
         standing
@@ -206,6 +261,7 @@ impl Standing {
         self.drawn = parameters.selection == Selection::Sortition && self.is_second();
         self.cap = parameters.privacy;
         self.max_weights_bytes = parameters.max_weights_bytes;
+        self.merging = parameters.merging;
     }
 
     /// The learner has lost its seat. Whoever missed turns may come back at once; whom the members
@@ -218,10 +274,30 @@ impl Standing {
     }
 }
 
-impl Phase {
-    fn of(known: &colearn_contracts::Phase) -> Self {
-        use colearn_contracts::{Phase as Known, Stage as KnownStage};
+/// The updates of a merged round that are there.
+fn updates(open: &MergedRound) -> Vec<Model> {
+    open.updates().map(|(_, weights)| weights.clone()).collect()
+}
+
+impl Stage {
+    /// How votes or updates are taken at first.
+    pub(super) fn first(sealed: bool) -> Self {
+        if sealed { Self::Commit } else { Self::Open }
+    }
+
+    fn of(known: colearn_contracts::Stage) -> Self {
         match known {
+            colearn_contracts::Stage::Open => Self::Open,
+            colearn_contracts::Stage::Commit { .. } => Self::Commit,
+            colearn_contracts::Stage::Reveal { .. } => Self::Reveal,
+        }
+    }
+}
+
+impl Phase {
+    fn of(me: LearnerId, experiment: &ExperimentState, member: Option<&MemberState>) -> Self {
+        use colearn_contracts::Phase as Known;
+        match &experiment.phase {
             Known::Waiting => Self::Idle,
             Known::Paused(reason) => Self::Paused(*reason),
             Known::Proposing { proposer, deadline_ms } => {
@@ -230,15 +306,34 @@ impl Phase {
             Known::Voting { proposer, weights, stage, deadline_ms, .. } => Self::Voting {
                 proposer: *proposer,
                 weights: weights.clone(),
-                stage: match stage {
-                    KnownStage::Open => Stage::Open,
-                    KnownStage::Commit { .. } => Stage::Commit,
-                    KnownStage::Reveal { .. } => Stage::Reveal,
-                },
+                stage: Stage::of(*stage),
                 deadline_ms: *deadline_ms,
             },
-            // This participant takes no part in merged rounds.
-            Known::Merged(_) => Self::Idle,
+            Known::Merged(open) => {
+                let deadline_ms = open.deadline_ms;
+                match &open.stage {
+                    MergeStage::Training => {
+                        let sealed = experiment.parameters.ballot == BallotKind::Sealed;
+                        let mine = open.part(me) == Some(&Part::Due);
+                        Self::Training { mine, stage: Stage::first(sealed), deadline_ms }
+                    }
+                    MergeStage::Revealing => {
+                        let mine = matches!(open.part(me), Some(Part::Committed { .. }));
+                        Self::Training { mine, stage: Stage::Reveal, deadline_ms }
+                    }
+                    MergeStage::Gathering { .. } => {
+                        let mine = member.is_some_and(|it| {
+                            matches!(it.seat, SeatState::Seated | SeatState::Leaving)
+                                && it.last_have != experiment.round
+                        });
+                        Self::Gathering { updates: updates(open), mine, deadline_ms }
+                    }
+                    MergeStage::Voting { stage, .. } => {
+                        let stage = Stage::of(*stage);
+                        Self::Merging { updates: updates(open), stage, deadline_ms }
+                    }
+                }
+            }
             Known::Finished(reason) => Self::Finished(*reason),
         }
     }

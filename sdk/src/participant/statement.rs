@@ -1,8 +1,9 @@
 //! What a learner signs: made in one place, signed at most once for a turn or a ballot.
 
 use colearn_contracts::{
-    Act, Action, Choice, Commit, Digest, ExperimentName, LearnerId, Proposal, Reason, Reveal,
-    Scores, Sealed, Vote,
+    Act, Action, Choice, Commit, CommitUpdate, Digest, ExperimentName, LearnerId, MergeVote,
+    Proposal, Reason, Reveal, RevealMergeVote, RevealUpdate, Scores, Sealed, SealedMergeVote,
+    SealedUpdate, Update, Vote,
 };
 use colearn_records::words::Words as _;
 
@@ -26,11 +27,22 @@ pub struct Statement {
     pub instead: bool,
     /// What a commitment is to. Keep it, durably, before the commitment is signed: without the salt
     /// the ballot could never be revealed.
-    pub sealed: Option<Reveal>,
+    pub sealed: Option<Secret>,
     /// The weights that must be where the others find them before this is submitted.
     pub weights: Option<Weights>,
     /// What went wrong, if a turn is given up for that.
     pub(super) told: Option<String>,
+}
+
+/// What a commitment is to, with the salt that keeps it secret.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Secret {
+    /// A vote on a proposal.
+    Vote(Reveal),
+    /// A vote on the merges of a round.
+    MergeVote(RevealMergeVote),
+    /// An update.
+    Update(RevealUpdate),
 }
 
 impl Statement {
@@ -78,7 +90,55 @@ impl Statement {
         let commitment = Sealed { version, ledger, experiment, voter, vote, salt }.commitment();
         let once = Some(Turn::vote(experiment.clone(), round, weights));
         let act = Act::Commit(Commit { round, weights, commitment, link: None });
-        Self { once, link: standing.next_link(), sealed: Some(reveal), ..Self::new(act) }
+        let sealed = Some(Secret::Vote(reveal));
+        Self { once, link: standing.next_link(), sealed, ..Self::new(act) }
+    }
+
+    /// What was trained in a merged round.
+    pub(super) fn update(turn: Turn, update: Update, weights: Weights) -> Self {
+        Self { once: Some(turn), weights: Some(weights), ..Self::new(Act::Update(update)) }
+    }
+
+    /// A commitment to that.
+    pub(super) fn commit_update(
+        ledger: Digest,
+        experiment: &ExperimentName,
+        sender: LearnerId,
+        reveal: RevealUpdate,
+    ) -> Self {
+        let RevealUpdate { update, salt } = &reveal;
+        let Update { round, base, .. } = *update;
+        let commitment = SealedUpdate { ledger, experiment, sender, update, salt }.commitment();
+        let once = Some(Turn::propose(experiment.clone(), round));
+        let act = Act::CommitUpdate(CommitUpdate { round, base, commitment });
+        Self { once, sealed: Some(Secret::Update(reveal)), ..Self::new(act) }
+    }
+
+    /// A vote on merges.
+    pub(super) fn merge_vote(
+        experiment: ExperimentName,
+        standing: &Standing,
+        vote: MergeVote,
+    ) -> Self {
+        let once = Some(Turn::Merge { experiment, round: vote.round });
+        Self { once, link: standing.next_link(), ..Self::new(Act::MergeVote(vote)) }
+    }
+
+    /// A commitment to that.
+    pub(super) fn commit_merge_vote(
+        ledger: Digest,
+        experiment: &ExperimentName,
+        voter: LearnerId,
+        standing: &Standing,
+        reveal: RevealMergeVote,
+    ) -> Self {
+        let RevealMergeVote { vote, salt } = &reveal;
+        let (round, weights) = (vote.round, standing.model.digest);
+        let commitment = SealedMergeVote { ledger, experiment, voter, vote, salt }.commitment();
+        let once = Some(Turn::vote(experiment.clone(), round, weights));
+        let act = Act::Commit(Commit { round, weights, commitment, link: None });
+        let sealed = Some(Secret::MergeVote(reveal));
+        Self { once, link: standing.next_link(), sealed, ..Self::new(act) }
     }
 
     /// What there is to tell once it is recorded.
@@ -93,6 +153,14 @@ impl Statement {
                 let Vote { round, choice, reason, scores, .. } = vote;
                 Event::Voted { round, choice, reason, scores }
             }
+            Act::Update(Update { round, scores, .. })
+            | Act::RevealUpdate(RevealUpdate { update: Update { round, scores, .. }, .. }) => {
+                Event::Updated { round, scores }
+            }
+            Act::CommitUpdate(CommitUpdate { round, .. }) => Event::UpdateCommitted { round },
+            Act::MergeVote(vote) | Act::RevealMergeVote(RevealMergeVote { vote, .. }) => {
+                Event::Judged { round: vote.round, vote: Box::new(vote) }
+            }
             Act::Create(_)
             | Act::Leave { .. }
             | Act::ReplaceKey { .. }
@@ -100,12 +168,7 @@ impl Statement {
             | Act::MotionVote { .. }
             | Act::Stop
             | Act::Evaluate(_)
-            | Act::Update(_)
-            | Act::CommitUpdate(_)
-            | Act::RevealUpdate(_)
-            | Act::Have { .. }
-            | Act::MergeVote(_)
-            | Act::RevealMergeVote(_) => return None,
+            | Act::Have { .. } => return None,
         })
     }
 }
@@ -155,10 +218,10 @@ impl Standing {
     }
 }
 
-/// What a learner signs at most once: its turn in a round, or its vote on a proposal.
+/// What a learner signs at most once: its turn in a round, or its vote on a proposal or on merges.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Turn {
-    /// A proposal, or that there is none.
+    /// A proposal or an update, or that there is none.
     Propose {
         /// The experiment.
         experiment: ExperimentName,
@@ -171,8 +234,15 @@ pub enum Turn {
         experiment: ExperimentName,
         /// The round.
         round: u64,
-        /// The proposed weights.
+        /// The proposed weights; of a commitment in a merged round its base.
         weights: Digest,
+    },
+    /// A vote on the merges of a round.
+    Merge {
+        /// The experiment.
+        experiment: ExperimentName,
+        /// The round.
+        round: u64,
     },
 }
 
@@ -188,7 +258,9 @@ impl Turn {
     /// The round that it is in.
     pub fn round(&self) -> u64 {
         match self {
-            Self::Propose { round, .. } | Self::Vote { round, .. } => *round,
+            Self::Propose { round, .. } | Self::Vote { round, .. } | Self::Merge { round, .. } => {
+                *round
+            }
         }
     }
 
@@ -196,29 +268,31 @@ impl Turn {
     pub fn of(action: &Action) -> Option<Self> {
         let experiment = action.experiment.clone();
         match &action.what {
-            Act::Propose(Proposal { round, .. }) | Act::Pass { round, .. } => {
+            Act::Propose(Proposal { round, .. })
+            | Act::Update(Update { round, .. })
+            | Act::CommitUpdate(CommitUpdate { round, .. })
+            | Act::Pass { round, .. } => {
                 Some(Self::Propose { experiment, round: *round })
             }
             // A commitment is the vote, as far as signing once goes.
             Act::Vote(Vote { round, weights, .. }) | Act::Commit(Commit { round, weights, .. }) => {
                 Some(Self::Vote { experiment, round: *round, weights: *weights })
             }
+            Act::MergeVote(MergeVote { round, .. }) => Some(Self::Merge { experiment, round: *round }),
             Act::Create(_)
             | Act::Join(_)
             | Act::Leave { .. }
             | Act::Reveal(_)
+            | Act::RevealUpdate(_)
+            | Act::RevealMergeVote(_)
+            // What it holds is a matter of fact, and said again it is the same.
+            | Act::Have { .. }
             | Act::Resume { .. }
             | Act::ReplaceKey { .. }
             | Act::Move { .. }
             | Act::MotionVote { .. }
             | Act::Stop
-            | Act::Evaluate(_)
-            | Act::Update(_)
-            | Act::CommitUpdate(_)
-            | Act::RevealUpdate(_)
-            | Act::Have { .. }
-            | Act::MergeVote(_)
-            | Act::RevealMergeVote(_) => None,
+            | Act::Evaluate(_) => None,
         }
     }
 }

@@ -426,8 +426,16 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::Trusting { size } => json!({ "size": size }),
         Event::Following { followed, size } => json!({ "followed": followed, "size": size }),
         Event::Joined | Event::Left | Event::Resumed => json!({}),
-        Event::MyTurn { round } | Event::Committed { round } => json!({ "round": round }),
-        Event::Proposed { round, scores } => scored(round, scores),
+        Event::MyTurn { round } | Event::Committed { round } | Event::UpdateCommitted { round } => {
+            json!({ "round": round })
+        }
+        Event::Proposed { round, scores } | Event::Updated { round, scores } => {
+            scored(round, scores)
+        }
+        Event::Judged { vote, .. } => merge_vote(vote),
+        Event::Merged { round, accepted } => {
+            json!({ "round": round, "accepted": accepted.map(|merge| merge.word()) })
+        }
         // What went wrong is in the learner's words.
         Event::Passed { round, reason } => json!({ "round": round, "reason": reason }),
         Event::Voted { round, choice, reason, scores } => {

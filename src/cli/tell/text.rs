@@ -384,6 +384,12 @@ pub fn event(event: &Event) -> String {
         Event::Proposed { round, scores } => {
             format!("round {round}: proposed, {}", measured(*scores))
         }
+        Event::Updated { round, scores } => {
+            format!("round {round}: sent an update, {}", measured(*scores))
+        }
+        Event::UpdateCommitted { round } => {
+            format!("round {round}: committed to a sealed update")
+        }
         Event::Passed { round, reason: None } => format!("round {round}: passed"),
         Event::Passed { round, reason: Some(reason) } => {
             format!("round {round}: passed, because: {reason}")
@@ -396,6 +402,11 @@ pub fn event(event: &Event) -> String {
             };
             format!("round {round}: {word}{}, {}", because(*reason), measured(*scores))
         }
+        Event::Judged { round, vote } => format!("round {round}: {}{}", judges(vote), judged(vote)),
+        Event::Merged { round, accepted: Some(merge) } => {
+            format!("round {round}: the {} merge is taken", merge.word())
+        }
+        Event::Merged { round, accepted: None } => format!("round {round}: no merge is taken"),
         Event::RoundClosed {
             round,
             verdict,

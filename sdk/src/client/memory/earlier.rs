@@ -51,9 +51,13 @@ pub(super) fn take_over(dir: &Path, key: LearnerId) -> Result<(), ClientError> {
         let of_it = |hex: &&String| any_sealed(hex).is_some_and(|(of, _)| of == *experiment);
         let sealed = remembered.sealed.as_ref().filter(of_it).cloned();
         let kept = match Turn::of(&signed.action) {
-            Some(Turn::Propose { .. }) => Signed { turn: Some(hex.clone()), ballot: None, sealed },
-            Some(Turn::Vote { .. }) => Signed { turn: None, ballot: Some(hex.clone()), sealed },
-            None => Signed { turn: None, ballot: None, sealed },
+            Some(Turn::Propose { .. }) => {
+                Signed { turn: Some(hex.clone()), sealed, ..Signed::default() }
+            }
+            Some(Turn::Vote { .. } | Turn::Merge { .. }) => {
+                Signed { ballot: Some(hex.clone()), sealed, ..Signed::default() }
+            }
+            None => Signed { sealed, ..Signed::default() },
         };
         let folder = experiment_folder(dir, experiment);
         colearn_files::create_folder(&folder).map_err(|error| data(&folder, error))?;

@@ -6,6 +6,7 @@
 //! receipts/                what the ledger has promised
 //! evidence/                what did not fit
 //! experiments/NAME/        lock, what was signed, what was trained: see `turns`;
+//!                          `updates/`: what others have, as long as it is merged;
 //!                          what was spent of privacy: see `crate::spending`
 //! ```
 //!
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::turns::Turns;
 use super::ClientError;
+use super::updates::Updates;
 use crate::spending::{Spending, SpendingError, experiment_folder};
 
 const FILE: &str = "memory.json";
@@ -172,6 +174,12 @@ impl Memory {
     pub(super) fn turns(&self, experiment: &ExperimentName) -> Result<Turns, ClientError> {
         let dir = self.dir.as_ref().map(|dir| experiment_folder(dir, experiment));
         Turns::open(dir, experiment)
+    }
+
+    /// What others have trained in the open round of an experiment.
+    pub(super) fn updates(&self, experiment: &ExperimentName) -> Updates {
+        let dir = self.dir.as_ref().map(|dir| experiment_folder(dir, experiment).join("updates"));
+        Updates::new(dir)
     }
 
     /// What this key has spent of its data's privacy, in one experiment and in all.

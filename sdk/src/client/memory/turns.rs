@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use colearn_contracts::{Act, Action, Digest, ExperimentName, Reveal, Scores};
+use colearn_contracts::{
+    Act, Action, Digest, ExperimentName, Reveal, RevealMergeVote, RevealUpdate, Scores,
+};
 use colearn_files::Lock;
 use colearn_proto::v1;
 use colearn_records::convert;
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{damaged, data, try_lock};
 use crate::client::ClientError;
-use crate::participant::{Assignment, Turn};
+use crate::participant::{Assignment, Secret, Turn};
 use crate::spending::Settings;
 use crate::turn::Made;
 use crate::weights::Weights;
@@ -32,8 +34,12 @@ pub(in crate::client) struct Turns {
     /// The last turn and the last ballot that were signed for. Rounds only go forward.
     turn: Option<Unverified>,
     ballot: Option<Unverified>,
-    /// The last sealed ballot, with its salt.
+    /// What was committed to last, with its salt: a vote on a proposal,
     sealed: Option<Reveal>,
+    /// one on merges,
+    sealed_merge_vote: Option<RevealMergeVote>,
+    /// and an update.
+    sealed_update: Option<RevealUpdate>,
     /// What was trained for the turn that is not over yet.
     trained: Option<Trained>,
 }
@@ -44,6 +50,10 @@ pub(super) struct Signed {
     pub(super) turn: Option<String>,
     pub(super) ballot: Option<String>,
     pub(super) sealed: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sealed_merge_vote: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sealed_update: Option<String>,
 }
 
 /// What came of training, kept until the turn is over.
@@ -80,6 +90,8 @@ impl Turns {
             turn: None,
             ballot: None,
             sealed: None,
+            sealed_merge_vote: None,
+            sealed_update: None,
             trained: None,
         };
         let Some(dir) = dir else { return Ok(turns) };
@@ -109,9 +121,21 @@ impl Turns {
             None => Ok(None),
             Some(hex) => sealed(&hex, &self.experiment).map(Some).ok_or(()),
         };
+        let sealed_merge_vote =
+            read_act(signed.sealed_merge_vote, &self.experiment, |act| match act {
+                Act::RevealMergeVote(reveal) => Some(reveal),
+                _ => None,
+            });
+        let sealed_update = read_act(signed.sealed_update, &self.experiment, |act| match act {
+            Act::RevealUpdate(reveal) => Some(reveal),
+            _ => None,
+        });
+        let unreadable = |()| damaged(path, "what was signed cannot be read");
+        self.sealed_merge_vote = sealed_merge_vote.map_err(unreadable)?;
+        self.sealed_update = sealed_update.map_err(unreadable)?;
         let read = transaction(signed.turn)
             .and_then(|turn| Ok((turn, transaction(signed.ballot)?, sealed?)))
-            .map_err(|()| damaged(path, "what was signed cannot be read"))?;
+            .map_err(unreadable)?;
         (self.turn, self.ballot, self.sealed) = read;
         Ok(())
     }
@@ -158,7 +182,7 @@ impl Turns {
         let Some(turn) = Turn::of(signed.action()) else { return Ok(()) };
         let slot = match turn {
             Turn::Propose { .. } => &mut self.turn,
-            Turn::Vote { .. } => &mut self.ballot,
+            Turn::Vote { .. } | Turn::Merge { .. } => &mut self.ballot,
         };
         if let Some(before) = slot
             && let Some(last) = Turn::of(&before.action)
@@ -180,14 +204,25 @@ impl Turns {
         self.sealed.as_ref()
     }
 
-    /// Remembers a sealed ballot before it is committed to, durably: without the salt it could never be
+    /// The sealed ballot on merges that was kept last.
+    pub(in crate::client) fn sealed_merge_vote(&self) -> Option<&RevealMergeVote> {
+        self.sealed_merge_vote.as_ref()
+    }
+
+    /// The sealed update that was kept last.
+    pub(in crate::client) fn sealed_update(&self) -> Option<&RevealUpdate> {
+        self.sealed_update.as_ref()
+    }
+
+    /// Remembers what is committed to before that is done, durably: without the salt it could never be
     /// revealed.
-    pub(in crate::client) fn keep_sealed(&mut self, reveal: &Reveal) -> Result<(), ClientError> {
-        if self.sealed.as_ref() == Some(reveal) {
-            return Ok(());
-        }
-        self.sealed = Some(reveal.clone());
-        self.save()
+    pub(in crate::client) fn keep_sealed(&mut self, sealed: &Secret) -> Result<(), ClientError> {
+        let kept = match sealed {
+            Secret::Vote(reveal) => keep(&mut self.sealed, reveal),
+            Secret::MergeVote(reveal) => keep(&mut self.sealed_merge_vote, reveal),
+            Secret::Update(reveal) => keep(&mut self.sealed_update, reveal),
+        };
+        if kept { Ok(()) } else { self.save() }
     }
 
     fn save(&self) -> Result<(), ClientError> {
@@ -205,8 +240,22 @@ impl Turns {
                     _ => None,
                 }
             }),
+            sealed_merge_vote: self
+                .sealed_merge_vote
+                .clone()
+                .map(|reveal| self.written_act(Act::RevealMergeVote(reveal))),
+            sealed_update: self
+                .sealed_update
+                .clone()
+                .map(|reveal| self.written_act(Act::RevealUpdate(reveal))),
         };
         write_signed(dir, &signed)
+    }
+
+    /// An act in hex, as the transaction that it stands in.
+    fn written_act(&self, act: Act) -> String {
+        let action = Some(convert::action_message(&Action::new(self.experiment.clone(), act)));
+        hex::encode(v1::Transaction { action, ..v1::Transaction::default() }.encode_to_vec())
     }
 
     /// What was trained for a turn that is not over.
@@ -269,6 +318,30 @@ pub(super) fn write_signed(dir: &Path, signed: &Signed) -> Result<(), ClientErro
         serde_json::to_vec_pretty(signed).map_err(|error| damaged(&path, &error.to_string()))?;
     // Not readable by others: it holds the salt of a sealed ballot.
     colearn_files::replace_secret(&path, &json).map_err(|error| data(&path, error))
+}
+
+/// Puts this in its place; whether it was there before.
+fn keep<T: Clone + PartialEq>(place: &mut Option<T>, what: &T) -> bool {
+    let kept = place.as_ref() == Some(what);
+    if !kept {
+        *place = Some(what.clone());
+    }
+    kept
+}
+
+/// An act of this experiment that was written in hex, if one was.
+fn read_act<T>(
+    hex: Option<String>,
+    experiment: &ExperimentName,
+    is: impl Fn(Act) -> Option<T>,
+) -> Result<Option<T>, ()> {
+    let Some(hex) = hex else { return Ok(None) };
+    let read = || {
+        let message = v1::Transaction::decode(Bytes::from(hex::decode(hex).ok()?)).ok()?;
+        let action = convert::action(message.action?).ok()?;
+        (action.experiment == *experiment).then(|| is(action.what)).flatten()
+    };
+    read().map(Some).ok_or(())
 }
 
 fn digest(hex: &str) -> Option<Digest> {

@@ -1,0 +1,136 @@
+//! The updates of a merged round, as far as they are here: in files where there is a folder for them, so that
+//! not all of them are in memory at once.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use colearn_contracts::Digest;
+use colearn_merge::Source;
+
+use super::ClientError;
+use crate::weights::Weights;
+
+/// Updates by their digests.
+#[derive(Debug, Default)]
+pub(super) struct Updates {
+    dir: Option<PathBuf>,
+    held: BTreeMap<Digest, Held>,
+}
+
+/// An update that is here.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    File(Arc<File>),
+    Memory(Weights),
+}
+
+impl Source for Held {
+    fn size(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => file.size(),
+            Self::Memory(weights) => (&weights.bytes()[..]).size(),
+        }
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read_at(offset, buffer),
+            Self::Memory(weights) => (&weights.bytes()[..]).read_at(offset, buffer),
+        }
+    }
+}
+
+impl Updates {
+    /// In a folder, or in memory.
+    pub(super) fn new(dir: Option<PathBuf>) -> Self {
+        Self { dir, held: BTreeMap::new() }
+    }
+
+    /// An update, if it is here; perhaps from before a restart.
+    pub(super) fn get(&mut self, digest: Digest) -> Option<Held> {
+        if let Some(held) = self.held.get(&digest) {
+            return Some(held.clone());
+        }
+        let path = self.path(digest)?;
+        // Nobody vouches for what lies there.
+        let weights = Weights::new(std::fs::read(&path).ok()?);
+        let file = File::open(&path).ok().filter(|_| weights.digest() == digest)?;
+        let held = Held::File(Arc::new(file));
+        self.held.insert(digest, held.clone());
+        Some(held)
+    }
+
+    /// Keeps an update.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn keep(&mut self, weights: Weights) -> Result<Held, ClientError> {
+        let digest = weights.digest();
+        let held = match (&self.dir, self.path(digest)) {
+            (Some(dir), Some(path)) => {
+                let failed = |source| ClientError::Data { path: path.clone(), source };
+                colearn_files::create_folder(dir)
+                    .and_then(|()| colearn_files::replace_secret(&path, weights.bytes()))
+                    .map_err(|error| failed(error.into()))?;
+                Held::File(Arc::new(File::open(&path).map_err(failed)?))
+            }
+            (_, _) => Held::Memory(weights),
+        };
+        self.held.insert(digest, held.clone());
+        Ok(held)
+    }
+
+    /// The round is over.
+    pub(super) fn forget(&mut self) {
+        self.held.clear();
+        if let Some(dir) = &self.dir {
+            // What stays takes room, and is looked at before it is used.
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
+
+    fn path(&self, digest: Digest) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.join(digest.to_string()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn bytes(held: &Held) -> Vec<u8> {
+        let mut bytes = vec![0; held.size().unwrap() as usize];
+        held.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn updates_are_held_until_the_round_is_over_also_across_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Some(dir.path().join("updates"));
+        let weights = Weights::new("some weights");
+        for folder in [None, folder.clone()] {
+            let mut updates = Updates::new(folder);
+            assert!(updates.get(weights.digest()).is_none());
+            updates.keep(weights.clone()).unwrap();
+            assert_eq!(bytes(&updates.get(weights.digest()).unwrap()), b"some weights");
+        }
+        let mut again = Updates::new(folder.clone());
+        assert_eq!(bytes(&again.get(weights.digest()).unwrap()), b"some weights");
+        again.forget();
+        assert!(again.get(weights.digest()).is_none());
+        assert!(Updates::new(folder).get(weights.digest()).is_none());
+    }
+
+    #[test]
+    fn a_file_that_holds_something_else_is_no_update() {
+        let dir = tempfile::tempdir().unwrap();
+        let weights = Weights::new("some weights");
+        std::fs::write(dir.path().join(weights.digest().to_string()), "others").unwrap();
+        assert!(Updates::new(Some(dir.path().to_owned())).get(weights.digest()).is_none());
+    }
+}

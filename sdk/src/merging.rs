@@ -1,0 +1,141 @@
+//! The merges of a round: computed from what members have trained, and judged by a learner. The client and the
+//! local backend do it in the same way, for learners in any language.
+
+use colearn_contracts::{Digest, Merges, Reason};
+use colearn_merge::{Error, Merge, Report, Source};
+
+use crate::learner::{Failure, Judgement, Learner, Score, Scored, Weights};
+use crate::participant::MergeTask;
+
+/// The two merges of a round, as far as there are any.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The open one.
+    pub open: Option<Weights>,
+    /// The guarded one.
+    pub guarded: Option<Weights>,
+    /// What became of each update.
+    pub report: Report,
+}
+
+impl Merged {
+    /// Merges in memory.
+    ///
+    /// # Errors
+    /// If something cannot be read: these are no faults of the updates.
+    pub fn compute(
+        task: &MergeTask,
+        base: &dyn Source,
+        previous: Option<&dyn Source>,
+        updates: &[&dyn Source],
+    ) -> Result<Self, Error> {
+        let rules = &task.rules;
+        let (clip_permille, momentum_permille) = (rules.clip_permille, rules.momentum_permille);
+        let merge = Merge { base, previous, updates, clip_permille, momentum_permille };
+        let merged = merge.in_memory()?;
+        let [open, guarded] = [merged.open, merged.guarded].map(|it| it.map(Weights::new));
+        Ok(Self { open, guarded, report: merged.report })
+    }
+
+    /// What they are called on the ledger.
+    pub fn named(&self) -> Merges {
+        let digest = |weights: &Option<Weights>| weights.as_ref().map(Weights::digest);
+        Merges { open: digest(&self.open), guarded: digest(&self.guarded) }
+    }
+}
+
+/// What a learner thinks of the merges of a round.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Judged {
+    /// Which merges they are.
+    pub merges: Merges,
+    /// What the base is worth, if that was asked for.
+    pub base: Option<(Digest, Worth)>,
+    /// What the open merge is worth, if there is one.
+    pub open: Option<Worth>,
+    /// What the guarded merge is worth, if there is one.
+    pub guarded: Option<Worth>,
+    /// Whether the guarded merge is better.
+    pub prefers_guarded: bool,
+}
+
+/// What weights are worth to a learner.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Worth {
+    /// What it says of them.
+    pub score: Score,
+    /// The same as finely as it can tell; what can be borne follows from that.
+    pub measure: f64,
+}
+
+impl From<Score> for Worth {
+    fn from(score: Score) -> Self {
+        Self { score, measure: score.vote }
+    }
+}
+
+impl Judged {
+    /// Has a learner judge merges, and the base if that is asked for.
+    pub fn by<L: Learner + ?Sized>(
+        learner: &mut L,
+        base: Option<&Weights>,
+        open: Option<&Weights>,
+        guarded: Option<&Weights>,
+    ) -> Self {
+        let base = base.map(|base| (base.digest(), worth(learner, base)));
+        let worths = [open, guarded].map(|merge| merge.map(|weights| worth(learner, weights)));
+        let prefers_guarded = match (open.zip(worths[0]), guarded.zip(worths[1])) {
+            (Some((open, open_worth)), Some((guarded, guarded_worth))) => {
+                let open = Scored { weights: open, score: open_worth.score };
+                let guarded = Scored { weights: guarded, score: guarded_worth.score };
+                learner.prefer(guarded, open).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "merges that cannot be compared");
+                    false
+                })
+            }
+            (_, _) => false,
+        };
+        let digest = |weights: Option<&Weights>| weights.map(Weights::digest);
+        Self {
+            merges: Merges { open: digest(open), guarded: digest(guarded) },
+            base,
+            open: worths[0],
+            guarded: worths[1],
+            prefers_guarded,
+        }
+    }
+
+    /// What is said where there is no merge, or none can be had.
+    pub(crate) fn nothing() -> Self {
+        let merges = Merges::default();
+        Self { merges, base: None, open: None, guarded: None, prefers_guarded: false }
+    }
+
+    fn judgements(&self) -> impl Iterator<Item = (Judgement, Worth)> {
+        [self.open, self.guarded].into_iter().flatten().map(|worth| (worth.score.judgement, worth))
+    }
+
+    /// Why none of the merges can be borne, in a word: what is said of the open one comes first.
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        // Whoever has judged them has had them.
+        let mut reasons = self.judgements().filter_map(|(judgement, _)| judgement.reason());
+        reasons.find(|reason| *reason != Reason::Unavailable)
+    }
+
+    /// Whether the learner says of all that there is that it cannot tell, and measures nothing of it.
+    pub(crate) fn is_abstention(&self) -> bool {
+        self.judgements().all(|(judgement, worth)| {
+            matches!(judgement, Judgement::Abstain(_)) && !worth.measure.is_finite()
+        })
+    }
+}
+
+/// What cannot be scored cannot be borne.
+fn worth<L: Learner + ?Sized>(learner: &mut L, weights: &Weights) -> Worth {
+    let score = learner.test(weights).unwrap_or_else(|error| {
+        tracing::warn!(%error, weights = %weights.digest(), "weights that cannot be scored");
+        Score::none(Judgement::Reject(Some(Failure::reason_of(&error))))
+    });
+    let measure = learner.measure(Scored { weights, score }).unwrap_or(f64::NAN);
+    Worth { score, measure }
+}
