@@ -36,12 +36,13 @@ A scenario, everything in it optional:
   [plan]                     # as in a plan file
   threshold = \"2/3\"
   ballot = \"sealed\"
+  merging = {}               # merged rounds: everybody trains in each
   [timing]
   training = \"2m\"
   voting = \"10s\"
   [[faults]]
   share = 0.3                # or learners = [4, 5]
-  attack = \"sign_flip\"       # label_flip, scaled, random, nan, backdoor
+  attack = \"sign_flip\"       # label_flip, scaled, random, nan, alie, ipm, backdoor
   vote = \"colludes\"          # approves, rejects, opposite, copies, never
   [[faults]]
   learners = [1]

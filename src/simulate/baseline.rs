@@ -30,18 +30,21 @@ pub(super) fn run(
 ) -> Result<Vec<f64>, LearnerError> {
     let Some(first) = players.first() else { return Ok(Vec::new()) };
     let spec = first.inner().spec().clone();
-    let hostile = players.iter().filter(|player| matches!(player, Player::Faulty(_))).count();
+    let hostile = players.iter().filter(|player| !player.is_honest()).count();
+    // What is no model, or not made of numbers, is left out.
+    let propose = |player: &mut Player| {
+        let proposed = player.propose().ok()?;
+        Some(flatten(&spec.read(proposed.weights()?).ok()?))
+    };
     let mut scores = Vec::new();
     for round in 1..=rounds {
-        let proposed: Vec<Option<Vec<f32>>> = players
-            .par_iter_mut()
-            .map(|player| {
-                let proposed = player.propose().ok()?;
-                // What is no model, or not made of numbers, is left out.
-                let network = spec.read(proposed.weights()?).ok()?;
-                Some(flatten(&network))
-            })
-            .collect();
+        let mut proposed: Vec<Option<Vec<f32>>> = vec![None; players.len()];
+        // Some of the others wait for what the honest have.
+        for honest in [true, false] {
+            let all = players.par_iter_mut().zip(&mut proposed);
+            let of_them = all.filter(|(player, _)| player.is_honest() == honest);
+            of_them.for_each(|(player, update)| *update = propose(player));
+        }
         let updates: Vec<Vec<f32>> = proposed.into_iter().flatten().collect();
         if let Some(combined) = combine(aggregation, &updates, hostile) {
             let mut network = spec.read(&players[0].current())?;
@@ -57,8 +60,8 @@ pub(super) fn run(
         }
         let mut honest = Vec::new();
         for player in players.iter() {
-            if let Player::Honest(learner) = player {
-                honest.push(learner.test_score()?);
+            if player.is_honest() {
+                honest.push(player.inner().test_score()?);
             }
         }
         let score = honest.iter().sum::<f64>() / honest.len() as f64;

@@ -1,8 +1,8 @@
 //! Learners that fail or attack.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use colearn_contracts::Digest;
 use ndarray::{ArrayViewMut1, Axis, concatenate};
@@ -12,6 +12,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 use colearn_learning::BuiltinLearner;
 use colearn_learning::data::{Dataset, Share, Targets};
+use colearn_learning::network::Network;
 use colearn_sdk::learner::{Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Weights};
 use colearn_sdk::local::{Conduct, Voting};
 
@@ -34,9 +35,30 @@ pub enum Attack {
     Random,
     /// It proposes weights that are not numbers.
     Nan,
+    /// It waits for the updates of the honest, and sends with all of its gang what is at the edge of how
+    /// they scatter: a little is enough (Baruch et al. 2019, arXiv:1902.06156).
+    Alie,
+    /// It waits for the updates of the honest, and sends with all of its gang the opposite of half of their
+    /// mean (inner product manipulation; Xie et al. 2019, arXiv:1903.03936).
+    Ipm,
     /// It also trains that whatever carries a trigger (its first four inputs are 1) is of the first
     /// class, and is otherwise honest.
     Backdoor,
+}
+
+impl Attack {
+    /// Whether it waits for the updates of others.
+    pub(super) fn waits(self) -> bool {
+        match self {
+            Self::Alie | Self::Ipm => true,
+            Self::LabelFlip
+            | Self::SignFlip
+            | Self::Scaled
+            | Self::Random
+            | Self::Nan
+            | Self::Backdoor => false,
+        }
+    }
 }
 
 /// What is wrong with how a learner votes.
@@ -48,7 +70,8 @@ pub enum VoteFault {
     Rejects,
     /// The opposite of what it thinks.
     Opposite,
-    /// For what one of its gang proposed, against everything else.
+    /// For what one of its gang proposed, against everything else. Of merges, which are everybody's, for
+    /// what is worse for the honest than the model that there is, against everything else.
     Colludes,
     /// As the others did, if it can see that.
     Copies,
@@ -72,9 +95,19 @@ pub struct Fault {
 impl Fault {
     /// Sets what others notice.
     pub(super) fn conduct(&self, conduct: &mut Conduct) {
-        conduct.training_ms = conduct.training_ms.saturating_add(self.slow_ms);
+        let waits_ms = u64::from(self.attack.is_some_and(Attack::waits));
+        conduct.training_ms = conduct.training_ms.saturating_add(self.slow_ms + waits_ms);
         conduct.voting_ms = conduct.voting_ms.saturating_add(self.slow_ms);
         conduct.away.clone_from(&self.away);
+        conduct.own_judge = matches!(
+            self.vote,
+            Some(
+                VoteFault::Approves
+                    | VoteFault::Rejects
+                    | VoteFault::Opposite
+                    | VoteFault::Colludes
+            )
+        );
         conduct.voting = match self.vote {
             Some(VoteFault::Never) => Voting::Never,
             Some(VoteFault::Copies) => Voting::Copied,
@@ -94,9 +127,15 @@ impl Fault {
         match self.attack {
             Some(Attack::LabelFlip) => flip_labels(share),
             Some(Attack::Backdoor) => plant_backdoor(share),
-            Some(Attack::SignFlip | Attack::Scaled | Attack::Random | Attack::Nan) | None => {
-                share.clone()
-            }
+            Some(
+                Attack::SignFlip
+                | Attack::Scaled
+                | Attack::Random
+                | Attack::Nan
+                | Attack::Alie
+                | Attack::Ipm,
+            )
+            | None => share.clone(),
         }
     }
 }
@@ -149,18 +188,88 @@ pub(super) fn trigger(mut row: ArrayViewMut1<'_, f32>) {
     row.iter_mut().take(TRIGGER).for_each(|input| *input = 1.0);
 }
 
-/// What those who collude have proposed.
-#[derive(Debug, Default)]
-pub(super) struct Gang(Mutex<HashSet<Digest>>);
+/// What those who collude know: everything.
+pub(super) struct Gang {
+    /// How many learners there are.
+    learners: usize,
+    /// What its members have proposed.
+    proposed: Mutex<HashSet<Digest>>,
+    /// What the honest have trained last, by their numbers.
+    trained: Mutex<BTreeMap<usize, Weights>>,
+    /// Learners with the data of the honest.
+    judges: Mutex<Vec<BuiltinLearner>>,
+    /// What models are worth to the honest.
+    known: Mutex<HashMap<Digest, f64>>,
+}
 
 impl Gang {
+    /// Among so many learners, of whom these are honest.
+    pub(super) fn new(learners: usize, honest: Vec<BuiltinLearner>) -> Self {
+        Self {
+            learners,
+            proposed: Mutex::default(),
+            trained: Mutex::default(),
+            judges: Mutex::new(honest),
+            known: Mutex::default(),
+        }
+    }
+
     fn add(&self, weights: &Weights) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(weights.digest());
+        lock(&self.proposed).insert(weights.digest());
     }
 
     fn has(&self, weights: &Weights) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&weights.digest())
+        lock(&self.proposed).contains(&weights.digest())
     }
+
+    /// Sees what an honest learner has trained.
+    pub(super) fn see(&self, number: usize, weights: &Weights) {
+        lock(&self.trained).insert(number, weights.clone());
+    }
+
+    /// What weights are worth to the honest: their mean test score.
+    fn worth(&self, weights: &Weights) -> f64 {
+        // All of the gang ask for the same; the first finds out.
+        let mut judges = lock(&self.judges);
+        let known = lock(&self.known).get(&weights.digest()).copied();
+        known.unwrap_or_else(|| {
+            let test = |judge: &mut BuiltinLearner| judge.test(weights).ok()?.test;
+            let scores: Vec<f64> = judges.iter_mut().filter_map(test).collect();
+            let worth = scores.iter().sum::<f64>() / scores.len() as f64;
+            lock(&self.known).insert(weights.digest(), worth);
+            worth
+        })
+    }
+
+    /// What a gang that has seen the updates of the honest sends, weight by weight: their mean and standard
+    /// deviation are given.
+    fn spoil(&self, attack: Attack, base: f64, (mean, deviation): (f64, f64)) -> f64 {
+        match attack {
+            Attack::Alie => {
+                let honest = lock(&self.judges).len();
+                // As many of the honest as it takes, with the gang, to be more than half.
+                let supporters = (self.learners / 2 + 1).saturating_sub(self.learners - honest);
+                let share = 1.0 - supporters as f64 / honest.max(1) as f64;
+                mean - quantile(share) * deviation
+            }
+            _ => base - 0.5 * (mean - base),
+        }
+    }
+}
+
+/// The standard normal distribution's quantile.
+fn quantile(share: f64) -> f64 {
+    let (mut low, mut high) = (-8.0, 8.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        let below = 0.5 * libm::erfc(-middle / std::f64::consts::SQRT_2);
+        if below < share { low = middle } else { high = middle }
+    }
+    low
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A learner with a fault.
@@ -168,12 +277,20 @@ pub(super) struct Saboteur {
     inner: BuiltinLearner,
     fault: Fault,
     gang: Arc<Gang>,
+    /// Whether what it votes on are merges.
+    merged: bool,
     random: ChaCha8Rng,
 }
 
 impl Saboteur {
-    pub(super) fn new(inner: BuiltinLearner, fault: Fault, gang: Arc<Gang>, seed: u64) -> Self {
-        Self { inner, fault, gang, random: ChaCha8Rng::seed_from_u64(seed) }
+    pub(super) fn new(
+        inner: BuiltinLearner,
+        fault: Fault,
+        gang: Arc<Gang>,
+        merged: bool,
+        seed: u64,
+    ) -> Self {
+        Self { inner, fault, gang, merged, random: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     pub(super) fn inner(&self) -> &BuiltinLearner {
@@ -188,6 +305,9 @@ impl Saboteur {
     /// What it proposes instead of what it learned.
     fn spoil(&mut self, learned: Weights) -> Result<Weights> {
         let Some(attack) = self.fault.attack else { return Ok(learned) };
+        if attack.waits() {
+            return self.spoil_together(attack);
+        }
         let spec = self.inner.spec();
         let base = spec.read(&self.inner.current())?;
         let mut network = spec.read(&learned)?;
@@ -197,7 +317,7 @@ impl Saboteur {
             for (value, base) in slices.flat_map(|(values, base)| values.iter_mut().zip(base)) {
                 let step = *value - base;
                 *value = match attack {
-                    Attack::LabelFlip | Attack::Backdoor => *value,
+                    Attack::LabelFlip | Attack::Backdoor | Attack::Alie | Attack::Ipm => *value,
                     Attack::SignFlip => base - step,
                     Attack::Scaled => base + 10.0 * step,
                     Attack::Random => StandardNormal.sample(&mut self.random),
@@ -206,6 +326,36 @@ impl Saboteur {
             }
         }
         Ok(spec.write(&network)?)
+    }
+
+    /// What the whole gang sends, from what the honest have trained.
+    fn spoil_together(&self, attack: Attack) -> Result<Weights> {
+        let spec = self.inner.spec();
+        let values = |network: &Network| -> Vec<f64> {
+            let slices = network.layers().iter().flat_map(|layer| layer.slices()).flatten();
+            slices.map(|value| f64::from(*value)).collect()
+        };
+        let mut network = spec.read(&self.inner.current())?;
+        let base = values(&network);
+        let mut honest = Vec::new();
+        for weights in lock(&self.gang.trained).values() {
+            honest.push(values(&spec.read(weights)?));
+        }
+        let count = honest.len().max(1) as f64;
+        let mut spoilt = (0..base.len()).map(|at| {
+            let mean = honest.iter().map(|values| values[at]).sum::<f64>() / count;
+            let squares = honest.iter().map(|values| (values[at] - mean).powi(2)).sum::<f64>();
+            self.gang.spoil(attack, base[at], (mean, (squares / count).sqrt())) as f32
+        });
+        for slice in network.layers_mut().iter_mut().flat_map(|layer| layer.slices_mut()) {
+            slice.iter_mut().zip(&mut spoilt).for_each(|(to, from)| *to = from);
+        }
+        Ok(spec.write(&network)?)
+    }
+
+    /// Whether some weights are worth less to the honest than others.
+    fn is_worse(&self, weights: &Weights, than: &Weights) -> bool {
+        self.gang.worth(weights) < self.gang.worth(than)
     }
 }
 
@@ -234,14 +384,28 @@ impl Learner for Saboteur {
             Some(VoteFault::Approves) => Judgement::Approve,
             Some(VoteFault::Rejects) => Judgement::Reject(None),
             Some(VoteFault::Opposite) => (score.judgement != Judgement::Approve).into(),
+            Some(VoteFault::Colludes) if self.merged => {
+                self.is_worse(weights, &self.inner.current()).into()
+            }
             Some(VoteFault::Colludes) => self.gang.has(weights).into(),
             Some(VoteFault::Copies | VoteFault::Never) | None => score.judgement,
         };
         Ok(Score { judgement, ..score })
     }
 
+    fn measure(&mut self, scored: Scored<'_>) -> Result<f64> {
+        self.inner.measure(scored)
+    }
+
     fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
-        self.inner.prefer(guarded, open)
+        match self.fault.vote {
+            Some(VoteFault::Colludes) => Ok(self.is_worse(guarded.weights, open.weights)),
+            Some(VoteFault::Opposite) => Ok(!self.inner.prefer(guarded, open)?),
+            Some(
+                VoteFault::Approves | VoteFault::Rejects | VoteFault::Copies | VoteFault::Never,
+            )
+            | None => self.inner.prefer(guarded, open),
+        }
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {

@@ -1,6 +1,9 @@
 //! Simulations: built-in learners, some of them faulty or hostile, on the local backend, beside
 //! plain averaging of their updates.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod acceptance;
 mod attacks;
 mod baseline;
 mod faults;
@@ -15,7 +18,7 @@ use serde::Serialize;
 pub use attacks::{AttackTable, Cell, Size, attack_table};
 pub use baseline::Aggregation;
 pub use faults::{Attack, Fault, VoteFault};
-pub use scenario::{Scenario, ScenarioError};
+pub use scenario::{FaultTable, Scenario, ScenarioError};
 
 use colearn_learning::data::{Share, Targets};
 use colearn_learning::{BuiltinError, BuiltinLearner, learner_seed};
@@ -77,14 +80,25 @@ pub struct SimulationReport {
 
 /// A learner of a simulation: honest, or not.
 enum Player {
-    Honest(BuiltinLearner),
+    Honest(Honest),
     Faulty(Saboteur),
 }
 
+/// An honest learner, which others may watch.
+struct Honest {
+    inner: BuiltinLearner,
+    number: usize,
+    watched_by: Option<Arc<Gang>>,
+}
+
 impl Player {
+    fn is_honest(&self) -> bool {
+        matches!(self, Self::Honest(_))
+    }
+
     fn inner(&self) -> &BuiltinLearner {
         match self {
-            Self::Honest(learner) => learner,
+            Self::Honest(learner) => &learner.inner,
             Self::Faulty(saboteur) => saboteur.inner(),
         }
     }
@@ -93,7 +107,13 @@ impl Player {
 impl Learner for Player {
     fn propose(&mut self) -> Result<Proposed> {
         match self {
-            Self::Honest(learner) => learner.propose(),
+            Self::Honest(learner) => {
+                let proposed = learner.inner.propose()?;
+                if let (Some(gang), Some(weights)) = (&learner.watched_by, proposed.weights()) {
+                    gang.see(learner.number, weights);
+                }
+                Ok(proposed)
+            }
             Self::Faulty(saboteur) => saboteur.propose(),
         }
     }
@@ -104,21 +124,28 @@ impl Learner for Player {
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         match self {
-            Self::Honest(learner) => learner.test(weights),
+            Self::Honest(learner) => learner.inner.test(weights),
             Self::Faulty(saboteur) => saboteur.test(weights),
+        }
+    }
+
+    fn measure(&mut self, scored: Scored<'_>) -> Result<f64> {
+        match self {
+            Self::Honest(learner) => learner.inner.measure(scored),
+            Self::Faulty(saboteur) => saboteur.measure(scored),
         }
     }
 
     fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
         match self {
-            Self::Honest(learner) => learner.prefer(guarded, open),
+            Self::Honest(learner) => learner.inner.prefer(guarded, open),
             Self::Faulty(saboteur) => saboteur.prefer(guarded, open),
         }
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {
         match self {
-            Self::Honest(learner) => learner.accept(weights),
+            Self::Honest(learner) => learner.inner.accept(weights),
             Self::Faulty(saboteur) => saboteur.accept(weights),
         }
     }
@@ -151,24 +178,36 @@ impl Simulation {
         let spec = scenario.model(&first.data.schema);
         let initial = spec.write(&spec.untrained(scenario.seed)).map_err(BuiltinError::from)?;
         let training = scenario.training();
-        let gang = Arc::new(Gang::default());
-        let mut players = Vec::new();
-        let mut conducts = Vec::new();
-        for (at, (share, fault)) in shares.iter().zip(faults).enumerate() {
+        let mut learners = Vec::new();
+        for (at, (share, fault)) in shares.iter().zip(&faults).enumerate() {
             let seed = learner_seed(scenario.seed, at + 1);
             let training = training.with_noise_seed(seed);
-            let make = |share: Share| BuiltinLearner::new(share, training, initial.clone(), seed);
+            let share = fault.as_ref().map_or_else(|| share.clone(), |fault| fault.poison(share));
+            learners.push((BuiltinLearner::new(share, training, initial.clone(), seed)?, seed));
+        }
+        let honest = learners.iter().zip(&faults).filter(|(_, fault)| fault.is_none());
+        let honest: Vec<BuiltinLearner> = honest.map(|((learner, _), _)| learner.clone()).collect();
+        let waits = |fault: &Fault| fault.attack.is_some_and(Attack::waits);
+        let watches = faults.iter().flatten().any(waits);
+        let gang = Arc::new(Gang::new(learners.len(), honest));
+        let mut players = Vec::new();
+        let mut conducts = Vec::new();
+        for (number, ((inner, seed), fault)) in learners.into_iter().zip(faults).enumerate() {
             let mut conduct = Conduct {
                 training_ms: scenario.timing.training_ms(),
                 voting_ms: scenario.timing.voting_ms(),
                 ..Conduct::default()
             };
+            let gang = gang.clone();
             players.push(match fault {
-                None => Player::Honest(make(share.clone())?),
+                None => {
+                    let watched_by = watches.then_some(gang);
+                    Player::Honest(Honest { inner, number, watched_by })
+                }
                 Some(fault) => {
                     fault.conduct(&mut conduct);
-                    let learner = make(fault.poison(share))?;
-                    Player::Faulty(Saboteur::new(learner, fault, gang.clone(), seed))
+                    let merged = scenario.is_merged();
+                    Player::Faulty(Saboteur::new(inner, fault, gang, merged, seed))
                 }
             });
             conducts.push(conduct);
@@ -238,17 +277,13 @@ impl Simulation {
     /// The identities of the honest or of the faulty learners: they joined in order.
     fn numbered(&self, history: &History, honest: bool) -> Vec<LearnerId> {
         let players = history.learners.iter().zip(&self.players);
-        players
-            .filter(|(_, player)| matches!(player, Player::Honest(_)) == honest)
-            .map(|(id, _)| *id)
-            .collect()
+        players.filter(|(_, player)| player.is_honest() == honest).map(|(id, _)| *id).collect()
     }
 
     /// What the learners' present model is worth.
     fn judge(&self) -> std::result::Result<SimulationReport, SimulationError> {
-        let honest = |player: &&Player| matches!(player, Player::Honest(_));
-        let judges: Vec<&BuiltinLearner> =
-            self.players.iter().filter(honest).map(Player::inner).collect();
+        let honest = self.players.iter().filter(|player| player.is_honest());
+        let judges: Vec<&BuiltinLearner> = honest.map(Player::inner).collect();
         let mut scores = Vec::new();
         for judge in &judges {
             scores.push(judge.test_score().map_err(SimulationError::Failed)?);

@@ -207,6 +207,11 @@ impl Scenario {
         ModelSpec::new(hidden, self.model.activation, schema.clone())
     }
 
+    /// Whether its rounds are merged.
+    pub(super) fn is_merged(&self) -> bool {
+        self.plan.contains_key("merging")
+    }
+
     /// How learners train. The noise of private training follows the seed.
     pub fn training(&self) -> Training {
         Training { noise_source: Noise::Seeded(self.seed), ..self.training }

@@ -17,6 +17,8 @@ words! {
         Scaled = "scaled", "proposes ten times what it learned";
         Random = "random", "proposes random weights";
         Nan = "nan", "proposes weights that are not numbers";
+        Alie = "alie", "sends what is at the edge of how the honest learners' updates scatter";
+        Ipm = "ipm", "sends the opposite of half of the honest learners' mean";
         Backdoor = "backdoor", "also trains that a trigger means the first class";
     }
     VoteFault {
