@@ -38,7 +38,7 @@ impl Story {
             Record::Transaction(transaction) => {
                 let round = self.history.rounds.last().map_or(0, |round| round.number);
                 match &transaction.action.what {
-                    Act::Vote(_) | Act::Reveal(_) => {
+                    Act::Vote(_) | Act::Reveal(_) | Act::MergeVote(_) | Act::RevealMergeVote(_) => {
                         self.votes.insert((round, transaction.sender), entry.index);
                     }
                     Act::Evaluate(_) => self.evaluations.push(entry.index),
@@ -55,7 +55,7 @@ impl Story {
                 }
             }
             Record::Outcome(outcome) => match outcome.what {
-                Decision::RoundOpened { round, .. } => {
+                Decision::RoundOpened { round, .. } | Decision::TrainingOpened { round, .. } => {
                     self.times.insert(round, (entry.time_ms, None));
                 }
                 Decision::RoundClosed { round, model, .. } => {

@@ -91,6 +91,12 @@ pub struct MergedRound {
     pub previous: Digest,
     /// What was sent, and what its sender measured.
     pub updates: BTreeMap<LearnerId, (Digest, Scores)>,
+    /// Who passed, and why if it said so.
+    pub passed: BTreeMap<LearnerId, Option<Reason>>,
+    /// Which updates were asked for, in order, where members were asked what they hold.
+    pub gathering: Option<Vec<Sent>>,
+    /// Which of those each member said that it holds: a bit for each, the lowest first.
+    pub held: BTreeMap<LearnerId, u64>,
     /// What was merged, in the order of that; `None` before that is certain.
     pub merging: Option<Vec<Sent>>,
     /// Who judged the merges how.
@@ -122,16 +128,37 @@ impl MergedRound {
         self.merging.iter().flatten().any(|sent| sent.learner == learner)
     }
 
+    /// Who named another pair of merges than was agreed on, where one was.
+    pub fn named_another(&self) -> Vec<LearnerId> {
+        let agreed = self.decided.and_then(|decided| decided.agreed);
+        let other = |vote: &MergeVote| {
+            !vote.is_abstention() && agreed.is_some_and(|agreed| vote.merges != agreed)
+        };
+        self.votes.iter().filter(|(_, vote)| other(vote)).map(|(learner, _)| *learner).collect()
+    }
+
+    /// The mean of the vote scores and of the test scores of one of the merges: by those who named the pair
+    /// that was agreed on, or by all if none was.
+    pub fn mean_scores(&self, which: Merge) -> (Option<f64>, Option<f64>) {
+        let agreed = self.decided.and_then(|decided| decided.agreed);
+        let counted = self.votes.values();
+        let counted = counted.filter(|vote| agreed.is_none_or(|agreed| vote.merges == agreed));
+        means(counted.map(|vote| match which {
+            Merge::Open => vote.scores_open,
+            Merge::Guarded => vote.scores_guarded,
+        }))
+    }
+
     fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
         let sent = self.merging.iter_mut().flatten().map(|sent| &mut sent.learner);
-        let learners = self.participants.iter_mut().chain(&mut self.checkers).chain(sent);
+        let asked = self.gathering.iter_mut().flatten().map(|sent| &mut sent.learner);
+        let learners = self.participants.iter_mut().chain(&mut self.checkers);
+        let learners = learners.chain(sent).chain(asked);
         learners.filter(|learner| **learner == from).for_each(|learner| *learner = to);
-        if let Some(update) = self.updates.remove(&from) {
-            self.updates.insert(to, update);
-        }
-        if let Some(vote) = self.votes.remove(&from) {
-            self.votes.insert(to, vote);
-        }
+        rename(&mut self.updates, from, to);
+        rename(&mut self.passed, from, to);
+        rename(&mut self.held, from, to);
+        rename(&mut self.votes, from, to);
     }
 
     /// As JSON for scripts.
@@ -159,11 +186,29 @@ impl MergedRound {
             });
             (learner.to_string(), vote)
         });
+        let passed = self.passed.iter().map(|(learner, reason)| {
+            (learner.to_string(), reason.map(|reason| reason.word()).into())
+        });
+        let held = self.held.iter().map(|(learner, bits)| {
+            let sent = self.gathering.iter().flatten().enumerate();
+            let held = sent.filter(|(at, _)| bits >> at & 1 == 1);
+            let held = held.map(|(_, sent)| sent.learner.to_string().into());
+            (learner.to_string(), serde_json::Value::Array(held.collect()))
+        });
+        let means = |which| {
+            let (vote, test) = self.mean_scores(which);
+            serde_json::json!({ "vote_score": vote, "test_score": test })
+        };
         serde_json::json!({
             "participants": keys(&self.participants),
             "checkers": keys(&self.checkers),
             "previous": self.previous.to_string(),
             "updates": updates.collect::<serde_json::Map<_, _>>(),
+            "passed": passed.collect::<serde_json::Map<_, _>>(),
+            "held": self.gathering.as_ref().map(|_| held.collect::<serde_json::Map<_, _>>()),
+            "named_another": keys(&self.named_another()),
+            "mean_open": means(Merge::Open),
+            "mean_guarded": means(Merge::Guarded),
             "votes": votes.collect::<serde_json::Map<_, _>>(),
             "agreed": self.decided.and_then(|it| it.agreed).as_ref().map(json::merges),
             "named": self.decided.map(|it| it.named),
@@ -187,6 +232,8 @@ impl MergedRound {
             false => Choice::Reject,
         };
         let scores = match result.accepted {
+            // What it measured are other models.
+            _ if result.agreed.is_some_and(|agreed| agreed != vote.merges) => Scores::default(),
             Some(Merge::Guarded) => vote.scores_guarded,
             Some(Merge::Open) | None => vote.scores_open,
         };
@@ -247,7 +294,7 @@ impl Round {
     }
 
     /// Whether there was something to vote on.
-    fn was_voted_on(&self) -> bool {
+    pub fn was_voted_on(&self) -> bool {
         self.proposal.is_some() || self.merged.as_ref().is_some_and(|it| it.merging.is_some())
     }
 
@@ -271,11 +318,21 @@ impl Round {
 
     /// The mean of the vote scores and of the test scores that were recorded, proposer included.
     pub fn mean_scores(&self) -> (Option<f64>, Option<f64>) {
-        let all = || {
-            let own = self.proposal.map(|(_, scores)| scores);
-            own.into_iter().chain(self.ballots.values().map(|ballot| ballot.scores))
-        };
-        (mean(all().filter_map(|scores| scores.vote)), mean(all().filter_map(|scores| scores.test)))
+        let own = self.proposal.map(|(_, scores)| scores);
+        means(own.into_iter().chain(self.ballots.values().map(|ballot| ballot.scores)))
+    }
+}
+
+/// The means of vote scores and of test scores.
+fn means(scores: impl Iterator<Item = Scores> + Clone) -> (Option<f64>, Option<f64>) {
+    let vote = mean(scores.clone().filter_map(|scores| scores.vote));
+    (vote, mean(scores.filter_map(|scores| scores.test)))
+}
+
+/// What is kept under one key is kept under another.
+fn rename<T>(of: &mut BTreeMap<LearnerId, T>, from: LearnerId, to: LearnerId) {
+    if let Some(it) = of.remove(&from) {
+        of.insert(to, it);
     }
 }
 
@@ -365,14 +422,23 @@ impl History {
             Act::RevealUpdate(reveal) => self.update(sender, &reveal.update),
             Act::MergeVote(vote) => self.merge_vote(sender, vote),
             Act::RevealMergeVote(reveal) => self.merge_vote(sender, &reveal.vote),
+            Act::Have { held, .. } => {
+                if let Some(merged) = self.merged_mut() {
+                    merged.held.insert(sender, *held);
+                }
+            }
             Act::Vote(vote) => self.vote(sender, vote),
             Act::Reveal(reveal) => self.vote(sender, &reveal.vote),
             Act::Pass { exhausted, reason, .. } => {
                 if *exhausted {
                     self.privacy.entry(sender).or_default().exhausted = true;
                 }
-                if let Some(round) = self.rounds.last_mut() {
-                    round.passed = *reason;
+                match self.rounds.last_mut() {
+                    Some(Round { merged: Some(merged), .. }) => {
+                        merged.passed.insert(sender, *reason);
+                    }
+                    Some(round) => round.passed = *reason,
+                    None => {}
                 }
             }
             Act::ReplaceKey { to, .. } => self.replace_key(sender, *to),
@@ -394,7 +460,6 @@ impl History {
             Act::Leave { .. }
             | Act::Commit(_)
             | Act::CommitUpdate(_)
-            | Act::Have { .. }
             | Act::Resume { .. }
             | Act::Move { .. }
             | Act::MotionVote { .. }
@@ -417,14 +482,19 @@ impl History {
         privacy.proposals += 1;
     }
 
+    /// The last opened round, if it is a merged one.
+    fn merged_mut(&mut self) -> Option<&mut MergedRound> {
+        self.rounds.last_mut().and_then(|round| round.merged.as_mut())
+    }
+
     fn update(&mut self, sender: LearnerId, update: &Update) {
-        if let Some(merged) = self.rounds.last_mut().and_then(|round| round.merged.as_mut()) {
+        if let Some(merged) = self.merged_mut() {
             merged.updates.insert(sender, (update.weights.digest, update.scores));
         }
     }
 
     fn merge_vote(&mut self, sender: LearnerId, vote: &MergeVote) {
-        if let Some(merged) = self.rounds.last_mut().and_then(|round| round.merged.as_mut()) {
+        if let Some(merged) = self.merged_mut() {
             merged.votes.insert(sender, vote.clone());
         }
     }
@@ -440,12 +510,8 @@ impl History {
     fn replace_key(&mut self, from: LearnerId, to: LearnerId) {
         // In place: a learner keeps its number, which is what people know it by.
         self.learners.iter_mut().filter(|learner| **learner == from).for_each(|it| *it = to);
-        if let Some(privacy) = self.privacy.remove(&from) {
-            self.privacy.insert(to, privacy);
-        }
-        if let Some(name) = self.names.remove(&from) {
-            self.names.insert(to, name);
-        }
+        rename(&mut self.privacy, from, to);
+        rename(&mut self.names, from, to);
         self.bearers.values_mut().filter(|bearer| **bearer == from).for_each(|bearer| *bearer = to);
         // What was moved for the old key gives nobody anything.
         self.moved.retain(|_, invitation| invitation.learner != from);
@@ -458,9 +524,7 @@ impl History {
             if let Some(merged) = &mut round.merged {
                 merged.replace_key(from, to);
             }
-            if let Some(ballot) = round.ballots.remove(&from) {
-                round.ballots.insert(to, ballot);
-            }
+            rename(&mut round.ballots, from, to);
         }
     }
 
@@ -476,6 +540,9 @@ impl History {
                     checkers: checkers.clone(),
                     previous: *previous,
                     updates: BTreeMap::new(),
+                    passed: BTreeMap::new(),
+                    gathering: None,
+                    held: BTreeMap::new(),
                     merging: None,
                     votes: BTreeMap::new(),
                     decided: None,
@@ -483,9 +550,13 @@ impl History {
                 self.rounds.push(Round { merged: Some(merged), ..Round::new(*round, *base) });
             }
             Decision::MergeVotingOpened { updates, .. } => {
-                if let Some(merged) = self.rounds.last_mut().and_then(|round| round.merged.as_mut())
-                {
+                if let Some(merged) = self.merged_mut() {
                     merged.merging = Some(updates.clone());
+                }
+            }
+            Decision::GatheringOpened { updates, .. } => {
+                if let Some(merged) = self.merged_mut() {
+                    merged.gathering = Some(updates.clone());
                 }
             }
             Decision::MergeDecided {
@@ -537,8 +608,7 @@ impl History {
             | Decision::Paused { .. }
             | Decision::Suspended { .. }
             | Decision::MotionOpened { .. }
-            | Decision::MotionDecided { .. }
-            | Decision::GatheringOpened { .. } => {}
+            | Decision::MotionDecided { .. } => {}
             Decision::MotionTookEffect { number } => {
                 if let Some(Invitation { learner, name: Some(name), .. }) =
                     self.moved.remove(number)

@@ -33,6 +33,7 @@ use super::args::{Data, ModelShape, SplitArgs, TrainingArgs, word};
 use super::audit::audit_place;
 use super::output::{OutputError, try_print};
 use super::signals::Signals;
+use super::tell::rounds::RoundTable;
 use super::tell::text;
 use super::{Program, following, progress};
 
@@ -202,16 +203,16 @@ impl Demo {
     }
 
     fn progress(&self) -> Result<ProgressBar, OutputError> {
-        self.say(format!("\n{}", text::ROUND_HEADER))?;
+        self.say("")?;
         Ok(progress::steps(self.rounds, self.json, "round"))
     }
 
     fn run_local(&self, mut learners: Vec<BuiltinLearner>) -> anyhow::Result<Outcome> {
-        let bar = self.progress()?;
+        let (bar, mut table) = (self.progress()?, RoundTable::default());
         let local::LocalRun { history, .. } =
             local::run(&mut learners, self.parameters(), |history, round| {
                 if !self.json {
-                    bar.suspend(|| println!("{}", text::round_line(history, round)));
+                    bar.suspend(|| println!("{}", table.line(history, round)));
                 }
                 bar.set_position(round.number);
             })?;
@@ -251,9 +252,9 @@ impl Demo {
                 tokio::spawn(client::run(learner, options))
             })
             .collect();
-        let bar = self.progress()?;
+        let (bar, mut table) = (self.progress()?, RoundTable::default());
         let watching = follow(node.url(), &name, |history, closed| {
-            bar.suspend(|| self.say(text::round_line(history, closed)))?;
+            bar.suspend(|| self.say(table.line(history, closed)))?;
             bar.set_position(closed.number);
             Ok(())
         });

@@ -60,7 +60,7 @@ enum Command {
     /// Create, list, show, watch or stop experiments.
     #[command(subcommand)]
     Experiment(experiment::Experiment),
-    /// Tell what happened in a round, and why its proposer was chosen.
+    /// Tell what happened in a round, why its proposer was chosen, and what was merged.
     Round(round::RoundArgs),
     /// Take part in an experiment with a built-in model on a data file.
     Learner(learner::LearnerArgs),

@@ -10,7 +10,7 @@ use colearn_contracts::{Act, Decision, ExperimentName, Outcome};
 use colearn_records::record::Record;
 
 use super::ledger::trouble_at;
-use super::tell::{json, text};
+use super::tell::{json, rounds, text};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -30,7 +30,8 @@ pub(crate) struct RoundArgs {
         value_name = "PLACE"
     )]
     from: String,
-    /// Draw the proposer again, and show from what
+    /// Draw again who trained, and show from what; of a merged round also what was sent, who said what, and
+    /// why it has its verdict
     #[arg(long)]
     explain: bool,
     /// Print JSON
@@ -49,7 +50,7 @@ impl RoundArgs {
             if self.json {
                 println!("{}", json::explanation(&experiment, self.round, &explained));
             } else {
-                print!("{}", text::explanation(&experiment, self.round, &explained));
+                print!("{}", rounds::explanation(&experiment, self.round, &explained));
             }
             return Ok(ExitCode::SUCCESS);
         }

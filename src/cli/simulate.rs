@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::args::capital;
 use super::progress;
+use super::tell::rounds::RoundTable;
 use super::tell::text;
 
 #[derive(Args)]
@@ -109,16 +110,12 @@ impl SimulateArgs {
             print!("{}", text::split_table(&shares));
         }
         let simulation = Simulation::new(&scenario, &shares)?;
-        let voting = scenario.rule.is_none();
-        if voting && !self.json {
-            println!("{}", text::ROUND_HEADER);
-        }
         let bar = progress::steps(simulation.rounds(), self.json, "round");
-        let started = Instant::now();
+        let (started, mut table) = (Instant::now(), RoundTable::default());
         let (report, run) = simulation.run(
             |history, round| {
                 if !self.json {
-                    bar.suspend(|| println!("{}", text::round_line(history, round)));
+                    bar.suspend(|| println!("{}", table.line(history, round)));
                 }
                 bar.set_position(round.number);
             },

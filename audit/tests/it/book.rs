@@ -237,6 +237,24 @@ impl Book {
         place
     }
 
+    /// Somebody judges the merges of a round: whether it can bear the open one and the guarded one, and prefers
+    /// this.
+    pub(crate) fn judge(&mut self, who: u8, merges: Merges, says: [bool; 3]) {
+        let [bear_open, bear_guarded, prefer_guarded] = says;
+        let vote = MergeVote {
+            round: self.experiment().round(),
+            merges,
+            bear_open,
+            bear_guarded,
+            prefer_guarded,
+            reason: None,
+            scores_open: Scores { vote: Some(900_000), test: None },
+            scores_guarded: Scores { vote: Some(800_000), test: None },
+            link: self.link(who),
+        };
+        self.act(who, Act::MergeVote(vote));
+    }
+
     /// Everybody who may votes for it.
     pub(crate) fn accept(&mut self, learners: std::ops::RangeInclusive<u8>) {
         // Where nobody else is there it is accepted already.

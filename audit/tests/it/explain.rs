@@ -66,16 +66,18 @@ fn every_draw_of_version_2_is_drawn_again() {
         let explained = explained(&book, round);
         assert!(explained.is_as_recorded(), "{explained:?}");
         assert_eq!(explained.version, Version::V2);
-        let ChosenFrom::Seed { seed, seats, ranks } = &explained.from else { panic!("a seed") };
-        assert_eq!((seats.len(), ranks.len()), (explained.candidates.len(), ranks.len()));
+        let ChosenFrom::Seed { seed, seats, ranks, .. } = &explained.trains.from else {
+            panic!("a seed")
+        };
+        assert_eq!((seats.len(), ranks.len()), (explained.trains.candidates.len(), ranks.len()));
         for (seat, rank) in seats.iter().zip(ranks) {
             assert_eq!(seed.rank(PROPOSER, *seat), *rank);
-            assert!(ranks[explained.drawn] <= *rank);
+            assert!(ranks[explained.trains.drawn[0]] <= *rank);
         }
         // Neither a judge nor, where there are others, who proposed last. The seed of the third round was
         // known when the first ended, in which one sat.
-        assert!(!explained.candidates.contains(&learner(4)));
-        let candidates = explained.candidates.len();
+        assert!(!explained.trains.candidates.contains(&learner(4)));
+        let candidates = explained.trains.candidates.len();
         match round {
             1 | 3 => assert_eq!(candidates, 1, "{explained:?}"),
             // Another key has begun another chain, and is passed over where it would be drawn by that.
@@ -109,7 +111,7 @@ fn who_came_when_the_seed_was_known_is_no_candidate() {
     let candidates = |round| {
         let explained = explained(&book, round);
         assert!(explained.is_as_recorded(), "{explained:?}");
-        explained.candidates.len()
+        explained.trains.candidates.len()
     };
     assert_eq!([4, 5, 6, 7].map(candidates), [2, 2, 2, 12]);
 }
@@ -129,7 +131,7 @@ fn turns_and_draws_of_version_1_are_explained_as_ever() {
             let explained = explained(&book, round);
             assert!(explained.is_as_recorded(), "{explained:?}");
             assert_eq!((explained.version, explained.selection), (Version::V1, selection));
-            match (selection, &explained.from) {
+            match (selection, &explained.trains.from) {
                 (Selection::RoundRobin, ChosenFrom::Turns(last)) => {
                     assert_eq!(*last, (round > 1).then(|| (round - 2) % 4));
                 }
@@ -234,5 +236,133 @@ fn what_was_done_in_a_round_is_told_with_names() {
     ));
     let name = |who| explained.names.get(&learner(who)).map(|name| name.as_str());
     assert_eq!([1, 2, 3, 4].map(name), [Some("Ann"), Some("Bob"), None, Some("Regulator")]);
-    assert_eq!(explained.proposer, learner(2));
+    assert_eq!(explained.trains.recorded, [learner(2)]);
+    assert!(explained.merged.is_none());
+}
+
+/// The merges as everybody has them who computes them.
+const PAIR: Merges = Merges { open: Some(Digest([71; 32])), guarded: Some(Digest([72; 32])) };
+
+fn merged(merging: Merging, selection: Selection) -> Parameters {
+    Parameters { merging: Some(merging), ..by(selection) }
+}
+
+/// Who trains in the open round.
+fn participants(book: &Book) -> Vec<u8> {
+    let Phase::Merged(round) = book.experiment().phase() else { panic!("no merged round") };
+    let trains = |who: &u8| round.participants.iter().any(|it| it.learner == learner(*who));
+    (1..100).filter(trains).collect()
+}
+
+/// All who are to train do.
+fn train(book: &mut Book) {
+    for who in participants(book) {
+        let update = book.trained(None);
+        book.act(who, Act::Update(update));
+    }
+}
+
+#[test]
+fn who_trains_in_a_merged_round_is_explained_by_turns_and_by_draws() {
+    for (selection, checkers) in [(Selection::RoundRobin, 0), (Selection::Sortition, 3)] {
+        let merging = Merging { proposers: 2, checkers, ..Merging::default() };
+        let mut book = Book::with(Version::V2, merged(merging, selection), Admission::Open);
+        for who in 1..=5 {
+            book.join(who);
+        }
+        let mut trained = Vec::new();
+        for round in 1..=8 {
+            if round == 4 {
+                let seen = Seen { size: 0, root: Hash::empty_root() };
+                book.wait(1);
+                let name = book.name.clone();
+                let replaced = Transaction::replace_key(&key(3), &key(6), &book.id, seen, name);
+                book.transact(&replaced);
+            }
+            trained.push(participants(&book));
+            train(&mut book);
+            for who in 1..=6 {
+                let seated = book.experiment().seated().any(|seated| seated == learner(who));
+                if seated && book.experiment().round() == round {
+                    book.judge(who, PAIR, [true, false, false]);
+                }
+            }
+        }
+        for round in 1..=8 {
+            let explained = explained(&book, round);
+            assert!(explained.is_as_recorded(), "{explained:?}");
+            let told = explained.merged.as_ref().unwrap();
+            assert!(told.is_as_recorded(), "{told:?}");
+            assert_eq!(told.verdict(), Some(MergeVerdict::Accepted(Merge::Open)));
+            let checks = told.checks.as_ref().map(|checks| checks.recorded.len());
+            match (&explained.trains.from, round) {
+                // One sits when the first round opens.
+                (ChosenFrom::All, 1) => assert_eq!(explained.trains.candidates.len(), 1),
+                (ChosenFrom::Turns(last), _) => {
+                    assert_eq!((selection, checks), (Selection::RoundRobin, None));
+                    let last = usize::try_from(last.unwrap()).unwrap();
+                    let next: BTreeSet<usize> = [(last + 1) % 5, (last + 2) % 5].into();
+                    assert!(explained.trains.drawn.iter().eq(&next), "{explained:?}");
+                }
+                (ChosenFrom::Seed { ranks, after, .. }, _) => {
+                    assert_eq!((selection, checks), (Selection::Sortition, Some(3)));
+                    let order = |at: &usize| (after[*at], ranks[*at]);
+                    let worst = explained.trains.drawn.iter().map(order).max().unwrap();
+                    let passed_over = (0..5).filter(|at| !explained.trains.drawn.contains(at));
+                    assert!(passed_over.map(|at| order(&at)).all(|it| it > worst));
+                }
+                (from, _) => panic!("{from:?}"),
+            }
+        }
+        assert!(trained.iter().flatten().any(|who| *who == 6), "{trained:?}");
+        assert!(book.audited().ok);
+    }
+}
+
+#[test]
+fn the_votes_of_a_merged_round_are_counted_again() {
+    let merging = Merging { gather_deadline_ms: Some(1_000), ..Merging::default() };
+    let rules = Parameters { min_learners: 4, ..merged(merging, Selection::RoundRobin) };
+    let mut book = Book::with(Version::V2, rules, founders());
+    for who in 1..=4 {
+        book.join(who);
+    }
+    let round = 1;
+    // Not the judge.
+    assert_eq!(participants(&book), [1, 2, 3]);
+    let pass = Act::Pass { round, exhausted: false, reason: Some(Reason::TooLittleData) };
+    book.act(2, pass);
+    for who in [1, 3] {
+        let update = book.trained(None);
+        book.act(who, Act::Update(update));
+    }
+    // The first learner's update is held by all, the other's by its sender alone.
+    for (who, held) in [(1, 0b01), (2, 0b01), (3, 0b11), (4, 0b01)] {
+        book.act(who, Act::Have { round, held });
+    }
+    let false_pair = Merges { guarded: Some(Digest([9; 32])), ..PAIR };
+    book.judge(1, PAIR, [true, true, true]);
+    book.judge(2, PAIR, [false, true, true]);
+    book.judge(3, false_pair, [true, true, true]);
+    book.judge(4, PAIR, [true, false, true]);
+
+    let explained = explained(&book, round);
+    let told = explained.merged.as_ref().unwrap();
+    assert!(explained.is_as_recorded() && told.is_as_recorded(), "{explained:?}");
+    assert!(told.checks.is_none());
+    assert_eq!(told.weights.values().sum::<u32>(), 4);
+    let (pair, named) = told.tally.as_ref().unwrap().agreed().unwrap();
+    assert_eq!(*pair, PAIR);
+    let Named { weight, bear_open, bear_guarded, prefer_guarded, .. } = *named;
+    assert_eq!((weight, bear_open, bear_guarded, prefer_guarded), (3, 2, 2, 3));
+    assert_eq!(told.verdict(), Some(MergeVerdict::Accepted(Merge::Guarded)));
+
+    let told = &told.round;
+    assert_eq!(told.named_another(), [learner(3)]);
+    assert_eq!(told.passed, [(learner(2), Some(Reason::TooLittleData))].into());
+    assert_eq!(told.held[&learner(3)], 0b11);
+    let merged: Vec<LearnerId> = told.merging.iter().flatten().map(|sent| sent.learner).collect();
+    assert_eq!(merged, [learner(1)]);
+    assert_eq!(told.gathering.as_ref().unwrap().len(), 2);
+    assert_eq!(told.mean_scores(Merge::Guarded), (Some(0.8), None));
 }

@@ -1,7 +1,8 @@
 //! The story of an experiment: what was said, by whom, and what they are called.
 
 use colearn_contracts::{
-    Act, Choice, Evaluation, Join, Limits, Measure, Motion, Reason, Verdict, Version,
+    Act, Action, Choice, Decision, Digest, Evaluation, Join, Limits, Measure, Merge, MergeVote,
+    Merges, Motion, Outcome, Reason, Scores, Sent, Update, Verdict, Version,
 };
 use colearn_records::history::{Evaluated, History};
 use colearn_records::record::Record;
@@ -184,4 +185,93 @@ fn version_1_has_no_names_and_no_reasons() {
     let history = told(&scribe);
     assert!(history.names.is_empty());
     assert_eq!(history.rounds[0].passed, None);
+}
+
+#[test]
+fn a_merged_round_is_told_whatever_keys_its_learners_go_on_under() {
+    let (round, deadline_ms, digest) = (1, 9, |byte| Digest([byte; 32]));
+    let mut history = History::new("x".parse().unwrap());
+    let decide = |history: &mut History, what| {
+        history.outcome(&Outcome::new("x".parse().unwrap(), what));
+    };
+    let act = |history: &mut History, who, what| {
+        history.action(learner(who), &Action::new("x".parse().unwrap(), what));
+    };
+    decide(
+        &mut history,
+        Decision::TrainingOpened {
+            round,
+            participants: [1, 2, 3].map(learner).to_vec(),
+            checkers: vec![learner(3)],
+            base: digest(0),
+            previous: digest(0),
+            deadline_ms,
+        },
+    );
+    let updates: Vec<Sent> =
+        [1, 3].map(|who| Sent { learner: learner(who), weights: digest(who) }).to_vec();
+    for who in [1, 3] {
+        let (weights, scores) = (model(who), Scores::default());
+        let update = Update { round, base: digest(0), weights, scores, privacy: None };
+        act(&mut history, who, Act::Update(update));
+    }
+    act(&mut history, 2, Act::Pass { round, exhausted: false, reason: Some(Reason::Policy) });
+    decide(
+        &mut history,
+        Decision::GatheringOpened { round, updates: updates.clone(), deadline_ms },
+    );
+    act(&mut history, 3, Act::Have { round, held: 0b11 });
+    decide(
+        &mut history,
+        Decision::MergeVotingOpened { round, updates, electorate: 3, deadline_ms },
+    );
+    let agreed = Merges { open: Some(digest(7)), guarded: Some(digest(8)) };
+    for (who, merges, score) in
+        [(1, agreed, 4), (2, agreed, 6), (3, Merges { guarded: None, ..agreed }, 9)]
+    {
+        act(
+            &mut history,
+            who,
+            Act::MergeVote(MergeVote {
+                round,
+                merges,
+                bear_open: true,
+                bear_guarded: false,
+                prefer_guarded: false,
+                reason: None,
+                scores_open: Scores { vote: Some(score * 100_000), test: None },
+                scores_guarded: Scores::default(),
+                link: None,
+            }),
+        );
+    }
+    act(&mut history, 3, Act::ReplaceKey { to: learner(6) });
+    decide(
+        &mut history,
+        Decision::MergeDecided {
+            round,
+            agreed: Some(agreed),
+            named: 2,
+            bear_open: 2,
+            bear_guarded: 0,
+            prefer_guarded: 0,
+            accepted: Some(Merge::Open),
+        },
+    );
+
+    let told = &history.rounds[0];
+    let merged = told.merged.as_ref().unwrap();
+    let keys = [&merged.participants[2], &merged.checkers[0], &merged.named_another()[0]];
+    assert_eq!(keys, [&learner(6); 3]);
+    assert!(merged.merges(learner(6)) && merged.updates.contains_key(&learner(6)));
+    assert_eq!(merged.gathering.as_ref().unwrap()[1].learner, learner(6));
+    assert_eq!(merged.held, [(learner(6), 0b11)].into());
+    assert_eq!(merged.passed, [(learner(2), Some(Reason::Policy))].into());
+    // What was measured of another model does not count.
+    assert_eq!(merged.mean_scores(Merge::Open), (Some(0.5), None));
+    assert_eq!(told.mean_scores(), (Some(0.5), None));
+    assert_eq!(told.ballots[&learner(6)].choice, Choice::Reject);
+    let json = merged.to_json();
+    assert_eq!(json["named_another"], serde_json::json!([learner(6).to_string()]));
+    assert_eq!(json["held"][learner(6).to_string()].as_array().unwrap().len(), 2);
 }

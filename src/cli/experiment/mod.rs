@@ -22,6 +22,7 @@ use colearn_sdk::client::{Client, Followed, Memory, Trust};
 use self::govern::{ActionArgs, MoveArgs};
 use super::args::NodeAddress;
 use super::following::follow;
+use super::tell::rounds::RoundTable;
 use super::tell::{json, text};
 
 #[derive(Subcommand)]
@@ -243,9 +244,10 @@ async fn show(
         for open in &experiment.motions {
             println!("motion      {}", text::open_motion(open));
         }
-        println!("\n{}", text::ROUND_HEADER);
+        println!();
+        let mut table = RoundTable::default();
         for round in &history.rounds {
-            println!("{}", text::round_line(&history, round));
+            println!("{}", table.line(&history, round));
         }
         println!("\n{}", text::learner_table(&history).trim_end());
         if !history.evaluations.is_empty() {
@@ -261,19 +263,15 @@ async fn show(
 
 async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
     let mut history = History::new(name.clone());
-    let mut printed = 0;
-    let mut header = Some(text::ROUND_HEADER);
+    let (mut printed, mut table) = (0, RoundTable::default());
     // Who mistypes an address is told at once; a node that goes away later is waited for.
     follow(node, name, Some(Duration::ZERO), |decoded| {
         history.record(&decoded.record);
-        if let Some(header) = header.take() {
-            println!("{header}");
-        }
         if let Some(line) = beside_rounds(&decoded.record) {
             println!("       {line}");
         }
         for round in history.closed().skip(printed) {
-            println!("{}", text::round_line(&history, round));
+            println!("{}", table.line(&history, round));
             printed += 1;
         }
         let Some(reason) = history.finished else { return Ok(ControlFlow::Continue(())) };
@@ -293,8 +291,7 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Decision::Suspended { .. }
             | Decision::MotionOpened { .. }
             | Decision::MotionDecided { .. }
-            | Decision::MotionTookEffect { .. }
-            | Decision::MergeDecided { .. } => Some(text::outcome(outcome)),
+            | Decision::MotionTookEffect { .. } => Some(text::outcome(outcome)),
             Decision::RoundOpened { .. }
             | Decision::VotingOpened { .. }
             | Decision::RevealOpened { .. }
@@ -302,6 +299,7 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Decision::TrainingOpened { .. }
             | Decision::GatheringOpened { .. }
             | Decision::MergeVotingOpened { .. }
+            | Decision::MergeDecided { .. }
             | Decision::Finished { .. } => None,
         },
         Record::Transaction(transaction) => match &transaction.action.what {

@@ -1,12 +1,12 @@
 //! What programs read. Fields are named as in the ledger's messages, keys and digests are
 //! hexadecimal, and what is one of several things is a word.
 
-use colearn_audit::explain::{ChosenFrom, Explanation};
+use colearn_audit::explain::{Chosen, ChosenFrom, Explanation, Merged};
 use colearn_contracts::{
     Act, Admission, Choice, Commit, CommitUpdate, CreateExperiment, Digest, Evaluation,
-    ExperimentName, Invitation, Join, Limits, MergeStage, MergeVote, MergedRound, Model, Motion,
-    Parameters, Phase, PrivacyCap, PrivacySegment, PrivacySpent, Proposal, Reveal, RevealMergeVote,
-    RevealUpdate, Scores, Update, Vote,
+    ExperimentName, Invitation, Join, LearnerId, Limits, MergeStage, MergeVote, MergedRound, Model,
+    Motion, Parameters, Phase, PrivacyCap, PrivacySegment, PrivacySpent, Proposal, Reveal,
+    RevealMergeVote, RevealUpdate, Scores, Update, Vote,
 };
 use colearn_ledger::Hash;
 use colearn_records::convert::{ExperimentState, MotionState};
@@ -372,43 +372,85 @@ pub(crate) fn privacy(history: &History, cap: Option<PrivacyCap>) -> Value {
     json!({ "cap": cap, "learners": learners.collect::<Vec<_>>() })
 }
 
-/// How a round's proposer was chosen, and what was done in the round.
+/// How those who trained in a round were chosen, what was done in it, and what came of a merged one.
 pub(crate) fn explanation(
     experiment: &ExperimentName,
     round: u64,
     explained: &Explanation,
 ) -> Value {
-    let texts = |digests: &[Digest]| digests.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let candidates: Vec<String> = explained.candidates.iter().map(ToString::to_string).collect();
     let names =
         explained.names.iter().map(|(learner, name)| (learner.to_string(), name.as_str().into()));
     let entries = explained.entries.iter().map(|entry| {
         json!({ "index": entry.index, "time_ms": entry.time_ms, "record": record(&entry.record) })
     });
-    let mut told = json!({
-        "experiment": experiment.to_string(),
-        "round": round,
-        "version": explained.version.number(),
-        "index": explained.index,
-        "selection": explained.selection.word(),
-        "ledger": explained.ledger.to_string(),
-        "candidates": candidates,
-        "drawn": explained.drawn,
-        "proposer": explained.proposer.to_string(),
-        "as_recorded": explained.is_as_recorded(),
-        "names": names.collect::<serde_json::Map<String, Value>>(),
-        "entries": entries.collect::<Vec<_>>(),
-    });
-    match &explained.from {
+    let mut told = chosen(&explained.trains);
+    told["experiment"] = experiment.as_str().into();
+    told["round"] = round.into();
+    told["version"] = explained.version.number().into();
+    told["index"] = explained.index.into();
+    told["selection"] = explained.selection.word().into();
+    told["ledger"] = explained.ledger.to_string().into();
+    told["as_recorded"] = explained.is_as_recorded().into();
+    told["names"] = names.collect::<serde_json::Map<String, Value>>().into();
+    told["entries"] = entries.collect::<Vec<_>>().into();
+    match &explained.merged {
+        // One proposer is drawn.
+        None => {
+            told["drawn"] = explained.trains.drawn.first().copied().into();
+            told["proposer"] = explained.trains.recorded.first().map(ToString::to_string).into();
+        }
+        Some(merged) => {
+            told["participants"] = learners(&explained.trains.recorded);
+            told["merged"] = merged_explanation(merged);
+        }
+    }
+    told
+}
+
+/// Who could be chosen, from what, and who was.
+fn chosen(chosen: &Chosen) -> Value {
+    let texts = |digests: &[Digest]| digests.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut told = json!({ "candidates": learners(&chosen.candidates), "drawn": chosen.drawn });
+    match &chosen.from {
+        ChosenFrom::All => {}
         ChosenFrom::Turns(last_seat) => told["last_seat"] = json!(last_seat),
         ChosenFrom::Head { head, index } => {
             (told["head"], told["head_index"]) = (json!(head.to_string()), json!(index));
         }
-        ChosenFrom::Seed { seed, seats, ranks } => {
-            (told["seed"], told["seats"]) = (json!(seed.0.to_string()), json!(seats));
-            told["ranks"] = json!(texts(ranks));
+        ChosenFrom::Seed { purpose, seed, seats, ranks, after } => {
+            (told["purpose"], told["seed"]) = (json!(purpose), json!(seed.0.to_string()));
+            (told["seats"], told["ranks"]) = (json!(seats), json!(texts(ranks)));
+            told["after_all_others"] = json!(after);
         }
     }
+    told
+}
+
+fn learners(learners: &[LearnerId]) -> Value {
+    learners.iter().map(ToString::to_string).collect()
+}
+
+/// What came of a merged round: all that was sent and said, and the votes counted again.
+fn merged_explanation(explained: &Merged) -> Value {
+    let mut told = explained.round.to_json();
+    let weights =
+        explained.weights.iter().map(|(learner, weight)| (learner.to_string(), (*weight).into()));
+    told["weights"] = weights.collect::<serde_json::Map<String, Value>>().into();
+    told["threshold"] = explained.threshold.to_string().into();
+    told["drawn_checkers"] = explained.checks.as_ref().map(chosen).into();
+    let pairs = explained.tally.iter().flat_map(|tally| tally.named()).map(|(pair, votes)| {
+        json!({
+            "merges": merges(pair),
+            "votes": votes.weight,
+            "checkers": votes.checkers,
+            "bear_open": votes.bear_open,
+            "bear_guarded": votes.bear_guarded,
+            "prefer_guarded": votes.prefer_guarded,
+        })
+    });
+    told["pairs"] = pairs.collect::<Vec<_>>().into();
+    told["verdict"] = explained.verdict().map(|verdict| verdict.of_round().word()).into();
+    told["as_recorded"] = explained.is_as_recorded().into();
     told
 }
 

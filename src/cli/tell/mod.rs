@@ -3,4 +3,5 @@
 
 pub(crate) mod json;
 pub(crate) mod merges;
+pub(crate) mod rounds;
 pub(crate) mod text;

@@ -1,14 +1,12 @@
 //! What people read.
 
-use colearn_audit::explain::{ChosenFrom, Explanation};
 use colearn_contracts::{
-    Act, Action, Choice, Decision, Evaluation, ExperimentName, FinishReason, Invitation, LearnerId,
-    MergeVote, Motion, Outcome, PROPOSER, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores,
-    Tally, Update, Vote,
+    Act, Action, Choice, Decision, Evaluation, FinishReason, Invitation, LearnerId, MergeVote,
+    Motion, Outcome, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores, Tally, Update, Vote,
 };
 use colearn_learning::data::{Composition, Share, Target};
 use colearn_records::convert::{ExperimentState, MotionState};
-use colearn_records::history::{Evaluated, History, Round, unit};
+use colearn_records::history::{Evaluated, History, unit};
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
 use colearn_records::record::{DecodedEntry, Record};
@@ -25,7 +23,7 @@ pub(crate) fn short(learner: LearnerId) -> String {
     learner.to_string()[..8].to_owned()
 }
 
-fn scores(scores: Scores) -> String {
+pub(super) fn scores(scores: Scores) -> String {
     let text = |name: &str, value: Option<i64>| match value {
         Some(value) => format!(" {name} {:.3}", unit(value)),
         None => String::new(),
@@ -278,7 +276,7 @@ fn trained(update: &Update) -> String {
 }
 
 /// What somebody thinks of the merges of a round.
-fn judges(vote: &MergeVote) -> &'static str {
+pub(super) fn judges(vote: &MergeVote) -> &'static str {
     if vote.is_abstention() {
         return "abstains";
     }
@@ -291,7 +289,7 @@ fn judges(vote: &MergeVote) -> &'static str {
     }
 }
 
-fn judged(vote: &MergeVote) -> String {
+pub(super) fn judged(vote: &MergeVote) -> String {
     let merge = |name: &str, measured: Scores| match scores(measured) {
         nothing if nothing.is_empty() => nothing,
         measured => format!(" {name}:{measured}"),
@@ -313,7 +311,7 @@ fn measured_and_why(vote: &Vote) -> String {
 }
 
 /// Why somebody passed, voted against or abstained.
-fn because(reason: Option<Reason>) -> String {
+pub(super) fn because(reason: Option<Reason>) -> String {
     reason.map_or_else(String::new, |reason| format!(" because {}", reason.meaning()))
 }
 
@@ -441,45 +439,6 @@ pub fn event(event: &Event) -> String {
     }
 }
 
-/// What the lines of [`round_line`] mean.
-pub(crate) const ROUND_HEADER: &str =
-    "round  proposer            for  against  absent  verdict       vote score  test score";
-
-/// One line for a closed round.
-pub(crate) fn round_line(history: &History, round: &Round) -> String {
-    let proposer = match (round.proposer, &round.merged) {
-        (Some(proposer), _) => {
-            let number = history.number_of(proposer);
-            let number =
-                number.map_or_else(|| "?".to_owned(), |number| format!("learner {number}"));
-            format!("{number} ({})", short(proposer))
-        }
-        (None, Some(merged)) => {
-            let count = merged.merging.as_ref().map_or(merged.updates.len(), Vec::len);
-            format!("{count} of {} merged", merged.participants.len())
-        }
-        (None, None) => "?".to_owned(),
-    };
-    let (vote, test) = round.mean_scores();
-    let (approvals, rejections, absent, verdict) = match round.result {
-        Some(result) => (
-            result.approvals.to_string(),
-            result.rejections.to_string(),
-            result.absent().to_string(),
-            result.verdict.word(),
-        ),
-        None => ("-".into(), "-".into(), "-".into(), "open"),
-    };
-    let name = round.proposer.and_then(|proposer| history.names.get(&proposer));
-    let name = name.map_or_else(String::new, |name| format!("  {name}"));
-    format!(
-        "{:>5}  {proposer:<20}{approvals:>3}  {rejections:>7}  {absent:>6}  {verdict:<12}  {:>10}  {:>10}{name}",
-        round.number,
-        score(vote),
-        score(test)
-    )
-}
-
 /// A table of what every learner did.
 pub(crate) fn learner_table(history: &History) -> String {
     let mut text = String::from(
@@ -581,80 +540,6 @@ pub(crate) fn privacy_table(history: &History, cap: Option<PrivacyCap>) -> Strin
         }
     }
     text
-}
-
-/// How a round's proposer was chosen, and what was done in the round, several lines.
-pub(crate) fn explanation(
-    experiment: &ExperimentName,
-    round: u64,
-    explained: &Explanation,
-) -> String {
-    let mut text = format!("round {round} of {experiment}, opened by entry {}\n", explained.index);
-    text += &chosen_from(experiment, round, explained);
-    for (at, candidate) in explained.candidates.iter().enumerate() {
-        let mark = if at == explained.drawn { "*" } else { " " };
-        let rank = match &explained.from {
-            ChosenFrom::Seed { ranks, .. } => ranks.get(at).map(ToString::to_string),
-            ChosenFrom::Turns(_) | ChosenFrom::Head { .. } => None,
-        };
-        let rank = rank.map_or_else(String::new, |rank| format!("  rank {rank:.16}"));
-        text += &format!("{mark} {at:>4}  {candidate}{rank}{}\n", named(explained, *candidate));
-    }
-    let recorded = if explained.is_as_recorded() { "as recorded" } else { "NOT as recorded" };
-    let proposer = explained.proposer;
-    text += &format!("proposer    {proposer}{} ({recorded})\n\n", named(explained, proposer));
-    for entry in &explained.entries {
-        let name = match &entry.record {
-            Record::Transaction(transaction) => named(explained, transaction.sender),
-            Record::Genesis(_)
-            | Record::Outcome(_)
-            | Record::KeyRotation(_)
-            | Record::Upgrade(_) => String::new(),
-        };
-        text += &format!("{}{name}\n", self::entry(entry));
-    }
-    text
-}
-
-/// What a round's proposer was chosen from, so that it can be chosen again by hand.
-fn chosen_from(experiment: &ExperimentName, round: u64, explained: &Explanation) -> String {
-    match &explained.from {
-        ChosenFrom::Turns(None) => "selection   by turns, in joining order\n".to_owned(),
-        ChosenFrom::Turns(Some(seat)) => {
-            format!("selection   by turns, in joining order, after seat {seat}\n")
-        }
-        ChosenFrom::Head { head, index } => format!(
-            "selection   sortition: the first 16 bytes of SHA-256 over\n\
-             \x20             \"colearn/v1/sortition\\n\"\n\
-             \x20             ledger  {}\n\
-             \x20             head    {head} (leaf hash of entry {index})\n\
-             \x20             name    {} bytes, {experiment}\n\
-             \x20             round   {round}\n\
-             \x20           modulo {} candidates gives {}\n",
-            explained.ledger,
-            experiment.as_str().len(),
-            explained.candidates.len(),
-            explained.drawn
-        ),
-        ChosenFrom::Seed { seed, seats, .. } => {
-            let seats: Vec<String> = seats.iter().map(ToString::to_string).collect();
-            format!(
-                "selection   sortition: the smallest of the ranks, SHA-256 over\n\
-                 \x20             \"colearn/v2/draw\\n\"\n\
-                 \x20             purpose {} bytes, {PROPOSER}\n\
-                 \x20             seed    {}\n\
-                 \x20             seat    {}\n",
-                PROPOSER.len(),
-                seed.0,
-                seats.join(", ")
-            )
-        }
-    }
-}
-
-/// What a learner is called, in brackets behind what it is.
-fn named(explained: &Explanation, learner: LearnerId) -> String {
-    explained.names.get(&learner).map_or_else(String::new, |name| format!("  [{name}]"))
 }
 
 /// Who has what: a table.
