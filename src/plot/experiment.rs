@@ -1,10 +1,10 @@
 //! The picture of an experiment: scores over rounds above, who voted how below.
 
-use colearn_contracts::{Choice, LearnerId, Verdict};
+use colearn_contracts::{Choice, LearnerId, Merge, Verdict};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::{Backend, Drawn, FONT, LABELS, MARGIN, Picture, WIDTH, draw_legend};
+use super::{Backend, Chart, Drawn, FONT, LABELS, MARGIN, Picture, WIDTH, draw_legend};
 use colearn_records::history::{History, Round, unit};
 
 const SCORES_HEIGHT: u32 = 420;
@@ -19,6 +19,7 @@ const NO: RGBColor = RGBColor(208, 66, 62);
 const ABSENT: RGBColor = RGBColor(205, 205, 205);
 const NEITHER: RGBColor = RGBColor(240, 215, 150);
 const PROPOSER: RGBColor = RGBColor(240, 240, 250);
+const MERGES: RGBColor = RGBColor(110, 110, 110);
 
 impl Picture for History {
     fn title(&self) -> &str {
@@ -48,12 +49,19 @@ fn draw_scores<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> D
         let learners = history.learners.iter();
         learners.filter_map(|learner| round.scores_of(*learner)).flat_map(|s| [s.vote, s.test])
     });
-    let all: Vec<f64> = all.flatten().map(unit).collect();
+    let judged = history.rounds.iter().filter_map(|round| round.merged.as_ref());
+    let judged = judged.flat_map(|merged| merged.votes.values()).flat_map(|vote| {
+        let (open, guarded) = (vote.scores_open, vote.scores_guarded);
+        [open.vote, open.test, guarded.vote, guarded.test]
+    });
+    let all: Vec<f64> = all.chain(judged).flatten().map(unit).collect();
     let low = all.iter().copied().fold(f64::INFINITY, f64::min);
     let high = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let room = ((high - low) * 0.06).max(0.01);
-    let title = format!("{}: scores of each round's proposal", history.experiment);
+    let merges = history.rounds.iter().any(|round| round.merged.is_some());
+    let what = if merges { "what was voted on" } else { "proposal" };
+    let title = format!("{}: scores of each round's {what}", history.experiment);
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, 20))
         .margin_top(10)
@@ -99,7 +107,32 @@ fn draw_scores<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> D
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
         chart.draw_series(mean.into_iter().map(|at| Circle::new(at, 3, color.filled())))?;
     }
+    if merges {
+        draw_merges(history, &mut chart)?;
+    }
     draw_legend(&mut chart)
+}
+
+/// What both merges of a round score, beside the line of the one that was accepted.
+fn draw_merges<'a, B: Backend + 'a>(history: &History, chart: &mut Chart<'a, B>) -> Drawn {
+    let means = |which: Merge, vote: bool| {
+        let merged = history.rounds.iter().filter_map(move |round| {
+            let (of_vote, of_test) = round.merged.as_ref()?.mean_scores(which);
+            Some((round.number as f64, if vote { of_vote } else { of_test }?))
+        });
+        merged.collect::<Vec<(f64, f64)>>()
+    };
+    for (color, vote) in [(VOTE, true), (TEST, false)] {
+        let (open, guarded) = (means(Merge::Open, vote), means(Merge::Guarded, vote));
+        chart.draw_series(open.into_iter().map(|at| Circle::new(at, 6, color)))?;
+        chart.draw_series(guarded.into_iter().map(|at| Cross::new(at, 5, color)))?;
+    }
+    let none = || std::iter::empty::<Circle<(f64, f64), i32>>();
+    let open = chart.draw_series(none())?.label("open merge: mean");
+    open.legend(|(x, y)| Circle::new((x + 9, y), 6, MERGES));
+    let guarded = chart.draw_series(none())?.label("guarded merge: mean");
+    guarded.legend(|(x, y)| Cross::new((x + 9, y), 5, MERGES));
+    Ok(())
 }
 
 fn draw_votes<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> Drawn {
@@ -130,32 +163,45 @@ fn draw_votes<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> Dr
         }
     }
     let rows = history.learners.len().min(MAX_ROWS) as i32;
-    let y = top + rows * ROW_HEIGHT as i32 + 12;
+    let mut y = top + rows * ROW_HEIGHT as i32 + 12;
     let mut x = left;
-    let legend = [
+    let mut legend = vec![
         ("approved", YES, None),
         ("rejected", NO, None),
         ("abstained", NEITHER, None),
         ("absent", ABSENT, None),
-        ("proposer, accepted", PROPOSER, Some(true)),
-        ("proposer, not accepted", PROPOSER, Some(false)),
     ];
+    if history.rounds.iter().any(|round| round.proposer.is_some()) {
+        legend.push(("proposer, accepted", PROPOSER, Some(true)));
+        legend.push(("proposer, not accepted", PROPOSER, Some(false)));
+    }
+    if history.rounds.iter().any(|round| round.merged.is_some()) {
+        legend.push(("named another pair", ABSENT, Some(false)));
+    }
     for (name, color, mark) in legend {
+        let width = 46 + 8 * name.len() as i32;
+        if x + width > right {
+            (x, y) = (left, y + 22);
+        }
         area.draw(&Rectangle::new([(x, y), (x + 16, y + 16)], color.filled()))?;
         if let Some(good) = mark {
             draw_mark(area, good, (x + 8, y + 8), &if good { YES } else { NO })?;
         }
         area.draw_text(name, &text(14), (x + 22, y + 1))?;
-        x += 46 + 8 * name.len() as i32;
+        x += width;
     }
     Ok(())
 }
 
-/// A learner's cell in a round: its colour, and for the proposer whether it succeeded.
+/// A learner's cell in a round: its colour, and for the proposer whether it succeeded. Who named another pair
+/// of merges than was agreed on is as absent.
 fn look(round: &Round, learner: LearnerId) -> (Option<RGBColor>, Option<(bool, RGBColor)>) {
     if Some(learner) == round.proposer {
         let good = round.result.map(|result| result.verdict == Verdict::Accepted);
         return (Some(PROPOSER), good.map(|good| (good, if good { YES } else { NO })));
+    }
+    if round.merged.as_ref().is_some_and(|merged| merged.named_another().contains(&learner)) {
+        return (Some(ABSENT), Some((false, NO)));
     }
     let color = match round.ballots.get(&learner) {
         Some(ballot) => Some(match ballot.choice {
@@ -163,7 +209,7 @@ fn look(round: &Round, learner: LearnerId) -> (Option<RGBColor>, Option<(bool, R
             Choice::Reject => NO,
             Choice::Abstain => NEITHER,
         }),
-        None if round.proposal.is_some() => Some(ABSENT),
+        None if round.was_voted_on() => Some(ABSENT),
         None => None,
     };
     (color, None)
