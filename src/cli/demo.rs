@@ -12,7 +12,8 @@ use colearn::plot;
 use colearn::supervise::Supervisor;
 use colearn_audit::{AuditOptions, AuditReport};
 use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, ExperimentName, Join, Parameters, Phase, Threshold,
+    Act, Action, Admission, CreateExperiment, ExperimentName, Join, Merging, Parameters, Phase,
+    Threshold,
 };
 use colearn_learning::data::Share;
 use colearn_learning::private::Noise;
@@ -29,7 +30,7 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 use tokio::task::JoinHandle;
 
-use super::args::{Data, ModelShape, SplitArgs, TrainingArgs, word};
+use super::args::{Data, ModelShape, SINGLE_ROUNDS, SplitArgs, TrainingArgs, word};
 use super::audit::audit_place;
 use super::output::{OutputError, try_print};
 use super::signals::Signals;
@@ -58,6 +59,7 @@ words! {
 #[command(after_help = "Examples:
   colearn demo
   colearn demo --learners 8 --rounds 30 --threshold 2/3 --baselines --plot rounds.png
+  colearn demo --merging --split sorted
   colearn demo --backend local --model softmax
   colearn demo --task iris --split sorted --show-split
   colearn demo --task mnist --data mnist/
@@ -74,6 +76,9 @@ pub(crate) struct Demo {
     /// The share of the electorate that must approve; exactly reaching it counts
     #[arg(long, default_value_t = Threshold::HALF, value_name = "N/D")]
     threshold: Threshold,
+    /// Merge rounds: in each all train, and vote on two merges of what they have trained
+    #[arg(long)]
+    merging: bool,
     /// Where the rounds run
     #[arg(long, value_parser = word::<Backend>(), default_value = "ledger")]
     backend: Backend,
@@ -135,6 +140,9 @@ impl Demo {
                 classes => format!("{} classes", classes.len()),
             }
         ))?;
+        if !self.merging {
+            self.say(SINGLE_ROUNDS)?;
+        }
         if self.split.show_split {
             self.say(format!("\nsplit {}\n{}", self.split.split, text::split_table(&shares)))?;
         }
@@ -198,6 +206,7 @@ impl Demo {
             threshold: self.threshold,
             max_rounds: Some(self.rounds),
             min_learners: self.learners as u32,
+            merging: self.merging.then(Merging::default),
             ..Parameters::default()
         }
     }
@@ -355,6 +364,7 @@ impl Demo {
         if self.json {
             let report = serde_json::json!({
                 "backend": self.backend.word(),
+                "merging": self.merging,
                 "seed": self.seed,
                 "seconds": seconds,
                 "final_mean_test_score": outcome.score,

@@ -21,6 +21,7 @@ use super::tell::text;
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn simulate scenario.toml
+  colearn simulate scenario.toml --merging
   colearn simulate scenario.toml --seed 7 --plot rounds.svg --json
 
 A scenario, everything in it optional:
@@ -58,6 +59,9 @@ pub(crate) struct SimulateArgs {
     /// Another seed than the scenario's
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Merge rounds, by the rules of the scenario's plan if it has some for that
+    #[arg(long)]
+    merging: bool,
     /// How many threads [default: one a core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -101,6 +105,9 @@ impl SimulateArgs {
         }
         let mut scenario = Scenario::read(&self.scenario)?;
         scenario.seed = self.seed.unwrap_or(scenario.seed);
+        if self.merging {
+            scenario.plan.entry("merging").or_insert_with(|| toml::Table::new().into());
+        }
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
         }

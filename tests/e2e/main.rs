@@ -19,6 +19,7 @@ mod privacy;
 mod promises;
 mod proxy;
 mod python;
+mod rounds;
 mod support;
 mod sweep;
 mod terminal;
