@@ -116,7 +116,8 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
         ClientError::Data { .. }
         | ClientError::ForeignMemory { .. }
         | ClientError::MemoryInUse { .. }
-        | ClientError::Spending(_) => "DataError",
+        | ClientError::Spending(_)
+        | ClientError::Merge(_) => "DataError",
         ClientError::Chain(_)
         | ClientError::Random(_)
         | ClientError::Panicked
