@@ -17,7 +17,12 @@ pub(crate) struct MergingArgs {
     #[arg(long)]
     merging: bool,
     /// Let one learner train in each round, whatever the plan, or the rules so far, say
-    #[arg(long, conflicts_with = "merging")]
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "merging", "proposers", "clip_permille", "momentum_permille", "checkers", "gather_deadline",
+        ]
+    )]
     no_merging: bool,
     /// How many train in a merged round, 1 to 64; with fewer members, all of them [default: 64]
     #[arg(long, value_name = "N", requires = "merging")]
@@ -116,7 +121,7 @@ mod tests {
             "--no-merging --merging",
         ] {
             let refused = applied(flags, None).unwrap_err().to_string();
-            assert!(refused.contains("--merging"), "{refused}");
+            assert!(refused.contains("merging"), "{refused}");
         }
     }
 }

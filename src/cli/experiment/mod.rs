@@ -267,6 +267,11 @@ async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
     // Who mistypes an address is told at once; a node that goes away later is waited for.
     follow(node, name, Some(Duration::ZERO), |decoded| {
         history.record(&decoded.record);
+        if let Record::Transaction(transaction) = &decoded.record
+            && let Act::Create(create) = &transaction.action.what
+        {
+            println!("{}", table.begin(create.parameters.merging.is_some()));
+        }
         if let Some(line) = beside_rounds(&decoded.record) {
             println!("       {line}");
         }

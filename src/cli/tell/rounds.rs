@@ -24,6 +24,11 @@ pub(crate) struct RoundTable {
 }
 
 impl RoundTable {
+    /// The header for rounds of this kind, for who waits for the first of them.
+    pub(crate) fn begin(&mut self, merged: bool) -> &'static str {
+        self.header.insert(if merged { MERGED_HEADER } else { SINGLE_HEADER })
+    }
+
     /// The line of a round that is closed, or open; below a header that says what it means, unless the line
     /// before it had the same.
     pub(crate) fn line(&mut self, history: &History, round: &Round) -> String {
