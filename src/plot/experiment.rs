@@ -60,8 +60,8 @@ fn draw_scores<B: Backend>(history: &History, area: &DrawingArea<B, Shift>) -> D
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let room = ((high - low) * 0.06).max(0.01);
     let merges = history.rounds.iter().any(|round| round.merged.is_some());
-    let what = if merges { "what was voted on" } else { "proposal" };
-    let title = format!("{}: scores of each round's {what}", history.experiment);
+    let what = if merges { "what each round voted on" } else { "each round's proposal" };
+    let title = format!("{}: scores of {what}", history.experiment);
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, 20))
         .margin_top(10)

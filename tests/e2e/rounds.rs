@@ -141,7 +141,7 @@ async fn a_merged_round_is_told_and_explained() {
     }
     for part in [
         "vote score 0.500, merged",
-        "names a1a1a1a1/b2b2b2b2, can bear the guarded merge open: vote score 0.700",
+        "names a1a1a1a1/b2b2b2b2, can bear the guarded merge, open: vote score 0.700",
         "names another pair, and counts as silent",
     ] {
         assert!(explained.contains(part), "{part}\n{explained}");

@@ -173,7 +173,7 @@ fn chosen(
             ChosenFrom::Seed { ranks, after, .. } => {
                 let after = after.get(at).is_some_and(|after| *after);
                 let after = if after { ", after all others (R63)" } else { "" };
-                ranks.get(at).map(|rank| format!("  rank {rank:.16}{after}"))
+                ranks.get(at).map(|rank| format!("  rank {:.16}{after}", rank.to_string()))
             }
             ChosenFrom::All | ChosenFrom::Turns(_) | ChosenFrom::Head { .. } => None,
         };
@@ -270,7 +270,7 @@ fn trained(merged: &Merged, who: &dyn Fn(LearnerId) -> String) -> String {
                     Some(_) => "left out: too few hold it (R80)",
                     None => "not merged",
                 };
-                format!("sent {weights:.16}{}, {fate}", scores(*measured))
+                format!("sent {:.16}{}, {fate}", weights.to_string(), scores(*measured))
             }
             (None, Some(reason)) => format!("passed{}", because(*reason)),
             (None, None) => "sent nothing".to_owned(),

@@ -285,14 +285,14 @@ pub(super) fn judges(vote: &MergeVote) -> &'static str {
         (true, false, _) => "can bear the open merge",
         (false, true, _) => "can bear the guarded merge",
         (true, true, false) => "can bear both merges",
-        (true, true, true) => "can bear both merges, and rather the guarded one,",
+        (true, true, true) => "can bear both merges and prefers the guarded one",
     }
 }
 
 pub(super) fn judged(vote: &MergeVote) -> String {
     let merge = |name: &str, measured: Scores| match scores(measured) {
         nothing if nothing.is_empty() => nothing,
-        measured => format!(" {name}:{measured}"),
+        measured => format!(", {name}:{measured}"),
     };
     let measured = [merge("open", vote.scores_open), merge("guarded", vote.scores_guarded)];
     measured.concat() + &because(vote.reason)
