@@ -55,6 +55,31 @@ fn the_local_backend_and_the_ledger_agree_in_every_round() {
     assert_eq!(local, told("local"));
 }
 
+/// Each round merges what all have trained, and both backends come to the same merges.
+#[test]
+fn merged_rounds_learn_where_everybody_holds_other_classes() {
+    let told = |backend| {
+        let sorted = ["--backend", backend, "--rounds", "8", "--split", "sorted", "--merging"];
+        let report = demo(&sorted);
+        let accuracy = report["final_mean_test_score"].as_f64().unwrap();
+        let rounds = report["history"]["rounds"].as_array().unwrap().clone();
+        let picked = rounds.into_iter().map(|round| {
+            let merged = &round["merged"];
+            assert_eq!(merged["updates"].as_object().unwrap().len(), 5, "{merged}");
+            assert_eq!(merged["named_another"].as_array().unwrap().len(), 0, "{merged}");
+            let merged = ["agreed", "accepted", "bear_open", "bear_guarded", "prefer_guarded"]
+                .map(|field| merged[field].clone());
+            (merged, round["verdict"].clone(), round["mean_vote_score"].clone())
+        });
+        (picked.collect::<Vec<_>>(), accuracy)
+    };
+    let (ledger, accuracy) = told("ledger");
+    assert_eq!((ledger.len(), &(ledger.clone(), accuracy)), (8, &told("local")));
+    // One proposer a round comes to less than 0.1.
+    assert!(accuracy > 0.7, "{accuracy}");
+    assert!(ledger.iter().all(|(_, verdict, _)| *verdict == "accepted"), "{ledger:?}");
+}
+
 #[test]
 fn one_learner_two_learners_and_own_data() {
     let dir = tempfile::tempdir().unwrap();
