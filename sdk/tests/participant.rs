@@ -1305,6 +1305,9 @@ fn who_need_not_merge_takes_what_two_thirds_of_the_checkers_name() {
     }
     for at in (0..4).filter(|at| !is_checker(at)) {
         assert!(matches!(table.duty(at), Duty::Merge(MergeTask { named: Some(_), .. })));
+        // Who begins anew has not seen them name it.
+        table.restart(at);
+        assert!(matches!(table.duty(at), Duty::Merge(MergeTask { named: Some(_), .. })));
     }
     table.run();
     assert!(matches!(table.duty(0), Duty::End(Ending::Finished { rounds: 3, .. })));

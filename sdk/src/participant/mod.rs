@@ -75,8 +75,6 @@ pub struct Participant {
     bearing: Bearing,
     /// The merges of this round that it has judged, with its scores.
     scored: Vec<(Digest, f64)>,
-    /// The merges that this round's checkers have named.
-    checked: Vec<Merges>,
     /// The merge that was accepted, until the round closes.
     accepted_merge: Option<Digest>,
     /// What is known to have been the global model, which nobody proposes again (R60).
@@ -129,7 +127,6 @@ impl Participant {
             own_judge: false,
             bearing: Bearing::default(),
             scored: Vec::new(),
-            checked: Vec::new(),
             accepted_merge: None,
             models: BTreeSet::new(),
             motions: BTreeMap::new(),
@@ -166,7 +163,6 @@ impl Participant {
         self.rules_changed = false;
         self.proposed = None;
         self.scored.clear();
-        self.checked.clear();
         self.accepted_merge = None;
         self.models.insert(standing.model.digest);
         self.standing = Some(standing);
@@ -350,7 +346,7 @@ impl Participant {
         }
         let named = match standing.checkers.is_empty() || standing.checkers.contains(&self.me) {
             true => None,
-            false => match self.named_by_checkers(standing) {
+            false => match Self::named_by_checkers(standing) {
                 Some(named) => Some(named),
                 None => return Duty::Wait,
             },
@@ -367,10 +363,9 @@ impl Participant {
     }
 
     /// The merges that at least two thirds of the checkers name.
-    fn named_by_checkers(&self, standing: &Standing) -> Option<Merges> {
-        let count = |merges: &Merges| self.checked.iter().filter(|it| *it == merges).count();
-        let enough = |merges: &&Merges| 3 * count(merges) >= 2 * standing.checkers.len();
-        self.checked.iter().find(enough).copied()
+    fn named_by_checkers(standing: &Standing) -> Option<Merges> {
+        let enough = |count: u32| 3 * u64::from(count) >= 2 * standing.checkers.len() as u64;
+        standing.checked.iter().find(|(_, count)| enough(**count)).map(|(merges, _)| *merges)
     }
 
     /// Whether it would take part again if it joined, or for the first time.

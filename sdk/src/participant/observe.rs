@@ -71,7 +71,7 @@ impl Participant {
             }
             Act::MergeVote(vote) => {
                 if standing.checkers.contains(&sender) {
-                    self.checked.push(vote.merges);
+                    *standing.checked.entry(vote.merges).or_default() += 1;
                 }
                 if sender == self.me {
                     standing.reveal(vote.round, vote.link);
@@ -179,7 +179,7 @@ impl Participant {
                 standing.checkers.clone_from(checkers);
                 standing.sent.clear();
                 standing.committed = false;
-                self.checked.clear();
+                standing.checked.clear();
                 standing.phase = Phase::Training {
                     mine: participants.contains(&self.me),
                     stage: Stage::first(standing.sealed),

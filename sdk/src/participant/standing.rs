@@ -1,7 +1,9 @@
 //! Where an experiment stands, as far as one learner has to know.
 
+use std::collections::BTreeMap;
+
 use colearn_contracts::{
-    BallotKind, CreateExperiment, Digest, FinishReason, LearnerId, MergeStage, MergedRound,
+    BallotKind, CreateExperiment, Digest, FinishReason, LearnerId, MergeStage, MergedRound, Merges,
     Merging, Model, Parameters, Part, PauseReason, PrivacyCap, PrivacySpent, Selection,
     SuspendReason, VERSION, Version, terms,
 };
@@ -30,6 +32,8 @@ pub struct Standing {
     pub phase: Phase,
     /// Who must compute this round's merges; nobody where all do.
     pub checkers: Vec<LearnerId>,
+    /// What they have named so far, and how many of them; who abstains has named nothing.
+    pub checked: BTreeMap<Merges, u32>,
     /// What was sent to be merged in this round.
     pub sent: Vec<Model>,
     /// Whether the learner takes part.
@@ -156,6 +160,7 @@ impl Standing {
             previous: None,
             phase: Phase::Idle,
             checkers: Vec::new(),
+            checked: BTreeMap::new(),
             sent: Vec::new(),
             membership: Membership::Outside,
             next_term: 0,
@@ -191,6 +196,7 @@ impl Standing {
             previous: experiment.previous.clone(),
             phase: Phase::of(me, experiment, member),
             checkers: merged.map(|open| open.checkers.clone()).unwrap_or_default(),
+            checked: merged.map(checked).unwrap_or_default(),
             sent: merged.map(updates).unwrap_or_default(),
             membership: match member.map(|member| member.seat) {
                 Some(SeatState::Joining | SeatState::Seated | SeatState::Leaving) => {
@@ -277,6 +283,18 @@ impl Standing {
 /// The updates of a merged round that are there.
 fn updates(open: &MergedRound) -> Vec<Model> {
     open.updates().map(|(_, weights)| weights.clone()).collect()
+}
+
+/// What the checkers have named. It is counted, so that it is known also to who comes in the middle.
+fn checked(open: &MergedRound) -> BTreeMap<Merges, u32> {
+    let MergeStage::Voting { tally, .. } = &open.stage else { return BTreeMap::new() };
+    let named = tally.named().map(|(merges, named)| (*merges, named.checkers));
+    let mut checked: BTreeMap<Merges, u32> = named.filter(|(_, checkers)| *checkers > 0).collect();
+    let abstaining = tally.checkers_cast - checked.values().sum::<u32>();
+    if abstaining > 0 {
+        checked.insert(Merges::default(), abstaining);
+    }
+    checked
 }
 
 impl Stage {
