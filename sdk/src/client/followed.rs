@@ -19,15 +19,15 @@ use colearn_records::pins::Pins;
 use colearn_records::record::Record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use ed25519_dalek::SigningKey;
+use rayon::ThreadPool;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use tonic::Streaming;
 
 use super::connection::hashes;
 use super::error::{Evidence, Refused};
 use super::memory::Kept;
 use super::receipts::Pledge;
-use super::{BoxFuture, Client, ClientError, Described, Memory, Submitted};
+use super::{BoxFuture, Client, ClientError, Described, Memory, Submitted, threads};
 
 /// How many changes of the ledger's key are followed.
 const MAX_ROTATIONS: usize = 1000;
@@ -759,16 +759,11 @@ impl Followed {
 }
 
 /// Threads to read so many entries on all cores; `None` where they are few, or no threads are to be had.
-///
-/// They end with the entries. The pool that a program has by default lives on, and a process that is forked off
-/// believes to have it, without its threads: the first entries that it read would be waited for for ever.
 fn readers(entries: usize) -> Option<Arc<ThreadPool>> {
     if entries < FEW {
         return None;
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(entries / FEW_EACH);
-    ThreadPoolBuilder::new().num_threads(threads).build().ok().map(Arc::new)
+    threads::pool(entries / FEW_EACH).map(Arc::new)
 }
 
 /// The ledger that a node states. Another one than the memory and the pins know is refused before

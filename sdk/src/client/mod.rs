@@ -12,6 +12,7 @@ mod patience;
 mod receipts;
 mod run;
 mod status;
+mod threads;
 mod transfer;
 mod updates;
 mod witnesses;

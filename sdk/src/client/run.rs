@@ -22,7 +22,7 @@ use super::joining::{Joiner, check};
 use super::memory::Turns;
 use super::receipts::Pledge;
 use super::updates::{Held, Updates};
-use super::{Client, ClientError, Described, Followed, Memory, Patience, Progress, Trust};
+use super::{Client, ClientError, Described, Followed, Memory, Patience, Progress, Trust, threads};
 use crate::learner::{Failure, Learner};
 use crate::merging::{Judged, Merged};
 use crate::participant::{
@@ -824,13 +824,17 @@ impl<L: Learner + Send + 'static> Run<L> {
     ) -> Result<Merges, ClientError> {
         let updates: Vec<Held> =
             task.updates.iter().filter_map(|it| self.place.updates.get(it.digest)).collect();
-        let merged = tokio::task::spawn_blocking(move || {
+        let merge = move || {
             let models: Vec<&[u8]> = models.iter().map(|model| &model.bytes()[..]).collect();
             let mut models = models.iter().map(|model| model as &dyn Source);
             let empty: &[u8] = &[];
             let base = models.next().unwrap_or(&empty);
             let updates: Vec<&dyn Source> = updates.iter().map(|it| it as &dyn Source).collect();
             Merged::compute(&task, base, models.next(), &updates)
+        };
+        let merged = tokio::task::spawn_blocking(move || match threads::pool(usize::MAX) {
+            Some(pool) => pool.install(merge),
+            None => merge(),
         });
         let merged = merged.await.map_err(|_| ClientError::Panicked)??;
         let named = merged.named();
