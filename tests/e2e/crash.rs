@@ -1,9 +1,11 @@
 //! Killing processes in the middle of an experiment.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use colearn_contracts::{Act, Action, Join};
-use colearn_sdk::client::{self, Options};
+use colearn_sdk::client::{self, Event, Options};
 
 use crate::support::{Counter, NodeProcess, Process, Speaker, id, key, name, succeed, wait_for};
 
@@ -52,6 +54,33 @@ async fn a_node_killed_again_and_again_lets_the_same_learners_finish() {
     assert_eq!(finals, [ROUNDS; 3]);
     node.stop();
     audit_passes(&data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_gone_for_good_is_tried_ever_more_rarely_and_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(&dir.path().join("node"));
+    let mut speaker = Speaker::connect(&node.url).await;
+    // It waits for a second learner.
+    speaker.create("x", &Counter::weights(0), 10).await;
+    let url = node.url.clone();
+    let (node, pauses) = (Mutex::new(Some(node)), Arc::new(Mutex::new(Vec::new())));
+    let watched = Arc::clone(&pauses);
+    let options = Options {
+        patience: Some(Duration::from_secs(1)),
+        watch: Box::new(move |event| match event {
+            // Only now does it take part.
+            Event::Joined => drop(node.lock().unwrap().take()),
+            Event::Reconnecting { pause, .. } => watched.lock().unwrap().push(*pause),
+            _ => {}
+        }),
+        ..Options::new(&url, name("x"), key(1))
+    };
+    let ended = client::run(Counter { value: 0 }, options);
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
+    assert!(matches!(ended, Err(client::ClientError::Unreachable { .. })));
+    let pauses = pauses.lock().unwrap();
+    assert!(pauses.len() > 2 && pauses.is_sorted_by(|a, b| 2 * *a == *b), "{pauses:?}");
 }
 
 #[test]

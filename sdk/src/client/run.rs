@@ -290,6 +290,7 @@ impl Prepared {
             learner: Some(learner),
             place: self,
             participant: None,
+            takes_part: false,
             in_time: InTime::default(),
             merging_round: None,
             merged: None,
@@ -303,7 +304,7 @@ impl Prepared {
                     return Ok((learner, summary));
                 }
                 Err(error) => {
-                    if run.connected() && !error.is_a_lie() {
+                    if std::mem::take(&mut run.takes_part) && !error.is_a_lie() {
                         // It was in reach until now.
                         patience.renew();
                     }
@@ -343,6 +344,8 @@ struct Run<L> {
     place: Prepared,
     /// Lives as long as the run: what is ready for a turn outlives a lost connection.
     participant: Option<Participant>,
+    /// Whether it has taken part over the present connection.
+    takes_part: bool,
     /// How long there is for what is owed.
     in_time: InTime,
     /// The round whose updates are here.
@@ -370,11 +373,6 @@ impl<L: Learner + Send + 'static> Run<L> {
     fn participant(&mut self) -> Result<&mut Participant, ClientError> {
         // It is there from the first session on.
         self.participant.as_mut().ok_or(ClientError::Panicked)
-    }
-
-    /// Whether it has taken part over the present connection.
-    fn connected(&self) -> bool {
-        self.participant.as_ref().is_some_and(|it| it.standing().is_some())
     }
 
     /// Takes part over one connection, until the experiment ends or the connection does.
@@ -439,6 +437,7 @@ impl<L: Learner + Send + 'static> Run<L> {
             self.participant = Some(participant.judging_itself(options.own_judge));
         }
         self.participant()?.resync(standing);
+        self.takes_part = true;
         self.tell_what_is_waited_for();
         Ok(())
     }
