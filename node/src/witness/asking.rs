@@ -1,15 +1,19 @@
 //! Asking witnesses to cosign the node's checkpoints.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use colearn_ledger::{NoteError, Reader, SignedCheckpoint, SignedNote, Verifier};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::witness::request;
 
+/// The environment's variable for a file of certificates, as the SDK has it.
+const CERTIFICATES: &str = "SSL_CERT_FILE";
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a witness that does not cosign is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -173,6 +177,23 @@ enum Answer {
     Knows(u64),
 }
 
+/// Who vouches for servers: whom browsers believe, or who is in the file that [`CERTIFICATES`] names.
+fn authorities() -> Result<RootCerts, String> {
+    let Some(path) = std::env::var_os(CERTIFICATES).map(PathBuf::from) else {
+        return Ok(RootCerts::WebPki);
+    };
+    let read = std::fs::read(&path).map_err(|error| error.to_string()).and_then(|pem| {
+        let items = parse_pem(&pem).filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error.to_string())),
+        });
+        items.collect::<Result<Vec<_>, String>>()
+    });
+    let certificates = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(certificates.into())
+}
+
 fn ask_once(
     witness: &WitnessAddress,
     reader: &Reader,
@@ -184,11 +205,12 @@ fn ask_once(
         return Err(format!("it has cosigned {old_size} entries, more than the {size} there are"));
     }
     let proof = reader.consistency(old_size, size).map_err(|error| error.to_string())?;
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .http_status_as_error(false)
-        .build()
-        .into();
+    let mut config =
+        ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+    if witness.url.starts_with("https://") {
+        config = config.tls_config(TlsConfig::builder().root_certs(authorities()?).build());
+    }
+    let agent: ureq::Agent = config.build().into();
     let mut answer = agent
         .post(format!("{}/add-checkpoint", witness.url))
         .send(request(old_size, &proof, &latest.note))
