@@ -81,6 +81,33 @@ impl Scored {
     }
 }
 
+/// Weights and their score, on their way to the learner.
+struct Given {
+    weights: learner::Weights,
+    score: Score,
+}
+
+impl Given {
+    fn of(scored: learner::Scored<'_>) -> Self {
+        Self { weights: scored.weights.clone(), score: scored.score }
+    }
+
+    /// As the package's class.
+    fn scored<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let classes = py.import("colearn_client.learner")?;
+        let Score { vote, test, judgement } = self.score;
+        let approve = match judgement {
+            Judgement::Approve => Some(true),
+            Judgement::Reject(_) => Some(false),
+            Judgement::Abstain(_) => None,
+        };
+        let score =
+            classes.getattr("Score")?.call1((vote, approve, test, word(judgement.reason())))?;
+        let weights = Weights::from(self.weights.clone());
+        classes.getattr("Scored")?.call1((weights, score))
+    }
+}
+
 fn reason(word: &str) -> PyResult<Reason> {
     Reason::parse(word).map_err(|error| PyValueError::new_err(error.to_string()))
 }
@@ -176,6 +203,25 @@ impl Learner for PyLearner {
         let weights = Weights::from(weights.clone());
         self.try_to("judging", move |it| {
             it.call_method1("test", (weights,))?.extract::<Scored>()?.score()
+        })
+    }
+
+    fn measure(&mut self, scored: learner::Scored<'_>) -> Result<f64> {
+        let given = Given::of(scored);
+        self.try_to("measuring", move |it| match it.getattr_opt("measure")? {
+            Some(method) => method.call1((given.scored(it.py())?,))?.extract(),
+            None => Ok(given.score.vote),
+        })
+    }
+
+    fn prefer(&mut self, guarded: learner::Scored<'_>, open: learner::Scored<'_>) -> Result<bool> {
+        let (guarded, open) = (Given::of(guarded), Given::of(open));
+        self.try_to("comparing", move |it| match it.getattr_opt("prefer")? {
+            Some(method) => {
+                let py = it.py();
+                method.call1((guarded.scored(py)?, open.scored(py)?))?.extract()
+            }
+            None => Ok(guarded.score.vote > open.score.vote),
         })
     }
 

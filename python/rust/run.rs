@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use colearn_contracts::{Digest, ExperimentName, MemberName, Parameters};
+use colearn_contracts::{
+    Digest, ExperimentName, InvalidParameters, MERGED_MEDIA_TYPE, MemberName, Parameters,
+};
 use colearn_records::plan::Plan;
 use colearn_records::words::Word as _;
 use colearn_sdk::client::{self, Event, Options, Prepared, Trust};
@@ -180,6 +182,12 @@ pub(crate) fn run_local<'py>(
             "ModelError",
             format_args!("weights are {} and {}", first.media_type, other.media_type),
         ));
+    }
+    if let [first, ..] = &known[..]
+        && parameters.merging.is_some()
+        && first.media_type != MERGED_MEDIA_TYPE
+    {
+        return Err(errors::raise(py, "PlanError", InvalidParameters::NotMergeable));
     }
     begin.call1((max_rounds,))?;
     let (failed, told) = (Arc::new(failed), Arc::new(tell));

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from lacking import need
 from mean import Mean
+from test_merged import MERGED, Line
 
 from colearn_client import (
     Client,
@@ -52,6 +53,14 @@ def begin(url: str, name: str, rounds: int, learners: int = 1) -> None:
     create_experiment(url, name, Key.generate(), Mean([0.0]), rules)
 
 
+def merge(url: str, name: str) -> None:
+    """Merged rounds, whose merges are computed on several threads."""
+    rules = MERGED | {"max_rounds": 2, "min_learners": 1}
+    create_experiment(url, name, Key.generate(), Line(0.0), rules)
+    assert run(Line(1.0), url, name, Key.generate(), progress=False).rounds == 2
+    assert run_local([Line(1.0), Line(2.0)], MERGED, rounds=2).rounds[1].merged
+
+
 def in_child(start: str, work: Callable[..., None], *arguments: object) -> None:
     """Runs something in another process, which must end well, and soon."""
     with warnings.catch_warnings():
@@ -74,6 +83,7 @@ def do_everything(url: str, folder: str) -> None:
     assert audit(folder).ok and open(folder).verify() > 30
     assert len(run_local([Mean([1.0]), Mean([2.0])], rounds=2).rounds) == 2
     assert simulate(SCENARIO).rounds == 2
+    merge(url, "merged-in-a-child")
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -82,6 +92,7 @@ def test_another_process_does_whatever_this_one_has_done(place, start) -> None:
     # Threads were there for each of these, and none is in a child.
     assert audit(folder).ok and simulate(SCENARIO).rounds == 2
     run_local([Mean([1.0]), Mean([2.0])], rounds=2)
+    merge(url, "merged")
     begin(url, "second", 3)
     in_child(start, do_everything, url, str(folder))
 

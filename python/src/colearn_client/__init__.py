@@ -30,6 +30,7 @@ from .learner import (
     Proposal,
     Reason,
     Score,
+    Scored,
 )
 from .ledger import (
     AuditReport,
@@ -79,6 +80,7 @@ __all__ = [
     "Round",
     "Schema",
     "Score",
+    "Scored",
     "SimulationReport",
     "SklearnLearner",
     "Summary",

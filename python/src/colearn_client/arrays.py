@@ -7,7 +7,7 @@ gives read-only views of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ _TYPES: dict[str, npt.DTypeLike] = {
 _NAMES = {np.dtype(kind): name for name, kind in _TYPES.items()}
 #: How much of an array is looked at in one go.
 _PIECE = 1 << 20
+#: Where the metadata lists the statistics; see merge/README.md.
+_STATISTICS = "colearn.statistics"
 
 
 def save(
@@ -35,6 +37,7 @@ def save(
     metadata: Mapping[str, str] | None = None,
     *,
     bfloat16: frozenset[str] = frozenset(),
+    statistics: Iterable[str] = (),
 ) -> Weights:
     """Encodes named arrays.
 
@@ -46,12 +49,19 @@ def save(
         Words to go with them.
     bfloat16
         Names of arrays of 16-bit integers that are the bits of such floats.
+    statistics
+        Names of arrays of floats that are estimated and not trained, such as running variances: merged
+        rounds take the middle of them, without momentum.
     """
     # Not ascontiguousarray, which makes a row of one out of a single number.
     tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     header: dict[str, Any] = {}
-    if metadata:
-        header["__metadata__"] = dict(sorted(metadata.items()))
+    words = dict(metadata or {})
+    # The list has commas between them.
+    if listed := sorted(name for name in statistics if "," not in name):
+        words[_STATISTICS] = ",".join(listed)
+    if words:
+        header["__metadata__"] = dict(sorted(words.items()))
     # Widest first, so that everything is aligned; then by name: the same arrays give the same bytes.
     names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     at, parts = 0, []

@@ -38,6 +38,14 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """Weights, and what a learner's ``test`` has found them to be worth."""
+
+    weights: Weights
+    score: Score
+
+
+@dataclass(frozen=True)
 class Proposal:
     """New weights, about which nothing is stated."""
 
@@ -113,9 +121,22 @@ class Pass:
 class Learner(Protocol):
     """A participant with private data. Implement this, or use an adapter.
 
-    Two more members are looked for and may be left out: ``media_type``, the kind of weights where
+    More members are looked for and may be left out: ``media_type``, the kind of weights where
     it is not safetensors, and ``privacy()``, which says what the next training takes of a learner
     that trains privately (:class:`Privacy`), and makes :class:`PrivateProposal` what it proposes.
+
+    Two more are asked in merged rounds only. They serve where the score is coarse, such as an accuracy
+    on few rows, and a loss would tell more:
+
+    ``measure(scored: Scored) -> float``
+        How good weights are, as finely as this learner can tell: how that has swung from model to
+        model decides what it can bear. It is never recorded. Without it, it is the score's ``vote``.
+    ``prefer(guarded: Scored, open: Scored) -> bool``
+        Whether, of the two merges of a round, the guarded one is better. Without it, it is if its
+        score's ``vote`` is higher.
+
+    An exception in ``measure`` leaves the decision to the score's ``approve``, and one in ``prefer``
+    prefers nothing.
     """
 
     def propose(self) -> Proposal | PrivateProposal | Pass:

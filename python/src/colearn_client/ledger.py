@@ -78,11 +78,11 @@ class Round:
     number
         Counted from 1.
     proposer
-        Its public key, in hexadecimal.
+        Its public key, in hexadecimal; ``None`` of a merged round, which everybody trains in.
     base
         SHA-256 of the model it began with, in hexadecimal.
     weights
-        That of the proposal; ``None`` if there was none.
+        That of the proposal; ``None`` if there was none, and of a merged round.
     vote_score
         What the proposer measured, if it recorded that.
     test_score
@@ -107,10 +107,13 @@ class Round:
         When it opened, in ms since 1970; ``None`` of a run without a ledger in a file.
     closed_ms
         When it closed.
+    merged
+        Of a merged round, what ``colearn rounds --json`` tells of it: ``participants``, ``updates`` by
+        learner, ``votes`` on the two merges, which was ``accepted``, and so on; ``None`` of others.
     """
 
     number: int
-    proposer: str
+    proposer: str | None
     base: str
     weights: str | None = None
     vote_score: float | None = None
@@ -125,6 +128,7 @@ class Round:
     electorate: int = 0
     opened_ms: int | None = None
     closed_ms: int | None = None
+    merged: dict[str, Any] | None = None
 
     def mean_test_score(self) -> float | None:
         """The mean of the recorded test scores, the proposer's included."""

@@ -202,6 +202,14 @@ class MlpLearner(ModelLearner):
             return float(np.mean(predicted.argmax(axis=1) == y))
         return -float(np.mean((predicted[:, 0] - y) ** 2))
 
+    def _fine_score(self) -> float | None:
+        if not self.classifier:
+            return self._score(test=False)
+        x, y = self._data["vote"]
+        likely = self.predict(x)[np.arange(len(y)), y]
+        # Of no rows it is no number, and their scores serve.
+        return float(np.log(np.maximum(likely, 1e-30)).sum() / len(y)) if len(y) else None
+
 
 def _encoded(table: Table, schema: Schema) -> tuple[Floats, npt.NDArray[Any]]:
     if hasattr(table, "to_csv"):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .. import arrays
 from .._core import Weights
 from ..errors import NotFiniteError
-from ..learner import SAFETENSORS, Pass, PrivacySegment, PrivateProposal, Proposal, Score
+from ..learner import SAFETENSORS, Pass, PrivacySegment, PrivateProposal, Proposal, Score, Scored
 
 
 class ModelLearner(ABC):
@@ -35,6 +35,7 @@ class ModelLearner(ABC):
         self.hide_scores = hide_scores
         self._current: Weights | None = None
         self._current_score: float | None = None
+        self._measured: dict[bytes, float] = {}
 
     @abstractmethod
     def _save(self) -> Weights:
@@ -51,6 +52,10 @@ class ModelLearner(ABC):
     @abstractmethod
     def _score(self, test: bool) -> float | None:
         """Scores the live model on the rows for voting or for testing."""
+
+    def _fine_score(self) -> float | None:
+        """Scores the live model on the rows for voting as finely as can be told, such as by a loss."""
+        return self._score(test=False)
 
     def _can_judge(self) -> bool:
         """Whether the rows for voting can tell good weights from bad ones."""
@@ -96,10 +101,28 @@ class ModelLearner(ABC):
             vote, test = math.nan, None
         return Score(vote, approve, test, None if approve else "worse")
 
+    def measure(self, scored: Scored) -> float:
+        """What decides what can be borne in merged rounds: a loss where there is one, or the score."""
+        digest = scored.weights.digest
+        if digest not in self._measured:
+            current = self.current()
+            try:
+                self._load(scored.weights)
+                fine = self._fine_score()
+            finally:
+                self._load(current)
+            self._measured[digest] = math.nan if fine is None else fine
+        return self._measured[digest]
+
+    def prefer(self, guarded: Scored, open: Scored) -> bool:
+        """Whether the guarded one of two merges is better: finer, and not worse in score."""
+        finer = self.measure(guarded) > self.measure(open)
+        return finer and not guarded.score.vote < open.score.vote
+
     def accept(self, weights: Weights) -> None:
         """Takes weights as the current ones."""
         self._load(weights)
-        self._current, self._current_score = weights, None
+        self._current, self._current_score, self._measured = weights, None, {}
 
     def current(self) -> Weights:
         """The current weights; at first those the model came with."""

@@ -57,7 +57,14 @@ class KerasLearner(ModelLearner):
 
     def _save(self) -> Weights:
         # The order of a model's weights is part of its architecture.
-        return arrays.save({f"{at:05}": array for at, array in enumerate(self.model.get_weights())})
+        named = {f"{at:05}": array for at, array in enumerate(self.model.get_weights())}
+        estimated = [not weight.trainable for weight in self.model.weights]
+        statistics = [
+            name
+            for (name, array), is_estimated in zip(named.items(), estimated, strict=True)
+            if is_estimated and array.dtype.kind == "f"
+        ]
+        return arrays.save(named, statistics=statistics)
 
     def _load(self, weights: Weights) -> None:
         loaded = arrays.load(weights)
@@ -72,6 +79,10 @@ class KerasLearner(ModelLearner):
     def _score(self, test: bool) -> float | None:
         data = self._test if test else self._vote
         return None if data is None else float(self._score_by(self.model, data))
+
+    def _fine_score(self) -> float | None:
+        report = self.model.evaluate(*self._vote, verbose=0, return_dict=True)
+        return -float(report["loss"])
 
     @staticmethod
     def _usual_score(model: Any, data: tuple[Any, Any]) -> float:

@@ -142,6 +142,14 @@ class SklearnLearner(ModelLearner):
     def _can_judge(self) -> bool:
         return can_tell(self._data["vote"][1], self._classes is not None)
 
+    def _fine_score(self) -> float | None:
+        if self._classes is None or not hasattr(self.estimator, "predict_proba"):
+            return self._score(test=False)
+        from sklearn.metrics import log_loss
+
+        x, y = self._data["vote"]
+        return -float(log_loss(y, self.estimator.predict_proba(x), labels=self._classes))
+
     def _score(self, test: bool) -> float | None:
         pair = self._data.get("test" if test else "vote")
         return None if pair is None else float(self._score_by(self.estimator, *pair))

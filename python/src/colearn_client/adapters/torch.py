@@ -113,7 +113,12 @@ class TorchLearner(ModelLearner):
                 halves.add(name)
                 tensor = tensor.view(torch.int16)
             named[name] = tensor.numpy()
-        return arrays.save(named, bfloat16=frozenset(halves))
+        return arrays.save(named, bfloat16=frozenset(halves), statistics=self._statistics(set(named)))
+
+    def _statistics(self, saved: set[str]) -> list[str]:
+        """What is estimated and not trained, such as the running means and variances of BatchNorm."""
+        buffers = dict(self.model.named_buffers())
+        return [name for name in buffers.keys() & saved if buffers[name].is_floating_point()]
 
     def _load(self, weights: Weights) -> None:
         import torch
@@ -155,6 +160,19 @@ class TorchLearner(ModelLearner):
         self.model.eval()
         with torch.no_grad():
             return float(self._score_by(self.model, loader))
+
+    def _fine_score(self) -> float | None:
+        import torch
+
+        self.model.eval()
+        total, rows = 0.0, 0
+        with torch.no_grad():
+            for batch in self._vote_loader:
+                # A batch of another form counts as one row.
+                count = len(batch[1]) if self._loss == self._usual_loss else 1
+                total += float(self._loss(self.model, batch)) * count
+                rows += count
+        return -total / rows if rows else None
 
     def _accuracy(self, model: Any, loader: Iterable[Any]) -> float:
         right = total = 0
