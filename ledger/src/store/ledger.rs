@@ -25,7 +25,8 @@ use crate::store::syncer::{Job, Sealed, Syncer};
 pub struct Opened {
     /// The number of entries.
     pub size: u64,
-    /// Bytes of an interrupted write that were cut off. No acknowledged entry was in them.
+    /// Bytes of an interrupted write that were cut off, or of entries with [`Options::drop_unanchored`]. No
+    /// acknowledged entry was in them.
     pub torn_bytes: u64,
     /// Whether the index could be used.
     pub index: IndexUse,
@@ -127,6 +128,14 @@ impl Ledger {
         self.head
     }
 
+    /// The root over everything appended, durable or not: what the next seal will sign.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn root(&self) -> Result<Hash, Error> {
+        tree::root(&*self.shared, self.head.size)
+    }
+
     /// Appends an entry. It is neither durable nor visible to readers before it is committed.
     /// A time before the last entry's is raised to that. `keys` are what [`Options::keys_of`] gives
     /// for the payload; the caller knows them without decoding it.
@@ -176,7 +185,7 @@ impl Ledger {
         {
             return self.syncer.seal_again(sealed.clone(), &self.shared);
         }
-        let root = tree::root(&*self.shared, size)?;
+        let root = self.root()?;
         let origin = self.signer.verifier().name().to_owned();
         let checkpoint = Checkpoint { origin, size, root };
         let text = checkpoint.text();

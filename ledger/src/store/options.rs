@@ -19,6 +19,10 @@ pub struct Options {
     /// A segment that has reached this size is followed by a new one. With a batch on top it must
     /// stay below 4 GiB, which is what a position can say.
     pub segment_bytes: u64,
+    /// Whether entries behind the last signed checkpoint are cut off, though they are whole. They were never
+    /// acknowledged. Alone a ledger keeps them, since nobody else could bring them again; where
+    /// several agree on what comes next, whoever decides that brings them, and would bring them twice.
+    pub drop_unanchored: bool,
     /// What durability rests on.
     pub disk: Arc<dyn Disk>,
     /// Told how many bytes of the journal are read, and of how many, while the index is rebuilt.
@@ -33,6 +37,7 @@ impl Options {
             cosigners: Vec::new(),
             keys_of: |_| Vec::new(),
             segment_bytes: 64 << 20,
+            drop_unanchored: false,
             disk: Arc::new(RealDisk),
             progress: None,
         }

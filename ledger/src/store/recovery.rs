@@ -168,9 +168,15 @@ impl<'a> Replay<'a> {
         self.check_root_and_finish(torn_bytes)
     }
 
-    /// Takes every entry that is there. Gives the bytes of an unfinished write behind the last.
+    /// Takes every entry that is there and counts. Gives the bytes behind the last: of an unfinished write, or
+    /// of what was never acknowledged.
     fn read_to_end(&mut self) -> Result<u64, RecoveryError> {
+        // Without an anchor the journal is read, so that its loss is found.
+        let enough = self.anchored.filter(|_| self.options.drop_unanchored).map(|it| it.size);
         loop {
+            if enough == Some(self.head.size) {
+                return Ok(self.journal.bytes_behind());
+            }
             match self.take_next() {
                 Ok(true) => {}
                 Ok(false) => return Ok(0),

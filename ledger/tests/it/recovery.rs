@@ -65,6 +65,48 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Puts the anchors back that were there at `size`, as if the process had died before it wrote later ones.
+fn grow_without_anchors(dir: &Path, to: u64) {
+    let anchors = ["anchor-a", "anchor-b"].map(|name| dir.join(name));
+    let held = anchors.each_ref().map(|path| std::fs::read(path).unwrap());
+    grow(&mut open(dir).unwrap().0, to);
+    for (path, bytes) in anchors.iter().zip(held) {
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn entries_behind_the_anchor_are_kept_or_dropped_as_was_asked() {
+    // In the same segment, in later ones, and across the end of the index.
+    for (size, to) in [(1, 2), (40, 41), (40, 300), (250, 700), (256, 257), (300, 1200)] {
+        for drop_unanchored in [false, true] {
+            let dir = ledger_of(size);
+            let root = open(dir.path()).unwrap().0.root().unwrap();
+            grow_without_anchors(dir.path(), to);
+            let options = || Options { drop_unanchored, ..options(1) };
+            let (ledger, opened) = Ledger::open(dir.path(), options()).unwrap();
+            let left = if drop_unanchored { size } else { to };
+            assert_eq!((opened.size, opened.torn_bytes > 0), (left, drop_unanchored));
+            assert_eq!(ledger.root().unwrap() == root, drop_unanchored);
+            check_whole(dir.path(), &ledger);
+            drop(ledger);
+            // What is appended in their place stays, however it is opened next.
+            let (mut ledger, opened) = Ledger::open(dir.path(), options()).unwrap();
+            assert_eq!((opened.size, opened.torn_bytes), (left, 0));
+            grow(&mut ledger, left + 300);
+            drop(ledger);
+            check_whole(dir.path(), &open(dir.path()).unwrap().0);
+        }
+    }
+    // A lost anchor is no reason to drop everything.
+    let dir = ledger_of(20);
+    for name in ["anchor-a", "anchor-b"] {
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    let opened = Ledger::open(dir.path(), Options { drop_unanchored: true, ..options(1) });
+    assert!(matches!(opened, Err(Error::AnchorMissing { .. })));
+}
+
 /// Everything the ledger serves must agree with its journal read from the start.
 fn check_whole(dir: &Path, ledger: &Ledger) {
     let reader = ledger.reader();
