@@ -441,9 +441,10 @@ pub fn event(event: &Event) -> String {
 
 /// A table of what every learner did.
 pub(crate) fn learner_table(history: &History) -> String {
-    let mut text = String::from(
-        "learner                proposals       votes                 last scores\n\
+    let mut text = format!(
+        "learner                {:<9}       votes                 last scores\n\
          number  key         accepted  other   for  against  absent    vote    test  name\n",
+        sent(history)
     );
     for (at, learner) in history.learners.iter().enumerate() {
         let totals = history.totals_of(*learner);
@@ -465,6 +466,16 @@ pub(crate) fn learner_table(history: &History) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What learners send in their turns.
+fn sent(history: &History) -> &'static str {
+    let merged = history.rounds.iter().filter(|round| round.merged.is_some()).count();
+    match merged {
+        0 => "proposals",
+        _ if merged == history.rounds.len() => "updates",
+        _ => "sent",
+    }
 }
 
 /// What members have measured of models on their own data.
@@ -504,7 +515,10 @@ pub(crate) fn privacy_table(history: &History, cap: Option<PrivacyCap>) -> Strin
         ),
         None => "no cap\n".to_owned(),
     };
-    text += "learner                proposals  epsilon     delta   left  noise   clip  sampling  steps\n";
+    text += &format!(
+        "learner                {:>9}  epsilon     delta   left  noise   clip  sampling  steps\n",
+        sent(history)
+    );
     for (at, learner) in history.learners.iter().enumerate() {
         let privacy = history.privacy.get(learner).cloned().unwrap_or_default();
         let name = format!("{:>6}  {:<10}", at + 1, short(*learner));
