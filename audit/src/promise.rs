@@ -130,6 +130,7 @@ impl Promise {
             NoteError::Key(_)
             | NoteError::Unsigned(_)
             | NoteError::BadSignature(_)
+            | NoteError::TooFew { .. }
             | NoteError::WrongOrigin { .. } => PromiseError::Foreign { path: path.clone(), source },
         })?;
         match (&held.receipt, &held.entry) {

@@ -16,6 +16,7 @@ pub use log::hash::Hash;
 pub use log::note::{Checkpoint, NoteError, SignedCheckpoint, SignedNote, Signer, Verifier};
 pub use log::receipt::Receipt;
 pub use log::tile::{Resource, TILE_WIDTH};
+pub use log::verifiers::Verifiers;
 pub use log::{note, tree};
 
 #[cfg(feature = "store")]

@@ -29,7 +29,7 @@ pub mod witness;
 
 use std::net::SocketAddr;
 
-use colearn_ledger::{Opened, Verifier};
+use colearn_ledger::{Opened, Verifiers};
 use colearn_records::log_keys::LogKeys;
 use colearn_records::transaction::LedgerId;
 use tokio::net::TcpListener;
@@ -128,8 +128,8 @@ impl Node {
         self.keys.ledger()
     }
 
-    /// The key that verifies its checkpoints.
-    pub fn verifier(&self) -> &Verifier {
+    /// The keys that verify its checkpoints.
+    pub fn verifiers(&self) -> &Verifiers {
         self.keys.current()
     }
 

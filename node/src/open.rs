@@ -64,10 +64,10 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
         return Err(NodeError::Genesis(dir));
     }
     let keys = genesis::log_keys(&ledger, &genesis)?;
-    if *keys.current() != own_verifier {
+    if keys.current().one() != Some(&own_verifier) {
         // A change of the key was recorded but its files are not in place yet.
         let next = files.load(&files.next)?.map(signer).transpose()?;
-        let next = next.filter(|next| next.verifier() == keys.current());
+        let next = next.filter(|next| Some(next.verifier()) == keys.current().one());
         let next = next.ok_or_else(|| NodeError::OtherKey {
             path: files.current.clone(),
             expected: keys.current().to_string(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use colearn_ledger::Verifier;
+use colearn_ledger::Verifiers;
 use colearn_records::{keys, log_keys, record};
 
 use crate::clock;
@@ -17,9 +17,9 @@ pub struct Rotated {
     /// The entry that records it.
     pub index: u64,
     /// The key until then.
-    pub from: Verifier,
+    pub from: Verifiers,
     /// The key from then on.
-    pub to: Verifier,
+    pub to: Verifiers,
 }
 
 /// Changes the key that signs the ledger's checkpoints: makes a new one, records the change signed

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Checkpoint, NoteError, SignedNote, Verifier};
+use colearn_ledger::{Checkpoint, NoteError, SignedNote, Verifier, Verifiers};
 use colearn_proto::v1;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
@@ -16,7 +16,7 @@ const DOMAIN: &[u8] = b"colearn/v1/key-rotation\n";
 pub enum BadRotation {
     /// The old key is not the ledger's.
     #[error("it changes another key than the ledger's, which is {0}")]
-    OtherKey(Verifier),
+    OtherKey(Verifiers),
     /// The new key is none, or the same.
     #[error("its new key cannot be used")]
     BadKey,
@@ -29,27 +29,27 @@ pub enum BadRotation {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogKeys {
     ledger: LedgerId,
-    first: Verifier,
-    /// The entries that changed the key, and the key after each.
-    changes: Vec<(u64, Verifier)>,
+    first: Verifiers,
+    /// The entries that changed the keys, and the keys after each.
+    changes: Vec<(u64, Verifiers)>,
 }
 
 impl LogKeys {
     /// The key in a ledger's first entry; `None` if it cannot be used.
     pub fn of_genesis(genesis: &v1::Genesis) -> Option<Self> {
         let first = verifier(&genesis.origin, &genesis.log_public_key)?;
-        Some(Self { ledger: LedgerId::of(genesis), first, changes: Vec::new() })
+        Some(Self { ledger: LedgerId::of(genesis), first: first.into(), changes: Vec::new() })
     }
 
     /// The first key, and what it was changed to.
-    pub(crate) fn parts(&self) -> (&Verifier, &[(u64, Verifier)]) {
+    pub(crate) fn parts(&self) -> (&Verifiers, &[(u64, Verifiers)]) {
         (&self.first, &self.changes)
     }
 
     pub(crate) fn of_parts(
         ledger: LedgerId,
-        first: Verifier,
-        changes: Vec<(u64, Verifier)>,
+        first: Verifiers,
+        changes: Vec<(u64, Verifiers)>,
     ) -> Self {
         Self { ledger, first, changes }
     }
@@ -70,10 +70,11 @@ impl LogKeys {
     }
 
     /// The key that signs after a change, if that is one.
-    pub(crate) fn check(&self, rotation: &v1::KeyRotation) -> Result<Verifier, BadRotation> {
-        let current = self.current();
+    pub(crate) fn check(&self, rotation: &v1::KeyRotation) -> Result<Verifiers, BadRotation> {
+        let other = || BadRotation::OtherKey(self.current().clone());
+        let current = self.current().one().ok_or_else(other)?;
         if rotation.old_public_key[..] != current.key().as_bytes()[..] {
-            return Err(BadRotation::OtherKey(current.clone()));
+            return Err(other());
         }
         let new = verifier(current.name(), &rotation.new_public_key);
         let new = new.filter(|new| new != current).ok_or(BadRotation::BadKey)?;
@@ -88,11 +89,11 @@ impl LogKeys {
         {
             return Err(BadRotation::Unsigned);
         }
-        Ok(new)
+        Ok(new.into())
     }
 
     /// The entry `index` has changed the key to this one.
-    pub(crate) fn change(&mut self, index: u64, new: Verifier) {
+    pub(crate) fn change(&mut self, index: u64, new: Verifiers) {
         self.changes.push((index, new));
     }
 
@@ -103,13 +104,13 @@ impl LogKeys {
         Self { ledger: self.ledger, first: self.first.clone(), changes: changes.cloned().collect() }
     }
 
-    /// The key that signs now.
-    pub fn current(&self) -> &Verifier {
+    /// The keys that sign now.
+    pub fn current(&self) -> &Verifiers {
         self.changes.last().map_or(&self.first, |(_, key)| key)
     }
 
-    /// The key that must have signed a checkpoint of this size.
-    pub fn at(&self, size: u64) -> &Verifier {
+    /// The keys of which enough must have signed a checkpoint of this size.
+    pub fn at(&self, size: u64) -> &Verifiers {
         // The change is signed for by the new key already in the checkpoint that first counts it:
         // whoever holds only the old key can say nothing about what comes after.
         let change = self.changes.iter().rfind(|(index, _)| *index < size);
@@ -118,7 +119,12 @@ impl LogKeys {
 
     /// Whether this is, or was, the ledger's key.
     pub fn contains(&self, key: &Verifier) -> bool {
-        self.first == *key || self.changes.iter().any(|(_, other)| other == key)
+        self.all().any(|keys| keys.contains(key))
+    }
+
+    /// The keys at all times.
+    fn all(&self) -> impl Iterator<Item = &Verifiers> {
+        std::iter::once(&self.first).chain(self.changes.iter().map(|(_, keys)| keys))
     }
 
     /// The entries that changed the key.
@@ -126,19 +132,18 @@ impl LogKeys {
         self.changes.iter().map(|(index, _)| *index).collect()
     }
 
-    /// Reads a signed checkpoint and verifies it with the key of its time.
+    /// Reads a signed checkpoint and verifies it with the keys of its time.
     ///
     /// # Errors
-    /// Those of [`Checkpoint::open`].
+    /// Those of [`Verifiers::open`].
     pub fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
         let stated = Checkpoint::parse(SignedNote::parse(note)?.text())?;
-        Checkpoint::open(note, self.at(stated.size))
+        self.at(stated.size).open(note)
     }
 
     /// Whether any of them, be it the one of its time or not, has signed this checkpoint.
     pub fn have_signed(&self, note: &str) -> bool {
-        let mut keys = std::iter::once(&self.first).chain(self.changes.iter().map(|(_, key)| key));
-        keys.any(|key| Checkpoint::open(note, key).is_ok())
+        self.all().any(|keys| keys.open(note).is_ok())
     }
 }
 
@@ -195,8 +200,8 @@ mod tests {
         keys.follow(5, &good).unwrap();
         keys.follow(9, &sign(&ledger, &b, &c)).unwrap();
         assert_eq!(keys.at(5), &first, "a checkpoint that does not count the change");
-        assert_eq!(keys.at(6).key(), &b.verifying_key());
+        assert_eq!(keys.at(6).one().unwrap().key(), &b.verifying_key());
         assert_eq!(keys.at(10), keys.current());
-        assert!(keys.contains(&first) && keys.changes() == [5, 9]);
+        assert!(keys.contains(first.one().unwrap()) && keys.changes() == [5, 9]);
     }
 }

@@ -4,7 +4,7 @@
 //! anything else is believed, and nobody else need have the same.
 
 use colearn_ledger::note::KeyKind;
-use colearn_ledger::{NoteError, SignedNote, Verifier};
+use colearn_ledger::{NoteError, SignedNote, Verifier, Verifiers};
 
 use crate::log_keys::LogKeys;
 use crate::plan::quoted;
@@ -66,7 +66,7 @@ pub enum Unpinned {
         /// The pin.
         expected: Verifier,
         /// The key that keeps it.
-        found: Verifier,
+        found: Verifiers,
     },
     /// Too few witnesses have cosigned the checkpoint.
     #[error(
@@ -150,10 +150,10 @@ impl Pins {
         Self::new(ledger.or(self.ledger), verifier_key, witnesses, quorum)
     }
 
-    /// The same witnesses, of this ledger that this key keeps.
+    /// The same witnesses, of this ledger; and of the key that keeps it, if one does.
     #[must_use]
     pub fn of_ledger(self, keys: &LogKeys) -> Self {
-        Self { ledger: Some(keys.ledger()), verifier_key: Some(keys.current().clone()), ..self }
+        Self { ledger: Some(keys.ledger()), verifier_key: keys.current().one().cloned(), ..self }
     }
 
     /// Whether nothing is insisted on.
@@ -281,7 +281,7 @@ mod tests {
         let (mut ours, theirs) = (keys(1), keys(2));
         let pins = |ledger, key| Pins::new(ledger, key, Vec::new(), None).unwrap();
         let on_ledger = pins(Some(ours.ledger()), None);
-        let on_key = pins(None, Some(ours.current().clone()));
+        let on_key = pins(None, ours.current().one().cloned());
         for pins in [&Pins::default(), &on_ledger, &on_key] {
             assert_eq!(pins.check(&ours, "no note is looked at without witnesses"), Ok(()));
         }
@@ -296,7 +296,7 @@ mod tests {
         let [a, b] = [1, 3].map(|seed| SigningKey::from_bytes(&[seed; 32]));
         ours.follow(5, &log_keys::sign(&ours.ledger(), &a, &b)).unwrap();
         assert_eq!(on_key.check_keys(&ours), Ok(()));
-        assert_eq!(pins(None, Some(ours.current().clone())).check_keys(&ours), Ok(()));
+        assert_eq!(pins(None, ours.current().one().cloned()).check_keys(&ours), Ok(()));
     }
 
     #[test]

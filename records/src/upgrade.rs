@@ -62,7 +62,8 @@ pub fn check(upgrade: &v1::Upgrade, keys: &LogKeys) -> Result<(), BadUpgrade> {
     let limits = limits(upgrade.limits.as_ref()).map_err(|_| BadUpgrade)?;
     let message = message(&keys.ledger(), upgrade.contract_version, &limits);
     let signature = Signature::from_slice(&upgrade.signature).map_err(|_| BadUpgrade)?;
-    keys.current().key().verify_strict(&message, &signature).map_err(|_| BadUpgrade)
+    let key = keys.current().one().ok_or(BadUpgrade)?;
+    key.key().verify_strict(&message, &signature).map_err(|_| BadUpgrade)
 }
 
 fn message(ledger: &LedgerId, version: u32, limits: &Limits) -> Vec<u8> {

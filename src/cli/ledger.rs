@@ -202,7 +202,7 @@ fn verify_receipt(
     let receipt = from_bytes(read(file)?).and_then(|text| Receipt::parse(&text));
     let receipt = receipt.with_context(|| format!("{} cannot be used", file.display()))?;
     let entry = read(entry).context("a receipt is checked with its entry: --entry FILE")?;
-    let checkpoint = receipt.verify(Hash::leaf(&entry), verifier)?;
+    let checkpoint = receipt.verify(Hash::leaf(&entry), &verifier.clone().into())?;
     pins.check_witnesses(&receipt.checkpoint)?;
     let decoded = Record::decode(&entry)?;
     if decoded.index != receipt.index {

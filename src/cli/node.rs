@@ -352,7 +352,7 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
         let line = serde_json::json!({
             "address": format!("http://{}", node.address()),
             "ledger_id": node.ledger_id().to_string(),
-            "verifier_key": node.verifier().to_string(),
+            "verifier_key": node.verifiers().to_string(),
             "data": data,
             "entries": opened.size,
             "replayed_from": node.replayed_from(),
@@ -364,7 +364,7 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
     } else {
         println!("address       http://{}", node.address());
         println!("ledger id     {}", node.ledger_id());
-        println!("verifier key  {}", node.verifier());
+        println!("verifier key  {}", node.verifiers());
         // To be pasted behind `colearn learner`, `experiment` or `audit`.
         println!("pins          {}", witnesses.of_ledger(node.keys()).flags());
         println!("data          {}", data.display());

@@ -11,3 +11,4 @@ pub mod note;
 pub(crate) mod receipt;
 pub(crate) mod tile;
 pub mod tree;
+pub(crate) mod verifiers;

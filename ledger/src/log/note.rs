@@ -29,6 +29,16 @@ pub enum NoteError {
     /// A line claims the expected key but its signature does not verify.
     #[error("the signature by {0} does not verify")]
     BadSignature(String),
+    /// Of several keys that sign together too few have.
+    #[error("{signed} of the log's {of} keys have signed, and {needed} must")]
+    TooFew {
+        /// How many have.
+        signed: usize,
+        /// How many must.
+        needed: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// The checkpoint is of another log.
     #[error("the checkpoint is of {found}, not of {expected}")]
     WrongOrigin {
@@ -135,7 +145,7 @@ impl Verifier {
     }
 
     /// The key id: the first four bytes of `SHA-256(name || "\n" || type || key)`.
-    fn id(&self) -> [u8; 4] {
+    pub(crate) fn id(&self) -> [u8; 4] {
         let hash = Sha256::new()
             .chain_update(&self.name)
             .chain_update([b'\n', self.kind.byte()])

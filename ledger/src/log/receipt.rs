@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::log::hash::Hash;
-use crate::log::note::{Checkpoint, MAX_NOTE_BYTES, NoteError, Verifier};
+use crate::log::note::{Checkpoint, MAX_NOTE_BYTES, NoteError};
 use crate::log::tree;
+use crate::log::verifiers::Verifiers;
 
 const HEADER: &str = "c2sp.org/tlog-proof@v1\n";
 /// A tree below 2^63 leaves has no longer path.
@@ -67,12 +68,12 @@ impl Receipt {
         Ok(Self { index, path, checkpoint: checkpoint.to_owned() })
     }
 
-    /// Verifies the checkpoint's signature and that its tree holds this leaf at the index.
+    /// Verifies the checkpoint's signatures and that its tree holds this leaf at the index.
     ///
     /// # Errors
     /// If either does not hold.
-    pub fn verify(&self, leaf: Hash, verifier: &Verifier) -> Result<Checkpoint, NoteError> {
-        let checkpoint = Checkpoint::open(&self.checkpoint, verifier)?;
+    pub fn verify(&self, leaf: Hash, keys: &Verifiers) -> Result<Checkpoint, NoteError> {
+        let checkpoint = keys.open(&self.checkpoint)?;
         let (size, root) = (checkpoint.size, checkpoint.root);
         if !tree::verify_inclusion(leaf, self.index, size, &self.path, root) {
             return Err(NoteError::Malformed("the proof does not lead to the checkpoint's root"));

@@ -182,10 +182,10 @@ fn a_receipt_proves_its_entry_and_no_other() {
     assert!(text.starts_with("c2sp.org/tlog-proof@v1\nindex 5\nGUu1otW9"));
     let read = Receipt::parse(&text).unwrap();
     assert_eq!(read, receipt);
-    assert!(read.verify(Hash::leaf(b"entry-5"), signer.verifier()).is_ok());
-    assert!(read.verify(Hash::leaf(b"entry-4"), signer.verifier()).is_err());
+    assert!(read.verify(Hash::leaf(b"entry-5"), &signer.verifier().clone().into()).is_ok());
+    assert!(read.verify(Hash::leaf(b"entry-4"), &signer.verifier().clone().into()).is_err());
     let moved = Receipt { index: 4, ..read };
-    assert!(moved.verify(Hash::leaf(b"entry-5"), signer.verifier()).is_err());
+    assert!(moved.verify(Hash::leaf(b"entry-5"), &signer.verifier().clone().into()).is_err());
     for bad in ["", "c2sp.org/tlog-proof@v1\n"] {
         assert!(Receipt::parse(bad).is_err());
     }

@@ -13,7 +13,7 @@ mod times;
 use std::borrow::Cow;
 
 use colearn_contracts::{Contract, Digest, Limits, MAX_TIME_MS, Moment, Version};
-use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, TreeBuilder, TreeHashes, Verifier, tree};
+use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, TreeBuilder, TreeHashes, Verifiers, tree};
 
 pub use self::fault::{BadGenesis, Fault, Unconfirmed};
 pub use self::read::{EntryReader, ReadEntry};
@@ -288,7 +288,7 @@ impl Follower {
     }
 
     /// The ledger's new key, if the entry changes it.
-    fn new_key(&self, payload: &[u8]) -> Result<Option<Verifier>, BadRotation> {
+    fn new_key(&self, payload: &[u8]) -> Result<Option<Verifiers>, BadRotation> {
         record::rotation(payload).map(|rotation| self.keys.check(&rotation)).transpose()
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use colearn_contracts::{Contract, Digest, LAYOUT, Moment};
-use colearn_ledger::{Hash, Head, TreeHashes, Verifier};
+use colearn_ledger::{Hash, Head, TreeHashes, Verifier, Verifiers};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -15,7 +15,7 @@ use crate::transaction::LedgerId;
 /// What stands before a state of this layout: one of another could decode as something that nobody
 /// decided, and would be gone on from.
 fn prefix() -> String {
-    format!("colearn followed ledger 1, contract state {LAYOUT}\n")
+    format!("colearn followed ledger 2, contract state {LAYOUT}\n")
 }
 
 /// SHA-256 stands behind it: a file that a disk has damaged is none.
@@ -24,8 +24,8 @@ const CHECK_BYTES: usize = 32;
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     ledger: [u8; 32],
-    first_key: String,
-    changes: Vec<(u64, String)>,
+    first_keys: Vec<String>,
+    changes: Vec<(u64, Vec<String>)>,
     size: u64,
     leaf: [u8; 32],
     time_ms: u64,
@@ -48,12 +48,13 @@ impl Follower {
             return None;
         }
         let bytes = |hashes: Vec<Hash>| hashes.into_iter().map(|hash| hash.0).collect();
+        let texts = |keys: &Verifiers| keys.iter().map(ToString::to_string).collect();
         let (first, changes) = self.keys.parts();
         // Borrowed: the state of a long ledger is not there twice.
         let stored = Stored {
             ledger: self.keys.ledger().0,
-            first_key: first.to_string(),
-            changes: changes.iter().map(|(index, key)| (*index, key.to_string())).collect(),
+            first_keys: texts(first),
+            changes: changes.iter().map(|(index, keys)| (*index, texts(keys))).collect(),
             size: self.head.size,
             leaf: self.head.leaf.0,
             time_ms: self.head.time_ms,
@@ -89,13 +90,16 @@ impl FollowerState {
         if !rest.is_empty() {
             return None;
         }
-        let key = |text: &str| Verifier::parse(text).ok();
-        let changes = stored.changes.iter().map(|(index, text)| Some((*index, key(text)?)));
+        let keys = |texts: &[String]| {
+            let keys = texts.iter().map(|text| Verifier::parse(text).ok());
+            Verifiers::new(keys.collect::<Option<Vec<_>>>()?).ok()
+        };
+        let changes = stored.changes.iter().map(|(index, texts)| Some((*index, keys(texts)?)));
         let hashes = |hashes: Vec<[u8; 32]>| hashes.into_iter().map(Hash).collect();
         Some(Self {
             keys: LogKeys::of_parts(
                 LedgerId(stored.ledger),
-                key(&stored.first_key)?,
+                keys(&stored.first_keys)?,
                 changes.collect::<Option<_>>()?,
             ),
             head: Head { size: stored.size, leaf: Hash(stored.leaf), time_ms: stored.time_ms },

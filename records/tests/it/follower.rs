@@ -28,7 +28,7 @@ proptest! {
         let whole = scribe.follow_all(&entries).unwrap();
         prop_assert_eq!(whole.contract(), Some(&scribe.contract));
         prop_assert_eq!(whole.head(), scribe.head);
-        prop_assert_eq!(whole.keys().current().key(), &key(scribe.log_key).verifying_key());
+        prop_assert_eq!(whole.keys().current().one().unwrap().key(), &key(scribe.log_key).verifying_key());
         prop_assert_eq!(whole.replay().unwrap().due().len(), 0);
         let confirmed = whole.confirm(&scribe.checkpoint(scribe.log_key)).unwrap();
         prop_assert_eq!(confirmed.size, entries.len() as u64);
@@ -142,7 +142,7 @@ proptest! {
         let checkpoint = scribe.checkpoint(scribe.log_key);
         let ahead = follower.confirm(&checkpoint).unwrap_err();
         let (stated, followed) = (scribe.head.size, scribe.head.size - 1);
-        if follower.keys().current().key() == &key(scribe.log_key).verifying_key() {
+        if follower.keys().current().one().unwrap().key() == &key(scribe.log_key).verifying_key() {
             prop_assert_eq!(ahead, Unconfirmed::Ahead { stated, followed });
         } else {
             prop_assert!(matches!(ahead, Unconfirmed::Note(_)), "its key is not known yet");

@@ -570,8 +570,8 @@ impl Followed {
             return Ok(self.latest.0.clone());
         }
         match self.keys.open(note) {
-            // Perhaps the ledger's key was changed.
-            Err(NoteError::Unsigned(_)) => {
+            // Perhaps the ledger's keys were changed.
+            Err(NoteError::Unsigned(_) | NoteError::TooFew { .. }) => {
                 let known = self.client.known_ledger().await?;
                 self.prove_keys(&known, note).await?;
                 Ok(self.keys.open(note)?)

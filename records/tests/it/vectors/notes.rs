@@ -107,6 +107,7 @@ pub(super) fn reason(error: &NoteError) -> &'static str {
         NoteError::Key(_) => "Key",
         NoteError::Unsigned(_) => "Unsigned",
         NoteError::BadSignature(_) => "BadSignature",
+        NoteError::TooFew { .. } => "TooFew",
         NoteError::WrongOrigin { .. } => "WrongOrigin",
     }
 }
@@ -252,7 +253,8 @@ fn refused_receipts(tree: &TreeBuilder) -> Vec<RefusedReceipt> {
         .into_iter()
         .map(|(name, leaf, receipt)| {
             let read = Receipt::parse(&receipt);
-            let error = read.and_then(|it| it.verify(leaf, log.verifier())).unwrap_err();
+            let error =
+                read.and_then(|it| it.verify(leaf, &log.verifier().clone().into())).unwrap_err();
             let verifier_key = log.verifier().to_string();
             RefusedReceipt {
                 name,
@@ -272,7 +274,7 @@ pub(super) fn file() -> File {
         let path = tree::inclusion(&tree, index, size).unwrap();
         let checkpoint = checkpoint(&tree, size).sign(&signer("log"));
         let receipt = Receipt { index, path, checkpoint };
-        receipt.verify(leaf(index), signer("log").verifier()).unwrap();
+        receipt.verify(leaf(index), &signer("log").verifier().clone().into()).unwrap();
         Received {
             name,
             index,
@@ -286,7 +288,7 @@ pub(super) fn file() -> File {
     let with_extra =
         received("", 257, LEAVES).receipt.replacen("\nindex", "\nextra bm90ZQ==\nindex", 1);
     let read = Receipt::parse(&with_extra).unwrap();
-    read.verify(leaf(257), signer("log").verifier()).unwrap();
+    read.verify(leaf(257), &signer("log").verifier().clone().into()).unwrap();
     File {
         keys: KEYS
             .into_iter()
