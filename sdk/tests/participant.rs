@@ -1270,6 +1270,21 @@ fn a_sealed_update_is_committed_to_before_anybody_sees_it() {
 }
 
 #[test]
+fn what_was_sent_again_after_a_restart_is_not_owed_any_more_before_it_is_seen() {
+    for ballot in [BallotKind::Open, BallotKind::Sealed] {
+        let mut table = Table::seated(2, Parameters { ballot, ..merged() });
+        table.fulfil(0);
+        let Duty::Submit(update) = table.duty(0) else { panic!() };
+        table.sign(0, &update);
+        table.restart(0);
+        assert_eq!(table.duty(0), Duty::SubmitAgain(update.once.unwrap()));
+        // It had been recorded before the restart, and a node takes the very same once more.
+        table.learners[0].participant.submitted();
+        assert_eq!(table.duty(0), Duty::Wait, "{ballot:?}");
+    }
+}
+
+#[test]
 fn who_cannot_get_an_update_says_so_and_has_not_missed_its_vote() {
     let mut table = Table::seated(3, merged());
     for at in [0, 0, 1, 1, 2, 2] {

@@ -840,7 +840,7 @@ impl Participant {
         self.ready = None;
         match &submitted {
             Submitted::Statement(statement) => self.own_act(&statement.act),
-            Submitted::Again(Turn::Propose { round, .. }) => self.turn_taken = *round,
+            Submitted::Again(Turn::Propose { round, .. }) => self.took_turn(*round),
             Submitted::Again(Turn::Vote { round, .. } | Turn::Merge { round, .. }) => {
                 self.voted(*round);
             }

@@ -131,11 +131,8 @@ impl Participant {
             | Act::Update(Update { round, .. })
             | Act::CommitUpdate(CommitUpdate { round, .. })
             | Act::RevealUpdate(RevealUpdate { update: Update { round, .. }, .. }) => {
-                self.turn_taken = *round;
                 standing.committed = matches!(act, Act::CommitUpdate(_));
-                if let Phase::Training { mine, .. } = &mut standing.phase {
-                    *mine = false;
-                }
+                self.took_turn(*round);
             }
             Act::Have { .. } => {
                 if let Phase::Gathering { mine, .. } = &mut standing.phase {
@@ -153,6 +150,14 @@ impl Participant {
             | Act::MotionVote { .. }
             | Act::Stop
             | Act::Evaluate(_) => {}
+        }
+    }
+
+    /// What a round asks of who trains in it is done, as far as it can be now.
+    pub(super) fn took_turn(&mut self, round: u64) {
+        self.turn_taken = round;
+        if let Some(Standing { phase: Phase::Training { mine, .. }, .. }) = &mut self.standing {
+            *mine = false;
         }
     }
 
