@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use colearn_contracts::{
@@ -14,7 +14,6 @@ use colearn_contracts::{
 use colearn_merge::{Fate, Merge, Report, Source};
 use colearn_records::record::Record;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::finding::{Finding, Kind};
 
@@ -41,20 +40,12 @@ impl WeightsFolder {
 
 impl Weights for WeightsFolder {
     fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>> {
-        let mut file = match File::open(self.0.join(model.digest.to_string())) {
+        let file = match File::open(self.0.join(model.digest.to_string())) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; 1 << 18];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                read => hasher.update(&buffer[..read]),
-            }
-        }
-        if hasher.finalize()[..] != model.digest.0 {
+        if colearn_merge::digest(&file)? != model.digest.0 {
             let what = "the file of that name has other bytes";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
@@ -137,6 +128,13 @@ pub struct UpdateReport {
 }
 
 impl RecordedMerge {
+    /// How many bytes are needed to compute it.
+    pub fn bytes(&self) -> u64 {
+        let models = [&self.base, &self.previous].into_iter();
+        let models = models.chain(self.updates.iter().map(|(_, update)| update));
+        models.fold(0, |bytes: u64, model| bytes.saturating_add(model.size))
+    }
+
     /// Computes the merges again. Nothing is written anywhere.
     pub fn compute(&self, weights: &dyn Weights) -> MergeReport {
         let mut report = MergeReport {

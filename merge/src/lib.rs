@@ -19,7 +19,7 @@ use plan::{Plan, SUM_LIMIT};
 use stream::Placed;
 
 pub use layout::{HEADER_LIMIT, STATISTICS};
-pub use source::Source;
+pub use source::{Source, digest, largest_update};
 
 /// More updates than this are not merged: their sums could overflow.
 pub const MAX_UPDATES: usize = 256;

@@ -4,6 +4,13 @@
 use std::fs::File;
 use std::io;
 
+use sha2::{Digest as _, Sha256};
+
+use crate::HEADER_LIMIT;
+
+/// How much is read at once where nothing but the digest is wanted.
+const PART: usize = 1 << 18;
+
 /// Bytes that can be read at any place, by several threads at once.
 ///
 /// Whoever merges reads them twice. They must be the same both times: whoever downloads them compares their digest
@@ -20,6 +27,28 @@ pub trait Source: Sync {
     /// # Errors
     /// If they cannot be read, or end before `buffer` is full.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+/// SHA-256 of the bytes, of which a part at a time is in memory.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn digest(source: &dyn Source) -> io::Result<[u8; 32]> {
+    let size = source.size()?;
+    let (mut hasher, mut part, mut at) = (Sha256::new(), vec![0; PART], 0);
+    while at < size {
+        let length = usize::try_from(size - at).map_or(PART, |left| left.min(PART));
+        source.read_at(at, &mut part[..length])?;
+        hasher.update(&part[..length]);
+        at += length as u64;
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// The most bytes that an update can have and still count, where the base has so many: it has the base's tensors,
+/// and no header is longer than [`HEADER_LIMIT`]. What is larger is void, and need not be had to know it.
+pub fn largest_update(base_bytes: u64) -> u64 {
+    base_bytes.saturating_add(HEADER_LIMIT)
 }
 
 impl Source for &[u8] {

@@ -2,56 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use colearn_contracts::{BallotKind, Merging, Parameters, Selection, Verdict};
-use colearn_sdk::learner::{Learner, Proposed, Result, Score, Weights};
 use colearn_sdk::local::{self, Conduct, LocalRun, Voting};
-
-/// Holds a private number; together the learners look for what suits them all.
-struct Near {
-    private: f32,
-    current: f32,
-    /// Sends nonsense instead of what it has learned.
-    hostile: bool,
-}
-
-impl Near {
-    fn weights(value: f32) -> Weights {
-        let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-        let length = (header.len() as u64).to_le_bytes();
-        Weights::new([&length[..], header, &value.to_le_bytes()].concat())
-    }
-
-    fn value(weights: &Weights) -> Result<f32> {
-        let bytes = weights.bytes().last_chunk().ok_or("too short")?;
-        Ok(f32::from_le_bytes(*bytes))
-    }
-}
-
-impl Learner for Near {
-    fn propose(&mut self) -> Result<Proposed> {
-        let learned = self.current + (self.private - self.current) / 2.0;
-        Ok(Proposed::Weights(Self::weights(if self.hostile { f32::NAN } else { learned })))
-    }
-
-    fn test(&mut self, weights: &Weights) -> Result<Score> {
-        let far = |value: f32| f64::from((value - self.private).abs());
-        let (new, old) = (far(Self::value(weights)?), far(self.current));
-        Ok(Score { test: Some(-new), ..Score::new(-new, new <= old) })
-    }
-
-    fn accept(&mut self, weights: &Weights) -> Result<()> {
-        self.current = Self::value(weights)?;
-        Ok(())
-    }
-
-    fn current(&self) -> Weights {
-        Self::weights(self.current)
-    }
-}
+use colearn_testkit::Near;
 
 const PRIVATE: [f32; 5] = [1.0, 2.0, 3.0, 4.0, 5.0];
 
 fn learners() -> Vec<Near> {
-    PRIVATE.map(|private| Near { private, current: 0.0, hostile: false }).into()
+    PRIVATE.map(Near::new).into()
 }
 
 fn rules(merging: Merging) -> Parameters {
@@ -132,7 +89,7 @@ fn the_number_of_threads_changes_nothing() {
 
 #[test]
 fn a_learner_alone_goes_on_by_itself() {
-    let mut alone = vec![Near { private: 4.0, current: 0.0, hostile: false }];
+    let mut alone = vec![Near::new(4.0)];
     let parameters =
         Parameters { min_learners: 1, max_rounds: Some(2), ..rules(Merging::default()) };
     let run = run(&mut alone, &[Conduct::default()], parameters);

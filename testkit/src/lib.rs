@@ -1,8 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "learner")]
+mod near;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+
+#[cfg(feature = "learner")]
+pub use self::near::Near;
 
 /// What a machine may lack, one a line: its name, then the reason.
 const MAY_LACK: &str = include_str!("../../.ci/may-lack");

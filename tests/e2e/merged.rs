@@ -7,56 +7,15 @@ use colearn_contracts::{
     Act, Action, Admission, BallotKind, CreateExperiment, Merging, Parameters, Selection, VERSION,
 };
 use colearn_sdk::client::{self, Options, Summary};
-use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
+use colearn_sdk::learner::{Learner as _, SAFETENSORS};
 use colearn_sdk::participant::Event;
+use colearn_testkit::Near;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::support::{NodeProcess, Speaker, key, name};
 
 const ROUNDS: u64 = 3;
-
-/// Holds a private number; together the learners look for what suits them all.
-struct Near {
-    private: f32,
-    current: Weights,
-}
-
-impl Near {
-    fn weights(value: f32) -> Weights {
-        let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-        let length = (header.len() as u64).to_le_bytes();
-        Weights::new([&length[..], header, &value.to_le_bytes()].concat())
-    }
-
-    fn value(weights: &Weights) -> Result<f32> {
-        let bytes = weights.bytes().last_chunk().ok_or("too short")?;
-        Ok(f32::from_le_bytes(*bytes))
-    }
-}
-
-impl Learner for Near {
-    fn propose(&mut self) -> Result<Proposed> {
-        let current = Self::value(&self.current)?;
-        Ok(Proposed::Weights(Self::weights(current + (self.private - current) / 2.0)))
-    }
-
-    fn test(&mut self, weights: &Weights) -> Result<Score> {
-        let far = |value: f32| f64::from((value - self.private).abs());
-        let (new, old) = (far(Self::value(weights)?), far(Self::value(&self.current)?));
-        Ok(Score::new(-new, new <= old))
-    }
-
-    fn accept(&mut self, weights: &Weights) -> Result<()> {
-        Self::value(weights)?;
-        self.current = weights.clone();
-        Ok(())
-    }
-
-    fn current(&self) -> Weights {
-        self.current.clone()
-    }
-}
 
 async fn create(node: &NodeProcess, parameters: Parameters) {
     let mut speaker = Speaker::connect(&node.url).await;
@@ -84,7 +43,7 @@ fn take_part(
         ..Options::new(&node.url, name("x"), key(seed))
     };
     // It holds another model: the first one is downloaded.
-    let learner = Near { private: f32::from(seed), current: Near::weights(7.0) };
+    let learner = Near { current: 7.0, ..Near::new(f32::from(seed)) };
     let run = client::run(learner, options);
     (tokio::spawn(async move { run.await.unwrap() }), told)
 }
@@ -116,7 +75,7 @@ async fn everybody_trains_and_ends_with_the_same_merge() {
         for (run, mut told) in all {
             let (learner, summary) = run.await.unwrap();
             assert_eq!(summary.rounds, ROUNDS);
-            assert_eq!(learner.current.digest(), summary.model.digest);
+            assert_eq!(learner.current().digest(), summary.model.digest);
             models.push(summary.model);
             let mut merges = 0;
             while let Ok(event) = told.try_recv() {

@@ -55,12 +55,30 @@ impl Updates {
             return Some(held.clone());
         }
         let path = self.path(digest)?;
+        let file = File::open(&path).ok()?;
         // Nobody vouches for what lies there.
-        let weights = Weights::new(std::fs::read(&path).ok()?);
-        let file = File::open(&path).ok().filter(|_| weights.digest() == digest)?;
+        colearn_merge::digest(&file).ok().filter(|found| *found == digest.0)?;
         let held = Held::File(Arc::new(file));
         self.held.insert(digest, held.clone());
         Some(held)
+    }
+
+    /// All of an update, if it is here.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn weights(&mut self, digest: Digest) -> Result<Option<Weights>, ClientError> {
+        let Some(held) = self.get(digest) else { return Ok(None) };
+        if let Held::Memory(weights) = held {
+            return Ok(Some(weights));
+        }
+        let read = held.size().and_then(|size| {
+            let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+            held.read_at(0, &mut bytes).map(|()| bytes)
+        });
+        let path = self.path(digest).unwrap_or_default();
+        let bytes = read.map_err(|source| ClientError::Data { path, source })?;
+        Ok(Some(Weights::new(bytes)))
     }
 
     /// Keeps an update.
@@ -102,12 +120,6 @@ impl Updates {
 mod tests {
     use super::*;
 
-    fn bytes(held: &Held) -> Vec<u8> {
-        let mut bytes = vec![0; held.size().unwrap() as usize];
-        held.read_at(0, &mut bytes).unwrap();
-        bytes
-    }
-
     #[test]
     fn updates_are_held_until_the_round_is_over_also_across_a_restart() {
         let dir = tempfile::tempdir().unwrap();
@@ -117,10 +129,12 @@ mod tests {
             let mut updates = Updates::new(folder);
             assert!(updates.get(weights.digest()).is_none());
             updates.keep(weights.clone()).unwrap();
-            assert_eq!(bytes(&updates.get(weights.digest()).unwrap()), b"some weights");
+            let held = updates.weights(weights.digest()).unwrap().unwrap();
+            assert_eq!(&held.bytes()[..], b"some weights");
         }
         let mut again = Updates::new(folder.clone());
-        assert_eq!(bytes(&again.get(weights.digest()).unwrap()), b"some weights");
+        let held = again.weights(weights.digest()).unwrap().unwrap();
+        assert_eq!(&held.bytes()[..], b"some weights");
         again.forget();
         assert!(again.get(weights.digest()).is_none());
         assert!(Updates::new(folder).get(weights.digest()).is_none());
