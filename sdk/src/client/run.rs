@@ -15,6 +15,7 @@ use colearn_records::keys::learner_id;
 use colearn_records::plan::Plan;
 use colearn_records::transaction::Transaction;
 use ed25519_dalek::SigningKey;
+use tokio::task::JoinSet;
 
 use super::followed::Sent;
 use super::in_time::{self, InTime};
@@ -36,6 +37,8 @@ use crate::weights::Weights;
 /// How many downloaded, merged or proposed weights are kept to be accepted without another download: the two
 /// merges of a round, and the two models that the next one is merged from.
 const KEPT_WEIGHTS: usize = 4;
+/// Updates are downloaded side by side as long as they have no more bytes than this together.
+const MAX_COMING_BYTES: u64 = 64 << 20;
 /// From so many bytes of updates a round on, it is said how there would be fewer.
 const MANY_BYTES: u64 = 2 << 30;
 /// How often an act is signed again at once because it has become too old (R71).
@@ -429,6 +432,7 @@ impl<L: Learner + Send + 'static> Run<L> {
                 sealed_merge_vote: turns.sealed_merge_vote().cloned(),
                 sealed_update: turns.sealed_update().cloned(),
                 trained: turns.trained().map(|trained| trained.made.weights.clone()),
+                lived_with: turns.lived_with().to_vec(),
             };
             let held = held.map(|held| held.digest());
             let name = options.experiment.clone();
@@ -505,6 +509,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         {
             self.place.turns.forget_trained();
         }
+        if let Some(participant) = &self.participant {
+            self.place.turns.keep_lived_with(participant.lived_with())?;
+        }
         if matches!(duty, Duty::Submit(_) | Duty::SubmitAgain(_) | Duty::End(_)) {
             self.followed()?.wait_for_witnesses().await?;
         }
@@ -544,6 +551,7 @@ impl<L: Learner + Send + 'static> Run<L> {
     }
 
     fn end(&mut self, ending: Ending) -> Result<Summary, ClientError> {
+        self.place.updates.forget();
         match ending {
             Ending::Finished { reason, model, rounds } => {
                 self.tell(Event::Finished { reason });
@@ -730,42 +738,81 @@ impl<L: Learner + Send + 'static> Run<L> {
         self.merging_round = Some(round);
     }
 
-    /// Gets an update of a merged round, unless it is here.
-    async fn get_update(&mut self, update: &Model) -> Result<Option<Step>, ClientError> {
-        if self.place.updates.get(update.digest).is_some() {
-            return Ok(None);
+    /// Gets the updates of a merged round that are not here, side by side: what does not come keeps nothing
+    /// else from coming.
+    async fn get_updates(&mut self, updates: &[Model]) -> Result<Got, ClientError> {
+        let client = self.followed()?.client().clone();
+        let left = self.time_left()?;
+        let until = left.map(|left| tokio::time::Instant::now() + left);
+        let mut missing = Vec::new();
+        for update in updates {
+            if self.place.updates.get(update.digest).is_some() || missing.contains(update) {
+                continue;
+            }
+            match self.place.kept.iter().find(|kept| kept.digest() == update.digest) {
+                Some(kept) => drop(self.place.updates.keep(kept.clone())?),
+                None => missing.push(update.clone()),
+            }
         }
-        let kept = self.place.kept.iter().find(|kept| kept.digest() == update.digest).cloned();
-        let weights = match kept {
-            Some(kept) => kept,
-            None => match self.get_in_time(update, false).await? {
-                Fetched::Weights(weights) => weights,
-                Fetched::Not(step) => return Ok(Some(step)),
-            },
-        };
-        self.place.updates.keep(weights)?;
-        Ok(None)
+        let mut missing = missing.into_iter().peekable();
+        let mut coming = JoinSet::new();
+        let (mut coming_bytes, mut pause) = (0, None);
+        loop {
+            while let Some(next) = missing
+                .next_if(|next| coming.is_empty() || coming_bytes + next.size <= MAX_COMING_BYTES)
+            {
+                coming_bytes += next.size;
+                let client = client.clone();
+                coming.spawn(async move { (client.download(&next).await, next.size) });
+            }
+            let came = match until {
+                Some(until) => tokio::time::timeout_at(until, coming.join_next()).await,
+                None => Ok(coming.join_next().await),
+            };
+            match came {
+                Err(_) => return Ok(Got::TooLate),
+                Ok(None) => return Ok(pause.map_or(Got::All, Got::NotYet)),
+                Ok(Some(came)) => {
+                    let (came, size) = came.map_err(|_| ClientError::Panicked)?;
+                    coming_bytes -= size;
+                    match came {
+                        Ok(weights) => drop(self.place.updates.keep(weights)?),
+                        Err(error) => pause = Some(self.not_there(error, left)?),
+                    }
+                }
+            }
+        }
     }
 
     /// Says which updates can be had.
     async fn gather(&mut self, round: u64, updates: &[Model]) -> Result<Step, ClientError> {
         self.begin_merging(round);
-        let mut missing = None;
-        for update in updates {
-            match self.get_update(update).await? {
-                None | Some(Step::Again) => {}
-                Some(step) => missing = Some(step),
-            }
-        }
         // Tried again, until it has to be said that they are not to be had.
-        if let Some(step) = missing {
-            return Ok(step);
+        if let Got::NotYet(pause) = self.get_updates(&self.countable(updates)?).await? {
+            return Ok(Step::Retry(pause));
         }
         let held = updates.iter().rev().fold(0, |held, update| {
             held << 1 | u64::from(self.place.updates.get(update.digest).is_some())
         });
         self.participant()?.gathered(round, held);
         Ok(Step::Again)
+    }
+
+    /// What there is of a round's updates that could count: what is larger would be void, and nobody need have it.
+    fn countable(&self, updates: &[Model]) -> Result<Vec<Model>, ClientError> {
+        let standing = self.participant.as_ref().and_then(Participant::standing);
+        let base_bytes = standing.ok_or(ClientError::Panicked)?.model.size;
+        let largest = colearn_merge::largest_update(base_bytes);
+        Ok(updates.iter().filter(|update| update.size <= largest).cloned().collect())
+    }
+
+    /// What somebody lacks comes from whoever holds it.
+    async fn bring_lacked(&mut self, task: &MergeTask) -> Result<(), ClientError> {
+        for update in task.updates.iter().filter(|update| task.lacked.contains(&update.digest)) {
+            let held = self.place.updates.weights(update.digest)?;
+            self.bring_back(update, held.as_ref()).await?;
+        }
+        Ok(())
     }
 
     /// Merges a round's updates, or takes the merges that others have computed, and has the learner judge
@@ -786,12 +833,18 @@ impl<L: Learner + Send + 'static> Run<L> {
             (None, Some(merges)) if self.place.keeps(merges) => merges,
             (None, _) => {
                 self.tell_bytes(&task);
-                for update in &task.updates {
-                    if let Some(step) = self.get_update(update).await? {
-                        return Ok(step);
+                let updates = self.countable(&task.updates)?;
+                let got = self.get_updates(&updates).await?;
+                self.bring_lacked(&task).await?;
+                match got {
+                    Got::All => self.compute(MergeTask { updates, ..task.clone() }, there).await?,
+                    Got::NotYet(pause) => return Ok(Step::Retry(pause)),
+                    Got::TooLate => {
+                        tracing::warn!(round, "updates that were not to be had in time");
+                        self.participant()?.unavailable(salt)?;
+                        return Ok(Step::Again);
                     }
                 }
-                self.compute(task.clone(), there).await?
             }
         };
         if task.rules.checkers > 0 && task.named.is_none() {
@@ -821,8 +874,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         task: MergeTask,
         models: Vec<Weights>,
     ) -> Result<Merges, ClientError> {
-        let updates: Vec<Held> =
-            task.updates.iter().filter_map(|it| self.place.updates.get(it.digest)).collect();
+        let updates = task.updates.iter().map(|update| self.place.updates.get(update.digest));
+        // All of them are here: what is merged without one of them is something else.
+        let updates: Vec<Held> = updates.collect::<Option<_>>().ok_or(ClientError::Panicked)?;
         let merge = move || {
             let models: Vec<&[u8]> = models.iter().map(|model| &model.bytes()[..]).collect();
             let mut models = models.iter().map(|model| model as &dyn Source);
@@ -918,45 +972,41 @@ impl<L: Learner + Send + 'static> Run<L> {
 
     /// Gets weights, and says so in the round if they are not to be had before it is too late.
     async fn fetch_in_time(&mut self, model: &Model) -> Result<Fetched, ClientError> {
-        self.get_in_time(model, true).await
-    }
-
-    /// The same; whether to keep them among the latest is for the caller to say.
-    async fn get_in_time(&mut self, model: &Model, keep: bool) -> Result<Fetched, ClientError> {
         let left = self.time_left()?;
-        let place = &mut self.place;
-        let fetch = async {
-            match keep {
-                true => place.fetch(model).await,
-                false => place.followed()?.client().clone().download(model).await,
-            }
-        };
+        let fetch = self.place.fetch(model);
         let fetched = match left {
             Some(left) => tokio::time::timeout(left, fetch).await,
             None => Ok(fetch.await),
         };
-        let Ok(fetched) = fetched else {
-            tracing::warn!(weights = %model.digest, "not to be had in time");
-            self.participant()?.unavailable(salt)?;
-            return Ok(Fetched::Not(Step::Again));
-        };
         match fetched {
-            Ok(weights) => Ok(Fetched::Weights(weights)),
-            // The node has not got them, or something else: others may bring them.
-            Err(error)
-                if matches!(error, ClientError::WrongArtifact(_))
-                    || (matches!(error, ClientError::Refused { .. }) && !error.is_transient()) =>
-            {
-                let pause = in_time::pause(left);
-                let reason = error.to_string();
-                self.tell(match error.is_a_lie() {
-                    true => Event::Distrusted { reason, pause },
-                    false => Event::Reconnecting { reason, pause },
-                });
-                Ok(Fetched::Not(Step::Retry(pause)))
+            Ok(Ok(weights)) => Ok(Fetched::Weights(weights)),
+            Ok(Err(error)) => Ok(Fetched::Not(Step::Retry(self.not_there(error, left)?))),
+            Err(_) => {
+                tracing::warn!(weights = %model.digest, "not to be had in time");
+                self.participant()?.unavailable(salt)?;
+                Ok(Fetched::Not(Step::Again))
             }
-            Err(error) => Err(error),
         }
+    }
+
+    /// The node has not got weights, or something else: others may bring them. After how long it is tried again.
+    fn not_there(
+        &mut self,
+        error: ClientError,
+        left: Option<Duration>,
+    ) -> Result<Duration, ClientError> {
+        let may_come = matches!(error, ClientError::WrongArtifact(_))
+            || (matches!(error, ClientError::Refused { .. }) && !error.is_transient());
+        if !may_come {
+            return Err(error);
+        }
+        let pause = in_time::pause(left);
+        let reason = error.to_string();
+        self.tell(match error.is_a_lie() {
+            true => Event::Distrusted { reason, pause },
+            false => Event::Reconnecting { reason, pause },
+        });
+        Ok(pause)
     }
 
     /// Lets the learner work on a thread where that may take as long as it likes.
@@ -995,6 +1045,15 @@ enum Fetched {
     Weights(Weights),
     /// They are not to be had; what follows from that.
     Not(Step),
+}
+
+/// What came of getting the updates of a round.
+enum Got {
+    All,
+    /// Some are not there; after so long they may be.
+    NotYet(Duration),
+    /// It has to be said now that some are not to be had.
+    TooLate,
 }
 
 /// What follows from having done what was owed.

@@ -13,6 +13,20 @@ const REMEMBERED: usize = 8;
 pub(super) struct Bearing(VecDeque<(Digest, f64)>);
 
 impl Bearing {
+    /// After these models.
+    pub(super) fn new(models: &[(Digest, f64)]) -> Self {
+        let mut bearing = Self::default();
+        for (model, score) in models {
+            bearing.lived_with(*model, *score);
+        }
+        bearing
+    }
+
+    /// What it follows from, the oldest first.
+    pub(super) fn models(&self) -> impl ExactSizeIterator<Item = (Digest, f64)> {
+        self.0.iter().copied()
+    }
+
     /// Whether the score of this global model is known, or known not to be a number.
     pub(super) fn knows(&self, model: Digest) -> bool {
         self.0.iter().any(|(known, _)| *known == model)
@@ -50,11 +64,9 @@ mod tests {
     use super::*;
 
     fn bearing(scores: &[f64]) -> Bearing {
-        let mut bearing = Bearing::default();
-        for (at, score) in scores.iter().enumerate() {
-            bearing.lived_with(Digest([at as u8; 32]), *score);
-        }
-        bearing
+        let models = scores.iter().enumerate();
+        let models: Vec<_> = models.map(|(at, score)| (Digest([at as u8; 32]), *score)).collect();
+        Bearing::new(&models)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a learner owes, and why it owes nothing any more.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use colearn_contracts::{
@@ -84,6 +85,8 @@ pub struct MergeTask {
     pub previous: Option<Model>,
     /// What is merged, in order.
     pub updates: Vec<Model>,
+    /// Which of these somebody has said that it lacks: whoever holds them has to see that they are to be had.
+    pub lacked: BTreeSet<Digest>,
     /// How.
     pub rules: Merging,
     /// The merges, where others have computed them for this learner.

@@ -101,6 +101,9 @@ pub struct Remembered {
     pub sealed_update: Option<RevealUpdate>,
     /// What was trained for the turn that is not over.
     pub trained: Option<Weights>,
+    /// The last global models, the oldest first, with what its learner measured of each
+    /// ([`Participant::lived_with`]).
+    pub lived_with: Vec<(Digest, f64)>,
 }
 
 impl Participant {
@@ -121,11 +124,11 @@ impl Participant {
             held,
             ready: None,
             trained: remembered.trained.clone(),
+            bearing: Bearing::new(&remembered.lived_with),
             remembered,
             turn_taken: 0,
             proposed: None,
             own_judge: false,
-            bearing: Bearing::default(),
             scored: Vec::new(),
             accepted_merge: None,
             models: BTreeSet::new(),
@@ -144,6 +147,12 @@ impl Participant {
     /// The same, which bears what its learner approves of, whatever it has lived with.
     pub fn judging_itself(self, own_judge: bool) -> Self {
         Self { own_judge, ..self }
+    }
+
+    /// The last global models that its learner has measured, the oldest first: what it can bear follows from
+    /// these, so after a restart it should know them ([`Remembered::lived_with`]).
+    pub fn lived_with(&self) -> impl ExactSizeIterator<Item = (Digest, f64)> {
+        self.bearing.models()
     }
 
     /// Whose part this is.
@@ -356,6 +365,7 @@ impl Participant {
             base: standing.model.clone(),
             previous: standing.previous.clone(),
             updates: updates.to_vec(),
+            lacked: standing.lacked.clone(),
             rules,
             named,
             score_base: !self.bearing.knows(standing.model.digest),

@@ -77,6 +77,12 @@ impl Participant {
                     standing.reveal(vote.round, vote.link);
                 }
             }
+            Act::Have { held, .. } => {
+                if let Phase::Gathering { updates, .. } = &standing.phase {
+                    let lacked = updates.iter().enumerate().filter(|(at, _)| held >> at & 1 == 0);
+                    standing.lacked.extend(lacked.map(|(_, update)| update.digest));
+                }
+            }
             Act::Move { number, motion: Motion::SetParameters(parameters) } => {
                 self.motions.insert(*number, (**parameters).clone());
             }
@@ -104,7 +110,6 @@ impl Participant {
             | Act::Stop
             | Act::Evaluate(_)
             | Act::CommitUpdate(_)
-            | Act::Have { .. }
             | Act::RevealMergeVote(_) => {}
         }
         if sender == self.me {
@@ -183,6 +188,7 @@ impl Participant {
                 standing.round = *round;
                 standing.checkers.clone_from(checkers);
                 standing.sent.clear();
+                standing.lacked.clear();
                 standing.committed = false;
                 standing.checked.clear();
                 standing.phase = Phase::Training {

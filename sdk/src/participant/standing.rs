@@ -1,6 +1,6 @@
 //! Where an experiment stands, as far as one learner has to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use colearn_contracts::{
     BallotKind, CreateExperiment, Digest, FinishReason, LearnerId, MergeStage, MergedRound, Merges,
@@ -36,6 +36,8 @@ pub struct Standing {
     pub checked: BTreeMap<Merges, u32>,
     /// What was sent to be merged in this round.
     pub sent: Vec<Model>,
+    /// Which of these somebody has said that it lacks.
+    pub lacked: BTreeSet<Digest>,
     /// Whether the learner takes part.
     pub membership: Membership,
     /// The term with which it would join the next time (R7): how often it was a member.
@@ -162,6 +164,7 @@ impl Standing {
             checkers: Vec::new(),
             checked: BTreeMap::new(),
             sent: Vec::new(),
+            lacked: BTreeSet::new(),
             membership: Membership::Outside,
             next_term: 0,
             votes_from: 0,
@@ -198,6 +201,7 @@ impl Standing {
             checkers: merged.map(|open| open.checkers.clone()).unwrap_or_default(),
             checked: merged.map(checked).unwrap_or_default(),
             sent: merged.map(updates).unwrap_or_default(),
+            lacked: merged.map(lacked).unwrap_or_default(),
             membership: match member.map(|member| member.seat) {
                 Some(SeatState::Joining | SeatState::Seated | SeatState::Leaving) => {
                     Membership::Member
@@ -283,6 +287,13 @@ impl Standing {
 /// The updates of a merged round that are there.
 fn updates(open: &MergedRound) -> Vec<Model> {
     open.updates().map(|(_, weights)| weights.clone()).collect()
+}
+
+/// What somebody lacks of the updates of a merged round; known as long as members are asked.
+fn lacked(open: &MergedRound) -> BTreeSet<Digest> {
+    let MergeStage::Gathering { said, held } = &open.stage else { return BTreeSet::new() };
+    let lacked = open.updates().zip(held).filter(|(_, held)| *held < said);
+    lacked.map(|((_, weights), _)| weights.digest).collect()
 }
 
 /// What the checkers have named. It is counted, so that it is known also to who comes in the middle.

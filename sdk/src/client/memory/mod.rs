@@ -5,7 +5,7 @@
 //! followed                 where it stands: tree, contract, keys, and the checkpoint that proves them
 //! receipts/                what the ledger has promised
 //! evidence/                what did not fit
-//! experiments/NAME/        lock, what was signed, what was trained: see `turns`;
+//! experiments/NAME/        lock, what was signed, trained and lived with: see `turns`;
 //!                          `updates/`: what others have, as long as it is merged;
 //!                          what was spent of privacy: see `crate::spending`
 //! ```

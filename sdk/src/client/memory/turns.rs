@@ -23,6 +23,7 @@ use crate::weights::Weights;
 const SIGNED: &str = "signed.json";
 const TRAINED: &str = "trained.json";
 const WEIGHTS: &str = "trained.weights";
+const LIVED_WITH: &str = "lived-with.json";
 
 /// What a key has signed and trained in one experiment, in a folder or until the process ends.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(in crate::client) struct Turns {
     sealed_update: Option<RevealUpdate>,
     /// What was trained for the turn that is not over yet.
     trained: Option<Trained>,
+    /// The last global models, with what the learner measured of each.
+    lived_with: Vec<(Digest, f64)>,
 }
 
 /// All in hex, of the wire's encoding.
@@ -93,6 +96,7 @@ impl Turns {
             sealed_merge_vote: None,
             sealed_update: None,
             trained: None,
+            lived_with: Vec::new(),
         };
         let Some(dir) = dir else { return Ok(turns) };
         colearn_files::create_folder(&dir).map_err(|error| data(&dir, error))?;
@@ -100,6 +104,7 @@ impl Turns {
         turns._lock = Some(held.ok_or_else(|| ClientError::MemoryInUse { dir: dir.clone() })?);
         turns.read_signed(&dir.join(SIGNED))?;
         turns.trained = Self::read_trained(&dir);
+        turns.lived_with = Self::read_lived_with(&dir).unwrap_or_default();
         Ok(turns)
     }
 
@@ -150,6 +155,39 @@ impl Turns {
         let made = Made { weights, scores: Scores { vote, test }, taken };
         let trained = Trained { round, base: digest(&base)?, made };
         (digest(&of)? == trained.made.weights.digest()).then_some(trained)
+    }
+
+    /// What is damaged is as if it had never been there: the learner measures again.
+    fn read_lived_with(dir: &Path) -> Option<Vec<(Digest, f64)>> {
+        let written = std::fs::read(dir.join(LIVED_WITH)).ok()?;
+        let written: Vec<(String, String)> = serde_json::from_slice(&written).ok()?;
+        let model = |(model, score): &(String, String)| Some((digest(model)?, score.parse().ok()?));
+        written.iter().map(model).collect()
+    }
+
+    /// The last global models, the oldest first, with what the learner measured of each.
+    pub(in crate::client) fn lived_with(&self) -> &[(Digest, f64)] {
+        &self.lived_with
+    }
+
+    /// Remembers them, if they are others than before.
+    pub(in crate::client) fn keep_lived_with(
+        &mut self,
+        models: impl ExactSizeIterator<Item = (Digest, f64)>,
+    ) -> Result<(), ClientError> {
+        let (models, before) = (models.collect::<Vec<_>>(), &self.lived_with);
+        // A score may be no number, which equals nothing: a model is scored once.
+        if models.iter().map(|(model, _)| model).eq(before.iter().map(|(model, _)| model)) {
+            return Ok(());
+        }
+        self.lived_with = models;
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let path = dir.join(LIVED_WITH);
+        // As text: it is read as the very number that was written.
+        let written = self.lived_with.iter().map(|(model, it)| (model.to_string(), it.to_string()));
+        let json = serde_json::to_vec(&written.collect::<Vec<_>>());
+        let json = json.map_err(|error| damaged(&path, &error.to_string()))?;
+        colearn_files::replace_secret(&path, &json).map_err(|error| data(&path, error))
     }
 
     /// The turn and the ballot that were signed for last.
@@ -424,6 +462,22 @@ mod tests {
         turns.forget_trained();
         drop(turns);
         assert!(open().trained().is_none());
+    }
+
+    #[test]
+    fn models_that_were_lived_with_are_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("experiments/x");
+        let open = || Turns::open(Some(dir.clone()), &name()).unwrap();
+        let models = [0.1 + 0.2, -1e300, f64::NAN].into_iter().enumerate();
+        let models = models.map(|(at, score)| (Digest([at as u8; 32]), score));
+        open().keep_lived_with(models.clone()).unwrap();
+        let read = open().lived_with().to_vec();
+        let bits = |(model, score): (Digest, f64)| (model, score.to_bits());
+        assert!(read.into_iter().map(bits).eq(models.map(bits)));
+        // What is not whole is none.
+        std::fs::write(dir.join(LIVED_WITH), "[[").unwrap();
+        assert!(open().lived_with().is_empty());
     }
 
     #[test]
