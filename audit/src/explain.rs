@@ -14,6 +14,7 @@ use colearn_records::history::{History, MergedRound};
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::transaction::LedgerId;
 
+use crate::merges::{MergedRounds, RecordedMerge};
 use crate::{Source, SourceError, Trouble, entries};
 
 /// How those were chosen who trained in a round, and what was done in the round.
@@ -92,6 +93,8 @@ pub struct Merged {
     pub weights: BTreeMap<LearnerId, u32>,
     /// The votes, counted again; `None` where nothing came to a vote.
     pub tally: Option<MergeTally>,
+    /// What whoever has the weights can compute again; `None` until the vote is over.
+    pub recorded: Option<RecordedMerge>,
 }
 
 impl Explanation {
@@ -179,6 +182,7 @@ pub fn explain(
     let reader = follower.reader();
     let mut draws = Draws::default();
     let mut history = History::new(experiment.clone());
+    let mut merges = MergedRounds::default();
     let mut explained: Option<Explanation> = None;
     for entry in std::iter::once(Ok(first)).chain(entries) {
         let (index, bytes) = entry?;
@@ -195,6 +199,7 @@ pub fn explain(
             break;
         }
         history.record(record);
+        let recorded = follower.contract().and_then(|it| merges.take(index, record, it));
         if let Some(opened) = &opened {
             if opened.round == round {
                 let chosen = draws.explain(&follower, &history, opened, index);
@@ -205,6 +210,7 @@ pub fn explain(
         if let Some(explained) = &mut explained {
             if let Some(merged) = &mut explained.merged {
                 merged.record(record);
+                merged.recorded = recorded.or(merged.recorded.take());
             }
             explained.entries.push(decoded.clone());
         }
@@ -364,7 +370,10 @@ impl Draws {
                 };
                 let threshold = experiment.parameters().threshold;
                 let round = history.rounds.last()?.merged.clone()?;
-                (trains, Some(Merged { checks, round, threshold, weights, tally: None }))
+                (
+                    trains,
+                    Some(Merged { checks, round, threshold, weights, tally: None, recorded: None }),
+                )
             }
             _ => {
                 let head = (replay.decided().head, self.head_index);

@@ -5,17 +5,20 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use colearn_audit as audit;
-use colearn_audit::explain::explain;
+use colearn_audit::explain::{Explanation, explain};
+use colearn_audit::merges::MergeReport;
 use colearn_contracts::{Act, Decision, ExperimentName, Outcome};
 use colearn_records::record::Record;
 
+use super::args::WeightsArgs;
 use super::ledger::trouble_at;
 use super::tell::{json, rounds, text};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn round 7 --from http://127.0.0.1:7400
-  colearn round 7 --experiment xray --from colearn-data --explain")]
+  colearn round 7 --experiment xray --from colearn-data --explain
+  colearn round 7 --from colearn-export --merges colearn-data")]
 pub(crate) struct RoundArgs {
     /// The round
     round: u64,
@@ -31,9 +34,11 @@ pub(crate) struct RoundArgs {
     )]
     from: String,
     /// Draw again who trained, and show from what; of a merged round also what was sent, who said what, and
-    /// why it has its verdict
+    /// why it has its verdict; and, where the weights are at hand, what became of each update
     #[arg(long)]
     explain: bool,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -41,20 +46,30 @@ pub(crate) struct RoundArgs {
 
 impl RoundArgs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let experiment = match self.experiment {
-            Some(experiment) => experiment,
+        let experiment = match &self.experiment {
+            Some(experiment) => experiment.clone(),
             None => only_experiment(&self.from)?,
         };
         let explained = explain(&mut *audit::open(&self.from)?, &experiment, self.round)?;
-        if self.explain {
+        if self.explain || self.weights.are_named() {
+            let computed = self.computed(&explained)?;
+            let (round, computed) = (self.round, computed.as_ref());
             if self.json {
-                println!("{}", json::explanation(&experiment, self.round, &explained));
+                println!("{}", json::explanation(&experiment, round, &explained, computed));
             } else {
-                print!("{}", rounds::explanation(&experiment, self.round, &explained));
+                print!("{}", rounds::explanation(&experiment, round, &explained, computed));
             }
             return Ok(ExitCode::SUCCESS);
         }
         entries(&self.from, &experiment, self.round, explained.index, self.json)
+    }
+
+    /// The merges of a merged round that is over, computed again, if the weights are at hand.
+    fn computed(&self, explained: &Explanation) -> anyhow::Result<Option<MergeReport>> {
+        let merged = explained.merged.as_ref().and_then(|merged| merged.recorded.as_ref());
+        let Some(merged) = merged else { return Ok(None) };
+        let weights = self.weights.weights_beside(&self.from, merged.bytes())?;
+        Ok(weights.map(|weights| merged.compute(&*weights)))
     }
 }
 

@@ -11,6 +11,9 @@ use colearn_merge::Source;
 use colearn_sdk::client::{Client, ClientError, Refused};
 use tokio::runtime::{Builder, Runtime};
 
+/// What is downloaded from a node without having been asked for, at most.
+const MAX_UNASKED_BYTES: u64 = 64 << 20;
+
 #[derive(Args)]
 pub(crate) struct WeightsArgs {
     /// Compute merged rounds again, from the weights in this folder (a node's data folder has them) or at
@@ -20,6 +23,31 @@ pub(crate) struct WeightsArgs {
 }
 
 impl WeightsArgs {
+    /// Whether it was said where they are.
+    pub(crate) fn are_named(&self) -> bool {
+        self.merges.is_some()
+    }
+
+    /// Where they are; if that was not said, beside the ledger, as far as they are there and so many bytes are no
+    /// burden to get.
+    pub(crate) fn weights_beside(
+        &self,
+        ledger: &str,
+        bytes: u64,
+    ) -> anyhow::Result<Option<Box<dyn Weights>>> {
+        if self.are_named() {
+            return self.weights();
+        }
+        if ledger.contains("://") {
+            // What serves a ledger need not be a node.
+            let connected = (bytes <= MAX_UNASKED_BYTES).then(|| AtNode::connect(ledger).ok());
+            return Ok(connected.flatten().map(|node| Box::new(node) as Box<dyn Weights>));
+        }
+        let folder = Path::new(ledger);
+        let there = folder.join("artifacts").is_dir();
+        Ok(there.then(|| Box::new(WeightsFolder::new(folder)) as Box<dyn Weights>))
+    }
+
     /// Where they are, if it was said.
     pub(crate) fn weights(&self) -> anyhow::Result<Option<Box<dyn Weights>>> {
         let Some(place) = &self.merges else { return Ok(None) };

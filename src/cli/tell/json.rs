@@ -2,6 +2,7 @@
 //! hexadecimal, and what is one of several things is a word.
 
 use colearn_audit::explain::{Chosen, ChosenFrom, Explanation, Merged};
+use colearn_audit::merges::MergeReport;
 use colearn_contracts::{
     Act, Admission, Choice, Commit, CommitUpdate, CreateExperiment, Digest, Evaluation,
     ExperimentName, Invitation, Join, LearnerId, Limits, MergeStage, MergeVote, MergedRound, Model,
@@ -377,6 +378,7 @@ pub(crate) fn explanation(
     experiment: &ExperimentName,
     round: u64,
     explained: &Explanation,
+    computed: Option<&MergeReport>,
 ) -> Value {
     let names =
         explained.names.iter().map(|(learner, name)| (learner.to_string(), name.as_str().into()));
@@ -402,6 +404,8 @@ pub(crate) fn explanation(
         Some(merged) => {
             told["participants"] = learners(&explained.trains.recorded);
             told["merged"] = merged_explanation(merged);
+            // Like the reports of `audit --merges`.
+            told["merged"]["computed"] = json!(computed);
         }
     }
     told

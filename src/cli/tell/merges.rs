@@ -53,11 +53,7 @@ fn round(report: &MergeReport) -> String {
     if !report.missing.is_empty() {
         return format!("{place}: not computed: {}\n", report.missing.join("; "));
     }
-    let agreed = match report.as_agreed {
-        Some(true) => "as agreed",
-        Some(false) => "NOT AS AGREED",
-        None => "no agreement",
-    };
+    let agreed = agreed(report);
     let mut text = format!(
         "{place}: open {}, guarded {}, {agreed}\n",
         computed(&report.open),
@@ -74,7 +70,16 @@ fn round(report: &MergeReport) -> String {
     text
 }
 
-fn computed(merge: &Computed) -> String {
+/// Whether what was computed is what was agreed on.
+pub(super) fn agreed(report: &MergeReport) -> &'static str {
+    match report.as_agreed {
+        Some(true) => "as agreed",
+        Some(false) => "NOT AS AGREED",
+        None => "no agreement",
+    }
+}
+
+pub(super) fn computed(merge: &Computed) -> String {
     match (&merge.digest, &merge.absent) {
         (Some(digest), _) => format!("{digest:.SHOWN$}"),
         (None, Some(absent)) => format!("none ({absent})"),

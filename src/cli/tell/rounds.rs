@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use colearn_audit::explain::{Chosen, ChosenFrom, Explanation, Merged};
+use colearn_audit::merges::{MergeReport, RecordedMerge};
 use colearn_contracts::{
     Digest, ExperimentName, LearnerId, Merge, MergeTally, MergeVerdict, Merges, Named,
 };
@@ -10,6 +11,7 @@ use colearn_records::history::{History, MergedRound, Round};
 use colearn_records::record::Record;
 use colearn_records::words::{Word as _, Words as _};
 
+use super::merges;
 use super::text::{because, entry, judged, judges, score, scores, short};
 
 const SINGLE_HEADER: &str =
@@ -128,6 +130,7 @@ pub(crate) fn explanation(
     experiment: &ExperimentName,
     round: u64,
     explained: &Explanation,
+    computed: Option<&MergeReport>,
 ) -> String {
     let mut text = format!("round {round} of {experiment}, opened by entry {}\n", explained.index);
     text += &chosen(experiment, round, explained, &explained.trains);
@@ -139,7 +142,7 @@ pub(crate) fn explanation(
                 let _ = writeln!(text, "proposer    {proposer}{name} ({recorded})");
             }
         }
-        Some(merged) => text += &merged_round(experiment, round, explained, merged),
+        Some(merged) => text += &{ merged_round(experiment, round, explained, merged, computed) },
     }
     text.push('\n');
     for told in &explained.entries {
@@ -240,6 +243,7 @@ fn merged_round(
     round: u64,
     explained: &Explanation,
     merged: &Merged,
+    computed: Option<&MergeReport>,
 ) -> String {
     let recorded = as_recorded(explained.trains.is_as_recorded());
     let count = explained.trains.recorded.len();
@@ -252,7 +256,9 @@ fn merged_round(
     let who = |learner: LearnerId| format!("{}{}", short(learner), named(explained, learner));
     text += &trained(merged, &who);
     text += &gathered(merged, &who);
-    // What was clipped, and who was near whom, only the weights say.
+    if let Some(recorded) = &merged.recorded {
+        text += &computed_again(recorded, computed, &who);
+    }
     text += &voted(merged, &who);
     text += &why(merged, &who);
     text
@@ -293,6 +299,41 @@ fn gathered(merged: &Merged, who: &dyn Fn(LearnerId) -> String) -> String {
         let enough = if held * 2 > said { "more than half of them" } else { "too few" };
         let _ = writeln!(text, "  {}  {held} of {said} hold it: {enough}", who(sent.learner));
     }
+    text
+}
+
+/// What became of each update in the merges: what was clipped, and who was near whom, only the weights say.
+fn computed_again(
+    recorded: &RecordedMerge,
+    computed: Option<&MergeReport>,
+    who: &dyn Fn(LearnerId) -> String,
+) -> String {
+    let mut text = "\nmerged\n".to_owned();
+    let Some(report) = computed else {
+        text += "  what became of each update follows from the weights: --merges DIR|URL\n";
+        return text;
+    };
+    if !report.missing.is_empty() {
+        let _ = writeln!(text, "  not computed: {}", report.missing.join("; "));
+        return text;
+    }
+    let others = report.updates.iter().filter(|update| update.void.is_none()).count();
+    let others = others.saturating_sub(1);
+    for ((sender, _), update) in recorded.updates.iter().zip(&report.updates) {
+        let what = match &update.void {
+            Some(void) => format!("left out: {void}"),
+            None => {
+                let length = update.length.map_or_else(|| "-".to_owned(), |it| format!("{it:.3}"));
+                let clipped = if update.clipped { ", clipped in the open merge" } else { "" };
+                let cosine = update.cosine.map(|cosine| format!(", cosine {cosine:.2}"));
+                let (near, cosine) = (update.neighbour_of, cosine.unwrap_or_default());
+                format!("length {length}{clipped}, near to {near} of {others} others{cosine}")
+            }
+        };
+        let _ = writeln!(text, "  {}  {what}", who(*sender));
+    }
+    let (open, guarded) = (merges::computed(&report.open), merges::computed(&report.guarded));
+    let _ = writeln!(text, "  open {open}, guarded {guarded}: {}", merges::agreed(report));
     text
 }
 
