@@ -193,6 +193,14 @@ impl ArtifactStore {
         Ok(made)
     }
 
+    /// Removes a stored artifact, if it is there.
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<(), ArtifactError> {
+        let Some(size) = self.size_of(digest) else { return Ok(()) };
+        std::fs::remove_file(self.path(digest))?;
+        self.0.used_bytes.fetch_sub(size, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Opens a stored artifact for reading from an offset on.
     pub(crate) fn download(&self, digest: &Digest, offset: u64) -> Result<File, ArtifactError> {
         let mut file = File::open(self.path(digest)).map_err(|error| match error.kind() {
@@ -362,6 +370,9 @@ mod tests {
         let mut read = Vec::new();
         store.download(&name, 7).unwrap().read_to_end(&mut read).unwrap();
         assert_eq!(read, &bytes[7..]);
+        store.remove(&name).unwrap();
+        store.remove(&name).unwrap();
+        assert_eq!((store.size_of(&name), store.room_bytes()), (None, 100));
         assert!(matches!(store.download(&digest(b""), 0), Err(ArtifactError::Missing(_))));
     }
 

@@ -33,6 +33,9 @@ pub struct Config {
     pub artifact_quota_bytes: u64,
     /// Transactions are refused while the disk has fewer bytes free.
     pub reserve_bytes: u64,
+    /// How many rounds behind the open one the updates of merged rounds are kept; `None` for all of them,
+    /// from which anybody can compute the merges again.
+    pub keep_updates: Option<u64>,
     /// Who is asked to cosign checkpoints.
     pub witnesses: Vec<WitnessAddress>,
     /// How many cosignatures make a checkpoint witnessed.
@@ -52,6 +55,7 @@ impl Config {
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
             artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
             reserve_bytes: DEFAULT_RESERVE_BYTES,
+            keep_updates: None,
             witnesses: Vec::new(),
             witness_quorum: 0,
             progress: None,

@@ -11,6 +11,7 @@ mod grpc;
 mod http;
 mod keeper;
 mod key_files;
+mod letting_go;
 mod merging;
 mod open;
 mod order;
@@ -93,6 +94,7 @@ impl Node {
             )?;
             let reserve = DiskReserve { dir: config.data.clone(), bytes: config.reserve_bytes };
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
+            let keep_updates = config.keep_updates;
             let opening = tokio::task::spawn_blocking(move || open::open(&config));
             let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let OpenLedger { keeper, keys, report, replayed_from } = opened;
@@ -112,6 +114,15 @@ impl Node {
                 ));
             }
             tokio::spawn(merging::merge_rounds(order.views(), artifacts.clone(), stopping.clone()));
+            if let Some(keep) = keep_updates {
+                tokio::spawn(letting_go::let_go(
+                    keep,
+                    reads.clone(),
+                    order.views(),
+                    artifacts.clone(),
+                    stopping.clone(),
+                ));
+            }
             let services = services(&keys, &reads, &order, artifacts, cosignatures, &stopping);
             let serving = tokio::spawn(serve(listener, services, stopping.clone()));
             Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, order })

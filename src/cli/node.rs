@@ -172,6 +172,10 @@ struct NodeArgs {
     /// Refuse transactions while the disk has fewer bytes free; reading goes on
     #[arg(long, default_value_t = DEFAULT_RESERVE_BYTES, value_name = "BYTES")]
     reserve_bytes: u64,
+    /// Keep the updates of merged rounds, and merges that are no model any more, for so many rounds behind
+    /// the open one. What is gone can be audited no more with --merges [default: keep all]
+    #[arg(long, value_name = "ROUNDS")]
+    keep_updates: Option<u64>,
     /// Ask this witness to cosign every checkpoint; may be repeated
     #[arg(long, value_name = "NAME=VKEY@URL")]
     witness: Vec<WitnessAddress>,
@@ -207,6 +211,7 @@ impl NodeArgs {
             max_artifact_bytes: self.max_artifact_bytes,
             artifact_quota_bytes: self.artifact_quota_bytes,
             reserve_bytes: self.reserve_bytes,
+            keep_updates: self.keep_updates,
             witness_quorum: quorum,
             witnesses: self.witness,
             progress: Some(Progress::new(progress::rebuilding())),
