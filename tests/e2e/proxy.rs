@@ -1,9 +1,11 @@
 //! Whoever stands between a learner and its node, and holds no key: passes on what it likes, and makes up
 //! the rest.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use colearn_contracts::Digest;
 use colearn_ledger::{Checkpoint, Hash, SignedNote};
 use colearn_proto::RULE_METADATA;
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
@@ -108,6 +110,8 @@ struct Inner {
     lie: Option<Lie>,
     state: watch::Sender<State>,
     seen: Mutex<Seen>,
+    /// Weights that do not pass.
+    withheld: Mutex<BTreeSet<Digest>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,6 +147,7 @@ impl Proxy {
             lie,
             state: watch::Sender::new(state),
             seen: Mutex::default(),
+            withheld: Mutex::default(),
         }));
         let serving = tonic::transport::Server::builder()
             .add_service(LedgerServiceServer::new(proxy.clone()))
@@ -161,6 +166,16 @@ impl Proxy {
     /// Passes on what another node says.
     pub(crate) fn turn_to(&self, node: &str) {
         self.0.target.send_replace(node.to_owned());
+    }
+
+    /// Lets these weights pass no more.
+    pub(crate) fn withhold(&self, weights: Digest) {
+        self.0.withheld.lock().unwrap().insert(weights);
+    }
+
+    /// Lets all weights pass again.
+    pub(crate) fn give_out(&self) {
+        self.0.withheld.lock().unwrap().clear();
     }
 
     /// Resolves when it lies for the first time.
@@ -552,7 +567,8 @@ impl ArtifactService for Proxy {
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
         self.perhaps_stall().await;
-        let parts = request.into_inner().map(Result::unwrap);
+        // Whoever uploads may be killed in the middle of it.
+        let parts = request.into_inner().filter_map(|part| std::future::ready(part.ok()));
         ArtifactServiceClient::new(self.channel()).upload_artifact(parts).await
     }
 
@@ -561,6 +577,9 @@ impl ArtifactService for Proxy {
         request: Request<v1::DownloadArtifactRequest>,
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
         self.perhaps_stall().await;
+        if self.0.withheld.lock().unwrap().iter().any(|it| it.0 == request.get_ref().digest[..]) {
+            return Err(Status::not_found("withheld"));
+        }
         let chunk = |bytes: Vec<u8>| Ok(v1::DownloadArtifactResponse { chunk: bytes.into() });
         let other = Counter::weights(FALSE_VALUE).bytes().to_vec();
         Ok(Response::new(match self.lying() {
