@@ -123,15 +123,15 @@ async fn record_the_second_versions_folder() {
     let checked = Merging { checkers: 2, ..Merging::default() };
 
     let single = Parameters { max_rounds: Some(3), ..sealed.clone() };
-    create(&mut speaker, "single", single, &Counter::weights(0)).await;
+    create(&mut speaker, "single", single, Admission::Open, &Counter::weights(0)).await;
     learn(&node, "single", Some(&memory), |_| Counter { value: 0 }).await;
     let near = |seed: u8| Near::new(f32::from(seed));
     let merged = Parameters { merging: Some(gathers), ..sealed };
-    create(&mut speaker, "merged", merged, &Near::weights(0.0)).await;
+    create(&mut speaker, "merged", merged, Admission::Open, &Near::weights(0.0)).await;
     learn(&node, "merged", Some(&memory), near).await;
     let drawn =
         Parameters { merging: Some(checked), selection: Selection::Sortition, ..rules.clone() };
-    create(&mut speaker, "drawn", drawn, &Near::weights(0.0)).await;
+    create(&mut speaker, "drawn", drawn, Admission::Open, &Near::weights(0.0)).await;
     learn(&node, "drawn", Some(&memory), near).await;
 
     // The first turn runs out, and its learner loses its seat.
@@ -141,7 +141,7 @@ async fn record_the_second_versions_folder() {
         missed_turns: Some(1),
         ..rules.clone()
     };
-    create(&mut speaker, "absent", hasty, &Counter::weights(0)).await;
+    create(&mut speaker, "absent", hasty, Admission::Open, &Counter::weights(0)).await;
     for who in [4, 5] {
         act(&mut speaker, "absent", who, Act::Join(Join::new(0, None))).await;
     }
@@ -154,7 +154,8 @@ async fn record_the_second_versions_folder() {
         tokio::task::yield_now().await;
     }
 
-    create(&mut speaker, "kept", rules.clone(), &Near::weights(0.0)).await;
+    let invited = Admission::invite([1, 2, 3].map(|who| id(&key(who))));
+    create(&mut speaker, "kept", rules.clone(), invited, &Near::weights(0.0)).await;
     for who in [1, 2] {
         act(&mut speaker, "kept", who, Act::Join(Join::new(0, None))).await;
     }
@@ -178,13 +179,14 @@ async fn create(
     speaker: &mut Speaker,
     experiment: &str,
     parameters: Parameters,
+    admission: Admission,
     weights: &Weights,
 ) {
     speaker.client.upload(weights).await.unwrap();
     let create = CreateExperiment {
         version: VERSION.number(),
         parameters,
-        admission: Admission::Open,
+        admission,
         model: weights.model(SAFETENSORS),
         plan: None,
     };
