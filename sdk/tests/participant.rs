@@ -209,6 +209,7 @@ impl Table {
             sealed_merge_vote: learner.sealed_merge_vote.clone(),
             sealed_update: learner.sealed_update.clone(),
             trained: learner.trained.clone(),
+            lived_with: learner.participant.lived_with().collect(),
         };
         let ledger = self.contract.ledger();
         let mut participant = Participant::new(id(at), ledger, name(), Some(*held), remembered);

@@ -298,10 +298,12 @@ impl Prepared {
             merging_round: None,
             merged: None,
             told_bytes: false,
+            bringing: JoinSet::new(),
         };
         loop {
             match run.session().await {
                 Ok(summary) => {
+                    while run.bringing.join_next().await.is_some() {}
                     run.place.followed()?.keep()?;
                     let learner = run.learner.take().ok_or(ClientError::Panicked)?;
                     return Ok((learner, summary));
@@ -357,6 +359,8 @@ struct Run<L> {
     merged: Option<Merges>,
     /// Whether it was said how much is downloaded each round.
     told_bytes: bool,
+    /// What was merged here, on its way to the node.
+    bringing: JoinSet<()>,
 }
 
 impl<L: Learner + Send + 'static> Run<L> {
@@ -722,8 +726,15 @@ impl<L: Learner + Send + 'static> Run<L> {
         self.work(move |learner, _| learner.accept(&taken)).await?.map_err(ClientError::Model)?;
         self.participant()?.accepted(model.digest);
         if self.merged.is_some_and(|it| [it.open, it.guarded].contains(&Some(model.digest))) {
-            // Newcomers find it where they look for it, whoever brings it.
-            self.bring_back(model, Some(&weights)).await?;
+            // Newcomers find it where they look for it, whoever brings it. All who have merged do so at the same
+            // time, and all but one are told to try later: nobody's next turn waits for that.
+            let client = self.followed()?.client().clone();
+            while self.bringing.try_join_next().is_some() {}
+            self.bringing.spawn(async move {
+                if let Err(error) = client.upload(&weights).await {
+                    tracing::debug!(%error, "a merge that is not brought; at the next start it is");
+                }
+            });
         }
         Ok(Step::Again)
     }
