@@ -9,12 +9,13 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::data::{Share, Targets};
+use super::hardening::harden;
 use super::metric::Metric;
 use super::model::{ModelSpec, WeightsError};
 use super::network::{Network, Workspace};
 use super::optimizer::Optimizer;
 use super::private::DpSgd;
-use super::training::Training;
+use super::training::{CAUTION, Training};
 use colearn_dp::DpError;
 use colearn_sdk::learner::{
     Failure, Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Weights,
@@ -91,6 +92,11 @@ impl BuiltinLearner {
         let metric = training.score.unwrap_or(Metric::usual(classifier));
         if !metric.suits(classifier) {
             return Err(BuiltinError::Metric(metric.name()));
+        }
+        if training.harden && !classifier {
+            return Err(BuiltinError::Training(
+                "a model that predicts a number has no class that a backdoor leads to; leave harden out",
+            ));
         }
         let rows = share.train.len();
         let private = training
@@ -218,6 +224,7 @@ impl BuiltinLearner {
         let mut state = self.optimizer.start(&network);
         let mut workspace = Workspace::default();
         let data = &self.share.data;
+        let mut order = self.share.train.clone();
         if let Some(mut private) = self.private.take() {
             for _ in 0..self.steps() {
                 private.gradient(&network, data, &self.share.train, &mut workspace);
@@ -226,11 +233,22 @@ impl BuiltinLearner {
             self.private = Some(private);
             return Ok(network);
         }
-        let mut order = self.share.train.clone();
         for _ in 0..self.training.epochs {
+            // Anew in each pass: what has been learned against one way of fooling it leaves others.
+            let hardened = match self.training.harden {
+                true => harden(&network, &self.share, &mut self.random),
+                false => None,
+            };
+            let (features, targets) = match &hardened {
+                Some((features, targets)) => (features.view(), targets),
+                None => (data.view(), &data.targets),
+            };
+            if hardened.is_some() {
+                order = (0..features.nrows()).collect();
+            }
             order.shuffle(&mut self.random);
             for rows in order.chunks(self.training.batch) {
-                network.gradient(data.view(), &data.targets, rows, &mut workspace);
+                network.gradient(features, targets, rows, &mut workspace);
                 self.optimizer.step(&mut network, &workspace.gradients, &mut state);
             }
         }
@@ -283,7 +301,7 @@ impl Learner for BuiltinLearner {
         Ok(self.score(Metric::Loss, &self.spec.read(scored.weights)?, self.voting_rows()))
     }
 
-    /// By loss, which tells finely, and by accuracy as far as it is not lower; on all rows but those for the
+    /// By loss, which tells finely, and, unless it is cautious, by accuracy as far as it is not lower; on all rows but those for the
     /// test. It compares two merges of everybody's updates and certifies neither, so rows that were trained
     /// on serve as well.
     fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
@@ -296,6 +314,9 @@ impl Learner for BuiltinLearner {
             Ok((score(Metric::Loss), score(Metric::Accuracy)))
         };
         let (guarded, open) = (scores(guarded.weights)?, scores(open.weights)?);
+        if self.training.cautious {
+            return Ok(guarded.0 >= open.0 - CAUTION);
+        }
         // There is no accuracy where a number is predicted.
         let less_accurate = guarded.1 < open.1;
         Ok(guarded.0 > open.0 && !less_accurate)
@@ -365,6 +386,39 @@ mod tests {
         assert!(!learner.prefer(better, better).unwrap());
         let other = Weights::new("of another model");
         assert!(learner.prefer(Scored { weights: &other, score: none }, better).is_err());
+    }
+
+    #[test]
+    fn a_cautious_learner_prefers_guarded_unless_open_is_clearly_better() {
+        let mut learner = learner(|_, training| training.cautious = true);
+        let untrained = learner.current();
+        learner.train_alone().unwrap();
+        let better = learner.current();
+        let score = Score::none(true);
+        let [untrained, better] = [&untrained, &better].map(|weights| Scored { weights, score });
+        assert!(learner.prefer(better, better).unwrap());
+        assert!(learner.prefer(better, untrained).unwrap());
+        assert!(!learner.prefer(untrained, better).unwrap());
+    }
+
+    #[test]
+    fn hardening_trains_other_weights_and_is_for_classes_without_noise() {
+        let trained = |harden: bool| {
+            let mut learner = learner(|_, training| training.harden = harden);
+            learner.train_alone().unwrap();
+            (learner.test_score().unwrap(), learner.current())
+        };
+        let (plain, hardened) = (trained(false), trained(true));
+        assert_ne!(plain.1, hardened.1);
+        assert_eq!(hardened.1, trained(true).1);
+        assert!(hardened.0 >= plain.0 - 0.2, "{} {}", hardened.0, plain.0);
+        let data = Arc::new(Dataset::embedded(Embedded::Diabetes).unwrap());
+        let share = data.split(Split::Iid, 2, 1).unwrap().swap_remove(0);
+        let spec = ModelSpec::new(vec![4], Activation::Relu, data.schema.clone());
+        let weights = spec.write(&spec.untrained(1)).unwrap();
+        let training = Training { harden: true, ..Training::default() };
+        let error = BuiltinLearner::new(share, training, weights, 1).unwrap_err().to_string();
+        assert!(error.contains("leave harden out"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod builtin;
 pub mod data;
+mod hardening;
 pub mod metric;
 pub mod model;
 pub mod network;

@@ -132,9 +132,21 @@ impl Network {
         self.layers.iter().map(|layer| layer.weight.len() + layer.bias.len()).sum()
     }
 
+    /// All weights and biases, layer by layer.
+    pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
+        self.layers.iter().flat_map(Layer::slices).flatten().copied()
+    }
+
+    /// Sets the weights and biases in the order in which [`Self::values`] gives them. What there is no value
+    /// for stays.
+    pub fn set_values(&mut self, values: impl IntoIterator<Item = f32>) {
+        let all = self.layers.iter_mut().flat_map(Layer::slices_mut).flatten();
+        all.zip(values).for_each(|(to, from)| *to = from);
+    }
+
     /// Whether all weights are finite numbers.
     pub fn is_finite(&self) -> bool {
-        self.layers.iter().flat_map(Layer::slices).flatten().all(|value| value.is_finite())
+        self.values().all(f32::is_finite)
     }
 
     fn inputs(&self) -> usize {
@@ -236,6 +248,20 @@ impl Network {
         self.forward(features, rows, workspace);
         self.backward(targets, rows, workspace);
         Self::sum_gradients(workspace, 1.0 / rows.len().max(1) as f32);
+    }
+
+    /// The gradient of the mean loss over some rows by each input, the same change in all rows.
+    pub(super) fn input_gradient(
+        &self,
+        features: ArrayView2<'_, f32>,
+        targets: &Targets,
+        rows: &[usize],
+        workspace: &mut Workspace,
+    ) -> Array1<f32> {
+        self.forward(features, rows, workspace);
+        self.backward(targets, rows, workspace);
+        let mean = workspace.deltas[0].sum_axis(Axis(0)) / rows.len().max(1) as f32;
+        mean.dot(&self.layers[0].weight)
     }
 
     /// Computes the sum over some rows of their gradients, each clipped to an L2 norm of `clip`

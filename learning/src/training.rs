@@ -6,6 +6,9 @@ use super::metric::Metric;
 use super::optimizer::{Optimizer, OptimizerKind};
 use super::private::{Noise, Privacy};
 
+/// By how much in loss an open merge has to be better for a cautious learner.
+pub(super) const CAUTION: f64 = 0.05;
+
 /// How the built-in learner trains and votes. Read from a file, what is left out takes its default.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -26,6 +29,13 @@ pub struct Training {
     pub margin: f64,
     /// Judge on so many mini-batches of the voting rows; `None` for all.
     pub vote_batches: Option<usize>,
+    /// Of the two merges of a merged round, prefer the guarded one unless the open one is better by more than
+    /// 0.05 in loss: a first defence against backdoors, which costs something where learners hold
+    /// different data.
+    pub cautious: bool,
+    /// Train as well on rows in which what would fool the model most is set, with their right classes:
+    /// another defence against backdoors. It takes several times as long.
+    pub harden: bool,
     /// Record no scores; they say something about private data.
     pub hide_scores: bool,
     /// Train with differential privacy (DP-SGD) and this noise multiplier.
@@ -53,6 +63,8 @@ impl Default for Training {
             score: None,
             margin: 0.0,
             vote_batches: None,
+            cautious: false,
+            harden: false,
             hide_scores: false,
             noise: None,
             clip: 1.0,
@@ -74,6 +86,11 @@ impl Training {
         }
         if !(self.clip > 0.0 && self.clip.is_finite()) {
             return Err("clip must be positive");
+        }
+        if self.harden && self.noise.is_some() {
+            return Err(
+                "harden goes without noise: each row would be seen twice, and counted once",
+            );
         }
         Ok(())
     }
@@ -123,6 +140,8 @@ mod tests {
         assert!(error.contains("\"lbfgs\" is not one of sgd, adam"), "{error}");
         assert!(read(r#"{ "noise_source": "secret" }"#).is_err());
         assert!(Training { clip: f64::NAN, ..Training::default() }.check().is_err());
+        let both = Training { harden: true, noise: Some(1.0), ..Training::default() };
+        assert!(both.check().unwrap_err().starts_with("harden goes without noise"));
         assert!(Training { batch: 0, ..Training::default() }.check().is_err());
     }
 }
