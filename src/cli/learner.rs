@@ -9,7 +9,7 @@ use clap::Args;
 use colearn_contracts::MemberName;
 use colearn_learning::model::ModelSpec;
 use colearn_learning::private::Noise;
-use colearn_learning::{BuiltinLearner, learner_seed};
+use colearn_learning::{BuiltinLearner, Training, learner_seed};
 use colearn_records::plan::Plan;
 use colearn_sdk::client::{self, ClientError, Event, Options};
 use colearn_sdk::learner::SAFETENSORS;
@@ -46,9 +46,15 @@ pub(crate) struct LearnerArgs {
     /// Decides the split and the order of training; the same for all learners of one split
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// How the two merges of a merged round are judged: "bearing", by how the models so far have swung, or
-    /// "own", by whether the learner approves of them
-    #[arg(long, default_value = "bearing", value_parser = ["bearing", "own"], value_name = "HOW")]
+    /// How the two merges of a merged round are judged: "bearing", by how the models so far have swung; "own", by
+    /// whether the learner approves of them; or "cautious", as "bearing", but preferring the guarded merge unless
+    /// the open one is clearly better: see docs/attacks.md
+    #[arg(
+        long,
+        default_value = "bearing",
+        value_parser = ["bearing", "own", "cautious"],
+        value_name = "HOW"
+    )]
     judge: String,
     /// What this organisation is called, where its invitation does not say; for people
     #[arg(long, value_name = "NAME")]
@@ -125,7 +131,8 @@ impl LearnerArgs {
         if self.split.show_split && !self.json {
             print!("{}", text::split_table(&shares));
         }
-        let training = self.training.training(Noise::Secret)?;
+        let cautious = self.judge == "cautious";
+        let training = Training { cautious, ..self.training.training(Noise::Secret)? };
         let seed = learner_seed(self.seed, number);
         let learner = BuiltinLearner::new(shares.swap_remove(number - 1), training, initial, seed)?;
         let metric = learner.test_metric().name();

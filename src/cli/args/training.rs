@@ -38,6 +38,10 @@ pub(crate) struct TrainingArgs {
     /// Judge on so many mini-batches of the voting rows [default: all of them]
     #[arg(long, value_name = "N")]
     vote_batches: Option<usize>,
+    /// Train as well on rows in which what would fool the model most is set, with their right classes: a
+    /// defence against backdoors that takes several times as long; see docs/attacks.md
+    #[arg(long, conflicts_with = "noise")]
+    harden: bool,
     /// Record no scores, only votes: scores say something about private data
     #[arg(long)]
     hide_scores: bool,
@@ -82,6 +86,7 @@ impl TrainingArgs {
         set(&mut training.score, self.score.map(Some));
         set(&mut training.margin, self.margin);
         set(&mut training.vote_batches, self.vote_batches.map(Some));
+        training.harden |= self.harden;
         training.hide_scores |= self.hide_scores;
         set(&mut training.noise, self.noise.map(Some));
         set(&mut training.clip, self.clip);
