@@ -13,7 +13,13 @@ use crate::participant::{Assignment, Duty, MergeTask};
 use crate::turn::{self, Trained};
 
 /// What was trained in a round.
-type Updates = HashMap<Digest, Weights>;
+type Updates = HashMap<Digest, Update>;
+
+/// An update, and who has sent it.
+struct Update {
+    weights: Weights,
+    senders: Vec<usize>,
+}
 
 impl Run<'_> {
     /// One round: updates, what is held of them, and votes on what is merged of them.
@@ -24,7 +30,7 @@ impl Run<'_> {
         let round = self.round();
         let updates = self.train(learners, round)?;
         self.all_submit(round)?;
-        self.gather(round)?;
+        self.gather(round, &updates)?;
         let mut merged = None;
         // Whoever takes the checkers' word has to wait for it.
         for _ in 0..2 {
@@ -108,7 +114,9 @@ impl Run<'_> {
                 let Some(work) = work else { continue };
                 match &work {
                     Ok(Trained::Proposal { weights, .. }) => {
-                        updates.insert(weights.digest(), weights.clone());
+                        let update = updates.entry(weights.digest());
+                        let sent = || Update { weights: weights.clone(), senders: Vec::new() };
+                        update.or_insert_with(sent).senders.push(at);
                     }
                     Ok(Trained::Pass { .. } | Trained::Exhausted { .. }) => {}
                     Err(error) => tracing::warn!(learner = at + 1, %error, "passing the turn"),
@@ -142,21 +150,33 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Everybody who is there holds everything.
-    fn gather(&mut self, round: u64) -> Result<(), LocalError> {
+    /// Everybody who is there says what it holds: everything, but for what is withheld from it or it denies.
+    fn gather(&mut self, round: u64, sent: &Updates) -> Result<(), LocalError> {
         for at in 0..self.participants.len() {
             if let Duty::Gather { updates, .. } = self.participants[at].duty()
                 && !self.conducts[at].is_away(round)
                 && self.is_in_time(round, 0)
             {
                 // At most 64.
-                let held = updates.iter().fold(0, |held, _| held << 1 | 1);
+                let bits = updates.iter().enumerate();
+                let held = bits.fold(0, |held, (bit, update)| {
+                    let holds = sent.get(&update.digest).is_some_and(|it| self.holds(at, it));
+                    held | u64::from(holds) << bit
+                });
                 self.participants[at].gathered(round, held);
                 self.submit_owed(0, at)?;
             }
         }
         self.wait_while(round, |stage| matches!(stage, MergeStage::Gathering { .. }));
         Ok(())
+    }
+
+    /// Whether a learner has got an update from one of its senders, and says so.
+    fn holds(&self, learner: usize, update: &Update) -> bool {
+        update.senders.iter().any(|sender| {
+            let withheld = self.conducts[*sender].withheld_from.contains(&learner);
+            !withheld && !self.conducts[learner].denies.contains(sender)
+        })
     }
 
     /// Who can vote now, is there and does so, in the order of the votes' arrival; and what that takes.
@@ -234,7 +254,7 @@ impl Run<'_> {
             .updates
             .iter()
             .filter_map(|update| updates.get(&update.digest))
-            .map(|update| &update.bytes()[..])
+            .map(|update| &update.weights.bytes()[..])
             .collect();
         let updates: Vec<&dyn Source> =
             updates.iter().map(|update| update as &dyn Source).collect();

@@ -79,6 +79,11 @@ pub struct Conduct {
     /// Whether what its learner approves of decides what it can bear in merged rounds, and not how that
     /// compares with the models before.
     pub own_judge: bool,
+    /// Which learners, counted from 0, do not get the bytes of its updates in merged rounds, unless they are
+    /// merged: then somebody serves them who has them. Of no effect where members are not asked what they hold.
+    pub withheld_from: Vec<usize>,
+    /// Whose updates it says not to hold, though it does.
+    pub denies: Vec<usize>,
 }
 
 /// How a simulated learner comes to its votes.
