@@ -4,6 +4,7 @@
 mod output;
 
 mod args;
+mod attacks;
 mod audit;
 mod bridge;
 mod data;
@@ -73,7 +74,7 @@ enum Command {
     /// Try learners, data splits, rules and attackers on this machine, in simulated time.
     Simulate(simulate::SimulateArgs),
     /// Measure what attackers reach: the table of docs/attacks.md.
-    Attacks(simulate::AttacksArgs),
+    Attacks(attacks::AttacksArgs),
     /// Look at data files, and derive what their columns mean.
     #[command(subcommand)]
     Data(data::Data),

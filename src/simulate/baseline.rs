@@ -1,12 +1,9 @@
-//! What one would do without votes: every learner trains in every round, and a server combines
-//! their updates.
-
-use std::cmp::Ordering;
+//! What one would do without votes: every learner trains in every round, and a server that all trust
+//! combines their updates.
 
 use rayon::prelude::*;
 
 use super::Player;
-use colearn_learning::network::Network;
 use colearn_sdk::learner::{Learner as _, LearnerError};
 
 /// How updates are combined.
@@ -14,12 +11,23 @@ use colearn_sdk::learner::{Learner as _, LearnerError};
 pub enum Aggregation {
     /// Their mean (McMahan et al. 2017, arXiv:1602.05629), all weighing the same.
     Average,
+    /// Their mean, and half of the last movement (Hsu et al. 2019, arXiv:1909.06335).
+    Momentum,
     /// The median of each weight (Yin et al. 2018, arXiv:1803.01498).
     Median,
     /// The update closest to its neighbours (Krum; Blanchard et al. 2017, arXiv:1703.02757), told
     /// how many attackers there are.
     Krum,
+    /// The mean of those updates that Krum likes best, as many as there are honest learners: it is told
+    /// how many.
+    MultiKrum,
+    /// The last movement, moved three times by the mean of the updates' differences from it, each clipped
+    /// to their median length (centred clipping; Karimireddy et al. 2021, arXiv:2012.10333).
+    Clipping,
 }
+
+/// How often centred clipping moves its centre.
+const CLIPPINGS: usize = 3;
 
 /// Runs some rounds; gives the honest learners' mean test score after each.
 pub(super) fn run(
@@ -34,28 +42,32 @@ pub(super) fn run(
     // What is no model, or not made of numbers, is left out.
     let propose = |player: &mut Player| {
         let proposed = player.propose().ok()?;
-        Some(flatten(&spec.read(proposed.weights()?).ok()?))
+        Some(spec.read(proposed.weights()?).ok()?.values().collect())
     };
+    let mut last: Vec<f32> = Vec::new();
     let mut scores = Vec::new();
     for round in 1..=rounds {
+        let mut network = spec.read(&players[0].current())?;
+        let base: Vec<f32> = network.values().collect();
         let mut proposed: Vec<Option<Vec<f32>>> = vec![None; players.len()];
-        // Some of the others wait for what the honest have.
-        for honest in [true, false] {
+        // Some of the others wait for what the honest have, and then for each other.
+        for haste in 0..=Player::SLOWEST {
             let all = players.par_iter_mut().zip(&mut proposed);
-            let of_them = all.filter(|(player, _)| player.is_honest() == honest);
+            let of_them = all.filter(|(player, _)| player.haste() == haste);
             of_them.for_each(|(player, update)| *update = propose(player));
         }
-        let updates: Vec<Vec<f32>> = proposed.into_iter().flatten().collect();
-        if let Some(combined) = combine(aggregation, &updates, hostile) {
-            let mut network = spec.read(&players[0].current())?;
-            let mut values = combined.into_iter();
-            for slice in network.layers_mut().iter_mut().flat_map(|layer| layer.slices_mut()) {
-                slice.iter_mut().zip(&mut values).for_each(|(to, from)| *to = from);
-            }
-            let weights = spec.write(&network)?;
+        let mut steps: Vec<Vec<f32>> = proposed.into_iter().flatten().collect();
+        for step in &mut steps {
+            step.iter_mut().zip(&base).for_each(|(value, base)| *value -= base);
+        }
+        last.resize(base.len(), 0.0);
+        if let Some(step) = combine(aggregation, &steps, hostile, &last) {
+            network.set_values(base.iter().zip(&step).map(|(base, step)| base + step));
             // Where large updates have made the mean infinite, the old model stays.
             if network.is_finite() {
+                let weights = spec.write(&network)?;
                 players.par_iter_mut().try_for_each(|player| player.accept(&weights))?;
+                last = step;
             }
         }
         let mut honest = Vec::new();
@@ -71,53 +83,98 @@ pub(super) fn run(
     Ok(scores)
 }
 
-fn flatten(network: &Network) -> Vec<f32> {
-    network.layers().iter().flat_map(|layer| layer.slices()).flatten().copied().collect()
-}
-
-/// Combines updates of one length; `None` if there are none.
-fn combine(aggregation: Aggregation, updates: &[Vec<f32>], hostile: usize) -> Option<Vec<f32>> {
-    let width = updates.first()?.len();
+/// The step that follows from those of the learners, of one length all; `None` if there are none. `hostile` is
+/// what it is told of the attackers' number, and `last` the step before.
+pub(super) fn combine(
+    aggregation: Aggregation,
+    steps: &[Vec<f32>],
+    hostile: usize,
+    last: &[f32],
+) -> Option<Vec<f32>> {
+    let all: Vec<&[f32]> = steps.iter().map(Vec::as_slice).collect();
     match aggregation {
-        Aggregation::Average => {
-            let mean = |at: usize| {
-                let sum: f64 = updates.iter().map(|update| f64::from(update[at])).sum();
-                (sum / updates.len() as f64) as f32
-            };
-            Some((0..width).map(mean).collect())
+        Aggregation::Average => mean(&all),
+        Aggregation::Momentum => {
+            let step = mean(&all)?;
+            Some(step.iter().zip(last).map(|(step, last)| step + 0.5 * last).collect())
         }
-        Aggregation::Median => {
-            let median = |at: usize| {
-                let mut values: Vec<f32> = updates.iter().map(|update| update[at]).collect();
-                values.sort_unstable_by(f32::total_cmp);
-                let middle = values.len() / 2;
-                if values.len() % 2 == 1 {
-                    values[middle]
-                } else {
-                    f32::midpoint(values[middle - 1], values[middle])
-                }
-            };
-            Some((0..width).into_par_iter().map(median).collect())
+        Aggregation::Median => median(&all),
+        Aggregation::Krum => krum(&all, hostile).first().map(|best| steps[*best].clone()),
+        Aggregation::MultiKrum => {
+            let honest = steps.len().saturating_sub(hostile).max(1);
+            let best = krum(&all, hostile).into_iter().take(honest);
+            mean(&best.map(|at| all[at]).collect::<Vec<_>>())
         }
-        Aggregation::Krum => {
-            let distance = |a: &[f32], b: &[f32]| -> f64 {
-                a.iter().zip(b).map(|(x, y)| f64::from(x - y).powi(2)).sum()
-            };
-            let neighbours = updates.len().saturating_sub(hostile + 2).max(1);
-            let spread: Vec<f64> = updates
-                .par_iter()
-                .map(|update| {
-                    let mut all: Vec<f64> =
-                        updates.iter().map(|other| distance(update, other)).collect();
-                    all.sort_unstable_by(f64::total_cmp);
-                    // The first is the update itself.
-                    all.iter().skip(1).take(neighbours).sum()
-                })
-                .collect();
-            let better = |a: &usize, b: &usize| -> Ordering { spread[*a].total_cmp(&spread[*b]) };
-            (0..updates.len()).min_by(better).map(|best| updates[best].clone())
+        Aggregation::Clipping => {
+            let mut centre = last.to_vec();
+            for _ in 0..CLIPPINGS {
+                centre = clipped_towards(&all, &centre)?;
+            }
+            Some(centre)
         }
     }
+}
+
+fn mean(steps: &[&[f32]]) -> Option<Vec<f32>> {
+    let mut sums = vec![0.0; steps.first()?.len()];
+    for step in steps {
+        sums.iter_mut().zip(*step).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    Some(sums.into_iter().map(|sum| (sum / steps.len() as f64) as f32).collect())
+}
+
+fn median(steps: &[&[f32]]) -> Option<Vec<f32>> {
+    let mut values = Vec::with_capacity(steps.len());
+    let mut middle = |at: usize| {
+        values.clear();
+        values.extend(steps.iter().map(|step| step[at]));
+        let (below, upper, _) = values.select_nth_unstable_by(steps.len() / 2, f32::total_cmp);
+        let lower = below.iter().copied().max_by(f32::total_cmp);
+        match lower.filter(|_| steps.len().is_multiple_of(2)) {
+            Some(lower) => f32::midpoint(lower, *upper),
+            None => *upper,
+        }
+    };
+    Some((0..steps.first()?.len()).map(&mut middle).collect())
+}
+
+/// The updates by the sum of the squared distances to so many neighbours as are honest for certain, the
+/// closest first.
+fn krum(steps: &[&[f32]], hostile: usize) -> Vec<usize> {
+    let neighbours = steps.len().saturating_sub(hostile + 2).max(1);
+    let spread: Vec<f64> = steps
+        .iter()
+        .map(|step| {
+            let mut all: Vec<f64> = steps.iter().map(|other| distance(step, other)).collect();
+            all.sort_unstable_by(f64::total_cmp);
+            // The first is the update itself.
+            all.iter().skip(1).take(neighbours).sum()
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_by(|a, b| spread[*a].total_cmp(&spread[*b]));
+    order
+}
+
+/// The squared distance.
+fn distance(one: &[f32], other: &[f32]) -> f64 {
+    one.iter().zip(other).map(|(one, other)| f64::from(one - other).powi(2)).sum()
+}
+
+/// Centred clipping's next centre.
+fn clipped_towards(steps: &[&[f32]], centre: &[f32]) -> Option<Vec<f32>> {
+    let lengths: Vec<f64> = steps.iter().map(|step| distance(step, centre).sqrt()).collect();
+    let mut sorted = lengths.clone();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let limit = *sorted.get(steps.len().checked_sub(1)? / 2)?;
+    let mut next: Vec<f64> = centre.iter().map(|value| f64::from(*value)).collect();
+    for (step, length) in steps.iter().zip(lengths) {
+        let share = (limit / length).min(1.0) / steps.len() as f64;
+        for (next, (value, centre)) in next.iter_mut().zip(step.iter().zip(centre)) {
+            *next += share * f64::from(value - centre);
+        }
+    }
+    Some(next.into_iter().map(|value| value as f32).collect())
 }
 
 #[cfg(test)]
@@ -127,12 +184,43 @@ mod tests {
 
     #[test]
     fn updates_are_combined_as_they_should_be() {
-        let updates = [vec![1.0, 0.0], vec![2.0, 0.0], vec![3.0, 0.0], vec![100.0, -8.0]];
-        let of = |aggregation| combine(aggregation, &updates, 1).unwrap();
+        let steps = [vec![1.0, 0.0], vec![2.0, 0.0], vec![3.0, 0.0], vec![100.0, -8.0]];
+        let of = |aggregation| combine(aggregation, &steps, 1, &[2.0, 4.0]).unwrap();
         assert_eq!(of(Aggregation::Average), [26.5, -2.0]);
+        assert_eq!(of(Aggregation::Momentum), [27.5, 0.0]);
         assert_eq!(of(Aggregation::Median), [2.5, 0.0]);
         assert_eq!(of(Aggregation::Krum), [1.0, 0.0]);
-        assert_eq!(combine(Aggregation::Krum, &[], 0), None);
-        assert_eq!(combine(Aggregation::Krum, &[vec![4.0]], 0), Some(vec![4.0]));
+        assert_eq!(of(Aggregation::MultiKrum), [2.0, 0.0]);
+        assert_eq!(combine(Aggregation::Median, &steps[..3], 0, &[0.0; 2]).unwrap(), [2.0, 0.0]);
+    }
+
+    #[test]
+    fn of_none_there_is_nothing_and_of_one_that_one() {
+        for aggregation in [
+            Aggregation::Average,
+            Aggregation::Momentum,
+            Aggregation::Median,
+            Aggregation::Krum,
+            Aggregation::MultiKrum,
+            Aggregation::Clipping,
+        ] {
+            assert_eq!(combine(aggregation, &[], 0, &[0.0]), None, "{aggregation:?}");
+            let alone = combine(aggregation, &[vec![4.0]], 0, &[0.0]);
+            assert_eq!(alone, Some(vec![4.0]), "{aggregation:?}");
+        }
+    }
+
+    /// From 0 the distances are 1, 2, 3, so the limit is 2 and the mean (1 + 2 + 2) / 3; and so on.
+    #[test]
+    fn centred_clipping_moves_its_centre_by_what_is_clipped() {
+        let steps: [&[f32]; 3] = [&[1.0], &[2.0], &[3.0]];
+        let first = clipped_towards(&steps, &[0.0]).unwrap();
+        assert!((first[0] - 5.0 / 3.0).abs() < 1e-6, "{first:?}");
+        // From 5/3: -2/3, 1/3, 4/3, of which the median length is 2/3: (-2/3 + 1/3 + 2/3) / 3 = 1/9.
+        let second = clipped_towards(&steps, &first).unwrap();
+        assert!((second[0] - 16.0 / 9.0).abs() < 1e-6, "{second:?}");
+        // A single far one moves the mean at will, and this hardly.
+        let far: [&[f32]; 3] = [&[1.0], &[2.0], &[1e6]];
+        assert_eq!(clipped_towards(&far, &[0.0]).unwrap(), first);
     }
 }

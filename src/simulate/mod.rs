@@ -4,10 +4,11 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod acceptance;
-mod attacks;
+mod attack;
 mod baseline;
 mod faults;
 mod scenario;
+mod table;
 mod words;
 
 use std::sync::Arc;
@@ -15,19 +16,21 @@ use std::sync::Arc;
 use colearn_contracts::{LearnerId, Parameters, Verdict};
 use serde::Serialize;
 
-pub use attacks::{AttackTable, Cell, Size, attack_table};
+pub use attack::Attack;
 pub use baseline::Aggregation;
-pub use faults::{Attack, Fault, VoteFault};
+pub use faults::{Fault, VoteFault};
 pub use scenario::{FaultTable, Scenario, ScenarioError};
+pub use table::{AttackTable, Cell, Grid, RULES, Rule, attack_table};
 
-use colearn_learning::data::{Share, Targets};
+use attack::Gang;
+use colearn_learning::data::Share;
 use colearn_learning::{BuiltinError, BuiltinLearner, learner_seed};
 use colearn_records::history::{History, Round, unit};
 use colearn_sdk::learner::{
     Learner, LearnerError, Privacy, Proposed, Result, Score, Scored, Weights,
 };
 use colearn_sdk::local::{self, Conduct, LocalError, LocalRun};
-use faults::{Gang, Saboteur};
+use faults::Saboteur;
 
 /// An accepted update is harmful if the honest learners' mean test score falls by more than this.
 const HARM: f64 = 0.01;
@@ -92,8 +95,19 @@ struct Honest {
 }
 
 impl Player {
+    /// The most that [`Self::haste`] is.
+    const SLOWEST: u64 = Saboteur::SLOWEST;
+
     fn is_honest(&self) -> bool {
         matches!(self, Self::Honest(_))
+    }
+
+    /// How many kinds of learners have trained before it does.
+    fn haste(&self) -> u64 {
+        match self {
+            Self::Honest(_) => 0,
+            Self::Faulty(saboteur) => saboteur.haste(),
+        }
     }
 
     fn inner(&self) -> &BuiltinLearner {
@@ -185,11 +199,15 @@ impl Simulation {
             let share = fault.as_ref().map_or_else(|| share.clone(), |fault| fault.poison(share));
             learners.push((BuiltinLearner::new(share, training, initial.clone(), seed)?, seed));
         }
-        let honest = learners.iter().zip(&faults).filter(|(_, fault)| fault.is_none());
-        let honest: Vec<BuiltinLearner> = honest.map(|((learner, _), _)| learner.clone()).collect();
+        let numbers = |faulty: bool| -> Vec<usize> {
+            let all = faults.iter().enumerate();
+            all.filter(|(_, fault)| fault.is_some() == faulty).map(|(at, _)| at).collect()
+        };
+        let (honest, faulty) = (numbers(false), numbers(true));
+        let judges = honest.iter().map(|at| learners[*at].0.clone()).collect();
         let waits = |fault: &Fault| fault.attack.is_some_and(Attack::waits);
         let watches = faults.iter().flatten().any(waits);
-        let gang = Arc::new(Gang::new(learners.len(), honest));
+        let gang = Arc::new(Gang::new(scenario.rule_of_rounds()?, faulty.len(), judges));
         let mut players = Vec::new();
         let mut conducts = Vec::new();
         for (number, ((inner, seed), fault)) in learners.into_iter().zip(faults).enumerate() {
@@ -205,9 +223,10 @@ impl Simulation {
                     Player::Honest(Honest { inner, number, watched_by })
                 }
                 Some(fault) => {
-                    fault.conduct(&mut conduct);
-                    let merged = scenario.is_merged();
-                    Player::Faulty(Saboteur::new(inner, fault, gang, merged, seed))
+                    let member = faulty.iter().take_while(|other| **other < number).count();
+                    let saboteur = Saboteur::new(inner, fault.clone(), gang, member, seed);
+                    fault.conduct(&mut conduct, saboteur.haste(), &honest);
+                    Player::Faulty(saboteur)
                 }
             });
             conducts.push(conduct);
@@ -288,12 +307,16 @@ impl Simulation {
         for judge in &judges {
             scores.push(judge.test_score().map_err(SimulationError::Failed)?);
         }
-        let planted = self.players.iter().find_map(|player| match player {
-            Player::Faulty(saboteur) => saboteur.backdoor_class(),
-            Player::Honest(_) => None,
+        let planted = self.players.iter().any(|player| match player {
+            Player::Faulty(saboteur) => saboteur.plants(),
+            Player::Honest(_) => false,
         });
-        let backdoor = match planted {
-            Some(class) => Some(self.backdoor(&judges, class)?),
+        let backdoor = match judges.first().filter(|_| planted) {
+            Some(judge) => {
+                let network = judge.spec().read(&judge.current());
+                let network = network.map_err(|error| SimulationError::Failed(error.into()))?;
+                Some(attack::opens(&network, judges.iter().copied()))
+            }
             None => None,
         };
         Ok(SimulationReport {
@@ -302,34 +325,6 @@ impl Simulation {
             backdoor,
             ..SimulationReport::default()
         })
-    }
-
-    /// The share of the honest learners' test rows of other classes that are taken for the planted
-    /// one once they carry the trigger.
-    fn backdoor(
-        &self,
-        judges: &[&BuiltinLearner],
-        class: u32,
-    ) -> std::result::Result<f64, SimulationError> {
-        let (mut fooled, mut tried) = (0_u32, 0_u32);
-        for judge in judges {
-            let Targets::Classes(classes) = &judge.share().data.targets else { continue };
-            let network = judge
-                .spec()
-                .read(&judge.current())
-                .map_err(|error| SimulationError::Failed(error.into()))?;
-            let rows: Vec<usize> =
-                judge.share().test.iter().copied().filter(|row| classes[*row] != class).collect();
-            let (mut features, _) = judge.share().select(&rows);
-            features.rows_mut().into_iter().for_each(faults::trigger);
-            let all: Vec<usize> = (0..rows.len()).collect();
-            for outputs in network.predict(features.view(), &all).rows() {
-                let best = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                fooled += u32::from(outputs[class as usize] == best);
-                tried += 1;
-            }
-        }
-        Ok(f64::from(fooled) / f64::from(tried.max(1)))
     }
 }
 

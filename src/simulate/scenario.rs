@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use colearn_contracts::Parameters;
+use colearn_contracts::{Merging, Parameters};
 use serde::Deserialize;
 
+use super::attack::{Attack, Rule};
 use super::baseline::Aggregation;
-use super::faults::{Attack, Fault, VoteFault};
+use super::faults::{Fault, VoteFault};
 use colearn_learning::Training;
 use colearn_learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, Share, Split};
 use colearn_learning::model::{Activation, ModelSpec};
@@ -207,9 +208,20 @@ impl Scenario {
         ModelSpec::new(hidden, self.model.activation, schema.clone())
     }
 
-    /// Whether its rounds are merged.
-    pub(super) fn is_merged(&self) -> bool {
-        self.plan.contains_key("merging")
+    /// What decides what becomes of a round.
+    pub(super) fn rule_of_rounds(&self) -> Result<Rule, ScenarioError> {
+        Ok(match (self.rule, self.plan()?.merging) {
+            (Some(rule), _) => Rule::Server(rule),
+            (None, Some(merging)) => Rule::Merged(merging),
+            (None, None) => Rule::Votes,
+        })
+    }
+
+    /// The plan's parameters.
+    fn plan(&self) -> Result<Parameters, ScenarioError> {
+        let text = toml::to_string(&self.plan)
+            .map_err(|error| ScenarioError::Malformed(error.to_string()))?;
+        Ok(Plan::parse(&text).map_err(ScenarioError::Malformed)?.parameters)
     }
 
     /// How learners train. The noise of private training follows the seed.
@@ -224,21 +236,36 @@ impl Scenario {
         learners: usize,
         conducts: &[Conduct],
     ) -> Result<Parameters, ScenarioError> {
-        let text = toml::to_string(&self.plan)
-            .map_err(|error| ScenarioError::Malformed(error.to_string()))?;
-        let mut parameters = Plan::parse(&text).map_err(ScenarioError::Malformed)?.parameters;
+        let mut parameters = self.plan()?;
+        if conducts.iter().any(|conduct| !conduct.withheld_from.is_empty()) {
+            self.check_withholding(&parameters)?;
+        }
         parameters.max_rounds = parameters.max_rounds.or(Some(self.rounds));
         if !self.plan.contains_key("missed_turns") {
             parameters.missed_turns = None;
             parameters.idle_rotations = None;
         }
-        let absent = conducts
-            .iter()
-            .any(|conduct| !conduct.away.is_empty() || conduct.voting == Voting::Never);
+        let absent = conducts.iter().any(|conduct| {
+            let withholds = !conduct.withheld_from.is_empty();
+            !conduct.away.is_empty() || conduct.voting == Voting::Never || withholds
+        });
         if !(absent && parameters.missed_turns.is_some()) {
             parameters.min_learners = learners as u32;
         }
         Ok(parameters)
+    }
+
+    /// Only where members are asked what they hold can bytes be missing: elsewhere no update is taken that is
+    /// not there for all.
+    fn check_withholding(&self, parameters: &Parameters) -> Result<(), ScenarioError> {
+        let asks = |merging: Merging| merging.gather_deadline_ms.is_some();
+        if self.rule.is_some() || parameters.merging.is_some_and(asks) {
+            return Ok(());
+        }
+        Err(ScenarioError::Malformed(
+            "bytes are withheld, so the plan needs merging = { gather_deadline = \"10s\" }, or another"
+                .to_owned(),
+        ))
     }
 
     /// What is wrong with each learner.

@@ -136,15 +136,30 @@ fn scenarios_that_cannot_be_are_refused_with_the_line() {
 }
 
 #[test]
-fn the_attack_table_is_made_by_a_command() {
+fn the_attack_table_is_made_by_a_command_and_is_the_same_each_time() {
     let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("attacks.md");
-    let size = ["--learners", "11", "--rounds", "6", "--seeds", "1"];
-    succeed(&[&["attacks", "--out", out.to_str().unwrap()][..], &size].concat());
-    let page = std::fs::read_to_string(out).unwrap();
-    for heading in ["# What attackers reach", "## Sign flip", "## Backdoor", "| Krum |", "| 45 % |"]
-    {
-        assert!(page.contains(heading), "{heading}: {page}");
+    let size =
+        "--learners 5 --splits iid,sorted --attackers 20,39 --rounds 2 --single-rounds 3 --seeds 1";
+    let page = |name: &str| {
+        let out = dir.path().join(name);
+        let size: Vec<&str> = size.split(' ').collect();
+        succeed(&[&["attacks", "--out", out.to_str().unwrap()][..], &size].concat());
+        std::fs::read_to_string(out).unwrap()
+    };
+    let once = page("once.md");
+    assert_eq!(once, page("again.md"));
+    for part in [
+        "# What attackers reach",
+        "### 5 learners, iid: 1, 2 attack",
+        "### 5 learners, sorted: 1, 2 attack",
+        "| | single | merged | average | momentum | median | Krum | multi-Krum | clipping |",
+        "| sign flip | ",
+        "| bytes withheld | - | ",
+        "| learners, split, attackers | merged | cautious | hardened | both |",
+        "| 5, iid, 2 | ",
+        "More than two points below the best of single, median and Krum: ",
+    ] {
+        assert!(once.contains(part), "{part}: {once}");
     }
 }
 

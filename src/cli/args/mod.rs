@@ -19,7 +19,7 @@ pub(crate) use pins::{Cosigners, PinArgs};
 pub(crate) use signer::Signer;
 pub(crate) use training::TrainingArgs;
 pub(crate) use weights::WeightsArgs;
-pub(crate) use word::{capital, word};
+pub(crate) use word::word;
 
 /// Where the node is.
 #[derive(Args, Clone)]

@@ -52,7 +52,7 @@ pub(super) fn values<T: Words>() -> Vec<PossibleValue> {
 }
 
 /// The text with a capital letter at its beginning.
-pub(crate) fn capital(text: &str) -> String {
+fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters
         .next()
