@@ -141,7 +141,8 @@ deserves every honest vote: accuracy stays, the backdoor opens. Both defences ar
   not know which, nor how many). A backdoor of another kind, such as a pattern in all inputs or a kind of row that honest learners do
   not have, it does not look for.
 
-Neither is a promise: compare the columns. Means of the final model; 0 attackers shows what it costs.
+Neither is a promise: compare the columns. Accuracies are as above, and how often the backdoor opens is the final model's; the rows
+without attackers show what a defence costs.
 ";
 
 const LIMITS: &str = "
@@ -167,7 +168,7 @@ tells the truth.
 
 **Half of few.** Of ten learners with four attackers the guarded merge needs the preference of all six others, as more than half of
 all must prefer it; and late in training, when the updates have little left in common, none is offered. That leaves the open merge, which
-attackers slow down. It costs two to three points against the best of median and single proposer, on like data.
+attackers slow down. It costs two to five points against the best of median and single proposer, on like data.
 
 **A large minority, with a single proposer.** A vote asks each time whether one update is good; colluders answer before they are
 asked, and honest voters who see seven rows are wrong often enough. Of 41 learners with like data 39 % suffice to end at guessing; in
