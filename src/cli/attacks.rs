@@ -164,7 +164,8 @@ collude can end learning, under merged rounds as under everything else here: sig
 clip, or work against the guard, can do so with a fifth of the learners: where honest updates have little in common, no guarded merge is offered, and the open one is a mean of
 which each member has twice its share. multi-Krum, which is told how many attack, does better against some of them, and loses to
 others. Nobody has a rule that works there: whoever alone holds a class decides what is learned of it, and no rule sees whether it
-tells the truth.
+tells the truth. On like data that takes nearly half: 20 of 41 who work against the guard end at guessing or below, where Krum, told
+their number, keeps two thirds.
 
 **Half of few.** Of ten learners with four attackers the guarded merge needs the preference of all six others, as more than half of
 all must prefer it; and late in training, when the updates have little left in common, none is offered. That leaves the open merge, which
