@@ -308,13 +308,14 @@ NEEDED = {
 
 def check_fields(name, message):
     """What a message must have, wherever it stands. ValueError if it does not."""
-    for field, (_, kind, _, oneof) in MESSAGES[name].items():
+    for field, (_, kind, label, oneof) in MESSAGES[name].items():
         value = message.get(field)
         if value is None and field in NEEDED.get(name, []):
             raise ValueError(f"{field} is missing")
-        if kind == "bytes" and (value is not None or not (oneof or field in OPTIONAL)):
-            repeated = value if isinstance(value, list) else [value or ""]
-            if field != "new_signature" and any(len(base64.b64decode(it)) != 32 for it in repeated):
+        absent = oneof or label == "repeated" or field in OPTIONAL
+        if kind == "bytes" and (value is not None or not absent):
+            every = value if isinstance(value, list) else [value or ""]
+            if field != "new_signature" and any(len(base64.b64decode(it)) != 32 for it in every):
                 raise ValueError(f"{field} is no digest and no key")
         if kind in ENUMS and value is not None and value not in ENUMS[kind]:
             raise ValueError(f"{field} is unknown")
@@ -1056,6 +1057,7 @@ class Rounds:
     """Counts the votes of a ledger whose members have one each, and follows the model."""
 
     def __init__(self):
+        self.judged, self.electorate, self.decided = {}, {}, None
         self.closed, self.votes, self.model, self.weights, self.threshold = [], {}, {}, {}, {}
 
     def take(self, after, kind, record, body):
@@ -1066,6 +1068,8 @@ class Rounds:
                 self.model[what["name"]] = raw(what["model"], "digest").hex()
                 self.threshold[what["name"]] = what["parameters"]["threshold"]
             vote = what if action == "vote" else what["vote"] if action == "reveal" else None
+            if action == "merge_vote":
+                self.judged.setdefault(what["experiment"], []).append(what)
             if vote:
                 choice = "approvals" if vote.get("approve") else "rejections"
                 choice = "abstentions" if vote.get("abstain") else choice
@@ -1075,18 +1079,27 @@ class Rounds:
         name = record["experiment"]
         if opened := record.get("voting_opened"):
             self.weights[name] = raw(opened, "weights").hex()
-        if opened := record.get("round_opened"):
-            self.votes[name], self.weights[name] = [], None
+        if opened := record.get("round_opened") or record.get("training_opened"):
+            self.votes[name], self.weights[name], self.judged[name] = [], None, []
             same(raw(opened, "base").hex(), self.model[name], f"base of round {opened['round']}")
+        if opened := record.get("merge_voting_opened"):
+            self.electorate[name] = opened["electorate"]
+        merged = None
+        if decided := record.get("merge_decided"):
+            self.decided = self.judge(name, decided)
         if closed := record.get("round_closed"):
             counts = {
                 it: self.votes[name].count(it) for it in ("approvals", "rejections", "abstentions")
             }
+            if self.judged[name]:
+                (merged, self.weights[name]), counts = self.decided[:2], self.decided[2]
             for field, count in counts.items():
                 same(count, closed.get(field, 0), f"{field} of round {closed['round']}")
             verdict = closed["verdict"].removeprefix("VERDICT_").lower()
             electorate = closed.get("electorate", 0)
-            if self.weights[name]:
+            if merged:
+                same(verdict, merged, f"round {closed['round']}")
+            elif self.weights[name]:
                 same(
                     verdict,
                     self.verdict(name, counts["approvals"], electorate),
@@ -1102,6 +1115,40 @@ class Rounds:
                 "verdict": verdict,
             }
             self.closed.append({**told, **counts, "electorate": electorate, "model": self.model[name]})
+
+    def judge(self, name, decided):
+        """R82 to R84, where there are no checkers: the verdict, the model that is accepted, and how it is told."""
+        votes, electorate = self.judged[name], self.electorate[name]
+        pairs = [tuple(raw(vote.get("merges", {}), it) for it in ("open", "guarded")) for vote in votes]
+        named = [pair for pair in pairs if any(pair)]
+        pair = max(named, key=named.count, default=None)
+        agreed = pair is not None and 2 * named.count(pair) > electorate
+        told = tuple(raw(decided.get("agreed", {}), it) for it in ("open", "guarded"))
+        same(told, pair if agreed else (b"", b""), f"what is agreed on in round {decided['round']}")
+        count = {
+            it: sum(vote.get(it, False) for vote, its in zip(votes, pairs) if its == pair)
+            for it in ("bear_open", "bear_guarded", "prefer_guarded")
+        }
+        for field, votes_for in {**count, "named": named.count(pair)}.items():
+            same(votes_for, decided.get(field, 0), f"{field} of round {decided['round']}")
+        abstentions = len(pairs) - len(named)
+
+        def told_as(verdict, model, approvals):
+            rejections = len(named) - approvals
+            counts = {"approvals": approvals, "rejections": rejections, "abstentions": abstentions}
+            return verdict, model, counts
+
+        if not agreed:
+            return told_as("no_agreement", None, 0)
+        bearable = [
+            bool(merge) and self.verdict(name, bear, electorate) == "accepted"
+            for merge, bear in zip(pair, (count["bear_open"], count["bear_guarded"]))
+        ]
+        if bearable[1] and (not bearable[0] or 2 * count["prefer_guarded"] > electorate):
+            return told_as("accepted", pair[1].hex(), count["bear_guarded"])
+        if bearable[0]:
+            return told_as("accepted", pair[0].hex(), count["bear_open"])
+        return told_as("rejected", None, max(count["bear_open"], count["bear_guarded"]))
 
     def verdict(self, name, approvals, electorate):
         share = self.threshold[name]

@@ -429,8 +429,137 @@ fn sealed() -> Story {
     story
 }
 
+/// Weights that can be merged, as far as the contract can tell.
+fn tensors(byte: u8) -> Model {
+    Model { media_type: "application/x-safetensors".to_owned(), ..model(byte) }
+}
+
+/// Somebody sends what it has trained in a merged round.
+fn update(story: &Story, weights: u8) -> Update {
+    let Proposal { round, base, scores, privacy, .. } = story.proposal(weights);
+    Update { round, base, weights: tensors(weights), scores, privacy }
+}
+
+/// Somebody names these merges; can bear the open one, the guarded one; and prefers the guarded one.
+fn judgement(
+    story: &Story,
+    [open, guarded]: [Option<u8>; 2],
+    [bear_open, bear_guarded, prefer_guarded]: [bool; 3],
+) -> MergeVote {
+    let [open, guarded] = [open, guarded].map(|merge| merge.map(|merge| model(merge).digest));
+    let scores = |merge: Option<Digest>| Scores { vote: merge.map(|_| 920_000), test: None };
+    MergeVote {
+        round: story.scribe.experiment().round(),
+        merges: Merges { open, guarded },
+        bear_open,
+        bear_guarded,
+        prefer_guarded,
+        reason: None,
+        scores_open: scores(open),
+        scores_guarded: scores(guarded),
+        link: None,
+    }
+}
+
+/// Version 2: merged rounds, in which members say what they hold.
+fn merged() -> Story {
+    let mut story = Story::new(Version::V2, Limits::default());
+    let merging = Merging { gather_deadline_ms: Some(60_000), ..Merging::default() };
+    let rules = Parameters { min_learners: 3, merging: Some(merging), ..Parameters::default() };
+    let create = |parameters, model| {
+        let (version, admission) = (Version::V2.number(), Admission::Open);
+        Act::Create(CreateExperiment { version, parameters, admission, model, plan: None })
+    };
+    let loud = Merging { momentum_permille: 901, ..merging };
+    let loud = Parameters { merging: Some(loud), ..rules.clone() };
+    story.refuse("momentum_above_all", 1, create(loud, tensors(0)));
+    story.refuse("merges_anything", 1, create(rules.clone(), model(0)));
+    story.act(1, create(rules, tensors(0)));
+    for who in 1..=3 {
+        story.act(who, story.scribe.join(who));
+    }
+
+    // The guarded merge is better for most.
+    story.refuse(
+        "proposes_in_a_merged_round",
+        1,
+        Act::Propose(Proposal { weights: tensors(11), ..story.proposal(11) }),
+    );
+    story.refuse("stranger_sends", 9, Act::Update(update(&story, 11)));
+    story.refuse("has_something_too_early", 1, Act::Have { round: 1, held: 0 });
+    for who in 1..=3 {
+        let sent = update(&story, 10 + who);
+        story.act(who, Act::Update(sent.clone()));
+        story.refuse_once("sends_twice", who, Act::Update(sent));
+    }
+    story.refuse("has_what_is_not_there", 1, Act::Have { round: 1, held: 0b1000 });
+    let pair = [Some(21), Some(22)];
+    let early = judgement(&story, pair, [true; 3]);
+    story.refuse("judges_too_early", 1, Act::MergeVote(early));
+    for who in 1..=3 {
+        story.act(who, Act::Have { round: 1, held: 0b111 });
+        story.refuse_once("tells_twice", who, Act::Have { round: 1, held: 0b111 });
+    }
+    let none = judgement(&story, [Some(21), None], [true; 3]);
+    story.refuse("bears_no_merge", 1, Act::MergeVote(none));
+    for (who, says) in [(1, [true; 3]), (2, [false, true, true]), (3, [true, false, false])] {
+        let vote = judgement(&story, pair, says);
+        story.act(who, Act::MergeVote(vote));
+    }
+
+    // What too few hold is left out; then no pair is named by most.
+    for who in 1..=3 {
+        let sent = update(&story, 30 + who);
+        story.act(who, Act::Update(sent));
+    }
+    for (who, held) in [(1, 0b011), (2, 0b011), (3, 0b111)] {
+        story.act(who, Act::Have { round: 2, held });
+    }
+    let one = judgement(&story, [Some(41), Some(42)], [true, true, false]);
+    story.act(1, Act::MergeVote(one.clone()));
+    story.refuse("judges_twice", 1, Act::MergeVote(one));
+    let another = judgement(&story, [Some(41), Some(43)], [true, true, false]);
+    story.act(2, Act::MergeVote(another));
+    let abstains = judgement(&story, [None; 2], [false; 3]);
+    let abstains = MergeVote { reason: Some(Reason::Unavailable), ..abstains };
+    story.act(3, Act::MergeVote(abstains));
+
+    // The open merge, the only one; one has passed.
+    story.act(1, Act::Pass { round: 3, exhausted: false, reason: Some(Reason::TooLittleData) });
+    for who in 2..=3 {
+        let sent = update(&story, 50 + who);
+        story.act(who, Act::Update(sent));
+    }
+    for who in 1..=3 {
+        story.act(who, Act::Have { round: 3, held: 0b11 });
+    }
+    for (who, bears) in [(1, true), (2, true), (3, false)] {
+        let vote = judgement(&story, [Some(61), None], [bears, false, false]);
+        story.act(who, Act::MergeVote(vote));
+    }
+
+    // Nobody can bear either; nobody sends anything.
+    for who in 1..=3 {
+        let sent = update(&story, 70 + who);
+        story.act(who, Act::Update(sent));
+    }
+    for who in 1..=3 {
+        story.act(who, Act::Have { round: 4, held: 0b111 });
+    }
+    for who in 1..=3 {
+        let vote = judgement(&story, [Some(81), Some(82)], [false; 3]);
+        story.act(who, Act::MergeVote(vote));
+    }
+    story.scribe.wait(600_000);
+    story
+}
+
 pub(super) fn file() -> File {
-    let histories = vec![open_to_the_end().finish("open"), sealed().finish("sealed")];
+    let histories = vec![
+        open_to_the_end().finish("open"),
+        sealed().finish("sealed"),
+        merged().finish("merged"),
+    ];
     File { histories }
 }
 
