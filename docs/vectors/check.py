@@ -1117,7 +1117,7 @@ class Rounds:
             self.closed.append({**told, **counts, "electorate": electorate, "model": self.model[name]})
 
     def judge(self, name, decided):
-        """R82 to R84, where there are no checkers: the verdict, the model that is accepted, and how it is told."""
+        """R82 to R84, without checkers: the verdict, the model that is accepted, and how it is told."""
         votes, electorate = self.judged[name], self.electorate[name]
         pairs = [tuple(raw(vote.get("merges", {}), it) for it in ("open", "guarded")) for vote in votes]
         named = [pair for pair in pairs if any(pair)]

@@ -1,7 +1,8 @@
 //! The node under load: votes to durable receipts, and rounds of a trivial learner.
 //!
-//! Run with `cargo bench --bench node`, or a part of it with `-- acknowledgements`, `votes` or `rounds`. The votes are compared with `verify_strict` of the same
-//! signatures on all cores, measured in the same run; clients and node share the machine.
+//! Run with `cargo bench --bench node`, or a part of it with `-- acknowledgements`, `votes` or `rounds`. The
+//! votes are compared with `verify_strict` of the same signatures on all cores, and merged rounds with those of
+//! one proposer, measured in the same run; clients and node share the machine.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::{Duration, Instant};
