@@ -121,8 +121,8 @@ pub struct UpdateReport {
     pub length: Option<f64>,
     /// Whether it was clipped in the open merge.
     pub clipped: bool,
-    /// Among the nearest of how many others it was.
-    pub neighbour_of: usize,
+    /// Among whose nearest it was, hex.
+    pub neighbour_of: Vec<String>,
     /// The cosine of its angle to the open merge's step.
     pub cosine: Option<f64>,
 }
@@ -192,23 +192,25 @@ impl RecordedMerge {
         };
         report.open = told(computed.open, &merged.open);
         report.guarded = told(computed.guarded, &merged.guarded);
+        let senders: Vec<String> = self.updates.iter().map(|(it, _)| it.to_string()).collect();
         let updates = self.updates.iter().zip(&merged.updates);
-        report.updates =
-            updates.map(|((learner, model), fate)| update(learner, model, fate)).collect();
+        report.updates = updates
+            .map(|((learner, model), fate)| update(learner, model, fate, &senders))
+            .collect();
         let others = self.named.iter().filter(|(_, named)| *named != computed);
         report.false_pairs = others.map(|(learner, _)| learner.to_string()).collect();
         report.as_agreed = self.agreed.map(|agreed| agreed == computed);
     }
 }
 
-fn update(learner: &LearnerId, model: &Model, fate: &Fate) -> UpdateReport {
+fn update(learner: &LearnerId, model: &Model, fate: &Fate, senders: &[String]) -> UpdateReport {
     let mut report = UpdateReport {
         learner: learner.to_string(),
         weights: model.digest.to_string(),
         void: None,
         length: None,
         clipped: false,
-        neighbour_of: 0,
+        neighbour_of: Vec::new(),
         cosine: None,
     };
     match fate {
@@ -216,7 +218,8 @@ fn update(learner: &LearnerId, model: &Model, fate: &Fate) -> UpdateReport {
         Fate::Counts(part) => {
             report.length = Some(part.length);
             report.clipped = part.clipped;
-            report.neighbour_of = part.neighbour_of;
+            let near = part.neighbour_of.iter().filter_map(|other| senders.get(*other));
+            report.neighbour_of = near.cloned().collect();
             report.cosine = part.cosine;
         }
     }

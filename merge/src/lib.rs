@@ -73,14 +73,14 @@ pub enum Fate {
 }
 
 /// What an update was in the merge. Told for people; nothing is decided by these numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     /// How far its weights are from the base's.
     pub length: f64,
     /// Whether it was clipped in the open merge.
     pub clipped: bool,
-    /// Among whose nearest it was: how many of the others.
-    pub neighbour_of: usize,
+    /// Among whose nearest it was: the others' places among the updates.
+    pub neighbour_of: Vec<usize>,
     /// The cosine of its angle to the open merge's step, without momentum; `None` if either has no length.
     pub cosine: Option<f64>,
 }
@@ -345,9 +345,15 @@ impl Merge<'_> {
         let mut guarded = Output::start(guarded, &layout, incoherent)?;
         combine(&layout, &files, &plan, self.momentum_permille, &mut open, &mut guarded)?;
         let mut parts = plan.parts.into_iter();
+        let places: Vec<usize> =
+            (0..voids.len()).filter(|update| voids[*update].is_none()).collect();
         let fate = |void: Option<Void>| match void {
             Some(void) => Some(Fate::Void(void)),
-            None => parts.next().map(Fate::Counts),
+            None => parts.next().map(|mut part| {
+                // Among all that were sent, not among those that count.
+                part.neighbour_of.iter_mut().for_each(|other| *other = places[*other]);
+                Fate::Counts(part)
+            }),
         };
         Ok(Report {
             updates: voids.into_iter().filter_map(fate).collect(),

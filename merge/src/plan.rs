@@ -92,7 +92,7 @@ impl Plan {
         let nearest = updates - (updates - 1) / 2;
         let mut outsiders = Vec::with_capacity(updates);
         let mut typical = Vec::with_capacity(updates);
-        let mut neighbour_of = vec![0; updates];
+        let mut neighbour_of = vec![Vec::new(); updates];
         for at in 0..updates {
             // Below 2^127: at most four times the larger square.
             let distance = |other: usize| {
@@ -105,7 +105,7 @@ impl Plan {
             let far = order.split_off(nearest);
             outsiders.push(far.into_iter().map(|(_, other)| other).collect());
             order.retain(|(_, other)| *other != at);
-            order.iter().for_each(|(_, other)| neighbour_of[*other] += 1);
+            order.iter().for_each(|(_, other)| neighbour_of[*other].push(at));
             typical.push(lower_median(order.iter().map(|(distance, _)| *distance)));
         }
         let distance = lower_median(typical);
@@ -116,11 +116,13 @@ impl Plan {
             coheres: nearest < 2 || 2 * distance <= 3 * length,
         };
         let cosines = cosines(products, &scales);
-        let parts = (0..updates)
-            .map(|at| Part {
+        let parts = neighbour_of
+            .into_iter()
+            .enumerate()
+            .map(|(at, neighbour_of)| Part {
                 length: (squares[at] as f64).sqrt() / ONE,
                 clipped: scales[at].is_some(),
-                neighbour_of: neighbour_of[at],
+                neighbour_of,
                 cosine: cosines[at],
             })
             .collect();

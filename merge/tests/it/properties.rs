@@ -29,7 +29,7 @@ fn parts(merged: &InMemory) -> Vec<Part> {
         .updates
         .iter()
         .filter_map(|fate| match fate {
-            Fate::Counts(part) => Some(*part),
+            Fate::Counts(part) => Some(part.clone()),
             Fate::Void(_) => None,
         })
         .collect()
@@ -106,13 +106,24 @@ fn the_report_says_who_was_where() {
     // The median is that of the second shortest.
     assert!((merged.report.limit.unwrap() - 10.0).abs() < 1e-6);
     // Three nearest, itself included; whoever is far off has two near it, and is near nobody.
-    let near: Vec<usize> = parts.iter().map(|part| part.neighbour_of).collect();
-    assert_eq!(near.iter().sum::<usize>(), 8);
-    assert_eq!(near[3], 0);
+    let near: Vec<&[usize]> = parts.iter().map(|part| &part.neighbour_of[..]).collect();
+    assert_eq!(near, [&[1, 2, 3][..], &[0, 2], &[0, 1, 3], &[]]);
     assert!(parts[0].cosine.unwrap() > 0.99);
     assert!(parts[3].cosine.unwrap() < -0.99);
     let coherence = merged.report.coherence.unwrap();
     assert!(coherence.coheres && coherence.distance <= 1.0 && coherence.length == 5.0);
+}
+
+#[test]
+fn who_was_near_whom_is_told_by_the_places_of_all_that_were_sent() {
+    let steps = [vec![f32::NAN, 0.0], vec![3.0, 4.0], vec![3.0, 4.5], vec![3.0, 3.0]];
+    let merged = merged(&[0.0, 0.0], &steps);
+    assert!(matches!(merged.report.updates[0], Fate::Void(_)));
+    let near = |at: usize| match &merged.report.updates[at] {
+        Fate::Counts(part) => part.neighbour_of.clone(),
+        Fate::Void(void) => panic!("{void}"),
+    };
+    assert_eq!([near(1), near(2), near(3)], [vec![2, 3], vec![1], vec![]]);
 }
 
 #[test]

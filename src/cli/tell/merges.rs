@@ -90,5 +90,5 @@ pub(super) fn computed(merge: &Computed) -> String {
 /// Whether it was among nobody's nearest, where there were others.
 fn is_alone(update: &UpdateReport, report: &MergeReport) -> bool {
     let others = report.updates.iter().filter(|update| update.void.is_none()).count() > 1;
-    others && update.void.is_none() && update.neighbour_of == 0
+    others && update.void.is_none() && update.neighbour_of.is_empty()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use colearn_audit::explain::{Chosen, ChosenFrom, Explanation, Merged};
-use colearn_audit::merges::{MergeReport, RecordedMerge};
+use colearn_audit::merges::{MergeReport, RecordedMerge, UpdateReport};
 use colearn_contracts::{
     Digest, ExperimentName, LearnerId, Merge, MergeTally, MergeVerdict, Merges, Named,
 };
@@ -317,8 +317,6 @@ fn computed_again(
         let _ = writeln!(text, "  not computed: {}", report.missing.join("; "));
         return text;
     }
-    let others = report.updates.iter().filter(|update| update.void.is_none()).count();
-    let others = others.saturating_sub(1);
     for ((sender, _), update) in recorded.updates.iter().zip(&report.updates) {
         let what = match &update.void {
             Some(void) => format!("left out: {void}"),
@@ -326,8 +324,9 @@ fn computed_again(
                 let length = update.length.map_or_else(|| "-".to_owned(), |it| format!("{it:.3}"));
                 let clipped = if update.clipped { ", clipped in the open merge" } else { "" };
                 let cosine = update.cosine.map(|cosine| format!(", cosine {cosine:.2}"));
-                let (near, cosine) = (update.neighbour_of, cosine.unwrap_or_default());
-                format!("length {length}{clipped}, near to {near} of {others} others{cosine}")
+                let near = near(update, recorded, who);
+                let cosine = cosine.unwrap_or_default();
+                format!("length {length}{clipped}, near to {near}{cosine}")
             }
         };
         let _ = writeln!(text, "  {}  {what}", who(*sender));
@@ -335,6 +334,20 @@ fn computed_again(
     let (open, guarded) = (merges::computed(&report.open), merges::computed(&report.guarded));
     let _ = writeln!(text, "  open {open}, guarded {guarded}: {}", merges::agreed(report));
     text
+}
+
+/// Among whose nearest an update was.
+fn near(
+    update: &UpdateReport,
+    recorded: &RecordedMerge,
+    who: &dyn Fn(LearnerId) -> String,
+) -> String {
+    let senders = recorded.updates.iter().map(|(sender, _)| *sender);
+    let near: Vec<String> = senders
+        .filter(|sender| update.neighbour_of.contains(&sender.to_string()))
+        .map(who)
+        .collect();
+    if near.is_empty() { "nobody".to_owned() } else { near.join(", ") }
 }
 
 /// How each who could has voted.
