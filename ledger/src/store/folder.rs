@@ -1,7 +1,8 @@
 //! A ledger's folder: what lies where in it, and the lock that keeps a second process out.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+
+use colearn_files::Lock;
 
 use crate::store::error::Error;
 
@@ -44,18 +45,14 @@ pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// Locks the ledger for as long as the file that it gives lives.
+/// Locks the ledger for as long as what it gives lives.
 ///
 /// # Errors
 /// [`Error::InUse`] if another process has it locked.
-pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
+pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
     // The system gives the lock up when the process ends, however it ends; so the file stays, and
     // that it is there means nothing.
     let path = dir.join("LOCK");
-    let file = File::create(&path).map_err(Error::storage("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(Error::storage("lock", &path)(error)),
-    }
+    let lock = Lock::try_take(&path).map_err(Error::storage("lock", &path))?;
+    lock.ok_or_else(|| Error::InUse { dir: dir.to_owned() })
 }

@@ -1,9 +1,10 @@
 //! The writing end of a ledger: opening and recovery, appending, committing.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+
+use colearn_files::Lock;
 
 use crate::log::entry::{Entry, Head, MAX_ENTRY_BYTES, TooLarge};
 use crate::log::hash::Hash;
@@ -63,7 +64,7 @@ pub struct Ledger {
     sealed: Option<Arc<SignedCheckpoint>>,
     /// Held, not read: dropping it lets the next process in. Last, so that it is given up only when
     /// the syncer's thread has ended.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Ledger {
