@@ -175,6 +175,9 @@ attackers slow down. It costs two to five points against the best of median and 
 asked, and honest voters who see seven rows are wrong often enough. Of 41 learners with like data 39 % suffice to end at guessing; in
 merged rounds they do not.
 
+What digits cannot show, pictures do: a [convolutional network](rounds.md#pictures-and-a-network-with-batch-normalisation), clean and
+under attack.
+
 What does hold: *only votes* shows that colluding voters alone do not stop merged rounds, nor spoil them where data is alike; and
 *bytes withheld*, that nobody is held up by updates that cannot be had, however many under one half withhold them and lie about what they hold. Nobody
 honest misses a turn by that.
