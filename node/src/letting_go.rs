@@ -65,8 +65,9 @@ struct Left {
     followed: u64,
     /// What was sent and named, by experiment and round.
     rounds: BTreeMap<ExperimentName, BTreeMap<u64, BTreeSet<Digest>>>,
-    /// What experiments began with.
-    first: BTreeSet<Digest>,
+    /// What came otherwise: what experiments began with, and proposals. Else whoever votes in a merged round could
+    /// have the models of others deleted by naming them.
+    otherwise: BTreeSet<Digest>,
 }
 
 impl Left {
@@ -78,7 +79,11 @@ impl Left {
         };
         let (round, digests) = match &transaction.action.what {
             Act::Create(create) => {
-                self.first.insert(create.model.digest);
+                self.otherwise.insert(create.model.digest);
+                return;
+            }
+            Act::Propose(proposal) => {
+                self.otherwise.insert(proposal.weights.digest);
                 return;
             }
             Act::Update(update) => (update.round, [Some(update.weights.digest), None]),
@@ -101,15 +106,11 @@ impl Left {
         keep: u64,
         states: impl Iterator<Item = &'a ExperimentState>,
     ) -> BTreeSet<Digest> {
-        let mut needed = self.first.clone();
+        let mut needed = self.otherwise.clone();
         let mut gone = BTreeSet::new();
         for state in states {
             needed.insert(state.model.digest);
             needed.extend(state.previous.as_ref().map(|previous| previous.digest));
-            // Else somebody could name in a merged round what others are voting on elsewhere.
-            if let Phase::Voting { weights, .. } = &state.phase {
-                needed.insert(weights.digest);
-            }
             let Some(rounds) = self.rounds.get_mut(&state.name) else { continue };
             let over = u64::from(matches!(state.phase, Phase::Finished(_)));
             let kept = rounds.split_off(&(state.round + over).saturating_sub(keep));

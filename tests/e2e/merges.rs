@@ -13,7 +13,7 @@ use colearn_testkit::Near;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::support::{NodeProcess, Speaker, key, name, run, succeed, wait_for};
+use crate::support::{Counter, NodeProcess, Speaker, key, name, run, succeed, wait_for};
 
 async fn create(node: &NodeProcess, merging: Merging) -> Speaker {
     let mut speaker = Speaker::connect(&node.url).await;
@@ -284,4 +284,46 @@ async fn a_node_that_was_told_so_keeps_models_only() {
     let place = data.to_str().unwrap();
     let (_, told) = audit(place, place);
     assert!(told.contains("round 1 of x: not computed: "), "{told}");
+}
+
+/// Whoever votes on merges can name any digest; what others have proposed is not let go of for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_false_name_in_a_vote_costs_nobody_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let keeps = ["--listen", "127.0.0.1:0", "--keep-updates", "0"];
+    let node = NodeProcess::start_with(&data, &keeps);
+    // Of four models in single rounds the second is neither the last nor the one before.
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("y", &Counter::weights(0), 4).await;
+    let others = [11, 12].map(|seed| {
+        let options = Options::new(&node.url, name("y"), key(seed));
+        tokio::spawn(client::run(Counter { value: 0 }, options))
+    });
+    for other in others {
+        other.await.unwrap().unwrap();
+    }
+    let path = |weights: &Weights| data.join("artifacts").join(weights.digest().to_string());
+    let victim = Counter::weights(2);
+    assert!(path(&victim).exists());
+
+    let mut speaker = create(&node, Merging::default()).await;
+    let values = [1.0, 4.0, 9.0];
+    for who in 1..=3 {
+        act(&mut speaker, who, Act::Join(Join::new(0, None))).await;
+    }
+    let base = Near::weights(0.0).model(SAFETENSORS);
+    for (who, value) in (1..=3).zip(values) {
+        send(&mut speaker, who, 1, &base, value).await;
+    }
+    let (merges, _) = merged(0.0, None, &values);
+    let false_merges = Merges { open: Some(victim.digest()), guarded: None };
+    for (who, merges) in [(3, false_merges), (1, merges), (2, merges)] {
+        name_merges(&mut speaker, who, 1, merges).await;
+    }
+    let update = path(&Near::weights(9.0));
+    wait_for("letting go", || (!update.exists()).then_some(()));
+    // What goes at a time goes before the node stops.
+    node.stop();
+    assert!(path(&victim).exists());
 }
