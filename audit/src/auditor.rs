@@ -1,7 +1,7 @@
 //! The audit itself: every entry is followed, then what the ledger has signed is compared.
 
 use colearn_contracts::{VERSION, Version};
-use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint};
+use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint, SignedNote};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
 use colearn_records::pins::Unpinned;
 use rayon::prelude::*;
@@ -65,6 +65,7 @@ impl<'a> Auditor<'a> {
         self.check_witnesses(&signed);
         let checkpoint = signed.checkpoint;
         self.check_due(&follower);
+        self.check_block(&follower);
         self.check_merges();
         self.check_promises(source, &mut follower, &checkpoint)?;
         self.check_root(source, &mut follower, &checkpoint)?;
@@ -232,7 +233,15 @@ impl<'a> Auditor<'a> {
             );
             self.report.find(Kind::Checkpoint, None, expected, bad.join("; "));
         }
-        self.report.signatures += 1;
+        let signers = SignedNote::parse(&signed.note).ok().and_then(|note| {
+            follower.keys().at(signed.checkpoint.size).signed(&note).ok().map(|keys| keys.len())
+        });
+        let signers = signers.unwrap_or(1);
+        self.report.signatures += signers as u64;
+        if let Some(validators) = follower.keys().validators() {
+            let network = self.report.network.get_or_insert_default();
+            (network.validators, network.signed) = (validators.count(), signers);
+        }
         self.report.size = signed.checkpoint.size;
         self.report.root = signed.checkpoint.root.to_string();
         let (expected, got) = (signed.checkpoint.size, follower.head().size);
@@ -287,6 +296,19 @@ impl<'a> Auditor<'a> {
         if let Some(outcome) = follower.replay().and_then(|replay| replay.due().next()) {
             let size = follower.head().size;
             self.report.find(Kind::Contract, Some(size), format!("{outcome:?}"), "nothing");
+        }
+    }
+
+    /// Where several nodes keep the ledger they sign at the end of a block.
+    fn check_block(&mut self, follower: &Follower) {
+        if follower.blocks().is_some_and(|blocks| !blocks.is_between()) {
+            let size = follower.head().size;
+            self.report.find(
+                Kind::Network,
+                Some(size),
+                "the end of a block",
+                "a checkpoint within one",
+            );
         }
     }
 

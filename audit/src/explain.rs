@@ -249,7 +249,9 @@ impl<'a> Opened<'a> {
             | Record::Transaction(_)
             | Record::Outcome(_)
             | Record::KeyRotation(_)
-            | Record::Upgrade(_) => None,
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => None,
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use colearn_records::follower::Fault;
 use colearn_records::json;
+use colearn_records::log_keys::BadKeyChange;
 use colearn_records::replay::Departure;
 use serde::Serialize;
 
-/// A kind of finding. The number is the exit code of `colearn audit`; 23 and 26 are kept for what
-/// ledgers of several nodes and chains bring.
+/// A kind of finding. The number is the exit code of `colearn audit`; 26 is kept for what
+/// ledgers on chains bring.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -36,6 +37,8 @@ pub enum Kind {
     Receipt = 21,
     /// The index, or a served hash tile, does not agree with the entries.
     Index = 22,
+    /// An entry breaks the rules of the nodes that keep the ledger together: their blocks, or who they are.
+    Network = 23,
     /// A learner has stated less of its privacy budget than what it says it did has revealed.
     Privacy = 24,
     /// Members have agreed on merges that do not follow from the updates, or none could be computed again.
@@ -66,6 +69,7 @@ impl Kind {
             Self::BrokenPromise => "broken_promise",
             Self::Receipt => "receipt",
             Self::Index => "index",
+            Self::Network => "network",
             Self::Privacy => "privacy",
             Self::Merge => "merge",
             Self::Expired => "expired",
@@ -101,8 +105,14 @@ impl Finding {
                 (Kind::Chain, "an entry that follows the one before".to_owned(), text)
             }
             Fault::OtherGenesis => (Kind::Genesis, "the ledger's first entry".to_owned(), text),
-            Fault::Rotation(_) => {
+            Fault::Keys(BadKeyChange::Rotation(_)) => {
                 (Kind::Signature, "a change of the ledger's key".to_owned(), text)
+            }
+            Fault::Keys(BadKeyChange::Validators(_) | BadKeyChange::InNetwork) => {
+                (Kind::Network, "a change of who keeps the ledger".to_owned(), text)
+            }
+            Fault::Block(_) => {
+                (Kind::Network, "an entry that fits into its block".to_owned(), text)
             }
             Fault::Record(_) => (Kind::Encoding, "a record in its one encoding".to_owned(), text),
             Fault::Signature(_) => (Kind::Signature, "a signature that verifies".to_owned(), text),

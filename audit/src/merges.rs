@@ -287,7 +287,11 @@ impl MergedRounds {
                 None
             }
             Record::Outcome(outcome) => self.decided(index, &outcome.experiment, &outcome.what),
-            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => None,
+            Record::Genesis(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => None,
         }
     }
 

@@ -38,11 +38,25 @@ pub struct AuditReport {
     pub statements: u64,
     /// Receipts and older checkpoints that are honoured.
     pub promises: u64,
+    /// Who keeps the ledger together, and their blocks; where several nodes do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkReport>,
     /// Merged rounds that were looked at, where they were to be computed again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub merges: Vec<MergeReport>,
     /// What is not as it should be: the first ten.
     pub findings: Vec<Finding>,
+}
+
+/// Of a ledger that several nodes keep together.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct NetworkReport {
+    /// How many nodes do, at the checkpoint.
+    pub validators: usize,
+    /// How many of them have signed it.
+    pub signed: usize,
+    /// Blocks that have recorded something.
+    pub blocks: u64,
 }
 
 impl AuditReport {
@@ -51,7 +65,7 @@ impl AuditReport {
         match self.findings.first() {
             None => format!(
                 "AUDIT OK origin={} size={} root={} experiments={} rounds={} transactions={} \
-                 signatures={} statements={} promises={}{}",
+                 signatures={} statements={} promises={}{}{}",
                 self.origin,
                 self.size,
                 self.root,
@@ -61,6 +75,7 @@ impl AuditReport {
                 self.signatures,
                 self.statements,
                 self.promises,
+                self.network_told(),
                 self.merges_told()
             ),
             Some(finding) => format!(
@@ -72,6 +87,14 @@ impl AuditReport {
                 finding.got
             ),
         }
+    }
+
+    /// Who keeps the ledger together; nothing where one node does.
+    fn network_told(&self) -> String {
+        self.network.as_ref().map_or_else(String::new, |network| {
+            let NetworkReport { validators, signed, blocks } = network;
+            format!(" validators={validators} signed={signed} blocks={blocks}")
+        })
     }
 
     /// How many merged rounds were computed again, and how many could not be; nothing where none was to be.
@@ -129,7 +152,17 @@ impl AuditReport {
             // The old key's and the new one's.
             Some(Record::KeyRotation(_)) => self.signatures += 2,
             Some(Record::Upgrade(_)) => self.signatures += 1,
-            Some(Record::Genesis(_)) | None => {}
+            Some(Record::ValidatorChange(change)) => {
+                self.signatures += change.approvals.len() as u64;
+            }
+            Some(Record::Block(_)) => {
+                self.network.get_or_insert_default().blocks += 1;
+            }
+            // Each node's two.
+            Some(Record::Genesis(genesis)) => {
+                self.signatures += 2 * genesis.validators.len() as u64;
+            }
+            None => {}
         }
     }
 }

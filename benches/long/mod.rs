@@ -46,6 +46,8 @@ pub(crate) fn write(dir: &Path, entries: u64) {
         log_public_key: Bytes::copy_from_slice(log_key.verifying_key().as_bytes()),
         nonce: Bytes::from_static(&[1; 32]),
         contract_version: VERSION.number(),
+        validators: Vec::new(),
+        time_ms: 0,
         limits: Some(upgrade::limits_message(&Limits::default())),
     };
     let id = LedgerId::of(&genesis);
@@ -147,7 +149,11 @@ pub(crate) fn signatures_alone(ledger: &Path) -> (usize, Duration, [f64; 2]) {
                 }
                 transactions.push(*transaction);
             }
-            Record::Outcome(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
+            Record::Outcome(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => {}
         }
     }
     let ready: Vec<_> = transactions

@@ -734,6 +734,12 @@ def open_entry(data):
             check_fields("Outcome", entry[kind])
         except ValueError:
             raise Refused("Field") from None
+    if kind == "block":
+        caught = entry[kind].get("misbehavior", [])
+        if len(raw(entry[kind], "hash")) != 32 or len(raw(entry[kind], "proposer")) != 20:
+            raise Refused("Field")
+        if len(caught) > 64 or any(len(raw(it, "validator")) != 20 or not it.get("kind") for it in caught):
+            raise Refused("Field")
     return entry, kind, None
 
 
@@ -867,6 +873,36 @@ class Follower:
             raise Refused("OtherRoot")
 
 
+def first_keys(genesis):
+    """The keys that sign a ledger's first checkpoints."""
+    name, validators = genesis.get("origin", ""), genesis.get("validators", [])
+    if not validators:
+        return [Verifier(name, LOG, raw(genesis, "log_public_key"))]
+    demand(all(map(is_its_own, validators)), "a node that is not its own")
+    names = [validator["name"] for validator in validators]
+    demand(names == sorted(set(names)), "nodes by name")
+    founding, time_ms = encode("Founding", {"validators": validators}), int(genesis["time_ms"])
+    nonce = sha256(b"colearn/v1/network\n", founding, big(time_ms, 8))
+    same(raw(genesis, "nonce"), nonce, "nonce")
+    return [Verifier(name, LOG, raw(it, "log_public_key")) for it in validators]
+
+
+def is_its_own(validator):
+    """Whether a node's description is signed by both its keys."""
+    signatures = ("log_signature", "consensus_signature")
+    bare = {key: value for key, value in validator.items() if key not in signatures}
+    message = b"colearn/v1/validator\n" + encode("Validator", bare)
+    return all(
+        verifies(raw(validator, f"{it}_public_key"), message, raw(validator, f"{it}_signature"))
+        for it in ("log", "consensus")
+    )
+
+
+def change_bytes(ledger, change):
+    bare = {key: value for key, value in change.items() if key != "approvals"}
+    return b"colearn/v1/validators\n" + ledger + encode("ValidatorChange", bare)
+
+
 def rotation_bytes(ledger, rotation):
     keys = raw(rotation, "old_public_key") + raw(rotation, "new_public_key")
     return b"colearn/v1/key-rotation\n" + ledger + keys
@@ -952,8 +988,7 @@ def check_entries(file):
         data = encode("Genesis", case["genesis"])
         same(data.hex(), case["encoding"], case["name"])
         same(sha256(data).hex(), case["id"], case["name"])
-        verifier = Verifier(case["genesis"]["origin"], LOG, raw(case["genesis"], "log_public_key"))
-        same(str(verifier), case["verifier_key"], case["name"])
+        same(", ".join(map(str, first_keys(case["genesis"]))), case["verifier_key"], case["name"])
     parent, ledger, key = bytes(32), bytes.fromhex(file["ledgers"][0]["id"]), None
     for index, case in enumerate(file["entries"]):
         data = encode("Entry", case["message"])
@@ -978,6 +1013,14 @@ def check_entries(file):
             message = upgrade_bytes(ledger, entry[kind])
             same(message.hex(), case["signed_bytes"], case["name"])
             demand(verifies(key, message, raw(entry[kind], "signature")), case["name"])
+        elif kind == "validator_change":
+            message = change_bytes(ledger, entry[kind])
+            same(message.hex(), case["signed_bytes"], case["name"])
+            for approval in entry[kind]["approvals"]:
+                same(raw(approval, "key"), key, case["name"])
+                demand(verifies(key, message, raw(approval, "signature")), case["name"])
+            for validator in entry[kind]["found"]["validators"]:
+                demand(is_its_own(validator), case["name"])
     for case in file["refused"]:
         refuses(case, open_entry, bytes.fromhex(case["encoding"]))
 

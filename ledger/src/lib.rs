@@ -30,6 +30,7 @@ pub use store::{
     journal::{JournalEntry, JournalReader, Mark},
     ledger::{Appended, Ledger, Opened},
     options::{KeysOf, Options},
+    published::{publish, published},
     reader::Reader,
     recovery::IndexUse,
     syncer::Sealed,

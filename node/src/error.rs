@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use colearn_contracts::{InvalidLimits, NotAnUpgrade, UnknownVersion};
 use colearn_records::follower::Fault;
 use colearn_records::keys::KeyError;
-use colearn_records::log_keys::BadRotation;
+use colearn_records::log_keys::BadKeyChange;
 use colearn_records::record::NotARecord;
 use colearn_records::replay::Departure;
 
@@ -41,16 +41,16 @@ pub enum NodeError {
         /// What is wrong with it.
         source: NotARecord,
     },
-    /// An entry changes the key but may not.
+    /// An entry changes the keys but may not.
     #[error(
-        "entry {index} does not change the ledger's key: {source}; run `colearn audit` on the data \
+        "entry {index} does not change the ledger's keys: {source}; run `colearn audit` on the data \
          folder"
     )]
     Rotation {
         /// The entry.
         index: u64,
         /// Why not.
-        source: BadRotation,
+        source: BadKeyChange,
     },
     /// There is a ledger but no key file.
     #[error(

@@ -31,6 +31,8 @@ pub(crate) fn new(
         log_public_key: Bytes::copy_from_slice(&public),
         nonce: Bytes::copy_from_slice(&nonce),
         contract_version: VERSION.number(),
+        validators: Vec::new(),
+        time_ms: 0,
         limits: Some(upgrade::limits_message(limits)),
     })
 }
@@ -57,7 +59,9 @@ pub(crate) fn read(dir: &Path) -> Result<Option<v1::Genesis>, NodeError> {
             Record::Transaction(_)
             | Record::Outcome(_)
             | Record::KeyRotation(_)
-            | Record::Upgrade(_) => Err(NodeError::Genesis(dir.to_owned())),
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => Err(NodeError::Genesis(dir.to_owned())),
         },
         Err(source) => Err(NodeError::Record { index: 0, source }),
     }
@@ -69,11 +73,11 @@ pub(crate) fn log_keys(ledger: &Ledger, genesis: &v1::Genesis) -> Result<LogKeys
     let bad = || NodeError::Genesis(PathBuf::from("the ledger"));
     let mut keys = LogKeys::of_genesis(genesis).ok_or_else(bad)?;
     let mut from = 0;
-    while let Some(index) = reader.find(record::ROTATION_KEY, from)? {
+    while let Some(index) = reader.find(record::KEY_CHANGES, from)? {
         let malformed = |source| NodeError::Record { index, source };
         let placed = Record::decode(&reader.entry(index)?).map_err(malformed)?;
-        if let Record::KeyRotation(rotation) = placed.record {
-            let step = keys.follow(index, &rotation);
+        if let Some(change) = placed.record.key_change() {
+            let step = keys.follow(index, &change);
             step.map_err(|source| NodeError::Rotation { index, source })?;
         }
         from = index + 1;

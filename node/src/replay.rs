@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use colearn_ledger::{Entry, Hash, Head, Ledger, Reader};
-use colearn_records::follower::{BadGenesis, Depth, Fault, Follower, FollowerState};
+use colearn_records::follower::{BadGenesis, Blocks, Depth, Fault, Follower, FollowerState};
 use colearn_records::log_keys::LogKeys;
-use colearn_records::record;
+use colearn_records::record::{self, Record};
 use colearn_records::replay::{Departure, Replay};
 
 use crate::error::NodeError;
@@ -48,12 +48,19 @@ fn resume(ledger: &Ledger, keys: &LogKeys) -> Result<Option<Follower>, NodeError
     let Some(index) = size.checked_sub(1) else { return Ok(None) };
     let last = ledger.reader().entry(index)?;
     let time_ms = Entry::decode(&last).map_err(|broken| fault_at(index, broken.into()))?.time_ms;
+    let keys = keys.before(size);
+    // Where several nodes keep the ledger, what is sealed ends with a block.
+    let blocks = match (keys.validators(), Record::decode(&last)) {
+        (Some(_), Ok(last)) => Blocks::behind(&last),
+        (Some(_), Err(_)) | (None, _) => None,
+    };
     let state = FollowerState {
-        keys: keys.before(size),
+        keys,
         head: Head { size, leaf: Hash::leaf(&last), time_ms },
         tree: None,
         replay: Some(Replay::resume(contract)),
         times: None,
+        blocks,
     };
     Ok(Follower::resume(Depth::Replay, state))
 }
@@ -75,7 +82,7 @@ fn begin(reader: &Reader) -> Result<Follower, NodeError> {
 fn fault_at(index: u64, fault: Fault) -> NodeError {
     match fault {
         Fault::Record(source) => NodeError::Record { index, source },
-        Fault::Rotation(source) => NodeError::Rotation { index, source },
+        Fault::Keys(source) => NodeError::Rotation { index, source },
         Fault::Departure(Departure::UnknownVersion(unknown)) => NodeError::Version(unknown),
         Fault::Departure(source) => NodeError::Departure { index, source },
         Fault::SecondGenesis => NodeError::Record { index, source: record::NotARecord::Malformed },
@@ -83,6 +90,7 @@ fn fault_at(index: u64, fault: Fault) -> NodeError {
         | Fault::OtherGenesis
         | Fault::Signature(_)
         | Fault::Upgrade(_)
+        | Fault::Block(_)
         | Fault::Seen { .. }
         | Fault::Expired { .. }
         | Fault::Time(_)

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use colearn_ledger::Verifiers;
+use colearn_records::log_keys::KeyChange;
 use colearn_records::{keys, log_keys, record};
 
 use crate::clock;
@@ -48,11 +49,12 @@ pub fn rotate_key(
     let rotation = log_keys::sign(&keys.ledger(), &old, &new);
     let mut after = keys.clone();
     let index = ledger.head().size;
-    after.follow(index, &rotation).map_err(|source| NodeError::Rotation { index, source })?;
+    let change = KeyChange::Rotation(rotation.clone());
+    after.follow(index, &change).map_err(|source| NodeError::Rotation { index, source })?;
     ledger.append(
         clock::now_ms(),
         record::rotation_payload(&rotation),
-        vec![record::ROTATION_KEY.to_vec()],
+        vec![record::KEY_CHANGES.to_vec()],
     )?;
     // Both sign the checkpoint that first covers the change, and only then do the files change
     // places: at no moment is there a checkpoint that none of the files can verify.

@@ -66,7 +66,11 @@ impl Story {
                 }
                 _ => {}
             },
-            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
+            Record::Genesis(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => {}
         }
     }
 
@@ -222,7 +226,11 @@ pub(crate) fn experiments<'py>(py: Python<'py>, place: String) -> PyResult<Bound
             let name = match &entry.record {
                 Record::Transaction(transaction) => &transaction.action.experiment,
                 Record::Outcome(outcome) => &outcome.experiment,
-                Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => return Ok(()),
+                Record::Genesis(_)
+                | Record::KeyRotation(_)
+                | Record::Upgrade(_)
+                | Record::Block(_)
+                | Record::ValidatorChange(_) => return Ok(()),
             };
             if let Record::Transaction(transaction) = &entry.record
                 && let Act::Create(create) = &transaction.action.what

@@ -382,7 +382,11 @@ impl History {
     /// Adds a record of the ledger; those of other experiments are passed over.
     pub fn record(&mut self, record: &Record) {
         match record {
-            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => {}
+            Record::Genesis(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => {}
             Record::Transaction(transaction) => {
                 if transaction.action.experiment == self.experiment {
                     self.action(transaction.sender, &transaction.action);

@@ -12,4 +12,5 @@ pub mod record;
 pub mod replay;
 pub mod transaction;
 pub mod upgrade;
+pub mod validators;
 pub mod words;

@@ -1,4 +1,4 @@
-//! The keys that sign a ledger's checkpoints: the one in its first entry, and those it was changed
+//! The keys that sign a ledger's checkpoints: those in its first entry, and those they were changed
 //! to by later ones.
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use colearn_proto::v1;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::transaction::LedgerId;
+use crate::validators::{BadChange, Validators};
 
 const DOMAIN: &[u8] = b"colearn/v1/key-rotation\n";
 
@@ -25,32 +26,76 @@ pub enum BadRotation {
     Unsigned,
 }
 
+/// What changes the keys.
+#[derive(Clone, PartialEq, Debug)]
+pub enum KeyChange {
+    /// Another key.
+    Rotation(v1::KeyRotation),
+    /// Other nodes, which keep the ledger together.
+    Validators(v1::ValidatorChange),
+}
+
+/// Why an entry does not change the keys.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BadKeyChange {
+    /// It is no change of the one key.
+    #[error(transparent)]
+    Rotation(#[from] BadRotation),
+    /// It is no change of who keeps the ledger.
+    #[error(transparent)]
+    Validators(#[from] BadChange),
+    /// It changes the one key of a ledger that several nodes keep.
+    #[error(
+        "several nodes keep this ledger: a node changes its keys with an update of its description"
+    )]
+    InNetwork,
+}
+
+/// Who keeps a ledger, for some time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Keepers {
+    pub(crate) verifiers: Verifiers,
+    /// `None` where one node keeps it alone.
+    pub(crate) validators: Option<Validators>,
+}
+
+impl Keepers {
+    /// Several nodes.
+    pub(crate) fn together(origin: &str, validators: Validators) -> Result<Self, BadChange> {
+        Ok(Self { verifiers: validators.verifiers(origin)?, validators: Some(validators) })
+    }
+
+    /// One node.
+    pub(crate) fn alone(key: Verifier) -> Self {
+        Self { verifiers: key.into(), validators: None }
+    }
+}
+
 /// The keys of a ledger, from the first on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogKeys {
     ledger: LedgerId,
-    first: Verifiers,
-    /// The entries that changed the keys, and the keys after each.
-    changes: Vec<(u64, Verifiers)>,
+    first: Keepers,
+    /// The entries that changed the keys, and who keeps the ledger after each.
+    changes: Vec<(u64, Keepers)>,
 }
 
 impl LogKeys {
-    /// The key in a ledger's first entry; `None` if it cannot be used.
+    /// The keys in a ledger's first entry; `None` if they cannot be used.
     pub fn of_genesis(genesis: &v1::Genesis) -> Option<Self> {
-        let first = verifier(&genesis.origin, &genesis.log_public_key)?;
-        Some(Self { ledger: LedgerId::of(genesis), first: first.into(), changes: Vec::new() })
+        let first = match Validators::of_genesis(genesis).ok()? {
+            Some(validators) => Keepers::together(&genesis.origin, validators).ok()?,
+            None => Keepers::alone(verifier(&genesis.origin, &genesis.log_public_key)?),
+        };
+        Some(Self { ledger: LedgerId::of(genesis), first, changes: Vec::new() })
     }
 
-    /// The first key, and what it was changed to.
-    pub(crate) fn parts(&self) -> (&Verifiers, &[(u64, Verifiers)]) {
+    /// Who kept the ledger first, and after each change.
+    pub(crate) fn parts(&self) -> (&Keepers, &[(u64, Keepers)]) {
         (&self.first, &self.changes)
     }
 
-    pub(crate) fn of_parts(
-        ledger: LedgerId,
-        first: Verifiers,
-        changes: Vec<(u64, Verifiers)>,
-    ) -> Self {
+    pub(crate) fn of_parts(ledger: LedgerId, first: Keepers, changes: Vec<(u64, Keepers)>) -> Self {
         Self { ledger, first, changes }
     }
 
@@ -62,15 +107,32 @@ impl LogKeys {
     /// Follows the change at entry `index`.
     ///
     /// # Errors
-    /// If it is not signed by the key until then and the new one.
-    pub fn follow(&mut self, index: u64, rotation: &v1::KeyRotation) -> Result<(), BadRotation> {
-        let new = self.check(rotation)?;
+    /// If it is not approved by those whose consent it needs.
+    pub fn follow(&mut self, index: u64, change: &KeyChange) -> Result<(), BadKeyChange> {
+        let new = self.check(change)?;
         self.change(index, new);
         Ok(())
     }
 
-    /// The key that signs after a change, if that is one.
-    pub(crate) fn check(&self, rotation: &v1::KeyRotation) -> Result<Verifiers, BadRotation> {
+    /// Who keeps the ledger after a change, if that is one.
+    pub(crate) fn check(&self, change: &KeyChange) -> Result<Keepers, BadKeyChange> {
+        match (change, &self.keepers().validators) {
+            (KeyChange::Rotation(rotation), None) => {
+                Ok(Keepers::alone(self.check_rotation(rotation)?))
+            }
+            (KeyChange::Rotation(_), Some(_)) => Err(BadKeyChange::InNetwork),
+            (KeyChange::Validators(change), validators) => {
+                let after = match (validators, self.current().one()) {
+                    (Some(validators), _) => validators.after(&self.ledger, change)?,
+                    (None, Some(solo)) => Validators::found(&self.ledger, solo.key(), change)?,
+                    (None, None) => return Err(BadChange::NoNetwork.into()),
+                };
+                Ok(Keepers::together(self.current().name(), after)?)
+            }
+        }
+    }
+
+    fn check_rotation(&self, rotation: &v1::KeyRotation) -> Result<Verifier, BadRotation> {
         let other = || BadRotation::OtherKey(self.current().clone());
         let current = self.current().one().ok_or_else(other)?;
         if rotation.old_public_key[..] != current.key().as_bytes()[..] {
@@ -89,11 +151,11 @@ impl LogKeys {
         {
             return Err(BadRotation::Unsigned);
         }
-        Ok(new.into())
+        Ok(new)
     }
 
-    /// The entry `index` has changed the key to this one.
-    pub(crate) fn change(&mut self, index: u64, new: Verifiers) {
+    /// Since entry `index` these keep the ledger.
+    pub(crate) fn change(&mut self, index: u64, new: Keepers) {
         self.changes.push((index, new));
     }
 
@@ -104,9 +166,18 @@ impl LogKeys {
         Self { ledger: self.ledger, first: self.first.clone(), changes: changes.cloned().collect() }
     }
 
+    fn keepers(&self) -> &Keepers {
+        self.changes.last().map_or(&self.first, |(_, keepers)| keepers)
+    }
+
     /// The keys that sign now.
     pub fn current(&self) -> &Verifiers {
-        self.changes.last().map_or(&self.first, |(_, key)| key)
+        &self.keepers().verifiers
+    }
+
+    /// The nodes that keep the ledger together now; `None` where one keeps it alone.
+    pub fn validators(&self) -> Option<&Validators> {
+        self.keepers().validators.as_ref()
     }
 
     /// The keys of which enough must have signed a checkpoint of this size.
@@ -114,7 +185,7 @@ impl LogKeys {
         // The change is signed for by the new key already in the checkpoint that first counts it:
         // whoever holds only the old key can say nothing about what comes after.
         let change = self.changes.iter().rfind(|(index, _)| *index < size);
-        change.map_or(&self.first, |(_, key)| key)
+        &change.map_or(&self.first, |(_, keepers)| keepers).verifiers
     }
 
     /// Whether this is, or was, the ledger's key.
@@ -124,7 +195,8 @@ impl LogKeys {
 
     /// The keys at all times.
     fn all(&self) -> impl Iterator<Item = &Verifiers> {
-        std::iter::once(&self.first).chain(self.changes.iter().map(|(_, keys)| keys))
+        let keepers = std::iter::once(&self.first).chain(self.changes.iter().map(|(_, it)| it));
+        keepers.map(|keepers| &keepers.verifiers)
     }
 
     /// The entries that changed the key.
@@ -185,20 +257,26 @@ mod tests {
         let first = keys.current().clone();
         let ledger = keys.ledger();
 
+        let follow = |keys: &mut LogKeys, index, rotation: &v1::KeyRotation| {
+            keys.follow(index, &KeyChange::Rotation(rotation.clone())).map_err(|bad| match bad {
+                BadKeyChange::Rotation(bad) => bad,
+                other => panic!("{other}"),
+            })
+        };
         let stolen = sign(&ledger, &c, &b);
-        assert!(matches!(keys.follow(5, &stolen), Err(BadRotation::OtherKey(_))));
+        assert!(matches!(follow(&mut keys, 5, &stolen), Err(BadRotation::OtherKey(_))));
         let same = sign(&ledger, &a, &a);
-        assert_eq!(keys.follow(5, &same), Err(BadRotation::BadKey));
+        assert_eq!(follow(&mut keys, 5, &same), Err(BadRotation::BadKey));
         let other_ledger = sign(&LedgerId([9; 32]), &a, &b);
-        assert_eq!(keys.follow(5, &other_ledger), Err(BadRotation::Unsigned));
+        assert_eq!(follow(&mut keys, 5, &other_ledger), Err(BadRotation::Unsigned));
         let good = sign(&ledger, &a, &b);
         let unwilling =
             v1::KeyRotation { new_signature: good.old_signature.clone(), ..good.clone() };
-        assert_eq!(keys.follow(5, &unwilling), Err(BadRotation::Unsigned));
+        assert_eq!(follow(&mut keys, 5, &unwilling), Err(BadRotation::Unsigned));
         assert_eq!(*keys.current(), first);
 
-        keys.follow(5, &good).unwrap();
-        keys.follow(9, &sign(&ledger, &b, &c)).unwrap();
+        follow(&mut keys, 5, &good).unwrap();
+        follow(&mut keys, 9, &sign(&ledger, &b, &c)).unwrap();
         assert_eq!(keys.at(5), &first, "a checkpoint that does not count the change");
         assert_eq!(keys.at(6).one().unwrap().key(), &b.verifying_key());
         assert_eq!(keys.at(10), keys.current());

@@ -260,7 +260,7 @@ mod tests {
     use ed25519_dalek::SigningKey;
 
     use super::*;
-    use crate::log_keys;
+    use crate::log_keys::{self, KeyChange};
 
     fn signer(name: &str, kind: KeyKind, seed: u8) -> Signer {
         Signer::new(name, kind, SigningKey::from_bytes(&[seed; 32])).unwrap()
@@ -294,7 +294,8 @@ mod tests {
         let error = on_key.check_keys(&theirs).unwrap_err();
         assert!(matches!(&error, Unpinned::Key { .. }), "{error}");
         let [a, b] = [1, 3].map(|seed| SigningKey::from_bytes(&[seed; 32]));
-        ours.follow(5, &log_keys::sign(&ours.ledger(), &a, &b)).unwrap();
+        let rotated = KeyChange::Rotation(log_keys::sign(&ours.ledger(), &a, &b));
+        ours.follow(5, &rotated).unwrap();
         assert_eq!(on_key.check_keys(&ours), Ok(()));
         assert_eq!(pins(None, ours.current().one().cloned()).check_keys(&ours), Ok(()));
     }

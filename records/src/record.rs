@@ -5,7 +5,9 @@ use colearn_proto::v1;
 use prost::Message as _;
 
 use crate::convert::{self, BadField};
+use crate::log_keys::KeyChange;
 use crate::transaction::{self, Invalid, Transaction, Unverified};
+use crate::validators::MAX_VALIDATORS;
 
 /// An entry's payload.
 #[derive(Clone, Debug)]
@@ -21,6 +23,10 @@ pub enum Record {
     /// New experiments follow another version of the rules from here on; its signature has not been
     /// looked at.
     Upgrade(v1::Upgrade),
+    /// The entries before it, since the last one, are of one block.
+    Block(v1::Block),
+    /// Other nodes keep the ledger together from here on; whether it is approved has not been looked at.
+    ValidatorChange(v1::ValidatorChange),
 }
 
 /// Why an entry does not hold a record.
@@ -71,6 +77,8 @@ impl Record {
             v1::entry::Payload::Outcome(outcome) => Self::Outcome(convert::outcome(outcome)?),
             v1::entry::Payload::KeyRotation(rotation) => Self::KeyRotation(rotation),
             v1::entry::Payload::Upgrade(upgrade) => Self::Upgrade(upgrade),
+            v1::entry::Payload::Block(block) => Self::Block(checked_block(block)?),
+            v1::entry::Payload::ValidatorChange(change) => Self::ValidatorChange(change),
         };
         Ok(DecodedEntry { index: entry.index, time_ms: entry.time_ms, record })
     }
@@ -80,7 +88,26 @@ impl Record {
         match self {
             Self::Transaction(transaction) => Some(&transaction.action.experiment),
             Self::Outcome(outcome) => Some(&outcome.experiment),
-            Self::Genesis(_) | Self::KeyRotation(_) | Self::Upgrade(_) => None,
+            Self::Genesis(_)
+            | Self::KeyRotation(_)
+            | Self::Upgrade(_)
+            | Self::Block(_)
+            | Self::ValidatorChange(_) => None,
+        }
+    }
+}
+
+impl Record {
+    /// How it changes the ledger's keys, if it does.
+    pub fn key_change(self) -> Option<KeyChange> {
+        match self {
+            Self::KeyRotation(rotation) => Some(KeyChange::Rotation(rotation)),
+            Self::ValidatorChange(change) => Some(KeyChange::Validators(change)),
+            Self::Genesis(_)
+            | Self::Transaction(_)
+            | Self::Outcome(_)
+            | Self::Upgrade(_)
+            | Self::Block(_) => None,
         }
     }
 }
@@ -110,27 +137,59 @@ pub fn upgrade_payload(upgrade: &v1::Upgrade) -> Vec<u8> {
     payload(v1::entry::Payload::Upgrade(upgrade.clone()))
 }
 
-/// The change of the key that a payload records, if it does. Far cheaper than decoding all.
-pub fn rotation(payload: &[u8]) -> Option<v1::KeyRotation> {
-    /// Field 7, length-delimited.
-    const TAG: u8 = 7 << 3 | 2;
-    // Of all entries a handful change the key; one byte tells that the others do not. One in another
+/// The payload of the entry that ends a block.
+pub fn block_payload(block: &v1::Block) -> Vec<u8> {
+    payload(v1::entry::Payload::Block(block.clone()))
+}
+
+/// The payload of the entry that changes who keeps the ledger.
+pub fn validator_change_payload(change: &v1::ValidatorChange) -> Vec<u8> {
+    payload(v1::entry::Payload::ValidatorChange(change.clone()))
+}
+
+/// The change of the keys that a payload records, if it does. Far cheaper than decoding all.
+pub fn key_change(payload: &[u8]) -> Option<KeyChange> {
+    /// Fields 7 and 9, length-delimited.
+    const TAGS: [u8; 2] = [7 << 3 | 2, 9 << 3 | 2];
+    // Of all entries a handful change the keys; one byte tells that the others do not. One in another
     // encoding is overlooked here, and refused by `Record::decode`.
     let first = *payload.first()?;
-    if first != TAG {
+    if !TAGS.contains(&first) {
         return None;
     }
     match v1::Entry::decode(payload).ok()?.payload? {
-        v1::entry::Payload::KeyRotation(rotation) => Some(rotation),
+        v1::entry::Payload::KeyRotation(rotation) => Some(KeyChange::Rotation(rotation)),
+        v1::entry::Payload::ValidatorChange(change) => Some(KeyChange::Validators(change)),
         v1::entry::Payload::Genesis(_)
         | v1::entry::Payload::Transaction(_)
         | v1::entry::Payload::Outcome(_)
+        | v1::entry::Payload::Block(_)
         | v1::entry::Payload::Upgrade(_) => None,
     }
 }
 
-/// The key under which the changes of the ledger's key are found.
-pub const ROTATION_KEY: &[u8] = b"k";
+/// The most that one block tells of who was caught: each node for one thing.
+const MAX_MISBEHAVIOR: usize = MAX_VALIDATORS;
+
+fn checked_block(block: v1::Block) -> Result<v1::Block, BadField> {
+    if block.hash.len() != 32 {
+        return Err(BadField("hash (32 bytes)"));
+    }
+    if block.proposer.len() != 20 {
+        return Err(BadField("proposer (20 bytes)"));
+    }
+    let known = |caught: &v1::Misbehavior| {
+        caught.validator.len() == 20
+            && !matches!(caught.kind.try_into(), Ok(v1::MisbehaviorKind::Unspecified) | Err(_))
+    };
+    if block.misbehavior.len() > MAX_MISBEHAVIOR || !block.misbehavior.iter().all(known) {
+        return Err(BadField("misbehavior"));
+    }
+    Ok(block)
+}
+
+/// The key under which the changes of the ledger's keys are found.
+pub const KEY_CHANGES: &[u8] = b"k";
 
 /// An entry without an envelope is just its payload.
 fn payload(payload: v1::entry::Payload) -> Vec<u8> {
@@ -175,7 +234,14 @@ pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
             }
         }
         Some(v1::entry::Payload::Outcome(outcome)) => vec![experiment_key(&outcome.experiment)],
-        Some(v1::entry::Payload::KeyRotation(_)) => vec![ROTATION_KEY.to_vec()],
-        Some(v1::entry::Payload::Genesis(_) | v1::entry::Payload::Upgrade(_)) | None => Vec::new(),
+        Some(v1::entry::Payload::KeyRotation(_) | v1::entry::Payload::ValidatorChange(_)) => {
+            vec![KEY_CHANGES.to_vec()]
+        }
+        Some(
+            v1::entry::Payload::Genesis(_)
+            | v1::entry::Payload::Upgrade(_)
+            | v1::entry::Payload::Block(_),
+        )
+        | None => Vec::new(),
     }
 }

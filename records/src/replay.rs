@@ -80,8 +80,14 @@ impl Replay {
                 self.transaction(at, transaction.sender, &transaction.action)
             }
             Record::Outcome(outcome) => self.outcome(at, outcome),
-            Record::Upgrade(upgrade) => self.upgrade(at, upgrade),
-            Record::Genesis(_) | Record::KeyRotation(_) => Ok(()),
+            Record::Upgrade(upgrade) => {
+                self.upgrade(at, upgrade.contract_version, upgrade.limits.as_ref())
+            }
+            Record::ValidatorChange(change) => match upgrade::rules(change) {
+                Some(rules) => self.upgrade(at, rules.contract_version, rules.limits.as_ref()),
+                None => Ok(()),
+            },
+            Record::Genesis(_) | Record::KeyRotation(_) | Record::Block(_) => Ok(()),
         }
     }
 
@@ -89,14 +95,18 @@ impl Replay {
     ///
     /// # Errors
     /// If an outcome should have been recorded before, or it is to no later version that is known here.
-    fn upgrade(&mut self, at: Moment, upgrade: &v1::Upgrade) -> Result<(), Departure> {
+    fn upgrade(
+        &mut self,
+        at: Moment,
+        version: u32,
+        limits: Option<&v1::Limits>,
+    ) -> Result<(), Departure> {
         self.advance(at);
         if let Some(expected) = self.due.front() {
             return Err(Departure::OtherOutcome { expected: Some(expected.clone()), found: None });
         }
-        let version = Version::try_from(upgrade.contract_version);
-        let version = version.map_err(Departure::UnknownVersion)?;
-        let limits = upgrade::limits(upgrade.limits.as_ref())?;
+        let version = Version::try_from(version).map_err(Departure::UnknownVersion)?;
+        let limits = upgrade::limits(limits)?;
         self.contract.upgrade(at.now_ms, version, limits).map_err(Departure::NotAnUpgrade)
     }
 

@@ -13,7 +13,7 @@ const DOMAIN: &[u8] = b"colearn/v1/upgrade\n";
 
 /// Why an entry does not upgrade the rules.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the upgrade is not signed by the ledger's key, or has no limits")]
+#[error("the upgrade is not signed by the one key of the ledger, or has no limits")]
 pub struct BadUpgrade;
 
 /// The entry that has new experiments follow this version, and the ledger these limits.
@@ -62,8 +62,23 @@ pub fn check(upgrade: &v1::Upgrade, keys: &LogKeys) -> Result<(), BadUpgrade> {
     let limits = limits(upgrade.limits.as_ref()).map_err(|_| BadUpgrade)?;
     let message = message(&keys.ledger(), upgrade.contract_version, &limits);
     let signature = Signature::from_slice(&upgrade.signature).map_err(|_| BadUpgrade)?;
+    // Where several nodes keep the ledger, more than two thirds of them have to approve.
+    if keys.validators().is_some() {
+        return Err(BadUpgrade);
+    }
     let key = keys.current().one().ok_or(BadUpgrade)?;
     key.key().verify_strict(&message, &signature).map_err(|_| BadUpgrade)
+}
+
+/// The rules that a change of a ledger of several nodes brings, if it does.
+pub fn rules(change: &v1::ValidatorChange) -> Option<&v1::Rules> {
+    match change.change.as_ref()? {
+        v1::validator_change::Change::Rules(rules) => Some(rules),
+        v1::validator_change::Change::Admit(_)
+        | v1::validator_change::Change::Remove(_)
+        | v1::validator_change::Change::Update(_)
+        | v1::validator_change::Change::Found(_) => None,
+    }
 }
 
 fn message(ledger: &LedgerId, version: u32, limits: &Limits) -> Vec<u8> {

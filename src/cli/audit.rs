@@ -29,9 +29,10 @@ Exit codes: 0 all is well; 1 cannot be read; 10 genesis, or another
 ledger or key; 11 checkpoint, or too few cosignatures; 12 entries missing;
 13 damaged bytes; 14 chain broken; 15 root differs; 16 encoding; 17 signature; 18 a signer saw another
 history; 19 departs from the contract; 20 broken promise; 21 a receipt or older checkpoint that cannot be
-read or is another ledger's, or no receipt at all; 22 the index or a hash tile differs from the entries; 24 less privacy stated as spent than was; 25 merges
-were agreed on that do not follow from the updates, or --merges has the weights of none; 27 a transaction
-was signed too long before it was recorded.")]
+read or is another ledger's, or no receipt at all; 22 the index or a hash tile differs from the entries;
+23 several nodes keep the ledger, and their blocks or who they are break the rules; 24 less privacy stated
+as spent than was; 25 merges were agreed on that do not follow from the updates, or --merges has the
+weights of none; 27 a transaction was signed too long before it was recorded.")]
 pub(crate) struct Audit {
     /// A node's data folder (it may be running), an exported folder, or a node's URL
     place: String,

@@ -112,7 +112,11 @@ fn entries(
         let of = match &decoded.record {
             Record::Transaction(transaction) => Some(&transaction.action.experiment),
             Record::Outcome(outcome) => Some(&outcome.experiment),
-            Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => None,
+            Record::Genesis(_)
+            | Record::KeyRotation(_)
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => None,
         };
         let mine = of == Some(experiment);
         if mine && json {

@@ -31,6 +31,8 @@ fn genesis() -> v1::Genesis {
         log_public_key: Bytes::copy_from_slice(key(9).verifying_key().as_bytes()),
         nonce: Bytes::from_static(&[7; 32]),
         contract_version: VERSION.number(),
+        validators: Vec::new(),
+        time_ms: 0,
         limits: Some(upgrade::limits_message(&Limits::default())),
     }
 }

@@ -50,6 +50,8 @@ impl Book {
             log_public_key: key(100).verifying_key().to_bytes().to_vec().into(),
             nonce: vec![7; 32].into(),
             contract_version: version.number(),
+            validators: Vec::new(),
+            time_ms: 0,
             limits,
         };
         let contract = Contract::new(Digest(LedgerId::of(&genesis).0), version);

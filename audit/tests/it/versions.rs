@@ -55,6 +55,8 @@ fn a_genesis_must_be_one_that_can_be_followed() {
             log_public_key: key(100).verifying_key().to_bytes().to_vec().into(),
             nonce: vec![7; 32].into(),
             contract_version: 2,
+            validators: Vec::new(),
+            time_ms: 0,
             limits: Some(upgrade::limits_message(&Limits::default())),
         };
         change(&mut genesis);

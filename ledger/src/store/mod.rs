@@ -12,6 +12,7 @@ pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod ledger;
 pub(crate) mod options;
+pub(crate) mod published;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 mod shared;

@@ -13,7 +13,7 @@ pub struct Entry {
     #[prost(uint64, tag = "3")]
     pub time_ms: u64,
     /// What is recorded.
-    #[prost(oneof = "entry::Payload", tags = "4, 5, 6, 7, 10")]
+    #[prost(oneof = "entry::Payload", tags = "4, 5, 6, 7, 8, 9, 10")]
     pub payload: ::core::option::Option<entry::Payload>,
 }
 /// Nested message and enum types in `Entry`.
@@ -33,10 +33,138 @@ pub mod entry {
         /// From here on another key signs the checkpoints.
         #[prost(message, tag = "7")]
         KeyRotation(super::KeyRotation),
-        /// From here on new experiments follow other rules. (8 and 9 are kept for ledgers of several nodes.)
+        /// Ends a block: in a ledger of several nodes, the last of the entries that a block has recorded.
+        #[prost(message, tag = "8")]
+        Block(super::Block),
+        /// From here on other nodes keep the ledger together, or under other rules.
+        #[prost(message, tag = "9")]
+        ValidatorChange(super::ValidatorChange),
+        /// From here on new experiments follow other rules. In a ledger of one node only.
         #[prost(message, tag = "10")]
         Upgrade(super::Upgrade),
     }
+}
+/// A node that keeps a ledger together with others.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Validator {
+    /// What it is called: 1 to 64 of a-z 0-9 . -
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The key that signs checkpoints: 32 bytes, Ed25519.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub log_public_key: ::prost::bytes::Bytes,
+    /// The key that signs blocks: 32 bytes, Ed25519.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub consensus_public_key: ::prost::bytes::Bytes,
+    /// Where the others' nodes agree with it on the order: "<node id>@<host>:<port>".
+    #[prost(string, tag = "4")]
+    pub p2p: ::prost::alloc::string::String,
+    /// Where it serves, "<http://<host>:<port>"> or https.
+    #[prost(string, tag = "5")]
+    pub url: ::prost::alloc::string::String,
+    /// By the key that signs checkpoints, over "colearn/v1/validator\n" || this message's encoding without the
+    /// two signatures: it is its own, and not somebody else's.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub log_signature: ::prost::bytes::Bytes,
+    /// By the key that signs blocks, over the same.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub consensus_signature: ::prost::bytes::Bytes,
+}
+/// What a block that has recorded something was. All entries since the one before are of this block, and of
+/// one time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Block {
+    /// Its height; greater than that of the one before.
+    #[prost(uint64, tag = "1")]
+    pub height: u64,
+    /// Its hash, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub hash: ::prost::bytes::Bytes,
+    /// Who proposed it: the first 20 bytes of the SHA-256 of its key.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub proposer: ::prost::bytes::Bytes,
+    /// What somebody was caught at.
+    #[prost(message, repeated, tag = "4")]
+    pub misbehavior: ::prost::alloc::vec::Vec<Misbehavior>,
+}
+/// What a node was caught at.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Misbehavior {
+    /// What.
+    #[prost(enumeration = "MisbehaviorKind", tag = "1")]
+    pub kind: i32,
+    /// Who: the first 20 bytes of the SHA-256 of its key.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub validator: ::prost::bytes::Bytes,
+    /// At which height.
+    #[prost(uint64, tag = "3")]
+    pub height: u64,
+    /// When, in ms since 1970.
+    #[prost(uint64, tag = "4")]
+    pub time_ms: u64,
+}
+/// Changes who keeps the ledger, and so which keys sign a checkpoint that counts this entry: more than two
+/// thirds of them must. It carries its own proof.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ValidatorChange {
+    /// One more than the last; the first is 1.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Who approves, keys ascending.
+    #[prost(message, repeated, tag = "6")]
+    pub approvals: ::prost::alloc::vec::Vec<Approval>,
+    /// What changes.
+    #[prost(oneof = "validator_change::Change", tags = "2, 3, 4, 5, 7")]
+    pub change: ::core::option::Option<validator_change::Change>,
+}
+/// Nested message and enum types in `ValidatorChange`.
+pub mod validator_change {
+    /// What changes.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        /// A node more. Approved by more than two thirds of those before.
+        #[prost(message, tag = "2")]
+        Admit(super::Validator),
+        /// A node less: its name. Approved by more than two thirds of those before, but never the last.
+        #[prost(string, tag = "3")]
+        Remove(::prost::alloc::string::String),
+        /// The node of this name has moved or has other keys. Approved by the key it signed checkpoints with.
+        #[prost(message, tag = "4")]
+        Update(super::Validator),
+        /// From one node to several: the ledger's key of until then approves.
+        #[prost(message, tag = "5")]
+        Found(super::Founding),
+        /// New experiments follow other rules. Approved by more than two thirds.
+        #[prost(message, tag = "7")]
+        Rules(super::Rules),
+    }
+}
+/// The nodes that keep a ledger together which one has kept alone.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Founding {
+    /// By name, ascending.
+    #[prost(message, repeated, tag = "1")]
+    pub validators: ::prost::alloc::vec::Vec<Validator>,
+}
+/// Which rules new experiments follow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rules {
+    /// The version of the rules; later than the one before.
+    #[prost(uint32, tag = "1")]
+    pub contract_version: u32,
+    /// The ledger's limits from here on.
+    #[prost(message, optional, tag = "2")]
+    pub limits: ::core::option::Option<Limits>,
+}
+/// A node's consent to a change.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Approval {
+    /// The key it signs checkpoints with: 32 bytes, Ed25519.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: ::prost::bytes::Bytes,
+    /// By it, over "colearn/v1/validators\n" || ledger id || the change's encoding without approvals.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: ::prost::bytes::Bytes,
 }
 /// A change of the contract's version. It holds for experiments that are created after this entry; those
 /// that were created before keep the rules that their members joined under, until these adopt others.
@@ -84,20 +212,28 @@ pub struct KeyRotation {
     pub new_signature: ::prost::bytes::Bytes,
 }
 /// What a ledger is, for ever. The ledger id is the SHA-256 of this message's encoding.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Genesis {
     /// The ledger's name in its checkpoints.
     #[prost(string, tag = "1")]
     pub origin: ::prost::alloc::string::String,
-    /// The key that signs the checkpoints: 32 bytes, Ed25519.
+    /// The key that signs the checkpoints: 32 bytes, Ed25519. Empty where several nodes keep the ledger.
     #[prost(bytes = "bytes", tag = "2")]
     pub log_public_key: ::prost::bytes::Bytes,
-    /// Random, so that no two ledgers have the same id: 32 bytes.
+    /// Random, so that no two ledgers have the same id: 32 bytes. Where several nodes keep the ledger, SHA-256
+    /// over "colearn/v1/network\n" || the encoding of a Founding with these validators || time_ms (8 bytes,
+    /// big-endian), so that each of them makes the same genesis.
     #[prost(bytes = "bytes", tag = "3")]
     pub nonce: ::prost::bytes::Bytes,
-    /// The version of the contract's rules. (5, 6 and 8 are kept for ledgers of several nodes.)
+    /// The version of the contract's rules.
     #[prost(uint32, tag = "4")]
     pub contract_version: u32,
+    /// The nodes that keep the ledger together, by name, ascending; none where one keeps it.
+    #[prost(message, repeated, tag = "5")]
+    pub validators: ::prost::alloc::vec::Vec<Validator>,
+    /// The first entry's time in ms since 1970, where several nodes keep the ledger; otherwise 0.
+    #[prost(uint64, tag = "6")]
+    pub time_ms: u64,
     /// The ledger's limits; absent in version 1 of the rules.
     #[prost(message, optional, tag = "7")]
     pub limits: ::core::option::Option<Limits>,
@@ -1091,6 +1227,39 @@ pub struct Finished {
     #[prost(bytes = "bytes", tag = "3")]
     pub model: ::prost::bytes::Bytes,
 }
+/// What a node may be caught at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MisbehaviorKind {
+    /// Never used.
+    Unspecified = 0,
+    /// It voted for two blocks at one height.
+    DuplicateVote = 1,
+    /// It signed a block for somebody that follows headers only, that is not of this chain.
+    LightClientAttack = 2,
+}
+impl MisbehaviorKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MISBEHAVIOR_KIND_UNSPECIFIED",
+            Self::DuplicateVote => "MISBEHAVIOR_KIND_DUPLICATE_VOTE",
+            Self::LightClientAttack => "MISBEHAVIOR_KIND_LIGHT_CLIENT_ATTACK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MISBEHAVIOR_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "MISBEHAVIOR_KIND_DUPLICATE_VOTE" => Some(Self::DuplicateVote),
+            "MISBEHAVIOR_KIND_LIGHT_CLIENT_ATTACK" => Some(Self::LightClientAttack),
+            _ => None,
+        }
+    }
+}
 /// Who proposes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1436,7 +1605,8 @@ pub struct GetLedgerResponse {
     /// The ledger's name in its checkpoints.
     #[prost(string, tag = "2")]
     pub origin: ::prost::alloc::string::String,
-    /// The key to verify checkpoints with: `<name>+<hex key id>+<base64 key>`.
+    /// The key to verify checkpoints with: `<name>+<hex key id>+<base64 key>`. Where several nodes keep the
+    /// ledger, this node's own.
     #[prost(string, tag = "3")]
     pub verifier_key: ::prost::alloc::string::String,
     /// The node's version, for people.
@@ -1445,8 +1615,8 @@ pub struct GetLedgerResponse {
     /// The largest artifact the node stores, in bytes.
     #[prost(uint64, tag = "5")]
     pub max_artifact_bytes: u64,
-    /// The entries that changed the key, in order (KeyRotation): how the key in the first entry led to
-    /// verifier_key.
+    /// The entries that changed the keys, in order (KeyRotation, ValidatorChange): how those in the first entry
+    /// led to those that sign now.
     #[prost(uint64, repeated, tag = "6")]
     pub key_rotations: ::prost::alloc::vec::Vec<u64>,
     /// The version of the contract's rules that is in force: what new experiments follow.

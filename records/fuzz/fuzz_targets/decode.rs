@@ -17,7 +17,7 @@ use prost::Message as _;
 fn entry(bytes: &[u8]) {
     let _ = Entry::decode(bytes);
     let _ = record::keys_of(bytes);
-    let _ = record::rotation(bytes);
+    let _ = record::key_change(bytes);
     let Ok(decoded) = Record::decode(bytes) else { return };
     use v1::entry::Payload;
     let payload = match decoded.record {
@@ -30,6 +30,8 @@ fn entry(bytes: &[u8]) {
         Record::Outcome(outcome) => Payload::Outcome(convert::outcome_message(&outcome)),
         Record::KeyRotation(rotation) => Payload::KeyRotation(rotation),
         Record::Upgrade(upgrade) => Payload::Upgrade(upgrade),
+        Record::Block(block) => Payload::Block(block),
+        Record::ValidatorChange(change) => Payload::ValidatorChange(change),
     };
     let parent = v1::Entry::decode(bytes).map(|entry| entry.parent).unwrap_or_default();
     let (index, time_ms) = (decoded.index, decoded.time_ms);

@@ -3,7 +3,8 @@
 use colearn_contracts::UnknownVersion;
 use colearn_ledger::{Broken, Forgotten, Hash, NoteError};
 
-use crate::log_keys::BadRotation;
+use super::blocks::BadBlock;
+use crate::log_keys::BadKeyChange;
 use crate::record::NotARecord;
 use crate::replay::Departure;
 use crate::transaction::{Invalid, Seen};
@@ -18,9 +19,12 @@ pub enum Fault {
     /// It is not the first entry of this ledger.
     #[error("it is not the first entry of this ledger")]
     OtherGenesis,
-    /// It changes the key but may not.
+    /// It changes the keys but may not.
     #[error(transparent)]
-    Rotation(#[from] BadRotation),
+    Keys(#[from] BadKeyChange),
+    /// It does not fit into the blocks of a ledger of several nodes.
+    #[error(transparent)]
+    Block(#[from] BadBlock),
     /// It upgrades the rules but may not.
     #[error(transparent)]
     Upgrade(#[from] BadUpgrade),

@@ -5,6 +5,7 @@
 //! threads as there are; what needs the entries before it is [`Follower::follow`]'s. Nothing here does
 //! I/O or reads a clock.
 
+mod blocks;
 mod fault;
 mod read;
 mod stored;
@@ -13,12 +14,13 @@ mod times;
 use std::borrow::Cow;
 
 use colearn_contracts::{Contract, Digest, Limits, MAX_TIME_MS, Moment, Version};
-use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, TreeBuilder, TreeHashes, Verifiers, tree};
+use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, TreeBuilder, TreeHashes, tree};
 
+pub use self::blocks::{BadBlock, Blocks};
 pub use self::fault::{BadGenesis, Fault, Unconfirmed};
 pub use self::read::{EntryReader, ReadEntry};
 pub use self::times::Times;
-use crate::log_keys::{BadRotation, LogKeys};
+use crate::log_keys::{BadKeyChange, Keepers, LogKeys};
 use crate::record::{self, DecodedEntry, Record};
 use crate::replay::Replay;
 use crate::upgrade;
@@ -82,6 +84,8 @@ pub struct FollowerState {
     /// When the last entries were recorded that a transaction may be signed before; for
     /// [`Depth::Signatures`] and [`Depth::Full`].
     pub times: Option<Times>,
+    /// Where in its blocks the ledger stands; where several nodes keep it, but for [`Depth::Chain`].
+    pub blocks: Option<Blocks>,
 }
 
 /// Follows one ledger.
@@ -99,6 +103,8 @@ pub struct Follower {
     replay: Option<Replay>,
     /// `None` where it is not checked whether transactions have expired.
     times: Option<Times>,
+    /// `None` where one node keeps the ledger, and where no records are read.
+    blocks: Option<Blocks>,
     /// The last root asked for: many signers vouch for the same history.
     known_root: Option<(u64, Hash)>,
 }
@@ -114,7 +120,9 @@ impl Follower {
             Record::Transaction(_)
             | Record::Outcome(_)
             | Record::KeyRotation(_)
-            | Record::Upgrade(_) => {
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => {
                 return Err(BadGenesis::OtherRecord);
             }
         };
@@ -135,6 +143,7 @@ impl Follower {
             }),
             keys,
             trusted: 0,
+            blocks: None,
             known_root: None,
         })
     }
@@ -149,7 +158,7 @@ impl Follower {
     /// Goes on from what [`Follower::state`] gave; `None` if that does not have what this depth
     /// needs, or its parts are not of one moment.
     pub fn resume(depth: Depth, state: FollowerState) -> Option<Self> {
-        let FollowerState { keys, head, tree, replay, times } = state;
+        let FollowerState { keys, head, tree, replay, times, blocks } = state;
         // Not taken for granted where it is missing: then nothing would ever be too old.
         let times = match depth.verifies() {
             true => Some(times?),
@@ -166,6 +175,10 @@ impl Follower {
         let whole = head.size > 0
             && tree.is_some() == depth.grows_tree()
             && replay.is_some() == depth.replays();
+        let blocks = match depth.reads_records() && keys.validators().is_some() {
+            true => Some(blocks?),
+            false => None,
+        };
         let known_root = None;
         let trusted = 0;
         whole.then_some(Self {
@@ -177,6 +190,7 @@ impl Follower {
             tree,
             replay,
             times,
+            blocks,
             known_root,
         })
     }
@@ -192,6 +206,7 @@ impl Follower {
             tree: self.tree.as_ref().map(TreeBuilder::hashes),
             replay: self.replay.clone(),
             times: self.times.clone(),
+            blocks: self.blocks.clone(),
         })
     }
 
@@ -243,7 +258,7 @@ impl Follower {
         if head.time_ms > MAX_TIME_MS {
             found(Fault::Time(head.time_ms))?;
         }
-        let new_key = self.new_key(&envelope.payload).or_else(|error| {
+        let keepers = self.key_change(&envelope.payload).or_else(|error| {
             found(error.into())?;
             Ok::<_, Fault>(None)
         })?;
@@ -252,13 +267,14 @@ impl Follower {
             self.follow_record(&own, &mut found)?;
         }
         // All is checked, and only now anything changes, but for the contract, which checks for itself.
-        if let Some(key) = new_key {
-            self.keys.change(self.head.size, key);
+        if let Some(keepers) = keepers {
+            self.keys.change(self.head.size, keepers);
         }
         if let Some(tree) = &mut self.tree {
             tree.push(head.leaf);
         }
         self.pass_time(&own, &head);
+        self.pass_block(&own, &head);
         (self.head, self.first) = (head, None);
         Ok(())
     }
@@ -268,13 +284,31 @@ impl Follower {
         if !self.depth.verifies() {
             return;
         }
-        if let Some(Ok(DecodedEntry { record: Record::Upgrade(upgrade), .. })) = &entry.decoded
-            && let Ok(limits) = upgrade::limits(upgrade.limits.as_ref())
+        let limits = match entry.record() {
+            Some(Record::Upgrade(upgrade)) => upgrade.limits.as_ref(),
+            Some(Record::ValidatorChange(change)) => {
+                upgrade::rules(change).and_then(|rules| rules.limits.as_ref())
+            }
+            _ => None,
+        };
+        if let Some(limits) = limits
+            && let Ok(limits) = upgrade::limits(Some(limits))
         {
             self.times = Some(Times::since(limits.expiry_ms, head.time_ms));
         }
         if let Some(times) = &mut self.times {
             times.push(head.size - 1, head.time_ms);
+        }
+    }
+
+    /// Remembers where in its blocks the ledger stands.
+    fn pass_block(&mut self, entry: &ReadEntry, head: &Head) {
+        let Some(decoded) = entry.decoded() else { return };
+        match &mut self.blocks {
+            Some(blocks) => blocks.push(decoded, head),
+            // From here on several nodes keep it.
+            None if self.keys.validators().is_some() => self.blocks = Blocks::behind(decoded),
+            None => {}
         }
     }
 
@@ -287,9 +321,9 @@ impl Follower {
         }
     }
 
-    /// The ledger's new key, if the entry changes it.
-    fn new_key(&self, payload: &[u8]) -> Result<Option<Verifiers>, BadRotation> {
-        record::rotation(payload).map(|rotation| self.keys.check(&rotation)).transpose()
+    /// Who keeps the ledger from here on, if the entry changes it.
+    fn key_change(&self, payload: &[u8]) -> Result<Option<Keepers>, BadKeyChange> {
+        record::key_change(payload).map(|change| self.keys.check(&change)).transpose()
     }
 
     /// Checks a record, and takes it to the contract.
@@ -311,6 +345,7 @@ impl Follower {
         if let Some(Err(error)) = &entry.signature {
             found(error.clone().into())?;
         }
+        self.check_block(decoded).or_else(|bad| found(bad.into()))?;
         match &decoded.record {
             Record::Genesis(_) if self.first.is_none() => return found(Fault::SecondGenesis),
             Record::Transaction(transaction) if self.verifies() => {
@@ -334,7 +369,9 @@ impl Follower {
             | Record::Transaction(_)
             | Record::Outcome(_)
             | Record::KeyRotation(_)
-            | Record::Upgrade(_) => {}
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => {}
         }
         let at = Moment { now_ms: decoded.time_ms, head: Digest(self.head.leaf.0) };
         if let Some(replay) = &mut self.replay
@@ -345,6 +382,21 @@ impl Follower {
             found(departure.into())?;
         }
         Ok(())
+    }
+
+    /// How an entry does not fit into the blocks.
+    fn check_block(&self, entry: &DecodedEntry) -> Result<(), BadBlock> {
+        match (&self.blocks, &entry.record) {
+            (Some(blocks), _) => blocks.check(entry),
+            (None, Record::Block(_)) => Err(BadBlock::NoBlocks),
+            // Every node makes the same first entry, or they would not keep one ledger.
+            (None, Record::Genesis(genesis))
+                if !genesis.validators.is_empty() && genesis.time_ms != entry.time_ms =>
+            {
+                Err(BadBlock::Time { block: genesis.time_ms, found: entry.time_ms })
+            }
+            (None, _) => Ok(()),
+        }
     }
 
     /// The root over the first `size` entries; `None` if there are not as many, or no tree is grown.
@@ -411,6 +463,11 @@ impl Follower {
     /// The keys that sign the ledger's checkpoints, as the entries so far give them.
     pub fn keys(&self) -> &LogKeys {
         &self.keys
+    }
+
+    /// Where in its blocks the ledger stands; `None` where one node keeps it, or no records are read.
+    pub fn blocks(&self) -> Option<&Blocks> {
+        self.blocks.as_ref()
     }
 
     /// What the next entry has to follow.

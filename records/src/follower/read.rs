@@ -73,7 +73,9 @@ impl ReadEntry {
             Record::Genesis(_)
             | Record::Outcome(_)
             | Record::KeyRotation(_)
-            | Record::Upgrade(_) => None,
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => None,
         }
     }
 }

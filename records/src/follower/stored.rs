@@ -3,19 +3,22 @@
 use std::borrow::Cow;
 
 use colearn_contracts::{Contract, Digest, LAYOUT, Moment};
-use colearn_ledger::{Hash, Head, TreeHashes, Verifier, Verifiers};
+use colearn_ledger::{Hash, Head, TreeHashes, Verifier};
+use colearn_proto::v1;
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Follower, FollowerState, Times};
-use crate::log_keys::LogKeys;
+use super::{Blocks, Follower, FollowerState, Times};
+use crate::log_keys::{Keepers, LogKeys};
 use crate::replay::Replay;
 use crate::transaction::LedgerId;
+use crate::validators::Validators;
 
 /// What stands before a state of this layout: one of another could decode as something that nobody
 /// decided, and would be gone on from.
 fn prefix() -> String {
-    format!("colearn followed ledger 2, contract state {LAYOUT}\n")
+    format!("colearn followed ledger 3, contract state {LAYOUT}\n")
 }
 
 /// SHA-256 stands behind it: a file that a disk has damaged is none.
@@ -24,8 +27,8 @@ const CHECK_BYTES: usize = 32;
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     ledger: [u8; 32],
-    first_keys: Vec<String>,
-    changes: Vec<(u64, Vec<String>)>,
+    first: StoredKeepers,
+    changes: Vec<(u64, StoredKeepers)>,
     size: u64,
     leaf: [u8; 32],
     time_ms: u64,
@@ -33,6 +36,40 @@ struct Stored<'a> {
     /// With the moment of the last decision.
     contract: Option<(Cow<'a, Contract>, u64, [u8; 32])>,
     times: Option<Cow<'a, Times>>,
+    blocks: Option<Cow<'a, Blocks>>,
+}
+
+/// Who keeps a ledger, for some time.
+#[derive(Serialize, Deserialize)]
+enum StoredKeepers {
+    /// One node, with this key.
+    Alone(String),
+    /// Several: the log's name, how often they were changed, and each as it is recorded.
+    Together(String, u64, Vec<Vec<u8>>),
+}
+
+impl StoredKeepers {
+    fn of(keepers: &Keepers) -> Self {
+        match &keepers.validators {
+            None => Self::Alone(keepers.verifiers.to_string()),
+            Some(validators) => Self::Together(
+                keepers.verifiers.name().to_owned(),
+                validators.number(),
+                validators.iter().map(|it| it.message().encode_to_vec()).collect(),
+            ),
+        }
+    }
+
+    fn read(&self) -> Option<Keepers> {
+        match self {
+            Self::Alone(key) => Some(Keepers::alone(Verifier::parse(key).ok()?)),
+            Self::Together(origin, number, list) => {
+                let list = list.iter().map(|bytes| v1::Validator::decode(&bytes[..]));
+                let list = list.collect::<Result<Vec<_>, _>>().ok()?;
+                Keepers::together(origin, Validators::read(&list, *number).ok()?).ok()
+            }
+        }
+    }
 }
 
 type Hashes = Vec<[u8; 32]>;
@@ -48,13 +85,12 @@ impl Follower {
             return None;
         }
         let bytes = |hashes: Vec<Hash>| hashes.into_iter().map(|hash| hash.0).collect();
-        let texts = |keys: &Verifiers| keys.iter().map(ToString::to_string).collect();
         let (first, changes) = self.keys.parts();
         // Borrowed: the state of a long ledger is not there twice.
         let stored = Stored {
             ledger: self.keys.ledger().0,
-            first_keys: texts(first),
-            changes: changes.iter().map(|(index, keys)| (*index, texts(keys))).collect(),
+            first: StoredKeepers::of(first),
+            changes: changes.iter().map(|(at, it)| (*at, StoredKeepers::of(it))).collect(),
             size: self.head.size,
             leaf: self.head.leaf.0,
             time_ms: self.head.time_ms,
@@ -67,6 +103,7 @@ impl Follower {
                 (Cow::Borrowed(replay.contract()), now_ms, head.0)
             }),
             times: self.times.as_ref().map(Cow::Borrowed),
+            blocks: self.blocks.as_ref().map(Cow::Borrowed),
         };
         let (start, mut all) = (behind.len(), behind);
         all.extend_from_slice(prefix().as_bytes());
@@ -90,16 +127,12 @@ impl FollowerState {
         if !rest.is_empty() {
             return None;
         }
-        let keys = |texts: &[String]| {
-            let keys = texts.iter().map(|text| Verifier::parse(text).ok());
-            Verifiers::new(keys.collect::<Option<Vec<_>>>()?).ok()
-        };
-        let changes = stored.changes.iter().map(|(index, texts)| Some((*index, keys(texts)?)));
+        let changes = stored.changes.iter().map(|(index, it)| Some((*index, it.read()?)));
         let hashes = |hashes: Vec<[u8; 32]>| hashes.into_iter().map(Hash).collect();
         Some(Self {
             keys: LogKeys::of_parts(
                 LedgerId(stored.ledger),
-                keys(&stored.first_keys)?,
+                stored.first.read()?,
                 changes.collect::<Option<_>>()?,
             ),
             head: Head { size: stored.size, leaf: Hash(stored.leaf), time_ms: stored.time_ms },
@@ -110,6 +143,7 @@ impl FollowerState {
                 Replay::of_parts(contract.into_owned(), Moment { now_ms, head: Digest(head) })
             }),
             times: stored.times.map(Cow::into_owned),
+            blocks: stored.blocks.map(Cow::into_owned),
         })
     }
 }

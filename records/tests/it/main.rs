@@ -9,6 +9,7 @@ mod follower;
 mod history;
 #[cfg(all(feature = "files", unix))]
 mod keys;
+mod network;
 mod scribe;
 mod strategies;
 mod time;

@@ -38,6 +38,8 @@ pub(crate) fn genesis(version: Version, limits: Option<Limits>) -> v1::Genesis {
         log_public_key: Bytes::copy_from_slice(key(100).verifying_key().as_bytes()),
         nonce: Bytes::from_static(&[7; 32]),
         contract_version: version.number(),
+        validators: Vec::new(),
+        time_ms: 0,
         limits: limits.as_ref().map(upgrade::limits_message),
     }
 }
@@ -84,7 +86,12 @@ impl Scribe {
     /// The same without an experiment.
     pub(crate) fn empty(version: Version, limits: Limits) -> Self {
         let stated = (version > Version::V1).then_some(limits);
-        let genesis = genesis(version, stated);
+        Self::of(genesis(version, stated), version, limits)
+    }
+
+    /// The same with this first entry.
+    pub(crate) fn of(genesis: v1::Genesis, version: Version, limits: Limits) -> Self {
+        let stated = (version > Version::V1).then_some(limits);
         let id = LedgerId::of(&genesis);
         let contract = Contract::with_limits(Digest(id.0), version, stated.unwrap_or_default());
         let mut scribe = Self {

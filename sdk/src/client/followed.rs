@@ -610,19 +610,17 @@ impl Followed {
     ) -> Result<(), ClientError> {
         let malformed = |what: &str| ClientError::Malformed(what.to_owned());
         if known.key_rotations.len() > MAX_ROTATIONS {
-            return Err(malformed("the key changed too often"));
+            return Err(malformed("the keys changed too often"));
         }
         let checkpoint = unsigned(note)?;
         let followed = self.size();
         let mut keys = self.follower.keys().clone();
         for index in known.key_rotations.iter().copied().filter(|index| *index >= followed) {
             let entry = self.proven_entry(index, &checkpoint).await?;
-            let Ok(Record::KeyRotation(rotation)) =
-                Record::decode(&entry).map(|placed| placed.record)
-            else {
-                return Err(malformed("an entry said to change the key does not"));
-            };
-            keys.follow(index, &rotation).map_err(|error| malformed(&error.to_string()))?;
+            let change = Record::decode(&entry).ok().and_then(|placed| placed.record.key_change());
+            let change =
+                change.ok_or_else(|| malformed("an entry said to change the keys does not"))?;
+            keys.follow(index, &change).map_err(|error| malformed(&error.to_string()))?;
         }
         keys.open(note)?;
         self.keys = keys;

@@ -48,6 +48,8 @@ impl LocalLedger {
             log_public_key: log_key.verifying_key().to_bytes().to_vec().into(),
             nonce: vec![0; 32].into(),
             contract_version: VERSION.number(),
+            validators: Vec::new(),
+            time_ms: 0,
             limits: Some(upgrade::limits_message(&Limits::default())),
         };
         let ledger = LedgerId::of(&genesis);

@@ -27,7 +27,9 @@ impl Participant {
             | Record::Outcome(_)
             | Record::Genesis(_)
             | Record::KeyRotation(_)
-            | Record::Upgrade(_) => None,
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => None,
         }
     }
 

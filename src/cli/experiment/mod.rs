@@ -333,6 +333,10 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Act::Stop => None,
             Act::Evaluate(_) => Some(text::entry_action(transaction.sender, &transaction.action)),
         },
-        Record::Genesis(_) | Record::KeyRotation(_) | Record::Upgrade(_) => None,
+        Record::Genesis(_)
+        | Record::KeyRotation(_)
+        | Record::Upgrade(_)
+        | Record::Block(_)
+        | Record::ValidatorChange(_) => None,
     }
 }

@@ -10,6 +10,7 @@ use colearn_contracts::{
     RevealMergeVote, RevealUpdate, Scores, Update, Vote,
 };
 use colearn_ledger::Hash;
+use colearn_proto::v1;
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{History, unit};
 use colearn_records::json::{kind, merges, outcome};
@@ -38,6 +39,7 @@ fn record(record: &Record) -> Value {
             "origin": genesis.origin,
             "version": genesis.contract_version,
             "limits": upgrade::limits(genesis.limits.as_ref()).ok().map(limits),
+            "validators": genesis.validators.iter().map(validator).collect::<Vec<_>>(),
         } }),
         Record::Transaction(transaction) => {
             let action = &transaction.action;
@@ -56,7 +58,61 @@ fn record(record: &Record) -> Value {
             "limits": upgrade::limits(upgrade.limits.as_ref()).ok().map(limits),
         } }),
         Record::Outcome(decided) => json!({ "outcome": outcome(decided) }),
+        Record::Block(block) => json!({ "block": {
+            "height": block.height,
+            "hash": hex::encode(&block.hash),
+            "proposer": hex::encode(&block.proposer),
+            "misbehavior": block.misbehavior.iter().map(misbehavior).collect::<Vec<_>>(),
+        } }),
+        Record::ValidatorChange(change) => json!({ "validator_change": {
+            "number": change.number,
+            "change": validator_change(change),
+            "approvals": change.approvals.iter().map(|it| hex::encode(&it.key)).collect::<Vec<_>>(),
+        } }),
     }
+}
+
+fn misbehavior(caught: &v1::Misbehavior) -> Value {
+    let kind = match caught.kind() {
+        v1::MisbehaviorKind::Unspecified => "unknown",
+        v1::MisbehaviorKind::DuplicateVote => "duplicate_vote",
+        v1::MisbehaviorKind::LightClientAttack => "light_client_attack",
+    };
+    json!({
+        "kind": kind,
+        "validator": hex::encode(&caught.validator),
+        "height": caught.height,
+        "time_ms": caught.time_ms,
+    })
+}
+
+fn validator_change(change: &v1::ValidatorChange) -> Value {
+    use v1::validator_change::Change;
+
+    match &change.change {
+        Some(Change::Admit(new)) => json!({ "admit": validator(new) }),
+        Some(Change::Remove(name)) => json!({ "remove": name }),
+        Some(Change::Update(new)) => json!({ "update": validator(new) }),
+        Some(Change::Found(founding)) => {
+            json!({ "found": founding.validators.iter().map(validator).collect::<Vec<_>>() })
+        }
+        Some(Change::Rules(rules)) => json!({ "rules": {
+            "version": rules.contract_version,
+            "limits": upgrade::limits(rules.limits.as_ref()).ok().map(limits),
+        } }),
+        None => Value::Null,
+    }
+}
+
+/// A node of several that keep a ledger.
+pub(crate) fn validator(validator: &v1::Validator) -> Value {
+    json!({
+        "name": validator.name,
+        "log_public_key": hex::encode(&validator.log_public_key),
+        "consensus_public_key": hex::encode(&validator.consensus_public_key),
+        "p2p": validator.p2p,
+        "url": validator.url,
+    })
 }
 
 fn limits(limits: Limits) -> Value {

@@ -151,7 +151,9 @@ pub(crate) fn explanation(
             Record::Genesis(_)
             | Record::Outcome(_)
             | Record::KeyRotation(_)
-            | Record::Upgrade(_) => String::new(),
+            | Record::Upgrade(_)
+            | Record::Block(_)
+            | Record::ValidatorChange(_) => String::new(),
         };
         let _ = writeln!(text, "{}{name}", entry(told));
     }

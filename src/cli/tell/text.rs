@@ -5,6 +5,7 @@ use colearn_contracts::{
     Motion, Outcome, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores, Tally, Update, Vote,
 };
 use colearn_learning::data::{Composition, Share, Target};
+use colearn_proto::v1;
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{Evaluated, History, unit};
 use colearn_records::pins::Pins;
@@ -166,6 +167,14 @@ pub(crate) fn entry(decoded: &DecodedEntry) -> String {
             let version = upgrade.contract_version;
             format!("node         has new experiments follow version {version} of the rules")
         }
+        Record::Block(block) => {
+            let caught = match block.misbehavior.len() {
+                0 => String::new(),
+                caught => format!("; {caught} caught misbehaving"),
+            };
+            format!("nodes        end block {}{caught}", block.height)
+        }
+        Record::ValidatorChange(change) => format!("nodes        {}", validator_change(change)),
         Record::Transaction(transaction) => {
             format!("{}     {}", short(transaction.sender), action(&transaction.action))
         }
@@ -176,6 +185,28 @@ pub(crate) fn entry(decoded: &DecodedEntry) -> String {
         decoded.index,
         humantime::format_rfc3339_millis(time(decoded.time_ms))
     )
+}
+
+/// What changes who keeps a ledger, and who approves it.
+fn validator_change(change: &v1::ValidatorChange) -> String {
+    use v1::validator_change::Change;
+
+    let what = match &change.change {
+        Some(Change::Admit(new)) => format!("let {} keep the ledger with them", new.name),
+        Some(Change::Remove(name)) => format!("keep the ledger without {name}"),
+        Some(Change::Update(new)) => {
+            format!("know {} under another address or other keys", new.name)
+        }
+        Some(Change::Found(founding)) => {
+            let names: Vec<_> = founding.validators.iter().map(|it| it.name.as_str()).collect();
+            format!("keep the ledger together from here on: {}", names.join(", "))
+        }
+        Some(Change::Rules(rules)) => {
+            format!("have new experiments follow version {} of the rules", rules.contract_version)
+        }
+        None => "change nothing that is known here".to_owned(),
+    };
+    format!("{what} ({} approve)", change.approvals.len())
 }
 
 fn time(time_ms: u64) -> std::time::SystemTime {

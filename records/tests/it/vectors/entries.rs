@@ -2,18 +2,19 @@
 
 use bytes::Bytes;
 use colearn_contracts::*;
-use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Entry, Hash, Verifier};
+use colearn_ledger::{Entry, Hash};
 use colearn_proto::v1;
+use colearn_records::log_keys::LogKeys;
 use colearn_records::record::{self, NotARecord, Record};
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
-use colearn_records::{log_keys, upgrade};
+use colearn_records::{log_keys, upgrade, validators};
 use prost::Message as _;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{messages, transactions};
-use crate::scribe::{ORIGIN, genesis, key, learner};
+use crate::network;
+use crate::scribe::{genesis, key, learner};
 
 #[derive(Serialize)]
 pub(super) struct File {
@@ -53,13 +54,13 @@ struct Refused {
 
 fn ledger(name: &'static str, genesis: &v1::Genesis) -> Ledger {
     let bytes = genesis.encode_to_vec();
-    let verifier = Verifier::new(ORIGIN, KeyKind::Log, key(100).verifying_key()).unwrap();
+    let keys = LogKeys::of_genesis(genesis).unwrap();
     Ledger {
         name,
         genesis: messages::json("Genesis", &bytes),
         encoding: hex::encode(bytes),
         id: LedgerId::of(genesis).to_string(),
-        verifier_key: verifier.to_string(),
+        verifier_key: keys.current().to_string(),
     }
 }
 
@@ -158,6 +159,7 @@ pub(super) fn reason(error: &NotARecord) -> String {
 
 pub(super) fn file() -> File {
     let first = genesis(Version::V1, None);
+    let together = network::genesis(4);
     let second = genesis(
         Version::V2,
         Some(Limits { per_creator: 3, experiments: 500, expiry_ms: 86_400_000 }),
@@ -196,6 +198,28 @@ pub(super) fn file() -> File {
     ]
     .concat();
     payloads.push(("upgrade", record::upgrade_payload(&upgraded), Some(upgrade_bytes)));
+    let nodes = [1, 2, 3, 4].map(network::node);
+    let found = v1::validator_change::Change::Found(v1::Founding { validators: nodes.to_vec() });
+    let mut founded = v1::ValidatorChange { number: 1, change: Some(found), approvals: Vec::new() };
+    let founded_bytes = [b"colearn/v1/validators\n", &id.0[..], &founded.encode_to_vec()].concat();
+    validators::approve(&id, &new, &mut founded);
+    payloads.push((
+        "validator_change",
+        record::validator_change_payload(&founded),
+        Some(founded_bytes),
+    ));
+    let block = v1::Block {
+        height: 300,
+        hash: Bytes::from_static(&[5; 32]),
+        proposer: Bytes::from_static(&[6; 20]),
+        misbehavior: vec![v1::Misbehavior {
+            kind: v1::MisbehaviorKind::DuplicateVote.into(),
+            validator: Bytes::from_static(&[7; 20]),
+            height: 298,
+            time_ms: 1_700_000_000_000,
+        }],
+    };
+    payloads.push(("block", record::block_payload(&block), None));
 
     let mut parent = Hash::ZERO;
     let entries: Vec<Recorded> = (0..)
@@ -216,7 +240,11 @@ pub(super) fn file() -> File {
         })
         .collect();
     File {
-        ledgers: vec![ledger("ledger_v1", &first), ledger("ledger_v2", &second)],
+        ledgers: vec![
+            ledger("ledger_v1", &first),
+            ledger("ledger_v2", &second),
+            ledger("ledger_of_four", &together),
+        ],
         entries,
         refused: refused(),
     }
@@ -256,6 +284,7 @@ fn refused() -> Vec<Refused> {
         ("outcome_without_decision", recorded(v1::Outcome { decision: None, ..outcome(waiting) })),
         ("outcome_with_short_digest", finished(1, &[2; 31])),
         ("outcome_for_no_reason", finished(0, &[2; 32])),
+        ("block_with_short_hash", entry(record::block_payload(&v1::Block::default()))),
     ];
     cases
         .into_iter()

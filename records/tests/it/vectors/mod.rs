@@ -170,7 +170,8 @@ fn is_derived(path: &str) -> bool {
 
 /// Whether it is what a case is called, and not a name in what the case is about.
 fn is_case_name(path: &str) -> bool {
-    path.ends_with("/name") && !path.contains("/message/")
+    path.ends_with("/name")
+        && !["/message/", "/genesis/"].iter().any(|inside| path.contains(inside))
 }
 
 /// Visits every value that holds no others, with its place (RFC 6901).

@@ -5,7 +5,7 @@ use colearn_contracts::*;
 use colearn_ledger::{Broken, Entry, Hash, Head};
 use colearn_proto::v1;
 use colearn_records::follower::{BadGenesis, Depth, Fault, Follower, Unconfirmed};
-use colearn_records::log_keys::{self, BadRotation};
+use colearn_records::log_keys::{self, BadKeyChange, BadRotation};
 use colearn_records::replay::Departure;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use colearn_records::{record, upgrade};
@@ -80,9 +80,16 @@ fn fault(fault: &Fault) -> String {
     match fault {
         Fault::Broken(it) => format!("Broken.{}", broken(it)),
         Fault::OtherGenesis => "OtherGenesis".to_owned(),
-        Fault::Rotation(BadRotation::OtherKey(_)) => "Rotation.OtherKey".to_owned(),
-        Fault::Rotation(BadRotation::BadKey) => "Rotation.BadKey".to_owned(),
-        Fault::Rotation(BadRotation::Unsigned) => "Rotation.Unsigned".to_owned(),
+        Fault::Keys(BadKeyChange::Rotation(BadRotation::OtherKey(_))) => {
+            "Rotation.OtherKey".to_owned()
+        }
+        Fault::Keys(BadKeyChange::Rotation(BadRotation::BadKey)) => "Rotation.BadKey".to_owned(),
+        Fault::Keys(BadKeyChange::Rotation(BadRotation::Unsigned)) => {
+            "Rotation.Unsigned".to_owned()
+        }
+        Fault::Keys(BadKeyChange::Validators(_)) => "Validators".to_owned(),
+        Fault::Keys(BadKeyChange::InNetwork) => "InNetwork".to_owned(),
+        Fault::Block(_) => "Block".to_owned(),
         Fault::Upgrade(_) => "Upgrade".to_owned(),
         Fault::Record(it) => format!("Record.{}", entries::reason(it)),
         Fault::Signature(it) => format!("Signature.{}", transactions::reason(it)),
