@@ -1,7 +1,7 @@
 //! The application's side of ABCI 2.0: a server of CometBFT's four connections, on one unix socket.
 //!
-//! A message is a length, as a varint without sign, and then a `Request` or a `Response`. Answers come in the
-//! order of the requests, and are held back until a `Flush` is answered.
+//! A message is a length, as a varint without sign, and then a `Request` or a `Response`. Answers come
+//! in the order of the requests, and are held back until a `Flush` is answered.
 
 mod frame;
 mod stopping;
@@ -31,10 +31,11 @@ const MAX_CONNECTIONS: usize = 16;
 /// How long no connection is taken after one could not be.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// Serves until `stopping` says so, each connection in a thread of its own. `Echo` and `Flush` are answered
-/// here, every other request by `handler`. The thread that is returned ends after all of them.
+/// Serves until `stopping` says so, each connection in a thread of its own. `Echo` and `Flush` are
+/// answered here, every other request by `handler`. The thread that is returned ends after all of them.
 ///
-/// A request that cannot be read ends its connection. Where the handler fails, or panics, the server ends and
+/// A request that cannot be read ends its connection. Where the handler fails, or panics, the server
+/// ends and
 /// `stopping` has the reason: CometBFT is told, and stops too.
 ///
 /// # Errors
@@ -191,7 +192,8 @@ impl Drop for PanicIsFatal<'_> {
     }
 }
 
-/// What `InitChain` and `FinalizeBlock` say of a validator: its key, and how much it counts; 0 is not at all.
+/// What `InitChain` and `FinalizeBlock` say of a validator: its key, and how much it counts; 0 is not
+/// at all.
 pub fn validator_update(public_key: &[u8; 32], power: u32) -> ValidatorUpdate {
     let sum = Some(public_key::Sum::Ed25519(public_key.to_vec()));
     ValidatorUpdate { pub_key: Some(PublicKey { sum }), power: power.into() }

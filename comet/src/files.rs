@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::keys::Typed;
@@ -65,8 +66,143 @@ pub fn write(
     settings: &Settings,
     sockets: &Sockets,
 ) -> Result<(), FilesError> {
-    let _ = (home, genesis, settings, sockets);
-    Ok(())
+    if genesis.chain_id.chars().count() > MAX_CHAIN_ID {
+        return Err(FilesError::ChainId(genesis.chain_id.clone()));
+    }
+    let config = config(settings, sockets)?;
+    colearn_files::create_folder(&home.join("config"))?;
+    let genesis = format!("{:#}", genesis.to_json());
+    colearn_files::replace(&in_config(home, "genesis.json"), genesis.as_bytes())?;
+    Ok(colearn_files::replace(&in_config(home, "config.toml"), config.as_bytes())?)
+}
+
+impl Genesis {
+    /// Numbers of 64 bits are strings in Go's dialect of JSON.
+    fn to_json(&self) -> serde_json::Value {
+        let text = |number: u64| number.to_string();
+        let validator = |(name, key): &(String, [u8; 32])| {
+            json!({
+                "address": hex::encode_upper(address(key)),
+                "pub_key": Typed::public(key),
+                "power": "1",
+                "name": name,
+            })
+        };
+        let time = UNIX_EPOCH + Duration::from_millis(self.time_ms);
+        json!({
+            "genesis_time": humantime::format_rfc3339_millis(time).to_string(),
+            "chain_id": self.chain_id,
+            "initial_height": "1",
+            "consensus_params": {
+                "block": { "max_bytes": text(MAX_BLOCK_BYTES.into()), "max_gas": "-1" },
+                // How long a fault may be told after it: CometBFT's own defaults, two days.
+                "evidence": {
+                    "max_age_num_blocks": "100000",
+                    "max_age_duration": "172800000000000",
+                    "max_bytes": text(MAX_BLOCK_BYTES.into()),
+                },
+                "validator": { "pub_key_types": ["ed25519"] },
+                "version": { "app": text(self.app_version) },
+                "abci": { "vote_extensions_enable_height": "0" },
+            },
+            "validators": self.validators.iter().map(validator).collect::<Vec<_>>(),
+            "app_hash": "",
+        })
+    }
+}
+
+/// What is not CometBFT's default, and only that.
+fn config(settings: &Settings, sockets: &Sockets) -> Result<String, FilesError> {
+    #[derive(Serialize)]
+    struct Config<'a> {
+        proxy_app: String,
+        abci: &'a str,
+        /// The application is asked whether a peer may be one.
+        filter_peers: bool,
+        rpc: Rpc,
+        p2p: P2p<'a>,
+        mempool: Mempool,
+        consensus: Consensus<'a>,
+        storage: Storage,
+        tx_index: TxIndex<'a>,
+    }
+    #[derive(Serialize)]
+    struct Rpc {
+        laddr: String,
+    }
+    #[derive(Serialize)]
+    struct P2p<'a> {
+        laddr: String,
+        external_address: &'a str,
+        persistent_peers: String,
+        /// Who the peers are is known; nobody else is looked for.
+        pex: bool,
+        addr_book_strict: bool,
+        allow_duplicate_ip: bool,
+        persistent_peers_max_dial_period: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Mempool {
+        size: u32,
+        max_tx_bytes: u32,
+        max_txs_bytes: u32,
+        cache_size: u32,
+        /// What `CheckTx` looks at does not change from block to block.
+        recheck: bool,
+    }
+    #[derive(Serialize)]
+    struct Consensus<'a> {
+        timeout_propose: &'a str,
+        timeout_commit: String,
+        create_empty_blocks: bool,
+        /// A heartbeat, which bounds how old the time of an idle chain is.
+        create_empty_blocks_interval: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Storage {
+        discard_abci_responses: bool,
+    }
+    #[derive(Serialize)]
+    struct TxIndex<'a> {
+        indexer: &'a str,
+    }
+    let config = Config {
+        proxy_app: unix(&sockets.abci())?,
+        abci: "socket",
+        filter_peers: true,
+        rpc: Rpc { laddr: unix(&sockets.rpc())? },
+        p2p: P2p {
+            laddr: format!("tcp://{}", settings.p2p_listen),
+            external_address: settings.external_address.as_deref().unwrap_or_default(),
+            persistent_peers: settings.persistent_peers.join(","),
+            pex: false,
+            addr_book_strict: false,
+            allow_duplicate_ip: true,
+            persistent_peers_max_dial_period: "5s",
+        },
+        mempool: Mempool {
+            size: 5000,
+            max_tx_bytes: MAX_TX_BYTES,
+            max_txs_bytes: 64 << 20,
+            cache_size: 20_000,
+            recheck: false,
+        },
+        consensus: Consensus {
+            timeout_propose: "1s",
+            timeout_commit: format!("{}ms", settings.block_interval.as_millis()),
+            create_empty_blocks: false,
+            create_empty_blocks_interval: "60s",
+        },
+        storage: Storage { discard_abci_responses: true },
+        tx_index: TxIndex { indexer: "null" },
+    };
+    Ok(toml::to_string(&config)?)
+}
+
+/// A socket's path as CometBFT takes it.
+fn unix(socket: &Path) -> Result<String, FilesError> {
+    let path = socket.to_str().ok_or_else(|| FilesError::NotText(socket.to_owned()))?;
+    Ok(format!("unix://{path}"))
 }
 
 /// Why the files cannot be written.
@@ -81,6 +217,9 @@ pub enum FilesError {
     /// A path that CometBFT could not be told.
     #[error("{} is not UTF-8, and cannot stand in config.toml: use another folder", .0.display())]
     NotText(PathBuf),
+    /// The settings cannot be told in TOML.
+    #[error("cannot write config.toml: {0}")]
+    Toml(#[from] toml::ser::Error),
 }
 
 /// The address of a public key, by which blocks name validators.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::program::Program;
 
-/// A folder with the two sockets, which nobody else may enter; gone when dropped. A new one for each run,
-/// under the system's temporary folder, because a socket's path may have a hundred bytes only.
+/// A folder with the two sockets, which nobody else may enter; gone when dropped. A new one for each
+/// run, under the system's temporary folder, because a socket's path may have a hundred bytes only.
 #[derive(Debug)]
 pub struct Sockets {
     folder: tempfile::TempDir,
@@ -47,8 +47,8 @@ impl Sockets {
 pub struct Process {}
 
 impl Process {
-    /// Starts it, and starts it again whenever it ends. Its keys, its files and the application's socket
-    /// must be there.
+    /// Starts it, and starts it again whenever it ends. Its keys, its files and the application's
+    /// socket must be there.
     ///
     /// # Errors
     /// If its log cannot be written, or it cannot be started the first time.

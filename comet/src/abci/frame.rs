@@ -5,8 +5,8 @@ use std::io::{self, BufRead, Read as _, Write};
 use prost::Message;
 use prost::bytes::Bytes;
 
-/// The longest message: a block of [`crate::files::MAX_BLOCK_BYTES`], as much evidence, and what comes with
-/// them, twice over.
+/// The longest message: a block of [`crate::files::MAX_BLOCK_BYTES`], as much evidence, and what comes
+/// with them, twice over.
 pub const MAX_FRAME: u64 = 4 << 20;
 
 /// Why a message cannot be read.

@@ -84,7 +84,8 @@ impl Stopping {
         self.0.changed.notify_all();
     }
 
-    /// Has a stream ended with the server, as long as the registration lives. `None` if it has ended already.
+    /// Has a stream ended with the server, as long as the registration lives. `None` if it has ended
+    /// already.
     pub(super) fn register(&self, stream: UnixStream) -> Option<Registration<'_>> {
         let mut state = self.state();
         if state.stopped {

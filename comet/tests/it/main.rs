@@ -1,3 +1,7 @@
 //! Driving a CometBFT, real or not.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod abci;
+mod app;
+mod fake;
