@@ -34,18 +34,8 @@ impl Program {
     /// # Errors
     /// If there is none, or it is of another version.
     pub fn find(explicit: Option<&Path>) -> Result<Self, ProgramError> {
-        let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
-        let path = match (explicit, variable(VARIABLE)) {
-            (Some(path), _) => path.to_owned(),
-            (None, Some(path)) => path.into(),
-            (None, None) => {
-                let folders = variable("PATH").unwrap_or_default();
-                std::env::split_paths(&folders)
-                    .map(|folder| folder.join("cometbft"))
-                    .find(|path| path.is_file())
-                    .ok_or(ProgramError::Missing)?
-            }
-        };
+        let path = locate(explicit, std::env::var_os(VARIABLE), std::env::var_os("PATH"))
+            .ok_or(ProgramError::Missing)?;
         // A child runs in another folder.
         let path = std::path::absolute(&path)
             .map_err(|source| ProgramError::Run { path: path.clone(), source })?;
@@ -71,6 +61,20 @@ impl Program {
     pub fn version(&self) -> &str {
         &self.version
     }
+}
+
+/// The program that is meant, without a look at what it is.
+fn locate(
+    explicit: Option<&Path>,
+    named: Option<OsString>,
+    folders: Option<OsString>,
+) -> Option<PathBuf> {
+    let named = named.filter(|named| !named.is_empty()).map(PathBuf::from);
+    explicit.map(Path::to_owned).or(named).or_else(|| {
+        let folders = folders?;
+        let mut paths = std::env::split_paths(&folders).map(|folder| folder.join("cometbft"));
+        paths.find(|path| path.is_file())
+    })
 }
 
 /// What `cometbft version` says: one line.
@@ -132,3 +136,27 @@ pub enum ProgramError {
 /// How to get the right one.
 const BUILD: &str = "build one by `GOBIN=$PWD go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25` \
      and name it by --cometbft or COLEARN_COMETBFT";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn who_is_named_goes_before_who_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = dir.path().join("cometbft");
+        let folders = std::env::join_paths([Path::new("/nowhere"), dir.path()]).unwrap();
+        let located = |explicit: Option<&str>, named: Option<&str>| {
+            locate(explicit.map(Path::new), named.map(OsString::from), Some(folders.clone()))
+        };
+        assert_eq!(located(None, None), None);
+        std::fs::write(&found, "").unwrap();
+        assert_eq!(located(None, None), Some(found.clone()));
+        assert_eq!(located(None, Some("")), Some(found));
+        assert_eq!(located(None, Some("named")), Some("named".into()));
+        assert_eq!(located(Some("flag"), Some("named")), Some("flag".into()));
+        assert_eq!(locate(None, None, None), None);
+    }
+}

@@ -62,6 +62,24 @@ pub fn reference(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The CometBFT that `COLEARN_COMETBFT` names, or else the one that `.ci/cometbft` has built; a skip where
+/// there is none.
+#[track_caller]
+pub fn cometbft() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("COLEARN_COMETBFT").filter(|named| !named.is_empty()) {
+        return Some(named.into());
+    }
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/cometbft");
+    if built.exists() {
+        return Some(built);
+    }
+    skip(
+        "cometbft",
+        "neither COLEARN_COMETBFT nor target/tools/cometbft; .ci/cometbft builds it with Go",
+    );
+    None
+}
+
 fn may_lack(what: &str) -> bool {
     let mut lines = MAY_LACK.lines().filter(|line| !line.starts_with('#'));
     lines.any(|line| line.split_whitespace().next() == Some(what))

@@ -18,7 +18,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    fn hash(&self) -> Vec<u8> {
+    pub(crate) fn hash(&self) -> Vec<u8> {
         let mut hash = Sha256::new();
         for tx in &self.txs {
             hash.update(Sha256::digest(tx));

@@ -5,3 +5,10 @@
 mod abci;
 mod app;
 mod fake;
+mod files;
+mod keys;
+mod process;
+mod program;
+mod real;
+mod rpc;
+mod stub;
