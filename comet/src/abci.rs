@@ -7,13 +7,13 @@ mod frame;
 mod stopping;
 
 use std::io::{BufReader, BufWriter, Write as _};
-use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 // What requests and responses are made of, under the names that they have in ABCI.
 pub use tendermint_proto::google::protobuf::Timestamp;
 pub use tendermint_proto::v0_38::abci::*;
@@ -88,11 +88,8 @@ where
 
 /// The next connection; `None` where there is none after all, or the server ends.
 fn accept(listener: &UnixListener, woken: &UnixStream) -> io::Result<Option<UnixStream>> {
-    let mut ends = [
-        PollFd::new(listener, PollFlags::IN),
-        PollFd::from_borrowed_fd(woken.as_fd(), PollFlags::IN),
-    ];
-    poll(&mut ends, None)?;
+    let mut ends = [PollFd::new(listener, PollFlags::IN), PollFd::new(woken, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut ends, None))?;
     if !ends[1].revents().is_empty() {
         return Ok(None);
     }
@@ -124,8 +121,6 @@ where
                 }
                 Err(Ended::Frame(_)) => {}
             }
-            // The registered half would keep it open for as long as this thread unwinds.
-            let _ = stream.shutdown(std::net::Shutdown::Both);
         }
         Ok(None) => {}
         Err(error) => tracing::error!(%error, "no descriptor for a connection"),

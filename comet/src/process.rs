@@ -366,13 +366,10 @@ impl Supervisor {
         if heed {
             ends.push(PollFd::new(&self.woken, PollFlags::IN));
         }
-        let timeout = Timespec {
-            // Of seconds, at most a minute's.
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
+        // No wait here is so long that the system could not be told.
+        let timeout = Timespec::try_from(timeout).ok();
         // Interrupted by a signal, it is as if the time were over; the caller looks again.
-        let _ = poll(&mut ends, Some(&timeout));
+        let _ = poll(&mut ends, timeout.as_ref());
         let happened = |end: Option<&PollFd<'_>>| end.is_some_and(|end| !end.revents().is_empty());
         Heard {
             said: output.is_some() && happened(ends.first()),

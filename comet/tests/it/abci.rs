@@ -1,6 +1,6 @@
 //! The server, as far as it does not matter what the application does.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -145,23 +145,25 @@ fn an_answer_waits_for_a_flush() {
         handled.send(()).unwrap();
         answer
     });
-    let mut connection = server.connect();
-    connection.send(check(1)).unwrap();
-    connection.flush().unwrap();
+    let mut stream = server.stream();
+    stream.write_all(&frame(check(1))).unwrap();
     wait.recv().unwrap();
-    // Handled, but nothing has come: another one is answered meanwhile.
-    let mut other = server.connect();
-    other.send(check(2)).unwrap();
-    other.send(flush()).unwrap();
-    other.flush().unwrap();
-    assert_eq!(code(other.receive().unwrap()), 2);
-    // The answer comes first that was held back.
-    connection.send(check(3)).unwrap();
-    connection.send(flush()).unwrap();
-    connection.flush().unwrap();
-    assert_eq!(code(connection.receive().unwrap()), 1);
-    assert_eq!(code(connection.receive().unwrap()), 3);
-    assert!(matches!(connection.receive().unwrap(), response::Value::Flush(_)));
+    // It was handled, and another one is meanwhile; but nothing has come.
+    assert_eq!(code(server.connect().call(check(2)).unwrap()), 2);
+    stream.set_nonblocking(true).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    stream.set_nonblocking(false).unwrap();
+    stream.write_all(&[frame(check(3)), frame(flush())].concat()).unwrap();
+    let expected = [1, 3].map(|code| {
+        let answer = ResponseCheckTx { code, ..ResponseCheckTx::default() };
+        Response { value: Some(response::Value::CheckTx(answer)) }.encode_length_delimited_to_vec()
+    });
+    let flushed = Response { value: Some(response::Value::Flush(ResponseFlush {})) };
+    let expected = [expected.concat(), flushed.encode_length_delimited_to_vec()].concat();
+    // At once, without another flush and while the connection is open.
+    let mut answers = vec![0; expected.len()];
+    stream.read_exact(&mut answers).unwrap();
+    assert_eq!(answers, expected);
 }
 
 #[test]
