@@ -39,12 +39,13 @@ const PIPE_READS: usize = 16;
 /// The shortest that systems allow for a socket's path is 104 bytes with the zero at its end.
 const MAX_SOCKET_PATH: usize = 103;
 
-/// A folder with the two sockets, which nobody else may enter; gone when dropped. A new one for each
+/// A folder with the two sockets, which nobody else may enter; gone when the last clone is dropped, and the
+/// process that uses it. A new one for each
 /// run: CometBFT does not start where a killed one has left its socket. It is under the system's
 /// temporary folder, because a socket's path may have a hundred bytes only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sockets {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl Sockets {
@@ -58,7 +59,7 @@ impl Sockets {
         let folder = folder
             .tempdir()
             .map_err(|source| ProcessError::Folder { path: std::env::temp_dir(), source })?;
-        let sockets = Self { folder };
+        let sockets = Self { folder: Arc::new(folder) };
         let path = sockets.abci();
         if path.as_os_str().len() > MAX_SOCKET_PATH {
             return Err(ProcessError::TooLong { path });
@@ -114,7 +115,8 @@ impl Process {
             .map_err(|source| ProcessError::Folder { path: home.to_owned(), source })?;
         let path = home.join("log");
         let log = Log::open(&path).map_err(|source| ProcessError::Log { path, source })?;
-        let starter = Starter { program: program.path().to_owned(), home, rpc: sockets.rpc() };
+        let starter =
+            Starter { program: program.path().to_owned(), home, sockets: sockets.clone() };
         let failed = |source| ProcessError::Start { program: program.path().to_owned(), source };
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         let running = starter.start().map_err(failed)?;
@@ -231,7 +233,7 @@ pub(crate) fn clear_environment(command: &mut Command) {
 struct Starter {
     program: PathBuf,
     home: PathBuf,
-    rpc: PathBuf,
+    sockets: Sockets,
 }
 
 /// A process that was started. Killed when dropped.
@@ -245,7 +247,7 @@ struct Running {
 impl Starter {
     fn start(&self) -> io::Result<Running> {
         // Left by one that was killed; the next would not start ("address already in use").
-        match std::fs::remove_file(&self.rpc) {
+        match std::fs::remove_file(self.sockets.rpc()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }

@@ -74,13 +74,14 @@ fn it_may_say_more_than_a_pipe_holds() {
 #[test]
 fn one_that_ends_in_order_is_waited_for() {
     let stub = Stub::new(
-        r#"trap 'say ending; exit 0' TERM; say ready
+        r#"trap 'say ending; echo last words; exit 0' TERM; say ready
         while :; do sleep 0.01; done"#,
     );
     let process = stub.start();
     assert_eq!(stub.said(), "ready");
     assert_eq!(process.stop(), Stopped::Ended);
     assert_eq!(stub.said(), "ending");
+    assert_eq!(std::fs::read_to_string(stub.home.join("log")).unwrap(), "last words\n");
 }
 
 #[test]
