@@ -39,10 +39,10 @@ const PIPE_READS: usize = 16;
 /// The shortest that systems allow for a socket's path is 104 bytes with the zero at its end.
 const MAX_SOCKET_PATH: usize = 103;
 
-/// A folder with the two sockets, which nobody else may enter; gone when the last clone is dropped, and the
-/// process that uses it. A new one for each
-/// run: CometBFT does not start where a killed one has left its socket. It is under the system's
-/// temporary folder, because a socket's path may have a hundred bytes only.
+/// A folder with the two sockets, which nobody else may enter; gone when the last clone is dropped, and
+/// the process that uses it. A new one for each run: CometBFT does not start where a killed one has
+/// left its socket. It is under the system's temporary folder, because a socket's path may have a
+/// hundred bytes only.
 #[derive(Clone, Debug)]
 pub struct Sockets {
     folder: Arc<tempfile::TempDir>,
@@ -105,8 +105,9 @@ struct Shared {
 }
 
 impl Process {
-    /// Starts it, and starts it again whenever it ends, for whatever reason. Its keys and its files must
-    /// be in `home`, and somebody must listen at [`Sockets::abci`]. What it says goes to `home/log`.
+    /// Starts it, and starts it again whenever it ends, for whatever reason. Its keys and its files
+    /// must be in `home`, and somebody must listen at [`Sockets::abci`]. What it says goes to
+    /// `home/log`.
     ///
     /// # Errors
     /// If its log cannot be written, or it cannot be started the first time.
@@ -256,7 +257,8 @@ impl Starter {
         clear_environment(&mut command);
         command.args(["start", "--home"]).arg(&self.home).current_dir(&self.home);
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
-        // What a terminal sends to all that run in it is for this process, which ends the other in order.
+        // What a terminal sends to all that run in it is for this process, which ends the other in
+        // order.
         command.process_group(0);
         let child = command.spawn()?;
         tracing::info!(pid = child.id(), "cometbft started");
@@ -329,8 +331,8 @@ impl Supervisor {
         }
     }
 
-    /// Passes on what the process says until it ends, or else until the time is over, or without one until
-    /// the process is to end.
+    /// Passes on what the process says until it ends, or else until the time is over, or without one
+    /// until the process is to end.
     fn watch(&mut self, running: &mut Running, until: Option<Instant>) -> Event {
         loop {
             match running.child.try_wait() {

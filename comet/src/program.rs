@@ -134,7 +134,8 @@ pub enum ProgramError {
 }
 
 /// How to get the right one.
-const BUILD: &str = "build one by `GOBIN=$PWD go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25` \
+const BUILD: &str = "build one by \
+     `GOBIN=$PWD go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25` \
      and name it by --cometbft or COLEARN_COMETBFT";
 
 #[cfg(test)]

@@ -268,7 +268,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn no_bytes_break_the_server() {
     let cases = std::env::var("COLEARN_FUZZ").map_or(2_000, |cases| cases.parse().unwrap());
-    // Anything that decodes is answered: a request that an application would fail at is not the point here.
+    // Anything that decodes is answered: a request that an application would fail at is not the point
+    // here.
     let server = Server::start(|request| {
         length(request).or(Ok(response::Value::Commit(ResponseCommit::default())))
     });

@@ -9,8 +9,8 @@ use std::time::Duration;
 use colearn_comet::process::{Process, Sockets};
 use colearn_comet::program::Program;
 
-/// Writes a script. Not by this process: while it has a file open for writing, a child that another thread
-/// is starting has it open too, and then the file cannot be run ("text file busy").
+/// Writes a script. Not by this process: while it has a file open for writing, a child that another
+/// thread is starting has it open too, and then the file cannot be run ("text file busy").
 pub(crate) fn script(path: &Path, text: &str) {
     let mut shell = Command::new("sh");
     shell.args(["-c", r#"cat > "$0" && chmod +x "$0""#]).arg(path).stdin(Stdio::piped());
@@ -40,7 +40,8 @@ impl Stub {
         let sockets = Sockets::create().unwrap();
         let path = dir.path().join("cometbft");
         let text = format!(
-            "#!/bin/sh\n[ $1 = version ] && {{ echo 0.38.25; exit; }}\nrpc={}\nsay() {{ echo \"$*\" >{}; }}\n{start}\n",
+            "#!/bin/sh\n[ $1 = version ] && {{ echo 0.38.25; exit; }}\n\
+             rpc={}\nsay() {{ echo \"$*\" >{}; }}\n{start}\n",
             sockets.rpc().display(),
             said.display(),
         );
