@@ -159,6 +159,9 @@ impl Admission {
         if let Some(root) = self.known_root(seen.size) {
             return verdict(root);
         }
+        if !self.0.reads.reach(seen.size).await {
+            return Err(Refusal::Behind(seen.size));
+        }
         let latest = self.0.reads.checkpoint().map_or(0, |latest| latest.checkpoint.size);
         let behind = latest.saturating_sub(seen.size);
         match self.0.reads.read_last(behind, move |reader| reader.root(seen.size)).await {

@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use colearn_contracts::Limits;
+use colearn_proto::v1;
 
 use crate::witness::WitnessAddress;
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub witnesses: Vec<WitnessAddress>,
     /// How many cosignatures make a checkpoint witnessed.
     pub witness_quorum: usize,
+    /// How the ledger is kept together with others; of no meaning for one that this node keeps alone.
+    pub network: NetworkConfig,
     /// Told how far the rebuilding of the index is, where opening the ledger needs that.
     pub progress: Option<Progress>,
 }
@@ -58,7 +62,35 @@ impl Config {
             keep_updates: None,
             witnesses: Vec::new(),
             witness_quorum: 0,
+            network: NetworkConfig::default(),
             progress: None,
+        }
+    }
+}
+
+/// How a ledger is kept together with others.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// The first entry that the nodes have agreed on; needed at the first start only.
+    pub genesis: Option<v1::Genesis>,
+    /// The CometBFT program; otherwise `COLEARN_COMETBFT`, or the one in `PATH`.
+    pub cometbft: Option<PathBuf>,
+    /// Where to listen for the other nodes; otherwise at the port by which they know this one.
+    pub p2p_listen: Option<SocketAddr>,
+    /// Nodes to call besides those that the ledger names: `ID@HOST:PORT`.
+    pub peers: Vec<String>,
+    /// How long is waited after a block for late votes and more transactions.
+    pub block_interval: Duration,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            genesis: None,
+            cometbft: None,
+            p2p_listen: None,
+            peers: Vec::new(),
+            block_interval: Duration::from_millis(200),
         }
     }
 }

@@ -8,6 +8,25 @@ use colearn_records::keys::KeyError;
 use colearn_records::log_keys::BadKeyChange;
 use colearn_records::record::NotARecord;
 use colearn_records::replay::Departure;
+use colearn_records::transaction::LedgerId;
+
+/// What is wrong with CometBFT beside the node.
+#[cfg(unix)]
+#[derive(Debug, thiserror::Error)]
+pub enum CometError {
+    /// There is none that can be used.
+    #[error(transparent)]
+    Program(#[from] colearn_comet::program::ProgramError),
+    /// Its keys.
+    #[error(transparent)]
+    Key(#[from] colearn_comet::keys::KeyError),
+    /// Its settings.
+    #[error(transparent)]
+    Files(#[from] colearn_comet::files::FilesError),
+    /// It cannot be started.
+    #[error(transparent)]
+    Process(#[from] colearn_comet::process::ProcessError),
+}
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +71,30 @@ pub enum NodeError {
         /// Why not.
         source: BadKeyChange,
     },
+    /// The ledger is to be one of several nodes, and is not, or the other way round.
+    #[error("one node keeps this ledger; a network begins with a folder of its own")]
+    NoNetwork,
+    /// The folder holds another ledger than the network's.
+    #[error("this folder holds the ledger {found}, and the network keeps {expected}")]
+    OtherNetwork {
+        /// The network's.
+        expected: LedgerId,
+        /// The folder's.
+        found: LedgerId,
+    },
+    /// A ledger of several nodes ends where none of them ever signed.
+    #[error(
+        "the ledger ends within a block, at {0} entries; move the data folder's `ledger` and `comet/data` \
+         aside, but for `priv_validator_state.json`, and start the node: it fetches the blocks again"
+    )]
+    WithinBlock(u64),
+    /// CometBFT, or what it needs.
+    #[cfg(unix)]
+    #[error(transparent)]
+    Comet(#[from] CometError),
+    /// What keeps a ledger together with others does not run here.
+    #[error("several nodes keep this ledger, and that takes a Unix system")]
+    NotHere,
     /// There is a ledger but no key file.
     #[error(
         "{} is missing, but there is a ledger that was signed with it; restore it from a copy",

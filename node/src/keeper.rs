@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use colearn_contracts::{
-    Contract, Digest, ExperimentName, LearnerId, Limits, MAX_TIME_MS, Moment, Outcome, Rejection,
-    Version,
+    Contract, Digest, ExperimentName, LearnerId, Limits, MAX_TIME_MS, Moment, NotAnUpgrade,
+    Outcome, Rejection, Version,
 };
-use colearn_ledger::{Appended, Entry, Error, Head, Ledger, Reader, Sealed};
+use colearn_ledger::{Appended, Entry, Error, Hash, Head, Ledger, Reader, Sealed};
 use colearn_proto::v1;
 use colearn_records::follower::Times;
 use colearn_records::log_keys::LogKeys;
@@ -75,6 +75,10 @@ impl Keeper {
     pub(crate) fn open(mut ledger: Ledger, keys: &LogKeys) -> Result<(Self, u64), NodeError> {
         let (replay, replayed_from) = replay(&ledger, keys)?;
         let (contract, time_ms, due) = replay.finish();
+        if !due.is_empty() && keys.validators().is_some() {
+            // Of a block nothing is durable before all of it is.
+            return Err(NodeError::WithinBlock(ledger.head().size));
+        }
         if !due.is_empty() {
             // With the time of what they follow from, as if nothing had come between.
             for outcome in &due {
@@ -206,6 +210,46 @@ impl Keeper {
         Ok(entry)
     }
 
+    /// Records what is no business of the contract: a block's end, or a change of who keeps the ledger.
+    ///
+    /// # Errors
+    /// If the entry is too large, or the ledger fails.
+    pub(crate) fn note(
+        &mut self,
+        now_ms: u64,
+        payload: Vec<u8>,
+        keys: Vec<Vec<u8>>,
+    ) -> Result<Appended, Error> {
+        let now_ms = self.time(now_ms);
+        let entry = self.ledger.append(now_ms, payload, keys)?;
+        self.times.push(entry.index, now_ms);
+        Ok(entry)
+    }
+
+    /// Has new experiments follow another version of the rules, as an entry says that is recorded next.
+    ///
+    /// # Errors
+    /// If the version is no later one.
+    pub(crate) fn follow_rules(
+        &mut self,
+        now_ms: u64,
+        version: Version,
+        limits: Limits,
+    ) -> Result<(), NotAnUpgrade> {
+        let now_ms = self.time(now_ms);
+        self.contract.upgrade(now_ms, version, limits)?;
+        self.times = Times::from_here(limits.expiry_ms);
+        Ok(())
+    }
+
+    /// The root over everything recorded, durable or not.
+    ///
+    /// # Errors
+    /// If the tree cannot be read.
+    pub(crate) fn root(&self) -> Result<Hash, Error> {
+        self.ledger.root()
+    }
+
     /// The entry of the very same transaction, if it was recorded before. Every action is idempotent
     /// by meaning, so a repetition is refused: this is what to tell whoever has sent it again. It
     /// never decides anything, because how far the index goes is this machine's own affair.
@@ -268,6 +312,18 @@ impl Keeper {
         Snapshot { head, bytes: snapshot::encode(&self.contract) }
     }
 
+    /// Keeps the state as it is, of which everything must be durable; the next start need not replay it.
+    ///
+    /// # Errors
+    /// If the index fails.
+    pub(crate) fn snapshot_now(&mut self) -> Result<(), Error> {
+        if self.head().size > self.snapshot_size && !self.is_unsealed() {
+            let snapshot = self.snapshot();
+            self.save_snapshot(snapshot)?;
+        }
+        Ok(())
+    }
+
     /// Keeps a snapshot.
     ///
     /// # Errors
@@ -281,11 +337,7 @@ impl Keeper {
     /// # Errors
     /// If the index fails.
     pub(crate) fn close(mut self) -> Result<(), Error> {
-        if self.head().size > self.snapshot_size {
-            let snapshot = self.snapshot();
-            self.save_snapshot(snapshot)?;
-        }
-        Ok(())
+        self.snapshot_now()
     }
 
     /// Ledger time: never before the last entry's, as the ledger itself has it, and never beyond what

@@ -9,6 +9,7 @@ mod error;
 mod genesis;
 mod grpc;
 mod http;
+mod https;
 mod keeper;
 mod key_files;
 mod letting_go;
@@ -29,8 +30,9 @@ mod view;
 pub mod witness;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use colearn_ledger::{Opened, Verifiers};
+use colearn_ledger::{Opened, Signer, Verifiers};
 use colearn_records::log_keys::LogKeys;
 use colearn_records::transaction::LedgerId;
 use tokio::net::TcpListener;
@@ -43,7 +45,11 @@ use self::grpc::artifact::Artifacts;
 use self::grpc::coordinator::Coordinator;
 use self::grpc::ledger::Ledger;
 use self::http::tiles::Tiles;
+use self::keeper::Keeper;
 use self::open::OpenLedger;
+use self::order::Order;
+#[cfg(unix)]
+use self::order::replicated::{Beginning, Replicated};
 use self::order::solo::{DiskReserve, SoloThread};
 use self::reads::Reads;
 use self::status::Programs;
@@ -52,8 +58,10 @@ use self::witness::Cosignatures;
 
 pub use self::config::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
-    Progress,
+    NetworkConfig, Progress,
 };
+#[cfg(unix)]
+pub use self::error::CometError;
 pub use self::error::NodeError;
 pub use self::rotation::{Rotated, rotate_key};
 pub use self::upgrade::{Upgrade, plan_upgrade, upgrade};
@@ -71,7 +79,7 @@ pub struct Node {
     replayed_from: u64,
     stopping: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
-    order: SoloThread,
+    order: Order,
 }
 
 impl Node {
@@ -95,19 +103,27 @@ impl Node {
             let reserve = DiskReserve { dir: config.data.clone(), bytes: config.reserve_bytes };
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
             let keep_updates = config.keep_updates;
+            let (data, network) = (config.data.clone(), config.network.clone());
             let opening = tokio::task::spawn_blocking(move || open::open(&config));
             let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
-            let OpenLedger { keeper, keys, report, replayed_from } = opened;
+            let OpenLedger { keeper, keys, report, replayed_from, signer, height } = opened;
             let stopping = CancellationToken::new();
             let reader = keeper.reader();
-            let reads = Reads::new(reader.clone());
-            let order = SoloThread::start(keeper, reserve, stopping.clone());
+            let order = match keys.validators() {
+                None => Order::Alone(SoloThread::start(keeper, reserve, stopping.clone())),
+                Some(_) => {
+                    let keys = keys.clone();
+                    let config = network;
+                    start_together(keeper, keys, height, signer, data, config, &stopping).await?
+                }
+            };
+            let reads = Reads::new(reader.clone(), order.published());
             warn_of_lost_models(&order.views().latest(), &artifacts);
             let cosignatures = Cosignatures::new(witnesses.len(), quorum);
             for witness in witnesses {
                 tokio::spawn(witness::ask(
                     witness,
-                    reader.clone(),
+                    reads.clone(),
                     order.views().size(),
                     cosignatures.clone(),
                     stopping.clone(),
@@ -197,6 +213,38 @@ impl Node {
     }
 }
 
+/// Starts to order together with others.
+#[cfg(unix)]
+async fn start_together(
+    keeper: Keeper,
+    keys: LogKeys,
+    height: u64,
+    signer: Signer,
+    data: PathBuf,
+    config: NetworkConfig,
+    stopping: &CancellationToken,
+) -> Result<Order, NodeError> {
+    let beginning = Beginning { keeper, keys, height, signer, data, config };
+    let (stopping, runtime) = (stopping.clone(), tokio::runtime::Handle::current());
+    let starting =
+        tokio::task::spawn_blocking(move || Replicated::start(beginning, &stopping, &runtime));
+    let started = starting.await.map_err(|error| NodeError::Stopped(error.to_string()))?;
+    Ok(Order::Together(started?))
+}
+
+#[cfg(not(unix))]
+async fn start_together(
+    _: Keeper,
+    _: LogKeys,
+    _: u64,
+    _: Signer,
+    _: PathBuf,
+    _: NetworkConfig,
+    _: &CancellationToken,
+) -> Result<Order, NodeError> {
+    Err(NodeError::NotHere)
+}
+
 /// Says which models are lost, before learners ask for them in vain.
 fn warn_of_lost_models(view: &View, artifacts: &ArtifactStore) {
     for experiment in view.unfinished() {
@@ -215,7 +263,7 @@ fn warn_of_lost_models(view: &View, artifacts: &ArtifactStore) {
 fn services(
     keys: &LogKeys,
     reads: &Reads,
-    order: &SoloThread,
+    order: &Order,
     artifacts: ArtifactStore,
     cosignatures: Cosignatures,
     stopping: &CancellationToken,
@@ -235,7 +283,7 @@ fn services(
             programs: Programs::new(clock::now_ms()),
         },
         ledger: Ledger {
-            keys: keys.clone(),
+            keys: order.keys(keys),
             reads: reads.clone(),
             views,
             cosignatures: cosignatures.clone(),
@@ -243,6 +291,12 @@ fn services(
             max_artifact_bytes: artifacts.max_bytes(),
         },
         artifacts: Artifacts(artifacts),
-        tiles: Tiles { reads, cosignatures, stopping },
+        tiles: Tiles {
+            reads,
+            cosignatures,
+            stopping,
+            #[cfg(unix)]
+            signatures: order.signatures(),
+        },
     }
 }

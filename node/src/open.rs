@@ -1,10 +1,14 @@
 //! Opening a node's data folder: keys, genesis, ledger, contract.
 
+use std::path::Path;
+
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Ledger, Opened, Options, Signer};
+use colearn_records::follower::Blocks;
 use colearn_records::keys;
 use colearn_records::log_keys::LogKeys;
-use colearn_records::record;
+use colearn_records::record::{self, Record};
+use colearn_records::transaction::LedgerId;
 
 use crate::clock;
 use crate::config::Config;
@@ -13,6 +17,9 @@ use crate::genesis;
 use crate::keeper::Keeper;
 use crate::key_files::KeyFiles;
 
+/// Stands in the folder of a ledger that one node began and several keep, before they do.
+const FOUNDED: &str = "network";
+
 /// A ledger ready to be written.
 pub(crate) struct OpenLedger {
     pub(crate) keeper: Keeper,
@@ -20,6 +27,10 @@ pub(crate) struct OpenLedger {
     pub(crate) report: Opened,
     /// The first entry that was replayed; those before came from a snapshot.
     pub(crate) replayed_from: u64,
+    /// Signs its checkpoints for this node.
+    pub(crate) signer: Signer,
+    /// The height of the last block that has recorded something, where several nodes keep it.
+    pub(crate) height: u64,
 }
 
 /// Opens the data folder, or makes a new ledger in it.
@@ -38,16 +49,30 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     };
     let recorded = genesis::read(&dir)?;
     let genesis = match recorded.clone() {
-        Some(genesis) => genesis,
+        Some(genesis) => {
+            let found = LedgerId::of(&genesis);
+            match config.network.genesis.as_ref().map(LedgerId::of) {
+                Some(expected) if expected != found => {
+                    return Err(NodeError::OtherNetwork { expected, found });
+                }
+                Some(_) | None => genesis,
+            }
+        }
+        None if config.network.genesis.is_some() => {
+            config.network.genesis.clone().ok_or(NodeError::NoNetwork)?
+        }
         None => genesis::new(config.origin.clone(), &config.limits, &key)?,
     };
     let signer = |key| signer(&genesis.origin, key);
-    let own = signer(key)?;
+    let mut own = signer(key)?;
     let own_verifier = own.verifier().clone();
     let old = files.load(&files.old)?.map(signer).transpose()?;
     let progress = config.progress.clone();
+    let together = !genesis.validators.is_empty() || founded(&config.data);
     let options = Options {
         keys_of: record::keys_of,
+        // What lies behind the anchor there is of a block that was never acknowledged, and comes again.
+        drop_unanchored: together,
         progress: progress.map(|progress| -> Box<dyn Fn(u64, u64)> {
             Box::new(move |done, total| progress.tell(done, total))
         }),
@@ -57,14 +82,16 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     let (mut ledger, mut report) = Ledger::open(&dir, options)?;
     if ledger.head().size == 0 {
         let payload = record::genesis_payload(genesis.clone());
-        ledger.append(clock::now_ms(), payload, Vec::new())?;
+        // Every node of a network begins with the same entry.
+        let time_ms = if together { genesis.time_ms } else { clock::now_ms() };
+        ledger.append(time_ms, payload, Vec::new())?;
         ledger.commit()?;
         report.size = 1;
     } else if recorded.is_none() {
         return Err(NodeError::Genesis(dir));
     }
     let keys = genesis::log_keys(&ledger, &genesis)?;
-    if keys.current().one() != Some(&own_verifier) {
+    if keys.validators().is_none() && keys.current().one() != Some(&own_verifier) {
         // A change of the key was recorded but its files are not in place yet.
         let next = files.load(&files.next)?.map(signer).transpose()?;
         let next = next.filter(|next| Some(next.verifier()) == keys.current().one());
@@ -74,12 +101,32 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
         })?;
         // Durable under the new key before the old one's file goes: the next start finds a
         // checkpoint that the key it has can verify, whenever this one is interrupted.
-        ledger.set_signers(next, vec![own]);
+        ledger.set_signers(next.clone(), vec![own.clone()]);
         ledger.commit()?;
         files.install_next()?;
+        own = next;
     }
+    let height = match keys.validators() {
+        Some(_) => last_block(&ledger)?,
+        None => 0,
+    };
     let (keeper, replayed_from) = Keeper::open(ledger, &keys)?;
-    Ok(OpenLedger { keeper, keys, report, replayed_from })
+    Ok(OpenLedger { keeper, keys, report, replayed_from, signer: own, height })
+}
+
+/// Whether several nodes keep a ledger that one node began.
+fn founded(data: &Path) -> bool {
+    data.join(FOUNDED).exists()
+}
+
+/// The height of the block that the ledger ends with; 0 before the first.
+pub(crate) fn last_block(ledger: &Ledger) -> Result<u64, NodeError> {
+    let size = ledger.head().size;
+    let Some(index) = size.checked_sub(1) else { return Ok(0) };
+    let malformed = |source| NodeError::Record { index, source };
+    let last = Record::decode(&ledger.reader().entry(index)?).map_err(malformed)?;
+    let blocks = Blocks::behind(&last).ok_or(NodeError::WithinBlock(size))?;
+    Ok(blocks.height())
 }
 
 /// What signs the checkpoints of the ledger of this name.

@@ -1,15 +1,19 @@
 //! Reading the ledger from asynchronous code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use colearn_ledger::{Error, Reader, SignedCheckpoint};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::refusal::Refusal;
 
 /// How many reads may wait for the disk at a time. Each takes a thread of the runtime's, so that
 /// without a limit a crowd of readers would take hundreds.
 const MAX_READS: usize = 16;
+
+/// How long is waited for what another node has shown already.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// How many of the last entries are taken to be in memory.
 const RECENT: u64 = 256;
@@ -18,12 +22,17 @@ const RECENT: u64 = 256;
 #[derive(Clone)]
 pub(crate) struct Reads {
     reader: Reader,
+    /// The newest checkpoint that enough nodes have signed, where several keep the ledger.
+    published: Option<watch::Receiver<Option<Arc<SignedCheckpoint>>>>,
     slots: Arc<Semaphore>,
 }
 
 impl Reads {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Self { reader, slots: Arc::new(Semaphore::new(MAX_READS)) }
+    pub(crate) fn new(
+        reader: Reader,
+        published: Option<watch::Receiver<Option<Arc<SignedCheckpoint>>>>,
+    ) -> Self {
+        Self { reader, published, slots: Arc::new(Semaphore::new(MAX_READS)) }
     }
 
     /// Reads where it may block.
@@ -57,9 +66,22 @@ impl Reads {
         }
     }
 
-    /// The last signed checkpoint, which is in memory.
+    /// The last checkpoint that is signed by who must have signed it, which is in memory.
     pub(crate) fn checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
-        self.reader.checkpoint()
+        match &self.published {
+            Some(published) => published.borrow().clone(),
+            None => self.reader.checkpoint(),
+        }
+    }
+
+    /// Waits until so many entries are under a checkpoint, where several nodes keep the ledger: another may
+    /// have shown more than this one has. `false` if that takes too long.
+    pub(crate) async fn reach(&self, size: u64) -> bool {
+        let Some(mut published) = self.published.clone() else { return true };
+        let reached = published.wait_for(|signed| {
+            signed.as_ref().is_some_and(|signed| signed.checkpoint.size >= size)
+        });
+        matches!(tokio::time::timeout(CATCH_UP, reached).await, Ok(Ok(_)))
     }
 
     /// For what is in memory: reads of the last entries, and what needs none.

@@ -30,6 +30,15 @@ pub(crate) enum Refusal {
     /// The contract refuses it.
     #[error("{0}")]
     Rejected(#[from] Rejection),
+    /// Another node has shown more than this one has.
+    #[error("this node has not come to entry {0} yet; try again, or another node")]
+    Behind(u64),
+    /// It changes nothing about who keeps the ledger.
+    #[error("the change is refused: {0}")]
+    NoChange(String),
+    /// The nodes that order are not reached.
+    #[error("the nodes cannot agree on an order now ({0}); try again, or another node")]
+    NoOrder(String),
     /// The queue is full.
     #[error("the node is busy; try again in 100 ms")]
     Busy,
@@ -60,6 +69,8 @@ impl Refusal {
             | Self::Empty => Code::InvalidArgument,
             Self::UnknownSeen(_) | Self::NoSuchArtifact(_) => Code::FailedPrecondition,
             Self::Rejected(rejection) => code(rejection),
+            Self::NoChange(_) => Code::FailedPrecondition,
+            Self::NoOrder(_) | Self::Behind(_) => Code::Unavailable,
             Self::Busy | Self::DiskFull { .. } => Code::ResourceExhausted,
             Self::Stopped => Code::Unavailable,
             Self::Ledger(error) => ledger_code(error),

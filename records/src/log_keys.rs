@@ -175,6 +175,18 @@ impl LogKeys {
         &self.keepers().verifiers
     }
 
+    /// The nodes that kept the ledger together first, and the entry from which on: 0, or the one that made
+    /// several of one. `None` where one node keeps it alone.
+    pub fn founders(&self) -> Option<(u64, &Validators)> {
+        if let Some(validators) = &self.first.validators {
+            return Some((0, validators));
+        }
+        let founded = self.changes.iter().find_map(|(index, keepers)| {
+            keepers.validators.as_ref().map(|validators| (*index, validators))
+        });
+        founded
+    }
+
     /// The nodes that keep the ledger together now; `None` where one keeps it alone.
     pub fn validators(&self) -> Option<&Validators> {
         self.keepers().validators.as_ref()

@@ -236,8 +236,12 @@ impl Signer {
                 bytes.extend(self.key.sign(cosigned_message(time_s, text).as_bytes()).to_bytes());
             }
         }
-        format!("\u{2014} {} {}\n", self.verifier.name, BASE64.encode(bytes))
+        signature_line(&self.verifier.name, &bytes)
     }
+}
+
+fn signature_line(name: &str, bytes: &[u8]) -> String {
+    format!("\u{2014} {name} {}\n", BASE64.encode(bytes))
 }
 
 /// What a witness signs. The first line keeps it from being taken for a note's text.
@@ -294,6 +298,15 @@ impl SignedNote {
     /// The signed text, with its last newline.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The line that claims to be a key's, as it stands in the note; the last, if there are several.
+    /// Whether it verifies is not looked at.
+    pub fn line_of(&self, key: &Verifier) -> Option<String> {
+        let of_key =
+            |line: &&SignatureLine| line.name == key.name && line.bytes.starts_with(&key.id());
+        let line = self.signatures.iter().rfind(of_key)?;
+        Some(signature_line(&line.name, &line.bytes))
     }
 }
 

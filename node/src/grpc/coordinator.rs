@@ -195,6 +195,9 @@ fn streamed(result: Result<v1::Receipt, Refusal>) -> v1::submit_stream_response:
                 | Refusal::Empty
                 | Refusal::UnknownSeen(_)
                 | Refusal::NoSuchArtifact(_)
+                | Refusal::NoChange(_)
+                | Refusal::NoOrder(_)
+                | Refusal::Behind(_)
                 | Refusal::Busy
                 | Refusal::DiskFull { .. }
                 | Refusal::Stopped

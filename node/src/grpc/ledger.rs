@@ -1,11 +1,13 @@
 //! `LedgerService`: checkpoints, entries, proofs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use colearn_ledger::{Hash, Reader};
 use colearn_proto::v1;
 use colearn_proto::v1::ledger_service_server::LedgerService;
 use colearn_records::log_keys::LogKeys;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -22,7 +24,7 @@ const ENTRIES_PER_MESSAGE: u64 = 4096;
 
 /// The ledger, as a service.
 pub(crate) struct Ledger {
-    pub(crate) keys: LogKeys,
+    pub(crate) keys: watch::Receiver<Arc<LogKeys>>,
     pub(crate) reads: Reads,
     pub(crate) views: Views,
     pub(crate) cosignatures: Cosignatures,
@@ -37,11 +39,15 @@ impl LedgerService for Ledger {
         &self,
         _: Request<v1::GetLedgerRequest>,
     ) -> Result<Response<v1::GetLedgerResponse>, Status> {
+        let keys = self.keys.borrow().clone();
+        // Only what is under the checkpoint that is shown: the rest cannot be proven yet.
+        let shown = self.reads.checkpoint().map_or(0, |signed| signed.checkpoint.size);
+        let changes = keys.changes().into_iter().filter(|index| *index < shown).collect();
         Ok(Response::new(v1::GetLedgerResponse {
-            ledger_id: Bytes::copy_from_slice(&self.keys.ledger().0),
-            origin: self.keys.current().name().to_owned(),
-            verifier_key: self.keys.current().to_string(),
-            key_rotations: self.keys.changes(),
+            ledger_id: Bytes::copy_from_slice(&keys.ledger().0),
+            origin: keys.current().name().to_owned(),
+            verifier_key: keys.current().to_string(),
+            key_rotations: changes,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             max_artifact_bytes: self.max_artifact_bytes,
             contract_version: self.views.latest().version().number(),
@@ -140,7 +146,8 @@ async fn subscribe(
     let mut size = views.size();
     let mut said = false;
     loop {
-        let upto = *size.borrow_and_update();
+        let shown = reads.checkpoint().map_or(0, |signed| signed.checkpoint.size);
+        let upto = (*size.borrow_and_update()).min(shown);
         while next < upto || !said {
             said = true;
             let end = upto.min(next.saturating_add(ENTRIES_PER_MESSAGE));

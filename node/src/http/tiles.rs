@@ -1,5 +1,8 @@
 //! The HTTP read API: C2SP tlog-tiles, and a health check.
 
+#[cfg(unix)]
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -9,6 +12,8 @@ use axum::routing::get;
 use colearn_ledger::{Resource, TILE_WIDTH};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(unix)]
+use crate::order::replicated::Signatures;
 use crate::reads::Reads;
 use crate::witness::Cosignatures;
 
@@ -27,14 +32,47 @@ pub(crate) struct Tiles {
     pub(crate) reads: Reads,
     pub(crate) cosignatures: Cosignatures,
     pub(crate) stopping: CancellationToken,
+    /// What signs for this node, where several keep the ledger.
+    #[cfg(unix)]
+    pub(crate) signatures: Option<Arc<Signatures>>,
 }
 
 pub(crate) fn router(tiles: Tiles) -> Router {
     Router::new()
         .route("/checkpoint", get(checkpoint))
+        .route("/checkpoint/{size}", get(checkpoint_of))
         .route("/tile/{*path}", get(tile))
         .route("/healthz", get(health))
         .with_state(tiles)
+}
+
+/// This node's word for the first so many entries, for the other nodes: with the lines of others that it
+/// knows. Waits until they are durable here.
+#[cfg(unix)]
+async fn checkpoint_of(State(tiles): State<Tiles>, Path(size): Path<u64>) -> Response {
+    let Some(signatures) = &tiles.signatures else { return not_several() };
+    let note = tokio::select! {
+        () = tiles.stopping.cancelled() => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        note = signatures.note(size) => note,
+    };
+    match note {
+        Ok(Some(note)) => ([(CONTENT_TYPE, TEXT)], note).into_response(),
+        Ok(None) => (StatusCode::NOT_FOUND, "this node has not come so far\n").into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the ledger's root cannot be read");
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn checkpoint_of(Path(_): Path<u64>) -> Response {
+    not_several()
+}
+
+fn not_several() -> Response {
+    (StatusCode::NOT_FOUND, "one node keeps this ledger: its word is at /checkpoint\n")
+        .into_response()
 }
 
 async fn checkpoint(State(tiles): State<Tiles>) -> Response {

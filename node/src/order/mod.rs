@@ -1,15 +1,24 @@
 //! Who orders the transactions: what the services see of it, whichever does.
 
+#[cfg(unix)]
+pub(crate) mod replicated;
 pub(crate) mod solo;
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use colearn_ledger::{Appended, SignedCheckpoint};
+use colearn_proto::v1;
+use colearn_records::log_keys::LogKeys;
 use colearn_records::transaction::Transaction;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+#[cfg(unix)]
+use self::replicated::{Replicated, Signatures};
+use self::solo::SoloThread;
+use crate::error::NodeError;
 use crate::refusal::Refusal;
+use crate::view::Views;
 
 /// A transaction that is durable.
 #[derive(Debug)]
@@ -26,6 +35,16 @@ pub(crate) enum RecordedEntry {
     New(Appended),
     /// In this entry, before: it is the very same transaction.
     Before(u64),
+}
+
+impl RecordedEntry {
+    /// Its index.
+    pub(crate) fn index(&self) -> u64 {
+        match self {
+            Self::New(entry) => entry.index,
+            Self::Before(index) => *index,
+        }
+    }
 }
 
 /// What became of submitted transactions, one answer each, in their order; resolves when what was
@@ -60,13 +79,118 @@ impl Command {
     }
 }
 
+/// Whoever orders.
+pub(crate) enum Order {
+    /// This process.
+    Alone(SoloThread),
+    /// CometBFT, with other nodes.
+    #[cfg(unix)]
+    Together(Replicated),
+}
+
+impl Order {
+    pub(crate) fn submissions(&self) -> Submissions {
+        match self {
+            Self::Alone(solo) => Submissions::Alone(solo.submissions()),
+            #[cfg(unix)]
+            Self::Together(replicated) => Submissions::Together(replicated.submissions()),
+        }
+    }
+
+    /// The state as everybody may read it.
+    pub(crate) fn views(&self) -> Views {
+        match self {
+            Self::Alone(solo) => solo.views(),
+            #[cfg(unix)]
+            Self::Together(replicated) => replicated.views(),
+        }
+    }
+
+    /// The newest checkpoint that enough nodes have signed, where there are several.
+    pub(crate) fn published(&self) -> Option<watch::Receiver<Option<Arc<SignedCheckpoint>>>> {
+        match self {
+            Self::Alone(_) => None,
+            #[cfg(unix)]
+            Self::Together(replicated) => Some(replicated.published()),
+        }
+    }
+
+    /// Who keeps the ledger, as it changes; `keys` are those that opening it has found.
+    pub(crate) fn keys(&self, keys: &LogKeys) -> watch::Receiver<Arc<LogKeys>> {
+        match self {
+            Self::Alone(_) => watch::channel(Arc::new(keys.clone())).1,
+            #[cfg(unix)]
+            Self::Together(replicated) => replicated.keys(),
+        }
+    }
+
+    /// What signs for this node, where there are several.
+    #[cfg(unix)]
+    pub(crate) fn signatures(&self) -> Option<Arc<Signatures>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Together(replicated) => Some(replicated.signatures()),
+        }
+    }
+
+    /// Waits until everything taken is answered and the ledger is closed.
+    pub(crate) fn join(self) -> Result<(), NodeError> {
+        match self {
+            Self::Alone(solo) => solo.join(),
+            #[cfg(unix)]
+            Self::Together(replicated) => replicated.join(),
+        }
+    }
+}
+
 /// Takes transactions to whoever orders them; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Submissions {
-    queue: SyncSender<Command>,
+pub(crate) enum Submissions {
+    /// To the thread of this process.
+    Alone(Queue),
+    /// To CometBFT.
+    #[cfg(unix)]
+    Together(replicated::Submissions),
 }
 
 impl Submissions {
+    /// Has transactions recorded in their order, as far as whoever orders keeps to one.
+    pub(crate) fn submit(&self, transactions: Vec<Transaction>) -> Result<Answers, Refusal> {
+        match self {
+            Self::Alone(queue) => queue.submit(transactions),
+            #[cfg(unix)]
+            Self::Together(submissions) => submissions.submit(transactions),
+        }
+    }
+
+    /// Moves the clock, for a test.
+    pub(crate) fn set_time(&self, time_ms: u64) -> Result<Answers, Refusal> {
+        match self {
+            Self::Alone(queue) => queue.set_time(time_ms),
+            #[cfg(unix)]
+            Self::Together(_) => {
+                Err(Refusal::NoOrder("the nodes have their own clocks".to_owned()))
+            }
+        }
+    }
+
+    /// Has a change of who keeps the ledger recorded.
+    pub(crate) fn submit_change(&self, change: &v1::ValidatorChange) -> Result<Answers, Refusal> {
+        match self {
+            Self::Alone(_) => Err(Refusal::NoChange("one node keeps this ledger".to_owned())),
+            #[cfg(unix)]
+            Self::Together(submissions) => submissions.submit_change(change),
+        }
+    }
+}
+
+/// The way to the thread that orders alone.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    queue: SyncSender<Command>,
+}
+
+impl Queue {
     /// Has transactions recorded in their order.
     pub(crate) fn submit(&self, transactions: Vec<Transaction>) -> Result<Answers, Refusal> {
         let (reply, answers) = oneshot::channel();

@@ -11,7 +11,7 @@ use colearn_records::transaction::Transaction;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, Recorded, RecordedEntry, SetTime, Submission, Submissions};
+use super::{Command, Queue, Recorded, RecordedEntry, SetTime, Submission};
 use crate::clock::LedgerClock;
 use crate::error::NodeError;
 use crate::keeper::{Decision, Keeper, Snapshot};
@@ -27,7 +27,7 @@ const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// The running thread.
 pub(crate) struct SoloThread {
-    submissions: Submissions,
+    submissions: Queue,
     views: Views,
     thread: JoinHandle<Result<(), NodeError>>,
 }
@@ -46,10 +46,10 @@ impl SoloThread {
             stopping.cancel();
             result
         });
-        Self { submissions: Submissions { queue }, views, thread }
+        Self { submissions: Queue { queue }, views, thread }
     }
 
-    pub(crate) fn submissions(&self) -> Submissions {
+    pub(crate) fn submissions(&self) -> Queue {
         self.submissions.clone()
     }
 

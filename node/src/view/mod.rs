@@ -199,9 +199,14 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// Shows the state after so many entries, which are durable and indexed.
     pub(crate) fn new(contract: &Contract, size: u64) -> (Self, Views) {
+        Self::showing(contract, size, size)
+    }
+
+    /// The same, but only the first `shown` entries are to be read yet.
+    pub(crate) fn showing(contract: &Contract, size: u64, shown: u64) -> (Self, Views) {
         let drawn = View::of(contract, size);
         let (latest, view) = watch::channel(Arc::new(drawn.clone()));
-        let (grown, sizes) = watch::channel(size);
+        let (grown, sizes) = watch::channel(shown);
         let publisher = Self { drawn, latest, size: grown, unindexed: VecDeque::new() };
         (publisher, Views { latest: view, size: sizes })
     }

@@ -1,19 +1,17 @@
 //! Asking witnesses to cosign the node's checkpoints.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use colearn_ledger::{NoteError, Reader, SignedCheckpoint, SignedNote, Verifier};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::witness::request;
+use crate::https;
+use crate::reads::Reads;
 
-/// The environment's variable for a file of certificates, as the SDK has it.
-const CERTIFICATES: &str = "SSL_CERT_FILE";
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a witness that does not cosign is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -115,7 +113,7 @@ impl Cosignatures {
 /// while it is being asked are passed over for the newest.
 pub(crate) async fn ask(
     witness: WitnessAddress,
-    reader: Reader,
+    reads: Reads,
     mut size: watch::Receiver<u64>,
     cosignatures: Cosignatures,
     stopping: CancellationToken,
@@ -124,12 +122,13 @@ pub(crate) async fn ask(
     let mut cosigned = None;
     loop {
         size.borrow_and_update();
-        let latest = reader.checkpoint();
+        let latest = reads.checkpoint();
         let mut pause = None;
         if let Some(latest) = latest
             && cosigned != Some(latest.checkpoint.size)
         {
-            let (asked, reader, latest2) = (witness.clone(), reader.clone(), latest.clone());
+            let (asked, reader, latest2) =
+                (witness.clone(), reads.in_memory().clone(), latest.clone());
             let answer = tokio::task::spawn_blocking(move || {
                 ask_once(&asked, &reader, &latest2, known_size)
             });
@@ -177,23 +176,6 @@ enum Answer {
     Knows(u64),
 }
 
-/// Who vouches for servers: whom browsers believe, or who is in the file that [`CERTIFICATES`] names.
-fn authorities() -> Result<RootCerts, String> {
-    let Some(path) = std::env::var_os(CERTIFICATES).map(PathBuf::from) else {
-        return Ok(RootCerts::WebPki);
-    };
-    let read = std::fs::read(&path).map_err(|error| error.to_string()).and_then(|pem| {
-        let items = parse_pem(&pem).filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error.to_string())),
-        });
-        items.collect::<Result<Vec<_>, String>>()
-    });
-    let certificates = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Ok(certificates.into())
-}
-
 fn ask_once(
     witness: &WitnessAddress,
     reader: &Reader,
@@ -205,13 +187,7 @@ fn ask_once(
         return Err(format!("it has cosigned {old_size} entries, more than the {size} there are"));
     }
     let proof = reader.consistency(old_size, size).map_err(|error| error.to_string())?;
-    let mut config =
-        ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
-    if witness.url.starts_with("https://") {
-        config = config.tls_config(TlsConfig::builder().root_certs(authorities()?).build());
-    }
-    let agent: ureq::Agent = config.build().into();
-    let mut answer = agent
+    let mut answer = https::agent(&witness.url, TIMEOUT)?
         .post(format!("{}/add-checkpoint", witness.url))
         .send(request(old_size, &proof, &latest.note))
         .map_err(|error| error.to_string())?;

@@ -1,0 +1,311 @@
+//! What CometBFT asks, and what is answered.
+
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use colearn_comet::abci::response_apply_snapshot_chunk::Result as SnapshotResult;
+use colearn_comet::abci::response_offer_snapshot::Result as OfferResult;
+use colearn_comet::abci::response_process_proposal::ProposalStatus;
+use colearn_comet::abci::response_verify_vote_extension::VerifyStatus;
+use colearn_comet::abci::{
+    Fatal, RequestCheckTx, RequestInitChain, RequestPrepareProposal, RequestProcessProposal,
+    ResponseApplySnapshotChunk, ResponseCheckTx, ResponseCommit, ResponseExtendVote, ResponseInfo,
+    ResponseInitChain, ResponseListSnapshots, ResponseLoadSnapshotChunk, ResponseOfferSnapshot,
+    ResponsePrepareProposal, ResponseProcessProposal, ResponseQuery, ResponseVerifyVoteExtension,
+    request, response,
+};
+use colearn_records::log_keys::LogKeys;
+use tokio::sync::watch;
+
+use super::blocks::{Became, Blocks, Committed, code};
+use super::ordered::{Kind, Verified, key};
+use super::shown::Shown;
+use super::waiting::Waiting;
+use crate::clock;
+use crate::keeper::Snapshot;
+use crate::refusal::Refusal;
+
+/// The version of the application that CometBFT writes into its blocks: of how blocks are recorded.
+pub(super) const VERSION: u64 = 1;
+/// A transaction takes its length in a block besides.
+const FRAME_BYTES: usize = 8;
+
+/// All that the connections share.
+pub(super) struct Application {
+    pub(super) chain_id: String,
+    pub(super) blocks: Mutex<Blocks>,
+    pub(super) verified: Verified,
+    pub(super) waiting: Waiting,
+    pub(super) shown: Shown,
+    /// How many entries are durable here.
+    pub(super) committed: watch::Sender<u64>,
+    /// Who keeps the ledger, as far as it is durable here.
+    pub(super) keys: watch::Sender<Arc<LogKeys>>,
+    /// When something will be due by itself, in ms since 1970.
+    pub(super) due_ms: AtomicU64,
+    pub(super) pace: Mutex<Pace>,
+    /// Who may be a peer besides the validators: node ids, a line each.
+    pub(super) observers: std::path::PathBuf,
+    /// Has done what need not be done before CometBFT goes on.
+    pub(super) landing: Mutex<Option<Sender<Landing>>>,
+}
+
+/// What is done after a commit was answered.
+pub(super) struct Landing {
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+/// How quickly blocks come.
+#[derive(Default)]
+pub(super) struct Pace {
+    last: Option<Instant>,
+    gap: Duration,
+}
+
+impl Pace {
+    fn block(&mut self, now: Instant) {
+        if let Some(last) = self.last {
+            self.gap = now.saturating_duration_since(last);
+        }
+        self.last = Some(now);
+    }
+
+    /// Since when no block came.
+    pub(super) fn idle(&self, now: Instant) -> Option<Duration> {
+        self.last.map(|last| now.saturating_duration_since(last))
+    }
+
+    /// Whether the next block's time is long ago.
+    ///
+    /// A block's time is when the one before was voted for (CometBFT, spec/consensus/bft-time), so that on a
+    /// chain that makes no empty blocks what comes after an idle hour would be recorded an hour early. An
+    /// empty block makes it present. Twice the last gap: never twice in a row, however slow the network is.
+    fn is_stale(&self, now: Instant) -> bool {
+        match self.idle(now) {
+            None => true,
+            Some(idle) => idle > Duration::from_secs(2).max(2 * self.gap),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Application {
+    pub(super) fn blocks(&self) -> MutexGuard<'_, Blocks> {
+        lock(&self.blocks)
+    }
+
+    /// Answers one request.
+    pub(super) fn answer(&self, request: request::Value) -> Result<response::Value, Fatal> {
+        use {request::Value as Q, response::Value as A};
+        Ok(match request {
+            Q::Info(_) => A::Info(self.info()?),
+            Q::InitChain(chain) => A::InitChain(self.init_chain(&chain)?),
+            Q::Query(query) => A::Query(self.query(&query.path)),
+            Q::CheckTx(check) => A::CheckTx(self.check_tx(&check)),
+            Q::PrepareProposal(asked) => A::PrepareProposal(self.prepare(asked)),
+            Q::ProcessProposal(proposal) => A::ProcessProposal(self.process(&proposal)),
+            Q::FinalizeBlock(block) => {
+                A::FinalizeBlock(self.blocks().finalize(&block, &self.verified)?)
+            }
+            Q::Commit(_) => A::Commit(self.commit()?),
+            // Not used: CometBFT asks all the same where it is set up otherwise.
+            Q::ExtendVote(_) => A::ExtendVote(ResponseExtendVote::default()),
+            Q::VerifyVoteExtension(_) => A::VerifyVoteExtension(ResponseVerifyVoteExtension {
+                status: VerifyStatus::Accept.into(),
+            }),
+            Q::ListSnapshots(_) => A::ListSnapshots(ResponseListSnapshots::default()),
+            Q::OfferSnapshot(_) => {
+                A::OfferSnapshot(ResponseOfferSnapshot { result: OfferResult::Reject.into() })
+            }
+            Q::LoadSnapshotChunk(_) => A::LoadSnapshotChunk(ResponseLoadSnapshotChunk::default()),
+            Q::ApplySnapshotChunk(_) => A::ApplySnapshotChunk(ResponseApplySnapshotChunk {
+                result: SnapshotResult::Abort.into(),
+                ..ResponseApplySnapshotChunk::default()
+            }),
+            Q::Echo(_) | Q::Flush(_) => return Err(Fatal::new("answered before")),
+        })
+    }
+
+    fn info(&self) -> Result<ResponseInfo, Fatal> {
+        let blocks = self.blocks();
+        let height = blocks.height();
+        let hash = match height {
+            0 => Bytes::new(),
+            _ => blocks.app_hash()?.0.to_vec().into(),
+        };
+        Ok(ResponseInfo {
+            data: "colearn".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            app_version: VERSION,
+            last_block_height: i64::try_from(height).map_err(Fatal::new)?,
+            last_block_app_hash: hash,
+        })
+    }
+
+    fn init_chain(&self, chain: &RequestInitChain) -> Result<ResponseInitChain, Fatal> {
+        if chain.chain_id != self.chain_id {
+            let (found, expected) = (&chain.chain_id, &self.chain_id);
+            return Err(Fatal::new(format!("CometBFT keeps the chain {found}, not {expected}")));
+        }
+        let hash = self.blocks().app_hash()?.0.to_vec().into();
+        Ok(ResponseInitChain { app_hash: hash, ..ResponseInitChain::default() })
+    }
+
+    /// Whether a peer may be one. Nothing else is asked.
+    fn query(&self, path: &str) -> ResponseQuery {
+        let allowed = match path.strip_prefix("/p2p/filter/id/") {
+            Some(id) => self.may_be_peer(id),
+            None => path.starts_with("/p2p/filter/addr/"),
+        };
+        ResponseQuery { code: u32::from(!allowed), ..ResponseQuery::default() }
+    }
+
+    fn may_be_peer(&self, id: &str) -> bool {
+        let keys = self.keys.borrow().clone();
+        if keys.validators().is_some_and(|them| them.iter().any(|it| it.node_id() == id)) {
+            return true;
+        }
+        let observers = std::fs::read_to_string(&self.observers).unwrap_or_default();
+        observers.lines().any(|line| line.trim() == id)
+    }
+
+    /// Nothing of the contract's state is asked: a mempool offers each transaction to a peer once, and a
+    /// node that is one block behind would lose a good vote.
+    fn check_tx(&self, check: &RequestCheckTx) -> ResponseCheckTx {
+        let code = match self.verified.may_be_ordered(&check.tx) {
+            Some(Kind::Transaction | Kind::Change) => code::RECORDED,
+            // Anybody can send ticks; they are taken only while there is something to be done.
+            Some(Kind::Tick(time_ms)) => {
+                let (due_ms, now_ms) = (self.due_ms.load(Atomic::Relaxed), clock::now_ms());
+                let wanted = due_ms <= time_ms && time_ms <= now_ms.saturating_add(1000);
+                if wanted { code::RECORDED } else { code::INVALID }
+            }
+            None => code::INVALID,
+        };
+        ResponseCheckTx { code, ..ResponseCheckTx::default() }
+    }
+
+    fn prepare(&self, asked: RequestPrepareProposal) -> ResponsePrepareProposal {
+        if lock(&self.pace).is_stale(Instant::now()) {
+            return ResponsePrepareProposal::default();
+        }
+        let room = usize::try_from(asked.max_tx_bytes).unwrap_or(0);
+        let mut kept = Kept::default();
+        let mut bytes = 0;
+        let mut txs = Vec::with_capacity(asked.txs.len());
+        for tx in asked.txs {
+            let with = bytes + tx.len() + FRAME_BYTES;
+            // More than there is room for would stop CometBFT.
+            if with <= room
+                && let Some(kind) = self.verified.may_be_ordered(&tx)
+                && kept.take(kind, &tx)
+            {
+                bytes = with;
+                txs.push(tx);
+            }
+        }
+        ResponsePrepareProposal { txs }
+    }
+
+    fn process(&self, proposal: &RequestProcessProposal) -> ResponseProcessProposal {
+        let mut kept = Kept::default();
+        let good = proposal
+            .txs
+            .iter()
+            .all(|tx| self.verified.may_be_ordered(tx).is_some_and(|kind| kept.take(kind, tx)));
+        let status = if good { ProposalStatus::Accept } else { ProposalStatus::Reject };
+        ResponseProcessProposal { status: status.into() }
+    }
+
+    fn commit(&self) -> Result<ResponseCommit, Fatal> {
+        let mut blocks = self.blocks();
+        let Committed { height, grown, became, keys, touched, snapshot } = blocks.commit()?;
+        lock(&self.pace).block(Instant::now());
+        let contract = blocks.keeper().contract();
+        self.due_ms.store(contract.next_deadline_ms().unwrap_or(u64::MAX), Atomic::Relaxed);
+        if let Some(size) = grown {
+            self.shown.draw(contract, &touched, size);
+        }
+        for (key, became) in became {
+            match became {
+                Became::Recorded(entry) => {
+                    self.waiting.recorded(&key, &entry);
+                }
+                Became::Rejected(transaction, rejection) => {
+                    if !self.waiting.is_waited_for(&key) {
+                        continue;
+                    }
+                    match blocks.keeper().find(&transaction).map_err(Fatal::new)? {
+                        Some(index) => self.waiting.recorded_before(&key, index),
+                        None => self.waiting.refuse(&key, || rejection.clone().into()),
+                    }
+                }
+                Became::UnknownSeen(size) => {
+                    self.waiting.refuse(&key, || Refusal::UnknownSeen(size));
+                }
+                Became::NoChange(why) => {
+                    self.waiting.refuse(&key, || Refusal::NoChange(why.clone()));
+                }
+            }
+        }
+        drop(blocks);
+        if let Some(keys) = keys {
+            self.keys.send_replace(Arc::new(keys));
+        }
+        if let Some(size) = grown {
+            tracing::debug!(height, size, "block");
+            self.committed.send_replace(size);
+            if let Some(landing) = &*lock(&self.landing) {
+                // Gone only when the node stops.
+                let _ = landing.send(Landing { snapshot });
+            }
+        }
+        Ok(ResponseCommit { retain_height: 0 })
+    }
+
+    /// Tells whoever waits for what is under the newest checkpoint already.
+    pub(super) fn look_again(&self) {
+        let published = self.shown.published().borrow().clone();
+        if let Some(published) = published {
+            self.waiting.signed(&published);
+        }
+    }
+
+    /// Indexes what is durable, and keeps a snapshot.
+    pub(super) fn land(&self, landing: Landing) -> Result<(), colearn_ledger::Error> {
+        let mut blocks = self.blocks();
+        let indexed = blocks.keeper_mut().update_index()?;
+        if let Some(snapshot) = landing.snapshot {
+            blocks.keeper().save_snapshot(snapshot)?;
+        }
+        drop(blocks);
+        self.shown.indexed(indexed);
+        Ok(())
+    }
+}
+
+/// What a block holds so far, as far as it matters: each thing once, one tick, one change.
+#[derive(Default)]
+struct Kept {
+    keys: std::collections::HashSet<super::ordered::Key>,
+    tick: bool,
+    change: bool,
+}
+
+impl Kept {
+    /// Whether there is a place for it.
+    fn take(&mut self, kind: Kind, tx: &Bytes) -> bool {
+        let place = match kind {
+            Kind::Tick(_) => !std::mem::replace(&mut self.tick, true),
+            Kind::Change => !std::mem::replace(&mut self.change, true),
+            Kind::Transaction => true,
+        };
+        place && self.keys.insert(key(tx))
+    }
+}

@@ -1,0 +1,427 @@
+//! What orders together with others: CometBFT beside this process decides in what order, and the keeper
+//! records what it decided.
+
+mod application;
+mod blocks;
+mod ordered;
+mod peers;
+mod shown;
+mod signatures;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod waiting;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use colearn_comet::abci::{self, Stopping};
+use colearn_comet::files::{self, Genesis, Settings};
+use colearn_comet::keys::{ConsensusKey, NodeKey};
+use colearn_comet::process::{Process, Sockets};
+use colearn_comet::program::Program;
+use colearn_comet::rpc::{Broadcast, Client, RpcError};
+use colearn_ledger::{Entry, SignedCheckpoint, Signer};
+use colearn_records::log_keys::LogKeys;
+use colearn_records::record;
+use colearn_records::transaction::Transaction;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::application::{Application, Landing, Pace, VERSION};
+use self::blocks::{Blocks, code};
+use self::ordered::Verified;
+use self::shown::Shown;
+pub(crate) use self::signatures::Signatures;
+use self::waiting::{Waiter, Waiting};
+use super::Answers;
+use crate::clock;
+use crate::config::NetworkConfig;
+use crate::error::{CometError, NodeError};
+use crate::keeper::Keeper;
+use crate::refusal::Refusal;
+use crate::view::Views;
+use colearn_proto::v1;
+
+/// How often it is looked whether something is due, and whether somebody waits in vain.
+const BEAT: Duration = Duration::from_millis(250);
+/// After this long without a block, what is due needs a tick.
+const QUIET: Duration = Duration::from_secs(1);
+/// Somebody waits and there was no block for this long: it does not go on.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// What a node of several needs to begin.
+pub(crate) struct Beginning {
+    pub(crate) keeper: Keeper,
+    pub(crate) keys: LogKeys,
+    /// The height of the last block in the ledger; 0 before the first.
+    pub(crate) height: u64,
+    /// Signs this node's checkpoints.
+    pub(crate) signer: Signer,
+    pub(crate) data: PathBuf,
+    pub(crate) config: NetworkConfig,
+}
+
+/// The running order.
+pub(crate) struct Replicated {
+    application: Arc<Application>,
+    submissions: Submissions,
+    views: Views,
+    signatures: Arc<Signatures>,
+    comet: Option<Process>,
+    server: Stopping,
+    serving: JoinHandle<()>,
+    landing: JoinHandle<Result<(), colearn_ledger::Error>>,
+}
+
+impl Replicated {
+    /// Starts CometBFT and serves it. When it cannot go on it cancels `stopping`.
+    pub(crate) fn start(
+        beginning: Beginning,
+        stopping: &CancellationToken,
+        runtime: &Handle,
+    ) -> Result<Self, NodeError> {
+        let home = beginning.data.join("comet");
+        let program =
+            Program::find(beginning.config.cometbft.as_deref()).map_err(CometError::from)?;
+        let consensus = ConsensusKey::create_or_open(&home).map_err(CometError::from)?;
+        let node = NodeKey::create_or_open(&home).map_err(CometError::from)?;
+        let chain = chain(&beginning)?;
+        let settings = settings(&beginning, &node.id())?;
+        let sockets = Sockets::create().map_err(CometError::from)?;
+        files::write(&home, &chain, &settings, &sockets).map_err(CometError::from)?;
+        warn_of_other_keys(&beginning, &consensus, &node);
+        let listener = sockets.listen().map_err(CometError::from)?;
+
+        let (application, views, signatures) = prepare(beginning, chain.chain_id);
+        let (landings, landed) = std::sync::mpsc::channel::<Landing>();
+        *application.landing.lock().unwrap_or_else(PoisonError::into_inner) = Some(landings);
+        let lands = application.clone();
+        let landing = std::thread::spawn(move || {
+            for landing in landed {
+                lands.land(landing)?;
+            }
+            Ok(())
+        });
+        let server = Stopping::new();
+        let answers = application.clone();
+        let serving = abci::serve(listener, move |request| answers.answer(request), server.clone())
+            .map_err(|source| NodeError::Io { doing: "serve CometBFT".to_owned(), source })?;
+        let (ended, cancel) = (server.clone(), stopping.clone());
+        std::thread::spawn(move || {
+            if let Some(reason) = ended.wait() {
+                tracing::error!(%reason, "blocks cannot be recorded; stopping");
+            }
+            cancel.cancel();
+        });
+        let comet = Process::start(&program, &home, &sockets).map_err(CometError::from)?;
+        tracing::info!(version = program.version(), id = node.id(), "cometbft started");
+
+        let rpc = Client::new(sockets.rpc());
+        let submissions =
+            Submissions { application: application.clone(), rpc, runtime: runtime.clone() };
+        runtime.spawn(signatures::gather(
+            application.clone(),
+            signatures.clone(),
+            stopping.clone(),
+        ));
+        runtime.spawn(beat(submissions.clone(), stopping.clone()));
+        Ok(Self {
+            application,
+            submissions,
+            views,
+            signatures,
+            comet: Some(comet),
+            server,
+            serving,
+            landing,
+        })
+    }
+
+    pub(crate) fn submissions(&self) -> Submissions {
+        self.submissions.clone()
+    }
+
+    pub(crate) fn views(&self) -> Views {
+        self.views.clone()
+    }
+
+    /// The newest checkpoint that enough nodes have signed.
+    pub(crate) fn published(&self) -> watch::Receiver<Option<Arc<SignedCheckpoint>>> {
+        self.application.shown.published()
+    }
+
+    /// Who keeps the ledger.
+    pub(crate) fn keys(&self) -> watch::Receiver<Arc<LogKeys>> {
+        self.application.keys.subscribe()
+    }
+
+    pub(crate) fn signatures(&self) -> Arc<Signatures> {
+        self.signatures.clone()
+    }
+
+    /// Stops CometBFT, tells whoever waits, and closes the ledger.
+    pub(crate) fn join(mut self) -> Result<(), NodeError> {
+        if let Some(comet) = self.comet.take() {
+            comet.stop();
+        }
+        self.server.stop();
+        let served = self.serving.join();
+        self.application.waiting.stop();
+        *self.application.landing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let landed = self.landing.join();
+        if let Some(reason) = self.server.reason() {
+            return Err(NodeError::Stopped(reason.to_string()));
+        }
+        match (served, landed) {
+            (Ok(()), Ok(landed)) => landed?,
+            _ => return Err(NodeError::Stopped("what records blocks panicked".to_owned())),
+        }
+        // Others hold the application until their tasks have ended; the ledger is closed when the last does.
+        // Everything is durable: a snapshot only saves the next start a replay.
+        Ok(self.application.blocks().keeper_mut().snapshot_now()?)
+    }
+}
+
+/// Everything but the processes.
+fn prepare(beginning: Beginning, chain_id: String) -> (Arc<Application>, Views, Arc<Signatures>) {
+    let Beginning { keeper, keys, height, signer, data, .. } = beginning;
+    let reader = keeper.reader();
+    let size = reader.size();
+    let dir = data.join("ledger");
+    let published = published(&keeper, &keys, &dir);
+    let (shown, views) = Shown::new(keeper.contract(), size, published, dir);
+    let due_ms = AtomicU64::new(keeper.contract().next_deadline_ms().unwrap_or(u64::MAX));
+    let application = Arc::new(Application {
+        chain_id,
+        verified: Verified::new(keys.ledger()),
+        keys: watch::Sender::new(Arc::new(keys.clone())),
+        blocks: Mutex::new(Blocks::new(keeper, keys, height, &data)),
+        waiting: Waiting::default(),
+        shown,
+        committed: watch::Sender::new(size),
+        due_ms,
+        pace: Mutex::new(Pace::default()),
+        observers: data.join("observers"),
+        landing: Mutex::new(None),
+    });
+    let signatures = Arc::new(Signatures::new(
+        signer,
+        reader,
+        application.committed.subscribe(),
+        application.keys.subscribe(),
+        data,
+    ));
+    (application, views, signatures)
+}
+
+/// The checkpoint that was shown last, if it is one of this ledger's.
+fn published(keeper: &Keeper, keys: &LogKeys, dir: &Path) -> Option<Arc<SignedCheckpoint>> {
+    let note = colearn_ledger::published(dir).ok()??;
+    let checkpoint = keys.open(&note).ok()?;
+    let root = keeper.reader().root(checkpoint.size).ok()?;
+    (root == checkpoint.root).then(|| Arc::new(SignedCheckpoint { checkpoint, note }))
+}
+
+/// How the chain began: with those who kept the ledger first, whoever keeps it now.
+fn chain(beginning: &Beginning) -> Result<Genesis, NodeError> {
+    let ledger = beginning.keys.ledger().to_string();
+    let (at, founders) = beginning.keys.founders().ok_or(NodeError::NoNetwork)?;
+    // Every node has this entry, whatever the time was that it was made at.
+    let first = beginning.keeper.reader().entry(at)?;
+    let first = Entry::decode(&first).map_err(|_| NodeError::Genesis(beginning.data.clone()))?;
+    Ok(Genesis {
+        chain_id: format!("colearn-{}", &ledger[..32]),
+        time_ms: first.time_ms,
+        app_version: VERSION,
+        validators: founders
+            .iter()
+            .map(|it| (it.name().to_owned(), it.consensus_key().to_bytes()))
+            .collect(),
+    })
+}
+
+fn settings(beginning: &Beginning, id: &str) -> Result<Settings, NodeError> {
+    let them = beginning.keys.validators().ok_or(NodeError::NoNetwork)?;
+    let own = them.iter().find(|it| it.node_id() == id);
+    let listen = match (beginning.config.p2p_listen, own) {
+        (Some(listen), _) => listen,
+        (None, Some(own)) => listen_for(own.p2p()),
+        // It only calls others.
+        (None, None) => std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
+    };
+    let others = them.iter().filter(|it| it.node_id() != id).map(|it| it.p2p().to_owned());
+    Ok(Settings {
+        external_address: own.and_then(|own| Some(own.p2p().split_once('@')?.1.to_owned())),
+        persistent_peers: others.chain(beginning.config.peers.iter().cloned()).collect(),
+        block_interval: beginning.config.block_interval,
+        ..Settings::new(listen)
+    })
+}
+
+/// Where to listen for a node that the others reach at this address: there, if that is this machine alone,
+/// and otherwise wherever they come from.
+fn listen_for(p2p: &str) -> std::net::SocketAddr {
+    let address = p2p.split_once('@').map_or(p2p, |(_, address)| address);
+    if let Ok(address) = address.parse::<std::net::SocketAddr>()
+        && address.ip().is_loopback()
+    {
+        return address;
+    }
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
+    std::net::SocketAddr::from(([0, 0, 0, 0], port))
+}
+
+/// A node that signs with other keys than the ledger knows is none of those that keep it.
+fn warn_of_other_keys(beginning: &Beginning, consensus: &ConsensusKey, node: &NodeKey) {
+    let Some(them) = beginning.keys.validators() else { return };
+    let own = beginning.signer.verifier().key();
+    match them.iter().find(|it| it.log_key() == own) {
+        None => {
+            tracing::info!("this node keeps a copy of the ledger: it is none of those that sign")
+        }
+        Some(me) => {
+            if me.consensus_key().to_bytes() != consensus.public_key() || me.node_id() != node.id()
+            {
+                tracing::error!(
+                    name = me.name(),
+                    "the keys in comet/config are not those that the ledger has for this node; restore \
+                     them, or announce them with `colearn network update`"
+                );
+            }
+        }
+    }
+}
+
+/// Takes transactions to CometBFT; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Submissions {
+    application: Arc<Application>,
+    rpc: Client,
+    runtime: Handle,
+}
+
+impl Submissions {
+    /// Has transactions recorded; each for itself, and offered in this order.
+    pub(crate) fn submit(&self, transactions: Vec<Transaction>) -> Result<Answers, Refusal> {
+        let (waiters, answers) = Waiter::of(transactions.len());
+        let mut offers = Vec::new();
+        for (transaction, waiter) in transactions.iter().zip(waiters) {
+            let tx = Bytes::from(record::transaction_payload(transaction));
+            let key = ordered::key(&tx);
+            // It was verified when it was admitted.
+            self.application.verified.remember(key);
+            let known = self.application.blocks().keeper().find(transaction);
+            match known {
+                Ok(Some(index)) => {
+                    self.application.waiting.wait_for_entry(index, waiter);
+                    self.application.look_again();
+                }
+                Ok(None) => self.wait(key, tx, waiter, &mut offers),
+                Err(error) => waiter.answer(Err(error.into())),
+            }
+        }
+        self.offer(offers);
+        Ok(answers)
+    }
+
+    /// Has a change of who keeps the ledger recorded.
+    pub(crate) fn submit_change(&self, change: &v1::ValidatorChange) -> Result<Answers, Refusal> {
+        let (waiters, answers) = Waiter::of(1);
+        let tx = Bytes::from(record::validator_change_payload(change));
+        let mut offers = Vec::new();
+        for waiter in waiters {
+            self.wait(ordered::key(&tx), tx.clone(), waiter, &mut offers);
+        }
+        self.offer(offers);
+        Ok(answers)
+    }
+
+    fn wait(
+        &self,
+        key: ordered::Key,
+        tx: Bytes,
+        waiter: Waiter,
+        offers: &mut Vec<(ordered::Key, Bytes)>,
+    ) {
+        match self.application.waiting.wait_for(key, &tx, waiter.clone()) {
+            Ok(true) => offers.push((key, tx)),
+            // Somebody else has offered it.
+            Ok(false) => {}
+            Err(refusal) => waiter.answer(Err(refusal)),
+        }
+    }
+
+    fn offer(&self, offers: Vec<(ordered::Key, Bytes)>) {
+        if offers.is_empty() {
+            return;
+        }
+        let (rpc, application) = (self.rpc.clone(), self.application.clone());
+        self.runtime.spawn_blocking(move || {
+            for (key, tx) in offers {
+                offer(&rpc, &application, &key, &tx);
+            }
+        });
+    }
+}
+
+/// Offers one transaction to CometBFT, and tells whoever waits if that is the end of it.
+fn offer(rpc: &Client, application: &Application, key: &ordered::Key, tx: &[u8]) {
+    let waiting = &application.waiting;
+    match rpc.broadcast_tx_sync(tx) {
+        Ok(Broadcast::Taken | Broadcast::InCache) => {}
+        Ok(Broadcast::Refused { code: code::INVALID }) => {
+            waiting.refuse(key, || Refusal::NoOrder("it is refused as malformed".to_owned()));
+        }
+        Ok(Broadcast::Refused { code }) => {
+            waiting.refuse(key, || Refusal::NoOrder(format!("refused with code {code}")));
+        }
+        Err(RpcError::MempoolFull) => waiting.refuse(key, || Refusal::Busy),
+        Err(error @ (RpcError::Unreachable(_) | RpcError::Invalid(_) | RpcError::Refused(_))) => {
+            let why = error.to_string();
+            waiting.refuse(key, || Refusal::NoOrder(why.clone()));
+        }
+    }
+}
+
+/// Has blocks made for what is due, and offers again what was not heard of.
+async fn beat(submissions: Submissions, stopping: CancellationToken) {
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last_tick_s = 0;
+    let mut said_stuck = false;
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        let application = &submissions.application;
+        let idle = {
+            let pace = application.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            pace.idle(Instant::now())
+        };
+        let now_ms = clock::now_ms();
+        // The same bytes from every node: of many ticks one is ordered.
+        let tick_s = now_ms / 1000;
+        let due = application.due_ms.load(Atomic::Relaxed) <= tick_s * 1000;
+        if due && tick_s != last_tick_s && idle.is_none_or(|idle| idle >= QUIET) {
+            last_tick_s = tick_s;
+            let tick = Bytes::from(ordered::tick(tick_s * 1000));
+            submissions.offer(vec![(ordered::key(&tick), tick)]);
+        }
+        submissions.offer(application.waiting.unheard());
+        let stuck = idle.is_some_and(|idle| idle >= STUCK) && !application.waiting.is_empty();
+        if stuck && !said_stuck {
+            tracing::error!(
+                height = application.blocks().height(),
+                "no block for a minute, and somebody waits: fewer than two thirds of the nodes are there"
+            );
+        }
+        said_stuck = stuck;
+    }
+}

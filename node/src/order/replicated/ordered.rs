@@ -1,0 +1,127 @@
+//! What is ordered: the bytes that a block holds.
+//!
+//! A transaction of CometBFT's *is* the payload that will be recorded. Nothing is encoded twice, and the
+//! bytes that a client signed are those that all nodes agree on.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use colearn_proto::v1;
+use colearn_records::transaction::{LedgerId, Transaction, Unverified};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+/// The longest payload: what is left of an entry's 65,535 bytes is more than its envelope takes.
+const MAX_BYTES: usize = 65_400;
+/// What begins a tick: no payload begins so.
+const TICK: u8 = 0;
+/// How many transactions are remembered to have a good signature.
+const MAX_VERIFIED: usize = 100_000;
+
+/// What one transaction of a block is.
+pub(super) enum Ordered {
+    /// It is at least this late, in ms since 1970, somebody says. Nothing is recorded of it: it has a
+    /// block made, whose time decides what is due.
+    Tick(u64),
+    /// A learner's action.
+    Transaction(Box<Unverified>),
+    /// A change of who keeps the ledger.
+    Change(Box<v1::ValidatorChange>),
+}
+
+/// Which transaction it is, of all that are ordered.
+pub(super) type Key = [u8; 32];
+
+pub(super) fn key(tx: &[u8]) -> Key {
+    Sha256::digest(tx).into()
+}
+
+/// A tick of this time.
+pub(super) fn tick(time_ms: u64) -> Vec<u8> {
+    let mut tx = vec![TICK];
+    tx.extend(time_ms.to_be_bytes());
+    tx
+}
+
+/// Reads what is to be ordered; `None` if it is nothing that may be. No signature is looked at.
+pub(super) fn read(tx: &[u8]) -> Option<Ordered> {
+    if let Some((&TICK, time_ms)) = tx.split_first() {
+        return Some(Ordered::Tick(u64::from_be_bytes(time_ms.try_into().ok()?)));
+    }
+    if tx.len() > MAX_BYTES {
+        return None;
+    }
+    let entry = v1::Entry::decode(tx).ok()?;
+    // In the one encoding, and without an envelope, which is not the sender's to say.
+    let bare = entry.index == 0 && entry.parent.is_empty() && entry.time_ms == 0;
+    if !bare || entry.encode_to_vec() != tx {
+        return None;
+    }
+    match entry.payload? {
+        v1::entry::Payload::Transaction(message) => {
+            Some(Ordered::Transaction(Box::new(Unverified::decode(message).ok()?)))
+        }
+        v1::entry::Payload::ValidatorChange(change) if change.change.is_some() => {
+            Some(Ordered::Change(Box::new(change)))
+        }
+        v1::entry::Payload::ValidatorChange(_)
+        | v1::entry::Payload::Genesis(_)
+        | v1::entry::Payload::Outcome(_)
+        | v1::entry::Payload::KeyRotation(_)
+        | v1::entry::Payload::Block(_)
+        | v1::entry::Payload::Upgrade(_) => None,
+    }
+}
+
+/// The transactions whose signatures this node has verified: each comes four times, and a signature is most
+/// of the work.
+pub(super) struct Verified {
+    ledger: LedgerId,
+    keys: Mutex<HashSet<Key>>,
+}
+
+impl Verified {
+    pub(super) fn new(ledger: LedgerId) -> Self {
+        Self { ledger, keys: Mutex::default() }
+    }
+
+    /// Remembers one whose signature was verified.
+    pub(super) fn remember(&self, key: Key) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        // Anybody can send as many as there is room for; beginning anew costs less than an account of
+        // which came last.
+        if keys.len() >= MAX_VERIFIED {
+            keys.clear();
+        }
+        keys.insert(key);
+    }
+
+    /// The transaction, if its signature verifies.
+    pub(super) fn verify(&self, key: Key, transaction: Unverified) -> Option<Transaction> {
+        if self.keys.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+            return Some(transaction.verified_before());
+        }
+        let transaction = transaction.verify(&self.ledger).ok()?;
+        self.remember(key);
+        Some(transaction)
+    }
+
+    /// Whether a block may hold it, whatever the state: for this every node comes to the same.
+    pub(super) fn may_be_ordered(&self, tx: &[u8]) -> Option<Kind> {
+        match read(tx)? {
+            Ordered::Tick(time_ms) => Some(Kind::Tick(time_ms)),
+            Ordered::Transaction(transaction) => {
+                self.verify(key(tx), *transaction).map(|_| Kind::Transaction)
+            }
+            Ordered::Change(_) => Some(Kind::Change),
+        }
+    }
+}
+
+/// What kind of thing is ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Tick(u64),
+    Transaction,
+    Change,
+}

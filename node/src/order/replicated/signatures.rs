@@ -1,0 +1,280 @@
+//! Checkpoints that more than two thirds of the nodes have signed.
+//!
+//! Each node signs what is durable on its own disk. Whoever wants to show a checkpoint asks the others for
+//! theirs of the same size: `GET /checkpoint/<size>` waits until that is durable there. No quorum, no
+//! receipt.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use colearn_ledger::note::KeyKind;
+use colearn_ledger::{Checkpoint, Hash, Reader, SignedCheckpoint, SignedNote, Signer, Verifier};
+use colearn_records::log_keys::LogKeys;
+use colearn_records::validators::Validator;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::application::Application;
+
+/// How far ahead of a node it may be asked to sign: it waits until it is there.
+pub(crate) const MAX_AHEAD: u64 = 1_000_000;
+/// How long a node waits until it has what it is asked to sign.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// After an answer that was none, another node is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// For how many sizes the lines of others are kept, to be handed on.
+const KEPT_SIZES: usize = 64;
+
+/// Signs for this node, and knows what others have signed.
+pub(crate) struct Signatures {
+    signer: Signer,
+    reader: Reader,
+    committed: watch::Receiver<u64>,
+    keys: watch::Receiver<Arc<LogKeys>>,
+    /// The lines of others that verify, by size.
+    lines: Mutex<BTreeMap<u64, Vec<(Verifier, String)>>>,
+    /// Who has signed another history than this one.
+    contradicted: Mutex<HashSet<String>>,
+    /// Where evidence is kept.
+    data: PathBuf,
+}
+
+/// What another node says about a size.
+enum Said {
+    /// These lines are right, and of this history.
+    Lines(Vec<(Verifier, String)>),
+    /// It has signed another root.
+    OtherRoot,
+    /// Nothing that can be used.
+    Nothing(String),
+}
+
+impl Signatures {
+    pub(super) fn new(
+        signer: Signer,
+        reader: Reader,
+        committed: watch::Receiver<u64>,
+        keys: watch::Receiver<Arc<LogKeys>>,
+        data: PathBuf,
+    ) -> Self {
+        let (lines, contradicted) = (Mutex::default(), Mutex::default());
+        Self { signer, reader, committed, keys, lines, contradicted, data }
+    }
+
+    /// This node's note of the first `size` entries, when they are durable here, with the lines of others
+    /// that it knows; `None` if that takes too long.
+    pub(crate) async fn note(&self, size: u64) -> Result<Option<String>, colearn_ledger::Error> {
+        let mut committed = self.committed.clone();
+        let there = *committed.borrow_and_update();
+        if size == 0 || size > there.saturating_add(MAX_AHEAD) {
+            return Ok(None);
+        }
+        let reached = committed.wait_for(|there| *there >= size);
+        if !matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_))) {
+            return Ok(None);
+        }
+        let root = self.reader.root(size)?;
+        let text = self.text(size, root);
+        let mut note = format!("{text}\n{}", self.signer.sign(&text, 0));
+        for (_, line) in self.lines().get(&size).into_iter().flatten() {
+            note.push_str(line);
+        }
+        Ok(Some(note))
+    }
+
+    fn text(&self, size: u64, root: Hash) -> String {
+        let origin = self.signer.verifier().name().to_owned();
+        Checkpoint { origin, size, root }.text()
+    }
+
+    fn lines(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<(Verifier, String)>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many nodes have signed another history than this one.
+    pub(crate) fn contradicted(&self) -> usize {
+        self.contradicted.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Looks at what a node has answered.
+    fn judge(&self, from: &Validator, keys: &LogKeys, own: &Checkpoint, note: &str) -> Said {
+        let parsed = match SignedNote::parse(note) {
+            Ok(parsed) => parsed,
+            Err(error) => return Said::Nothing(error.to_string()),
+        };
+        let stated = match Checkpoint::parse(parsed.text()) {
+            Ok(stated) => stated,
+            Err(error) => return Said::Nothing(error.to_string()),
+        };
+        if (&stated.origin, stated.size) != (&own.origin, own.size) {
+            return Said::Nothing("it answered something else than it was asked".to_owned());
+        }
+        if stated.root != own.root {
+            // Only its own word is held against it.
+            let key = Verifier::new(&own.origin, KeyKind::Log, *from.log_key());
+            return match key.is_ok_and(|key| key.verify(&parsed).is_ok()) {
+                true => {
+                    self.keep_evidence(from, own, note);
+                    Said::OtherRoot
+                }
+                false => Said::Nothing("it answered with another root, and not signed".to_owned()),
+            };
+        }
+        let of = keys.at(own.size);
+        match of.signed(&parsed) {
+            Ok(signed) => Said::Lines(
+                signed
+                    .into_iter()
+                    .filter_map(|key| Some((key.clone(), parsed.line_of(key)?)))
+                    .collect(),
+            ),
+            Err(error) => Said::Nothing(error.to_string()),
+        }
+    }
+
+    fn keep_evidence(&self, from: &Validator, own: &Checkpoint, note: &str) {
+        let size = own.size;
+        let path = self.data.join(format!("fork-{size}-{}.txt", from.name()));
+        let text = own.text();
+        let ours = format!("{text}\n{}", self.signer.sign(&text, 0));
+        let kept = std::fs::write(&path, format!("{ours}\n{note}"));
+        let new = self
+            .contradicted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(from.name().to_owned());
+        if new {
+            tracing::error!(
+                node = from.name(),
+                size,
+                evidence = %path.display(),
+                kept = kept.is_ok(),
+                "a node has signed another history than this one"
+            );
+        }
+    }
+
+    fn remember(&self, size: u64, new: Vec<(Verifier, String)>) {
+        let mut lines = self.lines();
+        let known = lines.entry(size).or_default();
+        for (key, line) in new {
+            if key != *self.signer.verifier() && !known.iter().any(|(other, _)| *other == key) {
+                known.push((key, line));
+            }
+        }
+        while lines.len() > KEPT_SIZES {
+            lines.pop_first();
+        }
+    }
+
+    /// The checkpoint with as many lines as it needs, this node's first; `None` if there are too few.
+    fn gathered(&self, own: &Checkpoint, keys: &LogKeys) -> Option<SignedCheckpoint> {
+        let of = keys.at(own.size);
+        let text = own.text();
+        let mut signed: Vec<String> = Vec::new();
+        if of.contains(self.signer.verifier()) {
+            signed.push(self.signer.sign(&text, 0));
+        }
+        for (_, line) in self.lines().get(&own.size).into_iter().flatten() {
+            // Readers of notes take sixteen lines: none more than is needed.
+            if signed.len() < of.quorum() {
+                signed.push(line.clone());
+            }
+        }
+        let note = format!("{text}\n{}", signed.concat());
+        let checkpoint = of.open(&note).ok()?;
+        Some(SignedCheckpoint { checkpoint, note })
+    }
+}
+
+/// Has each newest state signed by enough nodes, and shown, until the node stops.
+pub(super) async fn gather(
+    application: Arc<Application>,
+    signatures: Arc<Signatures>,
+    stopping: CancellationToken,
+) {
+    let mut committed = application.committed.subscribe();
+    loop {
+        let size = *committed.borrow_and_update();
+        if size > application.shown.published_size() {
+            let gathering = gather_one(&application, &signatures, size);
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = gathering => {}
+                // What is newer will do for this, too; but not before it is there at all, or under load
+                // nothing ever would be.
+            }
+            continue;
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            changed = committed.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Asks all nodes until enough have signed, or something newer is durable that more can sign.
+async fn gather_one(application: &Application, signatures: &Arc<Signatures>, size: u64) {
+    let keys = signatures.keys.borrow().clone();
+    let own = match signatures.reader.root(size) {
+        Ok(root) => {
+            let origin = signatures.signer.verifier().name().to_owned();
+            Arc::new(Checkpoint { origin, size, root })
+        }
+        Err(error) => {
+            tracing::error!(%error, "the ledger's root cannot be read");
+            tokio::time::sleep(PAUSE).await;
+            return;
+        }
+    };
+    let (sender, mut heard) = mpsc::channel(64);
+    let me = *signatures.signer.verifier().key();
+    let others = keys.validators().into_iter().flat_map(|them| them.iter());
+    for other in others.filter(|it| *it.log_key() != me) {
+        tokio::spawn(ask(other.clone(), size, sender.clone()));
+    }
+    drop(sender);
+    let started = tokio::time::Instant::now();
+    loop {
+        if let Some(signed) = signatures.gathered(&own, &keys) {
+            let signed = Arc::new(signed);
+            application.shown.publish(&signed);
+            application.waiting.signed(&signed);
+            return;
+        }
+        match tokio::time::timeout(PATIENCE, heard.recv()).await {
+            Ok(Some((from, Ok(note)))) => match signatures.judge(&from, &keys, &own, &note) {
+                Said::Lines(lines) => signatures.remember(size, lines),
+                Said::OtherRoot => {}
+                Said::Nothing(why) => {
+                    tracing::warn!(node = from.name(), why, "no signature of a checkpoint");
+                }
+            },
+            Ok(Some((from, Err(why)))) => {
+                tracing::debug!(node = from.name(), why, "no signature of a checkpoint");
+            }
+            // All were asked, or it takes long: the newest is asked for, which may be this one again.
+            Ok(None) | Err(_) => {
+                if started.elapsed() < PAUSE {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Asks a node for its note of a size.
+async fn ask(
+    validator: Validator,
+    size: u64,
+    heard: mpsc::Sender<(Validator, Result<String, String>)>,
+) {
+    let url = format!("{}/checkpoint/{size}", validator.url());
+    let answer = tokio::task::spawn_blocking(move || super::peers::get_text(&url));
+    let answer = answer.await.unwrap_or_else(|error| Err(error.to_string()));
+    // Nobody listens once enough have signed.
+    let _ = heard.send((validator, answer)).await;
+}

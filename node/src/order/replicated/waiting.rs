@@ -1,0 +1,199 @@
+//! Who waits for what became of a transaction.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use colearn_ledger::{Appended, SignedCheckpoint};
+use tokio::sync::oneshot;
+
+use super::ordered::Key;
+use crate::order::{Recorded, RecordedEntry};
+use crate::refusal::Refusal;
+
+/// How many transactions may wait. A full node refuses at once.
+const MAX_WAITING: usize = 4096;
+/// After this long without a word it is offered again: CometBFT forgets what waits when it is started anew.
+pub(super) const AGAIN: Duration = Duration::from_secs(10);
+
+type Answer = Result<Recorded, Refusal>;
+
+/// Some transactions of one peer, which is told of all of them together.
+pub(super) struct Submission {
+    left: usize,
+    answers: Vec<Option<Answer>>,
+    reply: Option<oneshot::Sender<Vec<Answer>>>,
+}
+
+/// One transaction of a submission.
+#[derive(Clone)]
+pub(super) struct Waiter {
+    submission: Arc<Mutex<Submission>>,
+    place: usize,
+}
+
+impl Waiter {
+    /// As many as a submission has, and where they are answered.
+    pub(super) fn of(count: usize) -> (Vec<Self>, oneshot::Receiver<Vec<Answer>>) {
+        let (reply, answers) = oneshot::channel();
+        let submission = Submission {
+            left: count,
+            answers: std::iter::repeat_with(|| None).take(count).collect(),
+            reply: Some(reply),
+        };
+        let submission = Arc::new(Mutex::new(submission));
+        let waiters = (0..count).map(|place| Self { submission: submission.clone(), place });
+        (waiters.collect(), answers)
+    }
+
+    pub(super) fn answer(&self, answer: Answer) {
+        let mut submission = lock(&self.submission);
+        let Some(place) = submission.answers.get_mut(self.place) else { return };
+        if place.replace(answer).is_none() {
+            submission.left -= 1;
+        }
+        if submission.left == 0
+            && let Some(reply) = submission.reply.take()
+        {
+            let answers = std::mem::take(&mut submission.answers);
+            // A peer that has gone will find its transactions in the ledger.
+            let _ = reply.send(answers.into_iter().flatten().collect());
+        }
+    }
+}
+
+struct Ordering {
+    tx: Bytes,
+    since: Instant,
+    waiters: Vec<Waiter>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Not in a block yet, as far as is known here.
+    unordered: HashMap<Key, Ordering>,
+    /// In the ledger, but not under a checkpoint that enough nodes have signed.
+    unsigned: Vec<(u64, RecordedEntry, Waiter)>,
+    stopped: bool,
+}
+
+/// All who wait.
+#[derive(Default)]
+pub(super) struct Waiting(Mutex<State>);
+
+impl Waiting {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
+    }
+
+    /// Has somebody told what becomes of a transaction. `true` if nobody has offered it yet.
+    ///
+    /// # Errors
+    /// If too many wait, or the node stops.
+    pub(super) fn wait_for(&self, key: Key, tx: &Bytes, waiter: Waiter) -> Result<bool, Refusal> {
+        let mut state = self.state();
+        if state.stopped {
+            return Err(Refusal::Stopped);
+        }
+        if let Some(waiting) = state.unordered.get_mut(&key) {
+            waiting.waiters.push(waiter);
+            return Ok(false);
+        }
+        if state.unordered.len() + state.unsigned.len() >= MAX_WAITING {
+            return Err(Refusal::Busy);
+        }
+        let waiting = Ordering { tx: tx.clone(), since: Instant::now(), waiters: vec![waiter] };
+        state.unordered.insert(key, waiting);
+        Ok(true)
+    }
+
+    /// Has somebody told when an entry that was recorded before is under a checkpoint.
+    pub(super) fn wait_for_entry(&self, index: u64, waiter: Waiter) {
+        self.state().unsigned.push((index, RecordedEntry::Before(index), waiter));
+    }
+
+    /// It was refused before it was ordered.
+    pub(super) fn refuse(&self, key: &Key, refusal: impl Fn() -> Refusal) {
+        let waiting = self.state().unordered.remove(key);
+        for waiter in waiting.into_iter().flat_map(|it| it.waiters) {
+            waiter.answer(Err(refusal()));
+        }
+    }
+
+    /// It was ordered, and recorded. `true` if somebody waits here.
+    pub(super) fn recorded(&self, key: &Key, entry: &Appended) -> bool {
+        let mut state = self.state();
+        let Some(waiting) = state.unordered.remove(key) else { return false };
+        for waiter in waiting.waiters {
+            let entry = RecordedEntry::New(entry.clone());
+            state.unsigned.push((entry.index(), entry, waiter));
+        }
+        true
+    }
+
+    /// It was ordered, and is in this entry already.
+    pub(super) fn recorded_before(&self, key: &Key, index: u64) {
+        let mut state = self.state();
+        let Some(waiting) = state.unordered.remove(key) else { return };
+        for waiter in waiting.waiters {
+            state.unsigned.push((index, RecordedEntry::Before(index), waiter));
+        }
+    }
+
+    /// Whether somebody waits for this to be ordered.
+    pub(super) fn is_waited_for(&self, key: &Key) -> bool {
+        self.state().unordered.contains_key(key)
+    }
+
+    /// Enough nodes have signed.
+    pub(super) fn signed(&self, checkpoint: &Arc<SignedCheckpoint>) {
+        let mut state = self.state();
+        let (covered, rest) = std::mem::take(&mut state.unsigned)
+            .into_iter()
+            .partition(|(index, ..)| *index < checkpoint.checkpoint.size);
+        state.unsigned = rest;
+        drop(state);
+        for (_, entry, waiter) in covered {
+            waiter.answer(Ok(Recorded { entry, checkpoint: checkpoint.clone() }));
+        }
+    }
+
+    /// What has to be offered again; and since when the first waits.
+    pub(super) fn unheard(&self) -> Vec<(Key, Bytes)> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let mut again = Vec::new();
+        for (key, waiting) in &mut state.unordered {
+            if now.saturating_duration_since(waiting.since) >= AGAIN {
+                waiting.since = now;
+                again.push((*key, waiting.tx.clone()));
+            }
+        }
+        again
+    }
+
+    /// Whether anybody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.unordered.is_empty() && state.unsigned.is_empty()
+    }
+
+    /// Nobody will be told any more.
+    pub(super) fn stop(&self) {
+        let mut state = self.state();
+        state.stopped = true;
+        let unordered = std::mem::take(&mut state.unordered);
+        let unsigned = std::mem::take(&mut state.unsigned);
+        drop(state);
+        let waiters = unordered.into_values().flat_map(|it| it.waiters);
+        for waiter in waiters.chain(unsigned.into_iter().map(|(_, _, waiter)| waiter)) {
+            waiter.answer(Err(Refusal::Stopped));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done under a lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
