@@ -8,7 +8,7 @@ use colearn_contracts::{
 };
 use colearn_records::convert::ExperimentState;
 use colearn_records::keys::{learner_id, parse_learner_id};
-use colearn_sdk::client::{self, BoxFuture, CreateError, Described, Followed, Memory};
+use colearn_sdk::client::{self, BoxFuture, CreateError, Described, Followed, Memory, Nodes};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -39,6 +39,22 @@ pub(crate) struct Client {
     process: u32,
 }
 
+/// Where the ledger is kept: an address, several with commas between them, or a list of them.
+#[derive(FromPyObject)]
+pub(crate) enum Addresses {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl From<Addresses> for Nodes {
+    fn from(addresses: Addresses) -> Self {
+        match addresses {
+            Addresses::One(text) => text.into(),
+            Addresses::Several(texts) => texts.into(),
+        }
+    }
+}
+
 /// Whoever is in no experiment.
 const NOBODY: LearnerId = LearnerId([0; 32]);
 
@@ -46,7 +62,8 @@ const NOBODY: LearnerId = LearnerId([0; 32]);
 type Task<T> = Box<dyn for<'a> FnOnce(&'a mut Followed) -> BoxFuture<'a, Result<T, Failed>> + Send>;
 
 impl Client {
-    /// Calls the node. A connection that was lost since the last call is made again, once.
+    /// Calls the node. A connection that was lost since the last call is made again, once; of several nodes, to
+    /// the first that will do.
     fn call<T: Send + 'static>(&self, py: Python<'_>, task: Task<T>) -> PyResult<T> {
         if self.process != std::process::id() {
             let why = "this client was made in another process; make one in this";
@@ -61,8 +78,7 @@ impl Client {
             let done = interrupted.unless_on(&open.runtime, async {
                 // Whether the node has closed it while nobody worked on it, only an answer tells.
                 if open.followed.catch_up(&mut |_| {}).await.is_err() {
-                    open.followed.reconnect().await?;
-                    open.followed.catch_up(&mut |_| {}).await?;
+                    open.followed.recover().await?;
                 }
                 task(&mut open.followed).await
             });
@@ -120,7 +136,7 @@ impl Client {
     #[pyo3(signature = (node, key = None, memory = None, *, plan = None, **pins))]
     fn new(
         py: Python<'_>,
-        node: String,
+        node: Addresses,
         key: Option<&Key>,
         memory: Option<PathBuf>,
         plan: Option<&str>,
@@ -144,9 +160,9 @@ impl Client {
                     Some((owner, folder)) => Memory::open(&folder, owner)?,
                     None => Memory::default(),
                 };
-                let client = client::Client::connect(&node).await?;
+                let client = client::Client::connect(node).await?;
                 let mut followed = Followed::open(client, memory, trust).await?;
-                followed.catch_up(&mut |_| {}).await?;
+                followed.catch_up_somewhere(&mut |_| {}).await?;
                 Ok::<_, Failed>(followed)
             });
             drop(desk);
@@ -178,7 +194,7 @@ impl Client {
         self.close();
     }
 
-    /// The node's address.
+    /// The address of the node that is spoken to.
     #[getter]
     fn url(&self, py: Python<'_>) -> PyResult<String> {
         self.read(py, |followed| followed.client().url().to_owned())

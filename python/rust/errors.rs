@@ -73,7 +73,10 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
     let told = PyDict::new(py);
     let class = match error {
         ClientError::Address { .. } | ClientError::NoTls { .. } => "AddressError",
-        ClientError::Unreachable { .. } | ClientError::Certificates { .. } => "UnreachableError",
+        ClientError::Unreachable { .. }
+        | ClientError::Behind { .. }
+        | ClientError::NoNode(_)
+        | ClientError::Certificates { .. } => "UnreachableError",
         ClientError::Refused { refused, rule, .. } => {
             told.set_item("rule", rule)?;
             told.set_item("missing", *refused == Refused::NotFound)?;

@@ -9,13 +9,14 @@ use colearn_contracts::{
 };
 use colearn_records::plan::Plan;
 use colearn_records::words::Word as _;
-use colearn_sdk::client::{self, Event, Options, Prepared, Trust};
+use colearn_sdk::client::{self, Event, Nodes, Options, Prepared, Trust};
 use colearn_sdk::local::{self, LocalError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::calls::{self, Desk, Gone};
+use crate::client::Addresses;
 use crate::errors::{self, Failed};
 use crate::keys::Key;
 use crate::learner::{Known, PyLearner};
@@ -23,7 +24,7 @@ use crate::{ledger, pins, values, weights};
 
 /// Where and as whom a learner takes part, and who is told.
 struct Taking {
-    node: String,
+    node: Nodes,
     experiment: ExperimentName,
     key: ed25519_dalek::SigningKey,
     name: Option<MemberName>,
@@ -46,7 +47,7 @@ struct Taking {
 pub(crate) fn run(
     py: Python<'_>,
     learner: Py<PyAny>,
-    node: String,
+    node: Addresses,
     experiment: &str,
     key: &Key,
     name: Option<&str>,
@@ -61,7 +62,7 @@ pub(crate) fn run(
 ) -> PyResult<(String, String, u64)> {
     let plan = plan.map(|text| plan_of(py, text)).transpose()?;
     let taking = Taking {
-        node,
+        node: node.into(),
         experiment: parsed(experiment)?,
         key: key.inner.clone(),
         name: name.map(parsed).transpose()?,

@@ -153,7 +153,7 @@ async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
     node.stop();
     let _node = NodeProcess::start_at(&dir.path().join("data"), &address);
     let error =
-        Followed::connect(&format!("http://{address}"), bob_memory()).await.map(drop).unwrap_err();
+        Followed::connect(format!("http://{address}"), bob_memory()).await.map(drop).unwrap_err();
     assert!(matches!(error, ClientError::RolledBack { .. }), "{error}");
     assert!(error.to_string().starts_with("ROLLED BACK: the node shows 3 entries"), "{error}");
     assert!(dir.path().join("bob/evidence/01-rolled-back.txt").exists());

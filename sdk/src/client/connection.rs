@@ -17,7 +17,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{BoxFuture, ClientError, Entries};
+use super::nodes::Failures;
+use super::{BoxFuture, ClientError, Entries, Nodes, Suspicion};
 use crate::error_cause::root_cause;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,10 +37,12 @@ pub(super) const CERTIFICATES: &str = "SSL_CERT_FILE";
 /// what is known of a ledger, see [`Followed`](super::Followed).
 #[derive(Clone)]
 pub struct Client {
-    url: String,
+    pub(super) nodes: Nodes,
     services: Services,
-    /// How long an answer is waited for.
+    /// How long an answer is waited for,
     patience: Duration,
+    /// and that to a submission.
+    unanswered: Duration,
 }
 
 /// The node's services over one channel.
@@ -69,15 +72,6 @@ pub struct Described {
     pub experiment: ExperimentState,
     /// How the learner that was asked about stands in it, if it ever joined.
     pub member: Option<MemberState>,
-}
-
-/// The address in full: without a scheme it is plain http.
-fn full_url(url: &str) -> Result<String, ClientError> {
-    match url.split_once("://") {
-        None => Ok(format!("http://{url}")),
-        Some(("http" | "https", _)) => Ok(url.to_owned()),
-        Some(_) => Err(ClientError::Address { url: url.to_owned() }),
-    }
 }
 
 impl Services {
@@ -131,36 +125,69 @@ fn tls(_: Endpoint, url: &str) -> Result<Endpoint, ClientError> {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to the first of these nodes that answers.
     ///
     /// # Errors
-    /// If the node cannot be reached.
-    pub fn connect(url: &str) -> BoxFuture<'_, Result<Self, ClientError>> {
-        Self::connect_within(url, None)
+    /// If none can be reached.
+    pub fn connect(nodes: impl Into<Nodes>) -> BoxFuture<'static, Result<Self, ClientError>> {
+        Self::connect_within(nodes.into(), None, Suspicion::default())
+    }
+
+    /// The same, where it is said when one of several nodes will not do.
+    ///
+    /// # Errors
+    /// If none can be reached.
+    pub fn connect_suspecting(
+        nodes: impl Into<Nodes>,
+        suspicion: Suspicion,
+    ) -> BoxFuture<'static, Result<Self, ClientError>> {
+        Self::connect_within(nodes.into(), None, suspicion)
     }
 
     /// Connects, and waits for no answer longer than the patience there is.
     pub(super) fn connect_within(
-        url: &str,
+        nodes: Nodes,
         patience: Option<Duration>,
-    ) -> BoxFuture<'_, Result<Self, ClientError>> {
+        suspicion: Suspicion,
+    ) -> BoxFuture<'static, Result<Self, ClientError>> {
         Box::pin(async move {
-            let url = full_url(url)?;
-            let services = Services::connect(&url).await?;
+            let mut nodes = nodes.in_full()?;
             let patience = patience.unwrap_or(LONGEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-            Ok(Self { url, services, patience })
+            // Where nobody else can be asked, there is no use in giving up sooner.
+            let unanswered = match nodes.are_several() {
+                true => suspicion.unanswered.min(patience),
+                false => patience,
+            };
+            let mut failures = Failures::default();
+            loop {
+                match Services::connect(nodes.url()).await {
+                    Ok(services) => return Ok(Self { nodes, services, patience, unanswered }),
+                    Err(error) => failures.try_next(&mut nodes, error)?,
+                }
+            }
         })
     }
 
-    /// Connects again, to the same node, after the connection was lost.
+    /// Connects again, after the connection was lost or another node was gone on to.
     pub(super) async fn reconnect(&mut self) -> Result<(), ClientError> {
-        self.services = Services::connect(&self.url).await?;
+        self.services = Services::connect(self.nodes.url()).await?;
         Ok(())
+    }
+
+    /// A connection to another one of the nodes.
+    pub(super) async fn to(&self, nodes: Nodes) -> Result<Self, ClientError> {
+        let services = Services::connect(nodes.url()).await?;
+        Ok(Self { nodes, services, ..*self })
     }
 
     /// The node's address.
     pub fn url(&self) -> &str {
-        &self.url
+        self.nodes.url()
+    }
+
+    /// All nodes that are known to keep the ledger.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
     }
 
     pub(super) fn coordinator(&self) -> CoordinatorServiceClient<Telling> {
@@ -183,6 +210,16 @@ impl Client {
         self.in_time(answer).await.map(Response::into_inner)
     }
 
+    /// The answer to a submission, if it comes in time.
+    pub(super) async fn submitted(
+        &self,
+        request: v1::SubmitRequest,
+    ) -> Result<v1::SubmitResponse, ClientError> {
+        let mut coordinator = self.coordinator();
+        let answer = coordinator.submit(request);
+        self.within(self.unanswered, answer).await.map(Response::into_inner)
+    }
+
     /// The next message of a stream, if it comes in time.
     pub(super) async fn message<T>(
         &self,
@@ -195,18 +232,28 @@ impl Client {
         &self,
         answer: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, ClientError> {
-        match tokio::time::timeout(self.patience, answer).await {
+        self.within(self.patience, answer).await
+    }
+
+    async fn within<T>(
+        &self,
+        wait: Duration,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(wait, answer).await {
             Ok(answer) => answer.map_err(|status| self.refusal(&status)),
-            Err(_) => Err(self.stalled()),
+            Err(_) => Err(self.silent_for(wait)),
         }
     }
 
     /// The node, or something between, takes what is asked and says nothing.
     pub(super) fn stalled(&self) -> ClientError {
-        ClientError::Unreachable {
-            url: self.url.clone(),
-            reason: format!("no answer for {:?}", self.patience),
-        }
+        self.silent_for(self.patience)
+    }
+
+    fn silent_for(&self, wait: Duration) -> ClientError {
+        let reason = format!("no answer for {wait:?}");
+        ClientError::Unreachable { url: self.url().to_owned(), reason }
     }
 
     /// How long an answer is waited for.
@@ -215,7 +262,7 @@ impl Client {
     }
 
     pub(super) fn refusal(&self, status: &Status) -> ClientError {
-        ClientError::from_status(&self.url, status)
+        ClientError::from_status(self.url(), status)
     }
 
     /// What the node says that it keeps.
@@ -316,7 +363,7 @@ impl Client {
         Box::pin(async move {
             let request = v1::WatchExperimentRequest { name: name.to_string(), start };
             let stream = self.answer(self.coordinator().watch_experiment(request)).await?;
-            Ok(Entries::new(self.url.clone(), stream))
+            Ok(Entries::new(self.url().to_owned(), stream))
         })
     }
 

@@ -88,6 +88,19 @@ pub enum ClientError {
         /// Both checkpoints.
         evidence: Evidence,
     },
+    /// The node has less of the ledger than others have, which several nodes do not have at the same moment.
+    #[error("the node at {url} is behind: it shows {shown} entries of a ledger that had {known}")]
+    Behind {
+        /// Its address.
+        url: String,
+        /// How many entries it shows.
+        shown: u64,
+        /// How many are known to be there.
+        known: u64,
+    },
+    /// Of several nodes none will do: their addresses, and what is wrong with each.
+    #[error("none of the {} nodes will do: {}", .0.len(), each(.0))]
+    NoNode(Vec<(String, Self)>),
     /// What was sent is not proven to be what the ledger's key has signed. Nothing of it was believed.
     #[error(
         "what came from the node is not what its ledger has signed, and was not believed: {0}; whoever stands between can do that{1}"
@@ -266,6 +279,16 @@ impl Refused {
     }
 }
 
+/// What is wrong with each node.
+fn each(failures: &[(String, ClientError)]) -> String {
+    let told = failures.iter().map(|(url, error)| match error {
+        // Its own words would name the address again.
+        ClientError::Unreachable { reason, .. } => format!("{url}: {reason}"),
+        error => format!("{url}: {error}"),
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
 /// Where evidence was kept, if it was.
 #[derive(Debug, Default)]
 pub struct Evidence(pub Option<PathBuf>);
@@ -309,7 +332,16 @@ impl ClientError {
                 | Self::WrongArtifact(_)
                 | Self::OtherLedger { .. }
                 | Self::Unpinned(_)
-        )
+        ) || matches!(self, Self::NoNode(each) if each.iter().all(|(_, error)| error.is_a_lie()))
+    }
+
+    /// Whether it says something of the node alone: another node may do better. So may the same, once it is
+    /// known what the ledger has; no other ledger's name is believed then, and no refusal that does not
+    /// follow from it.
+    pub(super) fn is_the_nodes_own(&self) -> bool {
+        self.is_transient()
+            || self.is_a_lie()
+            || matches!(self, Self::Refused { rule: None, .. } | Self::NotTrusted { .. })
     }
 
     /// The number of the contract's rule by which the node refused, if that was the reason.
@@ -325,6 +357,7 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. }
+            | Self::Behind { .. }
             | Self::Unproven(..)
             | Self::RolledBack { .. }
             | Self::Malformed(_)
@@ -333,6 +366,7 @@ impl ClientError {
             | Self::WrongArtifact(_) => true,
             // What the contract refuses it would refuse again.
             Self::Refused { refused, rule, .. } => rule.is_none() && *refused == Refused::Temporary,
+            Self::NoNode(each) => each.iter().any(|(_, error)| error.is_transient()),
             _ => false,
         }
     }

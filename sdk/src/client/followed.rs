@@ -21,13 +21,15 @@ use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use ed25519_dalek::SigningKey;
 use rayon::ThreadPool;
 use rayon::prelude::*;
+use tokio::time::Instant;
 use tonic::Streaming;
 
 use super::connection::hashes;
 use super::error::{Evidence, Refused};
 use super::memory::Kept;
+use super::nodes::Failures;
 use super::receipts::Pledge;
-use super::{BoxFuture, Client, ClientError, Described, Memory, Submitted, threads};
+use super::{BoxFuture, Client, ClientError, Described, Memory, Nodes, Submitted, threads};
 
 /// How many changes of the ledger's key are followed.
 const MAX_ROTATIONS: usize = 1000;
@@ -98,12 +100,16 @@ impl Followed {
     ///
     /// # Errors
     /// If the node cannot be reached, keeps another ledger than the memory or the pins say, or shows what
-    /// does not fit.
-    pub fn connect(url: &str, memory: Memory) -> BoxFuture<'_, Result<Self, ClientError>> {
+    /// does not fit; of several, if none will do.
+    pub fn connect(
+        nodes: impl Into<Nodes>,
+        memory: Memory,
+    ) -> BoxFuture<'static, Result<Self, ClientError>> {
+        let nodes = nodes.into();
         Box::pin(async move {
-            let client = Client::connect(url).await?;
+            let client = Client::connect(nodes).await?;
             let mut followed = Self::open(client, memory, Trust::default()).await?;
-            followed.catch_up(&mut |_| {}).await?;
+            followed.catch_up_somewhere(&mut |_| {}).await?;
             Ok(followed)
         })
     }
@@ -113,6 +119,27 @@ impl Followed {
     /// # Errors
     /// Those of [`Followed::connect`].
     pub fn open<'a>(
+        client: Client,
+        memory: Memory,
+        trust: Trust,
+    ) -> BoxFuture<'a, Result<Self, ClientError>> {
+        Box::pin(async move {
+            let (mut client, mut failures) = (client, Failures::default());
+            let mut connected = Ok(());
+            loop {
+                let opened = match connected {
+                    Ok(()) => Self::open_at(client.clone(), memory.clone(), trust.clone()).await,
+                    Err(error) => Err(error),
+                };
+                let Err(error) = opened else { return opened };
+                failures.try_next(&mut client.nodes, error)?;
+                connected = client.reconnect().await;
+            }
+        })
+    }
+
+    /// With the node that is connected to.
+    fn open_at<'a>(
         client: Client,
         memory: Memory,
         trust: Trust,
@@ -162,11 +189,8 @@ impl Followed {
         })
     }
 
-    /// Connects again, to the same node, after the connection was lost or something did not fit.
-    ///
-    /// # Errors
-    /// Those of [`Followed::connect`].
-    pub fn reconnect(&mut self) -> BoxFuture<'_, Result<(), ClientError>> {
+    /// Connects again, to the node that is spoken to.
+    pub(super) fn reconnect(&mut self) -> BoxFuture<'_, Result<(), ClientError>> {
         Box::pin(async move {
             self.stream = None;
             self.client.reconnect().await?;
@@ -314,14 +338,19 @@ impl Followed {
     /// What the node sends next, as soon as it does. Where it says nothing for long it is asked whether
     /// there is anything. May be given up at any time: nothing is lost.
     pub(super) async fn receive(&mut self) -> Result<Sent, ClientError> {
-        let received = self.try_receive().await;
+        self.receive_since(Instant::now()).await
+    }
+
+    /// The same, where it has been waited for since then, and given up in between.
+    pub(super) async fn receive_since(&mut self, since: Instant) -> Result<Sent, ClientError> {
+        let received = self.try_receive(since).await;
         if received.is_err() {
             self.stream = None;
         }
         received
     }
 
-    async fn try_receive(&mut self) -> Result<Sent, ClientError> {
+    async fn try_receive(&mut self, mut since: Instant) -> Result<Sent, ClientError> {
         let start = self.size();
         let client = self.client.clone();
         let stream = match &mut self.stream {
@@ -333,7 +362,9 @@ impl Followed {
             }
         };
         loop {
-            let waited = tokio::time::timeout(client.patience(), stream.entries.message()).await;
+            let until = since + client.patience();
+            let waited = tokio::time::timeout_at(until, stream.entries.message()).await;
+            since = Instant::now();
             let message = match waited {
                 Ok(message) => message.map_err(|status| client.refusal(&status))?,
                 Err(_) => {
@@ -531,10 +562,10 @@ impl Followed {
         action: Action,
     ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
         Box::pin(async move {
-            self.catch_up(&mut |_| {}).await?;
+            self.catch_up_somewhere(&mut |_| {}).await?;
             self.wait_for_witnesses().await?;
             let signed = self.sign(key, action)?;
-            match self.submit(&signed).await {
+            match self.submit_somewhere(&signed).await {
                 Err(error) if error.rule().is_some() => {
                     self.catch_up(&mut |_| {}).await?;
                     Err(self.refusal_of(&signed, error))
@@ -565,7 +596,7 @@ impl Followed {
     }
 
     /// A checkpoint that the ledger's key of its time has signed.
-    async fn signed(&mut self, note: &str) -> Result<Checkpoint, ClientError> {
+    pub(super) async fn signed(&mut self, note: &str) -> Result<Checkpoint, ClientError> {
         if note == self.latest.1 {
             return Ok(self.latest.0.clone());
         }
@@ -670,7 +701,11 @@ impl Followed {
 
     /// What a checkpoint is that is not proven to go on from what was followed: a fork, where it is proven
     /// to begin otherwise; where nothing is proven, anybody between may have spoilt the proof.
-    async fn other_history(&mut self, checkpoint: &Checkpoint, note: &str) -> ClientError {
+    pub(super) async fn other_history(
+        &mut self,
+        checkpoint: &Checkpoint,
+        note: &str,
+    ) -> ClientError {
         let size = self.size();
         if checkpoint.size == size {
             return self.fork("it has another root", note);
@@ -741,9 +776,12 @@ impl Followed {
         {
             return self.fork("it is shorter and another one", note);
         }
+        let (shown, known) = (shown.size, self.promised_size());
+        if self.several_keepers() {
+            return ClientError::Behind { url: self.client.url().to_owned(), shown, known };
+        }
         let both = format!("{}\n---\n\n{note}", self.latest.1);
         let evidence = Evidence(self.memory.keep_evidence("rolled-back", both.as_bytes()));
-        let (shown, known) = (shown.size, self.promised_size());
         ClientError::RolledBack { shown, known, evidence }
     }
 

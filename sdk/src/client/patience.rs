@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ClientError;
 
 /// The first and the longest pause before trying again; each is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a node that does not answer is waited for, from now on.

@@ -55,7 +55,7 @@ impl Followed {
         Box::pin(async move {
             let sent = transaction.message();
             let request = v1::SubmitRequest { transaction: Some(sent.clone()) };
-            let answer = self.client.answer(self.client.coordinator().submit(request)).await?;
+            let answer = self.client.submitted(request).await?;
             let message = answer.receipt.unwrap_or_default();
             let (note, shown) = (message.checkpoint.clone(), message.entry.clone());
             let bad = |what: &str| {

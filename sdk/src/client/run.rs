@@ -10,6 +10,7 @@ use colearn_contracts::{
     Rejection,
 };
 use colearn_merge::Source;
+use colearn_records::convert::ExperimentState;
 use colearn_records::follower::ReadEntry;
 use colearn_records::keys::learner_id;
 use colearn_records::plan::Plan;
@@ -21,9 +22,15 @@ use super::followed::Sent;
 use super::in_time::{self, InTime};
 use super::joining::{Joiner, check};
 use super::memory::Turns;
+use super::moving::Others;
+use super::nodes::Failures;
+use super::patience::FIRST_PAUSE;
 use super::receipts::Pledge;
 use super::updates::{Held, Updates};
-use super::{Client, ClientError, Described, Followed, Memory, Patience, Progress, Trust, threads};
+use super::{
+    Client, ClientError, Described, Followed, Memory, Nodes, Patience, Progress, Suspicion, Trust,
+    threads,
+};
 use crate::learner::{Failure, Learner};
 use crate::merging::{Judged, Merged};
 use crate::participant::{
@@ -48,8 +55,9 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// Where and as whom a learner takes part.
 pub struct Options {
-    /// The node's address, such as `http://127.0.0.1:7400`.
-    pub node: String,
+    /// The node's address, such as `http://127.0.0.1:7400`; where several nodes keep the ledger, those that
+    /// are gone on to when one will not do.
+    pub node: Nodes,
     /// The experiment.
     pub experiment: ExperimentName,
     /// The learner's private key.
@@ -68,13 +76,15 @@ pub struct Options {
     pub own_judge: bool,
     /// Give up when the node cannot be reached for this long; `None` for never.
     pub patience: Option<Duration>,
+    /// When one of several nodes will not do although it answers.
+    pub suspicion: Suspicion,
     /// Told what happens.
     pub watch: Box<dyn FnMut(&Event) + Send>,
 }
 
 impl Options {
     /// The defaults: no name, no plan, no memory, no pins, endless patience, nobody watching.
-    pub fn new(node: impl Into<String>, experiment: ExperimentName, key: SigningKey) -> Self {
+    pub fn new(node: impl Into<Nodes>, experiment: ExperimentName, key: SigningKey) -> Self {
         Self {
             node: node.into(),
             experiment,
@@ -85,6 +95,7 @@ impl Options {
             trust: Trust::default(),
             own_judge: false,
             patience: None,
+            suspicion: Suspicion::default(),
             watch: Box::new(|_| {}),
         }
     }
@@ -144,6 +155,10 @@ pub struct Prepared {
     followed: Option<Followed>,
     /// Whether the connection is good, as far as is known.
     connected: bool,
+    /// Which of several nodes have failed since one would do.
+    failures: Failures,
+    /// Whether another node is spoken to than before, which may lack what that one was given.
+    moved: bool,
     /// The latest weights seen, newest last.
     kept: VecDeque<Weights>,
     /// What others have trained in the open round.
@@ -166,6 +181,8 @@ impl Prepared {
             memory: Some(memory),
             followed: None,
             connected: false,
+            failures: Failures::default(),
+            moved: false,
             kept: VecDeque::new(),
         })
     }
@@ -181,14 +198,14 @@ impl Prepared {
         error: ClientError,
     ) -> Result<(), ClientError> {
         self.connected = false;
-        // Where a ledger was followed, no other one's name is believed, and no refusal that does not follow
-        // from it.
-        let unfounded =
-            error.is_a_lie() || matches!(error, ClientError::Refused { rule: None, .. });
-        let may_help = error.is_transient() || (self.followed.is_some() && unfounded);
-        let Some(pause) = Some(()).filter(|()| may_help).and_then(|()| patience.pause()) else {
+        if !error.is_transient() && (self.followed.is_none() || !error.is_the_nodes_own()) {
             return Err(error);
+        }
+        let Some(error) = self.move_on(error) else {
+            tokio::time::sleep(FIRST_PAUSE).await;
+            return Ok(());
         };
+        let Some(pause) = patience.pause() else { return Err(error) };
         let reason = error.to_string();
         self.tell(match error.is_a_lie() {
             true => Event::Distrusted { reason, pause },
@@ -196,6 +213,18 @@ impl Prepared {
         });
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// Goes on to the next of several nodes. What is wrong, where there is none that was not tried.
+    fn move_on(&mut self, error: ClientError) -> Option<ClientError> {
+        let several = self.followed.as_mut().map(|followed| &mut followed.client.nodes);
+        let Some(nodes) = several.filter(|nodes| nodes.are_several()) else { return Some(error) };
+        let (from, reason) = (nodes.url().to_owned(), error.to_string());
+        let all = self.failures.go_on(nodes, error);
+        let to = nodes.url().to_owned();
+        self.moved = true;
+        self.tell(Event::Moved { from, to, reason });
+        all
     }
 
     fn followed(&mut self) -> Result<&mut Followed, ClientError> {
@@ -227,8 +256,8 @@ impl Prepared {
                 None
             }
             None => {
-                let patience = self.options.patience;
-                let client = Client::connect_within(&self.options.node, patience).await?;
+                let Options { node, patience, suspicion, .. } = &self.options;
+                let client = Client::connect_within(node.clone(), *patience, *suspicion).await?;
                 let memory = match (self.memory.take(), &self.options.data) {
                     (Some(memory), _) => memory,
                     // It went with an attempt that failed.
@@ -291,6 +320,8 @@ impl Prepared {
         let mut patience = Patience::new(self.options.patience);
         let mut run = Run {
             learner: Some(learner),
+            others: Others::new(self.options.suspicion),
+            unanswered: None,
             place: self,
             participant: None,
             takes_part: false,
@@ -312,7 +343,9 @@ impl Prepared {
                     if std::mem::take(&mut run.takes_part) && !error.is_a_lie() {
                         // It was in reach until now.
                         patience.renew();
+                        run.place.failures = Failures::default();
                     }
+                    run.others.begin_anew();
                     run.place.pause(&mut patience, error).await?;
                 }
             }
@@ -347,6 +380,10 @@ struct Run<L> {
     /// Lent to a thread while it works.
     learner: Option<L>,
     place: Prepared,
+    /// What the other nodes show.
+    others: Others,
+    /// What was sent last, until there is an answer to it: if it is still owed, the very same is sent again.
+    unanswered: Option<Transaction>,
     /// Lives as long as the run: what is ready for a turn outlives a lost connection.
     participant: Option<Participant>,
     /// Whether it has taken part over the present connection.
@@ -390,17 +427,18 @@ impl<L: Learner + Send + 'static> Run<L> {
                 Step::Done(summary) => return Ok(summary),
                 Step::Again => continue,
                 Step::Wait => {
-                    let sent = self.followed()?.receive().await?;
-                    self.observe(sent).await?;
+                    if let Some(sent) = self.receive_within(None).await? {
+                        self.observe(sent).await?;
+                    }
                 }
                 // Whatever happens first: if nothing does, this learner lets it go on,
-                Step::Resume(pause) => match self.receive_within(pause).await? {
+                Step::Resume(pause) => match self.receive_within(Some(pause)).await? {
                     Some(sent) => self.observe(sent).await?,
                     None => self.participant()?.resume(),
                 },
                 // or tries again.
                 Step::Retry(pause) => {
-                    if let Some(sent) = self.receive_within(pause).await? {
+                    if let Some(sent) = self.receive_within(Some(pause)).await? {
                         self.observe(sent).await?;
                     }
                 }
@@ -408,9 +446,30 @@ impl<L: Learner + Send + 'static> Run<L> {
         }
     }
 
-    async fn receive_within(&mut self, pause: Duration) -> Result<Option<Sent>, ClientError> {
-        let received = tokio::time::timeout(pause, self.followed()?.receive()).await;
-        received.ok().transpose()
+    /// What the node sends next, if it does before the pause is over. Meanwhile the other nodes are asked
+    /// whether it keeps anything back.
+    async fn receive_within(
+        &mut self,
+        pause: Option<Duration>,
+    ) -> Result<Option<Sent>, ClientError> {
+        let since = tokio::time::Instant::now();
+        let until = pause.map(|pause| since + pause);
+        loop {
+            let followed = self.place.followed()?;
+            let due = self.others.watch(followed).await?;
+            let Some(wake) = due.into_iter().chain(until).min() else {
+                return followed.receive_since(since).await.map(Some);
+            };
+            let began = tokio::time::Instant::now();
+            let received = tokio::time::timeout_at(wake, followed.receive_since(since)).await;
+            self.others.listened(began.elapsed());
+            match received {
+                Ok(received) => return received.map(Some),
+                Err(_) if until.is_some_and(|until| until <= wake) => return Ok(None),
+                // Something is due with the others.
+                Err(_) => {}
+            }
+        }
     }
 
     /// Follows the ledger to where it stands, and goes on from there.
@@ -427,6 +486,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         )?;
         let held = self.learner.as_ref().map(Learner::current);
         self.bring_back(&described.experiment.model, held.as_ref()).await?;
+        if std::mem::take(&mut self.place.moved) {
+            self.bring_kept(&described.experiment).await?;
+        }
         if self.participant.is_none() {
             let ledger = Digest(self.followed()?.ledger_id().0);
             let Prepared { options, turns, .. } = &self.place;
@@ -463,6 +525,23 @@ impl<L: Learner + Send + 'static> Run<L> {
             // It is not this learner's business alone.
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// What the experiment names, and the node before was given, is given to this one.
+    async fn bring_kept(&mut self, experiment: &ExperimentState) -> Result<(), ClientError> {
+        let mut named = vec![&experiment.model];
+        match &experiment.phase {
+            Phase::Voting { weights, .. } => named.push(weights),
+            Phase::Merged(round) => named.extend(round.updates().map(|(_, update)| update)),
+            Phase::Waiting | Phase::Paused(_) | Phase::Proposing { .. } | Phase::Finished(_) => {}
+        }
+        for model in named {
+            let trained = self.place.turns.trained().map(|trained| &trained.made.weights);
+            let mut kept = self.place.kept.iter().chain(trained);
+            let kept = kept.find(|kept| kept.digest() == model.digest).cloned();
+            self.bring_back(model, kept.as_ref()).await?;
+        }
+        Ok(())
     }
 
     fn membership(&self) -> Option<Membership> {
@@ -508,6 +587,9 @@ impl<L: Learner + Send + 'static> Run<L> {
     /// Does what is owed now.
     async fn fulfil(&mut self) -> Result<Step, ClientError> {
         let duty = self.participant()?.duty();
+        if !matches!(duty, Duty::Submit(_)) {
+            self.unanswered = None;
+        }
         if let Some(round) = self.place.turns.trained().map(|trained| trained.round)
             && self.participant()?.is_over(round)
         {
@@ -611,9 +693,11 @@ impl<L: Learner + Send + 'static> Run<L> {
         // takes the place of what was refused for good.
         let signed = statement.once.as_ref().and_then(|turn| self.signed_for(turn));
         let signed = signed.filter(|it| !statement.instead || it.action().what == act);
-        let signed = match signed {
+        let action = Action::new(experiment, act);
+        let unanswered = self.unanswered.take().filter(|sent| *sent.action() == action);
+        let signed = match signed.or(unanswered) {
             Some(signed) => signed,
-            None => self.sign(Action::new(experiment, act), statement.instead)?,
+            None => self.sign(action, statement.instead)?,
         };
         self.deliver(owed, signed).await
     }
@@ -666,7 +750,11 @@ impl<L: Learner + Send + 'static> Run<L> {
             let refused = match self.followed()?.submit(&signed).await {
                 Ok(_) => return Ok(Sending::Recorded),
                 Err(error) if error.rule().is_some() => error,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let is_answered = matches!(error, ClientError::Refused { .. });
+                    self.unanswered = (!is_answered).then_some(signed);
+                    return Err(error);
+                }
             };
             // Why, and whether at all, the ledger says.
             let size = self.followed()?.refresh().await?;

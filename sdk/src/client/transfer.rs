@@ -29,7 +29,7 @@ impl Client {
             let mut tries = 0;
             loop {
                 match self.try_upload(weights).await {
-                    Err(error) if error.is_transient() && tries < TRANSFER_TRIES => {
+                    Err(error) if error.is_transient() && tries < self.transfer_tries() => {
                         tries += 1;
                         tokio::time::sleep(Duration::from_millis(50 << tries)).await;
                     }
@@ -37,6 +37,11 @@ impl Client {
                 }
             }
         })
+    }
+
+    /// Where there is another node to go on to, there is no use in insisting.
+    fn transfer_tries(&self) -> u32 {
+        if self.nodes().are_several() { 0 } else { TRANSFER_TRIES }
     }
 
     async fn try_upload(&self, weights: &Weights) -> Result<(), ClientError> {
@@ -87,18 +92,42 @@ impl Client {
         self.answer(self.artifacts().stat_artifact(request)).await
     }
 
-    /// Downloads weights and verifies their digest, going on after a break.
+    /// Downloads weights and verifies their digest, going on after a break. What this node does not give,
+    /// another may.
     ///
     /// # Errors
-    /// If the node does not have them or sends other bytes.
+    /// If no node has them, or this one sends other bytes.
     pub fn download<'a>(&'a self, model: &'a Model) -> BoxFuture<'a, Result<Weights, ClientError>> {
+        Box::pin(async move {
+            let here = self.download_here(model).await;
+            if here.is_ok() {
+                return here;
+            }
+            for nodes in self.nodes().others() {
+                let there = match self.to(nodes).await {
+                    Ok(other) => other.download_here(model).await,
+                    Err(error) => Err(error),
+                };
+                match there {
+                    Ok(weights) => return Ok(weights),
+                    Err(error) => tracing::debug!(%error, "weights that another node has not got"),
+                }
+            }
+            here
+        })
+    }
+
+    fn download_here<'a>(
+        &'a self,
+        model: &'a Model,
+    ) -> BoxFuture<'a, Result<Weights, ClientError>> {
         Box::pin(async move {
             let reserve = model.size.min(MAX_RESERVE_BYTES) as usize;
             let mut bytes = BytesMut::with_capacity(reserve);
             let mut tries = 0;
             loop {
                 match self.try_download(model, &mut bytes).await {
-                    Err(error) if error.is_transient() && tries < TRANSFER_TRIES => {
+                    Err(error) if error.is_transient() && tries < self.transfer_tries() => {
                         tries += 1;
                         tokio::time::sleep(Duration::from_millis(50 << tries)).await;
                     }

@@ -145,6 +145,15 @@ pub enum Event {
         /// In how long.
         pause: Duration,
     },
+    /// One of several nodes will not do; it is gone on at another one.
+    Moved {
+        /// The address of the one that will not do.
+        from: String,
+        /// That of the other one.
+        to: String,
+        /// Why.
+        reason: String,
+    },
     /// The node, or somebody between, shows what does not fit. Nothing of it was believed; it is tried again.
     Distrusted {
         /// What does not fit.
@@ -186,6 +195,7 @@ impl Event {
             | Self::MotionOpened { .. }
             | Self::TooLate { .. }
             | Self::Reconnecting { .. }
+            | Self::Moved { .. }
             | Self::Finished { .. } => None,
         }
     }
@@ -215,6 +225,7 @@ colearn_records::kinds! {
         MotionOpened = "motion_opened",
         TooLate = "too_late",
         Reconnecting = "reconnecting",
+        Moved = "moved",
         Distrusted = "distrusted",
         Finished = "finished",
     }

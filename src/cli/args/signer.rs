@@ -78,7 +78,7 @@ impl Signer {
         }
         let bar = progress::entries("following the ledger");
         followed
-            .catch_up(&mut |progress| {
+            .catch_up_somewhere(&mut |progress| {
                 bar.set_length(progress.size);
                 bar.set_position(progress.followed);
             })

@@ -575,6 +575,9 @@ pub(crate) fn event(event: &Event) -> Value {
             "reason": reason,
             "pause_ms": u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
         }),
+        Event::Moved { from, to, reason } => {
+            json!({ "from": from, "to": to, "reason": reason })
+        }
         Event::Finished { reason } => json!({ "reason": reason.word() }),
     };
     told["event"] = event.word().into();

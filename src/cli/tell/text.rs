@@ -463,6 +463,7 @@ pub fn event(event: &Event) -> String {
         Event::Reconnecting { reason, pause } => {
             format!("{reason}; trying again in {} ms", pause.as_millis())
         }
+        Event::Moved { from, to, reason } => format!("going on at {to}, not at {from}: {reason}"),
         Event::Distrusted { reason, pause } => {
             format!("NOT BELIEVED: {reason}; trying again in {} ms", pause.as_millis())
         }

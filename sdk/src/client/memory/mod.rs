@@ -43,7 +43,7 @@ const MAX_EVIDENCE: usize = 100;
 const MAX_EVIDENCE_BYTES: usize = 1 << 20;
 
 /// What a key remembers, in a folder or, without one, until the process ends.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     dir: Option<PathBuf>,
     bound: Bound,
