@@ -9,6 +9,7 @@ use colearn_audit::explain::{Explanation, explain};
 use colearn_audit::merges::MergeReport;
 use colearn_contracts::{Act, Decision, ExperimentName, Outcome};
 use colearn_records::record::Record;
+use colearn_sdk::client::Nodes;
 
 use super::args::WeightsArgs;
 use super::ledger::trouble_at;
@@ -45,7 +46,8 @@ pub(crate) struct RoundArgs {
 }
 
 impl RoundArgs {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
+        self.from = first_that_opens(&self.from)?;
         let experiment = match &self.experiment {
             Some(experiment) => experiment.clone(),
             None => only_experiment(&self.from)?,
@@ -70,6 +72,19 @@ impl RoundArgs {
         let Some(merged) = merged else { return Ok(None) };
         let weights = self.weights.weights_beside(&self.from, merged.bytes())?;
         Ok(weights.map(|weights| merged.compute(&*weights)))
+    }
+}
+
+/// Of several nodes' addresses, as the environment may name them, the first that answers.
+fn first_that_opens(place: &str) -> anyhow::Result<String> {
+    if !place.contains("://") {
+        return Ok(place.to_owned());
+    }
+    let nodes = Nodes::from(place);
+    let opens = |url: &&String| nodes.urls().len() == 1 || audit::open(url).is_ok();
+    match nodes.urls().iter().find(opens) {
+        Some(url) => Ok(url.clone()),
+        None => bail!("no node answers at any of {}", nodes.urls().join(", ")),
     }
 }
 

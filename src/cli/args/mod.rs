@@ -24,7 +24,7 @@ pub(crate) use word::word;
 /// Where the node is.
 #[derive(Args, Clone)]
 pub(crate) struct NodeAddress {
-    /// The node's address
+    /// The node's address; of several that keep the ledger, with commas, the next is for when one will not do
     #[arg(long, env = "COLEARN_NODE", default_value = "http://127.0.0.1:7400", value_name = "URL")]
     pub(crate) node: String,
 }
