@@ -8,6 +8,7 @@ from typing import Any, final
 from typing_extensions import Self, Unpack
 
 from .learner import Learner
+from .nodes import Node
 from .pins import Pins, Trust
 
 __all__ = [
@@ -90,7 +91,8 @@ class Client:
     Parameters
     ----------
     node
-        The node's address, such as ``http://127.0.0.1:7400``.
+        The node's address, such as ``http://127.0.0.1:7400``; those of several that keep the ledger as a
+        list, or with commas: when one will not do, it goes on at the next.
     key
         Whose memory it is.
     memory
@@ -103,7 +105,7 @@ class Client:
 
     def __new__(
         cls,
-        node: str,
+        node: Node,
         key: Key | None = None,
         memory: _Path | None = None,
         *,
@@ -122,7 +124,7 @@ class Client:
     ) -> None: ...
     @property
     def url(self) -> str:
-        """The node's address."""
+        """The address of the node that is spoken to."""
     @property
     def ledger_id(self) -> str:
         """Which ledger the node keeps: the digest of its first entry, in hexadecimal."""
@@ -171,7 +173,7 @@ def main(arguments: Sequence[str], python: str) -> int: ...
 def run(
     learner: Learner,
     *,
-    node: str,
+    node: Node,
     experiment: str,
     key: Key,
     name: str | None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._core import Client, Key, Weights
 from .keys import KeyOrFile, opened
 from .learner import SAFETENSORS, Learner
+from .nodes import Node
 from .pins import Trust
 from .plans import Plan, text_of, toml
 
@@ -38,7 +39,7 @@ class Created:
 
 
 @contextmanager
-def _signing(node: str, key: KeyOrFile, pins: Trust) -> Iterator[tuple[Client, Key]]:
+def _signing(node: Node, key: KeyOrFile, pins: Trust) -> Iterator[tuple[Client, Key]]:
     """A connection for a key, with what that remembers."""
     signer, memory = opened(key)
     with Client(node, signer, memory, **pins) as client:
@@ -46,7 +47,7 @@ def _signing(node: str, key: KeyOrFile, pins: Trust) -> Iterator[tuple[Client, K
 
 
 def create_experiment(
-    node: str,
+    node: Node,
     name: str,
     key: KeyOrFile,
     initial: Learner | Weights | Mapping[str, Any],
@@ -61,7 +62,7 @@ def create_experiment(
     Parameters
     ----------
     node
-        The node's address.
+        The node's address, or those of several.
     name
         The experiment's name: 1 to 64 of ``a-z 0-9 . _ -``.
     key
@@ -121,7 +122,7 @@ def create_experiment(
 
 
 def move(
-    node: str,
+    node: Node,
     experiment: str,
     key: KeyOrFile,
     what: str,
@@ -174,7 +175,7 @@ def move(
 
 
 def vote_on_motion(
-    node: str,
+    node: Node,
     experiment: str,
     key: KeyOrFile,
     number: int,
@@ -204,7 +205,7 @@ def vote_on_motion(
 
 
 def leave(
-    node: str,
+    node: Node,
     experiment: str,
     key: KeyOrFile,
     *,
@@ -231,20 +232,20 @@ def leave(
         return client.leave(experiment, signer, renounce=renounce)
 
 
-def resume(node: str, experiment: str, key: KeyOrFile, **pins: Unpack[Trust]) -> int:
+def resume(node: Node, experiment: str, key: KeyOrFile, **pins: Unpack[Trust]) -> int:
     """Lets a paused experiment go on; gives the entry."""
     with _signing(node, key, pins) as (client, signer):
         return client.resume(experiment, signer)
 
 
-def stop(node: str, experiment: str, key: KeyOrFile, **pins: Unpack[Trust]) -> int:
+def stop(node: Node, experiment: str, key: KeyOrFile, **pins: Unpack[Trust]) -> int:
     """Ends an experiment alone, where its rules let its creator do that; gives the entry."""
     with _signing(node, key, pins) as (client, signer):
         return client.stop(experiment, signer)
 
 
 def evaluate(
-    node: str,
+    node: Node,
     experiment: str,
     key: KeyOrFile,
     measures: Mapping[str, float],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import _core
 from .keys import KeyOrFile, opened
 from .learner import Learner
+from .nodes import Node
 from .pins import Trust
 from .plans import Plan, text_of
 from .progress import Progress, shown
@@ -54,8 +55,8 @@ class Event:
     kind : str
         ``connected``, ``trusting``, ``following``, ``joined``, ``my_turn``, ``proposed``, ``passed``,
         ``voted``, ``committed``, ``round_closed``, ``waiting``, ``paused``, ``resumed``,
-        ``suspended``, ``motion_opened``, ``too_late``, ``left``, ``distrusted``, ``reconnecting`` or
-        ``finished``.
+        ``suspended``, ``motion_opened``, ``too_late``, ``left``, ``distrusted``, ``reconnecting``,
+        ``moved`` or ``finished``.
     text : str
         The same for people.
     round : int or None
@@ -69,7 +70,7 @@ class Event:
 
 def run(
     learner: Learner,
-    node: str,
+    node: Node,
     experiment: str,
     key: KeyOrFile,
     *,
@@ -98,7 +99,8 @@ def run(
     learner
         Anything with ``propose``, ``test``, ``accept`` and ``current``.
     node
-        The node's address, such as ``http://127.0.0.1:7400``.
+        The node's address, such as ``http://127.0.0.1:7400``; those of several that keep the ledger as a
+        list, or with commas: when one will not do, it goes on at the next.
     experiment
         The experiment's name.
     key
