@@ -2,6 +2,7 @@
 //! the rest.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use colearn_proto::v1::entry::Payload;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
 use colearn_proto::v1::ledger_service_server::{LedgerService, LedgerServiceServer};
 use colearn_proto::v1::outcome::Decision;
+use colearn_proto::v1::upload_artifact_request::Part;
 use colearn_proto::v1::{self, transaction::Action};
 use colearn_sdk::learner::SAFETENSORS;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -112,6 +114,12 @@ struct Inner {
     seen: Mutex<Seen>,
     /// Weights that do not pass.
     withheld: Mutex<BTreeSet<Digest>>,
+    /// Weights that a node here would not have, until somebody brings them; and what was brought.
+    lacked: Mutex<BTreeSet<Digest>>,
+    brought: Mutex<Vec<Digest>>,
+    /// Whether submissions are swallowed, and whether nothing more is passed on over open streams.
+    swallows: AtomicBool,
+    keeps_back: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,6 +139,9 @@ struct Seen {
     /// What the learner has signed, and what of it while it was lied to.
     signed: Vec<Action>,
     signed_while_lying: Vec<Action>,
+    /// All that was submitted, to the byte, and what of it had no answer.
+    sent: Vec<v1::SignedTransaction>,
+    swallowed: Vec<v1::SignedTransaction>,
 }
 
 impl Proxy {
@@ -148,6 +159,10 @@ impl Proxy {
             state: watch::Sender::new(state),
             seen: Mutex::default(),
             withheld: Mutex::default(),
+            lacked: Mutex::default(),
+            brought: Mutex::default(),
+            swallows: AtomicBool::new(false),
+            keeps_back: watch::Sender::new(false),
         }));
         let serving = tonic::transport::Server::builder()
             .add_service(LedgerServiceServer::new(proxy.clone()))
@@ -178,6 +193,33 @@ impl Proxy {
         self.0.withheld.lock().unwrap().clear();
     }
 
+    /// Is as a node that lacks these weights.
+    pub(crate) fn lack(&self, weights: Digest) {
+        self.0.lacked.lock().unwrap().insert(weights);
+    }
+
+    /// What was uploaded.
+    pub(crate) fn brought(&self) -> Vec<Digest> {
+        self.0.brought.lock().unwrap().clone()
+    }
+
+    /// From now on submissions have no answer, and are passed on no more; all else goes on.
+    pub(crate) fn swallow(&self) {
+        self.0.swallows.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on shows what this node shows, and nothing over the streams that are open.
+    pub(crate) fn freeze_at(&self, old: &str) {
+        self.0.keeps_back.send_replace(true);
+        self.turn_to(old);
+    }
+
+    /// What learners have sent, to the byte; of that what was swallowed.
+    pub(crate) fn sent(&self) -> (Vec<v1::SignedTransaction>, Vec<v1::SignedTransaction>) {
+        let seen = self.0.seen.lock().unwrap();
+        (seen.sent.clone(), seen.swallowed.clone())
+    }
+
     /// Resolves when it lies for the first time.
     pub(crate) async fn begins_to_lie(&self) {
         let mut state = self.0.state.subscribe();
@@ -204,6 +246,10 @@ impl Proxy {
 
     fn lying(&self) -> Option<Lie> {
         self.0.lie.filter(|_| *self.0.state.borrow() == State::Lying)
+    }
+
+    fn lacks(&self, digest: &[u8]) -> bool {
+        self.0.lacked.lock().unwrap().iter().any(|lacked| lacked.0 == digest)
     }
 
     /// Never answers, where that is the lie.
@@ -404,6 +450,7 @@ impl Passing {
             std::future::pending::<()>().await;
         }
         let mut state = self.proxy.0.state.subscribe();
+        let mut keeps_back = self.proxy.0.keeps_back.subscribe();
         let lie = self.proxy.0.lie.filter(|lie| !lie.is_told_elsewhere());
         let message = tokio::select! {
             biased;
@@ -418,6 +465,7 @@ impl Passing {
                     None => std::future::pending().await,
                 },
             },
+            true = is_true(&mut keeps_back) => std::future::pending().await,
             _ = self.target.changed() => return None,
             message = self.entries.message() => message,
         };
@@ -430,6 +478,10 @@ impl Passing {
         }
         Some((message, self))
     }
+}
+
+async fn is_true(state: &mut watch::Receiver<bool>) -> bool {
+    state.wait_for(|state| *state).await.is_ok()
 }
 
 async fn is_lying(state: &mut watch::Receiver<State>) -> bool {
@@ -458,13 +510,21 @@ impl CoordinatorService for Proxy {
     ) -> Result<Response<v1::SubmitResponse>, Status> {
         let request = request.into_inner();
         let signed = request.transaction.clone().unwrap();
-        let action = v1::Transaction::decode(signed.body).unwrap().action.unwrap();
+        let action = v1::Transaction::decode(signed.body.clone()).unwrap().action.unwrap();
+        let swallows = self.0.swallows.load(Ordering::SeqCst);
         {
             let mut seen = self.0.seen.lock().unwrap();
+            seen.sent.push(signed.clone());
+            if swallows {
+                seen.swallowed.push(signed);
+            }
             seen.signed.push(action.clone());
             if self.lying().is_some() {
                 seen.signed_while_lying.push(action.clone());
             }
+        }
+        if swallows {
+            std::future::pending::<()>().await;
         }
         // Before it can be recorded: what comes of it is not passed on.
         if matches!(action, Action::Commit(_)) && self.0.lie.is_some() {
@@ -559,7 +619,11 @@ impl ArtifactService for Proxy {
         request: Request<v1::StatArtifactRequest>,
     ) -> Result<Response<v1::StatArtifactResponse>, Status> {
         self.perhaps_stall().await;
-        ArtifactServiceClient::new(self.channel()).stat_artifact(request.into_inner()).await
+        let lacked = self.lacks(&request.get_ref().digest);
+        let mut client = ArtifactServiceClient::new(self.channel());
+        let mut answer = client.stat_artifact(request.into_inner()).await?;
+        answer.get_mut().stored &= !lacked;
+        Ok(answer)
     }
 
     async fn upload_artifact(
@@ -568,7 +632,15 @@ impl ArtifactService for Proxy {
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
         self.perhaps_stall().await;
         // Whoever uploads may be killed in the middle of it.
-        let parts = request.into_inner().filter_map(|part| std::future::ready(part.ok()));
+        let proxy = self.clone();
+        let parts = request.into_inner().filter_map(move |part| {
+            if let Ok(v1::UploadArtifactRequest { part: Some(Part::Header(header)) }) = &part {
+                let digest = Digest(header.digest[..].try_into().unwrap());
+                proxy.0.lacked.lock().unwrap().remove(&digest);
+                proxy.0.brought.lock().unwrap().push(digest);
+            }
+            std::future::ready(part.ok())
+        });
         ArtifactServiceClient::new(self.channel()).upload_artifact(parts).await
     }
 
@@ -579,6 +651,9 @@ impl ArtifactService for Proxy {
         self.perhaps_stall().await;
         if self.0.withheld.lock().unwrap().iter().any(|it| it.0 == request.get_ref().digest[..]) {
             return Err(Status::not_found("withheld"));
+        }
+        if self.lacks(&request.get_ref().digest) {
+            return Err(Status::not_found("lacked"));
         }
         let chunk = |bytes: Vec<u8>| Ok(v1::DownloadArtifactResponse { chunk: bytes.into() });
         let other = Counter::weights(FALSE_VALUE).bytes().to_vec();
