@@ -14,6 +14,8 @@ mod keeper;
 mod key_files;
 mod letting_go;
 mod merging;
+#[cfg(unix)]
+pub mod network;
 mod open;
 mod order;
 mod reads;

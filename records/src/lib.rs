@@ -6,6 +6,7 @@ pub mod history;
 pub mod json;
 pub mod keys;
 pub mod log_keys;
+pub mod network_file;
 pub mod pins;
 pub mod plan;
 pub mod record;

@@ -181,10 +181,9 @@ impl LogKeys {
         if let Some(validators) = &self.first.validators {
             return Some((0, validators));
         }
-        let founded = self.changes.iter().find_map(|(index, keepers)| {
+        self.changes.iter().find_map(|(index, keepers)| {
             keepers.validators.as_ref().map(|validators| (*index, validators))
-        });
-        founded
+        })
     }
 
     /// The nodes that keep the ledger together now; `None` where one keeps it alone.

@@ -180,7 +180,8 @@ fn is_url(text: &str) -> bool {
     text.len() <= MAX_ADDRESS && rest.is_some_and(is_host_and_port)
 }
 
-fn possession(validator: &v1::Validator) -> Vec<u8> {
+/// What a node's keys sign to say that a description is of it.
+pub fn possession(validator: &v1::Validator) -> Vec<u8> {
     let bare = v1::Validator {
         log_signature: Bytes::new(),
         consensus_signature: Bytes::new(),

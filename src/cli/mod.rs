@@ -16,6 +16,8 @@ mod key;
 mod key_file;
 mod learner;
 mod ledger;
+#[cfg(unix)]
+mod network;
 mod node;
 mod progress;
 mod round;
@@ -55,6 +57,10 @@ enum Command {
     Demo(demo::Demo),
     /// Run a node: it orders transactions, runs the contract and keeps the ledger.
     Node(node::Node),
+    /// Keep a ledger together with other organisations: who they are, how it begins, what changes.
+    #[cfg(unix)]
+    #[command(subcommand)]
+    Network(network::Network),
     /// Make, show or change a private key.
     #[command(subcommand)]
     Key(key::Key),
@@ -164,6 +170,8 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Demo(command) => block_on(command.run(program)),
         Command::Node(command) => block_on(command.run()),
+        #[cfg(unix)]
+        Command::Network(command) => block_on(command.run()),
         Command::Key(command) => block_on(command.run()),
         Command::Round(command) => command.run(),
         Command::Experiment(command) => block_on(command.run()),

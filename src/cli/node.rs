@@ -10,7 +10,7 @@ use colearn_contracts::Limits;
 use colearn_ledger::IndexUse;
 use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
-    Progress, Upgrade, WitnessAddress,
+    NetworkConfig, Progress, Upgrade, WitnessAddress,
 };
 use colearn_records::pins::Pins;
 use colearn_sdk::client::Client;
@@ -182,6 +182,22 @@ struct NodeArgs {
     /// How many cosignatures make a checkpoint witnessed [default: all witnesses']
     #[arg(long, value_name = "K")]
     witness_quorum: Option<usize>,
+    /// Keep the ledger together with the nodes of this file (`colearn network genesis`); needed at the first
+    /// start
+    #[arg(long, value_name = "FILE", conflicts_with = "origin")]
+    network: Option<PathBuf>,
+    /// The CometBFT program, where several nodes keep the ledger [default: the one in PATH]
+    #[arg(long, env = "COLEARN_COMETBFT", value_name = "FILE")]
+    cometbft: Option<PathBuf>,
+    /// Where to listen for the other nodes [default: the port by which they know this one]
+    #[arg(long, value_name = "ADDR")]
+    p2p_listen: Option<SocketAddr>,
+    /// Call this node too: one that the ledger does not name yet needs to know somebody; may be repeated
+    #[arg(long, value_name = "ID@HOST:PORT")]
+    peer: Vec<String>,
+    /// How long is waited after a block for late votes, where several nodes keep the ledger
+    #[arg(long, value_parser = duration_ms, default_value = "200ms", value_name = "TIME")]
+    block_interval: u64,
     /// Stop too when standard input ends: at the latest when whoever holds its other end does
     #[arg(long)]
     until_eof: bool,
@@ -200,6 +216,7 @@ impl NodeArgs {
             transaction_expiry: self.transaction_expiry,
         };
         let limits = limits.limits();
+        let genesis = self.network.as_deref().map(network_genesis).transpose()?;
         let witnesses = self.witness.iter().map(|witness| witness.verifier.clone()).collect();
         let quorum = self.witness_quorum.unwrap_or(self.witness.len());
         let pins = Pins::new(None, None, witnesses, Some(quorum).filter(|quorum| *quorum > 0))?;
@@ -214,6 +231,13 @@ impl NodeArgs {
             keep_updates: self.keep_updates,
             witness_quorum: quorum,
             witnesses: self.witness,
+            network: NetworkConfig {
+                genesis,
+                cometbft: self.cometbft,
+                p2p_listen: self.p2p_listen,
+                peers: self.peer,
+                block_interval: Duration::from_millis(self.block_interval),
+            },
             progress: Some(Progress::new(progress::rebuilding())),
         })
         .await?;
@@ -226,6 +250,16 @@ impl NodeArgs {
         node.shutdown().await?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+#[cfg(unix)]
+fn network_genesis(path: &Path) -> anyhow::Result<colearn_proto::v1::Genesis> {
+    super::network::read_network(path)
+}
+
+#[cfg(not(unix))]
+fn network_genesis(_: &Path) -> anyhow::Result<colearn_proto::v1::Genesis> {
+    anyhow::bail!("several nodes keep a ledger together on Unix systems only")
 }
 
 /// Upgrades a ledger, having said what that changes and been told to.

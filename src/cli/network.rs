@@ -1,0 +1,393 @@
+//! `colearn network`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use colearn_contracts::{Limits, VERSION};
+use colearn_node::network;
+use colearn_proto::v1;
+use colearn_proto::v1::validator_change::Change;
+use colearn_records::network_file;
+use colearn_records::transaction::LedgerId;
+use colearn_records::upgrade;
+use colearn_records::validators::{self, Validators};
+use colearn_sdk::client::{Followed, Memory};
+use serde_json::{Value, json};
+
+use super::args::{NodeAddress, duration_ms};
+
+#[derive(Subcommand)]
+pub(crate) enum Network {
+    /// Say who this organisation's node is; makes its keys if there are none.
+    #[command(after_help = "Example:
+  colearn network identity --data colearn-data --name hospital-a \\
+      --p2p a.example.org:26656 --url https://a.example.org:7400 > hospital-a.json
+
+What is printed is public: send it to the others. The keys stay in the folder.")]
+    Identity {
+        /// The node's data folder; created if need be
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// What the organisation is called: a-z 0-9 . -
+        #[arg(long)]
+        name: String,
+        /// Where the others' nodes reach this one
+        #[arg(long, value_name = "HOST:PORT")]
+        p2p: String,
+        /// Where everybody reaches this node
+        #[arg(long, value_name = "URL")]
+        url: String,
+    },
+    /// Make the beginning of a ledger that several organisations keep, from who they are.
+    #[command(after_help = "Example:
+  colearn network genesis hospital-*.json --time 2026-12-01T12:00:00Z > network.json
+
+Everybody who gives the same files and the same time gets the same bytes: compare the ledger's id with the
+others by voice. Then each starts: colearn node --data DIR --network network.json")]
+    Genesis {
+        /// What `colearn network identity` printed, of each organisation
+        #[arg(required = true, value_name = "FILE")]
+        identities: Vec<PathBuf>,
+        /// When the ledger begins; no entry is older
+        #[arg(long, value_parser = humantime::parse_rfc3339_weak, value_name = "TIME")]
+        time: std::time::SystemTime,
+        /// The ledger's name [default: one made from its nodes]
+        #[arg(long, value_name = "NAME")]
+        origin: Option<String>,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// Show who keeps a ledger: what a file says, or what a node's ledger proves.
+    #[command(after_help = "Examples:
+  colearn network show network.json
+  colearn network show --node https://a.example.org:7400 --json")]
+    Show {
+        /// A network's file [default: ask the node]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        node: NodeAddress,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask every node of a network how it is.
+    #[command(after_help = "Examples:
+  colearn network status
+  colearn network status --node https://a.example.org:7400 --json
+
+The exit code is 1 if fewer than two thirds of the nodes answer.")]
+    Status {
+        #[command(flatten)]
+        node: NodeAddress,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draft that a node more keeps the ledger.
+    #[command(after_help = "Example:
+  colearn network admit hospital-e.json --data colearn-data > change.json
+
+The draft has this node's approval; more than two thirds must give theirs: colearn network approve.")]
+    Admit {
+        /// What `colearn network identity` printed
+        identity: PathBuf,
+        #[command(flatten)]
+        draft: DraftArgs,
+    },
+    /// Draft that a node less keeps the ledger.
+    Remove {
+        /// What it is called
+        name: String,
+        #[command(flatten)]
+        draft: DraftArgs,
+    },
+    /// Draft that this node has moved or has other keys; its own approval is enough.
+    #[command(after_help = "Example:
+  colearn network update hospital-a-new.json --data colearn-data > change.json
+  colearn network submit change.json")]
+    Update {
+        /// What `colearn network identity` printed, at the new address or of the new keys
+        identity: PathBuf,
+        #[command(flatten)]
+        draft: DraftArgs,
+    },
+    /// Draft that new experiments follow the latest rules.
+    Upgrade {
+        #[command(flatten)]
+        limits: LimitArgs,
+        #[command(flatten)]
+        draft: DraftArgs,
+    },
+    /// Add this node's approval to a draft, in its file.
+    #[command(after_help = "Example:
+  colearn network approve change.json --data colearn-data")]
+    Approve {
+        /// The draft
+        change: PathBuf,
+        /// The node's data folder
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
+    /// Have an approved change recorded.
+    #[command(after_help = "Example:
+  colearn network submit change.json --node https://a.example.org:7400")]
+    Submit {
+        /// The change
+        change: PathBuf,
+        #[command(flatten)]
+        node: NodeAddress,
+    },
+}
+
+/// What a ledger limits.
+#[derive(Args)]
+pub(crate) struct LimitArgs {
+    /// The most unfinished experiments of one creator [default: 32]
+    #[arg(long, value_name = "N")]
+    experiments_per_creator: Option<u32>,
+    /// The most unfinished experiments in all [default: 10000]
+    #[arg(long, value_name = "N")]
+    max_experiments: Option<u32>,
+    /// Refuse transactions signed before what was recorded this long ago [default: 7days]
+    #[arg(long, value_parser = duration_ms, value_name = "TIME")]
+    transaction_expiry: Option<u64>,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            per_creator: self.experiments_per_creator.unwrap_or(usual.per_creator),
+            experiments: self.max_experiments.unwrap_or(usual.experiments),
+            expiry_ms: self.transaction_expiry.unwrap_or(usual.expiry_ms),
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct DraftArgs {
+    /// This node's data folder, whose key approves
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    #[command(flatten)]
+    node: NodeAddress,
+}
+
+impl Network {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Identity { data, name, p2p, url } => {
+                let identity = network::identity(&data, &name, &p2p, &url)?;
+                print!("{}", network_file::identity(&identity));
+            }
+            Self::Genesis { identities, time, origin, limits } => {
+                genesis(&identities, time, origin, &limits.limits())?;
+            }
+            Self::Show { file: Some(file), json, .. } => {
+                let genesis = read_network(&file)?;
+                let validators = Validators::of_genesis(&genesis)?.context("no nodes")?;
+                show(&LedgerId::of(&genesis), &validators, json)?;
+            }
+            Self::Show { file: None, node, json } => {
+                let (ledger, validators) = proven(&node.node).await?;
+                show(&ledger, &validators, json)?;
+            }
+            Self::Status { node, json } => return status(&node.node, json).await,
+            Self::Admit { identity, draft } => {
+                draft.print(Change::Admit(read_identity(&identity)?)).await?;
+            }
+            Self::Remove { name, draft } => draft.print(Change::Remove(name)).await?,
+            Self::Update { identity, draft } => {
+                draft.print(Change::Update(read_identity(&identity)?)).await?;
+            }
+            Self::Upgrade { limits, draft } => {
+                let limits = Some(upgrade::limits_message(&limits.limits()));
+                let rules = v1::Rules { contract_version: VERSION.number(), limits };
+                draft.print(Change::Rules(rules)).await?;
+            }
+            Self::Approve { change: path, data } => {
+                let (ledger, mut change) = read_change(&path)?;
+                network::approve(&data, &ledger, &mut change)?;
+                let text = network_file::change(&ledger, &change)?;
+                colearn_files::replace(&path, text.as_bytes())?;
+                eprintln!("{} approve", change.approvals.len());
+            }
+            Self::Submit { change, node } => {
+                let (_, change) = read_change(&change)?;
+                let url = first(&node.node);
+                let submit = move || network::submit(&url, &change);
+                let answer = tokio::task::spawn_blocking(submit).await?;
+                println!("{}", answer.map_err(anyhow::Error::msg)?.trim());
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn first(nodes: &str) -> String {
+    nodes.split(',').next().unwrap_or(nodes).trim().to_owned()
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Reads a network's file.
+pub(crate) fn read_network(path: &Path) -> anyhow::Result<v1::Genesis> {
+    network_file::read_network(&read(path)?).with_context(|| path.display().to_string())
+}
+
+fn read_identity(path: &Path) -> anyhow::Result<v1::Validator> {
+    let it = network_file::read_identity(&read(path)?);
+    Ok(it.with_context(|| path.display().to_string())?.message().clone())
+}
+
+fn read_change(path: &Path) -> anyhow::Result<(LedgerId, v1::ValidatorChange)> {
+    network_file::read_change(&read(path)?).with_context(|| path.display().to_string())
+}
+
+fn genesis(
+    identities: &[PathBuf],
+    time: std::time::SystemTime,
+    origin: Option<String>,
+    limits: &Limits,
+) -> anyhow::Result<()> {
+    let nodes = identities.iter().map(|path| read_identity(path));
+    let nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
+    let time_ms = time.duration_since(std::time::UNIX_EPOCH).context("a time before 1970")?;
+    let time_ms = u64::try_from(time_ms.as_millis()).context("a time too late")?;
+    let genesis = validators::genesis(origin, nodes, time_ms, VERSION, limits)?;
+    print!("{}", network_file::network(&genesis)?);
+    let validators = Validators::of_genesis(&genesis)?.context("no nodes")?;
+    eprintln!("ledger id     {}", LedgerId::of(&genesis));
+    eprintln!("{}", tolerates(&validators));
+    Ok(())
+}
+
+fn tolerates(validators: &Validators) -> String {
+    let (count, tolerated) = (validators.count(), validators.tolerated());
+    match tolerated {
+        0 => format!(
+            "nodes         {count}; none may be down or faulty: four tolerate one, seven two"
+        ),
+        some => format!("nodes         {count}; {some} may be down, or faulty in any way"),
+    }
+}
+
+/// Who keeps a node's ledger, as that proves.
+async fn proven(node: &str) -> anyhow::Result<(LedgerId, Validators)> {
+    let followed = Followed::connect(node, Memory::default()).await?;
+    let keys = followed.keys();
+    let validators = keys.validators().cloned();
+    Ok((keys.ledger(), validators.context("one node keeps this ledger")?))
+}
+
+fn show(ledger: &LedgerId, validators: &Validators, json: bool) -> anyhow::Result<()> {
+    if json {
+        let nodes: Vec<Value> =
+            validators.iter().map(|it| super::tell::json::validator(it.message())).collect();
+        let told = json!({
+            "ledger_id": ledger.to_string(),
+            "changes": validators.number(),
+            "tolerated": validators.tolerated(),
+            "validators": nodes,
+        });
+        println!("{}", serde_json::to_string_pretty(&told)?);
+        return Ok(());
+    }
+    println!("ledger id     {ledger}");
+    println!("{}", tolerates(validators));
+    println!("changes       {}", validators.number());
+    let width = validators.iter().map(|it| it.name().len()).max().unwrap_or(0);
+    for it in validators.iter() {
+        println!("  {:<width$}  {}  {}", it.name(), it.url(), it.p2p());
+    }
+    Ok(())
+}
+
+/// Asks every node; the exit code says whether enough answer.
+async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let (ledger, validators) = proven(node).await?;
+    let asked = validators.iter().map(|it| {
+        let (name, url) = (it.name().to_owned(), it.url().to_owned());
+        tokio::task::spawn_blocking(move || {
+            let answer = network::status(&url).and_then(|text| {
+                serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())
+            });
+            (name, url, answer)
+        })
+    });
+    let mut answers = Vec::new();
+    for answer in asked.collect::<Vec<_>>() {
+        answers.push(answer.await?);
+    }
+    let there = answers.iter().filter(|(_, _, answer)| answer.is_ok()).count();
+    let enough = 3 * there > 2 * validators.count();
+    if json {
+        let nodes: Vec<Value> = answers
+            .into_iter()
+            .map(|(name, url, answer)| match answer {
+                Ok(said) => json!({ "name": name, "url": url, "says": said }),
+                Err(error) => json!({ "name": name, "url": url, "error": error }),
+            })
+            .collect();
+        let told = json!({
+            "ledger_id": ledger.to_string(), "enough": enough, "nodes": nodes,
+        });
+        println!("{}", serde_json::to_string_pretty(&told)?);
+    } else {
+        println!("ledger id     {ledger}");
+        println!("{}", tolerates(&validators));
+        println!("\nnode          height     entries   signed by enough   version");
+        let highest = answers.iter().filter_map(|(_, _, answer)| {
+            answer.as_ref().ok().and_then(|said| said["size"].as_u64())
+        });
+        let highest = highest.max().unwrap_or(0);
+        for (name, _, answer) in &answers {
+            match answer {
+                Ok(said) => {
+                    let number = |key: &str| said[key].as_u64().unwrap_or(0);
+                    let (size, published) = (number("size"), number("published_size"));
+                    let lag = highest.saturating_sub(size);
+                    let behind = if lag > 0 { format!("  {lag} behind") } else { String::new() };
+                    let version = said["version"].as_str().unwrap_or("?");
+                    let height = number("height");
+                    println!(
+                        "{name:<12}  {height:<9}  {size:<8}  {published:<17}  {version}{behind}"
+                    );
+                }
+                Err(error) => println!("{name:<12}  does not answer: {error}"),
+            }
+        }
+        if !enough {
+            println!("\nfewer than two thirds answer here: nothing is recorded until they do");
+        }
+    }
+    Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl DraftArgs {
+    /// Prints a draft with this node's approval.
+    async fn print(&self, change: Change) -> anyhow::Result<()> {
+        let (ledger, validators) = proven(&self.node.node).await?;
+        let number = validators.number() + 1;
+        let mut draft = v1::ValidatorChange { number, change: Some(change), approvals: Vec::new() };
+        network::approve(&self.data, &ledger, &mut draft)?;
+        let approved = validators.approvals(&ledger, &draft);
+        if approved.is_err() {
+            bail!(
+                "the key in {} is of none of the nodes that keep this ledger",
+                self.data.display()
+            );
+        }
+        print!("{}", network_file::change(&ledger, &draft)?);
+        let needed = match draft.change {
+            Some(Change::Update(_)) => 1,
+            _ => 2 * validators.count() / 3 + 1,
+        };
+        eprintln!("change {number}: 1 approves, {needed} must");
+        Ok(())
+    }
+}
