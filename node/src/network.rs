@@ -89,6 +89,17 @@ pub fn status(url: &str) -> Result<String, String> {
     text(&url, &mut response)
 }
 
+/// The checkpoint that a node shows, not verified.
+///
+/// # Errors
+/// What went wrong, for people.
+pub fn checkpoint(url: &str) -> Result<String, String> {
+    let url = format!("{}/checkpoint", url.trim_end_matches('/'));
+    let mut response =
+        https::agent(&url, TIMEOUT)?.get(&url).call().map_err(|error| error.to_string())?;
+    text(&url, &mut response)
+}
+
 /// Has a change recorded; answers what the node answers, as JSON.
 ///
 /// # Errors

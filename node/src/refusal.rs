@@ -30,6 +30,12 @@ pub(crate) enum Refusal {
     /// The contract refuses it.
     #[error("{0}")]
     Rejected(#[from] Rejection),
+    /// There is no checkpoint that enough nodes have signed.
+    #[error(
+        "fewer than two thirds of the nodes that keep this ledger have signed for it since this one was \
+         started; try again when they are there"
+    )]
+    Unsigned,
     /// Another node has shown more than this one has.
     #[error("this node has not come to entry {0} yet; try again, or another node")]
     Behind(u64),
@@ -70,7 +76,7 @@ impl Refusal {
             Self::UnknownSeen(_) | Self::NoSuchArtifact(_) => Code::FailedPrecondition,
             Self::Rejected(rejection) => code(rejection),
             Self::NoChange(_) => Code::FailedPrecondition,
-            Self::NoOrder(_) | Self::Behind(_) => Code::Unavailable,
+            Self::NoOrder(_) | Self::Behind(_) | Self::Unsigned => Code::Unavailable,
             Self::Busy | Self::DiskFull { .. } => Code::ResourceExhausted,
             Self::Stopped => Code::Unavailable,
             Self::Ledger(error) => ledger_code(error),

@@ -198,6 +198,7 @@ fn streamed(result: Result<v1::Receipt, Refusal>) -> v1::submit_stream_response:
                 | Refusal::NoChange(_)
                 | Refusal::NoOrder(_)
                 | Refusal::Behind(_)
+                | Refusal::Unsigned
                 | Refusal::Busy
                 | Refusal::DiskFull { .. }
                 | Refusal::Stopped

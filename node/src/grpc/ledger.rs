@@ -59,7 +59,7 @@ impl LedgerService for Ledger {
         request: Request<v1::GetCheckpointRequest>,
     ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
         let v1::GetCheckpointRequest { old_size, cosigned } = request.into_inner();
-        let signed = self.reads.checkpoint().ok_or(Refusal::Stopped)?;
+        let signed = self.reads.checkpoint().ok_or(Refusal::Unsigned)?;
         let size = signed.checkpoint.size;
         if old_size > size {
             return Err(Status::out_of_range(format!(
@@ -176,7 +176,7 @@ async fn message(
     next: u64,
     end: u64,
 ) -> Result<(v1::SubscribeResponse, u64), Status> {
-    let signed = reads.checkpoint().ok_or(Refusal::Stopped)?;
+    let signed = reads.checkpoint().ok_or(Refusal::Unsigned)?;
     let size = signed.checkpoint.size;
     let read = reads.read_last(size.saturating_sub(next), move |reader| {
         let entries = match next < end {

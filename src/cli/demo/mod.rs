@@ -1,5 +1,8 @@
 //! `colearn demo`.
 
+#[cfg(unix)]
+mod consortium;
+
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,8 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 use tokio::task::JoinHandle;
 
+#[cfg(unix)]
+use self::consortium::Consortium;
 use super::args::{Data, ModelShape, SINGLE_ROUNDS, SplitArgs, TrainingArgs, word};
 use super::audit::audit_place;
 use super::output::{OutputError, try_print};
@@ -60,6 +65,7 @@ words! {
   colearn demo
   colearn demo --learners 8 --rounds 30 --threshold 2/3 --baselines --plot rounds.png
   colearn demo --merging --split sorted
+  colearn demo --nodes 4
   colearn demo --backend local --model softmax
   colearn demo --task iris --split sorted --show-split
   colearn demo --task mnist --data mnist/
@@ -79,6 +85,10 @@ pub(crate) struct Demo {
     /// Merge rounds: in each all train, and vote on two merges of what they have trained
     #[arg(long)]
     merging: bool,
+    /// How many organisations keep the ledger together, each with a node; one of them dies half-way. Needs
+    /// CometBFT
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    nodes: usize,
     /// Where the rounds run
     #[arg(long, value_parser = word::<Backend>(), default_value = "ledger")]
     backend: Backend,
@@ -116,7 +126,8 @@ struct Outcome {
     score: f64,
     /// What the score is.
     metric: &'static str,
-    audit: Option<AuditReport>,
+    /// Of each node's ledger.
+    audits: Vec<AuditReport>,
 }
 
 impl Demo {
@@ -149,11 +160,18 @@ impl Demo {
         let learners = self.make_learners(&shares)?;
         let started = Instant::now();
         let outcome = match self.backend {
+            Backend::Local if self.nodes > 1 => bail!("--nodes needs --backend ledger"),
             Backend::Local => self.run_local(learners)?,
             Backend::Ledger => {
                 let mut signals = Signals::catch()?;
+                let outcome = async {
+                    match self.nodes {
+                        0 | 1 => self.run_ledger(learners, &dir, program).await,
+                        _ => self.run_together(learners, &dir, program).await,
+                    }
+                };
                 tokio::select! {
-                    outcome = self.run_ledger(learners, &dir, program) => outcome?,
+                    outcome = outcome => outcome?,
                     asked = signals.asked() => return Ok(asked.exit_code()),
                 }
             }
@@ -163,7 +181,8 @@ impl Demo {
         let plot = self.plot.clone().unwrap_or_else(|| dir.join("rounds.svg"));
         plot::write(&outcome.history, &plot)?;
         self.report(&outcome, seconds, baselines, &plot, &dir)?;
-        Ok(ExitCode::from(outcome.audit.map_or(0, |report| report.exit_code())))
+        let codes = outcome.audits.iter().map(AuditReport::exit_code);
+        Ok(ExitCode::from(codes.max().unwrap_or(0)))
     }
 
     /// Prints for people. An error is passed on, not the end of the process: there may be a node to
@@ -227,7 +246,7 @@ impl Demo {
             })?;
         bar.finish_and_clear();
         let (score, metric) = (mean_score(&learners)?, metric_name(&learners));
-        Ok(Outcome { history, score, metric, audit: None })
+        Ok(Outcome { history, score, metric, audits: Vec::new() })
     }
 
     async fn run_ledger(
@@ -249,18 +268,7 @@ impl Demo {
         ))?;
         self.prepare(node.url(), &name, &learner_keys, &learners).await?;
 
-        let running: Vec<JoinHandle<_>> = learners
-            .into_iter()
-            .zip(learner_keys)
-            .enumerate()
-            .map(|(at, (learner, key))| {
-                let options = Options {
-                    data: Some(dir.join(format!("learners/{}.data", at + 1))),
-                    ..Options::new(node.url(), name.clone(), key)
-                };
-                tokio::spawn(client::run(learner, options))
-            })
-            .collect();
+        let running = start_learners(learners, learner_keys, dir, &name, |_| node.url().to_owned());
         let (bar, mut table) = (self.progress()?, RoundTable::default());
         let watching = follow(node.url(), &name, |history, closed| {
             bar.suspend(|| self.say(table.line(history, closed)))?;
@@ -273,14 +281,85 @@ impl Demo {
         };
         bar.finish_and_clear();
         tokio::task::spawn_blocking(move || node.stop()).await??;
-        let audit = tokio::task::spawn_blocking({
-            let place = dir.join("node").display().to_string();
-            let bar = if self.json { ProgressBar::hidden() } else { progress::entries("auditing") };
-            move || audit_place(&place, AuditOptions::default(), &bar)
-        });
-        let audit = audit.await??;
+        let audits = vec![self.audit(&dir.join("node")).await?];
         let (score, metric) = (mean_score(&learners)?, metric_name(&learners));
-        Ok(Outcome { history, score, metric, audit: Some(audit) })
+        Ok(Outcome { history, score, metric, audits })
+    }
+
+    async fn audit(&self, dir: &Path) -> anyhow::Result<AuditReport> {
+        let place = dir.display().to_string();
+        let bar = if self.json { ProgressBar::hidden() } else { progress::entries("auditing") };
+        let audit = move || audit_place(&place, AuditOptions::default(), &bar);
+        Ok(tokio::task::spawn_blocking(audit).await??)
+    }
+
+    #[cfg(not(unix))]
+    async fn run_together(
+        &self,
+        _: Vec<BuiltinLearner>,
+        _: &Path,
+        _: &Program,
+    ) -> anyhow::Result<Outcome> {
+        bail!("several nodes keep a ledger together on Unix systems only")
+    }
+
+    /// Runs the rounds on a ledger that several nodes keep, of which one dies half-way, comes back, and has
+    /// the same in the end as the others.
+    #[cfg(unix)]
+    async fn run_together(
+        &self,
+        learners: Vec<BuiltinLearner>,
+        dir: &Path,
+        program: &Program,
+    ) -> anyhow::Result<Outcome> {
+        let name: ExperimentName = EXPERIMENT.parse()?;
+        let learner_keys = learner_keys(dir, learners.len())?;
+        let starting = {
+            let (program, dir, nodes) = (program.clone(), dir.to_owned(), self.nodes);
+            tokio::task::spawn_blocking(move || Consortium::start(&program, &dir, nodes))
+        };
+        let mut nodes = starting.await??;
+        nodes.come_together().await?;
+        let tolerated = (nodes.count() - 1) / 3;
+        self.say(format!(
+            "{} nodes, of which {tolerated} may be down or faulty; data in {}",
+            nodes.count(),
+            dir.display()
+        ))?;
+        let watched = nodes.urls_for(0);
+        self.prepare(&watched, &name, &learner_keys, &learners).await?;
+        let running =
+            start_learners(learners, learner_keys, dir, &name, |learner| nodes.urls_for(learner));
+        let (bar, mut table) = (self.progress()?, RoundTable::default());
+        let (dies, returns) = (self.rounds / 2, self.rounds - self.rounds / 4);
+        let watching = follow(&watched, &name, |history, closed| {
+            bar.suspend(|| self.say(table.line(history, closed)))?;
+            bar.set_position(closed.number);
+            // Without one of fewer than four nobody could go on.
+            if tolerated > 0 && closed.number == dies {
+                let killed = nodes.kill_one()?;
+                bar.suspend(|| self.say(format!("the node of {killed} is killed")))?;
+            }
+            if closed.number == returns {
+                nodes.start_again()?;
+            }
+            Ok(())
+        });
+        let (history, learners) = tokio::try_join!(watching, all(running))?;
+        bar.finish_and_clear();
+        nodes.start_again()?;
+        nodes.come_together().await?;
+        let folders: Vec<PathBuf> = (0..nodes.count()).map(|at| nodes.folder(at)).collect();
+        tokio::task::spawn_blocking(move || nodes.stop()).await??;
+        let mut audits = Vec::new();
+        for folder in &folders {
+            audits.push(self.audit(folder).await?);
+        }
+        if !audits.iter().all(|it| (it.size, &it.root) == (audits[0].size, &audits[0].root)) {
+            bail!("the nodes' ledgers differ; audit each of the folders in {}", dir.display());
+        }
+        let (score, metric) = (mean_score(&learners)?, metric_name(&learners));
+        Ok(Outcome { history, score, metric, audits })
     }
 
     /// Creates the experiment and lets the learners join in order, unless that was done before.
@@ -373,7 +452,8 @@ impl Demo {
                 "baselines": baselines.map(|(alone, together)| {
                     serde_json::json!({ "alone": alone, "together": together })
                 }),
-                "audit": outcome.audit,
+                "audit": outcome.audits.first(),
+                "audits": &outcome.audits,
                 "plot": plot,
                 "data": dir,
             });
@@ -393,8 +473,12 @@ impl Demo {
             println!("  all data together:  {together:.3}");
         }
         println!("plot: {}", plot.display());
-        if let Some(audit) = &outcome.audit {
-            println!("audit it again: colearn audit {}", dir.join("node").display());
+        let folder = |at: usize| match outcome.audits.len() {
+            1 => dir.join("node"),
+            _ => dir.join(format!("node-{}", at + 1)),
+        };
+        for (at, audit) in outcome.audits.iter().enumerate() {
+            println!("audit it again: colearn audit {}", folder(at).display());
             for finding in &audit.findings {
                 println!("{finding}");
             }
@@ -402,6 +486,28 @@ impl Demo {
         }
         Ok(())
     }
+}
+
+/// Starts learners, each at the nodes that it is told.
+fn start_learners(
+    learners: Vec<BuiltinLearner>,
+    learner_keys: Vec<SigningKey>,
+    dir: &Path,
+    name: &ExperimentName,
+    nodes: impl Fn(usize) -> String,
+) -> Vec<JoinHandle<Result<(BuiltinLearner, client::Summary), ClientError>>> {
+    learners
+        .into_iter()
+        .zip(learner_keys)
+        .enumerate()
+        .map(|(at, (learner, key))| {
+            let options = Options {
+                data: Some(dir.join(format!("learners/{}.data", at + 1))),
+                ..Options::new(nodes(at), name.clone(), key)
+            };
+            tokio::spawn(client::run(learner, options))
+        })
+        .collect()
 }
 
 fn mean_score(learners: &[BuiltinLearner]) -> anyhow::Result<f64> {
