@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
-use colearn_ledger::Verifier;
+use colearn_ledger::{Verifier, Verifiers};
 use colearn_records::pins::Pins;
 use indicatif::ProgressBar;
 
@@ -99,10 +99,13 @@ impl Audit {
                 println!("{finding}");
             }
             if !pinned && report.ok {
-                let key = report.verifier_key.parse()?;
-                let found = Pins::new(report.ledger_id.parse().ok(), Some(key), Vec::new(), None)?;
+                // Where several nodes keep it, the ledger's id says with whom it began.
+                let keys: Verifiers = report.verifier_key.parse()?;
+                let key = keys.one().cloned();
+                let found = Pins::new(report.ledger_id.parse().ok(), key, Vec::new(), None)?;
+                let keys = if keys.count() == 1 { "key" } else { "keys" };
                 println!(
-                    "verified with the key in the ledger's first entry; to insist on it: {}",
+                    "verified with the {keys} in the ledger's first entry; to insist on it: {}",
                     found.flags()
                 );
             }

@@ -7,7 +7,9 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
 use colearn_audit::{self as audit, Trouble};
 use colearn_ledger::note::from_bytes;
-use colearn_ledger::{Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifier, tree};
+use colearn_ledger::{
+    Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifiers, tree,
+};
 use colearn_records::pins::Pins;
 use colearn_records::record::Record;
 
@@ -69,9 +71,9 @@ Beside the receipt, with the ending .entry, the entry itself is written.")]
     VerifyReceipt {
         /// The receipt (tlog-proof)
         file: PathBuf,
-        /// The ledger's verifier key
+        /// The ledger's verifier key; where several nodes keep it, theirs, separated by commas
         #[arg(long, alias = "key", value_name = "KEY")]
-        verifier_key: Verifier,
+        verifier_key: Verifiers,
         #[command(flatten)]
         cosigners: Cosigners,
         /// The entry the receipt is for [default: the receipt's file with the ending .entry]
@@ -191,7 +193,7 @@ fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
 
 fn verify_receipt(
     file: &Path,
-    verifier: &Verifier,
+    verifiers: &Verifiers,
     pins: &Pins,
     entry: &Path,
     json: bool,
@@ -202,7 +204,7 @@ fn verify_receipt(
     let receipt = from_bytes(read(file)?).and_then(|text| Receipt::parse(&text));
     let receipt = receipt.with_context(|| format!("{} cannot be used", file.display()))?;
     let entry = read(entry).context("a receipt is checked with its entry: --entry FILE")?;
-    let checkpoint = receipt.verify(Hash::leaf(&entry), &verifier.clone().into())?;
+    let checkpoint = receipt.verify(Hash::leaf(&entry), verifiers)?;
     pins.check_witnesses(&receipt.checkpoint)?;
     let decoded = Record::decode(&entry)?;
     if decoded.index != receipt.index {

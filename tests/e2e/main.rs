@@ -17,6 +17,7 @@ mod members;
 mod memory;
 mod merged;
 mod merges;
+mod network;
 mod node;
 mod privacy;
 mod promises;

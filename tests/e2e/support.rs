@@ -73,6 +73,11 @@ impl Process {
         self.0.line().unwrap()
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// kill -9.
     pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();

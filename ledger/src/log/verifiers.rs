@@ -112,6 +112,16 @@ impl From<Verifier> for Verifiers {
     }
 }
 
+impl std::str::FromStr for Verifiers {
+    type Err = NoteError;
+
+    /// Reads what is displayed: keys that are separated by commas. No key has one in it.
+    fn from_str(text: &str) -> Result<Self, NoteError> {
+        let keys = text.split(',').map(|key| Verifier::parse(key.trim()));
+        Self::new(keys.collect::<Result<Vec<_>, _>>()?)
+    }
+}
+
 impl std::fmt::Display for Verifiers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (at, key) in self.iter().enumerate() {
@@ -192,5 +202,9 @@ mod tests {
         assert!(Verifiers::new([key(1), witness]).is_err());
         assert_eq!(verifiers(1), key(1).into());
         assert_eq!(verifiers(2).to_string(), format!("{}, {}", key(1), key(2)));
+        for count in [1, 2, 64] {
+            assert_eq!(verifiers(count).to_string().parse(), Ok(verifiers(count)));
+        }
+        assert!("".parse::<Verifiers>().is_err());
     }
 }

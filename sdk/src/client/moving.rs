@@ -17,7 +17,7 @@ impl Followed {
     /// Whether several nodes keep the ledger. They do not have its last entries at the same moment, so one
     /// that shows less than another is behind, and was not put back to an older copy.
     pub(super) fn several_keepers(&self) -> bool {
-        self.client.nodes().are_several()
+        self.keys().validators().is_some() || self.client.nodes().are_several()
     }
 
     /// Follows the ledger to its end after something has gone wrong: over another connection, and where
