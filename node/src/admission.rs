@@ -12,6 +12,7 @@ use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified};
 
 use crate::artifacts::ArtifactStore;
 use crate::order::{Answers, Recorded, RecordedEntry, Submissions};
+use crate::pulling::Pulling;
 use crate::reads::Reads;
 use crate::refusal::Refusal;
 
@@ -28,6 +29,8 @@ struct Inner {
     reads: Reads,
     submissions: Submissions,
     artifacts: ArtifactStore,
+    /// Fetches what was uploaded to another node, where several keep the ledger.
+    pulling: Option<Pulling>,
     /// Roots of this ledger by size, as far as they were asked for.
     roots: Mutex<BTreeMap<u64, Hash>>,
 }
@@ -45,9 +48,10 @@ impl Admission {
         reads: Reads,
         submissions: Submissions,
         artifacts: ArtifactStore,
+        pulling: Option<Pulling>,
     ) -> Self {
         let roots = Mutex::default();
-        Self(Arc::new(Inner { ledger, reads, submissions, artifacts, roots }))
+        Self(Arc::new(Inner { ledger, reads, submissions, artifacts, pulling, roots }))
     }
 
     /// Records a transaction; resolves when it is durable.
@@ -139,11 +143,20 @@ impl Admission {
         if let Some(weights) = weights(transaction.action()) {
             let (artifacts, digest) = (self.0.artifacts.clone(), weights.digest);
             let stored = tokio::task::spawn_blocking(move || artifacts.size_of(&digest));
-            if stored.await.map_err(|_| Refusal::Stopped)? != Some(weights.size) {
+            let here = stored.await.map_err(|_| Refusal::Stopped)? == Some(weights.size);
+            if !here && !self.pull(weights).await {
                 return Err(Refusal::NoSuchArtifact(digest.to_string()));
             }
         }
         Ok(transaction)
+    }
+
+    /// Whoever goes on at this node may have uploaded its weights to another.
+    async fn pull(&self, weights: &Model) -> bool {
+        match &self.0.pulling {
+            Some(pulling) => pulling.fetch(weights).await,
+            None => false,
+        }
     }
 
     /// The history a signer vouches for must be this ledger's.

@@ -18,6 +18,7 @@ mod merging;
 pub mod network;
 mod open;
 mod order;
+mod pulling;
 mod reads;
 mod refusal;
 mod replay;
@@ -53,6 +54,7 @@ use self::order::Order;
 #[cfg(unix)]
 use self::order::replicated::{Beginning, Replicated};
 use self::order::solo::{DiskReserve, SoloThread};
+use self::pulling::{Patience, Pulling};
 use self::reads::Reads;
 use self::status::Programs;
 use self::view::View;
@@ -110,6 +112,7 @@ impl Node {
             let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let OpenLedger { keeper, keys, report, replayed_from, signer, height } = opened;
             let stopping = CancellationToken::new();
+            let own = *signer.verifier().key().as_bytes();
             let reader = keeper.reader();
             let order = match keys.validators() {
                 None => Order::Alone(SoloThread::start(keeper, reserve, stopping.clone())),
@@ -131,6 +134,13 @@ impl Node {
                     stopping.clone(),
                 ));
             }
+            let pulling = keys.validators().map(|_| {
+                let (artifacts, keys) = (artifacts.clone(), order.keys(&keys));
+                Pulling::new(artifacts, keys, own, Patience::default(), &stopping)
+            });
+            if let Some(pulling) = &pulling {
+                tokio::spawn(pulling.clone().follow(order.views()));
+            }
             tokio::spawn(merging::merge_rounds(order.views(), artifacts.clone(), stopping.clone()));
             if let Some(keep) = keep_updates {
                 tokio::spawn(letting_go::let_go(
@@ -141,7 +151,8 @@ impl Node {
                     stopping.clone(),
                 ));
             }
-            let services = services(&keys, &reads, &order, artifacts, cosignatures, &stopping);
+            let services =
+                services(&keys, &reads, &order, artifacts, pulling, cosignatures, &stopping);
             let serving = tokio::spawn(serve(listener, services, stopping.clone()));
             Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, order })
         })
@@ -267,6 +278,7 @@ fn services(
     reads: &Reads,
     order: &Order,
     artifacts: ArtifactStore,
+    pulling: Option<Pulling>,
     cosignatures: Cosignatures,
     stopping: &CancellationToken,
 ) -> Services {
@@ -278,6 +290,7 @@ fn services(
                 reads.clone(),
                 order.submissions(),
                 artifacts.clone(),
+                pulling.clone(),
             ),
             reads: reads.clone(),
             views: views.clone(),
@@ -292,7 +305,7 @@ fn services(
             stopping: stopping.clone(),
             max_artifact_bytes: artifacts.max_bytes(),
         },
-        artifacts: Artifacts(artifacts),
+        artifacts: Artifacts { store: artifacts, pulling },
         tiles: Tiles {
             reads,
             cosignatures,

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::grpc::artifact::Artifacts;
 use crate::grpc::coordinator::Coordinator;
 use crate::grpc::ledger::Ledger;
+use crate::http::artifact;
 use crate::http::tiles::{self, Tiles};
 
 /// How many connections may be open; more wait to be accepted.
@@ -105,6 +106,7 @@ fn router(services: Services) -> axum::Router {
     let coordinator =
         CoordinatorServiceServer::new(coordinator).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let ledger = LedgerServiceServer::new(ledger).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let plain = tiles::router(tiles).merge(artifact::router(artifacts.store.clone()));
     let artifacts =
         ArtifactServiceServer::new(artifacts).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (_, health) = tonic_health::server::health_reporter();
@@ -119,5 +121,5 @@ fn router(services: Services) -> axum::Router {
         Ok(reflection) => routes = routes.add_service(reflection),
         Err(error) => tracing::warn!(%error, "gRPC reflection is off"),
     }
-    routes.prepare().into_axum_router().merge(tiles::router(tiles))
+    routes.prepare().into_axum_router().merge(plain)
 }

@@ -1,20 +1,47 @@
 //! `ArtifactService`: uploading and downloading weights.
 
+use std::fs::File;
+
+use colearn_contracts::Digest;
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_server::ArtifactService;
 use colearn_records::convert;
 use futures_util::StreamExt as _;
 use tokio_util::io::ReaderStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{BoxStream, bad_field};
 use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::pulling::Pulling;
 
 /// The size of a downloaded chunk.
 const CHUNK_BYTES: usize = 1 << 18;
 
 /// The artifact store, as a service.
-pub(crate) struct Artifacts(pub(crate) ArtifactStore);
+pub(crate) struct Artifacts {
+    pub(crate) store: ArtifactStore,
+    /// Fetches what other nodes have, where several keep the ledger.
+    pub(crate) pulling: Option<Pulling>,
+}
+
+impl Artifacts {
+    /// Opens an artifact; one that is on its way here is waited for.
+    async fn open(&self, digest: Digest, offset: u64) -> Result<File, Status> {
+        let open = || {
+            let store = self.store.clone();
+            blocking(move || store.download(&digest, offset))
+        };
+        match (open().await, &self.pulling) {
+            (Err(missing), Some(pulling)) if missing.code() == Code::NotFound => {
+                match pulling.wait_for(&digest).await {
+                    true => open().await,
+                    false => Err(missing),
+                }
+            }
+            (opened, _) => opened,
+        }
+    }
+}
 
 /// Runs something that touches the disk where it may block.
 async fn blocking<T: Send + 'static>(
@@ -32,14 +59,14 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<v1::StatArtifactResponse>, Status> {
         let v1::StatArtifactRequest { digest, room } = request.into_inner();
         let digest = convert::digest(&digest, "digest").map_err(bad_field)?;
-        let store = self.0.clone();
+        let store = self.store.clone();
         let stat = blocking(move || Ok((store.size_of(&digest), store.partial_size_of(&digest))));
         let (size, partial_size) = stat.await?;
         Ok(Response::new(v1::StatArtifactResponse {
             stored: size.is_some(),
             size: size.unwrap_or(0),
             partial_size,
-            room_bytes: room.then(|| self.0.room_bytes()),
+            room_bytes: room.then(|| self.store.room_bytes()),
         }))
     }
 
@@ -54,7 +81,7 @@ impl ArtifactService for Artifacts {
             return Err(Status::invalid_argument("an upload begins with its header"));
         };
         let digest = convert::digest(&header.digest, "digest").map_err(bad_field)?;
-        let store = self.0.clone();
+        let store = self.store.clone();
         let begun = blocking(move || store.upload(digest, header.size, header.offset)).await?;
         let Some(mut upload) = begun else {
             return Ok(Response::new(v1::UploadArtifactResponse { size: header.size }));
@@ -81,8 +108,7 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
         let request = request.into_inner();
         let digest = convert::digest(&request.digest, "digest").map_err(bad_field)?;
-        let store = self.0.clone();
-        let file = blocking(move || store.download(&digest, request.offset)).await?;
+        let file = self.open(digest, request.offset).await?;
         // Read only as fast as the client takes it; a stalled client holds no thread.
         let file = tokio::fs::File::from_std(file);
         let chunks = ReaderStream::with_capacity(file, CHUNK_BYTES).map(|chunk| match chunk {

@@ -1,0 +1,103 @@
+//! Weights over plain HTTP: what other nodes fetch them with, and anybody with `curl`.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use colearn_contracts::Digest;
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
+
+use crate::artifacts::{ArtifactError, ArtifactStore};
+
+const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+/// How much is read at a time.
+const CHUNK_BYTES: usize = 1 << 18;
+
+pub(crate) fn router(artifacts: ArtifactStore) -> Router {
+    Router::new().route("/artifact/{digest}", get(artifact)).with_state(artifacts)
+}
+
+/// What is here, all of it or a range. Nothing is fetched for whoever asks: two nodes that both lack
+/// something would wait for each other.
+async fn artifact(
+    State(artifacts): State<ArtifactStore>,
+    Path(digest): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(digest) = parse_digest(&digest) else {
+        return (StatusCode::NOT_FOUND, "that is no digest\n").into_response();
+    };
+    let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
+    let asked = match range.map(parse_range) {
+        None => None,
+        Some(Some(range)) => Some(range),
+        Some(None) => return not_satisfiable("a range is bytes=FIRST-LAST or bytes=FIRST-\n"),
+    };
+    let found = tokio::task::spawn_blocking(move || -> Result<_, ArtifactError> {
+        let size = artifacts.size_of(&digest).ok_or(ArtifactError::Missing(digest))?;
+        let (first, last) = asked.unwrap_or((0, None));
+        Ok((artifacts.download(&digest, first)?, size, first, last))
+    });
+    let (file, size, first, last) = match found.await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error @ ArtifactError::Missing(_))) => {
+            return (StatusCode::NOT_FOUND, format!("{error}\n")).into_response();
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "an artifact cannot be read");
+            return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
+        }
+        Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    };
+    // An artifact has a byte at least.
+    let last = last.map_or(size - 1, |last| last.min(size - 1));
+    if first > last {
+        return not_satisfiable("it is not that long\n");
+    }
+    let length = last - first + 1;
+    // Read only as fast as it is taken; who stalls holds no thread.
+    let bytes = tokio::fs::File::from_std(file).take(length);
+    let body = Body::from_stream(ReaderStream::with_capacity(bytes, CHUNK_BYTES));
+    let whole = [
+        (CONTENT_TYPE, BINARY),
+        (ACCEPT_RANGES, BYTES),
+        (CONTENT_LENGTH, HeaderValue::from(length)),
+    ];
+    match asked {
+        None => (whole, body).into_response(),
+        Some(_) => {
+            let range = format!("bytes {first}-{last}/{size}");
+            (StatusCode::PARTIAL_CONTENT, whole, [(CONTENT_RANGE, range)], body).into_response()
+        }
+    }
+}
+
+fn not_satisfiable(why: &'static str) -> Response {
+    (StatusCode::RANGE_NOT_SATISFIABLE, why).into_response()
+}
+
+/// A digest as it is spelled: 64 small hexadecimal digits.
+fn parse_digest(text: &str) -> Option<Digest> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).ok()?;
+    let digest = Digest(digest);
+    (digest.to_string() == text).then_some(digest)
+}
+
+/// The first byte and the last, if it is said. No other form is known here.
+fn parse_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let first = first.parse().ok()?;
+    match last {
+        "" => Some((first, None)),
+        last => {
+            let last = last.parse().ok()?;
+            (first <= last).then_some((first, Some(last)))
+        }
+    }
+}

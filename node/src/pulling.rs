@@ -1,0 +1,457 @@
+//! Weights that the other nodes of a ledger have, and this one has not.
+//!
+//! A learner uploads its weights to one node. What the ledger then names each node fetches for itself, so that
+//! every learner finds it at its own node. Nobody is believed: what arrives goes the way of an upload, which
+//! takes no more than was announced and compares the digest. It is asked for with `GET /artifact/DIGEST`, a part
+//! at a time and each in limited time: no client, no certificates and no limits besides those that asking for
+//! signatures needs already.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use colearn_contracts::{Digest, ExperimentName, Model, Phase};
+use colearn_records::convert::ExperimentState;
+use colearn_records::log_keys::LogKeys;
+use colearn_records::validators::Validator;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::artifacts::{ArtifactError, ArtifactStore, Upload};
+use crate::https;
+use crate::view::{View, Views};
+
+/// How many are fetched at once of what the ledger names, and as many again of what is submitted: somebody
+/// waits for those, so they do not stand behind the others.
+const AT_ONCE: usize = 4;
+/// How much is read and written at a time.
+const CHUNK_BYTES: usize = 1 << 18;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// How much is asked for at a time.
+    pub(crate) part_bytes: u64,
+    /// How long a part may take. What has arrived by then is kept, and another node is asked for the rest: who
+    /// sends a byte now and then holds nothing up.
+    pub(crate) part: Duration,
+    /// How long it is before all are asked again, at first and at most.
+    pub(crate) pause: (Duration, Duration),
+    /// How long a submission waits for the weights that it names.
+    pub(crate) submission: Duration,
+    /// How long a download waits for weights that the ledger names.
+    pub(crate) download: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            part_bytes: 4 << 20,
+            part: Duration::from_secs(20),
+            pause: (Duration::from_secs(1), Duration::from_secs(30)),
+            submission: Duration::from_secs(10),
+            download: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Fetches weights from the other nodes; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Pulling(Arc<Inner>);
+
+struct Inner {
+    artifacts: ArtifactStore,
+    keys: watch::Receiver<Arc<LogKeys>>,
+    /// The key that this node signs checkpoints with, so that it does not ask itself.
+    own: [u8; 32],
+    patience: Patience,
+    /// What the ledger names, be it here or not.
+    named: Mutex<BTreeMap<Wanted, Pull>>,
+    for_ledger: Arc<Semaphore>,
+    for_submissions: Arc<Semaphore>,
+    stopping: CancellationToken,
+}
+
+/// What is fetched. With its size, which whoever names a digest could misstate: that must not keep the same
+/// from being fetched for who states it right.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Wanted {
+    digest: Digest,
+    size: u64,
+}
+
+impl From<&Model> for Wanted {
+    fn from(model: &Model) -> Self {
+        Self { digest: model.digest, size: model.size }
+    }
+}
+
+/// Something that the ledger names.
+struct Pull {
+    /// Cancelled when it is named no longer.
+    unwanted: CancellationToken,
+    /// Whether it is here.
+    here: watch::Receiver<bool>,
+}
+
+/// What is thought of the other nodes while something is fetched.
+#[derive(Default, Debug)]
+struct Doubts {
+    /// How often all were asked.
+    rounds: usize,
+    /// Parts of several nodes made something else. From then on each is asked for the whole: then it is known
+    /// who sends other bytes, and a liar spoils nothing that others have sent.
+    each_alone: bool,
+    /// Who has sent other bytes, alone.
+    liars: BTreeSet<String>,
+}
+
+/// Why something was not fetched.
+#[derive(Debug, thiserror::Error)]
+enum NotPulled {
+    #[error("nobody wants it any more")]
+    Unwanted,
+    #[error("no other node has sent it")]
+    Nobody,
+    #[error("{0}")]
+    Asking(String),
+    #[error("it sent {got} of {wanted} bytes that it was asked for")]
+    Short { got: u64, wanted: u64 },
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+}
+
+impl Pulling {
+    /// Fetches for the node with this key, which is not asked.
+    pub(crate) fn new(
+        artifacts: ArtifactStore,
+        keys: watch::Receiver<Arc<LogKeys>>,
+        own: [u8; 32],
+        patience: Patience,
+        stopping: &CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            artifacts,
+            keys,
+            own,
+            patience,
+            named: Mutex::default(),
+            for_ledger: Arc::new(Semaphore::new(AT_ONCE)),
+            for_submissions: Arc::new(Semaphore::new(AT_ONCE)),
+            stopping: stopping.clone(),
+        }))
+    }
+
+    fn named(&self) -> MutexGuard<'_, BTreeMap<Wanted, Pull>> {
+        self.0.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fetches what the ledger names, until the node stops.
+    pub(crate) async fn follow(self, views: Views) {
+        let mut size = views.size();
+        let mut live = BTreeSet::new();
+        loop {
+            size.mark_unchanged();
+            self.look(named_by(&views.latest(), &mut live)).await;
+            tokio::select! {
+                () = self.0.stopping.cancelled() => return,
+                changed = size.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Begins with what is named now, and ends with what is not any more.
+    async fn look(&self, named: BTreeSet<Wanted>) {
+        let new: Vec<Wanted> = {
+            let mut known = self.named();
+            known.retain(|wanted, pull| {
+                let still = named.contains(wanted);
+                if !still {
+                    pull.unwanted.cancel();
+                }
+                still
+            });
+            named.into_iter().filter(|wanted| !known.contains_key(wanted)).collect()
+        };
+        if new.is_empty() {
+            return;
+        }
+        let artifacts = self.0.artifacts.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let here = |it: Wanted| (it, artifacts.size_of(&it.digest).is_some());
+            new.into_iter().map(here).collect::<Vec<_>>()
+        });
+        // The runtime is shutting down if this fails.
+        let Ok(looked) = looked.await else { return };
+        for (wanted, is_here) in looked {
+            let (done, here) = watch::channel(is_here);
+            let unwanted = self.0.stopping.child_token();
+            if !is_here {
+                tokio::spawn(self.clone().pull(wanted, unwanted.clone(), done));
+            }
+            self.named().insert(wanted, Pull { unwanted, here });
+        }
+    }
+
+    /// Asks again and again for something that the ledger names.
+    async fn pull(self, wanted: Wanted, unwanted: CancellationToken, here: watch::Sender<bool>) {
+        let digest = wanted.digest;
+        let mut doubts = Doubts::default();
+        let (mut pause, longest) = self.0.patience.pause;
+        loop {
+            let slots = self.0.for_ledger.clone();
+            let slot = tokio::select! {
+                () = unwanted.cancelled() => return,
+                slot = slots.acquire_owned() => slot,
+            };
+            let (pulling, stop) = (self.clone(), unwanted.clone());
+            let asked = tokio::task::spawn_blocking(move || {
+                let done = pulling.ask_all(wanted, &mut doubts, &stop);
+                drop(slot);
+                (done, doubts)
+            });
+            // The runtime is shutting down if this fails.
+            let Ok((done, after)) = asked.await else { return };
+            doubts = after;
+            match done {
+                Ok(()) => {
+                    tracing::debug!(%digest, "weights fetched from another node");
+                    here.send_replace(true);
+                    return;
+                }
+                Err(NotPulled::Unwanted) => return,
+                Err(error) if doubts.rounds == 1 => {
+                    tracing::warn!(%digest, %error, "weights that the ledger names are not here yet");
+                }
+                Err(error) => tracing::debug!(%digest, %error, "weights are not here yet"),
+            }
+            tokio::select! {
+                () = unwanted.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (2 * pause).min(longest);
+        }
+    }
+
+    /// Fetches weights that somebody names who has perhaps uploaded them to another node: asks each once. Tells
+    /// whether they are here in the end.
+    pub(crate) async fn fetch(&self, model: &Model) -> bool {
+        let wanted = Wanted::from(model);
+        let stop = self.0.stopping.child_token();
+        // Ends the fetching, too, when whoever asks does not wait any longer.
+        let _stops = stop.clone().drop_guard();
+        let fetching = async {
+            if let Some(here) = self.pull_of(|it| *it == wanted) {
+                return became_true(here).await;
+            }
+            // Never closed; it fails as if it were not there.
+            let Ok(slot) = self.0.for_submissions.clone().acquire_owned().await else {
+                return false;
+            };
+            let pulling = self.clone();
+            let asked = tokio::task::spawn_blocking(move || {
+                let done = pulling.ask_all(wanted, &mut Doubts::default(), &stop);
+                drop(slot);
+                done
+            });
+            matches!(asked.await, Ok(Ok(())))
+        };
+        tokio::time::timeout(self.0.patience.submission, fetching).await.unwrap_or(false)
+    }
+
+    /// Waits for weights that the ledger names; at once `false` for any other: this fetches nothing for strangers.
+    pub(crate) async fn wait_for(&self, digest: &Digest) -> bool {
+        let Some(here) = self.pull_of(|it| it.digest == *digest) else { return false };
+        let waiting = became_true(here);
+        tokio::time::timeout(self.0.patience.download, waiting).await.unwrap_or(false)
+    }
+
+    fn pull_of(&self, is_it: impl Fn(&Wanted) -> bool) -> Option<watch::Receiver<bool>> {
+        let named = self.named();
+        named.iter().find(|(wanted, _)| is_it(wanted)).map(|(_, pull)| pull.here.clone())
+    }
+
+    /// The others, another first each time, so that no one of them has all the work.
+    fn others(&self, wanted: Wanted, rounds: usize) -> Vec<Validator> {
+        let keys = self.0.keys.borrow().clone();
+        let them = keys.validators().into_iter().flat_map(|them| them.iter());
+        let mut others: Vec<_> =
+            them.filter(|it| *it.log_key().as_bytes() != self.0.own).cloned().collect();
+        if !others.is_empty() {
+            let first = (usize::from(wanted.digest.0[0]) + rounds) % others.len();
+            others.rotate_left(first);
+        }
+        others
+    }
+
+    /// Asks each of the others once, one after the other.
+    fn ask_all(
+        &self,
+        wanted: Wanted,
+        doubts: &mut Doubts,
+        stop: &CancellationToken,
+    ) -> Result<(), NotPulled> {
+        let others = self.others(wanted, doubts.rounds);
+        doubts.rounds += 1;
+        // Somebody has brought it here, or it was merged here.
+        if self.0.artifacts.size_of(&wanted.digest) == Some(wanted.size) {
+            return Ok(());
+        }
+        for other in others {
+            if doubts.liars.contains(other.name()) {
+                continue;
+            }
+            match self.ask(&other, wanted, doubts, stop) {
+                Ok(()) => return Ok(()),
+                Err(NotPulled::Unwanted) => return Err(NotPulled::Unwanted),
+                // Whoever sends it, it cannot be kept here.
+                Err(NotPulled::Artifact(
+                    error @ (ArtifactError::Full { .. }
+                    | ArtifactError::TooLarge { .. }
+                    | ArtifactError::InProgress(_)
+                    | ArtifactError::Busy
+                    | ArtifactError::Io(_)),
+                )) => return Err(error.into()),
+                Err(error) => {
+                    let (node, digest) = (other.name(), wanted.digest);
+                    tracing::debug!(node, %digest, %error, "no weights from another node");
+                }
+            }
+        }
+        Err(NotPulled::Nobody)
+    }
+
+    /// Asks one of the others for what is missing.
+    fn ask(
+        &self,
+        other: &Validator,
+        wanted: Wanted,
+        doubts: &mut Doubts,
+        stop: &CancellationToken,
+    ) -> Result<(), NotPulled> {
+        let Wanted { digest, size } = wanted;
+        let url = format!("{}/artifact/{digest}", other.url());
+        let agent = https::agent(&url, self.0.patience.part).map_err(NotPulled::Asking)?;
+        let kept = self.0.artifacts.partial_size_of(&digest);
+        let begin = if doubts.each_alone || kept > size { 0 } else { kept };
+        let mut at = begin;
+        let mut upload = None;
+        while at < size {
+            let part = self.0.patience.part_bytes.min(size - at);
+            let mut answer = ask_for(&agent, &url, at, part, size)?;
+            // Only now: whoever has nothing takes no room, and cuts off nothing that is kept.
+            if upload.is_none() {
+                upload = self.0.artifacts.upload(digest, size, begin)?;
+            }
+            let Some(upload) = &mut upload else { return Ok(()) };
+            take(answer.body_mut().as_reader(), part, upload, stop)?;
+            at += part;
+        }
+        let upload = match upload {
+            Some(upload) => Some(upload),
+            // All was kept, and only not looked at.
+            None => self.0.artifacts.upload(digest, size, begin)?,
+        };
+        let Some(upload) = upload else { return Ok(()) };
+        match upload.finish() {
+            Ok(_) => Ok(()),
+            Err(error @ ArtifactError::WrongDigest { .. }) => {
+                if begin == 0 {
+                    tracing::warn!(node = other.name(), %digest, "a node has sent other weights");
+                    doubts.liars.insert(other.name().to_owned());
+                } else {
+                    doubts.each_alone = true;
+                }
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn became_true(mut here: watch::Receiver<bool>) -> bool {
+    // The other end goes when it is not wanted any more.
+    here.wait_for(|here| *here).await.is_ok()
+}
+
+/// Asks for a part of something that has so many bytes.
+fn ask_for(
+    agent: &ureq::Agent,
+    url: &str,
+    at: u64,
+    part: u64,
+    size: u64,
+) -> Result<ureq::http::Response<ureq::Body>, NotPulled> {
+    let last = at + part - 1;
+    let request = agent.get(url).header("range", format!("bytes={at}-{last}"));
+    let answer = request.call().map_err(|error| NotPulled::Asking(error.to_string()))?;
+    let range = answer.headers().get("content-range").and_then(|it| it.to_str().ok());
+    let is_it = range == Some(&format!("bytes {at}-{last}/{size}"));
+    match answer.status().as_u16() {
+        206 if is_it => Ok(answer),
+        206 => {
+            let range = range.unwrap_or("nothing");
+            Err(NotPulled::Asking(format!("it answers with {range}, asked for {at}-{last}/{size}")))
+        }
+        status => Err(NotPulled::Asking(format!("it answers {status}"))),
+    }
+}
+
+/// Writes what arrives, and not more than was asked for.
+fn take(
+    from: impl std::io::Read,
+    part: u64,
+    upload: &mut Upload,
+    stop: &CancellationToken,
+) -> Result<(), NotPulled> {
+    let mut from = from.take(part);
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut got = 0;
+    while got < part {
+        if stop.is_cancelled() {
+            return Err(NotPulled::Unwanted);
+        }
+        let read = from.read(&mut buffer).map_err(|error| NotPulled::Asking(error.to_string()))?;
+        if read == 0 {
+            return Err(NotPulled::Short { got, wanted: part });
+        }
+        upload.write(&buffer[..read])?;
+        got += read as u64;
+    }
+    Ok(())
+}
+
+/// What a state names, of the experiments that were seen to be live: one that ends with a merge is to end with
+/// its model everywhere.
+fn named_by(view: &View, live: &mut BTreeSet<ExperimentName>) -> BTreeSet<Wanted> {
+    let mut named = BTreeSet::new();
+    for experiment in view.experiments_after("") {
+        let state = experiment.state();
+        if matches!(state.phase, Phase::Finished(_)) {
+            if live.contains(&state.name) {
+                named.insert(Wanted::from(&state.model));
+            }
+            continue;
+        }
+        live.insert(state.name.clone());
+        named.extend(models(state).into_iter().map(Wanted::from));
+    }
+    named
+}
+
+/// What an experiment needs to go on.
+pub(crate) fn models(state: &ExperimentState) -> Vec<&Model> {
+    let mut models = vec![&state.model];
+    models.extend(&state.previous);
+    match &state.phase {
+        Phase::Voting { weights, .. } => models.push(weights),
+        Phase::Merged(round) => models.extend(round.updates().map(|(_, weights)| weights)),
+        Phase::Waiting | Phase::Paused(_) | Phase::Proposing { .. } | Phase::Finished(_) => {}
+    }
+    models
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
