@@ -320,6 +320,11 @@ impl Upload {
             std::fs::remove_file(&partial)?;
             return Err(ArtifactError::WrongDigest { expected: self.digest, found });
         }
+        if self.store.size_of(&self.digest).is_some() {
+            // It was made here meanwhile, and takes its room once.
+            std::fs::remove_file(&partial)?;
+            return Ok(self.size);
+        }
         if let Some(file) = &self.file {
             file.sync_all()?;
         }
@@ -392,6 +397,17 @@ mod tests {
         // It is there already.
         make().keep(digest(bytes)).unwrap();
         assert_eq!(store.size_of(&digest(bytes)), Some(7));
+        assert_eq!(std::fs::read_dir(dir.path().join("partial")).unwrap().count(), 0);
+        // And so it is when it comes from elsewhere while it is made.
+        let other = b"another model";
+        let mut upload = store.upload(digest(other), 13, 0).unwrap().unwrap();
+        upload.write(other).unwrap();
+        let mut made = store.make(13).unwrap();
+        made.write_all(other).unwrap();
+        made.keep(digest(other)).unwrap();
+        assert_eq!(upload.finish().unwrap(), 13);
+        assert_eq!(store.0.used_bytes.load(Ordering::Relaxed), 20);
+        store.remove(&digest(other)).unwrap();
         assert_eq!(std::fs::read_dir(dir.path().join("partial")).unwrap().count(), 0);
         let rest = store.make(100).unwrap();
         assert!(matches!(store.make(44), Err(ArtifactError::Full { .. })));

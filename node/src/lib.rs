@@ -47,6 +47,8 @@ use self::door::serve::{Services, serve};
 use self::grpc::artifact::Artifacts;
 use self::grpc::coordinator::Coordinator;
 use self::grpc::ledger::Ledger;
+#[cfg(unix)]
+use self::http::network::Networks;
 use self::http::tiles::Tiles;
 use self::keeper::Keeper;
 use self::open::OpenLedger;
@@ -283,7 +285,16 @@ fn services(
     stopping: &CancellationToken,
 ) -> Services {
     let (reads, views, stopping) = (reads.clone(), order.views(), stopping.clone());
+    #[cfg(unix)]
+    let network = order.network();
     Services {
+        #[cfg(unix)]
+        networks: Networks {
+            network: network.clone(),
+            views: views.clone(),
+            artifacts: artifacts.clone(),
+            stopping: stopping.clone(),
+        },
         coordinator: Coordinator {
             admission: Admission::new(
                 keys.ledger(),
@@ -312,6 +323,8 @@ fn services(
             stopping,
             #[cfg(unix)]
             signatures: order.signatures(),
+            #[cfg(unix)]
+            network,
         },
     }
 }

@@ -45,6 +45,17 @@ pub(crate) enum Refusal {
     /// The nodes that order are not reached.
     #[error("the nodes cannot agree on an order now ({0}); try again, or another node")]
     NoOrder(String),
+    /// More than a third of the nodes have signed another history than this one.
+    #[error(
+        "{by} of the {of} nodes have signed another history than this one: nothing is taken here until \
+         more than two thirds agree with it; submit to another node"
+    )]
+    Contradicted {
+        /// How many have.
+        by: usize,
+        /// How many there are.
+        of: usize,
+    },
     /// The queue is full.
     #[error("the node is busy; try again in 100 ms")]
     Busy,
@@ -76,7 +87,10 @@ impl Refusal {
             Self::UnknownSeen(_) | Self::NoSuchArtifact(_) => Code::FailedPrecondition,
             Self::Rejected(rejection) => code(rejection),
             Self::NoChange(_) => Code::FailedPrecondition,
-            Self::NoOrder(_) | Self::Behind(_) | Self::Unsigned => Code::Unavailable,
+            Self::NoOrder(_)
+            | Self::Behind(_)
+            | Self::Unsigned
+            | Self::Contradicted { .. } => Code::Unavailable,
             Self::Busy | Self::DiskFull { .. } => Code::ResourceExhausted,
             Self::Stopped => Code::Unavailable,
             Self::Ledger(error) => ledger_code(error),

@@ -19,6 +19,8 @@ use crate::grpc::artifact::Artifacts;
 use crate::grpc::coordinator::Coordinator;
 use crate::grpc::ledger::Ledger;
 use crate::http::artifact;
+#[cfg(unix)]
+use crate::http::network::{self, Networks};
 use crate::http::tiles::{self, Tiles};
 
 /// How many connections may be open; more wait to be accepted.
@@ -44,6 +46,8 @@ pub(crate) struct Services {
     pub(crate) ledger: Ledger,
     pub(crate) artifacts: Artifacts,
     pub(crate) tiles: Tiles,
+    #[cfg(unix)]
+    pub(crate) networks: Networks,
 }
 
 /// Serves until `stopping` is cancelled, then lets open calls end.
@@ -102,11 +106,20 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<Accept
 }
 
 fn router(services: Services) -> axum::Router {
-    let Services { coordinator, ledger, artifacts, tiles } = services;
+    let Services {
+        coordinator,
+        ledger,
+        artifacts,
+        tiles,
+        #[cfg(unix)]
+        networks,
+    } = services;
     let coordinator =
         CoordinatorServiceServer::new(coordinator).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let ledger = LedgerServiceServer::new(ledger).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let plain = tiles::router(tiles).merge(artifact::router(artifacts.store.clone()));
+    #[cfg(unix)]
+    let plain = plain.merge(network::router(networks));
     let artifacts =
         ArtifactServiceServer::new(artifacts).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (_, health) = tonic_health::server::health_reporter();

@@ -197,6 +197,7 @@ fn streamed(result: Result<v1::Receipt, Refusal>) -> v1::submit_stream_response:
                 | Refusal::NoSuchArtifact(_)
                 | Refusal::NoChange(_)
                 | Refusal::NoOrder(_)
+                | Refusal::Contradicted { .. }
                 | Refusal::Behind(_)
                 | Refusal::Unsigned
                 | Refusal::Busy

@@ -13,7 +13,7 @@ use colearn_ledger::{Resource, TILE_WIDTH};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(unix)]
-use crate::order::replicated::Signatures;
+use crate::order::replicated::{Network, Signatures};
 use crate::reads::Reads;
 use crate::witness::Cosignatures;
 
@@ -35,6 +35,9 @@ pub(crate) struct Tiles {
     /// What signs for this node, where several keep the ledger.
     #[cfg(unix)]
     pub(crate) signatures: Option<Arc<Signatures>>,
+    /// How this node is, where several keep the ledger.
+    #[cfg(unix)]
+    pub(crate) network: Option<Arc<Network>>,
 }
 
 pub(crate) fn router(tiles: Tiles) -> Router {
@@ -109,8 +112,11 @@ async fn tile(State(tiles): State<Tiles>, Path(path): Path<String>) -> Response 
 
 async fn health(State(tiles): State<Tiles>) -> Response {
     if tiles.stopping.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
-    } else {
-        "ok\n".into_response()
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
+    #[cfg(unix)]
+    if let Some(trouble) = tiles.network.and_then(|network| network.trouble()) {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response();
+    }
+    "ok\n".into_response()
 }

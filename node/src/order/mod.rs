@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use colearn_ledger::{Appended, SignedCheckpoint};
-use colearn_proto::v1;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::transaction::Transaction;
 use tokio::sync::{oneshot, watch};
 
 #[cfg(unix)]
-use self::replicated::{Replicated, Signatures};
+use self::replicated::{Network, Replicated, Signatures};
 use self::solo::SoloThread;
 use crate::error::NodeError;
 use crate::refusal::Refusal;
@@ -133,6 +132,15 @@ impl Order {
         }
     }
 
+    /// What a node of several says of itself and the others.
+    #[cfg(unix)]
+    pub(crate) fn network(&self) -> Option<Arc<Network>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Together(replicated) => Some(Arc::new(replicated.network())),
+        }
+    }
+
     /// Waits until everything taken is answered and the ledger is closed.
     pub(crate) fn join(self) -> Result<(), NodeError> {
         match self {
@@ -171,15 +179,6 @@ impl Submissions {
             Self::Together(_) => {
                 Err(Refusal::NoOrder("the nodes have their own clocks".to_owned()))
             }
-        }
-    }
-
-    /// Has a change of who keeps the ledger recorded.
-    pub(crate) fn submit_change(&self, change: &v1::ValidatorChange) -> Result<Answers, Refusal> {
-        match self {
-            Self::Alone(_) => Err(Refusal::NoChange("one node keeps this ledger".to_owned())),
-            #[cfg(unix)]
-            Self::Together(submissions) => submissions.submit_change(change),
         }
     }
 }

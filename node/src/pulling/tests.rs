@@ -80,9 +80,13 @@ fn network(others: &[String]) -> watch::Receiver<Arc<LogKeys>> {
 }
 
 fn pulling(artifacts: &ArtifactStore, others: &[String]) -> Pulling {
+    pulling_with(patience(), artifacts, others)
+}
+
+fn pulling_with(patience: Patience, artifacts: &ArtifactStore, others: &[String]) -> Pulling {
     let own = key(OWN).verifying_key().to_bytes();
     let stopping = CancellationToken::new();
-    Pulling::new(artifacts.clone(), network(others), own, patience(), &stopping)
+    Pulling::new(artifacts.clone(), network(others), own, patience, &stopping)
 }
 
 /// A node that keeps another ledger, which does not matter to who fetches weights.
@@ -265,6 +269,38 @@ async fn a_broken_transfer_goes_on_where_it_ended() {
     }
     assert_eq!(*asked.lock().unwrap(), [0, 1000, 1100, 2100]);
     assert_eq!(stored(&store(here.path()), &wanted.digest), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_are_fetched_at_once() {
+    let here = tempfile::tempdir().unwrap();
+    let all: Vec<Vec<u8>> = (0..2 * AT_ONCE as u8).map(weights).collect();
+    let (sent, size) = (all.clone(), all[0].len());
+    let (now, most) = (Mutex::new(0), Arc::new(Mutex::new(0)));
+    // Nobody gets anything before so many have asked.
+    let (together, seen) = (std::sync::Barrier::new(AT_ONCE), most.clone());
+    let url = somebody(move |path, first, last, out| {
+        let asked = sent.iter().find(|it| path.ends_with(&model(it).digest.to_string())).unwrap();
+        {
+            let mut now = now.lock().unwrap();
+            *now += 1;
+            let mut most = seen.lock().unwrap();
+            *most = (*most).max(*now);
+        }
+        together.wait();
+        *now.lock().unwrap() -= 1;
+        promise(first, last, size, out)?;
+        out.write_all(&asked[first as usize..=last as usize])
+    });
+    let artifacts = store(here.path());
+    let patience = Patience { part_bytes: 1 << 20, part: Duration::from_secs(60), ..patience() };
+    let pulling = pulling_with(patience, &artifacts, &[url]);
+    pulling.look(all.iter().map(|bytes| Wanted::from(&model(bytes))).collect()).await;
+    for bytes in &all {
+        assert!(pulling.wait_for(&model(bytes).digest).await);
+        assert_eq!(stored(&artifacts, &model(bytes).digest), *bytes);
+    }
+    assert_eq!(*most.lock().unwrap(), AT_ONCE);
 }
 
 /// Kept parts that somebody has uploaded need not be what they should be.

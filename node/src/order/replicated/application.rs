@@ -33,6 +33,9 @@ pub(super) const VERSION: u64 = 1;
 /// A transaction takes its length in a block besides.
 const FRAME_BYTES: usize = 8;
 
+/// Somebody waits and there was no block for this long: it does not go on.
+const STUCK: Duration = Duration::from_secs(60);
+
 /// All that the connections share.
 pub(super) struct Application {
     pub(super) chain_id: String,
@@ -47,6 +50,7 @@ pub(super) struct Application {
     /// When something will be due by itself, in ms since 1970.
     pub(super) due_ms: AtomicU64,
     pub(super) pace: Mutex<Pace>,
+    pub(super) started: Instant,
     /// Who may be a peer besides the validators: node ids, a line each.
     pub(super) observers: std::path::PathBuf,
     /// Has done what need not be done before CometBFT goes on.
@@ -130,6 +134,14 @@ impl Application {
             }),
             Q::Echo(_) | Q::Flush(_) => return Err(Fatal::new("answered before")),
         })
+    }
+
+    /// For how long somebody waits and no block came, if that is too long.
+    pub(super) fn stuck(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let idle = lock(&self.pace).idle(now);
+        let idle = idle.unwrap_or_else(|| now.saturating_duration_since(self.started));
+        (idle >= STUCK && !self.waiting.is_empty()).then_some(idle)
     }
 
     fn info(&self) -> Result<ResponseInfo, Fatal> {

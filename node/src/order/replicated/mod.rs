@@ -3,6 +3,7 @@
 
 mod application;
 mod blocks;
+mod condition;
 mod ordered;
 mod peers;
 mod shown;
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::application::{Application, Landing, Pace, VERSION};
 use self::blocks::{Blocks, code};
+pub(crate) use self::condition::{MAX_CHANGE_BYTES, Network};
 use self::ordered::Verified;
 use self::shown::Shown;
 pub(crate) use self::signatures::Signatures;
@@ -52,8 +54,6 @@ use colearn_proto::v1;
 const BEAT: Duration = Duration::from_millis(250);
 /// After this long without a block, what is due needs a tick.
 const QUIET: Duration = Duration::from_secs(1);
-/// Somebody waits and there was no block for this long: it does not go on.
-const STUCK: Duration = Duration::from_secs(60);
 
 /// What a node of several needs to begin.
 pub(crate) struct Beginning {
@@ -123,8 +123,12 @@ impl Replicated {
         tracing::info!(version = program.version(), id = node.id(), "cometbft started");
 
         let rpc = Client::new(sockets.rpc());
-        let submissions =
-            Submissions { application: application.clone(), rpc, runtime: runtime.clone() };
+        let submissions = Submissions {
+            application: application.clone(),
+            signatures: signatures.clone(),
+            rpc,
+            runtime: runtime.clone(),
+        };
         runtime.spawn(signatures::gather(
             application.clone(),
             signatures.clone(),
@@ -163,6 +167,11 @@ impl Replicated {
 
     pub(crate) fn signatures(&self) -> Arc<Signatures> {
         self.signatures.clone()
+    }
+
+    /// What this node says of itself and the others.
+    pub(crate) fn network(&self) -> Network {
+        Network::new(self.submissions.clone())
     }
 
     /// Stops CometBFT, tells whoever waits, and closes the ledger.
@@ -207,6 +216,7 @@ fn prepare(beginning: Beginning, chain_id: String) -> (Arc<Application>, Views, 
         committed: watch::Sender::new(size),
         due_ms,
         pace: Mutex::new(Pace::default()),
+        started: Instant::now(),
         observers: data.join("observers"),
         landing: Mutex::new(None),
     });
@@ -302,6 +312,7 @@ fn warn_of_other_keys(beginning: &Beginning, consensus: &ConsensusKey, node: &No
 #[derive(Clone)]
 pub(crate) struct Submissions {
     application: Arc<Application>,
+    signatures: Arc<Signatures>,
     rpc: Client,
     runtime: Handle,
 }
@@ -331,7 +342,7 @@ impl Submissions {
     }
 
     /// Has a change of who keeps the ledger recorded.
-    pub(crate) fn submit_change(&self, change: &v1::ValidatorChange) -> Result<Answers, Refusal> {
+    pub(super) fn submit_change(&self, change: &v1::ValidatorChange) -> Result<Answers, Refusal> {
         let (waiters, answers) = Waiter::of(1);
         let tx = Bytes::from(record::validator_change_payload(change));
         let mut offers = Vec::new();
@@ -349,6 +360,12 @@ impl Submissions {
         waiter: Waiter,
         offers: &mut Vec<(ordered::Key, Bytes)>,
     ) {
+        // What this node takes to be the ledger's state is not what the others do: it would tell whoever submits
+        // something that is not so.
+        let published = self.application.shown.published_size();
+        if let Some((by, of)) = self.signatures.contradiction(published) {
+            return waiter.answer(Err(Refusal::Contradicted { by, of }));
+        }
         match self.application.waiting.wait_for(key, &tx, waiter.clone()) {
             Ok(true) => offers.push((key, tx)),
             // Somebody else has offered it.
@@ -415,7 +432,7 @@ async fn beat(submissions: Submissions, stopping: CancellationToken) {
             submissions.offer(vec![(ordered::key(&tick), tick)]);
         }
         submissions.offer(application.waiting.unheard());
-        let stuck = idle.is_some_and(|idle| idle >= STUCK) && !application.waiting.is_empty();
+        let stuck = application.stuck().is_some();
         if stuck && !said_stuck {
             tracing::error!(
                 height = application.blocks().height(),

@@ -12,7 +12,7 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 /// The longest payload: what is left of an entry's 65,535 bytes is more than its envelope takes.
-const MAX_BYTES: usize = 65_400;
+pub(super) const MAX_BYTES: usize = 65_400;
 /// What begins a tick: no payload begins so.
 const TICK: u8 = 0;
 /// How many transactions are remembered to have a good signature.

@@ -4,7 +4,7 @@
 //! theirs of the same size: `GET /checkpoint/<size>` waits until that is durable there. No quorum, no
 //! receipt.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,8 +35,8 @@ pub(crate) struct Signatures {
     keys: watch::Receiver<Arc<LogKeys>>,
     /// The lines of others that verify, by size.
     lines: Mutex<BTreeMap<u64, Vec<(Verifier, String)>>>,
-    /// Who has signed another history than this one.
-    contradicted: Mutex<HashSet<String>>,
+    /// Who has signed another history than this one, and of how many entries at most.
+    contradicted: Mutex<BTreeMap<String, u64>>,
     /// Where evidence is kept.
     data: PathBuf,
 }
@@ -93,9 +93,26 @@ impl Signatures {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many nodes have signed another history than this one.
-    pub(crate) fn contradicted(&self) -> usize {
-        self.contradicted.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// The key that this node signs with.
+    pub(super) fn own(&self) -> &Verifier {
+        self.signer.verifier()
+    }
+
+    /// The nodes that have signed another history than this one.
+    pub(super) fn contradicted(&self) -> Vec<String> {
+        let contradicted = self.contradicted.lock().unwrap_or_else(PoisonError::into_inner);
+        contradicted.keys().cloned().collect()
+    }
+
+    /// How many contradict this node, and of how many, if these are more than a third: then there is no quorum
+    /// for what this node has. What enough have signed with it since is contradicted no longer.
+    pub(super) fn contradiction(&self, published: u64) -> Option<(usize, usize)> {
+        let keys = self.keys.borrow().clone();
+        let them = keys.validators()?;
+        let contradicted = self.contradicted.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = |it: &&Validator| contradicted.get(it.name()).is_some_and(|at| *at > published);
+        let (by, of) = (them.iter().filter(since).count(), them.count());
+        (3 * by > of).then_some((by, of))
     }
 
     /// Looks at what a node has answered.
@@ -140,12 +157,11 @@ impl Signatures {
         let text = own.text();
         let ours = format!("{text}\n{}", self.signer.sign(&text, 0));
         let kept = std::fs::write(&path, format!("{ours}\n{note}"));
-        let new = self
-            .contradicted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(from.name().to_owned());
-        if new {
+        let mut contradicted = self.contradicted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = contradicted.get(from.name()).copied();
+        contradicted.insert(from.name().to_owned(), size.max(before.unwrap_or(0)));
+        drop(contradicted);
+        if before.is_none() {
             tracing::error!(
                 node = from.name(),
                 size,

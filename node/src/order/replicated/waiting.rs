@@ -175,8 +175,13 @@ impl Waiting {
 
     /// Whether anybody waits.
     pub(super) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// How many transactions are waited for.
+    pub(super) fn count(&self) -> usize {
         let state = self.state();
-        state.unordered.is_empty() && state.unsigned.is_empty()
+        state.unordered.len() + state.unsigned.len()
     }
 
     /// Nobody will be told any more.

@@ -1,0 +1,124 @@
+//! What a node of several says of itself and of the others, and changes of who they are on their way in.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use colearn_ledger::SignedNote;
+use colearn_records::convert::BadField;
+use colearn_records::log_keys::KeyChange;
+use colearn_records::transaction::Invalid;
+use serde_json::{Value, json};
+
+use super::Submissions;
+use super::ordered::{self, Ordered};
+use crate::order::Answers;
+use crate::refusal::Refusal;
+
+/// The longest change of who keeps the ledger.
+pub(crate) const MAX_CHANGE_BYTES: usize = ordered::MAX_BYTES;
+
+/// A node of several, as it is asked how it is.
+pub(crate) struct Network {
+    submissions: Submissions,
+}
+
+/// Why a node does not go on. Others may.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// Nothing is ordered.
+    #[error(
+        "{waiting} transactions wait, and no block came for {} s: fewer than two thirds of the nodes \
+         are there, or this one does not reach them",
+        .idle.as_secs()
+    )]
+    Stuck {
+        /// How many wait.
+        waiting: usize,
+        /// Since when no block came.
+        idle: Duration,
+    },
+    /// Too many others have another history.
+    #[error("{by} of the {of} nodes have signed another history than this one")]
+    Contradicted {
+        /// How many have.
+        by: usize,
+        /// How many there are.
+        of: usize,
+    },
+}
+
+impl Network {
+    pub(super) fn new(submissions: Submissions) -> Self {
+        Self { submissions }
+    }
+
+    /// Why it does not go on here, if it does not.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        let Submissions { application, signatures, .. } = &self.submissions;
+        if let Some((by, of)) = signatures.contradiction(application.shown.published_size()) {
+            return Some(Trouble::Contradicted { by, of });
+        }
+        let idle = application.stuck()?;
+        Some(Trouble::Stuck { waiting: application.waiting.count(), idle })
+    }
+
+    /// How it is, in JSON. For a moment it may wait for a block that is being recorded.
+    pub(crate) fn report(&self) -> Value {
+        let Submissions { application, signatures, .. } = &self.submissions;
+        let keys = application.keys.borrow().clone();
+        let published = application.shown.published().borrow().clone();
+        let (published_size, signed) = published.map_or((0, 0), |it| {
+            let size = it.checkpoint.size;
+            let note = SignedNote::parse(&it.note);
+            // As many as are known: no more are asked for than are needed.
+            let by = note.map_or(0, |note| keys.at(size).signed(&note).map_or(0, |by| by.len()));
+            (size, by)
+        });
+        let them = keys.validators();
+        let listed = them.into_iter().flat_map(|them| them.iter());
+        let own = listed.clone().find(|it| it.log_key() == signatures.own().key());
+        let validators: Vec<Value> = listed
+            .map(|it| json!({ "name": it.name(), "url": it.url(), "node_id": it.node_id() }))
+            .collect();
+        let pace = application.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = pace.idle(Instant::now());
+        drop(pace);
+        json!({
+            "name": own.map(|own| own.name()),
+            "version": env!("CARGO_PKG_VERSION"),
+            "height": application.blocks().height(),
+            "size": *application.committed.borrow(),
+            "published_size": published_size,
+            "signed": signed,
+            "quorum": keys.current().quorum(),
+            "validators": validators,
+            "tolerated": them.map(|them| them.tolerated()),
+            "contradicted": signatures.contradicted(),
+            "waiting": application.waiting.count(),
+            "idle_ms": idle.map(|idle| idle.as_millis() as u64),
+            "trouble": self.trouble().map(|trouble| trouble.to_string()),
+        })
+    }
+
+    /// Has a change of who keeps the ledger recorded, given the payload of its entry.
+    ///
+    /// # Errors
+    /// If it is none, or not approved by those whose consent it needs, as far as this node knows: anybody may
+    /// send them, and what enters here takes room in everybody's blocks.
+    pub(crate) fn submit_change(&self, payload: &[u8]) -> Result<Answers, Refusal> {
+        let Some(Ordered::Change(change)) = ordered::read(payload) else {
+            return Err(
+                Invalid::from(BadField("payload, which is to be a validator change")).into()
+            );
+        };
+        let mut keys = (**self.submissions.application.keys.borrow()).clone();
+        let size = *self.submissions.application.committed.borrow();
+        keys.follow(size, &KeyChange::Validators((*change).clone()))
+            .map_err(|bad| Refusal::NoChange(bad.to_string()))?;
+        self.submissions.submit_change(&change)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
