@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 use crate::keys::Typed;
 use crate::process::Sockets;
 
+/// After this long without a block one is made though there is nothing to put into it.
+pub const HEARTBEAT: Duration = Duration::from_secs(60);
 /// The most bytes of transactions in a block.
 pub const MAX_BLOCK_BYTES: u32 = 1 << 20;
 /// The longest transaction.
@@ -156,7 +158,7 @@ fn config(settings: &Settings, sockets: &Sockets) -> Result<String, FilesError> 
         timeout_commit: String,
         create_empty_blocks: bool,
         /// A heartbeat, which bounds how old the time of an idle chain is.
-        create_empty_blocks_interval: &'a str,
+        create_empty_blocks_interval: String,
     }
     #[derive(Serialize)]
     struct Storage {
@@ -191,7 +193,7 @@ fn config(settings: &Settings, sockets: &Sockets) -> Result<String, FilesError> 
             timeout_propose: "1s",
             timeout_commit: format!("{}ms", settings.block_interval.as_millis()),
             create_empty_blocks: false,
-            create_empty_blocks_interval: "60s",
+            create_empty_blocks_interval: format!("{}s", HEARTBEAT.as_secs()),
         },
         storage: Storage { discard_abci_responses: true },
         tx_index: TxIndex { indexer: "null" },

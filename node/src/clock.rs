@@ -11,6 +11,41 @@ pub(crate) fn now_ms() -> u64 {
     ledger_time(elapsed)
 }
 
+/// The time that a node of several goes by; in a test, one that the test sets.
+#[cfg(unix)]
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Clock {
+    #[cfg(test)]
+    by_hand: Option<std::sync::Arc<std::sync::atomic::AtomicU64>>,
+}
+
+#[cfg(unix)]
+impl Clock {
+    /// As [`now_ms`].
+    pub(crate) fn now_ms(&self) -> u64 {
+        #[cfg(test)]
+        if let Some(by_hand) = &self.by_hand {
+            return by_hand.load(std::sync::atomic::Ordering::SeqCst);
+        }
+        now_ms()
+    }
+
+    /// One that stands until it is moved.
+    #[cfg(test)]
+    pub(crate) fn by_hand(time_ms: u64) -> Self {
+        let time_ms = std::sync::atomic::AtomicU64::new(time_ms);
+        Self { by_hand: Some(std::sync::Arc::new(time_ms)) }
+    }
+
+    /// Moves it, and all its clones.
+    #[cfg(test)]
+    pub(crate) fn set(&self, time_ms: u64) {
+        if let Some(by_hand) = &self.by_hand {
+            by_hand.store(time_ms, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+}
+
 fn ledger_time(since_1970: Duration) -> u64 {
     millis(since_1970).min(MAX_TIME_MS)
 }

@@ -87,10 +87,9 @@ impl Refusal {
             Self::UnknownSeen(_) | Self::NoSuchArtifact(_) => Code::FailedPrecondition,
             Self::Rejected(rejection) => code(rejection),
             Self::NoChange(_) => Code::FailedPrecondition,
-            Self::NoOrder(_)
-            | Self::Behind(_)
-            | Self::Unsigned
-            | Self::Contradicted { .. } => Code::Unavailable,
+            Self::NoOrder(_) | Self::Behind(_) | Self::Unsigned | Self::Contradicted { .. } => {
+                Code::Unavailable
+            }
             Self::Busy | Self::DiskFull { .. } => Code::ResourceExhausted,
             Self::Stopped => Code::Unavailable,
             Self::Ledger(error) => ledger_code(error),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use colearn_comet::abci::response_apply_snapshot_chunk::Result as SnapshotResult;
@@ -15,30 +15,40 @@ use colearn_comet::abci::{
     ResponseApplySnapshotChunk, ResponseCheckTx, ResponseCommit, ResponseExtendVote, ResponseInfo,
     ResponseInitChain, ResponseListSnapshots, ResponseLoadSnapshotChunk, ResponseOfferSnapshot,
     ResponsePrepareProposal, ResponseProcessProposal, ResponseQuery, ResponseVerifyVoteExtension,
-    request, response,
+    request, response, time_ms,
 };
+use colearn_comet::files::HEARTBEAT;
 use colearn_records::log_keys::LogKeys;
 use tokio::sync::watch;
 
 use super::blocks::{Became, Blocks, Committed, code};
-use super::ordered::{Kind, Verified, key};
+use super::ordered::{self, Kind, Verified, key};
 use super::shown::Shown;
 use super::waiting::Waiting;
-use crate::clock;
+use crate::clock::Clock;
 use crate::keeper::Snapshot;
 use crate::refusal::Refusal;
 
 /// The version of the application that CometBFT writes into its blocks: of how blocks are recorded.
 pub(super) const VERSION: u64 = 1;
+/// A block of a time not longer ago than this records what comes as of now; on a network whose blocks take
+/// long, as of not longer ago than twice that, and [`MAX_FRESH_MS`] at most.
+const FRESH_MS: u64 = 2_000;
+const MAX_FRESH_MS: u64 = 10_000;
+/// After so long a block comes by itself.
+const HEARTBEAT_MS: u64 = HEARTBEAT.as_secs() * 1000;
+/// After this long without a block, what is due needs a tick.
+const QUIET_MS: u64 = 1_000;
 /// A transaction takes its length in a block besides.
 const FRAME_BYTES: usize = 8;
 
 /// Somebody waits and there was no block for this long: it does not go on.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK_MS: u64 = 60_000;
 
 /// All that the connections share.
 pub(super) struct Application {
     pub(super) chain_id: String,
+    pub(super) clock: Clock,
     pub(super) blocks: Mutex<Blocks>,
     pub(super) verified: Verified,
     pub(super) waiting: Waiting,
@@ -50,7 +60,8 @@ pub(super) struct Application {
     /// When something will be due by itself, in ms since 1970.
     pub(super) due_ms: AtomicU64,
     pub(super) pace: Mutex<Pace>,
-    pub(super) started: Instant,
+    /// When this was started, in ms since 1970.
+    pub(super) started_ms: u64,
     /// Who may be a peer besides the validators: node ids, a line each.
     pub(super) observers: std::path::PathBuf,
     /// Has done what need not be done before CometBFT goes on.
@@ -62,36 +73,49 @@ pub(super) struct Landing {
     pub(super) snapshot: Option<Snapshot>,
 }
 
-/// How quickly blocks come.
+/// When blocks came.
 #[derive(Default)]
 pub(super) struct Pace {
-    last: Option<Instant>,
-    gap: Duration,
+    /// When the last one was durable here, in ms since 1970.
+    last_ms: Option<u64>,
+    /// The last one's time, and whether it held nothing; `None` as long as there was none since the start.
+    block: Option<(u64, bool)>,
 }
 
 impl Pace {
-    fn block(&mut self, now: Instant) {
-        if let Some(last) = self.last {
-            self.gap = now.saturating_duration_since(last);
-        }
-        self.last = Some(now);
+    fn block(&mut self, now_ms: u64, time_ms: u64, empty: bool) {
+        (self.last_ms, self.block) = (Some(now_ms), Some((time_ms, empty)));
     }
 
-    /// Since when no block came.
-    pub(super) fn idle(&self, now: Instant) -> Option<Duration> {
-        self.last.map(|last| now.saturating_duration_since(last))
+    /// For how many ms no block came; `None` before the first.
+    pub(super) fn idle_ms(&self, now_ms: u64) -> Option<u64> {
+        self.last_ms.map(|last_ms| now_ms.saturating_sub(last_ms))
     }
 
-    /// Whether the next block's time is long ago.
+    /// Whether a block of this time would record what comes now as of long ago.
     ///
     /// A block's time is when the one before was voted for (CometBFT, spec/consensus/bft-time), so that on a
-    /// chain that makes no empty blocks what comes after an idle hour would be recorded an hour early. An
-    /// empty block makes it present. Twice the last gap: never twice in a row, however slow the network is.
-    fn is_stale(&self, now: Instant) -> bool {
-        match self.idle(now) {
-            None => true,
-            Some(idle) => idle > Duration::from_secs(2).max(2 * self.gap),
-        }
+    /// chain that makes no empty blocks what comes after an idle minute would be recorded a minute early. An
+    /// empty block makes the next one's time present. Never two in a row for that, however slow the network
+    /// is: nothing would ever be recorded.
+    fn is_stale(&self, time_ms: u64, now_ms: u64) -> bool {
+        let late_ms = now_ms.saturating_sub(time_ms);
+        let patience_ms = match self.block {
+            None => FRESH_MS,
+            Some((last_ms, empty)) => {
+                // From the votes for the block before it to those for it.
+                let took_ms = time_ms.saturating_sub(last_ms);
+                match empty {
+                    // It came late and before the heartbeat: it was made to refresh the time.
+                    true if (FRESH_MS..HEARTBEAT_MS).contains(&took_ms) => return false,
+                    // Of a heartbeat, or to prove what the last block recorded: says nothing of the network.
+                    true => FRESH_MS,
+                    // Where blocks take long, late is later.
+                    false => (2 * took_ms).clamp(FRESH_MS, MAX_FRESH_MS),
+                }
+            }
+        };
+        late_ms > patience_ms
     }
 }
 
@@ -138,10 +162,11 @@ impl Application {
 
     /// For how long somebody waits and no block came, if that is too long.
     pub(super) fn stuck(&self) -> Option<Duration> {
-        let now = Instant::now();
-        let idle = lock(&self.pace).idle(now);
-        let idle = idle.unwrap_or_else(|| now.saturating_duration_since(self.started));
-        (idle >= STUCK && !self.waiting.is_empty()).then_some(idle)
+        let now_ms = self.clock.now_ms();
+        let idle_ms = lock(&self.pace).idle_ms(now_ms);
+        let idle_ms = idle_ms.unwrap_or_else(|| now_ms.saturating_sub(self.started_ms));
+        let stuck = idle_ms >= STUCK_MS && !self.waiting.is_empty();
+        stuck.then(|| Duration::from_millis(idle_ms))
     }
 
     fn info(&self) -> Result<ResponseInfo, Fatal> {
@@ -194,7 +219,7 @@ impl Application {
             Some(Kind::Transaction | Kind::Change) => code::RECORDED,
             // Anybody can send ticks; they are taken only while there is something to be done.
             Some(Kind::Tick(time_ms)) => {
-                let (due_ms, now_ms) = (self.due_ms.load(Atomic::Relaxed), clock::now_ms());
+                let (due_ms, now_ms) = (self.due_ms.load(Atomic::Relaxed), self.clock.now_ms());
                 let wanted = due_ms <= time_ms && time_ms <= now_ms.saturating_add(1000);
                 if wanted { code::RECORDED } else { code::INVALID }
             }
@@ -204,7 +229,8 @@ impl Application {
     }
 
     fn prepare(&self, asked: RequestPrepareProposal) -> ResponsePrepareProposal {
-        if lock(&self.pace).is_stale(Instant::now()) {
+        let time_ms = asked.time.as_ref().and_then(time_ms).unwrap_or(0);
+        if lock(&self.pace).is_stale(time_ms, self.clock.now_ms()) {
             return ResponsePrepareProposal::default();
         }
         let room = usize::try_from(asked.max_tx_bytes).unwrap_or(0);
@@ -237,8 +263,9 @@ impl Application {
 
     fn commit(&self) -> Result<ResponseCommit, Fatal> {
         let mut blocks = self.blocks();
-        let Committed { height, grown, became, keys, touched, snapshot } = blocks.commit()?;
-        lock(&self.pace).block(Instant::now());
+        let Committed { height, time_ms, empty, grown, became, keys, touched, snapshot } =
+            blocks.commit()?;
+        lock(&self.pace).block(self.clock.now_ms(), time_ms, empty);
         let contract = blocks.keeper().contract();
         self.due_ms.store(contract.next_deadline_ms().unwrap_or(u64::MAX), Atomic::Relaxed);
         if let Some(size) = grown {
@@ -279,6 +306,20 @@ impl Application {
             }
         }
         Ok(ResponseCommit { retain_height: 0 })
+    }
+
+    /// What has a block made that decides what is due, if something is and no block came for a while. The
+    /// same bytes from every node, since of many one is ordered; one each second, `last_s` the last.
+    pub(super) fn tick(&self, last_s: &mut u64) -> Option<Bytes> {
+        let now_ms = self.clock.now_ms();
+        let second = now_ms / 1000;
+        let due = self.due_ms.load(Atomic::Relaxed) <= second * 1000;
+        let quiet = lock(&self.pace).idle_ms(now_ms).is_none_or(|idle_ms| idle_ms >= QUIET_MS);
+        if !due || !quiet || second == *last_s {
+            return None;
+        }
+        *last_s = second;
+        Some(ordered::tick(second * 1000).into())
     }
 
     /// Tells whoever waits for what is under the newest checkpoint already.

@@ -50,6 +50,10 @@ pub(super) enum Became {
 struct Candidate {
     height: u64,
     hash: Bytes,
+    /// Its time, in ms since 1970.
+    time_ms: u64,
+    /// Whether it holds nothing.
+    empty: bool,
     answer: ResponseFinalizeBlock,
     became: Vec<(Key, Became)>,
     /// Who keeps the ledger after it, if that changes.
@@ -59,6 +63,10 @@ struct Candidate {
 /// A block that is durable here.
 pub(super) struct Committed {
     pub(super) height: u64,
+    /// Its time, in ms since 1970.
+    pub(super) time_ms: u64,
+    /// Whether it held nothing.
+    pub(super) empty: bool,
     /// How many entries there are, if it has recorded something.
     pub(super) grown: Option<u64>,
     pub(super) became: Vec<(Key, Became)>,
@@ -126,9 +134,9 @@ impl Blocks {
             return Err(Fatal::new(format!("block {height} came, and {expected} is the next")));
         }
         let head = self.keeper.head();
-        let time = block.time.as_ref().and_then(time_ms);
+        let time_ms = block.time.as_ref().and_then(time_ms).unwrap_or(0);
         // A ledger that one node has kept before may be ahead of the nodes' clocks.
-        let now_ms = time.unwrap_or(0).max(head.time_ms);
+        let now_ms = time_ms.max(head.time_ms);
         self.keeper.advance(now_ms).map_err(fatal)?;
         let mut deciding = Deciding { now_ms, begin: head, keys: None, became: Vec::new() };
         let mut results = Vec::with_capacity(block.txs.len());
@@ -154,8 +162,10 @@ impl Blocks {
             app_hash: self.keeper.root().map_err(fatal)?.0.to_vec().into(),
             ..ResponseFinalizeBlock::default()
         };
-        let hash = block.hash.clone();
-        self.candidate = Some(Candidate { height, hash, answer: answer.clone(), became, keys });
+        let (hash, empty) = (block.hash.clone(), block.txs.is_empty());
+        let answer_kept = answer.clone();
+        self.candidate =
+            Some(Candidate { height, hash, time_ms, empty, answer: answer_kept, became, keys });
         Ok(answer)
     }
 
@@ -232,7 +242,8 @@ impl Blocks {
 
     /// Makes the decided block durable.
     pub(super) fn commit(&mut self) -> Result<Committed, Fatal> {
-        let Some(Candidate { height, became, keys, .. }) = self.candidate.take() else {
+        let Some(Candidate { height, time_ms, empty, became, keys, .. }) = self.candidate.take()
+        else {
             return Err(Fatal::new("a block is to be durable, and none was decided"));
         };
         let grown = self.keeper.is_unsealed();
@@ -250,6 +261,8 @@ impl Blocks {
         }
         Ok(Committed {
             height,
+            time_ms,
+            empty,
             grown: grown.then_some(size),
             became,
             keys,

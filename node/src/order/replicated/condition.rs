@@ -1,7 +1,7 @@
 //! What a node of several says of itself and of the others, and changes of who they are on their way in.
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use colearn_ledger::SignedNote;
 use colearn_records::convert::BadField;
@@ -81,7 +81,7 @@ impl Network {
             .map(|it| json!({ "name": it.name(), "url": it.url(), "node_id": it.node_id() }))
             .collect();
         let pace = application.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = pace.idle(Instant::now());
+        let idle_ms = pace.idle_ms(application.clock.now_ms());
         drop(pace);
         json!({
             "name": own.map(|own| own.name()),
@@ -95,7 +95,7 @@ impl Network {
             "tolerated": them.map(|them| them.tolerated()),
             "contradicted": signatures.contradicted(),
             "waiting": application.waiting.count(),
-            "idle_ms": idle.map(|idle| idle.as_millis() as u64),
+            "idle_ms": idle_ms,
             "trouble": self.trouble().map(|trouble| trouble.to_string()),
         })
     }

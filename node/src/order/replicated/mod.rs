@@ -14,10 +14,10 @@ mod tests;
 mod waiting;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use colearn_comet::abci::{self, Stopping};
@@ -42,7 +42,7 @@ use self::shown::Shown;
 pub(crate) use self::signatures::Signatures;
 use self::waiting::{Waiter, Waiting};
 use super::Answers;
-use crate::clock;
+use crate::clock::Clock;
 use crate::config::NetworkConfig;
 use crate::error::{CometError, NodeError};
 use crate::keeper::Keeper;
@@ -52,8 +52,6 @@ use colearn_proto::v1;
 
 /// How often it is looked whether something is due, and whether somebody waits in vain.
 const BEAT: Duration = Duration::from_millis(250);
-/// After this long without a block, what is due needs a tick.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// What a node of several needs to begin.
 pub(crate) struct Beginning {
@@ -98,7 +96,7 @@ impl Replicated {
         warn_of_other_keys(&beginning, &consensus, &node);
         let listener = sockets.listen().map_err(CometError::from)?;
 
-        let (application, views, signatures) = prepare(beginning, chain.chain_id);
+        let (application, views, signatures) = prepare(beginning, chain.chain_id, Clock::default());
         let (landings, landed) = std::sync::mpsc::channel::<Landing>();
         *application.landing.lock().unwrap_or_else(PoisonError::into_inner) = Some(landings);
         let lands = application.clone();
@@ -198,7 +196,11 @@ impl Replicated {
 }
 
 /// Everything but the processes.
-fn prepare(beginning: Beginning, chain_id: String) -> (Arc<Application>, Views, Arc<Signatures>) {
+fn prepare(
+    beginning: Beginning,
+    chain_id: String,
+    clock: Clock,
+) -> (Arc<Application>, Views, Arc<Signatures>) {
     let Beginning { keeper, keys, height, signer, data, .. } = beginning;
     let reader = keeper.reader();
     let size = reader.size();
@@ -206,8 +208,10 @@ fn prepare(beginning: Beginning, chain_id: String) -> (Arc<Application>, Views, 
     let published = published(&keeper, &keys, &dir);
     let (shown, views) = Shown::new(keeper.contract(), size, published, dir);
     let due_ms = AtomicU64::new(keeper.contract().next_deadline_ms().unwrap_or(u64::MAX));
+    let started_ms = clock.now_ms();
     let application = Arc::new(Application {
         chain_id,
+        clock,
         verified: Verified::new(keys.ledger()),
         keys: watch::Sender::new(Arc::new(keys.clone())),
         blocks: Mutex::new(Blocks::new(keeper, keys, height, &data)),
@@ -216,7 +220,7 @@ fn prepare(beginning: Beginning, chain_id: String) -> (Arc<Application>, Views, 
         committed: watch::Sender::new(size),
         due_ms,
         pace: Mutex::new(Pace::default()),
-        started: Instant::now(),
+        started_ms,
         observers: data.join("observers"),
         landing: Mutex::new(None),
     });
@@ -418,17 +422,7 @@ async fn beat(submissions: Submissions, stopping: CancellationToken) {
             _ = beat.tick() => {}
         }
         let application = &submissions.application;
-        let idle = {
-            let pace = application.pace.lock().unwrap_or_else(PoisonError::into_inner);
-            pace.idle(Instant::now())
-        };
-        let now_ms = clock::now_ms();
-        // The same bytes from every node: of many ticks one is ordered.
-        let tick_s = now_ms / 1000;
-        let due = application.due_ms.load(Atomic::Relaxed) <= tick_s * 1000;
-        if due && tick_s != last_tick_s && idle.is_none_or(|idle| idle >= QUIET) {
-            last_tick_s = tick_s;
-            let tick = Bytes::from(ordered::tick(tick_s * 1000));
+        if let Some(tick) = application.tick(&mut last_tick_s) {
             submissions.offer(vec![(ordered::key(&tick), tick)]);
         }
         submissions.offer(application.waiting.unheard());

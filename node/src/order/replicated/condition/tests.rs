@@ -24,6 +24,7 @@ use super::super::waiting::Waiter;
 use super::super::{Application, Beginning, Signatures, prepare, signatures};
 use super::*;
 use crate::artifacts::ArtifactStore;
+use crate::clock::Clock;
 use crate::config::NetworkConfig;
 use crate::http::network::{Networks, router};
 use crate::http::tiles::{self, Tiles};
@@ -69,10 +70,10 @@ impl First {
         let reader = keeper.reader();
         let (data, config) = (dir.path().to_owned(), NetworkConfig::default());
         let beginning = Beginning { keeper, keys, height: 0, signer, data, config };
-        let (mut application, views, signatures) = prepare(beginning, "test".to_owned());
+        let (mut application, views, signatures) =
+            prepare(beginning, "test".to_owned(), Clock::default());
         // It was started long ago.
-        let started = &mut Arc::get_mut(&mut application).unwrap().started;
-        *started = started.checked_sub(Duration::from_secs(100)).unwrap_or(*started);
+        Arc::get_mut(&mut application).unwrap().started_ms -= 100_000;
 
         let socket = dir.path().join("rpc.sock");
         order(UnixListener::bind(&socket).unwrap(), application.clone());

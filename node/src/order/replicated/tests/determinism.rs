@@ -1,0 +1,46 @@
+//! Nodes that are given the same blocks record the same bytes.
+
+use super::history::History;
+use super::*;
+
+/// One node dies, or its CometBFT does, between deciding a block and making it durable.
+#[test]
+fn nodes_record_the_same_bytes_whatever_happens_to_one() {
+    let mut network = Network::of(4);
+    let mut history = History::new(7);
+    for height in 1..=150_u64 {
+        let block = history.next(&network);
+        let mut answers = Vec::new();
+        for (at, node) in (0..).zip(&mut network.nodes) {
+            node.comet.decide(block.clone());
+            answers.push(node.comet.finalize().unwrap());
+            if height % 7 == at {
+                // It finds its own candidate again.
+                node.connect();
+            } else if height % 11 == at {
+                // It drops what is not durable, and comes to the same.
+                node.kill();
+                node.start();
+            } else {
+                node.comet.commit().unwrap();
+            }
+        }
+        assert_same(&answers, height);
+        history.done(&block, codes(&answers[0]));
+    }
+    let entries = network.entries();
+    let outcomes = entries.len() as u64 - 1 - history.blocks.len() as u64;
+    assert!(outcomes > 200, "{outcomes} entries besides blocks");
+    let codes = history.codes();
+    for code in [code::RECORDED, code::SEEN, code::INVALID, code::CHANGE] {
+        assert!(codes.contains(&code), "{code} of {codes:?}");
+    }
+    assert!(codes.len() > 10, "{codes:?}");
+    // All that may happen did.
+    let decided = network.contract();
+    let sealed = decided.experiment(&crate::testing::name("s")).unwrap();
+    assert!(sealed.round() > 3, "{} rounds of sealed ballots", sealed.round());
+    assert!(network.nodes[0].application().keys.borrow().changes().len() > 3);
+    // What is recorded is a ledger that anybody can follow.
+    follow(&entries);
+}
