@@ -169,7 +169,7 @@ pub fn key_change(payload: &[u8]) -> Option<KeyChange> {
 }
 
 /// The most that one block tells of who was caught: each node for one thing.
-const MAX_MISBEHAVIOR: usize = MAX_VALIDATORS;
+pub const MAX_MISBEHAVIOR: usize = MAX_VALIDATORS;
 
 fn checked_block(block: v1::Block) -> Result<v1::Block, BadField> {
     if block.hash.len() != 32 {

@@ -4,6 +4,7 @@
 //! clock, its disk, its index, who waits) decides nothing here: two nodes that differ in one byte have no
 //! ledger in common any more.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use colearn_contracts::{Rejection, Version};
 use colearn_ledger::{Appended, Hash, Head};
 use colearn_proto::v1;
 use colearn_records::log_keys::{KeyChange, LogKeys};
-use colearn_records::record::{self, KEY_CHANGES};
+use colearn_records::record::{self, KEY_CHANGES, MAX_MISBEHAVIOR};
 use colearn_records::transaction::Transaction;
 use colearn_records::upgrade;
 
@@ -145,7 +146,7 @@ impl Blocks {
             results.push(ExecTxResult { code, ..ExecTxResult::default() });
         }
         let Deciding { keys, became, .. } = deciding;
-        let caught: Vec<_> = block.misbehavior.iter().filter_map(misbehavior).collect();
+        let caught = caught(&block.misbehavior);
         if self.keeper.head().size > head.size || !caught.is_empty() {
             let block = v1::Block {
                 height,
@@ -291,6 +292,15 @@ fn updates(before: &LogKeys, after: &LogKeys) -> Vec<ValidatorUpdate> {
     let gone = before.iter().filter(|key| !after.contains(key)).map(|key| (key, 0));
     let new = after.iter().filter(|key| !before.contains(key)).map(|key| (key, 1));
     gone.chain(new).map(|(key, power)| validator_update(key, power)).collect()
+}
+
+/// Whose faults a block records: each validator once. One can commit any number, of which CometBFT takes a
+/// megabyte into a block; an entry has room for few.
+fn caught(all: &[Misbehavior]) -> Vec<v1::Misbehavior> {
+    let mut told = HashSet::new();
+    let caught = all.iter().filter_map(misbehavior);
+    let once = caught.filter(|it| told.insert(it.validator.clone()));
+    once.take(MAX_MISBEHAVIOR).collect()
 }
 
 fn misbehavior(caught: &Misbehavior) -> Option<v1::Misbehavior> {

@@ -19,7 +19,11 @@ fn one_node_alone_decides_the_same() {
     let genesis = genesis(4);
     let dir = tempfile::tempdir().unwrap();
     let own = crate::open::signer("test", key(1)).unwrap();
-    let options = Options { keys_of: record::keys_of, disk: Arc::new(Quick), ..Options::new(own) };
+    let options = Options {
+        keys_of: record::keys_of,
+        disk: TestDisk::failing_after(u64::MAX),
+        ..Options::new(own)
+    };
     let (mut ledger, _) = Ledger::open(dir.path(), options).unwrap();
     ledger.append(BEGIN_MS, record::genesis_payload(genesis.clone()), Vec::new()).unwrap();
     ledger.commit().unwrap();

@@ -3,8 +3,10 @@
 mod determinism;
 mod equivalence;
 mod history;
+mod hostile;
 mod time;
 
+use std::fs::File;
 use std::os::unix::net::UnixListener;
 
 use colearn_comet::abci::{self, ResponseFinalizeBlock, Stopping};
@@ -15,6 +17,7 @@ use colearn_ledger::{Disk, Ledger, Options, RealDisk};
 use colearn_records::transaction::{LedgerId, Seen};
 use colearn_records::validators::{self, Validator};
 use ed25519_dalek::SigningKey;
+use std::sync::atomic::Ordering as Atomic;
 use tempfile::TempDir;
 
 use super::*;
@@ -59,38 +62,58 @@ fn chain(genesis: &v1::Genesis) -> Genesis {
     }
 }
 
-/// A disk that takes its time for nothing: no test here cuts the power.
-struct Quick;
+/// A disk that takes its time for nothing, since no test here cuts the power; and that fails for good after
+/// so many changes, the last of them half done.
+struct TestDisk {
+    left: AtomicU64,
+}
 
-impl Disk for Quick {
-    fn open(&self, path: &Path, create: bool) -> std::io::Result<std::fs::File> {
+impl TestDisk {
+    fn failing_after(changes: u64) -> Arc<Self> {
+        Arc::new(Self { left: AtomicU64::new(changes) })
+    }
+
+    /// Whether it does one more.
+    fn works(&self) -> bool {
+        let one_less = |left: u64| left.checked_sub(1);
+        self.left.fetch_update(Atomic::SeqCst, Atomic::SeqCst, one_less).is_ok()
+    }
+
+    fn change(&self) -> std::io::Result<()> {
+        if self.works() { Ok(()) } else { Err(std::io::Error::other("the disk fails")) }
+    }
+}
+
+impl Disk for TestDisk {
+    fn open(&self, path: &Path, create: bool) -> std::io::Result<File> {
+        self.change()?;
         RealDisk.open(path, create)
     }
 
-    fn write_at(
-        &self,
-        path: &Path,
-        file: &std::fs::File,
-        bytes: &[u8],
-        offset: u64,
-    ) -> std::io::Result<()> {
-        RealDisk.write_at(path, file, bytes, offset)
+    fn write_at(&self, path: &Path, file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {
+        if self.works() {
+            return RealDisk.write_at(path, file, bytes, at);
+        }
+        RealDisk.write_at(path, file, &bytes[..bytes.len() / 2], at)?;
+        Err(std::io::Error::other("the disk fails"))
     }
 
-    fn set_len(&self, path: &Path, file: &std::fs::File, length: u64) -> std::io::Result<()> {
+    fn set_len(&self, path: &Path, file: &File, length: u64) -> std::io::Result<()> {
+        self.change()?;
         RealDisk.set_len(path, file, length)
     }
 
-    fn sync(&self, _: &Path, _: &std::fs::File) -> std::io::Result<()> {
-        Ok(())
+    fn sync(&self, _: &Path, _: &File) -> std::io::Result<()> {
+        self.change()
     }
 
     fn remove(&self, path: &Path) -> std::io::Result<()> {
+        self.change()?;
         RealDisk.remove(path)
     }
 
     fn sync_dir(&self, _: &Path) -> std::io::Result<()> {
-        Ok(())
+        self.change()
     }
 }
 
@@ -104,12 +127,18 @@ struct Running {
 }
 
 impl Running {
-    fn start(dir: &Path, number: u8, genesis: &v1::Genesis, clock: Clock) -> Self {
+    fn start(
+        dir: &Path,
+        number: u8,
+        genesis: &v1::Genesis,
+        clock: Clock,
+        disk: Arc<TestDisk>,
+    ) -> Self {
         let own = crate::open::signer("test", key(number)).unwrap();
         let options = Options {
             keys_of: record::keys_of,
             drop_unanchored: true,
-            disk: Arc::new(Quick),
+            disk,
             ..Options::new(own.clone())
         };
         let (mut ledger, _) = Ledger::open(&dir.join("ledger"), options).unwrap();
@@ -129,7 +158,8 @@ impl Running {
             data: dir.to_owned(),
             config: NetworkConfig::default(),
         };
-        let (application, views, signatures) = prepare(beginning, "test".to_owned(), clock);
+        let (application, views, signatures) =
+            prepare(beginning, "test".to_owned(), clock);
         let server = Stopping::new();
         let socket = dir.join("abci.sock");
         let _ = std::fs::remove_file(&socket);
@@ -172,9 +202,13 @@ impl Node {
     }
 
     fn start(&mut self) {
-        let (dir, clock) = (self.dir.path(), self.clock.clone());
-        self.running = Some(Running::start(dir, self.number, &self.genesis, clock));
+        self.start_on(TestDisk::failing_after(u64::MAX));
         self.connect();
+    }
+
+    fn start_on(&mut self, disk: Arc<TestDisk>) {
+        let (dir, clock) = (self.dir.path(), self.clock.clone());
+        self.running = Some(Running::start(dir, self.number, &self.genesis, clock, disk));
     }
 
     fn connect(&mut self) {
