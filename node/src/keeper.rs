@@ -205,7 +205,7 @@ impl Keeper {
         let now_ms = self.time(now_ms);
         self.contract.upgrade(now_ms, version, limits).map_err(NodeError::NotAnUpgrade)?;
         let entry = self.ledger.append(now_ms, record::upgrade_payload(entry), Vec::new())?;
-        self.times = Times::from_here(limits.expiry_ms);
+        self.times.expire_after(limits.expiry_ms);
         self.times.push(entry.index, now_ms);
         Ok(entry)
     }
@@ -238,7 +238,7 @@ impl Keeper {
     ) -> Result<(), NotAnUpgrade> {
         let now_ms = self.time(now_ms);
         self.contract.upgrade(now_ms, version, limits)?;
-        self.times = Times::from_here(limits.expiry_ms);
+        self.times.expire_after(limits.expiry_ms);
         Ok(())
     }
 

@@ -32,6 +32,11 @@ impl Times {
         Self { expiry_ms: Some(expiry_ms), runs: VecDeque::new() }
     }
 
+    /// Transactions expire after so long from here on; what is kept stays.
+    pub fn expire_after(&mut self, expiry_ms: u64) {
+        self.expiry_ms = Some(expiry_ms);
+    }
+
     /// When an entry was recorded, in ms; `None` if it lies before what is kept.
     pub fn at(&self, index: u64) -> Option<u64> {
         let after = self.runs.partition_point(|(first, _)| *first <= index);

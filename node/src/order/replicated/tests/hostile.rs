@@ -1,6 +1,7 @@
 //! Blocks that nobody honest proposes.
 
 use colearn_comet::abci::{Misbehavior, MisbehaviorType, Validator as Power};
+use colearn_contracts::{Act, Parameters};
 use colearn_records::record::Record;
 use prost::Message as _;
 use v1::validator_change::Change;
@@ -121,6 +122,27 @@ fn faults_without_number_are_recorded_once_each_validator() {
     // It opens again.
     network.nodes[0].kill();
     network.nodes[0].start();
+}
+
+#[test]
+fn new_rules_within_a_block_let_those_after_them_be_decided() {
+    let genesis = genesis_of((1..=4).map(validator).collect(), Version::V1);
+    let genesis = v1::Genesis { limits: None, ..genesis };
+    let mut network = Network::begun_with(&genesis, 4);
+    let mut first = testing::create("a");
+    if let Act::Create(create) = &mut first.what {
+        create.version = Version::V1.number();
+        create.parameters = Parameters { min_learners: 2, ..Parameters::default() };
+    }
+    let rules = v1::Rules {
+        contract_version: Version::V2.number(),
+        limits: Some(colearn_records::upgrade::limits_message(&Limits::default())),
+    };
+    let rules = change(&network.ledger(), 1, Change::Rules(rules), [1, 2, 3]);
+    // Signed when the first entry of this block was the first that its signer had not seen.
+    let txs = vec![network.sign(1, first), rules, create(&network, 2, "b")];
+    assert_eq!(network.record(txs), [code::RECORDED; 3]);
+    follow(&network.entries());
 }
 
 #[test]
