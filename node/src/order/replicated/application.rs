@@ -18,11 +18,11 @@ use colearn_comet::abci::{
     request, response, time_ms,
 };
 use colearn_comet::files::HEARTBEAT;
-use colearn_records::log_keys::LogKeys;
+use colearn_records::log_keys::{KeyChange, LogKeys};
 use tokio::sync::watch;
 
 use super::blocks::{Became, Blocks, Committed, code};
-use super::ordered::{self, Kind, Verified, key};
+use super::ordered::{self, Kind, Ordered, Verified, key};
 use super::shown::Shown;
 use super::waiting::Waiting;
 use crate::clock::Clock;
@@ -234,6 +234,7 @@ impl Application {
             return ResponsePrepareProposal::default();
         }
         let room = usize::try_from(asked.max_tx_bytes).unwrap_or(0);
+        let change = self.next_change(&asked.txs);
         let mut kept = Kept::default();
         let mut bytes = 0;
         let mut txs = Vec::with_capacity(asked.txs.len());
@@ -242,6 +243,7 @@ impl Application {
             // More than there is room for would stop CometBFT.
             if with <= room
                 && let Some(kind) = self.verified.may_be_ordered(&tx)
+                && (kind != Kind::Change || change.as_ref().is_none_or(|next| *next == tx))
                 && kept.take(kind, &tx)
             {
                 bytes = with;
@@ -249,6 +251,20 @@ impl Application {
             }
         }
         ResponsePrepareProposal { txs }
+    }
+
+    /// The first change that those who keep the ledger now have approved. Anybody among the peers can offer
+    /// any number of others, of which a block takes one: they would hold it up.
+    fn next_change(&self, txs: &[Bytes]) -> Option<Bytes> {
+        let keys = self.keys.borrow().clone();
+        let next = txs.iter().find(|tx| match ordered::read(tx) {
+            Some(Ordered::Change(change)) => {
+                let change = KeyChange::Validators(*change);
+                LogKeys::clone(&keys).follow(u64::MAX, &change).is_ok()
+            }
+            Some(Ordered::Tick(_) | Ordered::Transaction(_)) | None => false,
+        });
+        next.cloned()
     }
 
     fn process(&self, proposal: &RequestProcessProposal) -> ResponseProcessProposal {

@@ -146,6 +146,28 @@ fn new_rules_within_a_block_let_those_after_them_be_decided() {
 }
 
 #[test]
+fn a_good_change_is_not_held_up_by_any_number_of_others() {
+    let mut network = Network::of(4);
+    network.record(Vec::new());
+    let ledger = network.ledger();
+    let node = &mut network.nodes[0];
+    for name in 0..40 {
+        let remove = Change::Remove(format!("nobody-{name}"));
+        let _ = node.comet.check_tx(change(&ledger, 1, remove, [1])).unwrap();
+    }
+    let good = change(&ledger, 1, Change::Admit(validator(5)), [1, 2, 3]);
+    let _ = node.comet.check_tx(good.clone()).unwrap();
+    let block = node.comet.propose(BEGIN_MS).unwrap();
+    assert_eq!(block.txs, [good]);
+    // Whoever offers a bad one alone is told so.
+    network.apply(&block);
+    let node = &mut network.nodes[0];
+    let block = node.comet.propose(BEGIN_MS).unwrap();
+    assert_eq!(block.txs.len(), 1);
+    assert_eq!(codes(&network.apply(&block)), [code::CHANGE]);
+}
+
+#[test]
 fn as_many_as_may_keep_a_ledger_do() {
     let genesis = genesis_of((1..=64).map(validator).collect(), VERSION);
     let mut network = Network::begun_with(&genesis, 1);
