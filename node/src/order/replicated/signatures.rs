@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, Hash, Reader, SignedCheckpoint, SignedNote, Signer, Verifier};
+use colearn_records::follower::Blocks;
 use colearn_records::log_keys::LogKeys;
+use colearn_records::record::Record;
 use colearn_records::validators::Validator;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -64,7 +66,7 @@ impl Signatures {
     }
 
     /// This node's note of the first `size` entries, when they are durable here, with the lines of others
-    /// that it knows; `None` if that takes too long.
+    /// that it knows; `None` if that takes too long, or no block ends there.
     pub(crate) async fn note(&self, size: u64) -> Result<Option<String>, colearn_ledger::Error> {
         let mut committed = self.committed.clone();
         let there = *committed.borrow_and_update();
@@ -73,6 +75,11 @@ impl Signatures {
         }
         let reached = committed.wait_for(|there| *there >= size);
         if !matches!(tokio::time::timeout(PATIENCE, reached).await, Ok(Ok(_))) {
+            return Ok(None);
+        }
+        // Of a block all is signed or nothing, whoever asks: a checkpoint within one would be a fault.
+        let last = Record::decode(&self.reader.entry(size - 1)?);
+        if !last.is_ok_and(|last| Blocks::behind(&last).is_some()) {
             return Ok(None);
         }
         let root = self.reader.root(size)?;
@@ -232,7 +239,7 @@ pub(super) async fn gather(
 }
 
 /// Asks all nodes until enough have signed, or something newer is durable that more can sign.
-async fn gather_one(application: &Application, signatures: &Arc<Signatures>, size: u64) {
+pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signatures>, size: u64) {
     let keys = signatures.keys.borrow().clone();
     let own = match signatures.reader.root(size) {
         Ok(root) => {

@@ -4,6 +4,7 @@ mod determinism;
 mod equivalence;
 mod history;
 mod hostile;
+mod signatures;
 mod time;
 
 use std::fs::File;

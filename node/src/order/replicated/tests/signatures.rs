@@ -1,0 +1,351 @@
+//! Checkpoints that enough nodes have signed, asked for over HTTP.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use colearn_ledger::{Checkpoint, Hash, SignedNote};
+use tokio::runtime::Runtime;
+use v1::validator_change::Change;
+
+use super::*;
+use crate::order::replicated::signatures::gather_one;
+use crate::testing;
+
+/// What a node answers when it is asked for its word.
+enum Says {
+    Nothing,
+    /// Its own, as its signatures have it.
+    Word(Arc<Signatures>),
+    /// This, whatever it is asked.
+    This(String),
+}
+
+/// Where a node is asked for its word.
+struct Door {
+    listens: std::net::SocketAddr,
+    says: Arc<Mutex<Says>>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Door {
+    fn open(runtime: &Runtime) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listens = listener.local_addr().unwrap();
+        let says = Arc::new(Mutex::new(Says::Nothing));
+        let (what, handle) = (says.clone(), runtime.handle().clone());
+        let serving = Some(std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if !answer(stream, &what, &handle) {
+                    return;
+                }
+            }
+        }));
+        Self { listens, says, serving }
+    }
+
+    fn say(&self, says: Says) {
+        *self.says.lock().unwrap() = says;
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // An empty request is the end.
+        let _ = TcpStream::connect(self.listens);
+        let _ = self.serving.take().unwrap().join();
+    }
+}
+
+/// Answers one request; `false` for none.
+fn answer(mut stream: TcpStream, says: &Mutex<Says>, runtime: &Handle) -> bool {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    let Some(Ok(first)) = lines.next() else { return false };
+    for line in lines {
+        if line.unwrap().is_empty() {
+            break;
+        }
+    }
+    let path = first.split(' ').nth(1).unwrap();
+    let size: u64 = path.strip_prefix("/checkpoint/").unwrap().parse().unwrap();
+    let note = match &*says.lock().unwrap() {
+        Says::Nothing => None,
+        Says::Word(signatures) => runtime.block_on(signatures.note(size)).unwrap(),
+        Says::This(note) => Some(note.clone()),
+    };
+    let (status, body) = note.map_or(("404 Not Found", String::new()), |note| ("200 OK", note));
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    true
+}
+
+/// Four nodes that can be asked.
+struct Asked {
+    runtime: Runtime,
+    doors: Vec<Door>,
+    network: Network,
+}
+
+impl Asked {
+    fn four() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let doors: Vec<_> = (0..4).map(|_| Door::open(&runtime)).collect();
+        let url = |door: &Door| format!("http://{}", door.listens);
+        let them = (1..).zip(&doors).map(|(number, door)| validator_at(number, &url(door)));
+        let network = Network::begun_with(&genesis_of(them.collect(), VERSION), 4);
+        let asked = Self { runtime, doors, network };
+        asked.all_say_their_word();
+        asked
+    }
+
+    fn all_say_their_word(&self) {
+        for (door, node) in self.doors.iter().zip(&self.network.nodes) {
+            door.say(Says::Word(node.running().signatures.clone()));
+        }
+    }
+
+    /// Records something; how many entries there are then.
+    fn record(&mut self, name: &str) -> u64 {
+        let create = self.network.sign(1, testing::create(name));
+        assert_eq!(self.network.record(vec![create]), [code::RECORDED]);
+        self.network.nodes[0].reader().size()
+    }
+
+    /// Has the first node ask the others once; how many entries are under what it shows then.
+    fn gather(&self) -> u64 {
+        let node = self.network.nodes[0].running();
+        let size = node.application.blocks().keeper().reader().size();
+        self.runtime.block_on(gather_one(&node.application, &node.signatures, size));
+        node.application.shown.published_size()
+    }
+
+    /// What it shows.
+    fn shown(&self) -> Arc<SignedCheckpoint> {
+        let published = self.network.nodes[0].application().shown.published();
+        let shown = published.borrow().clone();
+        shown.unwrap()
+    }
+
+    /// What a node says of so many entries.
+    fn word_of(&self, number: usize, size: u64) -> Option<String> {
+        let signatures = &self.network.nodes[number - 1].running().signatures;
+        self.runtime.block_on(signatures.note(size)).unwrap()
+    }
+
+    /// What a node would say of another history.
+    fn other_word_of(&self, number: u8, size: u64) -> String {
+        let text = Checkpoint { origin: "test".to_owned(), size, root: Hash([5; 32]) }.text();
+        let signer = crate::open::signer("test", key(number)).unwrap();
+        format!("{text}\n{}", signer.sign(&text, 0))
+    }
+
+    fn contradicted(&self) -> usize {
+        self.network.nodes[0].running().signatures.contradicted()
+    }
+
+    /// Whose lines are under what the first shows, by their numbers.
+    fn signers(&self) -> Vec<u8> {
+        let note = self.shown().note.clone();
+        let note = SignedNote::parse(&note).unwrap();
+        let signed = |number: &u8| {
+            let signer = crate::open::signer("test", key(*number)).unwrap();
+            signer.verifier().verify(&note).is_ok()
+        };
+        (1..=9).filter(signed).collect()
+    }
+}
+
+#[test]
+fn three_of_four_are_enough_and_two_are_not() {
+    let mut asked = Asked::four();
+    let size = asked.record("a");
+    asked.doors[3].say(Says::Nothing);
+    asked.doors[2].say(Says::Nothing);
+    assert_eq!(asked.gather(), 0);
+    asked.doors[2].say(Says::Word(asked.network.nodes[2].running().signatures.clone()));
+    assert_eq!(asked.gather(), size);
+    assert_eq!(asked.signers(), [1, 2, 3]);
+    // Its own line first, and none more than is needed, though all can be asked.
+    asked.all_say_their_word();
+    let size = asked.record("b");
+    assert_eq!(asked.gather(), size);
+    let signers = asked.signers();
+    assert_eq!((signers.len(), signers[0]), (3, 1));
+    let own = crate::open::signer("test", key(1)).unwrap();
+    let shown = asked.shown();
+    let first = own.sign(&shown.checkpoint.text(), 0);
+    assert!(shown.note.contains(&format!("\n\n{first}")), "{}", shown.note);
+    // Whoever knows who keeps the ledger can verify it.
+    let keys = asked.network.nodes[0].application().keys.borrow().clone();
+    assert_eq!(keys.open(&shown.note).unwrap(), shown.checkpoint);
+}
+
+#[test]
+fn lines_of_others_are_handed_on() {
+    let mut asked = Asked::four();
+    let size = asked.record("a");
+    assert_eq!(asked.gather(), size);
+    // The second can reach the first only, which knows what it needs.
+    for door in &asked.doors[1..] {
+        door.say(Says::Nothing);
+    }
+    let node = asked.network.nodes[1].running();
+    asked.runtime.block_on(gather_one(&node.application, &node.signatures, size));
+    assert_eq!(node.application.shown.published_size(), size);
+}
+
+#[test]
+fn a_line_that_is_wrong_makes_an_answer_worthless() {
+    let mut asked = Asked::four();
+    let size = asked.record("a");
+    let good = asked.word_of(2, size).unwrap();
+    let text = SignedNote::parse(&good).unwrap().text().to_owned();
+    // Under the third's name, of another text.
+    let third = crate::open::signer("test", key(3)).unwrap();
+    let wrong = format!("{good}{}", third.sign("test\n1\nAAAA\n", 0));
+    asked.doors[1].say(Says::This(wrong));
+    asked.doors[3].say(Says::Nothing);
+    assert_eq!(asked.gather(), 0);
+    // Of keys that nobody knows there may be any.
+    let stranger = crate::open::signer("test", key(77)).unwrap();
+    asked.doors[1].say(Says::This(format!("{good}{}", stranger.sign(&text, 0))));
+    assert_eq!(asked.gather(), size);
+    assert_eq!(asked.signers(), [1, 2, 3]);
+}
+
+#[test]
+fn what_is_no_answer_is_none() {
+    let mut asked = Asked::four();
+    asked.doors[2].say(Says::Nothing);
+    asked.doors[3].say(Says::Nothing);
+    let before = asked.network.nodes[0].reader().size();
+    let old = asked.word_of(2, before).unwrap();
+    let size = asked.record("a");
+    let good = asked.word_of(2, size).unwrap();
+    let answers = [
+        String::new(),
+        "no note".to_owned(),
+        "x".repeat(100_000),
+        // Of another size, and of nobody.
+        old,
+        SignedNote::parse(&good).unwrap().text().to_owned() + "\n",
+    ];
+    for answer in answers {
+        asked.doors[1].say(Says::This(answer));
+        assert_eq!(asked.gather(), 0);
+    }
+    assert_eq!(asked.contradicted(), 0);
+}
+
+#[test]
+fn another_history_is_kept_as_evidence_against_who_signed_it() {
+    let mut asked = Asked::four();
+    let size = asked.record("a");
+    let other = asked.other_word_of(2, size);
+    asked.doors[1].say(Says::This(other.clone()));
+    // What the second signed, the third can only hand on: nothing is held against it.
+    asked.doors[2].say(Says::This(other.clone()));
+    assert_eq!(asked.gather(), 0);
+    assert_eq!(asked.contradicted(), 1);
+    let evidence = |name: &str| {
+        let path = asked.network.nodes[0].dir.path().join(format!("fork-{size}-{name}.txt"));
+        std::fs::read_to_string(path).ok()
+    };
+    let kept = evidence("org-2").unwrap();
+    assert!(kept.ends_with(&other), "{kept}");
+    let own = crate::open::signer("test", key(1)).unwrap();
+    let ours = kept.strip_suffix(&format!("\n{other}")).unwrap();
+    own.verifier().verify(&SignedNote::parse(ours).unwrap()).unwrap();
+    assert_eq!(evidence("org-3"), None);
+    // One who lies stops nobody.
+    asked.doors[2].say(Says::Word(asked.network.nodes[2].running().signatures.clone()));
+    assert_eq!(asked.gather(), size);
+    assert_eq!(asked.signers(), [1, 3, 4]);
+}
+
+#[test]
+fn who_signs_changes_with_the_entry_that_says_so() {
+    let mut asked = Asked::four();
+    let before = asked.record("a");
+    assert_eq!(asked.gather(), before);
+    let remove = Change::Remove("org-4".to_owned());
+    let remove = change(&asked.network.ledger(), 1, remove, [1, 2, 3]);
+    assert_eq!(asked.network.record(vec![remove]), [code::RECORDED]);
+    let size = asked.network.nodes[0].reader().size();
+    // Three are left, and all are needed; the fourth's word is none any more.
+    asked.doors[1].say(Says::Nothing);
+    assert_eq!(asked.gather(), before);
+    asked.all_say_their_word();
+    assert_eq!(asked.gather(), size);
+    assert_eq!(asked.signers(), [1, 2, 3]);
+    // Of what was before it is one still.
+    let keys = asked.network.nodes[0].application().keys.borrow().clone();
+    let note = asked.word_of(4, before).unwrap();
+    assert_eq!(keys.at(before).signed(&SignedNote::parse(&note).unwrap()).unwrap().len(), 1);
+    assert!(keys.at(size).signed(&SignedNote::parse(&note).unwrap()).unwrap().is_empty());
+}
+
+#[test]
+fn what_was_shown_is_shown_after_a_restart() {
+    let mut asked = Asked::four();
+    let size = asked.record("a");
+    assert_eq!(asked.gather(), size);
+    let shown = asked.shown().note.clone();
+    let more = asked.record("b");
+    let file = asked.network.nodes[0].dir.path().join("ledger/published");
+    let other = asked.other_word_of(2, size);
+    let kept = [
+        (shown.clone(), size),
+        // Signed by too few, of another history, cut off.
+        (asked.word_of(2, more).unwrap(), 0),
+        (other, 0),
+        (shown[..shown.len() - 9].to_owned(), 0),
+        (String::new(), 0),
+    ];
+    for (note, size) in kept {
+        let node = &mut asked.network.nodes[0];
+        node.kill();
+        std::fs::write(&file, note).unwrap();
+        node.start();
+        assert_eq!(node.application().shown.published_size(), size);
+    }
+    assert_eq!(asked.gather(), more);
+}
+
+#[test]
+fn no_word_is_given_within_a_block() {
+    let mut asked = Asked::four();
+    let size = asked.record("a");
+    assert!(size > 2);
+    for within in 0..=size {
+        let said = asked.word_of(1, within).is_some();
+        assert_eq!(said, within == 1 || within == size, "{within} of {size}");
+    }
+}
+
+#[test]
+fn nobody_is_answered_before_enough_have_signed_and_it_can_be_seen() {
+    let mut asked = Asked::four();
+    let create = asked.network.sign(1, testing::create("a"));
+    let waiting = &asked.network.nodes[0].application().waiting;
+    let (mut waiters, mut answers) = waiting::Waiter::of(1);
+    let key = ordered::key(&create);
+    assert!(waiting.wait_for(key, &create, waiters.pop().unwrap()).unwrap());
+    assert_eq!(asked.network.record(vec![create.clone()]), [code::RECORDED]);
+    for door in &asked.doors[2..] {
+        door.say(Says::Nothing);
+    }
+    asked.gather();
+    assert!(answers.try_recv().is_err(), "answered, and two of four have signed");
+    let seen = |asked: &Asked| {
+        let view = asked.network.nodes[0].running().views.latest();
+        view.experiment(&testing::name("a")).is_some()
+    };
+    assert!(!seen(&asked));
+    asked.all_say_their_word();
+    let size = asked.gather();
+    let recorded = answers.try_recv().unwrap().pop().unwrap().unwrap();
+    assert_eq!(recorded.checkpoint.checkpoint.size, size);
+    assert!(recorded.entry.index() < size && seen(&asked));
+}
