@@ -88,11 +88,18 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// Goes on from a ledger whose last block has this height; 0 before the first.
-    pub(super) fn new(keeper: Keeper, keys: LogKeys, height: u64, data: &Path) -> Self {
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub(super) fn new(
+        keeper: Keeper,
+        keys: LogKeys,
+        height: u64,
+        data: &Path,
+    ) -> Result<Self, colearn_ledger::Error> {
         let hint = Hint(data.join("height"));
-        let size = keeper.reader().size();
-        let height = height.max(hint.read(size).unwrap_or(0));
-        Self { keeper, keys, height, candidate: None, hint }
+        let height = height.max(hint.read(keeper.root()?).unwrap_or(0));
+        Ok(Self { keeper, keys, height, candidate: None, hint })
     }
 
     pub(super) fn keeper(&self) -> &Keeper {
@@ -254,7 +261,7 @@ impl Blocks {
         }
         let size = self.keeper.head().size;
         if !grown {
-            self.hint.write(height, size);
+            self.hint.write(height, self.keeper.root().map_err(fatal)?);
         }
         self.height = height;
         if let Some(keys) = &keys {
@@ -321,21 +328,21 @@ fn fatal(error: impl std::fmt::Display) -> Fatal {
     Fatal::new(error)
 }
 
-/// The height of the last block that has recorded nothing, with the ledger's size. It saves having such
+/// The height of the last block that has recorded nothing, with the ledger's root. It saves having such
 /// blocks again after a start, and nothing else: what is lost or stale is no matter.
 struct Hint(PathBuf);
 
 impl Hint {
-    fn read(&self, size: u64) -> Option<u64> {
+    fn read(&self, root: Hash) -> Option<u64> {
         let text = std::fs::read_to_string(&self.0).ok()?;
         let (height, of) = text.trim_end().split_once(' ')?;
         // Of another ledger, or an older state of this one: then its blocks come again.
-        (of.parse() == Ok(size)).then(|| height.parse().ok()).flatten()
+        (of == root.to_string()).then(|| height.parse().ok()).flatten()
     }
 
-    fn write(&self, height: u64, size: u64) {
+    fn write(&self, height: u64, root: Hash) {
         let new = self.0.with_extension("new");
-        let done = std::fs::write(&new, format!("{height} {size}\n"))
+        let done = std::fs::write(&new, format!("{height} {root}\n"))
             .and_then(|()| std::fs::rename(&new, &self.0));
         if let Err(error) = done {
             tracing::debug!(%error, "the height of an empty block is not kept");

@@ -96,7 +96,8 @@ impl Replicated {
         warn_of_other_keys(&beginning, &consensus, &node);
         let listener = sockets.listen().map_err(CometError::from)?;
 
-        let (application, views, signatures) = prepare(beginning, chain.chain_id, Clock::default());
+        let (application, views, signatures) =
+            prepare(beginning, chain.chain_id, Clock::default())?;
         let (landings, landed) = std::sync::mpsc::channel::<Landing>();
         *application.landing.lock().unwrap_or_else(PoisonError::into_inner) = Some(landings);
         let lands = application.clone();
@@ -200,7 +201,7 @@ fn prepare(
     beginning: Beginning,
     chain_id: String,
     clock: Clock,
-) -> (Arc<Application>, Views, Arc<Signatures>) {
+) -> Result<(Arc<Application>, Views, Arc<Signatures>), NodeError> {
     let Beginning { keeper, keys, height, signer, data, .. } = beginning;
     let reader = keeper.reader();
     let size = reader.size();
@@ -214,7 +215,7 @@ fn prepare(
         clock,
         verified: Verified::new(keys.ledger()),
         keys: watch::Sender::new(Arc::new(keys.clone())),
-        blocks: Mutex::new(Blocks::new(keeper, keys, height, &data)),
+        blocks: Mutex::new(Blocks::new(keeper, keys, height, &data)?),
         waiting: Waiting::default(),
         shown,
         committed: watch::Sender::new(size),
@@ -231,7 +232,7 @@ fn prepare(
         application.keys.subscribe(),
         data,
     ));
-    (application, views, signatures)
+    Ok((application, views, signatures))
 }
 
 /// The checkpoint that was shown last, if it is one of this ledger's.

@@ -1,5 +1,6 @@
 //! Blocks, recorded by several nodes, each driven by a CometBFT of the tests'.
 
+mod crashes;
 mod determinism;
 mod equivalence;
 mod history;
@@ -160,7 +161,7 @@ impl Running {
             config: NetworkConfig::default(),
         };
         let (application, views, signatures) =
-            prepare(beginning, "test".to_owned(), clock);
+            prepare(beginning, "test".to_owned(), clock).unwrap();
         let server = Stopping::new();
         let socket = dir.join("abci.sock");
         let _ = std::fs::remove_file(&socket);
