@@ -317,8 +317,9 @@ impl Application {
             tracing::debug!(height, size, "block");
             self.committed.send_replace(size);
             if let Some(landing) = &*lock(&self.landing) {
-                // Gone only when the node stops.
-                let _ = landing.send(Landing { snapshot });
+                // An index that stands still would soon be all that this node has in memory.
+                let sent = landing.send(Landing { snapshot });
+                sent.map_err(|_| Fatal::new("what is durable cannot be indexed any more"))?;
             }
         }
         Ok(ResponseCommit { retain_height: 0 })

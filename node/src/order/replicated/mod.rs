@@ -103,7 +103,9 @@ impl Replicated {
         let lands = application.clone();
         let landing = std::thread::spawn(move || {
             for landing in landed {
-                lands.land(landing)?;
+                lands.land(landing).inspect_err(|error| {
+                    tracing::error!(%error, "what is durable cannot be indexed");
+                })?;
             }
             Ok(())
         });

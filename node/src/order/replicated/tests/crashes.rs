@@ -215,3 +215,14 @@ fn blocks_that_cannot_be_are_the_end() {
     assert_eq!(hash(first), hash(again));
     assert!(application.answer(finalize(next, b"b")).is_err());
 }
+
+#[test]
+fn a_node_that_cannot_index_stops() {
+    let mut network = Network::of(1);
+    let (landings, gone) = std::sync::mpsc::channel();
+    drop(gone);
+    *network.nodes[0].application().landing.lock().unwrap() = Some(landings);
+    let create = network.sign(1, testing::create("a"));
+    let block = network.block(vec![create], BEGIN_MS);
+    assert!(network.nodes[0].comet.apply(block).is_err());
+}
