@@ -334,8 +334,9 @@ impl Submissions {
             let key = ordered::key(&tx);
             // It was verified when it was admitted.
             self.application.verified.remember(key);
-            let known = self.application.blocks().keeper().find(transaction);
-            match known {
+            // Held meanwhile, or a commit could come between looking and waiting, and nobody would tell.
+            let blocks = self.application.blocks();
+            match blocks.keeper().find(transaction) {
                 Ok(Some(index)) => {
                     self.application.waiting.wait_for_entry(index, waiter);
                     self.application.look_again();
