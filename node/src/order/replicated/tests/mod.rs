@@ -1,5 +1,6 @@
 //! Blocks, recorded by several nodes, each driven by a CometBFT of the tests'.
 
+mod audit;
 mod crashes;
 mod determinism;
 mod equivalence;
