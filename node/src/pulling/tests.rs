@@ -5,10 +5,11 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use bytes::Bytes;
-use colearn_contracts::{Act, Action, Limits, VERSION};
+use colearn_contracts::{Act, Action, Limits, Proposal, Scores, VERSION};
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
+use colearn_records::keys::learner_id;
 use colearn_records::transaction::{Seen, Transaction};
 use colearn_records::validators;
 use ed25519_dalek::SigningKey;
@@ -17,10 +18,11 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
+use crate::keeper::{Decision, Keeper};
 use crate::order::Order;
 use crate::order::solo::{DiskReserve, SoloThread};
 use crate::reads::Reads;
-use crate::testing::{create, keeper, key, log_keys, signed};
+use crate::testing::{create, join, keeper, key, log_keys, name, signed};
 use crate::view::Publisher;
 use crate::witness::Cosignatures;
 use crate::{Config, Node};
@@ -149,14 +151,18 @@ async fn what_the_ledger_names_is_fetched_and_nothing_else() {
     let (mut publisher, views) = Publisher::new(keeper.contract(), keeper.head().size);
     let pulling = pulling(&artifacts, &[url]);
     tokio::spawn(pulling.clone().follow(views));
+    let mut decide = |keeper: &mut Keeper, learner, action| {
+        let decided = keeper.decide(2_000, &signed(learner, action)).unwrap();
+        assert!(matches!(decided, Decision::Recorded(_)));
+        let (touched, size) = (keeper.take_touched(), keeper.head().size);
+        let view = publisher.draw(keeper.contract(), &touched, size);
+        publisher.publish(view);
+        publisher.indexed(size);
+    };
     let mut action = create("a");
     let Act::Create(creating) = &mut action.what else { unreachable!() };
     creating.model = model(&named);
-    keeper.decide(2_000, &signed(1, action)).unwrap();
-    let touched = keeper.take_touched();
-    let view = publisher.draw(keeper.contract(), &touched, keeper.head().size);
-    publisher.publish(view);
-    publisher.indexed(keeper.head().size);
+    decide(&mut keeper, 1, action);
     // Until it was looked at nobody may wait for it.
     while !pulling.wait_for(&model(&named).digest).await {
         tokio::task::yield_now().await;
@@ -165,7 +171,46 @@ async fn what_the_ledger_names_is_fetched_and_nothing_else() {
     assert!(!pulling.wait_for(&model(&other).digest).await);
     assert_eq!(artifacts.size_of(&model(&other).digest), None);
 
+    // What is voted on, too.
+    decide(&mut keeper, 1, join("a", 1, 0));
+    decide(&mut keeper, 2, join("a", 1, 0));
+    let Phase::Proposing { proposer, .. } =
+        *keeper.contract().experiment(&name("a")).unwrap().phase()
+    else {
+        unreachable!()
+    };
+    let learner = if proposer == learner_id(&key(1)) { 1 } else { 2 };
+    let proposal = Proposal {
+        round: 1,
+        base: model(&named).digest,
+        weights: model(&other),
+        scores: Scores::default(),
+        privacy: None,
+    };
+    decide(&mut keeper, learner, Action::new(name("a"), Act::Propose(proposal)));
+    while !pulling.wait_for(&model(&other).digest).await {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stored(&artifacts, &model(&other).digest), other);
+
     node.shutdown().await.unwrap();
+}
+
+/// Or an experiment that ends with a merge would have its last model at some nodes only.
+#[test]
+fn an_experiment_that_was_seen_to_be_live_still_has_its_model_fetched_when_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(dir.path());
+    let view = |keeper: &Keeper| Publisher::new(keeper.contract(), keeper.head().size).1.latest();
+    keeper.decide(2_000, &signed(1, create("a"))).unwrap();
+    let mut live = BTreeSet::new();
+    let named = named_by(&view(&keeper), &mut live);
+    assert_eq!(named.len(), 1);
+    let stopped = keeper.decide(2_000, &signed(1, Action::new(name("a"), Act::Stop))).unwrap();
+    assert!(matches!(stopped, Decision::Recorded(_)));
+    assert_eq!(view(&keeper).unfinished().count(), 0);
+    assert_eq!(named_by(&view(&keeper), &mut live), named);
+    assert!(named_by(&view(&keeper), &mut BTreeSet::new()).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
