@@ -71,7 +71,7 @@ impl First {
         let (data, config) = (dir.path().to_owned(), NetworkConfig::default());
         let beginning = Beginning { keeper, keys, height: 0, signer, data, config };
         let (mut application, views, signatures) =
-            prepare(beginning, "test".to_owned(), Clock::default());
+            prepare(beginning, "test".to_owned(), Clock::default()).unwrap();
         // It was started long ago.
         Arc::get_mut(&mut application).unwrap().started_ms -= 100_000;
 

@@ -141,7 +141,7 @@ impl Asked {
     }
 
     fn contradicted(&self) -> usize {
-        self.network.nodes[0].running().signatures.contradicted()
+        self.network.nodes[0].running().signatures.contradicted().len()
     }
 
     /// Whose lines are under what the first shows, by their numbers.
