@@ -158,25 +158,27 @@ impl Signatures {
         }
     }
 
+    /// Keeps the first of each node, which is enough: it could sign another history at every size.
     fn keep_evidence(&self, from: &Validator, own: &Checkpoint, note: &str) {
         let size = own.size;
-        let path = self.data.join(format!("fork-{size}-{}.txt", from.name()));
-        let text = own.text();
-        let ours = format!("{text}\n{}", self.signer.sign(&text, 0));
-        let kept = std::fs::write(&path, format!("{ours}\n{note}"));
         let mut contradicted = self.contradicted.lock().unwrap_or_else(PoisonError::into_inner);
         let before = contradicted.get(from.name()).copied();
         contradicted.insert(from.name().to_owned(), size.max(before.unwrap_or(0)));
         drop(contradicted);
-        if before.is_none() {
-            tracing::error!(
-                node = from.name(),
-                size,
-                evidence = %path.display(),
-                kept = kept.is_ok(),
-                "a node has signed another history than this one"
-            );
+        if before.is_some() {
+            return;
         }
+        let path = self.data.join(format!("fork-{size}-{}.txt", from.name()));
+        let text = own.text();
+        let ours = format!("{text}\n{}", self.signer.sign(&text, 0));
+        let kept = std::fs::write(&path, format!("{ours}\n{note}"));
+        tracing::error!(
+            node = from.name(),
+            size,
+            evidence = %path.display(),
+            kept = kept.is_ok(),
+            "a node has signed another history than this one"
+        );
     }
 
     fn remember(&self, size: u64, new: Vec<(Verifier, String)>) {

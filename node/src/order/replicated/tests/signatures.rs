@@ -262,6 +262,14 @@ fn another_history_is_kept_as_evidence_against_who_signed_it() {
     asked.doors[2].say(Says::Word(asked.network.nodes[2].running().signatures.clone()));
     assert_eq!(asked.gather(), size);
     assert_eq!(asked.signers(), [1, 3, 4]);
+    // One piece of it is enough, however often it lies.
+    let next = asked.record("b");
+    asked.doors[1].say(Says::This(asked.other_word_of(2, next)));
+    asked.doors[2].say(Says::Nothing);
+    assert_eq!((asked.gather(), asked.contradicted()), (size, 1));
+    let files = std::fs::read_dir(asked.network.nodes[0].dir.path()).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("fork-")).count(), 1);
 }
 
 #[test]
