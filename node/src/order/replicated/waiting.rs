@@ -110,7 +110,12 @@ impl Waiting {
 
     /// Has somebody told when an entry that was recorded before is under a checkpoint.
     pub(super) fn wait_for_entry(&self, index: u64, waiter: Waiter) {
-        self.state().unsigned.push((index, RecordedEntry::Before(index), waiter));
+        let mut state = self.state();
+        if state.stopped {
+            drop(state);
+            return waiter.answer(Err(Refusal::Stopped));
+        }
+        state.unsigned.push((index, RecordedEntry::Before(index), waiter));
     }
 
     /// It was refused before it was ordered.

@@ -357,3 +357,18 @@ fn nobody_is_answered_before_enough_have_signed_and_it_can_be_seen() {
     assert_eq!(recorded.checkpoint.checkpoint.size, size);
     assert!(recorded.entry.index() < size && seen(&asked));
 }
+
+#[test]
+fn nobody_waits_for_a_node_that_has_stopped() {
+    let waiting = waiting::Waiting::default();
+    let (waiters, mut answers) = waiting::Waiter::of(3);
+    let mut waiters = waiters.into_iter();
+    waiting.wait_for_entry(0, waiters.next().unwrap());
+    waiting.stop();
+    waiting.wait_for_entry(0, waiters.next().unwrap());
+    let last = waiters.next().unwrap();
+    let refused = waiting.wait_for(ordered::key(b"a"), &Bytes::from_static(b"a"), last.clone());
+    last.answer(Err(refused.unwrap_err()));
+    let answers = answers.try_recv().unwrap();
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Refusal::Stopped))));
+}
