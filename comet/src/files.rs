@@ -13,6 +13,9 @@ use crate::process::Sockets;
 
 /// After this long without a block one is made though there is nothing to put into it.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
+/// The most bytes of evidence in a block. A validator can make as much as it wants against itself, and must not
+/// fill blocks with it.
+const MAX_EVIDENCE_BYTES: u32 = 64 << 10;
 /// The most bytes of transactions in a block.
 pub const MAX_BLOCK_BYTES: u32 = 1 << 20;
 /// The longest transaction.
@@ -101,7 +104,7 @@ impl Genesis {
                 "evidence": {
                     "max_age_num_blocks": "100000",
                     "max_age_duration": "172800000000000",
-                    "max_bytes": text(MAX_BLOCK_BYTES.into()),
+                    "max_bytes": text(MAX_EVIDENCE_BYTES.into()),
                 },
                 "validator": { "pub_key_types": ["ed25519"] },
                 "version": { "app": text(self.app_version) },

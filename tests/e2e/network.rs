@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use colearn_contracts::{
@@ -210,16 +211,21 @@ struct Running {
     ended: JoinHandle<(Counter, client::Summary)>,
     closed: watch::Receiver<u64>,
     accepted: watch::Receiver<u64>,
+    /// All that happened to it.
+    told: Arc<Mutex<Vec<Event>>>,
 }
 
 /// A learner that begins at this node, and knows all.
 fn take_part(network: &Network, seed: u8) -> Running {
     let (closed, closed_rounds) = watch::channel(0);
     let (accepted, accepted_rounds) = watch::channel(0);
+    let told = Arc::<Mutex<Vec<Event>>>::default();
+    let telling = told.clone();
     let options = Options {
         data: Some(network.dir.path().join(format!("learner-{seed}"))),
         suspicion: SUSPICION,
         watch: Box::new(move |event| {
+            telling.lock().unwrap().push(event.clone());
             if let Event::RoundClosed { round, verdict, .. } = event {
                 closed.send_replace(*round);
                 if *verdict == Verdict::Accepted {
@@ -231,16 +237,17 @@ fn take_part(network: &Network, seed: u8) -> Running {
     };
     let run = client::run(Counter { value: 0 }, options);
     let ended = tokio::spawn(async move { run.await.unwrap() });
-    Running { ended, closed: closed_rounds, accepted: accepted_rounds }
+    Running { ended, closed: closed_rounds, accepted: accepted_rounds, told }
 }
 
 /// All ended after so many rounds; whatever was promised is in the ledger of each node.
 async fn all_ended(mut network: Network, learners: Vec<Running>, rounds: u64) -> Vec<Value> {
-    for Running { ended, accepted, .. } in learners {
+    for Running { ended, accepted, told, .. } in learners {
         let (learner, summary) = ended.await.unwrap();
+        let told = told.lock().unwrap().clone();
         assert_eq!((summary.reason, summary.rounds), (Some(FinishReason::MaxRounds), rounds));
         // No vote was lost, so none of the rounds was.
-        assert_eq!((*accepted.borrow(), learner.value), (rounds, rounds));
+        assert_eq!((*accepted.borrow(), learner.value), (rounds, rounds), "{told:#?}");
     }
     let audits = network.finish();
     for at in 0..network.urls.len() {
@@ -373,6 +380,110 @@ async fn without_two_thirds_nothing_is_recorded_and_then_it_goes_on() {
     });
     let network = two.await.unwrap();
     all_ended(network, learners, ROUNDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_comes_and_another_goes_while_learners_go_on() {
+    const ROUNDS: u64 = 10;
+    let Some(mut network) = tokio::task::spawn_blocking(|| Network::start(4)).await.unwrap() else {
+        return;
+    };
+    create(&network.urls_from(0), ROUNDS).await;
+    let learners: Vec<_> = LEARNERS.iter().map(|seed| take_part(&network, *seed)).collect();
+    let mut closed = learners[0].closed.clone();
+    closed.wait_for(|closed| *closed >= 2).await.unwrap();
+    let changed = tokio::task::spawn_blocking(move || {
+        // The fifth may look before it has a say.
+        let fresh = free_addresses(2);
+        network.urls.push(fresh[0]);
+        let identity = network.identity(4, fresh[1]);
+        let told: Value = serde_json::from_slice(&std::fs::read(&identity).unwrap()).unwrap();
+        let id = told["p2p"].as_str().unwrap().split('@').next().unwrap().to_owned();
+        for at in 0..4 {
+            std::fs::write(network.data(at).join("observers"), format!("{id}\n")).unwrap();
+        }
+        let first: Value =
+            serde_json::from_slice(&std::fs::read(network.dir.path().join("org-0.json")).unwrap())
+                .unwrap();
+        let peer = first["p2p"].as_str().unwrap().to_owned();
+        network.nodes.push(Some(network.start_node_with(4, &["--peer", &peer])));
+        wait_for("the fifth shows the ledger", || network.shown(4));
+
+        let url = network.url(0);
+        let draft = network.dir.path().join("change.json");
+        let by = |at: usize| network.data(at);
+        let admit = |by: &Path| {
+            let arguments =
+                ["network", "admit", path(&identity), "--data", path(by), "--node", &url];
+            std::fs::write(&draft, succeed(&arguments)).unwrap();
+        };
+        let approve =
+            |by: &Path| succeed(&["network", "approve", path(&draft), "--data", path(by)]);
+        let submit = || run(&["network", "submit", path(&draft), "--node", &url]);
+        let told =
+            |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+        admit(&by(0));
+        approve(&by(1));
+        let refused = submit();
+        assert!(told(&refused).contains("2 of 4 nodes approve, and 3 must"), "{}", told(&refused));
+        // Who is to come has no say in that.
+        let stranger =
+            fail(&["network", "admit", path(&identity), "--data", path(&by(4)), "--node", &url]);
+        assert!(stranger.contains("none of the nodes that keep this ledger"), "{stranger}");
+        approve(&by(2));
+        let output = submit();
+        assert!(output.status.success(), "{}", told(&output));
+        let shown = succeed(&["network", "show", "--node", &url]);
+        assert!(shown.contains("org-4") && shown.contains("nodes         5"), "{shown}");
+        // The same once more is change 1 again.
+        assert!(told(&submit()).contains("change 1"), "{}", told(&submit()));
+
+        let draft_removal =
+            succeed(&["network", "remove", "org-3", "--data", path(&by(4)), "--node", &url]);
+        std::fs::write(&draft, draft_removal).unwrap();
+        for at in [0, 1, 2] {
+            approve(&by(at));
+        }
+        let output = submit();
+        assert!(output.status.success(), "{}", told(&output));
+        network.nodes[3].take().unwrap().stop();
+        let status = succeed(&["network", "status", "--node", &url, "--json"]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(
+            (status["nodes"].as_array().unwrap().len(), &status["enough"]),
+            (4, &true.into())
+        );
+        network
+    });
+    let mut network = changed.await.unwrap();
+    for Running { ended, accepted, told, .. } in learners {
+        let (_, summary) = ended.await.unwrap();
+        let told = told.lock().unwrap();
+        assert_eq!(summary.rounds, ROUNDS, "{told:#?}");
+        assert!(*accepted.borrow() > ROUNDS / 2, "{told:#?}");
+    }
+    // Who has gone has no part in the end.
+    network.nodes.remove(3);
+    let gone = network.urls.remove(3);
+    let ends = tokio::task::spawn_blocking(move || {
+        let shown = |network: &Network| -> Vec<Option<String>> {
+            (0..4).map(|at| network.shown(at)).collect()
+        };
+        wait_for("all nodes show the same", || {
+            let shown = shown(&network);
+            shown.iter().all(|it| it.is_some() && *it == shown[0]).then_some(())
+        });
+        for node in network.nodes.drain(..).flatten() {
+            node.stop();
+        }
+        [0, 1, 2, 4].map(|at| {
+            let told = succeed(&["audit", path(&network.data(at)), "--json"]);
+            serde_json::from_str::<Value>(&told).unwrap()
+        })
+    });
+    let audits = ends.await.unwrap();
+    assert!(audits.iter().all(|it| it["ok"] == true && it["root"] == audits[0]["root"]), "{gone}");
+    assert_eq!(audits[0]["network"]["validators"], 4);
 }
 
 #[test]

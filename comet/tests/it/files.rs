@@ -33,7 +33,7 @@ fn the_genesis_is_the_same_at_every_validator() {
                 "evidence": {
                     "max_age_num_blocks": "100000",
                     "max_age_duration": "172800000000000",
-                    "max_bytes": "1048576",
+                    "max_bytes": "65536",
                 },
                 "validator": { "pub_key_types": ["ed25519"] },
                 "version": { "app": "2" },

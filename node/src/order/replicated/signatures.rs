@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::application::Application;
 
 /// How far ahead of a node it may be asked to sign: it waits until it is there.
-pub(crate) const MAX_AHEAD: u64 = 1_000_000;
+pub(crate) const MAX_AHEAD: u64 = 1_000;
 /// How long a node waits until it has what it is asked to sign.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// After an answer that was none, another node is asked again.
