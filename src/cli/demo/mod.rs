@@ -290,7 +290,7 @@ impl Demo {
         let place = dir.display().to_string();
         let bar = if self.json { ProgressBar::hidden() } else { progress::entries("auditing") };
         let audit = move || audit_place(&place, AuditOptions::default(), &bar);
-        Ok(tokio::task::spawn_blocking(audit).await??)
+        tokio::task::spawn_blocking(audit).await?
     }
 
     #[cfg(not(unix))]
