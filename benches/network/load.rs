@@ -12,6 +12,7 @@ use colearn_proto::v1;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_proto::v1::submit_stream_response::Result as Answer;
 use colearn_records::keys::learner_id;
+use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use colearn_sdk::client::Followed;
 use colearn_sdk::learner::{SAFETENSORS, Weights};
@@ -38,8 +39,8 @@ pub(crate) struct Joins {
 }
 
 impl Joins {
-    /// What such a transaction has in a block; a vote has as many.
-    pub(crate) const BYTES: usize = 250;
+    /// What such a transaction has in a block, give or take some.
+    pub(crate) const BYTES: usize = 187;
 
     /// Creates the experiment.
     pub(crate) async fn create(followed: &mut Followed, name: &str) -> Self {
@@ -81,9 +82,9 @@ impl Load {
     /// Each client has at most so many on their way; the nodes have as many clients each.
     pub(crate) async fn start(urls: &[String], joins: &Joins, in_flight: usize) -> Self {
         let signed = joins.sign(0..CLIENTS * EACH);
-        let bytes: usize =
-            signed.iter().map(|it| colearn_records::record::transaction_payload(it).len()).sum();
-        println!("  {} bytes a transaction", bytes / signed.len());
+        let lengths = signed.iter().map(|it| record::transaction_payload(it).len());
+        let differ = lengths.map(|length| length.abs_diff(Joins::BYTES)).max();
+        assert!(differ < Some(8), "the bare ones are offered others: {differ:?}");
         let going = Arc::new(AtomicBool::new(true));
         let mut clients = Vec::new();
         for (at, signed) in signed.chunks(EACH).enumerate() {

@@ -11,7 +11,6 @@ mod load;
 mod ours;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use colearn_sdk::client::{Followed, Memory};
@@ -79,7 +78,7 @@ fn main() {
         table.add("signed transactions of 64 clients", measured, ">= 0.50", ratio >= 0.5);
     }
     if is_asked("death") {
-        runtime.block_on(death(&mut ours, &comet, &mut table));
+        runtime.block_on(death(&mut ours, &mut table));
     }
     table.print();
 }
@@ -139,19 +138,28 @@ async fn rate(ours: &Ours) -> f64 {
     let mut followed = Followed::connect(&ours.urls[0][..], Memory::default()).await.unwrap();
     let joins = Joins::create(&mut followed, "votes").await;
     let load = Load::start(&ours.urls, &joins, IN_FLIGHT).await;
+    println!("  {CLIENTS} clients submit");
     let started = Instant::now();
     tokio::time::sleep(LOADED).await;
     let receipts = load.stop().await;
     let in_time = receipts.iter().filter(|at| **at <= started + LOADED).count();
-    for (at, [node, comet]) in ours.usage().into_iter().enumerate() {
-        println!("  node {at}: {:.1} MB, cometbft {:.1} MB", node.rss_mb, comet.rss_mb);
-        println!("  node {at}: {:.1} s, cometbft {:.1} s of CPU", node.cpu_s, comet.cpu_s);
-    }
+    let after = ours.usage();
+    let mean = |of: fn(&ours::Usage) -> f64, which: usize| {
+        after.iter().map(|it| of(&it[which])).sum::<f64>() / NODES as f64
+    };
+    let told = |which: usize| {
+        let (cpu_s, rss_mb) = (mean(|it| it.cpu_s, which), mean(|it| it.rss_mb, which));
+        format!(
+            "{:.0} us of CPU a transaction, {rss_mb:.0} MB",
+            cpu_s / receipts.len() as f64 * 1e6
+        )
+    };
+    println!("  afterwards: a node {}; a CometBFT {}", told(0), told(1));
     in_time as f64 / LOADED.as_secs_f64()
 }
 
 /// One of the nodes is killed while clients of the others submit one transaction after another.
-async fn death(ours: &mut Ours, _: &Path, table: &mut Table) {
+async fn death(ours: &mut Ours, table: &mut Table) {
     const VICTIM: usize = NODES - 1;
     let mut followed = Followed::connect(&ours.urls[0][..], Memory::default()).await.unwrap();
     let joins = Joins::create(&mut followed, "death").await;
