@@ -146,7 +146,8 @@ impl Blocks {
         // A ledger that one node has kept before may be ahead of the nodes' clocks.
         let now_ms = time_ms.max(head.time_ms);
         self.keeper.advance(now_ms).map_err(fatal)?;
-        let mut deciding = Deciding { now_ms, begin: head, keys: None, became: Vec::new() };
+        let (root, keys, became) = (None, None, Vec::new());
+        let mut deciding = Deciding { now_ms, begin: head, root, keys, became };
         let mut results = Vec::with_capacity(block.txs.len());
         for tx in &block.txs {
             let code = self.decide(&mut deciding, tx, verified)?;
@@ -200,14 +201,13 @@ impl Blocks {
 
     fn decide_transaction(
         &mut self,
-        deciding: &Deciding,
+        deciding: &mut Deciding,
         transaction: Transaction,
     ) -> Result<(u32, Became), Fatal> {
         let seen = transaction.seen();
         // Of the block itself nobody has seen anything: its entries are signed together.
-        let known = seen.size <= deciding.begin.size
-            && self.keeper.reader().root(seen.size).map_err(fatal)? == seen.root;
-        if !known {
+        let known = seen.size <= deciding.begin.size;
+        if !known || self.root(deciding, seen.size)? != seen.root {
             return Ok((code::SEEN, Became::UnknownSeen(seen.size)));
         }
         match self.keeper.decide(deciding.now_ms, &transaction).map_err(fatal)? {
@@ -217,6 +217,18 @@ impl Blocks {
                 Ok((code, Became::Rejected(Box::new(transaction), rejection)))
             }
         }
+    }
+
+    /// The root of the first entries, of which there are as many.
+    fn root(&self, deciding: &mut Deciding, size: u64) -> Result<Hash, Fatal> {
+        if let Some((known, root)) = deciding.root
+            && known == size
+        {
+            return Ok(root);
+        }
+        let root = self.keeper.reader().root(size).map_err(fatal)?;
+        deciding.root = Some((size, root));
+        Ok(root)
     }
 
     fn decide_change(
@@ -285,6 +297,8 @@ struct Deciding {
     now_ms: u64,
     /// The ledger's head before it.
     begin: Head,
+    /// The last root that a signer vouched for: many vouch for the same.
+    root: Option<(u64, Hash)>,
     keys: Option<LogKeys>,
     became: Vec<(Key, Became)>,
 }

@@ -30,6 +30,7 @@ use colearn_ledger::{Entry, SignedCheckpoint, Signer};
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record;
 use colearn_records::transaction::Transaction;
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -130,12 +131,17 @@ impl Replicated {
             rpc,
             runtime: runtime.clone(),
         };
-        runtime.spawn(signatures::gather(
-            application.clone(),
-            signatures.clone(),
-            stopping.clone(),
-        ));
-        runtime.spawn(beat(submissions.clone(), stopping.clone()));
+        let gathering =
+            signatures::gather(application.clone(), signatures.clone(), stopping.clone());
+        let beating = beat(submissions.clone(), stopping.clone());
+        // If one panics the node stops: nobody would get a receipt any more, and all would look well.
+        for task in [gathering.boxed(), beating.boxed()] {
+            let ends = stopping.clone().drop_guard();
+            runtime.spawn(async move {
+                task.await;
+                drop(ends);
+            });
+        }
         Ok(Self {
             application,
             submissions,
