@@ -91,8 +91,8 @@ class Client:
     Parameters
     ----------
     node
-        The node's address, such as ``http://127.0.0.1:7400``; those of several that keep the ledger as a
-        list, or with commas: when one will not do, it goes on at the next.
+        The node's address, such as ``http://127.0.0.1:7400``; those of several that keep the ledger as
+        a list, or with commas: when one will not do, it goes on at the next.
     key
         Whose memory it is.
     memory

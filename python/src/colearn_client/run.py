@@ -99,8 +99,8 @@ def run(
     learner
         Anything with ``propose``, ``test``, ``accept`` and ``current``.
     node
-        The node's address, such as ``http://127.0.0.1:7400``; those of several that keep the ledger as a
-        list, or with commas: when one will not do, it goes on at the next.
+        The node's address, such as ``http://127.0.0.1:7400``; those of several that keep the ledger as
+        a list, or with commas: when one will not do, it goes on at the next.
     experiment
         The experiment's name.
     key
