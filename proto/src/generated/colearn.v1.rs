@@ -56,10 +56,10 @@ pub struct Validator {
     /// The key that signs blocks: 32 bytes, Ed25519.
     #[prost(bytes = "bytes", tag = "3")]
     pub consensus_public_key: ::prost::bytes::Bytes,
-    /// Where the others' nodes agree with it on the order: "<node id>@<host>:<port>".
+    /// Where the others' nodes agree with it on the order: ID@HOST:PORT.
     #[prost(string, tag = "4")]
     pub p2p: ::prost::alloc::string::String,
-    /// Where it serves, "<http://<host>:<port>"> or https.
+    /// Where it serves, <http://HOST:PORT> or https.
     #[prost(string, tag = "5")]
     pub url: ::prost::alloc::string::String,
     /// By the key that signs checkpoints, over "colearn/v1/validator\n" || this message's encoding without the
