@@ -186,8 +186,9 @@ struct NodeArgs {
     /// start
     #[arg(long, value_name = "FILE", conflicts_with = "origin")]
     network: Option<PathBuf>,
-    /// The CometBFT program, where several nodes keep the ledger [default: the one in PATH]
-    #[arg(long, env = "COLEARN_COMETBFT", value_name = "FILE")]
+    // Not read from the environment here: clap would take it for an argument beside a subcommand.
+    /// The CometBFT program, where several nodes keep the ledger [default: COLEARN_COMETBFT, or the one in PATH]
+    #[arg(long, value_name = "FILE")]
     cometbft: Option<PathBuf>,
     /// Where to listen for the other nodes [default: the port by which they know this one]
     #[arg(long, value_name = "ADDR")]
