@@ -242,12 +242,13 @@ fn take_part(network: &Network, seed: u8) -> Running {
 
 /// All ended after so many rounds; whatever was promised is in the ledger of each node.
 async fn all_ended(mut network: Network, learners: Vec<Running>, rounds: u64) -> Vec<Value> {
-    for Running { ended, accepted, told, .. } in learners {
+    for Running { ended, told, .. } in learners {
         let (learner, summary) = ended.await.unwrap();
         let told = told.lock().unwrap().clone();
         assert_eq!((summary.reason, summary.rounds), (Some(FinishReason::MaxRounds), rounds));
         // No vote was lost, so none of the rounds was.
-        assert_eq!((*accepted.borrow(), learner.value), (rounds, rounds), "{told:#?}");
+        // Counted by the model: of a round that closes while it moves a learner is not told apart.
+        assert_eq!(learner.value, rounds, "{told:#?}");
     }
     let audits = network.finish();
     for at in 0..network.urls.len() {
