@@ -74,6 +74,12 @@ pub enum NodeError {
     /// The ledger is to be one of several nodes, and is not, or the other way round.
     #[error("one node keeps this ledger; a network begins with a folder of its own")]
     NoNetwork,
+    /// What one node does to a ledger that it keeps alone.
+    #[error(
+        "several nodes keep this ledger: keys are changed with `colearn network update`, rules with `colearn \
+         network upgrade`"
+    )]
+    Together,
     /// The folder holds another ledger than the network's.
     #[error("this folder holds the ledger {found}, and the network keeps {expected}")]
     OtherNetwork {

@@ -33,6 +33,20 @@ pub(crate) struct OpenLedger {
     pub(crate) height: u64,
 }
 
+impl OpenLedger {
+    /// The same, if one node keeps it.
+    ///
+    /// # Errors
+    /// If several do: what one of them recorded by itself would be in no block, and the others' ledger
+    /// would not have it.
+    pub(crate) fn alone(self) -> Result<Self, NodeError> {
+        match self.keys.validators() {
+            None => Ok(self),
+            Some(_) => Err(NodeError::Together),
+        }
+    }
+}
+
 /// Opens the data folder, or makes a new ledger in it.
 pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     let io = |doing: String| move |source| NodeError::Io { doing, source };
