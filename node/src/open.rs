@@ -1,7 +1,5 @@
 //! Opening a node's data folder: keys, genesis, ledger, contract.
 
-use std::path::Path;
-
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Ledger, Opened, Options, Signer};
 use colearn_records::follower::Blocks;
@@ -16,9 +14,6 @@ use crate::error::NodeError;
 use crate::genesis;
 use crate::keeper::Keeper;
 use crate::key_files::KeyFiles;
-
-/// Stands in the folder of a ledger that one node began and several keep, before they do.
-const FOUNDED: &str = "network";
 
 /// A ledger ready to be written.
 pub(crate) struct OpenLedger {
@@ -82,7 +77,7 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     let own_verifier = own.verifier().clone();
     let old = files.load(&files.old)?.map(signer).transpose()?;
     let progress = config.progress.clone();
-    let together = !genesis.validators.is_empty() || founded(&config.data);
+    let together = !genesis.validators.is_empty();
     let options = Options {
         keys_of: record::keys_of,
         // What lies behind the anchor there is of a block that was never acknowledged, and comes again.
@@ -126,11 +121,6 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     };
     let (keeper, replayed_from) = Keeper::open(ledger, &keys)?;
     Ok(OpenLedger { keeper, keys, report, replayed_from, signer: own, height })
-}
-
-/// Whether several nodes keep a ledger that one node began.
-fn founded(data: &Path) -> bool {
-    data.join(FOUNDED).exists()
 }
 
 /// The height of the block that the ledger ends with; 0 before the first.

@@ -16,7 +16,7 @@ use colearn_records::validators::{self, Validators};
 use colearn_sdk::client::{Followed, Memory};
 use serde_json::{Value, json};
 
-use super::args::{NodeAddress, duration_ms};
+use super::args::{LimitArgs, NodeAddress};
 
 #[derive(Subcommand)]
 pub(crate) enum Network {
@@ -139,31 +139,6 @@ The draft has this node's approval; more than two thirds must give theirs: colea
         #[command(flatten)]
         node: NodeAddress,
     },
-}
-
-/// What a ledger limits.
-#[derive(Args)]
-pub(crate) struct LimitArgs {
-    /// The most unfinished experiments of one creator [default: 32]
-    #[arg(long, value_name = "N")]
-    experiments_per_creator: Option<u32>,
-    /// The most unfinished experiments in all [default: 10000]
-    #[arg(long, value_name = "N")]
-    max_experiments: Option<u32>,
-    /// Refuse transactions signed before what was recorded this long ago [default: 7days]
-    #[arg(long, value_parser = duration_ms, value_name = "TIME")]
-    transaction_expiry: Option<u64>,
-}
-
-impl LimitArgs {
-    fn limits(&self) -> Limits {
-        let usual = Limits::default();
-        Limits {
-            per_creator: self.experiments_per_creator.unwrap_or(usual.per_creator),
-            experiments: self.max_experiments.unwrap_or(usual.experiments),
-            expiry_ms: self.transaction_expiry.unwrap_or(usual.expiry_ms),
-        }
-    }
 }
 
 #[derive(Args)]

@@ -15,7 +15,7 @@ use colearn_node::{
 use colearn_records::pins::Pins;
 use colearn_sdk::client::Client;
 
-use super::args::{NodeAddress, duration_ms};
+use super::args::{LimitArgs, NodeAddress, duration_ms};
 use super::progress;
 use super::signals::{Signals, input_ended};
 use super::tell::text;
@@ -80,31 +80,6 @@ program is too old to follow what is created then: colearn node status.")]
         #[arg(long)]
         json: bool,
     },
-}
-
-/// What a ledger limits.
-#[derive(Args)]
-struct LimitArgs {
-    /// The most unfinished experiments of one creator [default: 32]
-    #[arg(long, value_name = "N")]
-    experiments_per_creator: Option<u32>,
-    /// The most unfinished experiments in all [default: 10000]
-    #[arg(long, value_name = "N")]
-    max_experiments: Option<u32>,
-    /// Refuse transactions signed before what was recorded this long ago [default: 7days]
-    #[arg(long, value_parser = duration_ms, value_name = "TIME")]
-    transaction_expiry: Option<u64>,
-}
-
-impl LimitArgs {
-    fn limits(&self) -> Limits {
-        let usual = Limits::default();
-        Limits {
-            per_creator: self.experiments_per_creator.unwrap_or(usual.per_creator),
-            experiments: self.max_experiments.unwrap_or(usual.experiments),
-            expiry_ms: self.transaction_expiry.unwrap_or(usual.expiry_ms),
-        }
-    }
 }
 
 impl Node {

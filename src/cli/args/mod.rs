@@ -1,6 +1,7 @@
 //! Arguments that several commands share, by what they are about.
 
 mod data;
+mod limits;
 mod merging;
 mod model;
 mod pins;
@@ -13,6 +14,7 @@ use clap::Args;
 use colearn_learning::data::Split;
 
 pub(crate) use data::Data;
+pub(crate) use limits::LimitArgs;
 pub(crate) use merging::{MergingArgs, SINGLE_ROUNDS};
 pub(crate) use model::ModelShape;
 pub(crate) use pins::{Cosigners, PinArgs};
