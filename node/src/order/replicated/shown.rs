@@ -1,6 +1,5 @@
 //! What is shown: states, and the checkpoint, that more than two thirds of the nodes have signed.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +12,19 @@ use crate::view::{Publisher, View, Views};
 
 struct State {
     publisher: Publisher,
-    /// States that are durable here, by size, and not signed by enough yet.
-    drawn: VecDeque<(u64, Arc<View>)>,
+    /// The newest state that is durable here.
+    newest: Drawn,
+    /// The one that the others are asked for. No more are kept: where blocks go on and signatures do not
+    /// come, the states between would soon be all that this node has in memory.
+    asked: Drawn,
     indexed: u64,
+}
+
+/// The state after so many entries; without a picture if it is shown already.
+#[derive(Clone)]
+struct Drawn {
+    size: u64,
+    view: Option<Arc<View>>,
 }
 
 /// Holds back what is durable here until it is signed by enough.
@@ -36,7 +45,9 @@ impl Shown {
     ) -> (Self, Views) {
         let shown = published.as_ref().map_or(0, |it| it.checkpoint.size);
         let (publisher, views) = Publisher::showing(contract, size, shown);
-        let state = Mutex::new(State { publisher, drawn: VecDeque::new(), indexed: size });
+        let newest = Drawn { size, view: None };
+        let state = State { publisher, asked: newest.clone(), newest, indexed: size };
+        let state = Mutex::new(state);
         (Self { state, published: watch::Sender::new(published), dir }, views)
     }
 
@@ -57,8 +68,15 @@ impl Shown {
     /// Draws a state that is durable here.
     pub(super) fn draw(&self, contract: &Contract, touched: &Touched, size: u64) {
         let mut state = self.state();
-        let view = state.publisher.draw(contract, touched, size);
-        state.drawn.push_back((size, view));
+        let view = Some(state.publisher.draw(contract, touched, size));
+        state.newest = Drawn { size, view };
+    }
+
+    /// How many entries the others are to sign for next: what is newest now is shown once they have.
+    pub(super) fn ask(&self) -> u64 {
+        let mut state = self.state();
+        state.asked = state.newest.clone();
+        state.asked.size
     }
 
     /// So many entries can be looked up.
@@ -69,19 +87,15 @@ impl Shown {
         state.publisher.indexed(shown);
     }
 
-    /// Enough have signed this: it and what it covers is shown. `false` if a newer one is.
-    pub(super) fn publish(&self, signed: &Arc<SignedCheckpoint>) -> bool {
+    /// Enough have signed what they were asked for: it is shown.
+    pub(super) fn publish(&self, signed: &Arc<SignedCheckpoint>) {
         let size = signed.checkpoint.size;
         let mut state = self.state();
-        if size <= self.published_size() {
-            return false;
-        }
-        let mut view = None;
-        while let Some((_, next)) = state.drawn.pop_front_if(|(with, _)| *with <= size) {
-            view = Some(next);
+        if size != state.asked.size || size <= self.published_size() {
+            return;
         }
         // Before the checkpoint: whoever holds a receipt sees what it has done.
-        if let Some(view) = view {
+        if let Some(view) = state.asked.view.take() {
             state.publisher.publish(view);
         }
         self.published.send_replace(Some(signed.clone()));
@@ -92,6 +106,5 @@ impl Shown {
         if let Err(error) = colearn_ledger::publish(&self.dir, &signed.note) {
             tracing::warn!(%error, "the checkpoint of the nodes cannot be kept beside the ledger");
         }
-        true
     }
 }

@@ -5,7 +5,7 @@
 //! receipt.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(crate) struct Signatures {
     lines: Mutex<BTreeMap<u64, Vec<(Verifier, String)>>>,
     /// Who has signed another history than this one, and of how many entries at most.
     contradicted: Mutex<BTreeMap<String, u64>>,
-    /// Where evidence is kept.
+    /// Where evidence is kept: a node that is started anew has not forgotten.
     data: PathBuf,
 }
 
@@ -61,8 +61,8 @@ impl Signatures {
         keys: watch::Receiver<Arc<LogKeys>>,
         data: PathBuf,
     ) -> Self {
-        let (lines, contradicted) = (Mutex::default(), Mutex::default());
-        Self { signer, reader, committed, keys, lines, contradicted, data }
+        let contradicted = Mutex::new(evidence(&data));
+        Self { signer, reader, committed, keys, lines: Mutex::default(), contradicted, data }
     }
 
     /// This node's note of the first `size` entries, when they are durable here, with the lines of others
@@ -168,7 +168,7 @@ impl Signatures {
         if before.is_some() {
             return;
         }
-        let path = self.data.join(format!("fork-{size}-{}.txt", from.name()));
+        let path = evidence_path(&self.data, size, from.name());
         let text = own.text();
         let ours = format!("{text}\n{}", self.signer.sign(&text, 0));
         let kept = std::fs::write(&path, format!("{ours}\n{note}"));
@@ -214,6 +214,22 @@ impl Signatures {
     }
 }
 
+/// Where it is kept that a node has signed another history.
+fn evidence_path(data: &Path, size: u64, name: &str) -> PathBuf {
+    data.join(format!("fork-{size}-{name}.txt"))
+}
+
+/// Who has signed another history before this node was started, and of how many entries.
+fn evidence(data: &Path) -> BTreeMap<String, u64> {
+    let files = std::fs::read_dir(data).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    let read = |name: String| {
+        let (size, by) = name.strip_prefix("fork-")?.strip_suffix(".txt")?.split_once('-')?;
+        Some((by.to_owned(), size.parse().ok()?))
+    };
+    names.filter_map(read).collect()
+}
+
 /// Has each newest state signed by enough nodes, and shown, until the node stops.
 pub(super) async fn gather(
     application: Arc<Application>,
@@ -222,14 +238,11 @@ pub(super) async fn gather(
 ) {
     let mut committed = application.committed.subscribe();
     loop {
-        let size = *committed.borrow_and_update();
-        if size > application.shown.published_size() {
-            let gathering = gather_one(&application, &signatures, size);
+        if *committed.borrow_and_update() > application.shown.published_size() {
+            // What is newer would do for this, too; but this first, or under load nothing would ever be signed.
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = gathering => {}
-                // What is newer will do for this, too; but not before it is there at all, or under load
-                // nothing ever would be.
+                () = gather_one(&application, &signatures) => {}
             }
             continue;
         }
@@ -240,8 +253,9 @@ pub(super) async fn gather(
     }
 }
 
-/// Asks all nodes until enough have signed, or something newer is durable that more can sign.
-pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signatures>, size: u64) {
+/// Asks each node once to sign what is newest, until enough have.
+pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signatures>) {
+    let size = application.shown.ask();
     let keys = signatures.keys.borrow().clone();
     let own = match signatures.reader.root(size) {
         Ok(root) => {

@@ -14,6 +14,8 @@ use crate::refusal::Refusal;
 
 /// How many transactions may wait. A full node refuses at once.
 const MAX_WAITING: usize = 4096;
+/// How many may wait for the same one.
+const MAX_SAME: usize = 16;
 /// After this long without a word it is offered again: CometBFT forgets what waits when it is started anew.
 pub(super) const AGAIN: Duration = Duration::from_secs(10);
 
@@ -78,6 +80,12 @@ struct State {
     stopped: bool,
 }
 
+impl State {
+    fn count(&self) -> usize {
+        self.unordered.len() + self.unsigned.len()
+    }
+}
+
 /// All who wait.
 #[derive(Default)]
 pub(super) struct Waiting(Mutex<State>);
@@ -97,10 +105,13 @@ impl Waiting {
             return Err(Refusal::Stopped);
         }
         if let Some(waiting) = state.unordered.get_mut(&key) {
+            if waiting.waiters.len() >= MAX_SAME {
+                return Err(Refusal::Busy);
+            }
             waiting.waiters.push(waiter);
             return Ok(false);
         }
-        if state.unordered.len() + state.unsigned.len() >= MAX_WAITING {
+        if state.count() >= MAX_WAITING {
             return Err(Refusal::Busy);
         }
         let waiting = Ordering { tx: tx.clone(), since: Instant::now(), waiters: vec![waiter] };
@@ -114,6 +125,10 @@ impl Waiting {
         if state.stopped {
             drop(state);
             return waiter.answer(Err(Refusal::Stopped));
+        }
+        if state.count() >= MAX_WAITING {
+            drop(state);
+            return waiter.answer(Err(Refusal::Busy));
         }
         state.unsigned.push((index, RecordedEntry::Before(index), waiter));
     }
@@ -185,8 +200,7 @@ impl Waiting {
 
     /// How many transactions are waited for.
     pub(super) fn count(&self) -> usize {
-        let state = self.state();
-        state.unordered.len() + state.unsigned.len()
+        self.state().count()
     }
 
     /// Nobody will be told any more.
@@ -206,4 +220,43 @@ impl Waiting {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is left half done under a lock.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn one() -> (Waiter, oneshot::Receiver<Vec<Answer>>) {
+        let (waiters, answers) = Waiter::of(1);
+        (waiters[0].clone(), answers)
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_no_more() {
+        let waiting = Waiting::default();
+        let tx = Bytes::from_static(b"tx");
+        let key = |number: usize| {
+            let mut key = Key::default();
+            key[..8].copy_from_slice(&number.to_le_bytes());
+            key
+        };
+        // The same one, offered again and again.
+        for again in 0..MAX_SAME {
+            assert_eq!(waiting.wait_for(key(0), &tx, one().0).unwrap(), again == 0);
+        }
+        assert!(matches!(waiting.wait_for(key(0), &tx, one().0), Err(Refusal::Busy)));
+        // What is recorded and waits for signatures takes room, too.
+        for number in 1..MAX_WAITING {
+            match number % 2 {
+                0 => assert!(waiting.wait_for(key(number), &tx, one().0).unwrap()),
+                _ => waiting.wait_for_entry(7, one().0),
+            }
+        }
+        assert_eq!(waiting.count(), MAX_WAITING);
+        assert!(matches!(waiting.wait_for(key(MAX_WAITING), &tx, one().0), Err(Refusal::Busy)));
+        let (waiter, answers) = one();
+        waiting.wait_for_entry(7, waiter);
+        assert!(matches!(answers.blocking_recv().unwrap()[..], [Err(Refusal::Busy)]));
+    }
 }

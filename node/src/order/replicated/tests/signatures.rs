@@ -115,8 +115,7 @@ impl Asked {
     /// Has the first node ask the others once; how many entries are under what it shows then.
     fn gather(&self) -> u64 {
         let node = self.network.nodes[0].running();
-        let size = node.application.blocks().keeper().reader().size();
-        self.runtime.block_on(gather_one(&node.application, &node.signatures, size));
+        self.runtime.block_on(gather_one(&node.application, &node.signatures));
         node.application.shown.published_size()
     }
 
@@ -182,6 +181,44 @@ fn three_of_four_are_enough_and_two_are_not() {
 }
 
 #[test]
+fn what_comes_while_others_are_asked_is_not_shown_before_they_have_signed_it() {
+    let mut asked = Asked::four();
+    let first = asked.record("a");
+    for door in &asked.doors[1..] {
+        door.say(Says::Nothing);
+    }
+    // Nobody signs, and blocks go on: of all their states the newest is shown in the end.
+    for name in ["b", "c", "d"] {
+        assert_eq!(asked.gather(), 0);
+        asked.record(name);
+    }
+    asked.all_say_their_word();
+    let shown = |asked: &Asked| {
+        let running = asked.network.nodes[0].running();
+        running.views.latest().experiments_after("").count()
+    };
+    assert_eq!(shown(&asked), 0);
+    let application = asked.network.nodes[0].application();
+    assert_eq!(application.shown.ask(), first + 6);
+    // It is signed only after more has come, which is not.
+    asked.record("e");
+    let signed = |asked: &Asked, size| {
+        let node = asked.network.nodes[0].running();
+        let keys = node.application.keys.borrow().clone();
+        let notes = (1..=3).map(|number| asked.word_of(number, size).unwrap());
+        let lines: String =
+            notes.map(|note| note.split_once("\n\n").unwrap().1.to_owned()).collect();
+        let text = asked.word_of(1, size).unwrap();
+        let note = format!("{}\n\n{lines}", text.split_once("\n\n").unwrap().0);
+        Arc::new(SignedCheckpoint { checkpoint: keys.open(&note).unwrap(), note })
+    };
+    let application = asked.network.nodes[0].application();
+    application.shown.publish(&signed(&asked, first + 6));
+    assert_eq!((application.shown.published_size(), shown(&asked)), (first + 6, 4));
+    assert_eq!((asked.gather(), shown(&asked)), (first + 8, 5));
+}
+
+#[test]
 fn lines_of_others_are_handed_on() {
     let mut asked = Asked::four();
     let size = asked.record("a");
@@ -191,7 +228,7 @@ fn lines_of_others_are_handed_on() {
         door.say(Says::Nothing);
     }
     let node = asked.network.nodes[1].running();
-    asked.runtime.block_on(gather_one(&node.application, &node.signatures, size));
+    asked.runtime.block_on(gather_one(&node.application, &node.signatures));
     assert_eq!(node.application.shown.published_size(), size);
 }
 
@@ -270,6 +307,11 @@ fn another_history_is_kept_as_evidence_against_who_signed_it() {
     let files = std::fs::read_dir(asked.network.nodes[0].dir.path()).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("fork-")).count(), 1);
+    // Started anew, it has not forgotten.
+    let node = &mut asked.network.nodes[0];
+    node.kill();
+    node.start();
+    assert_eq!(node.running().signatures.contradicted(), ["org-2"]);
 }
 
 #[test]
