@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Checkpoint, Signer, Verifier};
+use colearn_ledger::{Signer, Verifiers};
 use colearn_node::witness::Witness;
 use colearn_records::keys;
 
@@ -17,8 +17,10 @@ use super::signals::Signals;
 #[command(after_help = "Examples:
   colearn witness --data witness-data --log 'colearn/0011223344556677+...'
   colearn witness --data w --log 'colearn/0011223344556677+...=http://10.0.0.5:7400'
+  colearn witness --data w --log 'colearn/00112233...+a...,colearn/00112233...+b...,...'   of several nodes
 
 It cosigns a ledger's checkpoints (C2SP tlog-witness), but never two that do not continue one another.
+Of a ledger that several nodes keep it cosigns only what more than two thirds of them have signed.
 Give its verifier key and address to the node: colearn node --witness NAME=VKEY@http://HOST:PORT")]
 pub(crate) struct WitnessArgs {
     /// Where its key and the latest checkpoints are kept; created on first start
@@ -30,10 +32,10 @@ pub(crate) struct WitnessArgs {
     /// The witness's name in its cosignatures
     #[arg(long, default_value = "colearn-witness", value_name = "NAME")]
     name: String,
-    /// A ledger to cosign: its verifier key, and optionally =URL to check at the start that a node
-    /// of this key answers there; may be repeated, also for the keys of one ledger before and after
-    /// it changes
-    #[arg(long, value_name = "VKEY[=URL]", required = true)]
+    /// A ledger to cosign: its verifier key, or those of all nodes that keep it together, with commas
+    /// between, and optionally =URL to check at the start that a node of this ledger answers there;
+    /// may be repeated, also for the keys of one ledger before and after they change
+    #[arg(long, value_name = "VKEY[,VKEY...][=URL]", required = true)]
     log: Vec<String>,
     /// Print what was started as one line of JSON
     #[arg(long)]
@@ -50,12 +52,12 @@ impl WitnessArgs {
                 Some((vkey, rest)) => (vkey, Some(format!("http{rest}"))),
                 None => (log.as_str(), None),
             };
-            let verifier = Verifier::parse(vkey)?;
+            let verifiers: Verifiers = vkey.parse()?;
             if let Some(url) = url {
-                let log = verifier.clone();
+                let log = verifiers.clone();
                 tokio::task::spawn_blocking(move || check(&url, &log)).await??;
             }
-            logs.push(verifier);
+            logs.push(verifiers);
         }
         std::fs::create_dir_all(&self.data)
             .with_context(|| format!("cannot create {}", self.data.display()))?;
@@ -84,13 +86,13 @@ impl WitnessArgs {
     }
 }
 
-/// Whether a ledger of this key is served there.
-fn check(url: &str, log: &Verifier) -> anyhow::Result<()> {
+/// Whether a ledger of these keys is served there.
+fn check(url: &str, log: &Verifiers) -> anyhow::Result<()> {
     let address = format!("{}/checkpoint", url.trim_end_matches('/'));
     let note = ureq::get(&address)
         .call()
         .and_then(|mut answer| answer.body_mut().with_config().limit(65_536).read_to_string())
         .with_context(|| format!("cannot fetch {address}"))?;
-    Checkpoint::open(&note, log).with_context(|| format!("{address} is not of this log"))?;
+    log.open(&note).with_context(|| format!("{address} is not of this log"))?;
     Ok(())
 }

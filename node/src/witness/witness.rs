@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use colearn_ledger::{Checkpoint, Hash, NoteError, SignedNote, Signer, Verifier, tree};
+use colearn_ledger::{Checkpoint, Hash, NoteError, SignedNote, Signer, Verifier, Verifiers, tree};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::now_ms;
@@ -50,7 +50,7 @@ pub struct Witness(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     signer: Signer,
-    logs: Vec<Verifier>,
+    logs: Vec<Verifiers>,
     /// Checking and keeping is one step, for one request at a time.
     latest: Mutex<BTreeMap<String, Checkpoint>>,
 }
@@ -75,11 +75,13 @@ enum Answer {
 }
 
 impl Witness {
-    /// A witness that keeps its state in a folder and knows these logs.
+    /// A witness that keeps its state in a folder and knows these logs. Of a log that several nodes keep it
+    /// cosigns what more than two thirds of them have signed: one of them alone could show it another history.
+    /// The same log may be given twice, with the keys before and after they change.
     ///
     /// # Errors
     /// If the folder cannot be used or what it holds cannot be read.
-    pub fn open(dir: &Path, signer: Signer, logs: Vec<Verifier>) -> Result<Self, WitnessError> {
+    pub fn open(dir: &Path, signer: Signer, logs: Vec<Verifiers>) -> Result<Self, WitnessError> {
         let io = |source| WitnessError::Io { doing: format!("open {}", dir.display()), source };
         std::fs::create_dir_all(dir).map_err(io)?;
         let mut latest = BTreeMap::new();
@@ -149,14 +151,14 @@ impl Witness {
     }
 }
 
-/// Opens a checkpoint with the first of a log's keys that signed it: two while it changes its key.
+/// Opens a checkpoint with the first of a log's sets of keys that signed it: two while its keys change.
 fn open_any<'a>(
     note: &str,
-    keys: impl Iterator<Item = &'a Verifier>,
+    keys: impl Iterator<Item = &'a Verifiers>,
 ) -> Result<Checkpoint, NoteError> {
     let mut opened = Err(NoteError::Malformed("of an unknown log"));
-    for key in keys {
-        opened = Checkpoint::open(note, key);
+    for keys in keys {
+        opened = keys.open(note);
         if opened.is_ok() {
             break;
         }
@@ -203,7 +205,7 @@ async fn add_checkpoint(State(witness): State<Witness>, body: Bytes) -> Response
         Answer::Cosigned(line) => line.into_response(),
         Answer::Malformed(what) => (StatusCode::BAD_REQUEST, what).into_response(),
         Answer::Unsigned => {
-            (StatusCode::FORBIDDEN, "not signed by the log's key\n").into_response()
+            (StatusCode::FORBIDDEN, "not signed by the log's keys\n").into_response()
         }
         Answer::UnknownLog => (StatusCode::NOT_FOUND, "an unknown log\n").into_response(),
         Answer::Conflict(size) => {
@@ -247,7 +249,7 @@ mod tests {
         let log = signer("example.org/log", KeyKind::Log, 1);
         let open = || {
             let own = signer("example.org/witness", KeyKind::Witness, 2);
-            Witness::open(dir.path(), own, vec![log.verifier().clone()]).unwrap()
+            Witness::open(dir.path(), own, vec![log.verifier().clone().into()]).unwrap()
         };
         let witness = open();
         let ask = |witness: &Witness, old, (note, proof): (String, Vec<Hash>)| {
@@ -282,5 +284,37 @@ mod tests {
         for bad in ["", "old 7\n", "old x\n\nnote", "old 07\n\nnote", "old 7\nAAAA\n\nnote"] {
             assert!(matches!(witness.add(bad), Answer::Malformed(_)), "{bad}");
         }
+    }
+    #[test]
+    fn of_a_log_that_several_keep_it_cosigns_what_enough_have_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept_by: Vec<Signer> =
+            (1..=4).map(|seed| signer("example.org/log", KeyKind::Log, seed)).collect();
+        let keys = |those: &[Signer]| {
+            Verifiers::new(those.iter().map(|it| it.verifier().clone())).unwrap()
+        };
+        let open = |logs| {
+            Witness::open(dir.path(), signer("example.org/witness", KeyKind::Witness, 9), logs)
+        };
+        let witness = open(vec![keys(&kept_by)]).unwrap();
+        let ask = |witness: &Witness, old, size, signers: &[&Signer]| {
+            let (note, proof) = at(0, old, size, signers[0]);
+            let text = SignedNote::parse(&note).unwrap().text().to_owned();
+            let lines: String = signers[1..].iter().map(|it| it.sign(&text, 0)).collect();
+            witness.add(&request(old, &proof, &(note + &lines)))
+        };
+        let [a, b, c, d] = &kept_by[..] else { unreachable!() };
+        // One of them, or one as often as it likes, could have another history.
+        for too_few in [&[a][..], &[a, b], &[a, a, a]] {
+            assert_eq!(ask(&witness, 0, 3, too_few), Answer::Unsigned);
+        }
+        assert!(matches!(ask(&witness, 0, 3, &[a, b, c]), Answer::Cosigned(_)));
+        assert!(matches!(ask(&witness, 3, 5, &[b, d, c]), Answer::Cosigned(_)));
+
+        // One leaves: started with the keys before and after, it knows what it has cosigned and goes on.
+        assert!(matches!(open(vec![keys(&kept_by[..3])]), Err(WitnessError::Kept { .. })));
+        let witness = open(vec![keys(&kept_by), keys(&kept_by[..3])]).unwrap();
+        assert_eq!(ask(&witness, 3, 8, &[b, a]), Answer::Unsigned);
+        assert!(matches!(ask(&witness, 5, 8, &[a, b, c]), Answer::Cosigned(_)));
     }
 }
