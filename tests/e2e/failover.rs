@@ -9,6 +9,7 @@ use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, FinishReason, Join, Parameters, Threshold, VERSION,
     Verdict,
 };
+use colearn_records::plan::Plan;
 use colearn_sdk::client::{
     self, Client, ClientError, Followed, Memory, Options, Summary, Suspicion, Trust,
 };
@@ -345,4 +346,27 @@ async fn what_is_signed_by_hand_and_what_one_node_lacks_is_had_from_the_other() 
     let joined = followed.act(&key(1), Action::new(name("x"), join)).await.unwrap();
     assert_eq!((joined.receipt.index, followed.client().url()), (2, second_url.as_str()));
     assert_eq!(first.sent().1, second.sent().0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_experiment_whose_node_is_gone_before_it_is_recorded_is_created_at_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let (first, first_url) = Proxy::start(&node.url, None).await;
+    let (second, second_url) = Proxy::start(&node.url, None).await;
+    let weights = Counter::weights(7);
+    // What was uploaded at the first is gone with it.
+    first.lack(weights.digest());
+    second.lack(weights.digest());
+    first.swallow();
+    let nodes = format!("127.0.0.1:1,{first_url},{second_url}");
+    let client = Client::connect_suspecting(nodes, SUSPICION).await.unwrap();
+    let mut followed = Followed::open(client, Memory::default(), Trust::default()).await.unwrap();
+    let plan = Plan { admission: Some(Admission::Open), ..Plan::default() };
+    let (creator, with) = (key(1), (&weights, SAFETENSORS));
+    followed.create(&creator, name("x"), plan, false, with).await.unwrap();
+    assert_eq!(followed.client().url(), second_url);
+    for node in [first, second] {
+        assert!(node.brought().contains(&weights.digest()));
+    }
 }

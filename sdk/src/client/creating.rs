@@ -71,7 +71,8 @@ impl Followed {
             let version = self.contract_version()?;
             plan.parameters.check(version, &model)?;
             admission.check(version, &plan.parameters)?;
-            self.client().upload(weights).await?;
+            // Before it is signed: what takes long would make that old.
+            self.upload_somewhere(weights).await?;
             let parameters = plan.parameters.clone();
             let terms = terms(version, learner_id(key), &parameters, &admission);
             let create = CreateExperiment {
@@ -81,7 +82,8 @@ impl Followed {
                 model,
                 plan: agreed.then(|| plan.digest()),
             };
-            let submitted = self.act(key, Action::new(name, Act::Create(create))).await?;
+            let create = Action::new(name, Act::Create(create));
+            let submitted = self.act_with(key, create, Some(weights)).await?;
             self.keep()?;
             Ok(Created { submitted, terms, plan })
         })

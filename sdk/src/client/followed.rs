@@ -30,6 +30,7 @@ use super::memory::Kept;
 use super::nodes::Failures;
 use super::receipts::Pledge;
 use super::{BoxFuture, Client, ClientError, Described, Memory, Nodes, Submitted, threads};
+use crate::weights::Weights;
 
 /// How many changes of the ledger's key are followed.
 const MAX_ROTATIONS: usize = 1000;
@@ -561,11 +562,21 @@ impl Followed {
         key: &'a SigningKey,
         action: Action,
     ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
+        self.act_with(key, action, None)
+    }
+
+    /// Does something that names weights, which are uploaded wherever it is submitted.
+    pub(super) fn act_with<'a>(
+        &'a mut self,
+        key: &'a SigningKey,
+        action: Action,
+        weights: Option<&'a Weights>,
+    ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
         Box::pin(async move {
             self.catch_up_somewhere(&mut |_| {}).await?;
             self.wait_for_witnesses().await?;
             let signed = self.sign(key, action)?;
-            match self.submit_somewhere(&signed).await {
+            match self.submit_somewhere(&signed, weights).await {
                 Err(error) if error.rule().is_some() => {
                     self.catch_up(&mut |_| {}).await?;
                     Err(self.refusal_of(&signed, error))

@@ -12,6 +12,7 @@ use super::followed::Followed;
 use super::nodes::Failures;
 use super::receipts::Pledge;
 use super::{BoxFuture, Client, ClientError, Progress, Submitted, Suspicion};
+use crate::weights::Weights;
 
 impl Followed {
     /// Whether several nodes keep the ledger. They do not have its last entries at the same moment, so one
@@ -59,19 +60,39 @@ impl Followed {
     }
 
     /// Submits what is signed, the same bytes to another node if this one will not do: what is recorded
-    /// already has its receipt.
+    /// already has its receipt. The weights that it names, if it names any that are here, each node is given
+    /// first: the one that had them may be gone.
     pub(super) async fn submit_somewhere(
         &mut self,
         signed: &Transaction,
+        weights: Option<&Weights>,
     ) -> Result<Submitted, ClientError> {
         let mut failures = Failures::default();
         loop {
-            match self.submit(signed).await {
+            let uploaded = match weights {
+                Some(weights) => self.client.upload(weights).await,
+                None => Ok(()),
+            };
+            let submitted = match uploaded {
+                Ok(()) => self.submit(signed).await,
+                Err(error) => Err(error),
+            };
+            match submitted {
                 Err(error) => failures.try_next(&mut self.client.nodes, error)?,
                 submitted => return submitted,
             }
             self.recover().await?;
         }
+    }
+
+    /// Uploads weights, to another node if this one will not do.
+    pub(super) async fn upload_somewhere(&mut self, weights: &Weights) -> Result<(), ClientError> {
+        let mut failures = Failures::default();
+        while let Err(error) = self.client.upload(weights).await {
+            failures.try_next(&mut self.client.nodes, error)?;
+            self.recover().await?;
+        }
+        Ok(())
     }
 
     /// Holds what another node shows to what was followed here. What that node cannot prove is passed over;
