@@ -7,8 +7,12 @@ use colearn_contracts::MAX_TIME_MS;
 /// Milliseconds since 1970; 0 for a clock set before that, and the last that a ledger can name (R70) for
 /// one set beyond it: no entry may be of a later time.
 pub(crate) fn now_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    ledger_time(elapsed)
+    ms_since_1970(SystemTime::now())
+}
+
+/// Any time as [`now_ms`] tells the present.
+pub(crate) fn ms_since_1970(time: SystemTime) -> u64 {
+    ledger_time(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// The time that a node of several goes by; in a test, one that the test sets.

@@ -94,6 +94,7 @@ impl Network {
             "validators": validators,
             "tolerated": them.map(|them| them.tolerated()),
             "contradicted": signatures.contradicted(),
+            "clocks_ahead_ms": signatures.skews(),
             "waiting": application.waiting.count(),
             "idle_ms": idle_ms,
             "trouble": self.trouble().map(|trouble| trouble.to_string()),

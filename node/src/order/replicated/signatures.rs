@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::application::Application;
+use super::peers::{self, Answer};
 
 /// How far ahead of a node it may be asked to sign: it waits until it is there.
 pub(crate) const MAX_AHEAD: u64 = 1_000;
@@ -26,6 +27,9 @@ pub(crate) const MAX_AHEAD: u64 = 1_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// After an answer that was none, another node is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How far two clocks may differ, in ms. CometBFT takes no block from more than a minute ahead, and a deadline
+/// is over when the clocks of most say so.
+const MAX_SKEW_MS: i64 = 5_000;
 /// For how many sizes the lines of others are kept, to be handed on.
 const KEPT_SIZES: usize = 64;
 
@@ -39,6 +43,8 @@ pub(crate) struct Signatures {
     lines: Mutex<BTreeMap<u64, Vec<(Verifier, String)>>>,
     /// Who has signed another history than this one, and of how many entries at most.
     contradicted: Mutex<BTreeMap<String, u64>>,
+    /// Whose clock shows another time, by so many ms.
+    skews: Mutex<BTreeMap<String, i64>>,
     /// Where evidence is kept: a node that is started anew has not forgotten.
     data: PathBuf,
 }
@@ -62,7 +68,8 @@ impl Signatures {
         data: PathBuf,
     ) -> Self {
         let contradicted = Mutex::new(evidence(&data));
-        Self { signer, reader, committed, keys, lines: Mutex::default(), contradicted, data }
+        let (lines, skews) = (Mutex::default(), Mutex::default());
+        Self { signer, reader, committed, keys, lines, contradicted, skews, data }
     }
 
     /// This node's note of the first `size` entries, when they are durable here, with the lines of others
@@ -109,6 +116,29 @@ impl Signatures {
     pub(super) fn contradicted(&self) -> Vec<String> {
         let contradicted = self.contradicted.lock().unwrap_or_else(PoisonError::into_inner);
         contradicted.keys().cloned().collect()
+    }
+
+    /// Notes what another node's clock shows while this one's shows `now_ms`, and warns when they come to differ.
+    fn compare_clocks(&self, name: &str, clock_ms: u64, now_ms: u64) {
+        let ms = |time_ms: u64| i64::try_from(time_ms).unwrap_or(i64::MAX);
+        let skew_ms = ms(clock_ms).saturating_sub(ms(now_ms));
+        let mut skews = self.skews.lock().unwrap_or_else(PoisonError::into_inner);
+        if skew_ms.abs() < MAX_SKEW_MS {
+            skews.remove(name);
+        } else if skews.insert(name.to_owned(), skew_ms).is_none() {
+            let differs_s = skew_ms as f64 / 1000.0;
+            tracing::warn!(
+                node = name,
+                differs_s,
+                "another node's clock shows another time than this one's; see to NTP: blocks from a minute \
+                 ahead are refused"
+            );
+        }
+    }
+
+    /// Whose clock shows another time than this node's, and by how many ms it is ahead.
+    pub(super) fn skews(&self) -> BTreeMap<String, i64> {
+        self.skews.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many contradict this node, and of how many, if these are more than a third: then there is no quorum
@@ -284,13 +314,18 @@ pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signa
             return;
         }
         match tokio::time::timeout(PATIENCE, heard.recv()).await {
-            Ok(Some((from, Ok(note)))) => match signatures.judge(&from, &keys, &own, &note) {
-                Said::Lines(lines) => signatures.remember(size, lines),
-                Said::OtherRoot => {}
-                Said::Nothing(why) => {
-                    tracing::warn!(node = from.name(), why, "no signature of a checkpoint");
+            Ok(Some((from, Ok(Answer { text: note, clock_ms })))) => {
+                if let Some(clock_ms) = clock_ms {
+                    signatures.compare_clocks(from.name(), clock_ms, application.clock.now_ms());
                 }
-            },
+                match signatures.judge(&from, &keys, &own, &note) {
+                    Said::Lines(lines) => signatures.remember(size, lines),
+                    Said::OtherRoot => {}
+                    Said::Nothing(why) => {
+                        tracing::warn!(node = from.name(), why, "no signature of a checkpoint");
+                    }
+                }
+            }
             Ok(Some((from, Err(why)))) => {
                 tracing::debug!(node = from.name(), why, "no signature of a checkpoint");
             }
@@ -309,10 +344,10 @@ pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signa
 async fn ask(
     validator: Validator,
     size: u64,
-    heard: mpsc::Sender<(Validator, Result<String, String>)>,
+    heard: mpsc::Sender<(Validator, Result<Answer, String>)>,
 ) {
     let url = format!("{}/checkpoint/{size}", validator.url());
-    let answer = tokio::task::spawn_blocking(move || super::peers::get_text(&url));
+    let answer = tokio::task::spawn_blocking(move || peers::get(&url));
     let answer = answer.await.unwrap_or_else(|error| Err(error.to_string()));
     // Nobody listens once enough have signed.
     let _ = heard.send((validator, answer)).await;

@@ -18,6 +18,8 @@ enum Says {
     Word(Arc<Signatures>),
     /// This, whatever it is asked.
     This(String),
+    /// The same, at this time by its clock.
+    At(String, std::time::SystemTime),
 }
 
 /// Where a node is asked for its word.
@@ -70,12 +72,16 @@ fn answer(mut stream: TcpStream, says: &Mutex<Says>, runtime: &Handle) -> bool {
     let note = match &*says.lock().unwrap() {
         Says::Nothing => None,
         Says::Word(signatures) => runtime.block_on(signatures.note(size)).unwrap(),
-        Says::This(note) => Some(note.clone()),
+        Says::This(note) | Says::At(note, _) => Some(note.clone()),
+    };
+    let date = match &*says.lock().unwrap() {
+        Says::At(_, time) => format!("date: {}\r\n", httpdate::fmt_http_date(*time)),
+        _ => String::new(),
     };
     let (status, body) = note.map_or(("404 Not Found", String::new()), |note| ("200 OK", note));
     let length = body.len();
     let head =
-        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        format!("HTTP/1.1 {status}\r\n{date}content-length: {length}\r\nconnection: close\r\n\r\n");
     stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
     true
 }
@@ -312,6 +318,28 @@ fn another_history_is_kept_as_evidence_against_who_signed_it() {
     node.kill();
     node.start();
     assert_eq!(node.running().signatures.contradicted(), ["org-2"]);
+}
+
+#[test]
+fn a_clock_that_shows_another_time_is_told_of_until_it_is_set() {
+    let mut asked = Asked::four();
+    let skews = |asked: &mut Asked, name, ahead_ms: i64| {
+        let size = asked.record(name);
+        let now_ms = asked.network.clock.now_ms() as i64;
+        let time = std::time::UNIX_EPOCH + Duration::from_millis((now_ms + ahead_ms) as u64);
+        let note = asked.word_of(2, size).unwrap();
+        asked.doors[1].say(Says::At(note, time));
+        // Without the third all are waited for.
+        asked.doors[2].say(Says::Nothing);
+        assert_eq!(asked.gather(), size);
+        asked.network.nodes[0].running().signatures.skews()
+    };
+    assert!(skews(&mut asked, "a", 3_000).is_empty());
+    let ahead = skews(&mut asked, "b", 60_000);
+    assert!(ahead.keys().eq(["org-2"]) && (59_000..=60_000).contains(&ahead["org-2"]), "{ahead:?}");
+    let behind = skews(&mut asked, "c", -60_000);
+    assert!((-61_000..=-60_000).contains(&behind["org-2"]), "{behind:?}");
+    assert!(skews(&mut asked, "d", 0).is_empty());
 }
 
 #[test]
