@@ -18,6 +18,11 @@ pub const DEFAULT_ARTIFACT_QUOTA_BYTES: u64 = 100 << 30;
 /// The disk space a node keeps free unless told otherwise: 64 MiB.
 pub const DEFAULT_RESERVE_BYTES: u64 = 64 << 20;
 
+/// How many connections there may be unless told otherwise.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
+/// How many of them one address may have unless told otherwise.
+pub const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 1024;
+
 /// How a node is started.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -25,6 +30,12 @@ pub struct Config {
     pub data: PathBuf,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// What connections are secured with.
+    pub tls: Security,
+    /// How many connections there may be.
+    pub max_connections: usize,
+    /// How many of them one address may have, or one IPv6 network of 64 bits.
+    pub connections_per_address: usize,
     /// The ledger's name when it is created; `None` for one made from its key.
     pub origin: Option<String>,
     /// What the ledger limits when it is created.
@@ -54,6 +65,9 @@ impl Config {
         Self {
             data: data.into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: Security::default(),
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            connections_per_address: DEFAULT_CONNECTIONS_PER_ADDRESS,
             origin: None,
             limits: Limits::default(),
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
@@ -66,6 +80,32 @@ impl Config {
             progress: None,
         }
     }
+}
+
+/// What connections are secured with.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum Security {
+    /// With nothing where nobody else can listen, which is on this machine; other addresses are refused.
+    #[default]
+    Loopback,
+    /// With nothing, whoever can listen: a proxy in front of the node has TLS, or a network that is trusted.
+    Insecure,
+    /// With these.
+    Tls(TlsConfig),
+    /// With a certificate that the node makes once and keeps in its folder. Nobody vouches for it: clients are
+    /// told its fingerprint.
+    SelfSigned,
+}
+
+/// Files in PEM. They are read anew when they change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsConfig {
+    /// The certificate, and those that vouch for it.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Who vouches for clients; without them none is asked for a certificate.
+    pub client_authorities: Option<PathBuf>,
 }
 
 /// How a ledger is kept together with others.

@@ -37,6 +37,20 @@ pub enum NodeError {
     /// The node's key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Others could listen.
+    #[error(
+        "{0} can be reached from other machines, and nothing would be encrypted; give --tls-cert and --tls-key, or \
+         --tls-self-signed; where a proxy in front of it has TLS, or the network is trusted: --insecure"
+    )]
+    NoTls(std::net::SocketAddr),
+    /// A certificate or its key.
+    #[error("cannot use {}: {reason}; it is to be a file in PEM", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The ledger's name.
     #[error("the origin {0:?} cannot be used: {1}")]
     Origin(String, colearn_ledger::NoteError),

@@ -1,36 +1,43 @@
 //! Asking other servers over HTTP, with TLS where their address says so.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use colearn_net::{Address, Http, NetError, Trust};
 
-/// The environment's variable for a file of certificates, as the SDK has it.
-const CERTIFICATES: &str = "SSL_CERT_FILE";
+/// More than there are nodes of a ledger.
+const MAX_KEPT: usize = 128;
 
-/// Asks a server at this address, for at most so long; an answer that says no is an answer.
-pub(crate) fn agent(url: &str, timeout: Duration) -> Result<ureq::Agent, String> {
-    let mut config =
-        ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false);
-    if url.starts_with("https://") {
-        config = config.tls_config(TlsConfig::builder().root_certs(authorities()?).build());
+/// Servers that are asked again and again: their certificates are read once, and connections are kept.
+#[derive(Clone, Default)]
+pub(crate) struct Servers(Arc<Mutex<BTreeMap<String, Http>>>);
+
+impl Servers {
+    /// The server at an address, whose answers may take so long.
+    ///
+    /// # Errors
+    /// If it is no address, or files with certificates cannot be used.
+    pub(crate) fn at(&self, url: &str, patience: Duration) -> Result<Http, NetError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(http) = kept.get(url) {
+            return Ok(http.clone().with_patience(patience));
+        }
+        let http = one(url, patience)?;
+        // Those that have left are not asked any more.
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(url.to_owned(), http.clone());
+        Ok(http)
     }
-    Ok(config.build().into())
 }
 
-/// Who vouches for servers: whom browsers believe, or who is in the file that [`CERTIFICATES`] names.
-fn authorities() -> Result<RootCerts, String> {
-    let Some(path) = std::env::var_os(CERTIFICATES).map(PathBuf::from) else {
-        return Ok(RootCerts::WebPki);
-    };
-    let read = std::fs::read(&path).map_err(|error| error.to_string()).and_then(|pem| {
-        let items = parse_pem(&pem).filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error.to_string())),
-        });
-        items.collect::<Result<Vec<_>, String>>()
-    });
-    let certificates = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Ok(certificates.into())
+/// A server that is asked once.
+///
+/// # Errors
+/// As [`Servers::at`].
+pub(crate) fn one(url: &str, patience: Duration) -> Result<Http, NetError> {
+    let address: Address = url.parse()?;
+    Http::new(&address, &Trust::of_process(), patience)
 }

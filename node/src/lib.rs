@@ -20,6 +20,7 @@ mod merging;
 pub mod network;
 mod open;
 mod order;
+mod peer;
 mod pulling;
 mod reads;
 mod refusal;
@@ -36,6 +37,7 @@ pub mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use colearn_ledger::{Opened, Signer, Verifiers};
 use colearn_records::log_keys::LogKeys;
@@ -45,7 +47,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::admission::Admission;
 use self::artifacts::ArtifactStore;
-use self::door::serve::{Services, serve};
+use self::door::connections::{Slots, within_files};
+use self::door::serve::{Door, Services, serve};
+use self::door::tls::{self, Tls};
 use self::grpc::artifact::Artifacts;
 use self::grpc::coordinator::Coordinator;
 use self::grpc::ledger::Ledger;
@@ -65,8 +69,9 @@ use self::view::View;
 use self::witness::Cosignatures;
 
 pub use self::config::{
-    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
-    NetworkConfig, Progress,
+    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
+    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, NetworkConfig,
+    Progress, Security, TlsConfig,
 };
 #[cfg(unix)]
 pub use self::error::CometError;
@@ -82,6 +87,7 @@ pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
 /// A running node.
 pub struct Node {
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     keys: LogKeys,
     opened: Opened,
     replayed_from: u64,
@@ -97,6 +103,9 @@ impl Node {
     /// If the data folder is broken or in use, or the address cannot be listened on.
     pub fn start(config: Config) -> BoxFuture<Result<Self, NodeError>> {
         Box::pin(async move {
+            let tls = security(&config)?;
+            let slots =
+                Slots::new(within_files(config.max_connections), config.connections_per_address);
             let listener = TcpListener::bind(config.listen).await.map_err(|source| {
                 NodeError::Io { doing: format!("listen on {}", config.listen), source }
             })?;
@@ -159,14 +168,34 @@ impl Node {
             }
             let services =
                 services(&keys, &reads, &order, artifacts, pulling, cosignatures, &stopping);
-            let serving = tokio::spawn(serve(listener, services, stopping.clone()));
-            Ok(Self { address, keys, opened: report, replayed_from, stopping, serving, order })
+            let door = Door { listener, slots, tls: tls.clone() };
+            let serving = tokio::spawn(serve(door, services, stopping.clone()));
+            if let Some(tls) = &tls {
+                tokio::spawn(tls.clone().watch(stopping.clone()));
+            }
+            let opened = report;
+            Ok(Self { address, tls, keys, opened, replayed_from, stopping, serving, order })
         })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its address for clients; with the fingerprint of its certificate where it shows one.
+    pub fn url(&self) -> String {
+        match &self.tls {
+            None => format!("http://{}", self.address),
+            Some(tls) => format!("https://{}#{}", self.address, tls.fingerprint()),
+        }
+    }
+
+    /// Reads the files of its certificate anew, which it does by itself when they change.
+    pub fn reload(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload();
+        }
     }
 
     /// Which ledger it keeps.
@@ -230,6 +259,18 @@ impl Node {
             }
         })
     }
+}
+
+/// What the node shows to those who connect.
+fn security(config: &Config) -> Result<Option<Arc<Tls>>, NodeError> {
+    let files = match &config.tls {
+        Security::Loopback if config.listen.ip().is_loopback() => return Ok(None),
+        Security::Loopback => return Err(NodeError::NoTls(config.listen)),
+        Security::Insecure => return Ok(None),
+        Security::Tls(files) => files.clone(),
+        Security::SelfSigned => tls::self_signed(&config.data, config.listen.ip())?,
+    };
+    Ok(Some(Arc::new(Tls::open(files)?)))
 }
 
 /// Starts to order together with others.

@@ -19,7 +19,7 @@ use crate::key_files::KeyFiles;
 /// How long another node may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest answer.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// Why a node cannot be described.
 #[derive(Debug, thiserror::Error)]
@@ -82,42 +82,30 @@ pub fn approve(
 ///
 /// # Errors
 /// What went wrong, for people.
-pub fn status(url: &str) -> Result<String, String> {
-    let url = format!("{}/network", url.trim_end_matches('/'));
-    let mut response =
-        https::agent(&url, TIMEOUT)?.get(&url).call().map_err(|error| error.to_string())?;
-    text(&url, &mut response)
+pub async fn status(url: &str) -> Result<String, String> {
+    get(url, "/network").await
 }
 
 /// The checkpoint that a node shows, not verified.
 ///
 /// # Errors
 /// What went wrong, for people.
-pub fn checkpoint(url: &str) -> Result<String, String> {
-    let url = format!("{}/checkpoint", url.trim_end_matches('/'));
-    let mut response =
-        https::agent(&url, TIMEOUT)?.get(&url).call().map_err(|error| error.to_string())?;
-    text(&url, &mut response)
+pub async fn checkpoint(url: &str) -> Result<String, String> {
+    get(url, "/checkpoint").await
 }
 
 /// Has a change recorded; answers what the node answers, as JSON.
 ///
 /// # Errors
 /// What went wrong, for people.
-pub fn submit(url: &str, change: &v1::ValidatorChange) -> Result<String, String> {
-    let url = format!("{}/validator-change", url.trim_end_matches('/'));
+pub async fn submit(url: &str, change: &v1::ValidatorChange) -> Result<String, String> {
+    let server = https::one(url, TIMEOUT).map_err(|error| error.to_string())?;
     let body = record::validator_change_payload(change);
-    let mut response =
-        https::agent(&url, TIMEOUT)?.post(&url).send(body).map_err(|error| error.to_string())?;
-    text(&url, &mut response)
+    let answer = server.post("/validator-change", body.into(), MAX_BYTES).await;
+    answer.map_err(|error| error.to_string())?.text()
 }
 
-fn text(url: &str, response: &mut ureq::http::Response<ureq::Body>) -> Result<String, String> {
-    let status = response.status();
-    let body = response.body_mut().with_config().limit(MAX_BYTES).read_to_string();
-    let body = body.map_err(|error| error.to_string())?;
-    match status.is_success() {
-        true => Ok(body),
-        false => Err(format!("{url} answers {status}: {}", body.trim())),
-    }
+async fn get(url: &str, path: &str) -> Result<String, String> {
+    let server = https::one(url, TIMEOUT).map_err(|error| error.to_string())?;
+    server.get(path, MAX_BYTES).await.map_err(|error| error.to_string())?.text()
 }

@@ -7,26 +7,27 @@
 //! signatures needs already.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use colearn_contracts::{Digest, ExperimentName, Model, Phase};
+use colearn_net::{Body, Http};
 use colearn_records::convert::ExperimentState;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::validators::Validator;
+use http_body_util::BodyExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::{ArtifactError, ArtifactStore, Upload};
-use crate::https;
+use crate::https::Servers;
 use crate::view::{View, Views};
 
 /// How many are fetched at once of what the ledger names, and as many again of what is submitted: somebody
 /// waits for those, so they do not stand behind the others.
 const AT_ONCE: usize = 4;
-/// How much is read and written at a time.
-const CHUNK_BYTES: usize = 1 << 18;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,7 @@ struct Inner {
     keys: watch::Receiver<Arc<LogKeys>>,
     /// The key that this node signs checkpoints with, so that it does not ask itself.
     own: [u8; 32],
+    servers: Servers,
     patience: Patience,
     /// What the ledger names, be it here or not.
     named: Mutex<BTreeMap<Wanted, Pull>>,
@@ -135,6 +137,7 @@ impl Pulling {
             artifacts,
             keys,
             own,
+            servers: Servers::default(),
             patience,
             named: Mutex::default(),
             for_ledger: Arc::new(Semaphore::new(AT_ONCE)),
@@ -331,21 +334,23 @@ impl Pulling {
         stop: &CancellationToken,
     ) -> Result<(), NotPulled> {
         let Wanted { digest, size } = wanted;
-        let url = format!("{}/artifact/{digest}", other.url());
-        let agent = https::agent(&url, self.0.patience.part).map_err(NotPulled::Asking)?;
+        let server = self.0.servers.at(other.url(), self.0.patience.part);
+        let server = server.map_err(|error| NotPulled::Asking(error.to_string()))?;
+        let path = format!("/artifact/{digest}");
         let kept = self.0.artifacts.partial_size_of(&digest);
         let begin = if doubts.each_alone || kept > size { 0 } else { kept };
         let mut at = begin;
         let mut upload = None;
         while at < size {
             let part = self.0.patience.part_bytes.min(size - at);
-            let mut answer = ask_for(&agent, &url, at, part, size)?;
+            let deadline = Instant::now() + self.0.patience.part;
+            let mut answer = ask_for(&server, &path, at, part, size)?;
             // Only now: whoever has nothing takes no room, and cuts off nothing that is kept.
             if upload.is_none() {
                 upload = self.0.artifacts.upload(digest, size, begin)?;
             }
             let Some(upload) = &mut upload else { return Ok(()) };
-            take(answer.body_mut().as_reader(), part, upload, stop)?;
+            take(&mut answer, part, deadline, upload, stop)?;
             at += part;
         }
         let upload = match upload {
@@ -375,23 +380,15 @@ async fn became_true(mut here: watch::Receiver<bool>) -> bool {
     here.wait_for(|here| *here).await.is_ok()
 }
 
-/// Asks for a part of something that has so many bytes.
-fn ask_for(
-    agent: &ureq::Agent,
-    url: &str,
-    at: u64,
-    part: u64,
-    size: u64,
-) -> Result<ureq::http::Response<ureq::Body>, NotPulled> {
+/// Asks for a part of something that has so many bytes. On a thread that may block.
+fn ask_for(server: &Http, path: &str, at: u64, part: u64, size: u64) -> Result<Body, NotPulled> {
     let last = at + part - 1;
-    // Whoever keeps the ledger is asked, and nobody it points to.
-    let request = agent.get(url).config().max_redirects(0).build();
-    let request = request.header("range", format!("bytes={at}-{last}"));
-    let answer = request.call().map_err(|error| NotPulled::Asking(error.to_string()))?;
+    let answer = Handle::current().block_on(server.get_range(path, at, last));
+    let answer = answer.map_err(|error| NotPulled::Asking(error.to_string()))?;
     let range = answer.headers().get("content-range").and_then(|it| it.to_str().ok());
     let is_it = range == Some(&format!("bytes {at}-{last}/{size}"));
     match answer.status().as_u16() {
-        206 if is_it => Ok(answer),
+        206 if is_it => Ok(answer.into_body()),
         206 => {
             let range = range.unwrap_or("nothing");
             Err(NotPulled::Asking(format!("it answers with {range}, asked for {at}-{last}/{size}")))
@@ -400,26 +397,37 @@ fn ask_for(
     }
 }
 
-/// Writes what arrives, and not more than was asked for.
+/// Writes what arrives until then, and not more than was asked for.
 fn take(
-    from: impl std::io::Read,
+    from: &mut Body,
     part: u64,
+    deadline: Instant,
     upload: &mut Upload,
     stop: &CancellationToken,
 ) -> Result<(), NotPulled> {
-    let mut from = from.take(part);
-    let mut buffer = vec![0; CHUNK_BYTES];
+    let runtime = Handle::current();
     let mut got = 0;
     while got < part {
-        if stop.is_cancelled() {
-            return Err(NotPulled::Unwanted);
-        }
-        let read = from.read(&mut buffer).map_err(|error| NotPulled::Asking(error.to_string()))?;
-        if read == 0 {
-            return Err(NotPulled::Short { got, wanted: part });
-        }
-        upload.write(&buffer[..read])?;
-        got += read as u64;
+        let next = runtime.block_on(async {
+            tokio::select! {
+                () = stop.cancelled() => Err(NotPulled::Unwanted),
+                next = tokio::time::timeout_at(deadline, from.frame()) => Ok(next),
+            }
+        })?;
+        let bytes = match next {
+            Err(_) => return Err(NotPulled::Asking("it takes too long".to_owned())),
+            Ok(None) => return Err(NotPulled::Short { got, wanted: part }),
+            Ok(Some(Err(error))) => return Err(NotPulled::Asking(error.to_string())),
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(bytes) => bytes,
+                // Trailers.
+                Err(_) => continue,
+            },
+        };
+        let left = usize::try_from(part - got).unwrap_or(usize::MAX);
+        let bytes = &bytes[..bytes.len().min(left)];
+        upload.write(bytes)?;
+        got += bytes.len() as u64;
     }
     Ok(())
 }

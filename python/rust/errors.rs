@@ -1,5 +1,6 @@
 //! What went wrong, as the package's exceptions (`colearn_client.errors`).
 
+use colearn_net::NetError;
 use colearn_records::pins::Unpinned;
 use colearn_sdk::client::{ClientError, Evidence, Refused};
 use colearn_sdk::learner::LearnerError;
@@ -72,11 +73,14 @@ impl Failed {
 fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
     let told = PyDict::new(py);
     let class = match error {
-        ClientError::Address { .. } | ClientError::NoTls { .. } => "AddressError",
+        ClientError::Address { .. }
+        | ClientError::Net(
+            NetError::Fingerprint(_) | NetError::PinWithoutTls(_) | NetError::NoTls(_),
+        ) => "AddressError",
         ClientError::Unreachable { .. }
         | ClientError::Behind { .. }
         | ClientError::NoNode(_)
-        | ClientError::Certificates { .. } => "UnreachableError",
+        | ClientError::Net(_) => "UnreachableError",
         ClientError::Refused { refused, rule, .. } => {
             told.set_item("rule", rule)?;
             told.set_item("missing", *refused == Refused::NotFound)?;

@@ -47,7 +47,9 @@ pub enum BadValidator {
     #[error("its p2p address must be <node id>@<host>:<port>, the id 40 hexadecimal digits")]
     P2p,
     /// Its address for everybody is none.
-    #[error("its URL must be http://<host>:<port> or https://<host>:<port>")]
+    #[error(
+        "its URL must be http://<host>:<port> or https://<host>:<port>, this with #sha256:<fingerprint> or without"
+    )]
     Url,
     /// It is not signed by both its keys.
     #[error("it is not signed by both its keys: somebody else may have written it")]
@@ -175,9 +177,19 @@ fn is_p2p(text: &str) -> bool {
         })
 }
 
+/// With the fingerprint of its certificate, if no authority vouches for it.
 fn is_url(text: &str) -> bool {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    text.len() <= MAX_ADDRESS && rest.is_some_and(is_host_and_port)
+    let (url, is_right) = match text.split_once("#sha256:") {
+        None => (text, true),
+        Some((url, digits)) => (url, url.starts_with("https://") && is_fingerprint(digits)),
+    };
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    text.len() <= MAX_ADDRESS && is_right && rest.is_some_and(is_host_and_port)
+}
+
+/// Of its spellings there is one here.
+fn is_fingerprint(digits: &str) -> bool {
+    digits.len() == 64 && digits.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// What a node's keys sign to say that a description is of it.
@@ -617,7 +629,19 @@ mod tests {
             spoilt(|it| it.url = "https://b.example:7400".to_owned()),
             BadValidator::Unsigned
         );
-        for url in ["ftp://a:1", "http://a", "http://a:1/\"x", "http://:1", "http://a:0"] {
+        let pinned = |scheme: &str, digits: String| format!("{scheme}://a:1#sha256:{digits}");
+        assert!(is_url(&pinned("https", "0a".repeat(32))));
+        for url in [
+            "ftp://a:1",
+            "http://a",
+            "http://a:1/\"x",
+            "http://:1",
+            "http://a:0",
+            "https://a:1#x",
+            &pinned("http", "0a".repeat(32)),
+            &pinned("https", "0A".repeat(32)),
+            &pinned("https", "0a".repeat(31)),
+        ] {
             let spoilt = Validator::read(v1::Validator { url: url.to_owned(), ..good.clone() });
             assert_eq!(spoilt, Err(BadValidator::Url), "{url}");
         }

@@ -31,9 +31,11 @@ pub use tell::text::{event as event_text, plan_of};
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use colearn_net::Trust;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -49,6 +51,23 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+/// Whom a command believes, and what it shows, wherever it connects to.
+#[derive(clap::Args)]
+#[command(next_help_heading = "TLS")]
+struct TrustArgs {
+    /// Believe servers for which one of these certificates vouches, and no other authority [env: COLEARN_CA]
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Show this certificate to servers that ask for one [env: COLEARN_CLIENT_CERT]
+    #[arg(long, global = true, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// Its key [env: COLEARN_CLIENT_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    client_key: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -167,6 +186,8 @@ fn log_to_stderr() {
 }
 
 fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
+    let TrustArgs { ca, client_cert, client_key } = arguments.trust;
+    Trust::given(ca, client_cert, client_key)?.set_for_process();
     match arguments.command {
         Command::Demo(command) => block_on(command.run(program)),
         Command::Node(command) => block_on(command.run()),

@@ -192,8 +192,7 @@ impl Network {
             Self::Submit { change, node } => {
                 let (_, change) = read_change(&change)?;
                 let url = first(&node.node);
-                let submit = move || network::submit(&url, &change);
-                let answer = tokio::task::spawn_blocking(submit).await?;
+                let answer = network::submit(&url, &change).await;
                 println!("{}", answer.map_err(anyhow::Error::msg)?.trim());
             }
         }
@@ -287,8 +286,8 @@ async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
     let (ledger, validators) = proven(node).await?;
     let asked = validators.iter().map(|it| {
         let (name, url) = (it.name().to_owned(), it.url().to_owned());
-        tokio::task::spawn_blocking(move || {
-            let answer = network::status(&url).and_then(|text| {
+        tokio::spawn(async move {
+            let answer = network::status(&url).await.and_then(|text| {
                 serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())
             });
             (name, url, answer)

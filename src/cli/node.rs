@@ -9,15 +9,16 @@ use clap::{Args, Subcommand};
 use colearn_contracts::Limits;
 use colearn_ledger::IndexUse;
 use colearn_node::{
-    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_RESERVE_BYTES,
-    NetworkConfig, Progress, Upgrade, WitnessAddress,
+    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
+    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, NetworkConfig,
+    Progress, Security, TlsConfig, Upgrade, WitnessAddress,
 };
 use colearn_records::pins::Pins;
 use colearn_sdk::client::Client;
 
 use super::args::{LimitArgs, NodeAddress, duration_ms};
 use super::progress;
-use super::signals::{Signals, input_ended};
+use super::signals::{Hangups, Signals, input_ended};
 use super::tell::text;
 
 #[derive(Args)]
@@ -113,11 +114,12 @@ impl Node {
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn node --data colearn-data
-  colearn node --data /var/lib/colearn --listen 0.0.0.0:7400
+  colearn node --data /var/lib/colearn --listen 0.0.0.0:7400 --tls-cert node.pem --tls-key node-key.pem
+  colearn node --data /var/lib/colearn --listen 0.0.0.0:7400 --tls-self-signed
   curl http://127.0.0.1:7400/checkpoint
 
-The node answers gRPC and HTTP on one port and stops cleanly on Ctrl-C or SIGTERM. There is no
-encryption: put a TLS proxy in front of it where others can reach it.")]
+The node answers gRPC and HTTP on one port and stops cleanly on Ctrl-C or SIGTERM. Where others can reach it,
+it wants TLS. Files of certificates are read anew when they change, and on SIGHUP.")]
 struct NodeArgs {
     /// Where everything is kept; created on first start
     #[arg(long, value_name = "DIR")]
@@ -125,10 +127,31 @@ struct NodeArgs {
     /// The address to listen on; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
     listen: SocketAddr,
+    /// The node's certificate, and those that vouch for it, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = TLS)]
+    tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = TLS)]
+    tls_key: Option<PathBuf>,
+    /// Take only clients with a certificate that one of these vouches for
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = TLS)]
+    client_ca: Option<PathBuf>,
+    /// Make a certificate, once, that clients know by its fingerprint: it is in the address that is printed
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], help_heading = TLS)]
+    tls_self_signed: bool,
+    /// Encrypt nothing although other machines can reach the node: a proxy does, or the network is trusted
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_self_signed"], help_heading = TLS)]
+    insecure: bool,
+    /// How many connections there may be; lowered where the process may not have as many files
+    #[arg(long, default_value_t = DEFAULT_MAX_CONNECTIONS, value_name = "N")]
+    max_connections: usize,
+    /// How many of them one address may have; raise it behind a proxy
+    #[arg(long, default_value_t = DEFAULT_CONNECTIONS_PER_ADDRESS, value_name = "N")]
+    max_connections_per_address: usize,
     /// The ledger's name, on first start [default: one made from its key]
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
-    // The limits once more and not flattened: clap could not tell then whether a node is to run.
+    // The limits once more and not flattened, as TLS above: clap could not tell then whether a node is to run.
     /// The most unfinished experiments of one creator, on first start [default: 32]
     #[arg(long, value_name = "N")]
     experiments_per_creator: Option<u32>,
@@ -182,10 +205,26 @@ struct NodeArgs {
     json: bool,
 }
 
+const TLS: &str = "TLS";
+
 impl NodeArgs {
+    /// What connections are secured with.
+    fn security(&self) -> Security {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Security::Tls(TlsConfig {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authorities: self.client_ca.clone(),
+            }),
+            _ if self.tls_self_signed => Security::SelfSigned,
+            _ if self.insecure => Security::Insecure,
+            _ => Security::Loopback,
+        }
+    }
+
     async fn run(self) -> anyhow::Result<ExitCode> {
         // Before anyone is told that the node runs, so that no signal is missed.
-        let mut signals = Signals::catch()?;
+        let (mut signals, mut hangups) = (Signals::catch()?, Hangups::catch()?);
         let limits = LimitArgs {
             experiments_per_creator: self.experiments_per_creator,
             max_experiments: self.max_experiments,
@@ -199,6 +238,9 @@ impl NodeArgs {
         let node = colearn_node::Node::start(Config {
             data: self.data.clone(),
             listen: self.listen,
+            tls: self.security(),
+            max_connections: self.max_connections,
+            connections_per_address: self.max_connections_per_address,
             origin: self.origin,
             limits,
             max_artifact_bytes: self.max_artifact_bytes,
@@ -218,10 +260,14 @@ impl NodeArgs {
         })
         .await?;
         tell_started(&node, pins, &std::path::absolute(&self.data)?, self.json);
-        tokio::select! {
-            _ = signals.asked() => {}
-            () = input_ended(), if self.until_eof => {}
-            () = node.stopped() => {}
+        let mut ended = std::pin::pin!(input_ended());
+        loop {
+            tokio::select! {
+                _ = signals.asked() => break,
+                () = hangups.next() => node.reload(),
+                () = ended.as_mut(), if self.until_eof => break,
+                () = node.stopped() => break,
+            }
         }
         node.shutdown().await?;
         Ok(ExitCode::SUCCESS)
@@ -365,7 +411,7 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
     };
     if json {
         let line = serde_json::json!({
-            "address": format!("http://{}", node.address()),
+            "address": node.url(),
             "ledger_id": node.ledger_id().to_string(),
             "verifier_key": node.verifiers().to_string(),
             "data": data,
@@ -377,7 +423,7 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
         });
         println!("{line}");
     } else {
-        println!("address       http://{}", node.address());
+        println!("address       {}", node.url());
         println!("ledger id     {}", node.ledger_id());
         println!("verifier key  {}", node.verifiers());
         // To be pasted behind `colearn learner`, `experiment` or `audit`.

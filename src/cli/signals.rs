@@ -66,6 +66,33 @@ impl Signals {
     }
 }
 
+/// SIGHUP, by which daemons are told that files of theirs have changed; on Windows nothing.
+pub(crate) struct Hangups {
+    #[cfg(unix)]
+    hangup: Signal,
+}
+
+impl Hangups {
+    /// Catches them from here on.
+    ///
+    /// # Errors
+    /// If they cannot be caught.
+    pub(crate) fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Resolves when one has come.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        self.hangup.recv().await;
+        #[cfg(not(unix))]
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Resolves when standard input has ended.
 pub(crate) async fn input_ended() {
     let (ended, told) = tokio::sync::oneshot::channel::<()>();

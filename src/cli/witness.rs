@@ -3,15 +3,21 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Signer, Verifiers};
+use colearn_net::{Address, Http, Trust};
 use colearn_node::witness::Witness;
 use colearn_records::keys;
 
 use super::signals::Signals;
+
+/// How long a node may take to show its checkpoint.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_NOTE_BYTES: usize = 65_536;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -54,8 +60,7 @@ impl WitnessArgs {
             };
             let verifiers: Verifiers = vkey.parse()?;
             if let Some(url) = url {
-                let log = verifiers.clone();
-                tokio::task::spawn_blocking(move || check(&url, &log)).await??;
+                check(&url, &verifiers).await?;
             }
             logs.push(verifiers);
         }
@@ -87,12 +92,11 @@ impl WitnessArgs {
 }
 
 /// Whether a ledger of these keys is served there.
-fn check(url: &str, log: &Verifiers) -> anyhow::Result<()> {
-    let address = format!("{}/checkpoint", url.trim_end_matches('/'));
-    let note = ureq::get(&address)
-        .call()
-        .and_then(|mut answer| answer.body_mut().with_config().limit(65_536).read_to_string())
-        .with_context(|| format!("cannot fetch {address}"))?;
+async fn check(url: &str, log: &Verifiers) -> anyhow::Result<()> {
+    let address: Address = url.parse()?;
+    let http = Http::new(&address, &Trust::of_process(), PATIENCE)?;
+    let note = http.get("/checkpoint", MAX_NOTE_BYTES).await?.text();
+    let note = note.map_err(|why| anyhow::anyhow!("no checkpoint is at {address}: {why}"))?;
     log.open(&note).with_context(|| format!("{address} is not of this log"))?;
     Ok(())
 }

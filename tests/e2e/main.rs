@@ -7,6 +7,7 @@ mod bridge;
 mod consortium;
 mod crash;
 mod demo;
+mod doors;
 mod failover;
 mod frozen;
 mod interop;

@@ -36,6 +36,10 @@ pub enum SourceError {
         /// The cause.
         reason: String,
     },
+    /// A server is not reached.
+    #[cfg(feature = "http")]
+    #[error(transparent)]
+    Net(#[from] colearn_net::NetError),
     /// The ledger's files.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -1,3 +1,5 @@
 //! Where the world comes in.
 
+pub(crate) mod connections;
 pub(crate) mod serve;
+pub(crate) mod tls;

@@ -1,20 +1,29 @@
 //! One listener for gRPC and HTTP.
 
+use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Request;
 use colearn_proto::FILE_DESCRIPTOR_SET;
 use colearn_proto::v1::artifact_service_server::ArtifactServiceServer;
 use colearn_proto::v1::coordinator_service_server::CoordinatorServiceServer;
 use colearn_proto::v1::ledger_service_server::LedgerServiceServer;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_service::Service as _;
 
+use super::connections::{Activity, Counted, Slots};
+use super::tls::Tls;
 use crate::grpc::artifact::Artifacts;
 use crate::grpc::coordinator::Coordinator;
 use crate::grpc::ledger::Ledger;
@@ -22,9 +31,8 @@ use crate::http::artifact;
 #[cfg(unix)]
 use crate::http::network::{self, Networks};
 use crate::http::tiles::{self, Tiles};
+use crate::peer::Peer;
 
-/// How many connections may be open; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 4096;
 /// How many calls one connection may have open.
 const MAX_STREAMS: u32 = 1024;
 /// How long a client may take to send its request's head.
@@ -33,12 +41,25 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long open calls may take to end when the node stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The largest gRPC message that is read: a transaction, or a chunk of 1 MiB.
 const MAX_MESSAGE_BYTES: usize = 2 << 20;
 /// What a client may send ahead on one call: a few chunks.
 const WINDOW_BYTES: u32 = 4 << 20;
+
+/// The first byte of what a client says that speaks TLS (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+/// How much is read of somebody who does not.
+const MAX_UNREAD: u64 = 64 << 10;
+/// What somebody is told who does not, in HTTP/1.1,
+const NO_TLS_HTTP1: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+    content-length: 39\r\nconnection: close\r\n\r\nthis port speaks TLS: use https://...\r\n";
+/// and in HTTP/2: settings, and GOAWAY for inadequate security (RFC 9113, 6.8 and 7).
+const NO_TLS_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
+    \0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0c";
 
 /// Everything that is served.
 pub(crate) struct Services {
@@ -50,8 +71,16 @@ pub(crate) struct Services {
     pub(crate) networks: Networks,
 }
 
+/// How connections are taken.
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    pub(crate) slots: Slots,
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
 /// Serves until `stopping` is cancelled, then lets open calls end.
-pub(crate) async fn serve(listener: TcpListener, services: Services, stopping: CancellationToken) {
+pub(crate) async fn serve(door: Door, services: Services, stopping: CancellationToken) {
+    let Door { listener, slots, tls } = door;
     let router = router(services);
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -63,43 +92,113 @@ pub(crate) async fn serve(listener: TcpListener, services: Services, stopping: C
         .initial_connection_window_size(4 * WINDOW_BYTES)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let taking = Arc::new(Taking { builder, router, tls, stopping: stopping.clone() });
+    let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stopping.cancelled() => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let Some((stream, slot)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke");
-            }
+        let Some((stream, address)) = accepted else { continue };
+        let Some(slot) = slots.take(address) else {
+            // Closed at once: whoever waits to be taken would wait for who has taken all.
+            tracing::debug!(%address, "a connection too many");
+            continue;
+        };
+        let taking = taking.clone();
+        connections.spawn(async move {
+            taking.take(stream, address).await;
             drop(slot);
         });
     }
     drop(listener);
-    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
         tracing::warn!("some calls did not end in time");
     }
 }
 
-type Accepted = (tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit);
-
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<Accepted> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, address)) => {
             // Without this a small call takes 45 ms. A socket that refuses has gone already.
             stream.set_nodelay(true).ok()?;
-            Some((stream, slot))
+            Some((stream, address.ip()))
         }
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+/// What every connection is served with.
+struct Taking {
+    builder: Builder<TokioExecutor>,
+    router: axum::Router,
+    tls: Option<Arc<Tls>>,
+    stopping: CancellationToken,
+}
+
+impl Taking {
+    /// Serves a connection to its end.
+    async fn take(&self, stream: TcpStream, address: IpAddr) {
+        let secured = tokio::time::timeout(HANDSHAKE, secure(stream, self.tls.as_deref())).await;
+        let Ok(Some(stream)) = secured else { return };
+        let (activity, peer) = (Activity::begin(), Peer { address: Some(address) });
+        let (router, used) = (self.router.clone(), activity.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let counted = used.request();
+            let answering = router.clone().call(request);
+            async move {
+                let answer = answering.await?;
+                Ok::<_, Infallible>(answer.map(|body| Counted::new(body, counted)))
+            }
+        });
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            done = connection.as_mut() => return told(done),
+            () = self.stopping.cancelled() => {}
+            () = activity.unused() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        if let Ok(done) = tokio::time::timeout(GRACE, connection).await {
+            told(done);
+        }
+    }
+}
+
+fn told(done: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = done {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+type Secured = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// Shakes hands, where there is something to be shown.
+async fn secure(mut stream: TcpStream, tls: Option<&Tls>) -> Option<Secured> {
+    let Some(tls) = tls else { return Some(Either::Left(stream)) };
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? == 0 {
+        return None;
+    }
+    if first[0] != TLS_HANDSHAKE {
+        // Told in what is spoken there, or it would look as if nobody was here.
+        let told: &[u8] = if first == *b"P" { NO_TLS_HTTP2 } else { NO_TLS_HTTP1 };
+        let _ = stream.write_all(told).await;
+        let _ = stream.shutdown().await;
+        // Read to its end, or what was not read would take back what was told.
+        let _ = tokio::io::copy(&mut stream.take(MAX_UNREAD), &mut tokio::io::sink()).await;
+        return None;
+    }
+    match tls.acceptor().accept(stream).await {
+        Ok(stream) => Some(Either::Right(Box::new(stream))),
+        Err(error) => {
+            tracing::debug!(%error, "no TLS");
             None
         }
     }

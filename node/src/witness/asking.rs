@@ -9,14 +9,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::witness::request;
-use crate::https;
+use crate::https::Servers;
 use crate::reads::Reads;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a witness that does not cosign is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
 /// A cosignature line, or a size.
-const MAX_ANSWER_BYTES: u64 = 4096;
+const MAX_ANSWER_BYTES: usize = 4096;
 
 /// A witness that the node asks.
 #[derive(Clone, Debug)]
@@ -118,6 +118,7 @@ pub(crate) async fn ask(
     cosignatures: Cosignatures,
     stopping: CancellationToken,
 ) {
+    let servers = Servers::default();
     let mut known_size = 0;
     let mut cosigned = None;
     loop {
@@ -127,25 +128,21 @@ pub(crate) async fn ask(
         if let Some(latest) = latest
             && cosigned != Some(latest.checkpoint.size)
         {
-            let (asked, reader, latest2) =
-                (witness.clone(), reads.in_memory().clone(), latest.clone());
-            let answer = tokio::task::spawn_blocking(move || {
-                ask_once(&asked, &reader, &latest2, known_size)
-            });
+            let answer = ask_once(&servers, &witness, reads.in_memory(), &latest, known_size);
             match answer.await {
-                Ok(Ok(Answer::Cosigned(line))) => {
+                Ok(Answer::Cosigned(line)) => {
                     known_size = latest.checkpoint.size;
                     cosigned = Some(known_size);
                     cosignatures.add(&witness.name, &latest, line);
                     continue;
                 }
                 // It knows another checkpoint than the node thought; ask again from there.
-                Ok(Ok(Answer::Knows(size))) if size != known_size => {
+                Ok(Answer::Knows(size)) if size != known_size => {
                     known_size = size;
                     continue;
                 }
-                Ok(Ok(Answer::Knows(_))) | Err(_) => pause = Some(PAUSE),
-                Ok(Err(reason)) => {
+                Ok(Answer::Knows(_)) => pause = Some(PAUSE),
+                Err(reason) => {
                     tracing::warn!(witness = witness.name, reason, "no cosignature");
                     pause = Some(PAUSE);
                 }
@@ -176,7 +173,8 @@ enum Answer {
     Knows(u64),
 }
 
-fn ask_once(
+async fn ask_once(
+    servers: &Servers,
     witness: &WitnessAddress,
     reader: &Reader,
     latest: &SignedCheckpoint,
@@ -186,24 +184,25 @@ fn ask_once(
     if old_size > size {
         return Err(format!("it has cosigned {old_size} entries, more than the {size} there are"));
     }
-    let proof = reader.consistency(old_size, size).map_err(|error| error.to_string())?;
-    let mut answer = https::agent(&witness.url, TIMEOUT)?
-        .post(format!("{}/add-checkpoint", witness.url))
-        .send(request(old_size, &proof, &latest.note))
-        .map_err(|error| error.to_string())?;
-    let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
-    let body = body.map_err(|error| error.to_string())?;
-    match answer.status().as_u16() {
-        200 => {
-            let note = latest.note.clone() + &body;
-            let cosigned = SignedNote::parse(&note).and_then(|n| witness.verifier.verify(&n));
-            cosigned.map_err(|error| format!("its answer is no cosignature: {error}"))?;
-            Ok(Answer::Cosigned(body))
-        }
+    let prover = reader.clone();
+    let proof = tokio::task::spawn_blocking(move || prover.consistency(old_size, size)).await;
+    let proof = proof.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let server = servers.at(&witness.url, TIMEOUT).map_err(|error| error.to_string())?;
+    let body = request(old_size, &proof, &latest.note).into();
+    let answer = server.post("/add-checkpoint", body, MAX_ANSWER_BYTES).await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    match answer.status {
         409 => {
-            let size = body.trim().parse().map_err(|_| "its size cannot be read".to_owned())?;
+            let size = String::from_utf8_lossy(&answer.body);
+            let size = size.trim().parse().map_err(|_| "its size cannot be read".to_owned())?;
             Ok(Answer::Knows(size))
         }
-        status => Err(format!("it answers {status}: {}", body.trim())),
+        _ => {
+            let line = answer.text()?;
+            let note = latest.note.clone() + &line;
+            let cosigned = SignedNote::parse(&note).and_then(|n| witness.verifier.verify(&n));
+            cosigned.map_err(|error| format!("its answer is no cosignature: {error}"))?;
+            Ok(Answer::Cosigned(line))
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! A connection to a node: its address, its services, and what can be asked of them.
 
-#[cfg(feature = "tls")]
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use colearn_contracts::{ExperimentName, LearnerId, VERSION};
 use colearn_ledger::Hash;
+use colearn_net::{Address, Connector, NetError, Protocol};
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
@@ -21,7 +20,6 @@ use super::nodes::Failures;
 use super::{BoxFuture, ClientError, Entries, Nodes, Suspicion};
 use crate::error_cause::root_cause;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a silent connection is probed: a node that died without closing is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long an answer is waited for: with endless patience, and with none.
@@ -29,9 +27,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// The largest message that is read: 4,096 entries or some chunks.
 const MAX_MESSAGE_BYTES: usize = 8 << 20;
-
-/// The environment's variable for a file of certificates, as other programs with TLS have it.
-pub(super) const CERTIFICATES: &str = "SSL_CERT_FILE";
 
 /// A connection to a node. What is answered proves nothing, but for weights, whose digest is checked; for
 /// what is known of a ledger, see [`Followed`](super::Followed).
@@ -51,6 +46,7 @@ struct Services {
     coordinator: CoordinatorServiceClient<Telling>,
     ledger: LedgerServiceClient<Telling>,
     artifacts: ArtifactServiceClient<Telling>,
+    connector: Connector,
 }
 
 /// A channel over which each request tells which version of the rules this program knows.
@@ -76,21 +72,24 @@ pub struct Described {
 
 impl Services {
     /// Opens a channel to a node.
-    async fn connect(url: &str) -> Result<Self, ClientError> {
-        let bad = || ClientError::Address { url: url.to_owned() };
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|_| bad())?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
+    async fn connect(nodes: &Nodes) -> Result<Self, ClientError> {
+        let address: Address = nodes.url().parse()?;
+        let connector = Connector::new(&address, nodes.trust(), Protocol::Http2)?;
+        let endpoint = Endpoint::from(address.uri().clone())
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .initial_stream_window_size(Some(4 << 20))
             .initial_connection_window_size(Some(16 << 20));
-        let endpoint = if url.starts_with("https://") { tls(endpoint, url)? } else { endpoint };
-        let channel = endpoint.connect().await.map_err(|error| ClientError::Unreachable {
-            url: url.to_owned(),
-            reason: root_cause(&error),
-        })?;
+        let channel =
+            endpoint.connect_with_connector(connector.clone()).await.map_err(|error| {
+                match NetError::below(address.url(), &error) {
+                    Some(error) => error.into(),
+                    None => ClientError::Unreachable {
+                        url: address.url().to_owned(),
+                        reason: root_cause(&error),
+                    },
+                }
+            })?;
         let channel: Telling = InterceptedService::new(channel, tell_version);
         Ok(Self {
             coordinator: CoordinatorServiceClient::new(channel.clone())
@@ -99,29 +98,9 @@ impl Services {
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
             artifacts: ArtifactServiceClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
+            connector,
         })
     }
-}
-
-/// With TLS to a server for which somebody vouches whom browsers believe, or whose certificate is in the file that
-/// [`CERTIFICATES`] names: organisations vouch for their own servers.
-#[cfg(feature = "tls")]
-fn tls(endpoint: Endpoint, url: &str) -> Result<Endpoint, ClientError> {
-    use tonic::transport::{Certificate, ClientTlsConfig};
-    let Some(path) = std::env::var_os(CERTIFICATES).map(PathBuf::from) else {
-        let tls = ClientTlsConfig::new().with_enabled_roots();
-        return endpoint.tls_config(tls).map_err(|_| ClientError::Address { url: url.to_owned() });
-    };
-    let read = std::fs::read(&path).and_then(|pem| {
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
-        endpoint.tls_config(tls).map_err(std::io::Error::other)
-    });
-    read.map_err(|source| ClientError::Certificates { path, source })
-}
-
-#[cfg(not(feature = "tls"))]
-fn tls(_: Endpoint, url: &str) -> Result<Endpoint, ClientError> {
-    Err(ClientError::NoTls { url: url.to_owned() })
 }
 
 impl Client {
@@ -160,7 +139,7 @@ impl Client {
             };
             let mut failures = Failures::default();
             loop {
-                match Services::connect(nodes.url()).await {
+                match Services::connect(&nodes).await {
                     Ok(services) => return Ok(Self { nodes, services, patience, unanswered }),
                     Err(error) => failures.try_next(&mut nodes, error)?,
                 }
@@ -170,13 +149,13 @@ impl Client {
 
     /// Connects again, after the connection was lost or another node was gone on to.
     pub(super) async fn reconnect(&mut self) -> Result<(), ClientError> {
-        self.services = Services::connect(self.nodes.url()).await?;
+        self.services = Services::connect(&self.nodes).await?;
         Ok(())
     }
 
     /// A connection to another one of the nodes.
     pub(super) async fn to(&self, nodes: Nodes) -> Result<Self, ClientError> {
-        let services = Services::connect(nodes.url()).await?;
+        let services = Services::connect(&nodes).await?;
         Ok(Self { nodes, services, ..*self })
     }
 
@@ -262,7 +241,11 @@ impl Client {
     }
 
     pub(super) fn refusal(&self, status: &Status) -> ClientError {
-        ClientError::from_status(self.url(), status)
+        let told = ClientError::from_status(self.url(), status);
+        match self.services.connector.trouble() {
+            Some(trouble) if matches!(told, ClientError::Unreachable { .. }) => trouble.into(),
+            _ => told,
+        }
     }
 
     /// What the node says that it keeps.

@@ -6,9 +6,9 @@ use colearn_contracts::{
     Digest, ExperimentName, LearnerId, PrivacyCap, SuspendReason, rule_is_stale,
 };
 use colearn_ledger::NoteError;
+use colearn_net::NetError;
 use tonic::{Code, Status};
 
-use super::connection::CERTIFICATES;
 use crate::learner::LearnerError;
 use crate::links::WrongChain;
 use crate::spending::SpendingError;
@@ -27,23 +27,10 @@ pub enum ClientError {
         /// What was given.
         url: String,
     },
-    /// The node's address needs TLS, and this program was built without.
-    #[error("{url} needs TLS; build with the feature tls of colearn-sdk")]
-    NoTls {
-        /// The address.
-        url: String,
-    },
-    /// Who vouches for servers cannot be read.
-    #[error(
-        "cannot read the certificates in {}, which {} names: {source}; give one file of them in PEM, or unset it",
-        path.display(), CERTIFICATES
-    )]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
+    /// The way to the node: its certificate is not believed, a proxy does not let it through, files with
+    /// certificates cannot be used.
+    #[error(transparent)]
+    Net(NetError),
     /// The node cannot be reached.
     #[error(
         "no node answers at {url} ({reason}); is it running? start one with: colearn node --data DIR"
@@ -305,6 +292,11 @@ impl std::fmt::Display for Evidence {
 impl ClientError {
     /// Reads a status.
     pub(super) fn from_status(url: &str, status: &Status) -> Self {
+        if let Some(cause) = std::error::Error::source(status)
+            && let Some(error) = NetError::below(url, cause)
+        {
+            return error.into();
+        }
         match status.code() {
             Code::Unavailable | Code::Cancelled | Code::Unknown => {
                 Self::Unreachable { url: url.to_owned(), reason: status.message().to_owned() }
@@ -341,7 +333,12 @@ impl ClientError {
     pub(super) fn is_the_nodes_own(&self) -> bool {
         self.is_transient()
             || self.is_a_lie()
-            || matches!(self, Self::Refused { rule: None, .. } | Self::NotTrusted { .. })
+            || matches!(
+                self,
+                Self::Refused { rule: None, .. }
+                    | Self::NotTrusted { .. }
+                    | Self::Net(NetError::Tls { .. } | NetError::Proxy { .. })
+            )
     }
 
     /// The number of the contract's rule by which the node refused, if that was the reason.
@@ -374,6 +371,16 @@ impl ClientError {
     /// Whether the round has moved on in the meantime, which is nobody's fault.
     pub fn is_stale(&self) -> bool {
         self.rule().is_some_and(rule_is_stale)
+    }
+}
+
+impl From<NetError> for ClientError {
+    fn from(error: NetError) -> Self {
+        match error {
+            NetError::Address(url) => Self::Address { url },
+            NetError::Unreachable { url, reason } => Self::Unreachable { url, reason },
+            error => Self::Net(error),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod witnesses;
 /// of an `async fn` is compiled again in each crate that awaits it.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+pub use colearn_net::{Address, Fingerprint, Identity, NetError, Trust as TlsTrust};
 pub use connection::{Client, Described};
 pub use creating::{CreateError, Created};
 pub use entries::{Entries, Next};

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use colearn_net::{Address, Trust};
+
 use super::ClientError;
 
 /// Where a ledger is kept: the addresses of its nodes, of which one is spoken to. From text it is made by
@@ -15,6 +17,8 @@ pub struct Nodes {
     at: usize,
     /// The one that is gone on to.
     next: usize,
+    /// Whose certificates are believed, and which is shown.
+    trust: Arc<Trust>,
 }
 
 impl Nodes {
@@ -30,18 +34,23 @@ impl Nodes {
             urls.push(String::new());
         }
         let next = 1 % urls.len();
-        Self { urls: urls.into(), at: 0, next }
+        Self { urls: urls.into(), at: 0, next, trust: Arc::new(Trust::of_process()) }
+    }
+
+    /// The same nodes, reached by one who believes other certificates than this process does, or shows another.
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust: Arc::new(trust), ..self }
+    }
+
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// The same, with the addresses in full: without a scheme they are plain http.
     pub(super) fn in_full(&self) -> Result<Self, ClientError> {
-        let full = |url: &String| match url.split_once("://") {
-            None => Ok(format!("http://{url}")),
-            Some(("http" | "https", _)) => Ok(url.clone()),
-            Some(_) => Err(ClientError::Address { url: url.clone() }),
-        };
+        let full = |url: &String| Ok::<_, ClientError>(url.parse::<Address>()?.to_string());
         let urls = self.urls.iter().map(full).collect::<Result<_, _>>()?;
-        Ok(Self { urls, ..*self })
+        Ok(Self { urls, trust: self.trust.clone(), ..*self })
     }
 
     /// The address of the one that is spoken to.
@@ -68,7 +77,7 @@ impl Nodes {
     /// The same nodes, where another is spoken to that is so many places further.
     pub(super) fn ahead(&self, further: usize) -> Self {
         let at = (self.at + further) % self.urls.len();
-        Self { urls: self.urls.clone(), at, next: (at + 1) % self.urls.len() }
+        Self { at, next: (at + 1) % self.urls.len(), ..self.clone() }
     }
 
     /// Goes on to the next.

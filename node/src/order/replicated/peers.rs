@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::https;
+use crate::https::Servers;
 
 /// A little more than the other node may take.
 const TIMEOUT: Duration = Duration::from_secs(12);
 /// The longest answer.
-const MAX_BYTES: u64 = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
 
 /// What another node answers.
 pub(super) struct Answer {
@@ -17,17 +17,10 @@ pub(super) struct Answer {
 }
 
 /// Asks another node for a text.
-pub(super) fn get(url: &str) -> Result<Answer, String> {
-    let agent = https::agent(url, TIMEOUT)?;
-    let mut response = agent.get(url).call().map_err(|error| error.to_string())?;
-    let status = response.status();
-    let date = response.headers().get("date").and_then(|date| date.to_str().ok());
+pub(super) async fn get(servers: &Servers, url: &str, path: &str) -> Result<Answer, String> {
+    let server = servers.at(url, TIMEOUT).map_err(|error| error.to_string())?;
+    let answer = server.get(path, MAX_BYTES).await.map_err(|error| error.to_string())?;
+    let date = answer.headers.get("date").and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-    let clock_ms = date.map(crate::clock::ms_since_1970);
-    let body = response.body_mut().with_config().limit(MAX_BYTES).read_to_string();
-    let text = body.map_err(|error| error.to_string())?;
-    match status.is_success() {
-        true => Ok(Answer { text, clock_ms }),
-        false => Err(format!("{url} answers {status}")),
-    }
+    Ok(Answer { text: answer.text()?, clock_ms: date.map(crate::clock::ms_since_1970) })
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::application::Application;
 use super::peers::{self, Answer};
+use crate::https::Servers;
 
 /// How far ahead of a node it may be asked to sign: it waits until it is there.
 pub(crate) const MAX_AHEAD: u64 = 1_000;
@@ -45,6 +46,8 @@ pub(crate) struct Signatures {
     contradicted: Mutex<BTreeMap<String, u64>>,
     /// Whose clock shows another time, by so many ms.
     skews: Mutex<BTreeMap<String, i64>>,
+    /// The others.
+    servers: Servers,
     /// Where evidence is kept: a node that is started anew has not forgotten.
     data: PathBuf,
 }
@@ -69,7 +72,8 @@ impl Signatures {
     ) -> Self {
         let contradicted = Mutex::new(evidence(&data));
         let (lines, skews) = (Mutex::default(), Mutex::default());
-        Self { signer, reader, committed, keys, lines, contradicted, skews, data }
+        let servers = Servers::default();
+        Self { signer, reader, committed, keys, lines, contradicted, skews, servers, data }
     }
 
     /// This node's note of the first `size` entries, when they are durable here, with the lines of others
@@ -302,7 +306,7 @@ pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signa
     let me = *signatures.signer.verifier().key();
     let others = keys.validators().into_iter().flat_map(|them| them.iter());
     for other in others.filter(|it| *it.log_key() != me) {
-        tokio::spawn(ask(other.clone(), size, sender.clone()));
+        tokio::spawn(ask(signatures.servers.clone(), other.clone(), size, sender.clone()));
     }
     drop(sender);
     let started = tokio::time::Instant::now();
@@ -342,13 +346,12 @@ pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signa
 
 /// Asks a node for its note of a size.
 async fn ask(
+    servers: Servers,
     validator: Validator,
     size: u64,
     heard: mpsc::Sender<(Validator, Result<Answer, String>)>,
 ) {
-    let url = format!("{}/checkpoint/{size}", validator.url());
-    let answer = tokio::task::spawn_blocking(move || peers::get(&url));
-    let answer = answer.await.unwrap_or_else(|error| Err(error.to_string()));
+    let answer = peers::get(&servers, validator.url(), &format!("/checkpoint/{size}")).await;
     // Nobody listens once enough have signed.
     let _ = heard.send((validator, answer)).await;
 }

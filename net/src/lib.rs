@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+pub mod blocking;
+mod connect;
+mod error;
+mod http;
+#[cfg(feature = "tls")]
+mod tls;
+mod trust;
+
+pub use self::address::{Address, Fingerprint};
+pub use self::connect::{Connector, Protocol, Stream};
+pub use self::error::{NetError, TlsFault};
+pub use self::http::{Answer, Body, Http};
+pub use self::trust::{Identity, Trust};

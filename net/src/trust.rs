@@ -1,0 +1,90 @@
+//! Whose certificates are believed, and the one that is shown.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::NetError;
+
+/// The environment's variables. The last is that of other programs with TLS.
+pub(crate) const CA: &str = "COLEARN_CA";
+pub(crate) const CLIENT_CERT: &str = "COLEARN_CLIENT_CERT";
+pub(crate) const CLIENT_KEY: &str = "COLEARN_CLIENT_KEY";
+pub(crate) const CERTIFICATES: &str = "SSL_CERT_FILE";
+
+/// A certificate that a client shows, with its key: files in PEM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The certificate, and those that vouch for it.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Whose certificates are believed, and which one is shown to servers that ask for one.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Trust {
+    /// A file of certificates in PEM, which alone vouch for servers; otherwise whoever this system believes.
+    pub authorities: Option<PathBuf>,
+    /// What is shown.
+    pub identity: Option<Identity>,
+    /// What named the authorities, for messages.
+    named_by: Option<&'static str>,
+}
+
+static OF_PROCESS: OnceLock<Trust> = OnceLock::new();
+
+impl Trust {
+    /// Believes the certificates of a file, and shows one.
+    pub fn new(authorities: Option<PathBuf>, identity: Option<Identity>) -> Self {
+        Self { authorities, identity, named_by: None }
+    }
+
+    /// From what a command's flags say, `COLEARN_CA`, `COLEARN_CLIENT_CERT` and `COLEARN_CLIENT_KEY` taking the
+    /// place of what they do not.
+    ///
+    /// # Errors
+    /// If a certificate is given without a key, or the other way round.
+    pub fn given(
+        authorities: Option<PathBuf>,
+        certificate: Option<PathBuf>,
+        key: Option<PathBuf>,
+    ) -> Result<Self, NetError> {
+        let named =
+            |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+        let named_by = authorities.is_none().then_some(CA);
+        let authorities = authorities.or_else(|| named(CA));
+        let certificate = certificate.or_else(|| named(CLIENT_CERT));
+        let identity = match (certificate, key.or_else(|| named(CLIENT_KEY))) {
+            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+            (None, None) => None,
+            _ => return Err(NetError::HalfAnIdentity),
+        };
+        Ok(Self { authorities, identity, named_by })
+    }
+
+    /// What all of this process goes by that says nothing else: what [`Trust::set_for_process`] has set, or the
+    /// environment's variables.
+    pub fn of_process() -> Self {
+        // Half an identity is none: whoever asks for one says so.
+        OF_PROCESS
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Self::given(None, None, None).unwrap_or_else(|_| Self::default()))
+    }
+
+    /// Sets what all of this process goes by, once and before anything is connected: for commands, whose flags
+    /// are for all that they reach.
+    pub fn set_for_process(self) {
+        // Whoever was first is gone by already.
+        let _ = OF_PROCESS.set(self);
+    }
+
+    /// The file whose certificates vouch for servers, and what names it; `None` for those of the system.
+    #[cfg(feature = "tls")]
+    pub(crate) fn authorities(&self) -> Option<(PathBuf, &'static str)> {
+        match &self.authorities {
+            Some(path) => Some((path.clone(), self.named_by.unwrap_or("--ca"))),
+            None => std::env::var_os(CERTIFICATES).map(|path| (path.into(), CERTIFICATES)),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! TLS on the node's own port.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use colearn_net::Fingerprint;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::TlsConfig;
+use crate::error::NodeError;
+
+/// How often it is looked whether the files have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long a certificate that the node makes itself is good: it is known by its fingerprint, and whoever
+/// has pinned it should not have to do so again.
+const SELF_SIGNED_YEARS: i32 = 20;
+
+/// What the node shows, read anew when its files change.
+pub(crate) struct Tls {
+    config: TlsConfig,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    acceptor: TlsAcceptor,
+    fingerprint: Fingerprint,
+    /// When the files were changed that it comes from.
+    changed: Vec<Option<SystemTime>>,
+}
+
+impl Tls {
+    /// Reads certificate and key.
+    ///
+    /// # Errors
+    /// If they cannot be used.
+    pub(crate) fn open(config: TlsConfig) -> Result<Self, NodeError> {
+        let current = Mutex::new(read(&config)?);
+        Ok(Self { config, current })
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What takes connections now.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.current().acceptor.clone()
+    }
+
+    /// Of the certificate that is shown now.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.current().fingerprint
+    }
+
+    /// Reads the files anew. What cannot be used is told of, and what is in use stays.
+    pub(crate) fn reload(&self) {
+        match read(&self.config) {
+            Ok(new) => {
+                let fingerprint = new.fingerprint;
+                *self.current() = new;
+                tracing::info!(%fingerprint, "the certificate was read anew");
+            }
+            Err(error) => {
+                // Told once a change, and not at every look.
+                self.current().changed = changed(&self.config);
+                tracing::error!(%error, "the certificate cannot be read anew; the one before stays in use");
+            }
+        }
+    }
+
+    /// Reads the files anew whenever they have changed, until the node stops.
+    pub(crate) async fn watch(self: Arc<Self>, stopping: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let it = self.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                if it.current().changed != changed(&it.config) {
+                    it.reload();
+                }
+            });
+            // The runtime is shutting down if this fails.
+            if looked.await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn changed(config: &TlsConfig) -> Vec<Option<SystemTime>> {
+    let files = [Some(&config.certificate), Some(&config.key), config.client_authorities.as_ref()];
+    let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
+    files.into_iter().flatten().map(changed).collect()
+}
+
+fn read(config: &TlsConfig) -> Result<Current, NodeError> {
+    // Before the files are read: what changes meanwhile is read at the next look.
+    let changed = changed(config);
+    let chain = certificates(&config.certificate)?;
+    let fingerprint = chain.first().map(|first| Fingerprint::of(first));
+    let fingerprint =
+        fingerprint.ok_or_else(|| bad(&config.certificate, "there is no certificate in it"))?;
+    let key = PrivateKeyDer::from_pem_slice(&file(&config.key)?)
+        .map_err(|error| bad(&config.key, &error.to_string()))?;
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(&config.certificate, &error.to_string()))?;
+    let builder = match &config.client_authorities {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| bad(path, &error.to_string()))?;
+            }
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder
+                .with_client_cert_verifier(verifier.map_err(|error| bad(path, &error.to_string()))?)
+        }
+    };
+    let mut server = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| bad(&config.certificate, &format!("with its key: {error}")))?;
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Current { acceptor: TlsAcceptor::from(Arc::new(server)), fingerprint, changed })
+}
+
+fn bad(path: &Path, reason: &str) -> NodeError {
+    NodeError::Certificate { path: path.to_owned(), reason: reason.to_owned() }
+}
+
+fn file(path: &Path) -> Result<Vec<u8>, NodeError> {
+    std::fs::read(path).map_err(|error| bad(path, &error.to_string()))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, NodeError> {
+    let all = CertificateDer::pem_slice_iter(&file(path)?).collect::<Result<Vec<_>, _>>();
+    all.map_err(|error| bad(path, &error.to_string()))
+}
+
+/// A certificate that the node has made for itself, kept in its folder; made if there is none.
+///
+/// # Errors
+/// If it can be neither read nor made.
+pub(crate) fn self_signed(data: &Path, listen: IpAddr) -> Result<TlsConfig, NodeError> {
+    let (certificate, key) = (data.join("tls.pem"), data.join("tls-key.pem"));
+    let config =
+        TlsConfig { certificate: certificate.clone(), key: key.clone(), client_authorities: None };
+    // The key is written first: where there is a certificate, there is its key.
+    if certificate.exists() {
+        return Ok(config);
+    }
+    let failed = |error: rcgen::Error| bad(&certificate, &error.to_string());
+    let mut names = vec!["localhost".to_owned(), listen.to_string()];
+    if let Ok(host) = std::fs::read_to_string("/etc/hostname") {
+        names.push(host.trim().to_owned());
+    }
+    names.retain(|name| !name.is_empty());
+    let mut params = rcgen::CertificateParams::new(names).map_err(failed)?;
+    params.distinguished_name.push(rcgen::DnType::CommonName, "colearn node");
+    let now = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_before = now;
+    params.not_after = rcgen::date_time_ymd(2026 + SELF_SIGNED_YEARS, 1, 1);
+    let pair = rcgen::KeyPair::generate().map_err(failed)?;
+    let made = params.self_signed(&pair).map_err(failed)?;
+    std::fs::create_dir_all(data).map_err(|error| bad(data, &error.to_string()))?;
+    let written = colearn_files::replace_secret(&key, pair.serialize_pem().as_bytes());
+    written.map_err(|error| bad(&key, &error.to_string()))?;
+    let written = colearn_files::replace(&certificate, made.pem().as_bytes());
+    written.map_err(|error| bad(&certificate, &error.to_string()))?;
+    Ok(config)
+}

@@ -1,0 +1,361 @@
+//! Who gets in: TLS with real certificates, proxies, IPv6, and connections that are of no use.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::{NodeProcess, colearn, fail, succeed, wait_for};
+
+/// An authority of its own.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn keep(&self, path: &Path) {
+        std::fs::write(path, self.0.pem()).unwrap();
+    }
+
+    /// Writes a certificate for a name, and its key.
+    fn vouch(&self, name: &str, dir: &Path, file: &str) -> [String; 2] {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let paths = [dir.join(format!("{file}.pem")), dir.join(format!("{file}-key.pem"))];
+        std::fs::write(&paths[0], certificate.pem()).unwrap();
+        std::fs::write(&paths[1], key.serialize_pem()).unwrap();
+        paths.map(|path| path.to_str().unwrap().to_owned())
+    }
+}
+
+fn shown(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A folder with an authority in it, and its certificate for this machine.
+fn with_authority() -> (tempfile::TempDir, Authority, PathBuf, [String; 2]) {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let ca = dir.path().join("ca.pem");
+    authority.keep(&ca);
+    let files = authority.vouch("127.0.0.1", dir.path(), "node");
+    (dir, authority, ca, files)
+}
+
+fn error_of(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_certificate_that_a_node_made_is_known_by_its_fingerprint() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let node = NodeProcess::start_with(&data, &["--listen", "127.0.0.1:0", "--tls-self-signed"]);
+    let (url, pin) = node.url.split_once('#').unwrap();
+    assert!(url.starts_with("https://127.0.0.1:") && pin.starts_with("sha256:"), "{}", node.url);
+    let ask = |url: &str| colearn(&["experiment", "list", "--node", url]).output().unwrap();
+    assert!(ask(&node.url).status.success());
+    // As `openssl x509 -fingerprint` shows it.
+    let bytes = hex::decode(&pin["sha256:".len()..]).unwrap();
+    let colons: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    assert!(ask(&format!("{url}#sha256:{}", colons.join(":"))).status.success());
+
+    let unknown = error_of(&ask(url));
+    assert!(unknown.contains("nobody whom you believe vouches for its certificate"), "{unknown}");
+    assert!(unknown.contains("#sha256:"), "{unknown}");
+    let other = format!("{url}#sha256:{}", "0".repeat(64));
+    let error = error_of(&ask(&other));
+    assert!(error.contains(&format!("its certificate is {pin}, not sha256:0000")), "{error}");
+    let plain = url.replacen("https", "http", 1);
+    let error = error_of(&ask(&plain));
+    assert!(error.contains("it speaks TLS; is its address https://"), "{error}");
+    // Audits, too; and the files are as they should be.
+    let verdict = succeed(&["audit", &node.url]);
+    assert!(verdict.contains("AUDIT OK"), "{verdict}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let key = std::fs::metadata(data.join("tls-key.pem")).unwrap();
+        assert_eq!(key.permissions().mode() & 0o777, 0o600);
+    }
+    // Started again it is the same.
+    let before = node.url.clone();
+    let listen = url.strip_prefix("https://").unwrap().to_owned();
+    node.stop();
+    let node = NodeProcess::start_with(&data, &["--listen", &listen, "--tls-self-signed"]);
+    assert_eq!(node.url, before);
+}
+
+#[test]
+fn whoever_does_not_speak_tls_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let node = NodeProcess::start_with(&data, &["--listen", "127.0.0.1:0", "--tls-self-signed"]);
+    let (url, _) = node.url.split_once('#').unwrap();
+    let address = url.strip_prefix("https://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /checkpoint HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("use https://"), "{answer}");
+    // The other way round: TLS is asked for, and there is none.
+    let plain = NodeProcess::start(&dir.path().join("plain"));
+    let error = fail(&["experiment", "list", "--node", &plain.url.replacen("http", "https", 1)]);
+    assert!(error.contains("it does not speak TLS; is its address http://"), "{error}");
+    // And nobody is there at all.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = fail(&["experiment", "list", "--node", &format!("https://{free}")]);
+    assert!(error.contains("no node answers at https://"), "{error}");
+}
+
+#[test]
+fn a_certificate_is_read_anew_when_it_changes() {
+    let (dir, authority, ca, files) = with_authority();
+    let data = dir.path().join("data");
+    let tls = ["--listen", "127.0.0.1:0", "--tls-cert", &files[0], "--tls-key", &files[1]];
+    let node = NodeProcess::start_with(&data, &tls);
+    let (url, before) = node.url.split_once('#').unwrap();
+    let by_authority = ["experiment", "list", "--node", url, "--ca", shown(&ca)];
+    succeed(&by_authority);
+    let pinned = |pin: &str| {
+        let address = format!("{url}#{pin}");
+        colearn(&["experiment", "list", "--node", &address]).output().unwrap().status.success()
+    };
+    assert!(pinned(before));
+    // Half of a new one: told of in the log, and the old one stays.
+    let hang_up = || {
+        let pid = rustix::process::Pid::from_raw(node.process.id() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    };
+    let key = std::fs::read(&files[1]).unwrap();
+    std::fs::write(&files[1], &key[..key.len() / 2]).unwrap();
+    hang_up();
+    std::fs::write(&files[1], &key).unwrap();
+    assert!(pinned(before));
+    authority.vouch("127.0.0.1", dir.path(), "node");
+    hang_up();
+    wait_for("the new certificate is shown", || (!pinned(before)).then_some(()));
+    succeed(&by_authority);
+    // Another authority is not believed, whatever the system believes.
+    let other = dir.path().join("other.pem");
+    Authority::new().keep(&other);
+    let error = fail(&["experiment", "list", "--node", url, "--ca", shown(&other)]);
+    assert!(error.contains("nobody whom you believe"), "{error}");
+    let error =
+        fail(&["experiment", "list", "--node", url, "--ca", shown(&dir.path().join("none"))]);
+    assert!(error.contains("--ca") && error.contains("none"), "{error}");
+    let name = url.replace("127.0.0.1", "localhost");
+    let error = fail(&["experiment", "list", "--node", &name, "--ca", shown(&ca)]);
+    assert!(error.contains("its certificate is for another name"), "{error}");
+}
+
+#[test]
+fn clients_show_certificates_where_a_node_asks_for_them() {
+    let (dir, authority, ca, files) = with_authority();
+    let clients = Authority::new();
+    let client_ca = dir.path().join("clients.pem");
+    clients.keep(&client_ca);
+    let data = dir.path().join("data");
+    let mut tls = vec!["--listen", "127.0.0.1:0", "--tls-cert", &files[0], "--tls-key", &files[1]];
+    tls.extend(["--client-ca", shown(&client_ca)]);
+    let node = NodeProcess::start_with(&data, &tls);
+    let ask = ["experiment", "list", "--node", &node.url];
+    let mine = clients.vouch("ann", dir.path(), "ann");
+    succeed(&[&ask[..], &["--client-cert", &mine[0], "--client-key", &mine[1]]].concat());
+    let error = fail(&ask);
+    assert!(
+        error.contains("certificate of a client") || error.contains("CertificateRequired"),
+        "{error}"
+    );
+    // Of an authority that vouches for servers only.
+    let other = authority.vouch("bob", dir.path(), "bob");
+    fail(&[&ask[..], &["--client-cert", &other[0], "--client-key", &other[1]]].concat());
+    let error = fail(&[&ask[..], &["--client-cert", &mine[0]]].concat());
+    assert!(error.contains("go together"), "{error}");
+    // The environment does as well, for programs that have no flags.
+    let output = colearn(&ask)
+        .env("COLEARN_CLIENT_CERT", &mine[0])
+        .env("COLEARN_CLIENT_KEY", &mine[1])
+        .env("COLEARN_CA", &ca)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+}
+
+#[test]
+fn where_others_can_listen_a_node_wants_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let everywhere = ["node", "--data", shown(&data), "--listen", "0.0.0.0:0"];
+    let error = fail(&everywhere);
+    assert!(error.contains("--tls-self-signed") && error.contains("--insecure"), "{error}");
+    assert!(!data.exists(), "nothing was begun");
+    NodeProcess::start_with(&data, &["--listen", "0.0.0.0:0", "--insecure"]).stop();
+    let missing = dir.path().join("no.pem");
+    let error =
+        fail(&[&everywhere[..], &["--tls-cert", shown(&missing), "--tls-key", "x"]].concat());
+    assert!(error.contains("no.pem") && error.contains("PEM"), "{error}");
+    // IPv6 as well, where this machine has it.
+    if TcpListener::bind("[::1]:0").is_ok() {
+        let six = ["--listen", "[::1]:0", "--tls-self-signed"];
+        let node = NodeProcess::start_with(&data, &six);
+        assert!(node.url.starts_with("https://[::1]:"), "{}", node.url);
+        succeed(&["experiment", "list", "--node", &node.url]);
+        assert!(succeed(&["audit", &node.url]).contains("AUDIT OK"));
+    }
+}
+
+/// A proxy that leads wherever it is asked to, to this machine.
+struct Tunnels {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Tunnels {
+    fn start(leads_to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let told = asked.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, told) = (stream.unwrap(), told.clone());
+                std::thread::spawn(move || {
+                    let mut head = Vec::new();
+                    let mut byte = [0];
+                    while !head.ends_with(b"\r\n\r\n") {
+                        if stream.read(&mut byte).unwrap_or(0) == 0 {
+                            return;
+                        }
+                        head.push(byte[0]);
+                    }
+                    let head = String::from_utf8(head).unwrap();
+                    told.lock().unwrap().push(head.lines().next().unwrap().to_owned());
+                    let Ok(mut to) = TcpStream::connect(leads_to) else { return };
+                    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                    let (mut back, mut forth) =
+                        (stream.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || std::io::copy(&mut forth, &mut back));
+                    let _ = std::io::copy(&mut stream, &mut to);
+                });
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn proxies_of_the_environment_are_used_and_never_for_this_machine() {
+    let (dir, authority, ca, _) = with_authority();
+    let files = authority.vouch("node.test", dir.path(), "named");
+    let tls = ["--listen", "127.0.0.1:0", "--tls-cert", &files[0], "--tls-key", &files[1]];
+    let node = NodeProcess::start_with(&dir.path().join("data"), &tls);
+    let (url, _) = node.url.split_once('#').unwrap();
+    let address: SocketAddr = url.strip_prefix("https://").unwrap().parse().unwrap();
+    let proxy = Tunnels::start(address);
+    let named = format!("https://node.test:{}", address.port());
+    let run = |arguments: &[&str], not: &str| {
+        let mut command = colearn(arguments);
+        command.env("HTTPS_PROXY", format!("http://{}", proxy.address));
+        command.env("https_proxy", format!("http://{}", proxy.address));
+        command.env("NO_PROXY", not).env("no_proxy", not).env("COLEARN_CA", &ca);
+        command.output().unwrap()
+    };
+    let list = ["experiment", "list", "--node", &named];
+    let output = run(&list, "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(run(&["audit", &named], "").status.success());
+    let asked = proxy.asked();
+    let line = format!("CONNECT node.test:{} HTTP/1.1", address.port());
+    assert!(asked.len() >= 2 && asked.iter().all(|it| *it == line), "{asked:?}");
+    // Without it the name leads nowhere.
+    let error = error_of(&run(&list, "node.test"));
+    assert!(error.contains("no node answers at https://node.test"), "{error}");
+    assert!(run(&["experiment", "list", "--node", &node.url], "").status.success());
+    assert_eq!(proxy.asked().len(), asked.len());
+    // A proxy that is not there is told from a node that is not.
+    drop(node);
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = colearn(&list);
+    command.env("HTTPS_PROXY", format!("http://{gone}")).env("NO_PROXY", "");
+    let error = error_of(&command.output().unwrap());
+    assert!(error.contains(&format!("the proxy http://{gone}")), "{error}");
+}
+
+/// A connection from another address of this machine.
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_that_say_nothing_are_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let few = ["--max-connections", "64", "--max-connections-per-address", "24"];
+    let listen = ["--listen", "127.0.0.1:0"];
+    let node = NodeProcess::start_with(&dir.path().join("data"), &[&listen[..], &few].concat());
+    let to: SocketAddr = node.address().parse().unwrap();
+    // N2: silent ones, and ones that begin with HTTP/2 and go no further.
+    let attacker = Ipv4Addr::new(127, 0, 0, 2);
+    let mut held: Vec<TcpStream> = (0..200)
+        .map(|number| {
+            let mut stream = connect_from(attacker, to);
+            if number % 2 == 1 {
+                // What is closed already cannot be written to.
+                let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+            }
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        succeed(&["experiment", "list", "--node", &node.url]);
+    }
+    // Most of them were closed at once.
+    let mut closed = 0;
+    for stream in &mut held {
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let mut buffer = [0; 256];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => {
+                    closed += 1;
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    closed += 1;
+                    break;
+                }
+            }
+        }
+    }
+    assert!(closed >= 200 - 24, "{closed}");
+    // And the rest is, soon: nobody keeps a connection without ever asking for something.
+    wait_for("there is room again", || {
+        let mut stream = connect_from(attacker, to);
+        let asked =
+            stream.write_all(b"GET /checkpoint HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let mut answer = String::new();
+        let answered = asked.is_ok() && stream.read_to_string(&mut answer).is_ok();
+        (answered && answer.contains(" 200 ")).then_some(())
+    });
+}
