@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use colearn_contracts::Limits;
-use colearn_proto::v1;
+use colearn_records::network_file::NetworkFile;
 
 use crate::witness::WitnessAddress;
 
@@ -111,8 +111,8 @@ pub struct TlsConfig {
 /// How a ledger is kept together with others.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
-    /// The first entry that the nodes have agreed on; needed at the first start only.
-    pub genesis: Option<v1::Genesis>,
+    /// How the nodes came to keep a ledger together; needed at the first start only.
+    pub file: Option<NetworkFile>,
     /// The CometBFT program; otherwise `COLEARN_COMETBFT`, or the one in `PATH`.
     pub cometbft: Option<PathBuf>,
     /// Where to listen for the other nodes; otherwise at the port by which they know this one.
@@ -126,7 +126,7 @@ pub struct NetworkConfig {
 impl Default for NetworkConfig {
     fn default() -> Self {
         Self {
-            genesis: None,
+            file: None,
             cometbft: None,
             p2p_listen: None,
             peers: Vec::new(),

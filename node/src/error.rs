@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use colearn_contracts::{InvalidLimits, NotAnUpgrade, UnknownVersion};
 use colearn_records::follower::Fault;
+use colearn_records::founded::OtherFounding;
 use colearn_records::keys::KeyError;
 use colearn_records::log_keys::BadKeyChange;
+use colearn_records::network_file::BadFile;
 use colearn_records::record::NotARecord;
 use colearn_records::replay::Departure;
 use colearn_records::transaction::LedgerId;
@@ -85,9 +87,44 @@ pub enum NodeError {
         /// Why not.
         source: BadKeyChange,
     },
-    /// The ledger is to be one of several nodes, and is not, or the other way round.
-    #[error("one node keeps this ledger; a network begins with a folder of its own")]
+    /// The ledger is to be one of several nodes, and is not.
+    #[error(
+        "one node keeps this ledger: it becomes one of several with `colearn network genesis --continue`"
+    )]
     NoNetwork,
+    /// There are keys of a network, and nothing says which ledger.
+    #[error(
+        "{} has the keys of a node of several, and no ledger: give the network's file with `--network FILE`; \
+         for a ledger of its own take another folder",
+        .0.display()
+    )]
+    KeysOnly(PathBuf),
+    /// One node has kept the ledger before, and what it has recorded is not here.
+    #[error(
+        "the ledger {0} was begun by one node, and is not in this folder yet: fetch it with `colearn network \
+         import FILE --from URL --data DIR`"
+    )]
+    NotImported(LedgerId),
+    /// A command was interrupted that makes a ledger of one a ledger of several.
+    #[error(
+        "the founding of a network was interrupted here: run `colearn network genesis --continue` again. \
+         (Or, if nobody was given the network's file, delete `network.json` here and go on alone.)"
+    )]
+    Unfinished,
+    /// The ledger is not the one of the network's file.
+    #[error(
+        "this folder's ledger is not the network's: {0}; fetch that with `colearn network import` into \
+             another folder"
+    )]
+    OtherFounding(OtherFounding),
+    /// The network's file that is kept in the folder cannot be read.
+    #[error("{} cannot be used: {source}", path.display())]
+    NetworkFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: BadFile,
+    },
     /// What one node does to a ledger that it keeps alone.
     #[error(
         "several nodes keep this ledger: keys are changed with `colearn network update`, rules with `colearn \

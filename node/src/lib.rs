@@ -8,6 +8,7 @@ mod clock;
 mod config;
 mod door;
 mod error;
+mod founding;
 mod genesis;
 mod grpc;
 mod http;

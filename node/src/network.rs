@@ -1,5 +1,8 @@
 //! What an operator does to a node of several, beside running it.
 
+mod found;
+mod import;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +18,9 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use crate::error::{CometError, NodeError};
 use crate::https;
 use crate::key_files::KeyFiles;
+
+pub use self::found::{FoundError, found};
+pub use self::import::{ImportError, Imported, Next, import};
 
 /// How long another node may take.
 const TIMEOUT: Duration = Duration::from_secs(20);

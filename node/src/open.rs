@@ -2,15 +2,19 @@
 
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Ledger, Opened, Options, Signer};
+use colearn_proto::v1;
 use colearn_records::follower::Blocks;
+use colearn_records::founded::{Founded, OtherFounding};
 use colearn_records::keys;
 use colearn_records::log_keys::LogKeys;
+use colearn_records::network_file::NetworkFile;
 use colearn_records::record::{self, Record};
 use colearn_records::transaction::LedgerId;
 
 use crate::clock;
 use crate::config::Config;
 use crate::error::NodeError;
+use crate::founding;
 use crate::genesis;
 use crate::keeper::Keeper;
 use crate::key_files::KeyFiles;
@@ -44,10 +48,69 @@ impl OpenLedger {
 
 /// Opens the data folder, or makes a new ledger in it.
 pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
+    let kept = founding::kept(&config.data)?;
+    let opened = open_unfinished(config, kept.as_ref())?;
+    let given = match &config.network.file {
+        Some(NetworkFile::Founded(founded)) => Some(&**founded),
+        Some(NetworkFile::Begun(_)) | None => None,
+    };
+    let Some(founded) = given.or(kept.as_ref()) else { return Ok(opened) };
+    let reader = opened.keeper.reader();
+    match founding::check(founded, &opened.keys, &reader)? {
+        Ok(()) => {}
+        // Alone it would go on with another history than the others.
+        Err(OtherFounding::Never(_)) if given.is_none() => return Err(NodeError::Unfinished),
+        Err(source) => return Err(NodeError::OtherFounding(source)),
+    }
+    if kept.as_ref() != Some(founded) {
+        founding::keep(&config.data, founded)?;
+    }
+    // Until enough have signed more this is what is shown: the word of the one who kept it alone.
+    let dir = config.data.join("ledger");
+    if let Ok(None) = colearn_ledger::published(&dir) {
+        colearn_ledger::publish(&dir, founded.note())
+            .map_err(|source| NodeError::Io { doing: "keep a checkpoint".to_owned(), source })?;
+    }
+    Ok(opened)
+}
+
+/// The genesis of a folder's ledger, and whether it is recorded there. Nothing is made.
+fn genesis_of(
+    config: &Config,
+    kept: Option<&Founded>,
+) -> Result<(Option<v1::Genesis>, bool), NodeError> {
+    let file = config.network.file.as_ref();
+    let other = |found| match file.map(NetworkFile::ledger) {
+        Some(expected) if expected != found => Err(NodeError::OtherNetwork { expected, found }),
+        Some(_) | None => Ok(()),
+    };
+    if let Some(genesis) = genesis::read(&config.data.join("ledger"))? {
+        other(LedgerId::of(&genesis))?;
+        return Ok((Some(genesis), true));
+    }
+    if let Some(kept) = kept {
+        other(kept.ledger())?;
+        return Err(NodeError::NotImported(kept.ledger()));
+    }
+    match file {
+        Some(NetworkFile::Founded(founded)) => Err(NodeError::NotImported(founded.ledger())),
+        Some(NetworkFile::Begun(genesis)) => Ok((Some(genesis.clone()), false)),
+        // Whoever has these keys is to keep a ledger with others, not one of its own.
+        None if config.data.join("comet").exists() => Err(NodeError::KeysOnly(config.data.clone())),
+        None => Ok((None, false)),
+    }
+}
+
+/// The same, where it need not be the ledger of the network's file yet.
+pub(crate) fn open_unfinished(
+    config: &Config,
+    kept: Option<&Founded>,
+) -> Result<OpenLedger, NodeError> {
     let io = |doing: String| move |source| NodeError::Io { doing, source };
     std::fs::create_dir_all(&config.data)
         .map_err(io(format!("create {}", config.data.display())))?;
     let dir = config.data.join("ledger");
+    let (genesis, recorded) = genesis_of(config, kept)?;
     let files = KeyFiles::of(&config.data);
     let key = match files.load(&files.current)? {
         Some(key) => key,
@@ -56,20 +119,8 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
         None if dir.join("journal").exists() => return Err(NodeError::KeyMissing(files.current)),
         None => keys::load_or_create(&files.current)?,
     };
-    let recorded = genesis::read(&dir)?;
-    let genesis = match recorded.clone() {
-        Some(genesis) => {
-            let found = LedgerId::of(&genesis);
-            match config.network.genesis.as_ref().map(LedgerId::of) {
-                Some(expected) if expected != found => {
-                    return Err(NodeError::OtherNetwork { expected, found });
-                }
-                Some(_) | None => genesis,
-            }
-        }
-        None if config.network.genesis.is_some() => {
-            config.network.genesis.clone().ok_or(NodeError::NoNetwork)?
-        }
+    let genesis = match genesis {
+        Some(genesis) => genesis,
         None => genesis::new(config.origin.clone(), &config.limits, &key)?,
     };
     let signer = |key| signer(&genesis.origin, key);
@@ -77,11 +128,11 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     let own_verifier = own.verifier().clone();
     let old = files.load(&files.old)?.map(signer).transpose()?;
     let progress = config.progress.clone();
-    let together = !genesis.validators.is_empty();
+    let begun_together = !genesis.validators.is_empty();
     let options = Options {
         keys_of: record::keys_of,
         // What lies behind the anchor there is of a block that was never acknowledged, and comes again.
-        drop_unanchored: together,
+        drop_unanchored: begun_together || kept.is_some(),
         progress: progress.map(|progress| -> Box<dyn Fn(u64, u64)> {
             Box::new(move |done, total| progress.tell(done, total))
         }),
@@ -92,11 +143,11 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     if ledger.head().size == 0 {
         let payload = record::genesis_payload(genesis.clone());
         // Every node of a network begins with the same entry.
-        let time_ms = if together { genesis.time_ms } else { clock::now_ms() };
+        let time_ms = if begun_together { genesis.time_ms } else { clock::now_ms() };
         ledger.append(time_ms, payload, Vec::new())?;
         ledger.commit()?;
         report.size = 1;
-    } else if recorded.is_none() {
+    } else if !recorded {
         return Err(NodeError::Genesis(dir));
     }
     let keys = genesis::log_keys(&ledger, &genesis)?;

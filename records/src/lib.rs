@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod follower;
+pub mod founded;
 pub mod history;
 pub mod json;
 pub mod keys;

@@ -3,13 +3,15 @@
 
 use bytes::Bytes;
 use colearn_contracts::{Limits, UnknownVersion, Version};
+use colearn_ledger::Hash;
 use colearn_proto::v1;
 use colearn_proto::v1::validator_change::Change;
 use serde::{Deserialize, Serialize};
 
+use crate::founded::{BadFounding, Founded};
 use crate::transaction::LedgerId;
 use crate::upgrade;
-use crate::validators::{self, BadChange, BadValidator, Validator};
+use crate::validators::{self, BadChange, BadValidator, Validator, Validators};
 
 /// Why a file is none of these.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub enum BadFile {
     /// Its nodes cannot keep a ledger together.
     #[error(transparent)]
     Network(#[from] BadChange),
+    /// It says how a ledger of one becomes one of several, and does not hold together.
+    #[error(transparent)]
+    Founding(#[from] BadFounding),
     /// Its rules are not known here.
     #[error("{0}")]
     Version(UnknownVersion),
@@ -169,11 +174,85 @@ pub fn network(genesis: &v1::Genesis) -> Result<String, BadFile> {
     }))
 }
 
-/// Reads how the ledger of a network begins, and verifies that it is what its nodes make together.
+/// How several organisations came to keep a ledger together.
+#[derive(Clone, PartialEq, Debug)]
+pub enum NetworkFile {
+    /// From its first entry on.
+    Begun(v1::Genesis),
+    /// From a later one on.
+    Founded(Box<Founded>),
+}
+
+impl NetworkFile {
+    /// Which ledger it is.
+    pub fn ledger(&self) -> LedgerId {
+        match self {
+            Self::Begun(genesis) => LedgerId::of(genesis),
+            Self::Founded(founded) => founded.ledger(),
+        }
+    }
+
+    /// Who keeps it first.
+    ///
+    /// # Errors
+    /// If the first entry is not what they would have made together.
+    pub fn validators(&self) -> Result<Validators, BadChange> {
+        match self {
+            Self::Begun(genesis) => Validators::of_genesis(genesis)?.ok_or(BadChange::Count(0)),
+            Self::Founded(founded) => Ok(founded.validators().clone()),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FoundedText {
+    ledger: String,
+    founded: FoundingText,
+    validators: Vec<ValidatorText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FoundingText {
+    /// With the entry that founds it; to be compared by voice.
+    root: String,
+    time_ms: u64,
+    /// The last that one key has signed alone.
+    checkpoint: String,
+    approval: ApprovalText,
+}
+
+/// Writes how a ledger of one node's becomes one of several.
+pub fn founded(founded: &Founded) -> String {
+    let list = founded.validators().iter().map(|it| ValidatorText::of(it.message()));
+    let approval = founded.change().approvals.first().map(ApprovalText::of);
+    write(&FoundedText {
+        ledger: founded.ledger().to_string(),
+        founded: FoundingText {
+            root: founded.root().to_string(),
+            time_ms: founded.time_ms(),
+            checkpoint: founded.note().to_owned(),
+            approval: approval.unwrap_or_default(),
+        },
+        validators: list.collect(),
+    })
+}
+
+/// Reads how several came to keep a ledger, and verifies that it is what its nodes make together, or what
+/// one key says that has kept it alone.
 ///
 /// # Errors
 /// If it is not.
-pub fn read_network(json: &str) -> Result<v1::Genesis, BadFile> {
+pub fn read_network(json: &str) -> Result<NetworkFile, BadFile> {
+    let keys: serde_json::Value = parse(json)?;
+    match keys.get("founded") {
+        None => Ok(NetworkFile::Begun(read_genesis(json)?)),
+        Some(_) => Ok(NetworkFile::Founded(Box::new(read_founded(json)?))),
+    }
+}
+
+fn read_genesis(json: &str) -> Result<v1::Genesis, BadFile> {
     let it: NetworkText = parse(json)?;
     let nodes = it.validators.iter().map(ValidatorText::message).collect::<Result<Vec<_>, _>>()?;
     let version = Version::try_from(it.contract_version).map_err(BadFile::Version)?;
@@ -186,6 +265,20 @@ pub fn read_network(json: &str) -> Result<v1::Genesis, BadFile> {
     }
 }
 
+fn read_founded(json: &str) -> Result<Founded, BadFile> {
+    let it: FoundedText = parse(json)?;
+    let ledger = it.ledger.parse().map_err(BadFile::Json)?;
+    let validators = it.validators.iter().map(ValidatorText::message).collect::<Result<_, _>>()?;
+    let change = v1::ValidatorChange {
+        number: 1,
+        change: Some(Change::Found(v1::Founding { validators })),
+        approvals: vec![it.founded.approval.message()?],
+    };
+    let root = bytes("root", &it.founded.root)?;
+    let root = Hash::try_from(&root[..]).map_err(|_| BadFile::Hex("root"))?;
+    Ok(Founded::new(ledger, it.founded.checkpoint, change, it.founded.time_ms, root)?)
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RulesText {
@@ -193,11 +286,24 @@ struct RulesText {
     limits: LimitsText,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ApprovalText {
     key: String,
     signature: String,
+}
+
+impl ApprovalText {
+    fn of(it: &v1::Approval) -> Self {
+        Self { key: hex::encode(&it.key), signature: hex::encode(&it.signature) }
+    }
+
+    fn message(&self) -> Result<v1::Approval, BadFile> {
+        Ok(v1::Approval {
+            key: bytes("key", &self.key)?,
+            signature: bytes("signature", &self.signature)?,
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -231,14 +337,7 @@ pub fn change(ledger: &LedgerId, change: &v1::ValidatorChange) -> Result<String,
         update: None,
         found: None,
         rules: None,
-        approvals: change
-            .approvals
-            .iter()
-            .map(|it| ApprovalText {
-                key: hex::encode(&it.key),
-                signature: hex::encode(&it.signature),
-            })
-            .collect(),
+        approvals: change.approvals.iter().map(ApprovalText::of).collect(),
     };
     match change.change.as_ref().ok_or(BadFile::Change)? {
         Change::Admit(new) => it.admit = Some(ValidatorText::of(new)),
@@ -265,12 +364,7 @@ pub fn change(ledger: &LedgerId, change: &v1::ValidatorChange) -> Result<String,
 pub fn read_change(json: &str) -> Result<(LedgerId, v1::ValidatorChange), BadFile> {
     let it: ChangeText = parse(json)?;
     let ledger = it.ledger.parse().map_err(BadFile::Json)?;
-    let approvals = it.approvals.iter().map(|it| {
-        Ok(v1::Approval {
-            key: bytes("key", &it.key)?,
-            signature: bytes("signature", &it.signature)?,
-        })
-    });
+    let approvals = it.approvals.iter().map(ApprovalText::message);
     let change = match (it.admit, it.remove, it.update, it.found, it.rules) {
         (Some(new), None, None, None, None) => Change::Admit(new.message()?),
         (None, Some(name), None, None, None) => Change::Remove(name),
@@ -293,6 +387,8 @@ pub fn read_change(json: &str) -> Result<(LedgerId, v1::ValidatorChange), BadFil
 #[allow(clippy::unwrap_used)]
 mod tests {
     use colearn_contracts::VERSION;
+    use colearn_ledger::note::KeyKind;
+    use colearn_ledger::{Checkpoint, Signer};
     use ed25519_dalek::SigningKey;
 
     use super::*;
@@ -307,6 +403,36 @@ mod tests {
     }
 
     #[test]
+    fn one_key_says_all_of_how_a_ledger_of_one_becomes_one_of_several() {
+        let (solo, ledger) = (SigningKey::from_bytes(&[50; 32]), LedgerId([3; 32]));
+        let sign = |key: &SigningKey, size| {
+            let signer = Signer::new("log", KeyKind::Log, key.clone()).unwrap();
+            Checkpoint { origin: "log".to_owned(), size, root: Hash([7; 32]) }.sign(&signer)
+        };
+        let founding = |by: &SigningKey| {
+            let found = Change::Found(v1::Founding { validators: vec![node(1), node(2)] });
+            let (change, approvals) = (Some(found), Vec::new());
+            let mut it = v1::ValidatorChange { number: 1, change, approvals };
+            validators::approve(&ledger, by, &mut it);
+            it
+        };
+        let make = |note: String| Founded::new(ledger, note, founding(&solo), 9, Hash([8; 32]));
+        let good = make(sign(&solo, 5)).unwrap();
+        assert_eq!((good.index(), good.size(), good.origin()), (5, 6, "log"));
+        let text = founded(&good);
+        assert_eq!(read_network(&text).unwrap(), NetworkFile::Founded(Box::new(good)));
+        // Somebody else signs a part of it, or has changed who keeps the ledger, or which it is.
+        let other = SigningKey::from_bytes(&[51; 32]);
+        assert!(matches!(make(sign(&other, 5)), Err(BadFounding::Checkpoint(_))));
+        assert_eq!(make(sign(&solo, 0)), Err(BadFounding::Nothing));
+        let moved = text.replace("org-2", "org-3");
+        assert!(matches!(read_network(&moved), Err(BadFile::Founding(_))));
+        let another = text.replace(&ledger.to_string(), &LedgerId([4; 32]).to_string());
+        let refused = Err(BadFile::Founding(BadChange::Approval.into()));
+        assert_eq!(read_network(&another), refused);
+    }
+
+    #[test]
     fn what_is_written_reads_back_and_what_was_changed_does_not() {
         let identity = identity(&node(1));
         assert_eq!(read_identity(&identity).unwrap().message(), &node(1));
@@ -316,7 +442,7 @@ mod tests {
         let nodes = vec![node(2), node(1)];
         let genesis = validators::genesis(None, nodes, 1_000, VERSION, &Limits::default()).unwrap();
         let text = network(&genesis).unwrap();
-        assert_eq!(read_network(&text).unwrap(), genesis);
+        assert_eq!(read_network(&text).unwrap(), NetworkFile::Begun(genesis.clone()));
         let later = text.replace("\"time_ms\": 1000", "\"time_ms\": 1001");
         assert!(matches!(read_network(&later), Err(BadFile::OtherLedger { .. })));
 

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
+use colearn_audit::{self as audit, Source};
 use colearn_contracts::{Limits, VERSION};
-use colearn_node::network;
+use colearn_node::Progress;
+use colearn_node::network::{self, Imported};
 use colearn_proto::v1;
 use colearn_proto::v1::validator_change::Change;
-use colearn_records::network_file;
+use colearn_records::founded::Founded;
+use colearn_records::network_file::{self, NetworkFile};
 use colearn_records::transaction::LedgerId;
 use colearn_records::upgrade;
 use colearn_records::validators::{self, Validators};
@@ -17,6 +20,7 @@ use colearn_sdk::client::{Followed, Memory};
 use serde_json::{Value, json};
 
 use super::args::{LimitArgs, NodeAddress};
+use super::progress;
 
 #[derive(Subcommand)]
 pub(crate) enum Network {
@@ -40,24 +44,62 @@ What is printed is public: send it to the others. The keys stay in the folder.")
         #[arg(long, value_name = "URL")]
         url: String,
     },
-    /// Make the beginning of a ledger that several organisations keep, from who they are.
-    #[command(after_help = "Example:
+    /// Make the beginning of a ledger that several organisations keep, from who they are; or have them go on
+    /// with one that this node has kept alone.
+    #[command(after_help = "Examples:
   colearn network genesis hospital-*.json --time 2026-12-01T12:00:00Z > network.json
+  colearn network genesis --continue colearn-data hospital-*.json > network.json
 
 Everybody who gives the same files and the same time gets the same bytes: compare the ledger's id with the
-others by voice. Then each starts: colearn node --data DIR --network network.json")]
+others by voice. Then each starts: colearn node --data DIR --network network.json
+
+With --continue the ledger of a folder, whose node is stopped, says in its next entry who keeps it from there
+on: the same ledger, with all that was recorded. Send the others the file, and compare the root by voice. They
+fetch the ledger with `colearn network import`, and then all start. There is no way back.")]
     Genesis {
         /// What `colearn network identity` printed, of each organisation
         #[arg(required = true, value_name = "FILE")]
         identities: Vec<PathBuf>,
         /// When the ledger begins; no entry is older
-        #[arg(long, value_parser = humantime::parse_rfc3339_weak, value_name = "TIME")]
-        time: std::time::SystemTime,
+        #[arg(
+            long,
+            value_parser = humantime::parse_rfc3339_weak,
+            value_name = "TIME",
+            required_unless_present = "continue"
+        )]
+        time: Option<std::time::SystemTime>,
+        /// Go on with the ledger of this data folder, which its node has kept alone
+        #[arg(
+            long = "continue",
+            id = "continue",
+            value_name = "DIR",
+            conflicts_with_all = [
+                "time", "origin", "experiments_per_creator", "max_experiments", "transaction_expiry",
+            ]
+        )]
+        data: Option<PathBuf>,
         /// The ledger's name [default: one made from its nodes]
         #[arg(long, value_name = "NAME")]
         origin: Option<String>,
         #[command(flatten)]
         limits: LimitArgs,
+    },
+    /// Fetch a ledger that one node has kept alone until now, to go on with it together.
+    #[command(after_help = "Examples:
+  colearn network import network.json --from https://a.example.org:7400 --data colearn-data
+  colearn network import network.json --from /media/colearn-export --data colearn-data
+
+Every entry is verified, and the last must be what the network's file says. Interrupted, run it again: it goes
+on with what has come. Then start: colearn node --data colearn-data --network network.json")]
+    Import {
+        /// What `colearn network genesis --continue` printed
+        file: PathBuf,
+        /// A node's URL, an exported folder, or a data folder
+        #[arg(long, value_name = "PLACE")]
+        from: String,
+        /// This node's data folder, with the keys that `colearn network identity` has made
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
     },
     /// Show who keeps a ledger: what a file says, or what a node's ledger proves.
     #[command(after_help = "Examples:
@@ -157,13 +199,21 @@ impl Network {
                 let identity = network::identity(&data, &name, &p2p, &url)?;
                 print!("{}", network_file::identity(&identity));
             }
-            Self::Genesis { identities, time, origin, limits } => {
+            Self::Genesis { identities, data: Some(data), .. } => {
+                let found = move || found(&identities, &data);
+                tokio::task::spawn_blocking(found).await??;
+            }
+            Self::Genesis { identities, data: None, time, origin, limits } => {
+                let time = time.context("--time TIME is needed: when the ledger begins")?;
                 genesis(&identities, time, origin, &limits.limits())?;
             }
+            Self::Import { file, from, data } => {
+                let import = move || import(&file, &from, &data);
+                tokio::task::spawn_blocking(import).await??;
+            }
             Self::Show { file: Some(file), json, .. } => {
-                let genesis = read_network(&file)?;
-                let validators = Validators::of_genesis(&genesis)?.context("no nodes")?;
-                show(&LedgerId::of(&genesis), &validators, json)?;
+                let file = read_network(&file)?;
+                show(&file.ledger(), &file.validators()?, json)?;
             }
             Self::Show { file: None, node, json } => {
                 let (ledger, validators) = proven(&node.node).await?;
@@ -209,7 +259,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Reads a network's file.
-pub(crate) fn read_network(path: &Path) -> anyhow::Result<v1::Genesis> {
+pub(crate) fn read_network(path: &Path) -> anyhow::Result<NetworkFile> {
     network_file::read_network(&read(path)?).with_context(|| path.display().to_string())
 }
 
@@ -237,6 +287,60 @@ fn genesis(
     let validators = Validators::of_genesis(&genesis)?.context("no nodes")?;
     eprintln!("ledger id     {}", LedgerId::of(&genesis));
     eprintln!("{}", tolerates(&validators));
+    Ok(())
+}
+
+/// Has several go on with the ledger of a folder.
+fn found(identities: &[PathBuf], data: &Path) -> anyhow::Result<()> {
+    let nodes = identities.iter().map(|path| read_identity(path));
+    let nodes = nodes.collect::<anyhow::Result<Vec<_>>>()?;
+    let progress = Some(Progress::new(progress::rebuilding()));
+    let founded = network::found(data, nodes, progress)?;
+    print!("{}", network_file::founded(&founded));
+    tell_founded(&founded);
+    Ok(())
+}
+
+/// Says what is to be compared by voice.
+fn tell_founded(founded: &Founded) {
+    eprintln!("ledger id     {}", founded.ledger());
+    eprintln!("founded       with entry {}", founded.index());
+    eprintln!("root          {}", founded.root());
+    eprintln!("{}", tolerates(founded.validators()));
+}
+
+/// Fetches a ledger that was founded.
+fn import(file: &Path, from: &str, data: &Path) -> anyhow::Result<()> {
+    let NetworkFile::Founded(founded) = read_network(file)? else {
+        bail!(
+            "the ledger of {} was begun by all its nodes: start with `colearn node --network`, which fetches it",
+            file.display()
+        );
+    };
+    let bar = progress::entries("fetching");
+    bar.set_length(founded.size());
+    let mut source: Option<Box<dyn Source>> = None;
+    let mut next = |at: u64, size: u64| {
+        let source = match &mut source {
+            Some(source) => source,
+            none => {
+                let mut opened = audit::open(from)?;
+                opened.begin()?;
+                opened.skip(at).map_err(|trouble| super::ledger::trouble_at(from)(trouble))?;
+                none.insert(opened)
+            }
+        };
+        let entries = source.next_entries(size);
+        Ok(entries.map_err(|trouble| super::ledger::trouble_at(from)(trouble))?)
+    };
+    let imported = network::import(data, &founded, &mut next, &mut |size| bar.set_position(size));
+    bar.finish_and_clear();
+    match imported.with_context(|| from.to_owned())? {
+        Imported::Before => eprintln!("it is there already"),
+        Imported::Now { resumed: 0 } => {}
+        Imported::Now { resumed } => eprintln!("resumed       with {resumed} entries"),
+    }
+    tell_founded(&founded);
     Ok(())
 }
 

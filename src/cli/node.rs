@@ -13,6 +13,7 @@ use colearn_node::{
     DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, NetworkConfig,
     Progress, Security, TlsConfig, Upgrade, WitnessAddress,
 };
+use colearn_records::network_file::NetworkFile;
 use colearn_records::pins::Pins;
 use colearn_sdk::client::Client;
 
@@ -231,7 +232,7 @@ impl NodeArgs {
             transaction_expiry: self.transaction_expiry,
         };
         let limits = limits.limits();
-        let genesis = self.network.as_deref().map(network_genesis).transpose()?;
+        let file = self.network.as_deref().map(network_file).transpose()?;
         let witnesses = self.witness.iter().map(|witness| witness.verifier.clone()).collect();
         let quorum = self.witness_quorum.unwrap_or(self.witness.len());
         let pins = Pins::new(None, None, witnesses, Some(quorum).filter(|quorum| *quorum > 0))?;
@@ -250,7 +251,7 @@ impl NodeArgs {
             witness_quorum: quorum,
             witnesses: self.witness,
             network: NetworkConfig {
-                genesis,
+                file,
                 cometbft: self.cometbft,
                 p2p_listen: self.p2p_listen,
                 peers: self.peer,
@@ -275,12 +276,12 @@ impl NodeArgs {
 }
 
 #[cfg(unix)]
-fn network_genesis(path: &Path) -> anyhow::Result<colearn_proto::v1::Genesis> {
+fn network_file(path: &Path) -> anyhow::Result<NetworkFile> {
     super::network::read_network(path)
 }
 
 #[cfg(not(unix))]
-fn network_genesis(_: &Path) -> anyhow::Result<colearn_proto::v1::Genesis> {
+fn network_file(_: &Path) -> anyhow::Result<NetworkFile> {
     anyhow::bail!("several nodes keep a ledger together on Unix systems only")
 }
 

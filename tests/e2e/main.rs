@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod doors;
 mod failover;
+mod founding;
 mod frozen;
 mod interop;
 mod keys;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, FinishReason, Parameters, VERSION, Verdict,
 };
-use colearn_sdk::client::{self, Options, Suspicion};
+use colearn_sdk::client::{self, Options, Suspicion, Trust};
 use colearn_sdk::learner::SAFETENSORS;
 use colearn_sdk::participant::Event;
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,26 +23,26 @@ use crate::support::{
 };
 
 /// Addresses that nobody listens on: CometBFT cannot be given a listener.
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
+pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     listeners.iter().map(|it| it.local_addr().unwrap()).collect()
 }
 
-fn path(path: &Path) -> &str {
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// A network in a folder, with a node for each organisation.
-struct Network {
-    dir: tempfile::TempDir,
-    comet: PathBuf,
-    urls: Vec<SocketAddr>,
-    nodes: Vec<Option<NodeProcess>>,
+pub(crate) struct Network {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) comet: PathBuf,
+    pub(crate) urls: Vec<SocketAddr>,
+    pub(crate) nodes: Vec<Option<NodeProcess>>,
 }
 
 impl Network {
     /// Made with the commands of the runbook; `None` where there is no CometBFT.
-    fn start(count: usize) -> Option<Self> {
+    pub(crate) fn start(count: usize) -> Option<Self> {
         let comet = colearn_testkit::cometbft()?;
         let addresses = free_addresses(2 * count);
         let (urls, p2p) = addresses.split_at(count);
@@ -68,7 +68,7 @@ impl Network {
         Some(network)
     }
 
-    fn identity(&self, at: usize, p2p: SocketAddr) -> PathBuf {
+    pub(crate) fn identity(&self, at: usize, p2p: SocketAddr) -> PathBuf {
         let (url, p2p) = (format!("http://{}", self.urls[at]), p2p.to_string());
         let name = format!("org-{at}");
         let data = self.data(at);
@@ -89,31 +89,31 @@ impl Network {
         file
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join("network.json")
     }
 
-    fn data(&self, at: usize) -> PathBuf {
+    pub(crate) fn data(&self, at: usize) -> PathBuf {
         self.dir.path().join(format!("node-{at}"))
     }
 
-    fn start_node(&self, at: usize) -> NodeProcess {
+    pub(crate) fn start_node(&self, at: usize) -> NodeProcess {
         self.start_node_with(at, &[])
     }
 
-    fn start_node_with(&self, at: usize, more: &[&str]) -> NodeProcess {
+    pub(crate) fn start_node_with(&self, at: usize, more: &[&str]) -> NodeProcess {
         let (listen, file) = (self.urls[at].to_string(), self.file());
         let comet = path(&self.comet);
         let arguments = ["--listen", &listen, "--network", path(&file), "--cometbft", comet];
         NodeProcess::start_with(&self.data(at), &[&arguments[..], more].concat())
     }
 
-    fn url(&self, at: usize) -> String {
+    pub(crate) fn url(&self, at: usize) -> String {
         format!("http://{}", self.urls[at])
     }
 
     /// All addresses, this one first.
-    fn urls_from(&self, at: usize) -> String {
+    pub(crate) fn urls_from(&self, at: usize) -> String {
         let mut urls: Vec<_> = self.urls.iter().map(|it| format!("http://{it}")).collect();
         let count = urls.len();
         urls.rotate_left(at % count);
@@ -121,29 +121,29 @@ impl Network {
     }
 
     /// kill -9. CometBFT beside it ends by itself.
-    fn kill(&mut self, at: usize) {
+    pub(crate) fn kill(&mut self, at: usize) {
         self.nodes[at].take().unwrap().process.kill();
     }
 
-    fn restart(&mut self, at: usize) {
+    pub(crate) fn restart(&mut self, at: usize) {
         self.nodes[at] = Some(self.start_node(at));
     }
 
     /// The CometBFT beside a node.
-    fn comet_of(&self, at: usize) -> Option<Pid> {
+    pub(crate) fn comet_of(&self, at: usize) -> Option<Pid> {
         let node = self.nodes[at].as_ref().unwrap().process.id();
         children(node).into_iter().next()
     }
 
     /// The root and size that a node shows.
-    fn shown(&self, at: usize) -> Option<String> {
+    pub(crate) fn shown(&self, at: usize) -> Option<String> {
         let (status, note) = http(&format!("{}/checkpoint", self.url(at)));
         let note = String::from_utf8(note).unwrap();
         (status == 200).then(|| note.lines().take(3).collect::<Vec<_>>().join("\n"))
     }
 
     /// Waits until all nodes show the same, stops them, and audits each folder.
-    fn finish(&mut self) -> Vec<Value> {
+    pub(crate) fn finish(&mut self) -> Vec<Value> {
         let count = self.urls.len();
         wait_for("all nodes show the same", || {
             let shown: Vec<_> = (0..count).map(|at| self.shown(at)).collect();
@@ -168,7 +168,7 @@ impl Network {
 }
 
 /// The processes that a process has started.
-fn children(process: u32) -> Vec<Pid> {
+pub(crate) fn children(process: u32) -> Vec<Pid> {
     let mut found = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{process}/task")).unwrap() {
         let list = std::fs::read_to_string(thread.unwrap().path().join("children"));
@@ -178,16 +178,16 @@ fn children(process: u32) -> Vec<Pid> {
     found.into_iter().filter_map(Pid::from_raw).collect()
 }
 
-const LEARNERS: [u8; 3] = [1, 2, 3];
+pub(crate) const LEARNERS: [u8; 3] = [1, 2, 3];
 
 /// Less patience than in the field, so that a test takes seconds.
-const SUSPICION: Suspicion = Suspicion {
+pub(crate) const SUSPICION: Suspicion = Suspicion {
     unanswered: Duration::from_secs(8),
     asked_every: Duration::from_secs(2),
     reached_within: Duration::from_secs(4),
 };
 
-async fn create(nodes: &str, rounds: u64) {
+pub(crate) async fn create(nodes: &str, rounds: u64) {
     let mut speaker = Speaker::connect(nodes).await;
     let weights = Counter::weights(0);
     speaker.client.upload(&weights).await.unwrap();
@@ -207,16 +207,22 @@ async fn create(nodes: &str, rounds: u64) {
     speaker.act(&key(200), Action::new(name("x"), Act::Create(create))).await.unwrap();
 }
 
-struct Running {
-    ended: JoinHandle<(Counter, client::Summary)>,
-    closed: watch::Receiver<u64>,
+pub(crate) struct Running {
+    pub(crate) ended: JoinHandle<(Counter, client::Summary)>,
+    pub(crate) closed: watch::Receiver<u64>,
     accepted: watch::Receiver<u64>,
     /// All that happened to it.
-    told: Arc<Mutex<Vec<Event>>>,
+    pub(crate) told: Arc<Mutex<Vec<Event>>>,
 }
 
 /// A learner that begins at this node, and knows all.
-fn take_part(network: &Network, seed: u8) -> Running {
+pub(crate) fn take_part(network: &Network, seed: u8) -> Running {
+    let nodes = network.urls_from(usize::from(seed) - 1);
+    take_part_at(network, nodes, seed, Trust::default())
+}
+
+/// A learner that knows these nodes, and believes no other ledger.
+pub(crate) fn take_part_at(network: &Network, nodes: String, seed: u8, trust: Trust) -> Running {
     let (closed, closed_rounds) = watch::channel(0);
     let (accepted, accepted_rounds) = watch::channel(0);
     let told = Arc::<Mutex<Vec<Event>>>::default();
@@ -224,6 +230,7 @@ fn take_part(network: &Network, seed: u8) -> Running {
     let options = Options {
         data: Some(network.dir.path().join(format!("learner-{seed}"))),
         suspicion: SUSPICION,
+        trust,
         watch: Box::new(move |event| {
             telling.lock().unwrap().push(event.clone());
             if let Event::RoundClosed { round, verdict, .. } = event {
@@ -233,7 +240,7 @@ fn take_part(network: &Network, seed: u8) -> Running {
                 }
             }
         }),
-        ..Options::new(network.urls_from(usize::from(seed) - 1), name("x"), key(seed))
+        ..Options::new(nodes, name("x"), key(seed))
     };
     let run = client::run(Counter { value: 0 }, options);
     let ended = tokio::spawn(async move { run.await.unwrap() });
@@ -241,7 +248,17 @@ fn take_part(network: &Network, seed: u8) -> Running {
 }
 
 /// All ended after so many rounds; whatever was promised is in the ledger of each node.
-async fn all_ended(mut network: Network, learners: Vec<Running>, rounds: u64) -> Vec<Value> {
+async fn all_ended(network: Network, learners: Vec<Running>, rounds: u64) -> Vec<Value> {
+    all_ended_and(network, learners, rounds, || {}).await
+}
+
+/// The same, and something done before the network's folder goes.
+pub(crate) async fn all_ended_and(
+    mut network: Network,
+    learners: Vec<Running>,
+    rounds: u64,
+    then: impl FnOnce(),
+) -> Vec<Value> {
     for Running { ended, told, .. } in learners {
         let (learner, summary) = ended.await.unwrap();
         let told = told.lock().unwrap().clone();
@@ -260,6 +277,7 @@ async fn all_ended(mut network: Network, learners: Vec<Running>, rounds: u64) ->
             assert!(count.parse::<u64>().unwrap() >= rounds, "{last}");
         }
     }
+    then();
     audits
 }
 

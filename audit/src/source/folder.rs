@@ -60,6 +60,11 @@ impl Source for Folder {
         Ok(())
     }
 
+    fn skip(&mut self, entries: u64) -> Result<(), Trouble> {
+        while self.journal.index() < entries && next_entry(&mut self.journal)?.is_some() {}
+        Ok(())
+    }
+
     fn next_entries(&mut self, size: u64) -> Result<Vec<Vec<u8>>, Trouble> {
         const CHUNK: usize = 4096;
         let mut entries = Vec::new();

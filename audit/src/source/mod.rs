@@ -94,6 +94,13 @@ pub trait Source: Send {
     /// If it cannot be read.
     fn begin(&mut self) -> Result<(), SourceError>;
 
+    /// Goes on behind the first so many entries: for who has them, and compares what the place keeps beside
+    /// the entries with nothing. After [`Source::begin`], before anything is read.
+    ///
+    /// # Errors
+    /// If they cannot be read, or are damaged.
+    fn skip(&mut self, entries: u64) -> Result<(), Trouble>;
+
     /// The next entries, some thousands at most; none at the end. Not beyond `size` entries.
     ///
     /// # Errors

@@ -44,8 +44,8 @@ pub(super) struct Tiles {
     /// What the checkpoint, not verified yet, says: partial bundles are named by it.
     size: u64,
     next: u64,
-    /// What the hash tiles must be.
-    tiler: Tiler,
+    /// What the hash tiles must be; `None` where they are not compared.
+    tiler: Option<Tiler>,
     /// The first entry under the first hash tile that is not.
     wrong: Option<(u64, String)>,
 }
@@ -61,7 +61,8 @@ impl Tiles {
             .ok()
             .and_then(|note| Checkpoint::parse(SignedNote::parse(note).ok()?.text()).ok());
         let size = stated.map_or(0, |checkpoint| checkpoint.size);
-        Ok(Self { store, checkpoint, size, next: 0, tiler: Tiler::default(), wrong: None })
+        let tiler = Some(Tiler::default());
+        Ok(Self { store, checkpoint, size, next: 0, tiler, wrong: None })
     }
 
     /// How many entries bundle `number` has.
@@ -89,7 +90,7 @@ impl Tiles {
 
     /// Checks that the hash tiles are those of these entries.
     fn check_hashes(&mut self, entries: &[Vec<u8>]) -> Result<(), Trouble> {
-        let mut tiler = std::mem::take(&mut self.tiler);
+        let Some(mut tiler) = self.tiler.take() else { return Ok(()) };
         let mut wrong = None;
         let mut compare = |resource: Resource, bytes: &[u8]| {
             let Resource::Hashes { level, number, .. } = resource else { return Ok(()) };
@@ -114,7 +115,7 @@ impl Tiles {
         if tiler.size() == self.size {
             tiler.finish(&mut compare)?;
         }
-        self.tiler = tiler;
+        self.tiler = Some(tiler);
         if self.wrong.is_none() {
             self.wrong = wrong;
         }
@@ -158,7 +159,15 @@ impl Source for Tiles {
     }
 
     fn begin(&mut self) -> Result<(), SourceError> {
-        (self.next, self.tiler, self.wrong) = (0, Tiler::default(), None);
+        (self.next, self.tiler, self.wrong) = (0, Some(Tiler::default()), None);
+        Ok(())
+    }
+
+    fn skip(&mut self, entries: u64) -> Result<(), Trouble> {
+        if entries > 0 {
+            // They begin with the first entry.
+            (self.next, self.tiler) = (entries, None);
+        }
         Ok(())
     }
 

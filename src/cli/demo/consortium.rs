@@ -11,7 +11,7 @@ use colearn_contracts::{Limits, VERSION};
 use colearn_ledger::SignedNote;
 use colearn_node::network;
 use colearn_proto::v1;
-use colearn_records::network_file;
+use colearn_records::network_file::{self, NetworkFile};
 use colearn_records::validators;
 
 use super::super::Program;
@@ -144,7 +144,9 @@ fn network_path(dir: &Path) -> PathBuf {
 fn network(dir: &Path, count: usize) -> anyhow::Result<v1::Genesis> {
     let path = network_path(dir);
     if path.exists() {
-        let genesis = super::super::network::read_network(&path)?;
+        let NetworkFile::Begun(genesis) = super::super::network::read_network(&path)? else {
+            bail!("{} is of no demo", path.display());
+        };
         if genesis.validators.len() != count {
             let there = genesis.validators.len();
             bail!(

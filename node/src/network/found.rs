@@ -1,0 +1,166 @@
+//! From a ledger of one to a ledger of several: the one who has kept it says who keeps it from here on.
+
+use std::path::Path;
+
+use colearn_comet::keys::{ConsensusKey, NodeKey};
+use colearn_ledger::{Reader, Signer};
+use colearn_proto::v1;
+use colearn_proto::v1::validator_change::Change;
+use colearn_records::founded::{BadFounding, Founded};
+use colearn_records::keys;
+use colearn_records::log_keys::{KeyChange, LogKeys};
+use colearn_records::record::{self, KEY_CHANGES, NotARecord, Record};
+use colearn_records::validators::{self, BadChange, Validators};
+
+use crate::clock;
+use crate::config::{Config, Progress};
+use crate::error::{CometError, NodeError};
+use crate::founding;
+use crate::keeper::Keeper;
+use crate::key_files::KeyFiles;
+use crate::open::{OpenLedger, open_unfinished};
+
+/// Why nothing was founded.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundError {
+    /// The ledger.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// They cannot keep it together.
+    #[error(transparent)]
+    Change(#[from] BadChange),
+    /// What was made does not hold together.
+    #[error(transparent)]
+    Founding(#[from] BadFounding),
+    /// The one who has kept it would be none of them.
+    #[error(
+        "none of these nodes has the keys of this folder: make its description anew with `colearn network \
+         identity --data DIR`, and name it too"
+    )]
+    NotAmongThem,
+    /// It was founded before.
+    #[error("several nodes keep this ledger already, and they are others than these")]
+    FoundedBefore,
+    /// The folder's key is another now than the one that has founded it.
+    #[error(
+        "this node has another key now than when it kept the ledger alone: ask another for the file"
+    )]
+    OtherKey,
+}
+
+impl From<colearn_ledger::Error> for FoundError {
+    fn from(error: colearn_ledger::Error) -> Self {
+        Self::Node(error.into())
+    }
+}
+
+/// Records that from here on these nodes keep the ledger of a folder, which this one has kept alone, and
+/// gives what they need to know. No node may have the folder open. What is recorded already is given again;
+/// interrupted anywhere, the next try completes it and gives the same.
+///
+/// # Errors
+/// If they cannot keep it together, this node is none of them, or the folder cannot be opened or written.
+pub fn found(
+    data: &Path,
+    mut nodes: Vec<v1::Validator>,
+    progress: Option<Progress>,
+) -> Result<Founded, FoundError> {
+    if !data.join("ledger").is_dir() {
+        return Err(NodeError::Genesis(data.to_owned()).into());
+    }
+    let kept = founding::kept(data)?;
+    let config = Config { progress, ..Config::new(data) };
+    let OpenLedger { mut keeper, keys, signer, .. } = open_unfinished(&config, kept.as_ref())?;
+    nodes.sort_by(|one, other| one.name.cmp(&other.name));
+    if keys.validators().is_some() {
+        return founded_before(data, &keeper.reader(), &keys, &signer, &nodes, kept);
+    }
+    let founding = v1::Founding { validators: nodes };
+    let (found, approvals) = (Some(Change::Found(founding)), Vec::new());
+    let mut change = v1::ValidatorChange { number: 1, change: found, approvals };
+    let key = keys::load(&KeyFiles::of(data).current).map_err(NodeError::from)?;
+    validators::approve(&keys.ledger(), &key, &mut change);
+    // As everybody will, before anything is recorded.
+    let index = keeper.head().size;
+    let mut after = keys.clone();
+    after
+        .follow(index, &KeyChange::Validators(change.clone()))
+        .map_err(|source| NodeError::Rotation { index, source })?;
+    let them = after.validators().ok_or(BadChange::NoNetwork)?;
+    check_own(data, them, &signer)?;
+
+    // What an interrupted try was about to record is recorded, to the same bytes.
+    let intended = kept.filter(|kept| *kept.change() == change).map(|kept| kept.time_ms());
+    let now_ms = intended.unwrap_or_else(clock::now_ms);
+    // What time alone decides comes before it, as before anything that is recorded.
+    keeper.advance(now_ms)?;
+    let alone = keeper.seal()?.wait()?.checkpoint.sign(&signer);
+    keeper.note(now_ms, record::validator_change_payload(&change), vec![KEY_CHANGES.to_vec()])?;
+    let (root, time_ms) = (keeper.root()?, keeper.head().time_ms);
+    let founded = Founded::new(keys.ledger(), alone, change, time_ms, root)?;
+    finish(data, keeper, founded)
+}
+
+/// Makes it durable: first what is intended, then the entry, so that a ledger which says that several keep
+/// it is never without the file.
+fn finish(data: &Path, mut keeper: Keeper, founded: Founded) -> Result<Founded, FoundError> {
+    founding::keep(data, &founded)?;
+    keeper.seal()?.wait()?;
+    keeper.update_index()?;
+    keeper.close()?;
+    colearn_ledger::publish(&data.join("ledger"), founded.note())
+        .map_err(|source| NodeError::Io { doing: "keep a checkpoint".to_owned(), source })?;
+    Ok(founded)
+}
+
+/// One of them is this node, with all three of its keys: or the one who has kept the ledger would look on
+/// as the others cannot go on without it.
+fn check_own(data: &Path, them: &Validators, signer: &Signer) -> Result<(), FoundError> {
+    let own = them.iter().find(|it| it.log_key() == signer.verifier().key());
+    let own = own.ok_or(FoundError::NotAmongThem)?;
+    let home = data.join("comet");
+    if !home.is_dir() {
+        return Err(FoundError::NotAmongThem);
+    }
+    let comet = |error| NodeError::from(CometError::from(error));
+    let consensus = ConsensusKey::create_or_open(&home).map_err(comet)?;
+    let node = NodeKey::create_or_open(&home).map_err(comet)?;
+    let same =
+        own.consensus_key().to_bytes() == consensus.public_key() && own.node_id() == node.id();
+    if same { Ok(()) } else { Err(FoundError::NotAmongThem) }
+}
+
+/// What was given before, again.
+fn founded_before(
+    data: &Path,
+    reader: &Reader,
+    keys: &LogKeys,
+    signer: &Signer,
+    nodes: &[v1::Validator],
+    kept: Option<Founded>,
+) -> Result<Founded, FoundError> {
+    let (index, founders) = keys.founders().ok_or(BadChange::NoNetwork)?;
+    if index == 0 || !founders.iter().map(|it| it.message()).eq(nodes) {
+        return Err(FoundError::FoundedBefore);
+    }
+    if let Some(kept) = kept
+        && founding::check(&kept, keys, reader)?.is_ok()
+    {
+        return Ok(kept);
+    }
+    // The file is lost, but all that was in it follows from the ledger and the key.
+    if keys.before(index).current().one() != Some(signer.verifier()) {
+        return Err(FoundError::OtherKey);
+    }
+    let malformed = |source: NotARecord| NodeError::Record { index, source };
+    let decoded = Record::decode(&reader.entry(index)?).map_err(malformed)?;
+    let Record::ValidatorChange(change) = decoded.record else {
+        return Err(BadChange::NoNetwork.into());
+    };
+    let origin = signer.verifier().name().to_owned();
+    let alone = colearn_ledger::Checkpoint { origin, size: index, root: reader.root(index)? };
+    let (note, root) = (alone.sign(signer), reader.root(index + 1)?);
+    let founded = Founded::new(keys.ledger(), note, change, decoded.time_ms, root)?;
+    founding::keep(data, &founded)?;
+    Ok(founded)
+}
