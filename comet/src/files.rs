@@ -222,6 +222,14 @@ pub enum FilesError {
     /// A path that CometBFT could not be told.
     #[error("{} is not UTF-8, and cannot stand in config.toml: use another folder", .0.display())]
     NotText(PathBuf),
+    /// What is stored cannot be removed.
+    #[error("cannot remove {}: {source}", path.display())]
+    Forget {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The settings cannot be told in TOML.
     #[error("cannot write config.toml: {0}")]
     Toml(#[from] toml::ser::Error),
@@ -238,6 +246,39 @@ pub(crate) fn in_config(home: &Path, name: &str) -> PathBuf {
     home.join("config").join(name)
 }
 
-pub(crate) fn in_data(home: &Path, name: &str) -> PathBuf {
-    home.join("data").join(name)
+/// Where CometBFT keeps what its key has signed last. Without it the key could sign two blocks of one height.
+pub fn signed_last(home: &Path) -> PathBuf {
+    home.join("data").join(SIGNED_LAST)
+}
+
+const SIGNED_LAST: &str = "priv_validator_state.json";
+
+/// Whether CometBFT has stored blocks in a home folder.
+pub fn has_blocks(home: &Path) -> bool {
+    home.join("data").join("blockstore.db").exists()
+}
+
+/// Removes all that CometBFT has stored in a home folder, which must not be in use, but for what its key has
+/// signed last. It fetches all blocks again then.
+///
+/// # Errors
+/// If something cannot be removed; the next try goes on.
+pub fn forget_blocks(home: &Path) -> Result<(), FilesError> {
+    let data = home.join("data");
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FilesError::Forget { path, source }
+    };
+    for file in std::fs::read_dir(&data).map_err(failed(&data))? {
+        let file = file.map_err(failed(&data))?;
+        let path = file.path();
+        if file.file_name() == SIGNED_LAST {
+            continue;
+        }
+        match file.file_type().map_err(failed(&path))?.is_dir() {
+            true => std::fs::remove_dir_all(&path).map_err(failed(&path))?,
+            false => std::fs::remove_file(&path).map_err(failed(&path))?,
+        }
+    }
+    Ok(colearn_files::sync_folder(&data)?)
 }

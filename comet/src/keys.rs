@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{address, in_config, in_data};
+use crate::files::{address, in_config, signed_last};
 
 /// The key that a validator signs blocks and votes with.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl ConsensusKey {
     /// If the file cannot be read or made, or is no such key.
     pub fn create_or_open(home: &Path) -> Result<Self, KeyError> {
         let path = in_config(home, "priv_validator_key.json");
-        let state = in_data(home, "priv_validator_state.json");
+        let state = signed_last(home);
         let known = path.exists();
         if !state.exists() {
             if known {

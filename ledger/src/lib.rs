@@ -26,6 +26,7 @@ pub use store::{
     disk::{Disk, RealDisk},
     error::{Damage, Error},
     export::Exporter,
+    folder::lock,
     index::INDEX_THREAD,
     journal::{JournalEntry, JournalReader, Mark},
     ledger::{Appended, Ledger, Opened},

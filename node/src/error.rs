@@ -12,6 +12,8 @@ use colearn_records::record::NotARecord;
 use colearn_records::replay::Departure;
 use colearn_records::transaction::LedgerId;
 
+use crate::resync::Diverged;
+
 /// What is wrong with CometBFT beside the node.
 #[cfg(unix)]
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +119,15 @@ pub enum NodeError {
              another folder"
     )]
     OtherFounding(OtherFounding),
+    /// A command was interrupted that sets a ledger aside.
+    #[error("`colearn network resync` was interrupted here: run it again")]
+    ResyncInterrupted,
+    /// What that has kept cannot be read.
+    #[error("{} cannot be read: restore it, or run `colearn network resync` anew without it", .0.display())]
+    ResyncFile(PathBuf),
+    /// The others have another history than this node has vouched for.
+    #[error(transparent)]
+    Diverged(#[from] Diverged),
     /// The network's file that is kept in the folder cannot be read.
     #[error("{} cannot be used: {source}", path.display())]
     NetworkFile {
@@ -141,8 +152,8 @@ pub enum NodeError {
     },
     /// A ledger of several nodes ends where none of them ever signed.
     #[error(
-        "the ledger ends within a block, at {0} entries; move the data folder's `ledger` and `comet/data` \
-         aside, but for `priv_validator_state.json`, and start the node: it fetches the blocks again"
+        "the ledger ends within a block, at {0} entries; run `colearn network resync` and start the node: it \
+         fetches the blocks again"
     )]
     WithinBlock(u64),
     /// CometBFT, or what it needs.

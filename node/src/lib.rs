@@ -26,6 +26,7 @@ mod pulling;
 mod reads;
 mod refusal;
 mod replay;
+mod resync;
 mod rotation;
 mod snapshot;
 mod status;
@@ -37,10 +38,9 @@ mod view;
 pub mod witness;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use colearn_ledger::{Opened, Signer, Verifiers};
+use colearn_ledger::{Opened, Verifiers};
 use colearn_records::log_keys::LogKeys;
 use colearn_records::transaction::LedgerId;
 use tokio::net::TcpListener;
@@ -57,11 +57,11 @@ use self::grpc::ledger::Ledger;
 #[cfg(unix)]
 use self::http::network::Networks;
 use self::http::tiles::Tiles;
-use self::keeper::Keeper;
 use self::open::OpenLedger;
+use self::order::Beginning;
 use self::order::Order;
 #[cfg(unix)]
-use self::order::replicated::{Beginning, Replicated};
+use self::order::replicated::Replicated;
 use self::order::solo::{DiskReserve, SoloThread};
 use self::pulling::{Patience, Pulling};
 use self::reads::Reads;
@@ -77,6 +77,7 @@ pub use self::config::{
 #[cfg(unix)]
 pub use self::error::CometError;
 pub use self::error::NodeError;
+pub use self::resync::Diverged;
 pub use self::rotation::{Rotated, rotate_key};
 pub use self::upgrade::{Upgrade, plan_upgrade, upgrade};
 pub use self::witness::{BadWitness, WitnessAddress};
@@ -124,7 +125,8 @@ impl Node {
             let (data, network) = (config.data.clone(), config.network.clone());
             let opening = tokio::task::spawn_blocking(move || open::open(&config));
             let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
-            let OpenLedger { keeper, keys, report, replayed_from, signer, height } = opened;
+            let OpenLedger { keeper, keys, report, replayed_from, signer, height, vouched } =
+                opened;
             let stopping = CancellationToken::new();
             let own = *signer.verifier().key().as_bytes();
             let reader = keeper.reader();
@@ -133,7 +135,9 @@ impl Node {
                 Some(_) => {
                     let keys = keys.clone();
                     let config = network;
-                    start_together(keeper, keys, height, signer, data, config, &stopping).await?
+                    let beginning =
+                        Beginning { keeper, keys, height, signer, vouched, data, config };
+                    start_together(beginning, &stopping).await?
                 }
             };
             let reads = Reads::new(reader.clone(), order.published());
@@ -277,15 +281,9 @@ fn security(config: &Config) -> Result<Option<Arc<Tls>>, NodeError> {
 /// Starts to order together with others.
 #[cfg(unix)]
 async fn start_together(
-    keeper: Keeper,
-    keys: LogKeys,
-    height: u64,
-    signer: Signer,
-    data: PathBuf,
-    config: NetworkConfig,
+    beginning: Beginning,
     stopping: &CancellationToken,
 ) -> Result<Order, NodeError> {
-    let beginning = Beginning { keeper, keys, height, signer, data, config };
     let (stopping, runtime) = (stopping.clone(), tokio::runtime::Handle::current());
     let starting =
         tokio::task::spawn_blocking(move || Replicated::start(beginning, &stopping, &runtime));
@@ -294,15 +292,7 @@ async fn start_together(
 }
 
 #[cfg(not(unix))]
-async fn start_together(
-    _: Keeper,
-    _: LogKeys,
-    _: u64,
-    _: Signer,
-    _: PathBuf,
-    _: NetworkConfig,
-    _: &CancellationToken,
-) -> Result<Order, NodeError> {
+async fn start_together(_: Beginning, _: &CancellationToken) -> Result<Order, NodeError> {
     Err(NodeError::NotHere)
 }
 

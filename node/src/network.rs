@@ -2,6 +2,7 @@
 
 mod found;
 mod import;
+mod resync;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::key_files::KeyFiles;
 
 pub use self::found::{FoundError, found};
 pub use self::import::{ImportError, Imported, Next, import};
+pub use self::resync::{Needs, ResyncError, Resynced, resync};
 
 /// How long another node may take.
 const TIMEOUT: Duration = Duration::from_secs(20);

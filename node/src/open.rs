@@ -18,6 +18,7 @@ use crate::founding;
 use crate::genesis;
 use crate::keeper::Keeper;
 use crate::key_files::KeyFiles;
+use crate::resync::{self, Vouched};
 
 /// A ledger ready to be written.
 pub(crate) struct OpenLedger {
@@ -30,6 +31,8 @@ pub(crate) struct OpenLedger {
     pub(crate) signer: Signer,
     /// The height of the last block that has recorded something, where several nodes keep it.
     pub(crate) height: u64,
+    /// What this node has vouched for in a ledger that was set aside, and that did not come again yet.
+    pub(crate) vouched: Option<Vouched>,
 }
 
 impl OpenLedger {
@@ -48,8 +51,9 @@ impl OpenLedger {
 
 /// Opens the data folder, or makes a new ledger in it.
 pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
+    let vouched = resync::vouched(&config.data)?;
     let kept = founding::kept(&config.data)?;
-    let opened = open_unfinished(config, kept.as_ref())?;
+    let opened = OpenLedger { vouched, ..open_unfinished(config, kept.as_ref())? };
     let given = match &config.network.file {
         Some(NetworkFile::Founded(founded)) => Some(&**founded),
         Some(NetworkFile::Begun(_)) | None => None,
@@ -171,7 +175,7 @@ pub(crate) fn open_unfinished(
         None => 0,
     };
     let (keeper, replayed_from) = Keeper::open(ledger, &keys)?;
-    Ok(OpenLedger { keeper, keys, report, replayed_from, signer: own, height })
+    Ok(OpenLedger { keeper, keys, report, replayed_from, signer: own, height, vouched: None })
 }
 
 /// The height of the block that the ledger ends with; 0 before the first.

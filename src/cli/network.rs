@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use colearn_audit::{self as audit, Source};
 use colearn_contracts::{Limits, VERSION};
 use colearn_node::Progress;
-use colearn_node::network::{self, Imported};
+use colearn_node::network::{self, Imported, Needs, Resynced};
 use colearn_proto::v1;
 use colearn_proto::v1::validator_change::Change;
 use colearn_records::founded::Founded;
@@ -127,6 +127,19 @@ The exit code is 1 if fewer than two thirds of the nodes answer.")]
         #[arg(long)]
         json: bool,
     },
+    /// Start over: set the ledger aside and have the node fetch it from the others.
+    #[command(after_help = "Example:
+  colearn network resync --data colearn-data
+  colearn node --data colearn-data
+
+For a node, stopped, whose ledger or blocks are damaged. The old ledger stays in the folder, and so do keys,
+weights, and what the node's key has signed last. When the blocks are here again the node compares them with what
+it had signed; where they differ it does not go on. Interrupted, run it again.")]
+    Resync {
+        /// The node's data folder
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
     /// Draft that a node more keeps the ledger.
     #[command(after_help = "Example:
   colearn network admit hospital-e.json --data colearn-data > change.json
@@ -210,6 +223,11 @@ impl Network {
             Self::Import { file, from, data } => {
                 let import = move || import(&file, &from, &data);
                 tokio::task::spawn_blocking(import).await??;
+            }
+            Self::Resync { data } => {
+                let folder = data.clone();
+                let done = tokio::task::spawn_blocking(move || network::resync(&folder)).await??;
+                tell_resynced(&data, &done);
             }
             Self::Show { file: Some(file), json, .. } => {
                 let file = read_network(&file)?;
@@ -307,6 +325,31 @@ fn tell_founded(founded: &Founded) {
     eprintln!("founded       with entry {}", founded.index());
     eprintln!("root          {}", founded.root());
     eprintln!("{}", tolerates(founded.validators()));
+}
+
+/// Says what was done, and what comes next.
+fn tell_resynced(data: &Path, done: &Resynced) {
+    let data = data.display();
+    match &done.aside {
+        Some(aside) => println!("set aside     {}", aside.display()),
+        None => println!("set aside     nothing: there was no ledger"),
+    }
+    match &done.vouched {
+        Some(it) => println!("must come     {} entries with the root {}", it.size, it.root),
+        None => println!(
+            "must come     what this node has signed is not known: compare with the others"
+        ),
+    }
+    println!(
+        "next          {}",
+        match done.needs {
+            Needs::Nothing => format!("colearn node --data {data}"),
+            Needs::File => format!("colearn node --data {data} --network FILE"),
+            Needs::Past => format!(
+                "colearn network import {data}/network.json --data {data} --from ANOTHER-NODE, then colearn node --data {data}"
+            ),
+        }
+    );
 }
 
 /// Fetches a ledger that was founded.

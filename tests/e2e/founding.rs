@@ -1,7 +1,10 @@
 //! A ledger that one organisation has kept alone, and that four go on with; and a node of theirs that starts
 //! over.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use colearn_contracts::{Act, Action, Admission, CreateExperiment, Parameters, VERSION};
 use colearn_records::pins::Pins;
@@ -12,7 +15,9 @@ use serde_json::Value;
 use crate::network::{
     LEARNERS, Network, all_ended_and, create, free_addresses, path, take_part_at,
 };
-use crate::support::{Counter, NodeProcess, Speaker, copy, fail, id, key, name, run, succeed};
+use crate::support::{
+    Counter, NodeProcess, Process, Speaker, copy, fail, http, id, key, name, run, succeed, wait_for,
+};
 
 /// Describes a node whose keys are made in a folder.
 fn identity(dir: &Path, who: &str, url: &str, p2p: &str) -> PathBuf {
@@ -38,6 +43,48 @@ fn import_command<'a>(file: &'a Path, from: &'a str, data: &'a Path) -> [&'a str
     ["network", "import", path(file), "--from", from, "--data", path(data)]
 }
 
+/// Serves an exported ledger until its second bundle is asked for: that is told, and never answered.
+fn stalling(dir: PathBuf) -> (String, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, stalled) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut asked = String::new();
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            lines.read_line(&mut asked).unwrap();
+            while lines.read_line(&mut String::new()).is_ok_and(|read| read > 2) {}
+            let file = asked.split(' ').nth(1).unwrap().trim_start_matches('/');
+            if file.starts_with("tile/entries/001") {
+                held.push(stream);
+                // The test may be over.
+                let _ = tell.send(());
+                continue;
+            }
+            let answer = std::fs::read(dir.join(file));
+            let status = if answer.is_ok() { "200 OK" } else { "404 Not Found" };
+            let body = answer.unwrap_or_default();
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+        }
+    });
+    (url, stalled)
+}
+
+/// Waits until a node has again what it had vouched for.
+pub(crate) fn started_over(network: &Network, at: usize) {
+    let resync = network.data(at).join("resync.json");
+    wait_for("all is here again", || (!resync.exists()).then_some(()));
+    wait_for("the node is well", || {
+        let (status, _) = http(&format!("{}/healthz", network.url(at)));
+        (status == 200).then_some(())
+    });
+}
+
 /// A network whose first node keeps a ledger alone; `None` where there is no CometBFT.
 fn alone(count: usize) -> Option<Network> {
     let comet = colearn_testkit::cometbft()?;
@@ -61,6 +108,11 @@ fn found_and_start(network: &mut Network) {
     // The first waits for the others, and serves what there is meanwhile.
     network.restart(0);
     let url = network.url(0);
+    // It has not gone on alone.
+    let (_, report) = http(&format!("{url}/network"));
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let number = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!((number("published_size") + 1, number("height")), (number("size"), 0), "{report}");
     let from =
         |at: usize| if at % 2 == 1 { url.clone() } else { path(&network.data(0)).to_owned() };
     for at in 1..count {
@@ -119,6 +171,16 @@ async fn four_organisations_go_on_with_the_ledger_of_one() {
         assert_eq!(shown["validators"].as_array().unwrap().len(), 4);
         network.kill(1);
         network.restart(1);
+        // Another starts over: what was recorded before there were blocks it has from what it set aside.
+        network.nodes[2].take().unwrap().stop();
+        let told = succeed(&["network", "resync", "--data", path(&network.data(2))]);
+        assert!(told.contains("ledger-before-1") && told.contains("colearn node --data"), "{told}");
+        network.restart(2);
+        started_over(&network, 2);
+        // Whoever comes later has the past from any of them.
+        let fifth = network.dir.path().join("fifth");
+        identity(network.dir.path(), "fifth", "http://127.0.0.1:1", "127.0.0.1:1");
+        succeed(&import_command(&network.file(), &network.url(3), &fifth));
         network
     });
     let mut network = there.await.unwrap();
@@ -283,11 +345,17 @@ fn what_is_no_founding_of_this_ledger_is_refused_and_what_was_interrupted_is_com
     let told = fail(&import_command(&at("forged.json"), path(&at("a")), &b));
     assert!(told.contains("not signed by both its keys"), "{told}");
 
-    // Interrupted in the middle of a bundle, and then from what a web server might serve.
-    assert!(!import(path(&at("earlier"))).0);
+    // Killed between two bundles of a server that has stopped to answer: the first is kept.
     succeed(&["ledger", "export", path(&at("export")), "--from", path(&at("before"))]);
+    let (url, stalled) = stalling(at("export"));
+    let mut killed = Process::start(&import_command(&network, &url, &b));
+    stalled.recv().unwrap();
+    killed.kill();
+    let (done, told) = import(path(&at("earlier")));
+    assert!(!done && told.contains("there are 256 entries"), "{told}");
+    assert!(node("b", &given).contains("is not in this folder yet"));
     let (done, told) = import(path(&at("export")));
-    assert!(done && told.contains("resumed       with 151 entries"), "{told}");
+    assert!(done && told.contains("resumed       with 256 entries"), "{told}");
     assert!(told.contains("founded       with entry 301"), "{told}");
     let (done, told) = import(path(&at("export")));
     assert!(done && told.contains("it is there already"), "{told}");

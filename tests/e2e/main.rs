@@ -25,6 +25,7 @@ mod privacy;
 mod promises;
 mod proxy;
 mod python;
+mod resync;
 mod rounds;
 mod support;
 mod sweep;

@@ -125,6 +125,12 @@ impl Network {
         self.nodes[at].take().unwrap().process.kill();
     }
 
+    /// Without the network's file.
+    pub(crate) fn restart_bare(&mut self, at: usize) {
+        let arguments = ["--listen", &self.urls[at].to_string(), "--cometbft", path(&self.comet)];
+        self.nodes[at] = Some(NodeProcess::start_with(&self.data(at), &arguments));
+    }
+
     pub(crate) fn restart(&mut self, at: usize) {
         self.nodes[at] = Some(self.start_node(at));
     }

@@ -127,3 +127,21 @@ fn a_chain_s_name_has_fifty_characters_at_most() {
     let refused = files::write(home.path(), &named(51), &settings, &sockets);
     assert!(matches!(refused, Err(FilesError::ChainId(_))));
 }
+
+#[test]
+fn what_the_key_has_signed_last_is_not_forgotten_with_the_blocks() {
+    let home = tempfile::tempdir().unwrap();
+    let state = files::signed_last(home.path());
+    std::fs::create_dir_all(home.path().join("data/blockstore.db")).unwrap();
+    for file in ["data/blockstore.db/1.log", "data/state.json", "data/cs.wal"] {
+        std::fs::write(home.path().join(file), "blocks").unwrap();
+    }
+    std::fs::write(&state, "signed").unwrap();
+    // Once more, as after an interruption, it is the same.
+    for there in [true, false] {
+        assert_eq!(files::has_blocks(home.path()), there);
+        files::forget_blocks(home.path()).unwrap();
+        let left: Vec<_> = std::fs::read_dir(home.path().join("data")).unwrap().collect();
+        assert_eq!((left.len(), std::fs::read_to_string(&state).unwrap().as_str()), (1, "signed"));
+    }
+}

@@ -45,11 +45,11 @@ pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// Locks the ledger for as long as what it gives lives.
+/// Keeps every process out of the ledger in a folder, for as long as what it gives lives.
 ///
 /// # Errors
 /// [`Error::InUse`] if another process has it locked.
-pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
+pub fn lock(dir: &Path) -> Result<Lock, Error> {
     // The system gives the lock up when the process ends, however it ends; so the file stays, and
     // that it is there means nothing.
     let path = dir.join("LOCK");

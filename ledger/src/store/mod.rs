@@ -7,7 +7,7 @@ pub(crate) mod check;
 pub(crate) mod disk;
 pub(crate) mod error;
 pub(crate) mod export;
-mod folder;
+pub(crate) mod folder;
 pub(crate) mod index;
 pub(crate) mod journal;
 pub(crate) mod ledger;

@@ -4,10 +4,11 @@
 pub(crate) mod replicated;
 pub(crate) mod solo;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use colearn_ledger::{Appended, SignedCheckpoint};
+use colearn_ledger::{Appended, SignedCheckpoint, Signer};
 use colearn_records::log_keys::LogKeys;
 use colearn_records::transaction::Transaction;
 use tokio::sync::{oneshot, watch};
@@ -15,8 +16,11 @@ use tokio::sync::{oneshot, watch};
 #[cfg(unix)]
 use self::replicated::{Network, Replicated, Signatures};
 use self::solo::SoloThread;
+use crate::config::NetworkConfig;
 use crate::error::NodeError;
+use crate::keeper::Keeper;
 use crate::refusal::Refusal;
+use crate::resync::Vouched;
 use crate::view::Views;
 
 /// A transaction that is durable.
@@ -149,6 +153,20 @@ impl Order {
             Self::Together(replicated) => replicated.join(),
         }
     }
+}
+
+/// What a node of several needs to begin.
+pub(crate) struct Beginning {
+    pub(crate) keeper: Keeper,
+    pub(crate) keys: LogKeys,
+    /// The height of the last block in the ledger; 0 before the first.
+    pub(crate) height: u64,
+    /// Signs this node's checkpoints.
+    pub(crate) signer: Signer,
+    /// What it has vouched for in a ledger that was set aside, and that did not come again yet.
+    pub(crate) vouched: Option<Vouched>,
+    pub(crate) data: PathBuf,
+    pub(crate) config: NetworkConfig,
 }
 
 /// Takes transactions to whoever orders them; cheap to clone.

@@ -21,6 +21,7 @@ use colearn_comet::files::HEARTBEAT;
 use colearn_records::log_keys::{KeyChange, LogKeys};
 use tokio::sync::watch;
 
+use super::before::Before;
 use super::blocks::{Became, Blocks, Committed, code};
 use super::ordered::{self, Kind, Ordered, Verified, key};
 use super::shown::Shown;
@@ -52,6 +53,8 @@ pub(super) struct Application {
     pub(super) blocks: Mutex<Blocks>,
     pub(super) verified: Verified,
     pub(super) waiting: Waiting,
+    /// What must come before this node signs.
+    pub(super) before: Arc<Before>,
     pub(super) shown: Shown,
     /// How many entries are durable here.
     pub(super) committed: watch::Sender<u64>,
@@ -309,12 +312,14 @@ impl Application {
                 }
             }
         }
+        let reader = blocks.keeper().reader();
         drop(blocks);
         if let Some(keys) = keys {
             self.keys.send_replace(Arc::new(keys));
         }
         if let Some(size) = grown {
             tracing::debug!(height, size, "block");
+            self.before.look(&reader).map_err(Fatal::new)?;
             self.committed.send_replace(size);
             if let Some(landing) = &*lock(&self.landing) {
                 // An index that stands still would soon be all that this node has in memory.

@@ -37,6 +37,17 @@ pub(crate) enum Trouble {
         /// Since when no block came.
         idle: Duration,
     },
+    /// It was started over.
+    #[error(
+        "this node was started over and has {has} entries; before it had signed {of}, and until these are here \
+         again it signs nothing"
+    )]
+    StartedOver {
+        /// How many are here.
+        has: u64,
+        /// How many must be.
+        of: u64,
+    },
     /// Too many others have another history.
     #[error("{by} of the {of} nodes have signed another history than this one")]
     Contradicted {
@@ -57,6 +68,9 @@ impl Network {
         let Submissions { application, signatures, .. } = &self.submissions;
         if let Some((by, of)) = signatures.contradiction(application.shown.published_size()) {
             return Some(Trouble::Contradicted { by, of });
+        }
+        if let Some(of) = application.before.pending() {
+            return Some(Trouble::StartedOver { has: *application.committed.borrow(), of });
         }
         let idle = application.stuck()?;
         Some(Trouble::Stuck { waiting: application.waiting.count(), idle })

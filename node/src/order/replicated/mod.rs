@@ -2,6 +2,7 @@
 //! records what it decided.
 
 mod application;
+mod before;
 mod blocks;
 mod condition;
 mod ordered;
@@ -13,7 +14,7 @@ mod signatures;
 mod tests;
 mod waiting;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,7 +27,7 @@ use colearn_comet::keys::{ConsensusKey, NodeKey};
 use colearn_comet::process::{Process, Sockets};
 use colearn_comet::program::Program;
 use colearn_comet::rpc::{Broadcast, Client, RpcError};
-use colearn_ledger::{Entry, SignedCheckpoint, Signer};
+use colearn_ledger::{Entry, SignedCheckpoint};
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record;
 use colearn_records::transaction::Transaction;
@@ -36,15 +37,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::application::{Application, Landing, Pace, VERSION};
+use self::before::Before;
 use self::blocks::{Blocks, code};
 pub(crate) use self::condition::{MAX_CHANGE_BYTES, Network};
 use self::ordered::Verified;
 use self::shown::Shown;
 pub(crate) use self::signatures::Signatures;
 use self::waiting::{Waiter, Waiting};
-use super::Answers;
+use super::{Answers, Beginning};
 use crate::clock::Clock;
-use crate::config::NetworkConfig;
 use crate::error::{CometError, NodeError};
 use crate::keeper::Keeper;
 use crate::refusal::Refusal;
@@ -53,18 +54,6 @@ use colearn_proto::v1;
 
 /// How often it is looked whether something is due, and whether somebody waits in vain.
 const BEAT: Duration = Duration::from_millis(250);
-
-/// What a node of several needs to begin.
-pub(crate) struct Beginning {
-    pub(crate) keeper: Keeper,
-    pub(crate) keys: LogKeys,
-    /// The height of the last block in the ledger; 0 before the first.
-    pub(crate) height: u64,
-    /// Signs this node's checkpoints.
-    pub(crate) signer: Signer,
-    pub(crate) data: PathBuf,
-    pub(crate) config: NetworkConfig,
-}
 
 /// The running order.
 pub(crate) struct Replicated {
@@ -210,9 +199,11 @@ fn prepare(
     chain_id: String,
     clock: Clock,
 ) -> Result<(Arc<Application>, Views, Arc<Signatures>), NodeError> {
-    let Beginning { keeper, keys, height, signer, data, .. } = beginning;
+    let Beginning { keeper, keys, height, signer, vouched, data, .. } = beginning;
     let reader = keeper.reader();
     let size = reader.size();
+    let before = Arc::new(Before::new(vouched));
+    before.look(&reader)?;
     let dir = data.join("ledger");
     let published = published(&keeper, &keys, &dir);
     let (shown, views) = Shown::new(keeper.contract(), size, published, dir);
@@ -225,6 +216,7 @@ fn prepare(
         keys: watch::Sender::new(Arc::new(keys.clone())),
         blocks: Mutex::new(Blocks::new(keeper, keys, height, &data)?),
         waiting: Waiting::default(),
+        before: before.clone(),
         shown,
         committed: watch::Sender::new(size),
         due_ms,
@@ -238,6 +230,7 @@ fn prepare(
         reader,
         application.committed.subscribe(),
         application.keys.subscribe(),
+        before,
         data,
     ));
     Ok((application, views, signatures))

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::application::Application;
+use super::before::Before;
 use super::peers::{self, Answer};
 use crate::https::Servers;
 
@@ -48,6 +49,8 @@ pub(crate) struct Signatures {
     skews: Mutex<BTreeMap<String, i64>>,
     /// The others.
     servers: Servers,
+    /// What must come before it signs.
+    before: Arc<Before>,
     /// Where evidence is kept: a node that is started anew has not forgotten.
     data: PathBuf,
 }
@@ -68,12 +71,13 @@ impl Signatures {
         reader: Reader,
         committed: watch::Receiver<u64>,
         keys: watch::Receiver<Arc<LogKeys>>,
+        before: Arc<Before>,
         data: PathBuf,
     ) -> Self {
         let contradicted = Mutex::new(evidence(&data));
         let (lines, skews) = (Mutex::default(), Mutex::default());
         let servers = Servers::default();
-        Self { signer, reader, committed, keys, lines, contradicted, skews, servers, data }
+        Self { signer, reader, committed, keys, lines, contradicted, skews, servers, before, data }
     }
 
     /// This node's note of the first `size` entries, when they are durable here, with the lines of others
@@ -81,7 +85,7 @@ impl Signatures {
     pub(crate) async fn note(&self, size: u64) -> Result<Option<String>, colearn_ledger::Error> {
         let mut committed = self.committed.clone();
         let there = *committed.borrow_and_update();
-        if size == 0 || size > there.saturating_add(MAX_AHEAD) {
+        if size == 0 || size > there.saturating_add(MAX_AHEAD) || self.before.pending().is_some() {
             return Ok(None);
         }
         let reached = committed.wait_for(|there| *there >= size);
@@ -233,7 +237,7 @@ impl Signatures {
         let of = keys.at(own.size);
         let text = own.text();
         let mut signed: Vec<String> = Vec::new();
-        if of.contains(self.signer.verifier()) {
+        if of.contains(self.signer.verifier()) && self.before.pending().is_none() {
             signed.push(self.signer.sign(&text, 0));
         }
         for (_, line) in self.lines().get(&own.size).into_iter().flatten() {

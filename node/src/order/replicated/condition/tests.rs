@@ -68,7 +68,7 @@ impl First {
         let (keeper, _) = Keeper::open(ledger, &keys).unwrap();
         let reader = keeper.reader();
         let (data, config) = (dir.path().to_owned(), NetworkConfig::default());
-        let beginning = Beginning { keeper, keys, height: 0, signer, data, config };
+        let beginning = Beginning { keeper, keys, height: 0, signer, vouched: None, data, config };
         let (mut application, views, signatures) =
             prepare(beginning, "test".to_owned(), Clock::default()).unwrap();
         // It was started long ago.

@@ -7,6 +7,7 @@ mod equivalence;
 mod history;
 mod hostile;
 mod signatures;
+mod started_over;
 mod time;
 
 use std::fs::File;
@@ -24,6 +25,7 @@ use std::sync::atomic::Ordering as Atomic;
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::NetworkConfig;
 use crate::testing::key;
 
 const BEGIN_MS: u64 = 1_000_000;
@@ -158,6 +160,7 @@ impl Running {
             keys,
             height,
             signer: own,
+            vouched: crate::resync::vouched(dir).unwrap(),
             data: dir.to_owned(),
             config: NetworkConfig::default(),
         };
