@@ -326,6 +326,13 @@ fn what_is_no_founding_of_this_ledger_is_refused_and_what_was_interrupted_is_com
     // A copy from before has the first half, which is kept.
     let (done, told) = import(path(&at("earlier")));
     assert!(!done && told.contains("there are 151 entries"), "{told}");
+    // Damaged since, it comes again.
+    let journal = b.join("ledger.import/journal/00000000.journal");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    bytes[5_000] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let (done, told) = import(path(&at("earlier")));
+    assert!(!done && told.contains("there are 151 entries"), "{told}");
     assert!(node("b", &given).contains("is not in this folder yet"));
     assert!(node("b", &[]).contains("the keys of a node of several, and no ledger"));
     // Another history of this ledger, and this one founded by others. Nothing of either is kept.

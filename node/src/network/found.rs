@@ -1,6 +1,7 @@
 //! From a ledger of one to a ledger of several: the one who has kept it says who keeps it from here on.
 
 use std::path::Path;
+use std::time::Duration;
 
 use colearn_comet::keys::{ConsensusKey, NodeKey};
 use colearn_ledger::{Reader, Signer};
@@ -20,6 +21,10 @@ use crate::keeper::Keeper;
 use crate::key_files::KeyFiles;
 use crate::open::{OpenLedger, open_unfinished};
 
+/// How far the ledger's time may be ahead of the clock: a chain begins when the clocks of its nodes have come
+/// to the time of the entry that founds it.
+const MAX_AHEAD_MS: u64 = 60_000;
+
 /// Why nothing was founded.
 #[derive(Debug, thiserror::Error)]
 pub enum FoundError {
@@ -38,6 +43,13 @@ pub enum FoundError {
          identity --data DIR`, and name it too"
     )]
     NotAmongThem,
+    /// A clock that was ahead has moved the ledger's time on.
+    #[error(
+        "the ledger's time is ahead of this machine's clock by {} s, and the nodes would wait until then: found \
+         the network when the clock has come to it",
+        .0.as_secs()
+    )]
+    Ahead(Duration),
     /// It was founded before.
     #[error("several nodes keep this ledger already, and they are others than these")]
     FoundedBefore,
@@ -80,6 +92,10 @@ pub fn found(
     let mut change = v1::ValidatorChange { number: 1, change: found, approvals };
     let key = keys::load(&KeyFiles::of(data).current).map_err(NodeError::from)?;
     validators::approve(&keys.ledger(), &key, &mut change);
+    let ahead_ms = keeper.head().time_ms.saturating_sub(clock::now_ms());
+    if ahead_ms > MAX_AHEAD_MS {
+        return Err(FoundError::Ahead(Duration::from_millis(ahead_ms)));
+    }
     // As everybody will, before anything is recorded.
     let index = keeper.head().size;
     let mut after = keys.clone();
@@ -163,4 +179,39 @@ fn founded_before(
     let founded = Founded::new(keys.ledger(), note, change, decoded.time_ms, root)?;
     founding::keep(data, &founded)?;
     Ok(founded)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use colearn_ledger::Hash;
+    use colearn_records::transaction::{Seen, Transaction};
+
+    use super::*;
+    use crate::open::open;
+    use crate::testing;
+
+    #[test]
+    fn a_ledger_whose_time_is_ahead_waits_for_the_clock() {
+        for (ahead_ms, refused) in [(MAX_AHEAD_MS / 2, false), (60 * MAX_AHEAD_MS, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let OpenLedger { mut keeper, keys, .. } = open(&Config::new(dir.path())).unwrap();
+            let seen = Seen { size: 0, root: Hash::empty_root() };
+            let create = testing::create("a");
+            let create = Transaction::sign(&testing::key(1), &keys.ledger(), seen, create);
+            keeper.decide(clock::now_ms() + ahead_ms, &create).unwrap();
+            let _ = keeper.seal().unwrap().wait().unwrap();
+            keeper.close().unwrap();
+            let me = super::super::identity(dir.path(), "me", "a:1", "http://a:1").unwrap();
+            match found(dir.path(), vec![me.clone()], None) {
+                Err(FoundError::Ahead(_)) => assert!(refused),
+                founded => {
+                    // Ledger time never goes back, and the founding is at the ledger's.
+                    let founded = founded.unwrap();
+                    assert!(!refused && founded.time_ms() > clock::now_ms());
+                    assert_eq!(found(dir.path(), vec![me], None).unwrap(), founded);
+                }
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use colearn_ledger::{Entry, Forgotten, Hash, Ledger, Options, TILE_WIDTH};
+use colearn_ledger::{Entry, Error, Forgotten, Hash, Ledger, Options, TILE_WIDTH};
 use colearn_records::follower::{BadGenesis, Depth, EntryReader, Fault, Follower, ReadEntry};
 use colearn_records::founded::Founded;
 use colearn_records::keys;
@@ -17,6 +17,7 @@ use colearn_records::transaction::LedgerId;
 use crate::config::Config;
 use crate::error::NodeError;
 use crate::founding;
+use crate::genesis;
 use crate::key_files::KeyFiles;
 use crate::open::{open_unfinished, signer};
 
@@ -155,20 +156,34 @@ pub fn import(
         Err(keys::KeyError::Missing { .. }) => return Err(ImportError::NoKeys(data.to_owned())),
         Err(error) => return Err(NodeError::from(error).into()),
     };
-    if data.join("ledger/journal").exists() {
-        let opened = open_unfinished(&Config::new(data), Some(founded))?;
+    if genesis::read(&data.join("ledger"))?.is_some() {
+        let opened = open_unfinished(&Config::new(data), founding::kept(data)?.as_ref())?;
         let same = founding::check(founded, &opened.keys, &opened.keeper.reader())?;
         same.map_err(NodeError::OtherFounding)?;
         founding::keep(data, founded)?;
         return Ok(Imported::Before);
     }
     let dir = staging(data);
-    let options = Options {
+    let signer = signer(founded.origin(), key)?;
+    let options = || Options {
         keys_of: record::keys_of,
         drop_unanchored: true,
-        ..Options::new(signer(founded.origin(), key)?)
+        ..Options::new(signer.clone())
     };
-    let (ledger, _) = Ledger::open(&dir, options)?;
+    let (ledger, _) = match Ledger::open(&dir, options()) {
+        // Whatever has happened to it, it comes again.
+        Err(
+            Error::Corrupt { .. }
+            | Error::RolledBack { .. }
+            | Error::Rewritten { .. }
+            | Error::AnchorMissing { .. }
+            | Error::Foreign { .. },
+        ) => {
+            remove(&dir)?;
+            Ledger::open(&dir, options())?
+        }
+        opened => opened?,
+    };
     let resumed = ledger.head().size;
     let mut import = Import { founded, ledger, follower: None };
     let done = import.follow_what_is_here().and_then(|()| import.run(next, told));
