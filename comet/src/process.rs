@@ -1,6 +1,7 @@
 //! CometBFT's process: started, started again whenever it ends, and ended.
 
 mod log;
+mod words;
 
 use std::fs::Permissions;
 use std::io::{self, PipeReader, Read as _};
@@ -10,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::log::Log;
+use self::words::Words;
 use crate::program::Program;
 
 /// How long it is not started again after it has ended; twice as long each time, up to the most.
@@ -25,6 +27,8 @@ const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const MOST_PAUSE: Duration = Duration::from_secs(30);
 /// Whoever has run for so long has started well: the next pause is the shortest again.
 const STEADY: Duration = Duration::from_secs(5);
+/// Whoever has ended so often without having run for that long will not do better by itself.
+const SHORT_RUNS: u32 = 5;
 /// How long it may take to end when it is asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may go unnoticed that it has ended, if that does not show in its output.
@@ -98,10 +102,56 @@ pub struct Process {
 
 #[derive(Debug, Default)]
 struct Shared {
-    pid: Mutex<Option<u32>>,
+    run: Mutex<Run>,
     restarts: AtomicU64,
     /// Whether it is ended without being asked.
     kill: AtomicBool,
+}
+
+/// What is known of the run that is now, and of those just before.
+#[derive(Debug, Default)]
+struct Run {
+    /// The process and since when it runs; `None` while none does.
+    process: Option<(u32, Instant)>,
+    /// How many runs in a row were short, until the one that is now.
+    short: u32,
+    /// Why the last one ended.
+    why: String,
+    /// Why it takes no part any more, though it runs.
+    halted: Option<String>,
+}
+
+/// Why CometBFT takes no part. Starting it again does not help.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Ailment {
+    /// It runs, and has said that it cannot go on: to it, what was decided is wrong.
+    #[error("cometbft runs and takes no part any more: {0}")]
+    Halted(String),
+    /// It ends as soon as it is started.
+    #[error("cometbft ends as soon as it is started, {times} times so far: {why}")]
+    Ends {
+        /// How often in a row.
+        times: u32,
+        /// How it ended last, and why if it said so.
+        why: String,
+    },
+}
+
+/// How a CometBFT is that is kept running; of none, well.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Shared>);
+
+impl Health {
+    /// Why it takes no part, as far as its process tells.
+    pub fn ailment(&self) -> Option<Ailment> {
+        let run = self.0.run();
+        if let Some(why) = &run.halted {
+            return Some(Ailment::Halted(why.clone()));
+        }
+        let steady = run.process.is_some_and(|(_, since)| since.elapsed() >= STEADY);
+        let ends = run.short >= SHORT_RUNS && !steady;
+        ends.then(|| Ailment::Ends { times: run.short, why: run.why.clone() })
+    }
 }
 
 impl Process {
@@ -122,8 +172,9 @@ impl Process {
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         let running = starter.start().map_err(failed)?;
         let shared = Arc::new(Shared::default());
-        shared.set_pid(Some(&running.child));
-        let supervisor = Supervisor { starter, log, woken, shared: shared.clone() };
+        shared.run().process = Some((running.child.id(), running.since));
+        let words = Words::default();
+        let supervisor = Supervisor { starter, log, words, woken, shared: shared.clone() };
         let supervisor = std::thread::Builder::new()
             .name("cometbft".to_owned())
             .spawn(move || supervisor.run(running))
@@ -133,7 +184,12 @@ impl Process {
 
     /// The number of the process that runs now; `None` while none does.
     pub fn pid(&self) -> Option<u32> {
-        *self.shared.pid.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.run().process.map(|(pid, _)| pid)
+    }
+
+    /// How it is, from now on; also once this is gone.
+    pub fn health(&self) -> Health {
+        Health(self.shared.clone())
     }
 
     /// How often it was started again.
@@ -162,8 +218,9 @@ impl Drop for Process {
 }
 
 impl Shared {
-    fn set_pid(&self, child: Option<&Child>) {
-        *self.pid.lock().unwrap_or_else(PoisonError::into_inner) = child.map(Child::id);
+    fn run(&self) -> MutexGuard<'_, Run> {
+        // Nothing is left half done under the lock.
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -278,6 +335,7 @@ impl Drop for Running {
 struct Supervisor {
     starter: Starter,
     log: Log,
+    words: Words,
     /// Ends when the process is to end.
     woken: UnixStream,
     shared: Arc<Shared>,
@@ -305,12 +363,20 @@ impl Supervisor {
                 Event::Ended(status) => status.to_string(),
                 Event::Woken | Event::TimeOut => return self.end(running),
             };
-            self.shared.set_pid(None);
-            if running.since.elapsed() >= STEADY {
+            let steady = running.since.elapsed() >= STEADY;
+            if steady {
                 pause = LEAST_PAUSE;
             }
             drop(running);
-            let mut why = ended;
+            let mut why = match self.words.ends() {
+                Some(said) => format!("{said} ({ended})"),
+                None => ended,
+            };
+            let mut run = self.shared.run();
+            let short = if steady { 0 } else { run.short + 1 };
+            *run = Run { short, why: why.clone(), ..Run::default() };
+            drop(run);
+            self.words = Words::default();
             running = loop {
                 tracing::warn!(
                     %why,
@@ -327,7 +393,7 @@ impl Supervisor {
                 }
             };
             self.shared.restarts.fetch_add(1, Ordering::Relaxed);
-            self.shared.set_pid(Some(&running.child));
+            self.shared.run().process = Some((running.child.id(), running.since));
         }
     }
 
@@ -386,7 +452,17 @@ impl Supervisor {
         let Some(output) = &mut running.output else { return };
         let mut said = [0; PIPE_READ];
         match output.read(&mut said) {
-            Ok(read @ 1..) => self.log.write(&said[..read]),
+            Ok(read @ 1..) => {
+                self.log.write(&said[..read]);
+                if let Some(why) = self.words.hear(&said[..read]) {
+                    tracing::error!(
+                        why,
+                        log = %self.starter.home.join("log").display(),
+                        "cometbft takes no part any more"
+                    );
+                    self.shared.run().halted = Some(why);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => running.output = None,
         }

@@ -1,8 +1,9 @@
 //! Supervision, of a stub.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use colearn_comet::process::{Sockets, Stopped};
+use colearn_comet::process::{Ailment, Sockets, Stopped};
 
 use crate::stub::Stub;
 
@@ -29,6 +30,59 @@ fn whatever_it_ends_with_it_is_started_again_and_later_each_time() {
     }
     assert_eq!(process.restarts(), 3);
     assert_eq!(process.stop(), Stopped::Ended);
+}
+
+#[test]
+fn one_that_ends_at_once_again_and_again_is_ailing_until_it_runs() {
+    let stub = Stub::new(
+        r#"[ -e well ] && { say well; exec sleep 1000; }
+        echo "ERROR: no such key"; echo "Usage: cometbft"; say ended; exit 1"#,
+    );
+    let process = stub.start();
+    let health = process.health();
+    for _ in 0..4 {
+        stub.said();
+    }
+    assert_eq!(health.ailment(), None, "it may be that its database is locked still");
+    let ailment = loop {
+        if let Some(ailment) = health.ailment() {
+            break ailment;
+        }
+        std::thread::yield_now();
+    };
+    let why = "ERROR: no such key (exit status: 1)".to_owned();
+    assert_eq!(ailment, Ailment::Ends { times: 5, why });
+    std::fs::write(stub.home.join("well"), "").unwrap();
+    while stub.said() != "well" {}
+    while health.ailment().is_some() {
+        std::thread::yield_now();
+    }
+    process.stop();
+}
+
+#[test]
+fn one_that_runs_and_takes_no_part_is_ailing_until_it_is_another() {
+    let stub = Stub::new(
+        r#"say $$; [ -e n ] && exec sleep 1000
+        : >n; echo 'E[2026-11-27] CONSENSUS FAILURE!!! module=consensus err="it is wrong" stack="x"'
+        exec sleep 1000"#,
+    );
+    let process = stub.start();
+    let health = process.health();
+    let pid = stub.said();
+    let ailment = loop {
+        if let Some(ailment) = health.ailment() {
+            break ailment;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(ailment, Ailment::Halted("it is wrong".to_owned()));
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    stub.said();
+    while health.ailment().is_some() {
+        std::thread::yield_now();
+    }
+    process.stop();
 }
 
 #[test]

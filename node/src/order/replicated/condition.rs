@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use colearn_comet::process::Ailment;
 use colearn_ledger::SignedNote;
 use colearn_records::convert::BadField;
 use colearn_records::log_keys::KeyChange;
@@ -48,6 +49,9 @@ pub(crate) enum Trouble {
         /// How many must be.
         of: u64,
     },
+    /// CometBFT does not take part.
+    #[error("{0}; see comet/log in the data folder")]
+    Comet(Ailment),
     /// Too many others have another history.
     #[error("{by} of the {of} nodes have signed another history than this one")]
     Contradicted {
@@ -65,12 +69,15 @@ impl Network {
 
     /// Why it does not go on here, if it does not.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
-        let Submissions { application, signatures, .. } = &self.submissions;
+        let Submissions { application, signatures, health, .. } = &self.submissions;
         if let Some((by, of)) = signatures.contradiction(application.shown.published_size()) {
             return Some(Trouble::Contradicted { by, of });
         }
         if let Some(of) = application.before.pending() {
             return Some(Trouble::StartedOver { has: *application.committed.borrow(), of });
+        }
+        if let Some(ailment) = health.ailment() {
+            return Some(Trouble::Comet(ailment));
         }
         let idle = application.stuck()?;
         Some(Trouble::Stuck { waiting: application.waiting.count(), idle })

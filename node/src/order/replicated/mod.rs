@@ -24,7 +24,7 @@ use bytes::Bytes;
 use colearn_comet::abci::{self, Stopping};
 use colearn_comet::files::{self, Genesis, Settings};
 use colearn_comet::keys::{ConsensusKey, NodeKey};
-use colearn_comet::process::{Process, Sockets};
+use colearn_comet::process::{Health, Process, Sockets};
 use colearn_comet::program::Program;
 use colearn_comet::rpc::{Broadcast, Client, RpcError};
 use colearn_ledger::{Entry, SignedCheckpoint};
@@ -118,6 +118,7 @@ impl Replicated {
             application: application.clone(),
             signatures: signatures.clone(),
             rpc,
+            health: comet.health(),
             runtime: runtime.clone(),
         };
         let gathering =
@@ -320,6 +321,8 @@ pub(crate) struct Submissions {
     application: Arc<Application>,
     signatures: Arc<Signatures>,
     rpc: Client,
+    /// How CometBFT is.
+    health: Health,
     runtime: Handle,
 }
 
@@ -372,6 +375,10 @@ impl Submissions {
         let published = self.application.shown.published_size();
         if let Some((by, of)) = self.signatures.contradiction(published) {
             return waiter.answer(Err(Refusal::Contradicted { by, of }));
+        }
+        // The others may well record it, but nothing of that would come here.
+        if let Some(ailment) = self.health.ailment() {
+            return waiter.answer(Err(Refusal::NoOrder(ailment.to_string())));
         }
         match self.application.waiting.wait_for(key, &tx, waiter.clone()) {
             Ok(true) => offers.push((key, tx)),

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use colearn_comet::abci::{RequestCommit, RequestFinalizeBlock, request};
+use colearn_comet::process::Health;
 use colearn_comet::rpc::Client;
 use colearn_contracts::{Limits, VERSION};
 use colearn_ledger::{Checkpoint, Hash, Ledger, Options, Reader};
@@ -80,6 +81,7 @@ impl First {
             application: application.clone(),
             signatures: signatures.clone(),
             rpc: Client::new(socket),
+            health: Health::default(),
             runtime: Handle::current(),
         };
         let stopping = CancellationToken::new();
