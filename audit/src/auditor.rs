@@ -184,7 +184,7 @@ impl<'a> Auditor<'a> {
                 report.find_fault(index, fault);
                 return Ok(false);
             }
-            report.count(entry);
+            report.count(index, entry, follower.keys());
             // Only what the contract has accepted is a statement.
             if let (Some(contract), Some(record)) = (follower.contract(), entry.record()) {
                 self.statements.take(index, record);

@@ -1,7 +1,9 @@
 //! What an audit came to.
 
 use colearn_contracts::{Act, Decision};
+use colearn_records::caught::Caught;
 use colearn_records::follower::{Fault, ReadEntry};
+use colearn_records::log_keys::LogKeys;
 use colearn_records::record::Record;
 use serde::Serialize;
 
@@ -57,6 +59,9 @@ pub struct NetworkReport {
     pub signed: usize,
     /// Blocks that have recorded something.
     pub blocks: u64,
+    /// Nodes that were caught signing against the rules.
+    #[serde(skip_serializing_if = "Caught::is_empty")]
+    pub caught: Caught,
 }
 
 impl AuditReport {
@@ -92,8 +97,11 @@ impl AuditReport {
     /// Who keeps the ledger together; nothing where one node does.
     fn network_told(&self) -> String {
         self.network.as_ref().map_or_else(String::new, |network| {
-            let NetworkReport { validators, signed, blocks } = network;
-            format!(" validators={validators} signed={signed} blocks={blocks}")
+            let NetworkReport { validators, signed, blocks, caught } = network;
+            let names: Vec<&str> = caught.iter().map(|(name, _)| name).collect();
+            let caught = if names.is_empty() { "" } else { " caught=" };
+            let names = names.join(",");
+            format!(" validators={validators} signed={signed} blocks={blocks}{caught}{names}")
         })
     }
 
@@ -134,8 +142,8 @@ impl AuditReport {
         }
     }
 
-    /// Counts what an entry records.
-    pub(crate) fn count(&mut self, entry: &ReadEntry) {
+    /// Counts what the entry at `index` records. The keys are those after it.
+    pub(crate) fn count(&mut self, index: u64, entry: &ReadEntry, keys: &LogKeys) {
         match entry.record() {
             Some(Record::Transaction(transaction)) => {
                 self.transactions += 1;
@@ -155,8 +163,10 @@ impl AuditReport {
             Some(Record::ValidatorChange(change)) => {
                 self.signatures += change.approvals.len() as u64;
             }
-            Some(Record::Block(_)) => {
-                self.network.get_or_insert_default().blocks += 1;
+            Some(Record::Block(block)) => {
+                let network = self.network.get_or_insert_default();
+                network.blocks += 1;
+                network.caught.follow(index, block, keys);
             }
             // Each node's two.
             Some(Record::Genesis(genesis)) => {

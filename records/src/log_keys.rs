@@ -8,7 +8,7 @@ use colearn_proto::v1;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::transaction::LedgerId;
-use crate::validators::{BadChange, Validators};
+use crate::validators::{BadChange, Validator, Validators};
 
 const DOMAIN: &[u8] = b"colearn/v1/key-rotation\n";
 
@@ -197,6 +197,13 @@ impl LogKeys {
         // whoever holds only the old key can say nothing about what comes after.
         let change = self.changes.iter().rfind(|(index, _)| *index < size);
         &change.map_or(&self.first, |(_, keepers)| keepers).verifiers
+    }
+
+    /// The node that has, or had, the consensus key with this address, by which blocks name it.
+    pub fn of_consensus_address(&self, address: &[u8]) -> Option<&Validator> {
+        let keepers = self.changes.iter().rev().map(|(_, it)| it);
+        let validators = keepers.chain([&self.first]).filter_map(|it| it.validators.as_ref());
+        validators.flat_map(Validators::iter).find(|it| it.consensus_address() == address)
     }
 
     /// Whether this is, or was, the ledger's key.

@@ -191,6 +191,9 @@ fn checked_block(block: v1::Block) -> Result<v1::Block, BadField> {
 /// The key under which the changes of the ledger's keys are found.
 pub const KEY_CHANGES: &[u8] = b"k";
 
+/// The key under which the blocks are found that tell who was caught.
+pub const CAUGHT: &[u8] = b"c";
+
 /// An entry without an envelope is just its payload.
 fn payload(payload: v1::entry::Payload) -> Vec<u8> {
     let entry = v1::Entry { payload: Some(payload), ..v1::Entry::default() };
@@ -220,6 +223,11 @@ pub fn keys_of_outcome(outcome: &Outcome) -> Vec<Vec<u8>> {
     vec![experiment_key(outcome.experiment.as_str())]
 }
 
+/// What a block's entry is found under: nothing, unless it tells who was caught.
+pub fn keys_of_block(block: &v1::Block) -> Vec<Vec<u8>> {
+    if block.misbehavior.is_empty() { Vec::new() } else { vec![CAUGHT.to_vec()] }
+}
+
 /// What an entry is found under, from its payload: what the writer gives when it appends, and what
 /// an index is rebuilt from.
 pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
@@ -237,11 +245,7 @@ pub fn keys_of(payload: &[u8]) -> Vec<Vec<u8>> {
         Some(v1::entry::Payload::KeyRotation(_) | v1::entry::Payload::ValidatorChange(_)) => {
             vec![KEY_CHANGES.to_vec()]
         }
-        Some(
-            v1::entry::Payload::Genesis(_)
-            | v1::entry::Payload::Upgrade(_)
-            | v1::entry::Payload::Block(_),
-        )
-        | None => Vec::new(),
+        Some(v1::entry::Payload::Block(block)) => keys_of_block(&block),
+        Some(v1::entry::Payload::Genesis(_) | v1::entry::Payload::Upgrade(_)) | None => Vec::new(),
     }
 }

@@ -16,6 +16,7 @@ use colearn_contracts::{
     Act, Admission, BallotKind, Choice, Close, Decision, FinishReason, Merge, MergeStage, Motion,
     Part, PauseReason, Phase, Reason, Selection, Stage, SuspendReason, Verdict,
 };
+use colearn_proto::v1;
 use serde::Deserialize as _;
 
 use crate::convert::SeatState;
@@ -318,6 +319,14 @@ impl From<&Admission> for AdmissionKind {
             Admission::Invited(_) => Self::Invited,
             Admission::ByVote(_) => Self::ByVote,
         }
+    }
+}
+
+kinds! {
+    v1::MisbehaviorKind {
+        Unspecified = "unknown",
+        DuplicateVote = "duplicate_vote",
+        LightClientAttack = "light_client_attack",
     }
 }
 

@@ -1,5 +1,6 @@
 //! `colearn network`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -482,11 +483,46 @@ async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
                 Err(error) => println!("{name:<12}  does not answer: {error}"),
             }
         }
+        tell_faults(&answers);
         if !enough {
             println!("\nfewer than two thirds answer here: nothing is recorded until they do");
         }
     }
     Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a node has answered, by its name and address.
+type Answer = (String, String, Result<Value, String>);
+
+/// Tells what is wrong with whom, and who says so: whom the ledger tells to have been caught, what each node holds
+/// against others, and what keeps it from going on itself.
+fn tell_faults(answers: &[Answer]) {
+    let said = answers.iter().filter_map(|(name, _, said)| Some((name, said.as_ref().ok()?)));
+    let (mut caught, mut told) = (BTreeMap::<String, Vec<&str>>::new(), Vec::new());
+    for (name, said) in said {
+        for (offender, offence) in said["caught"].as_object().into_iter().flatten() {
+            let (kind, entry) = (offence["kind"].as_str().unwrap_or("?"), &offence["entry"]);
+            let what =
+                format!("{offender} was caught signing against the rules ({kind}, entry {entry})");
+            caught.entry(what).or_default().push(name);
+        }
+        for liar in said["contradicted"].as_array().into_iter().flatten() {
+            let liar = liar.as_str().unwrap_or("?");
+            told.push(format!(
+                "{liar} has signed another history than {name} has: fork-<size>-{liar}.txt in the data folder of \
+                 {name} proves it"
+            ));
+        }
+        if let Some(trouble) = said["trouble"].as_str() {
+            told.push(format!("{name} does not go on: {trouble}"));
+        }
+    }
+    let caught = caught.into_iter().map(|(what, by)| format!("{what}, say {}", by.join(", ")));
+    let told: Vec<String> = caught.chain(told).collect();
+    if !told.is_empty() {
+        // What others say: it is for people, and moves no cursor.
+        println!("\n{}", told.join("\n").replace(|c: char| c.is_control() && c != '\n', " "));
+    }
 }
 
 impl DraftArgs {

@@ -6,10 +6,11 @@ use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, Entry, Hash, NoteError, Signer};
 use colearn_proto::v1;
 use colearn_proto::v1::validator_change::Change;
+use colearn_records::caught::{Caught, Offence};
 use colearn_records::follower::{
     BadBlock, BadGenesis, Depth, Fault, Follower, FollowerState, Unconfirmed,
 };
-use colearn_records::log_keys::{self, BadKeyChange};
+use colearn_records::log_keys::{self, BadKeyChange, KeyChange, LogKeys};
 use colearn_records::validators::{self, BadChange, Validator};
 use colearn_records::{record, upgrade};
 
@@ -269,4 +270,33 @@ fn a_first_entry_that_its_nodes_did_not_make_is_none() {
     let late = follower.reader().read(late);
     let fault = follower.follow(&late).unwrap_err();
     assert_eq!(fault, BadBlock::Time { block: 1_000, found: 1_001 }.into());
+}
+
+#[test]
+fn who_was_caught_is_named_whatever_became_of_it_since() {
+    let mut keys = LogKeys::of_genesis(&genesis(4)).unwrap();
+    let of = |seed: u8| Validator::read(node(seed)).unwrap().consensus_address().to_vec();
+    let fault = |address: Vec<u8>| v1::Misbehavior {
+        kind: v1::MisbehaviorKind::DuplicateVote.into(),
+        validator: address.into(),
+        height: 7,
+        time_ms: 1,
+    };
+    let with = |faults: Vec<v1::Misbehavior>| v1::Block { misbehavior: faults, ..block(9) };
+    let mut caught = Caught::default();
+    caught.follow(3, &block(3), &keys);
+    assert!(caught.is_empty());
+    assert_eq!(record::keys_of(&record::block_payload(&block(3))), Vec::<Vec<u8>>::new());
+
+    let removed = Change::Remove("org-3".to_owned());
+    let change = signed(&network(), 1, removed, &[1, 2, 4]);
+    keys.follow(5, &KeyChange::Validators(change)).unwrap();
+    let both = with(vec![fault(of(3)), fault(vec![9; 20])]);
+    assert_eq!(record::keys_of(&record::block_payload(&both)), [record::CAUGHT]);
+    caught.follow(6, &both, &keys);
+    caught.follow(8, &with(vec![fault(of(3))]), &keys);
+    let offence = |entries| Offence { kind: "duplicate_vote", entry: 6, entries };
+    let stranger = "09".repeat(20);
+    let told: Vec<_> = caught.iter().collect();
+    assert_eq!(told, [(&stranger[..], &offence(1)), ("org-3", &offence(2))]);
 }

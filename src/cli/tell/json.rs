@@ -73,13 +73,8 @@ fn record(record: &Record) -> Value {
 }
 
 fn misbehavior(caught: &v1::Misbehavior) -> Value {
-    let kind = match caught.kind() {
-        v1::MisbehaviorKind::Unspecified => "unknown",
-        v1::MisbehaviorKind::DuplicateVote => "duplicate_vote",
-        v1::MisbehaviorKind::LightClientAttack => "light_client_attack",
-    };
     json!({
-        "kind": kind,
+        "kind": caught.kind().word(),
         "validator": hex::encode(&caught.validator),
         "height": caught.height,
         "time_ms": caught.time_ms,

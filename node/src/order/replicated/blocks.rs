@@ -13,10 +13,11 @@ use colearn_comet::abci::{
     ValidatorUpdate, time_ms, validator_update,
 };
 use colearn_contracts::{Rejection, Version};
-use colearn_ledger::{Appended, Hash, Head};
+use colearn_ledger::{Appended, Hash, Head, Reader};
 use colearn_proto::v1;
+use colearn_records::caught::Caught;
 use colearn_records::log_keys::{KeyChange, LogKeys};
-use colearn_records::record::{self, KEY_CHANGES, MAX_MISBEHAVIOR};
+use colearn_records::record::{self, KEY_CHANGES, MAX_MISBEHAVIOR, Record};
 use colearn_records::transaction::Transaction;
 use colearn_records::upgrade;
 
@@ -59,6 +60,8 @@ struct Candidate {
     became: Vec<(Key, Became)>,
     /// Who keeps the ledger after it, if that changes.
     keys: Option<LogKeys>,
+    /// The entry that tells who was caught, and that.
+    told: Option<(u64, v1::Block)>,
 }
 
 /// A block that is durable here.
@@ -84,6 +87,8 @@ pub(super) struct Blocks {
     height: u64,
     candidate: Option<Candidate>,
     hint: Hint,
+    /// Who was caught, in blocks that are durable here.
+    caught: Caught,
 }
 
 impl Blocks {
@@ -99,7 +104,13 @@ impl Blocks {
     ) -> Result<Self, colearn_ledger::Error> {
         let hint = Hint(data.join("height"));
         let height = height.max(hint.read(keeper.root()?).unwrap_or(0));
-        Ok(Self { keeper, keys, height, candidate: None, hint })
+        let caught = caught_before(&keeper.reader(), &keys)?;
+        Ok(Self { keeper, keys, height, candidate: None, hint, caught })
+    }
+
+    /// Who was caught signing against the rules.
+    pub(super) fn caught(&self) -> &Caught {
+        &self.caught
     }
 
     pub(super) fn keeper(&self) -> &Keeper {
@@ -155,6 +166,7 @@ impl Blocks {
         }
         let Deciding { keys, became, .. } = deciding;
         let caught = caught(&block.misbehavior);
+        let mut told = None;
         if self.keeper.head().size > head.size || !caught.is_empty() {
             let block = v1::Block {
                 height,
@@ -162,7 +174,9 @@ impl Blocks {
                 proposer: block.proposer_address.clone(),
                 misbehavior: caught,
             };
-            self.keeper.note(now_ms, record::block_payload(&block), Vec::new()).map_err(fatal)?;
+            let (payload, found) = (record::block_payload(&block), record::keys_of_block(&block));
+            let entry = self.keeper.note(now_ms, payload, found).map_err(fatal)?;
+            told = (!block.misbehavior.is_empty()).then_some((entry.index, block));
         }
         let updates = keys.as_ref().map_or_else(Vec::new, |keys| updates(&self.keys, keys));
         let answer = ResponseFinalizeBlock {
@@ -173,8 +187,16 @@ impl Blocks {
         };
         let (hash, empty) = (block.hash.clone(), block.txs.is_empty());
         let answer_kept = answer.clone();
-        self.candidate =
-            Some(Candidate { height, hash, time_ms, empty, answer: answer_kept, became, keys });
+        self.candidate = Some(Candidate {
+            height,
+            hash,
+            time_ms,
+            empty,
+            answer: answer_kept,
+            became,
+            keys,
+            told,
+        });
         Ok(answer)
     }
 
@@ -262,7 +284,8 @@ impl Blocks {
 
     /// Makes the decided block durable.
     pub(super) fn commit(&mut self) -> Result<Committed, Fatal> {
-        let Some(Candidate { height, time_ms, empty, became, keys, .. }) = self.candidate.take()
+        let Some(Candidate { height, time_ms, empty, became, keys, told, .. }) =
+            self.candidate.take()
         else {
             return Err(Fatal::new("a block is to be durable, and none was decided"));
         };
@@ -278,6 +301,9 @@ impl Blocks {
         self.height = height;
         if let Some(keys) = &keys {
             self.keys = keys.clone();
+        }
+        if let Some((index, block)) = told {
+            self.caught.follow(index, &block, &self.keys);
         }
         Ok(Committed {
             height,
@@ -336,6 +362,20 @@ fn misbehavior(caught: &Misbehavior) -> Option<v1::Misbehavior> {
         height: u64::try_from(caught.height).ok()?,
         time_ms: caught.time.as_ref().and_then(time_ms).unwrap_or(0),
     })
+}
+
+/// Who was caught in what a ledger holds already.
+fn caught_before(reader: &Reader, keys: &LogKeys) -> Result<Caught, colearn_ledger::Error> {
+    let mut caught = Caught::default();
+    let mut from = 0;
+    while let Some(index) = reader.find(record::CAUGHT, from)? {
+        if let Ok(Record::Block(block)) = Record::decode(&reader.entry(index)?).map(|it| it.record)
+        {
+            caught.follow(index, &block, keys);
+        }
+        from = index + 1;
+    }
+    Ok(caught)
 }
 
 fn fatal(error: impl std::fmt::Display) -> Fatal {

@@ -104,10 +104,13 @@ impl Network {
         let pace = application.pace.lock().unwrap_or_else(PoisonError::into_inner);
         let idle_ms = pace.idle_ms(application.clock.now_ms());
         drop(pace);
+        let blocks = application.blocks();
+        let (height, caught) = (blocks.height(), json!(blocks.caught()));
+        drop(blocks);
         json!({
             "name": own.map(|own| own.name()),
             "version": env!("CARGO_PKG_VERSION"),
-            "height": application.blocks().height(),
+            "height": height,
             "size": *application.committed.borrow(),
             "published_size": published_size,
             "signed": signed,
@@ -116,6 +119,7 @@ impl Network {
             "tolerated": them.map(|them| them.tolerated()),
             "contradicted": signatures.contradicted(),
             "clocks_ahead_ms": signatures.skews(),
+            "caught": caught,
             "waiting": application.waiting.count(),
             "idle_ms": idle_ms,
             "trouble": self.trouble().map(|trouble| trouble.to_string()),
