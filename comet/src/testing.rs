@@ -7,6 +7,8 @@
 
 #![allow(clippy::panic, clippy::expect_used, reason = "it asserts what must hold, as tests do")]
 
+mod between;
+
 use std::collections::{HashSet, VecDeque};
 use std::io::{BufReader, BufWriter, Write as _};
 use std::os::unix::net::UnixStream;
@@ -16,6 +18,8 @@ use std::time::Duration;
 use prost::bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tendermint_proto::v0_38::types::{BlockIdFlag, BlockParams};
+
+pub use self::between::Between;
 
 use crate::abci::response_process_proposal::ProposalStatus;
 use crate::abci::*;

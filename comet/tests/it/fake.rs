@@ -1,9 +1,9 @@
 //! The CometBFT of tests, against the smallest application.
 
-use colearn_comet::abci::Stopping;
+use colearn_comet::abci::{ResponseCheckTx, Stopping, response};
 use colearn_comet::files::Genesis;
 use colearn_comet::rpc::Broadcast;
-use colearn_comet::testing::{FakeComet, Gone};
+use colearn_comet::testing::{Between, FakeComet, Gone};
 
 use crate::app::App;
 
@@ -26,6 +26,29 @@ fn with_app(app: &App, f: impl FnOnce(&std::path::Path)) -> Stopping {
     stopping.stop();
     serving.join().unwrap();
     stopping
+}
+
+#[test]
+fn who_stands_between_passes_on_what_he_likes() {
+    let app = App::default();
+    with_app(&app, |socket| {
+        let dir = tempfile::tempdir().unwrap();
+        let (between, socket) = (dir.path().join("between.sock"), socket.to_owned());
+        let alter = |answer| match answer {
+            response::Value::CheckTx(_) => {
+                response::Value::CheckTx(ResponseCheckTx { code: 7, ..ResponseCheckTx::default() })
+            }
+            answer => answer,
+        };
+        let standing = Between::stand(&between, move || Ok(socket.clone()), alter).unwrap();
+        let mut comet = FakeComet::new(genesis());
+        comet.connect(&between).unwrap();
+        assert_eq!(comet.check_tx("a").unwrap(), Broadcast::Refused { code: 7 });
+        comet.make_block(2_000_000).unwrap();
+        drop(standing);
+        comet.make_block(2_001_000).unwrap();
+        assert!(FakeComet::new(genesis()).connect(&between).is_err());
+    });
 }
 
 #[test]
