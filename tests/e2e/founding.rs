@@ -12,9 +12,7 @@ use colearn_sdk::client::{ClientError, Followed, Memory, Trust};
 use colearn_sdk::learner::SAFETENSORS;
 use serde_json::Value;
 
-use crate::network::{
-    LEARNERS, Network, all_ended_and, create, free_addresses, path, take_part_at,
-};
+use crate::support::network::{LEARNERS, Network, Place, all_ended, create_at, path, take_part_at};
 use crate::support::{
     Counter, NodeProcess, Process, Speaker, copy, fail, http, id, key, name, run, succeed, wait_for,
 };
@@ -87,20 +85,18 @@ pub(crate) fn started_over(network: &Network, at: usize) {
 
 /// A network whose first node keeps a ledger alone; `None` where there is no CometBFT.
 fn alone(count: usize) -> Option<Network> {
-    let comet = colearn_testkit::cometbft()?;
-    let urls = free_addresses(count);
+    let places = Place::here(count)?;
     let dir = tempfile::tempdir().unwrap();
-    let first = NodeProcess::start_at(&dir.path().join("node-0"), &urls[0].to_string());
+    let first = NodeProcess::start_at(&dir.path().join("node-0"), &places[0].listen.to_string());
     let mut nodes = vec![Some(first)];
     nodes.resize_with(count, || None);
-    Some(Network { dir, comet, urls, nodes })
+    Some(Network { dir, places, nodes })
 }
 
 /// Has all of a network's nodes go on with the ledger of the first, with the commands of the runbook.
 fn found_and_start(network: &mut Network) {
-    let count = network.urls.len();
-    let p2p = free_addresses(count);
-    let identities: Vec<_> = (0..count).map(|at| network.identity(at, p2p[at])).collect();
+    let count = network.places.len();
+    let identities: Vec<_> = (0..count).map(|at| network.identity(at)).collect();
     network.nodes[0].take().unwrap().stop();
     let file = found(&network.data(0), &identities);
     assert_eq!(found(&network.data(0), &identities), file, "the same again");
@@ -135,7 +131,7 @@ async fn four_organisations_go_on_with_the_ledger_of_one() {
     let started = network.nodes[0].as_ref().unwrap().started.clone();
     let text = |key: &str| started[key].as_str().unwrap().to_owned();
     let (ledger, solo_key) = (text("ledger_id"), text("verifier_key"));
-    create(&network.url(0), ROUNDS).await;
+    create_at(&network.url(0), ROUNDS).await;
     // The first knows the one node only, and its key; the others know where there will be more.
     let pins = Pins::new(
         Some(ledger.parse().unwrap()),
@@ -185,7 +181,6 @@ async fn four_organisations_go_on_with_the_ledger_of_one() {
     });
     let mut network = there.await.unwrap();
     let data = network.data(0);
-    let dir = network.dir.path().to_owned();
     // What a node of one's own may do is refused.
     for command in [["node", "rotate-key"], ["node", "upgrade"]] {
         let told = fail(&[&command[..], &["--data", path(&data), "--json"]].concat());
@@ -197,20 +192,14 @@ async fn four_organisations_go_on_with_the_ledger_of_one() {
         assert!(told.contains("several nodes keep this ledger"), "{told}");
     }
     network.restart(0);
-    // Its receipts were kept beside those of the others; the network's folder goes with the network.
-    let (kept, stale) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    copy(&old, stale.path());
-    let learner = dir.join("learner-1");
-    let audits = {
-        let (kept, learner) = (kept.path().to_owned(), learner.clone());
-        all_ended_and(network, learners, ROUNDS, move || copy(&learner, &kept)).await
-    };
-    let network = &audits[0]["network"];
-    assert_eq!((&audits[0]["rounds"], &network["validators"]), (&ROUNDS.into(), &4.into()));
+    let audits = all_ended(&mut network, learners, ROUNDS).await;
+    let validators = &audits[0]["network"]["validators"];
+    assert_eq!((&audits[0]["rounds"], validators), (&ROUNDS.into(), &4.into()));
+    let kept = network.dir.path().join("learner-1");
 
     // An old copy of the folder, started elsewhere, goes on alone: whoever has seen the founding is not taken in.
-    let fork = NodeProcess::start(stale.path());
-    let memory = || Memory::open(kept.path(), id(&key(1))).unwrap();
+    let fork = NodeProcess::start(&old);
+    let memory = || Memory::open(&kept, id(&key(1))).unwrap();
     let behind = Followed::connect(&fork.url, memory()).await;
     assert!(matches!(behind, Err(ClientError::Behind { .. })), "{:?}", behind.err());
     let mut speaker = Speaker::connect(&fork.url).await;
@@ -224,9 +213,9 @@ async fn four_organisations_go_on_with_the_ledger_of_one() {
     assert!(matches!(longer, Err(ClientError::Checkpoint(..))), "{:?}", longer.err());
     fork.stop();
     // By itself it is a ledger; before the receipts of the others it is none.
-    succeed(&["audit", path(stale.path())]);
-    let receipts = kept.path().join("receipts");
-    let held = run(&["audit", path(stale.path()), "--receipts", path(&receipts)]);
+    succeed(&["audit", path(&old)]);
+    let receipts = kept.join("receipts");
+    let held = run(&["audit", path(&old), "--receipts", path(&receipts)]);
     assert!(!held.status.success(), "{}", String::from_utf8_lossy(&held.stdout));
 }
 

@@ -2,290 +2,17 @@
 //! happens to them.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 use std::time::Duration;
 
-use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, FinishReason, Parameters, VERSION, Verdict,
-};
-use colearn_sdk::client::{self, Options, Suspicion, Trust};
-use colearn_sdk::learner::SAFETENSORS;
-use colearn_sdk::participant::Event;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-use crate::support::{
-    Counter, NodeProcess, Speaker, fail, http, key, name, run, succeed, wait_for,
+use crate::support::network::{
+    LEARNERS, Network, Place, Running, all_ended, create, free_addresses, path, take_part,
 };
-
-/// Addresses that nobody listens on: CometBFT cannot be given a listener.
-pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|it| it.local_addr().unwrap()).collect()
-}
-
-pub(crate) fn path(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// A network in a folder, with a node for each organisation.
-pub(crate) struct Network {
-    pub(crate) dir: tempfile::TempDir,
-    pub(crate) comet: PathBuf,
-    pub(crate) urls: Vec<SocketAddr>,
-    pub(crate) nodes: Vec<Option<NodeProcess>>,
-}
-
-impl Network {
-    /// Made with the commands of the runbook; `None` where there is no CometBFT.
-    pub(crate) fn start(count: usize) -> Option<Self> {
-        let comet = colearn_testkit::cometbft()?;
-        let addresses = free_addresses(2 * count);
-        let (urls, p2p) = addresses.split_at(count);
-        let mut network = Self {
-            dir: tempfile::tempdir().unwrap(),
-            comet,
-            urls: urls.to_vec(),
-            nodes: Vec::new(),
-        };
-        let mut identities = Vec::new();
-        for (at, p2p) in p2p.iter().enumerate() {
-            identities.push(network.identity(at, *p2p));
-        }
-        let mut genesis = vec!["network", "genesis", "--time", "2026-01-01T00:00:00Z"];
-        // In whatever order: everybody makes the same.
-        identities.reverse();
-        genesis.extend(identities.iter().map(|it| path(it)));
-        let made = succeed(&genesis);
-        genesis[4..].reverse();
-        assert_eq!(succeed(&genesis), made);
-        std::fs::write(network.file(), made).unwrap();
-        network.nodes = (0..count).map(|at| Some(network.start_node(at))).collect();
-        Some(network)
-    }
-
-    pub(crate) fn identity(&self, at: usize, p2p: SocketAddr) -> PathBuf {
-        let (url, p2p) = (format!("http://{}", self.urls[at]), p2p.to_string());
-        let name = format!("org-{at}");
-        let data = self.data(at);
-        let told = succeed(&[
-            "network",
-            "identity",
-            "--data",
-            path(&data),
-            "--name",
-            &name,
-            "--p2p",
-            &p2p,
-            "--url",
-            &url,
-        ]);
-        let file = self.dir.path().join(format!("{name}.json"));
-        std::fs::write(&file, told).unwrap();
-        file
-    }
-
-    pub(crate) fn file(&self) -> PathBuf {
-        self.dir.path().join("network.json")
-    }
-
-    pub(crate) fn data(&self, at: usize) -> PathBuf {
-        self.dir.path().join(format!("node-{at}"))
-    }
-
-    pub(crate) fn start_node(&self, at: usize) -> NodeProcess {
-        self.start_node_with(at, &[])
-    }
-
-    pub(crate) fn start_node_with(&self, at: usize, more: &[&str]) -> NodeProcess {
-        let (listen, file) = (self.urls[at].to_string(), self.file());
-        let comet = path(&self.comet);
-        let arguments = ["--listen", &listen, "--network", path(&file), "--cometbft", comet];
-        NodeProcess::start_with(&self.data(at), &[&arguments[..], more].concat())
-    }
-
-    pub(crate) fn url(&self, at: usize) -> String {
-        format!("http://{}", self.urls[at])
-    }
-
-    /// All addresses, this one first.
-    pub(crate) fn urls_from(&self, at: usize) -> String {
-        let mut urls: Vec<_> = self.urls.iter().map(|it| format!("http://{it}")).collect();
-        let count = urls.len();
-        urls.rotate_left(at % count);
-        urls.join(",")
-    }
-
-    /// kill -9. CometBFT beside it ends by itself.
-    pub(crate) fn kill(&mut self, at: usize) {
-        self.nodes[at].take().unwrap().process.kill();
-    }
-
-    /// Without the network's file.
-    pub(crate) fn restart_bare(&mut self, at: usize) {
-        let arguments = ["--listen", &self.urls[at].to_string(), "--cometbft", path(&self.comet)];
-        self.nodes[at] = Some(NodeProcess::start_with(&self.data(at), &arguments));
-    }
-
-    pub(crate) fn restart(&mut self, at: usize) {
-        self.nodes[at] = Some(self.start_node(at));
-    }
-
-    /// The CometBFT beside a node.
-    pub(crate) fn comet_of(&self, at: usize) -> Option<Pid> {
-        let node = self.nodes[at].as_ref().unwrap().process.id();
-        children(node).into_iter().next()
-    }
-
-    /// The root and size that a node shows.
-    pub(crate) fn shown(&self, at: usize) -> Option<String> {
-        let (status, note) = http(&format!("{}/checkpoint", self.url(at)));
-        let note = String::from_utf8(note).unwrap();
-        (status == 200).then(|| note.lines().take(3).collect::<Vec<_>>().join("\n"))
-    }
-
-    /// Waits until all nodes show the same, stops them, and audits each folder.
-    pub(crate) fn finish(&mut self) -> Vec<Value> {
-        let count = self.urls.len();
-        wait_for("all nodes show the same", || {
-            let shown: Vec<_> = (0..count).map(|at| self.shown(at)).collect();
-            shown.iter().all(|it| it.is_some() && *it == shown[0]).then_some(())
-        });
-        for node in self.nodes.drain(..).flatten() {
-            node.stop();
-        }
-        let audit = |at| {
-            let told = succeed(&["audit", path(&self.data(at)), "--json"]);
-            serde_json::from_str::<Value>(&told).unwrap()
-        };
-        let audits: Vec<Value> = (0..count).map(audit).collect();
-        for audit in &audits {
-            assert_eq!(audit["ok"], true, "{audit}");
-            assert_eq!((&audit["root"], &audit["size"]), (&audits[0]["root"], &audits[0]["size"]));
-            let quorum = 2 * audit["network"]["validators"].as_u64().unwrap() / 3 + 1;
-            assert!(audit["network"]["signed"].as_u64().unwrap() >= quorum, "{audit}");
-        }
-        audits
-    }
-}
-
-/// The processes that a process has started.
-pub(crate) fn children(process: u32) -> Vec<Pid> {
-    let mut found = Vec::new();
-    for thread in std::fs::read_dir(format!("/proc/{process}/task")).unwrap() {
-        let list = std::fs::read_to_string(thread.unwrap().path().join("children"));
-        let list = list.unwrap_or_default();
-        found.extend(list.split_whitespace().map(|it| it.parse::<i32>().unwrap()));
-    }
-    found.into_iter().filter_map(Pid::from_raw).collect()
-}
-
-pub(crate) const LEARNERS: [u8; 3] = [1, 2, 3];
-
-/// Less patience than in the field, so that a test takes seconds.
-pub(crate) const SUSPICION: Suspicion = Suspicion {
-    unanswered: Duration::from_secs(8),
-    asked_every: Duration::from_secs(2),
-    reached_within: Duration::from_secs(4),
-};
-
-pub(crate) async fn create(nodes: &str, rounds: u64) {
-    let mut speaker = Speaker::connect(nodes).await;
-    let weights = Counter::weights(0);
-    speaker.client.upload(&weights).await.unwrap();
-    let parameters = Parameters {
-        max_rounds: Some(rounds),
-        min_learners: LEARNERS.len() as u32,
-        missed_turns: None,
-        ..Parameters::default()
-    };
-    let create = CreateExperiment {
-        version: VERSION.number(),
-        parameters,
-        admission: Admission::Open,
-        model: weights.model(SAFETENSORS),
-        plan: None,
-    };
-    speaker.act(&key(200), Action::new(name("x"), Act::Create(create))).await.unwrap();
-}
-
-pub(crate) struct Running {
-    pub(crate) ended: JoinHandle<(Counter, client::Summary)>,
-    pub(crate) closed: watch::Receiver<u64>,
-    accepted: watch::Receiver<u64>,
-    /// All that happened to it.
-    pub(crate) told: Arc<Mutex<Vec<Event>>>,
-}
-
-/// A learner that begins at this node, and knows all.
-pub(crate) fn take_part(network: &Network, seed: u8) -> Running {
-    let nodes = network.urls_from(usize::from(seed) - 1);
-    take_part_at(network, nodes, seed, Trust::default())
-}
-
-/// A learner that knows these nodes, and believes no other ledger.
-pub(crate) fn take_part_at(network: &Network, nodes: String, seed: u8, trust: Trust) -> Running {
-    let (closed, closed_rounds) = watch::channel(0);
-    let (accepted, accepted_rounds) = watch::channel(0);
-    let told = Arc::<Mutex<Vec<Event>>>::default();
-    let telling = told.clone();
-    let options = Options {
-        data: Some(network.dir.path().join(format!("learner-{seed}"))),
-        suspicion: SUSPICION,
-        trust,
-        watch: Box::new(move |event| {
-            telling.lock().unwrap().push(event.clone());
-            if let Event::RoundClosed { round, verdict, .. } = event {
-                closed.send_replace(*round);
-                if *verdict == Verdict::Accepted {
-                    accepted.send_modify(|count| *count += 1);
-                }
-            }
-        }),
-        ..Options::new(nodes, name("x"), key(seed))
-    };
-    let run = client::run(Counter { value: 0 }, options);
-    let ended = tokio::spawn(async move { run.await.unwrap() });
-    Running { ended, closed: closed_rounds, accepted: accepted_rounds, told }
-}
-
-/// All ended after so many rounds; whatever was promised is in the ledger of each node.
-async fn all_ended(network: Network, learners: Vec<Running>, rounds: u64) -> Vec<Value> {
-    all_ended_and(network, learners, rounds, || {}).await
-}
-
-/// The same, and something done before the network's folder goes.
-pub(crate) async fn all_ended_and(
-    mut network: Network,
-    learners: Vec<Running>,
-    rounds: u64,
-    then: impl FnOnce(),
-) -> Vec<Value> {
-    for Running { ended, told, .. } in learners {
-        let (learner, summary) = ended.await.unwrap();
-        let told = told.lock().unwrap().clone();
-        assert_eq!((summary.reason, summary.rounds), (Some(FinishReason::MaxRounds), rounds));
-        // No vote was lost, so none of the rounds was.
-        // Counted by the model: of a round that closes while it moves a learner is not told apart.
-        assert_eq!(learner.value, rounds, "{told:#?}");
-    }
-    let audits = network.finish();
-    for at in 0..network.urls.len() {
-        for seed in LEARNERS {
-            let receipts = network.dir.path().join(format!("learner-{seed}/receipts"));
-            let told = succeed(&["audit", path(&network.data(at)), "--receipts", path(&receipts)]);
-            let last = told.lines().last().unwrap();
-            let count = last.split("promises=").nth(1).unwrap().split(' ').next().unwrap();
-            assert!(count.parse::<u64>().unwrap() >= rounds, "{last}");
-        }
-    }
-    then();
-    audits
-}
+use crate::support::{NodeProcess, fail, run, succeed, wait_for};
 
 #[test]
 fn a_demo_of_four_organisations_ends_with_four_audits_that_agree() {
@@ -325,7 +52,7 @@ async fn one_node_after_another_dies_and_no_vote_is_lost() {
     let Some(mut network) = tokio::task::spawn_blocking(|| Network::start(4)).await.unwrap() else {
         return;
     };
-    create(&network.urls_from(0), ROUNDS).await;
+    create(&network, ROUNDS).await;
     let learners: Vec<_> = LEARNERS.iter().map(|seed| take_part(&network, *seed)).collect();
     let mut closed = learners[0].closed.clone();
     let at_round = async |closed: &mut watch::Receiver<u64>, round: u64| {
@@ -361,7 +88,7 @@ async fn one_node_after_another_dies_and_no_vote_is_lost() {
             }
         }
     }
-    let audits = all_ended(network, learners, ROUNDS).await;
+    let audits = all_ended(&mut network, learners, ROUNDS).await;
     assert_eq!(audits[0]["rounds"], ROUNDS);
 }
 
@@ -371,7 +98,7 @@ async fn without_two_thirds_nothing_is_recorded_and_then_it_goes_on() {
     let Some(mut network) = tokio::task::spawn_blocking(|| Network::start(4)).await.unwrap() else {
         return;
     };
-    create(&network.urls_from(0), ROUNDS).await;
+    create(&network, ROUNDS).await;
     let learners: Vec<_> = LEARNERS.iter().map(|seed| take_part(&network, *seed)).collect();
     let mut closed = learners[0].closed.clone();
     closed.wait_for(|closed| *closed >= 3).await.unwrap();
@@ -390,21 +117,13 @@ async fn without_two_thirds_nothing_is_recorded_and_then_it_goes_on() {
             std::thread::sleep(Duration::from_millis(200));
         }
         // One that has lost everything but its keys fetches the blocks again.
-        let lost = network.data(3);
-        std::fs::remove_dir_all(lost.join("ledger")).unwrap();
-        std::fs::remove_file(lost.join("height")).ok();
-        for file in std::fs::read_dir(lost.join("comet/data")).unwrap() {
-            let file = file.unwrap();
-            if file.file_name() != "priv_validator_state.json" && file.path().is_dir() {
-                std::fs::remove_dir_all(file.path()).unwrap();
-            }
-        }
+        network.forget_blocks(3);
         network.restart(2);
         network.restart(3);
         network
     });
-    let network = two.await.unwrap();
-    all_ended(network, learners, ROUNDS).await;
+    let mut network = two.await.unwrap();
+    all_ended(&mut network, learners, ROUNDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -413,15 +132,17 @@ async fn a_node_comes_and_another_goes_while_learners_go_on() {
     let Some(mut network) = tokio::task::spawn_blocking(|| Network::start(4)).await.unwrap() else {
         return;
     };
-    create(&network.urls_from(0), ROUNDS).await;
+    create(&network, ROUNDS).await;
     let learners: Vec<_> = LEARNERS.iter().map(|seed| take_part(&network, *seed)).collect();
     let mut closed = learners[0].closed.clone();
     closed.wait_for(|closed| *closed >= 2).await.unwrap();
     let changed = tokio::task::spawn_blocking(move || {
         // The fifth may look before it has a say.
         let fresh = free_addresses(2);
-        network.urls.push(fresh[0]);
-        let identity = network.identity(4, fresh[1]);
+        let [url, p2p] = fresh[..] else { unreachable!() };
+        let place = Place { url, p2p, listen: url, reached: url, ..network.places[0].clone() };
+        network.places.push(place);
+        let identity = network.identity(4);
         let told: Value = serde_json::from_slice(&std::fs::read(&identity).unwrap()).unwrap();
         let id = told["p2p"].as_str().unwrap().split('@').next().unwrap().to_owned();
         for at in 0..4 {
@@ -489,7 +210,7 @@ async fn a_node_comes_and_another_goes_while_learners_go_on() {
     }
     // Who has gone has no part in the end.
     network.nodes.remove(3);
-    let gone = network.urls.remove(3);
+    let gone = network.places.remove(3).url;
     let ends = tokio::task::spawn_blocking(move || {
         let shown = |network: &Network| -> Vec<Option<String>> {
             (0..4).map(|at| network.shown(at)).collect()

@@ -7,7 +7,7 @@ use colearn_records::{keys, record};
 use serde_json::Value;
 
 use crate::founding::started_over;
-use crate::network::{LEARNERS, Network, all_ended_and, create, path, take_part};
+use crate::support::network::{LEARNERS, Network, all_ended, create, path, take_part};
 use crate::support::{run, succeed};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -16,13 +16,13 @@ async fn a_node_starts_over_and_one_that_had_signed_something_else_does_not() {
     let Some(network) = tokio::task::spawn_blocking(|| Network::start(4)).await.unwrap() else {
         return;
     };
-    create(&network.urls_from(0), ROUNDS).await;
+    create(&network, ROUNDS).await;
     let learners: Vec<_> = LEARNERS.iter().map(|seed| take_part(&network, *seed)).collect();
     let mut closed = learners[0].closed.clone();
     closed.wait_for(|closed| *closed >= 3).await.unwrap();
     let started = tokio::task::spawn_blocking(move || start_over(network));
-    let network = started.await.unwrap();
-    let audits = all_ended_and(network, learners, ROUNDS, || {}).await;
+    let mut network = started.await.unwrap();
+    let audits = all_ended(&mut network, learners, ROUNDS).await;
     assert_eq!(audits[0]["rounds"], ROUNDS);
 }
 
@@ -66,7 +66,8 @@ fn start_over(mut network: Network) -> Network {
     std::fs::copy(&state, whole.path().join("comet/data/priv_validator_state.json")).unwrap();
     let told = succeed(&["network", "resync", "--data", path(whole.path())]);
     assert!(told.contains(&vouched.root.to_string()), "{told}");
-    let (listen, comet) = (network.urls[3].to_string(), path(&network.comet).to_owned());
+    let place = &network.places[3];
+    let (listen, comet) = (place.listen.to_string(), path(&place.comet).to_owned());
     let arguments = ["node", "--listen", &listen, "--cometbft", &comet, "--data"];
     // While the others go on, it comes to where it had signed something else.
     for _ in 0..2 {

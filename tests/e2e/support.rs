@@ -1,5 +1,7 @@
 //! Starting real processes and talking to them.
 
+pub(crate) mod network;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -110,8 +112,16 @@ impl NodeProcess {
     }
 
     pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
+        Self::start_command(Self::command(data, more))
+    }
+
+    /// What starts a node.
+    pub(crate) fn command(data: &Path, more: &[&str]) -> Command {
         let arguments = ["node", "--json", "--data", data.to_str().unwrap()];
-        let command = colearn(&[&arguments[..], more].concat());
+        colearn(&[&arguments[..], more].concat())
+    }
+
+    pub(crate) fn start_command(command: Command) -> Self {
         let supervise::NodeProcess { process, started, url } =
             supervise::NodeProcess::start(command).unwrap();
         Self { process: Process(process), url, started }
