@@ -185,6 +185,12 @@ fn log_to_stderr() {
     let _ = logged.try_init();
 }
 
+/// Has files that this process makes readable for its own user alone: a node's folder holds everybody's weights.
+fn keep_to_oneself() {
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
 fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
     let TrustArgs { ca, client_cert, client_key } = arguments.trust;
     Trust::given(ca, client_cert, client_key)?.set_for_process();

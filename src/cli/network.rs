@@ -513,6 +513,14 @@ fn tell_faults(answers: &[Answer]) {
                  {name} proves it"
             ));
         }
+        for (other, ahead) in said["clocks_ahead_ms"].as_object().into_iter().flatten() {
+            let ahead_s = ahead.as_i64().unwrap_or(0) as f64 / 1000.0;
+            let word = if ahead_s < 0.0 { "behind" } else { "ahead of" };
+            told.push(format!(
+                "the clock of {other} is {:.0} s {word} that of {name}",
+                ahead_s.abs()
+            ));
+        }
         if let Some(trouble) = said["trouble"].as_str() {
             told.push(format!("{name} does not go on: {trouble}"));
         }
@@ -520,8 +528,7 @@ fn tell_faults(answers: &[Answer]) {
     let caught = caught.into_iter().map(|(what, by)| format!("{what}, say {}", by.join(", ")));
     let told: Vec<String> = caught.chain(told).collect();
     if !told.is_empty() {
-        // What others say: it is for people, and moves no cursor.
-        println!("\n{}", told.join("\n").replace(|c: char| c.is_control() && c != '\n', " "));
+        println!("\n{}", told.join("\n"));
     }
 }
 

@@ -224,6 +224,7 @@ impl NodeArgs {
     }
 
     async fn run(self) -> anyhow::Result<ExitCode> {
+        super::keep_to_oneself();
         // Before anyone is told that the node runs, so that no signal is missed.
         let (mut signals, mut hangups) = (Signals::catch()?, Hangups::catch()?);
         let limits = LimitArgs {

@@ -1,5 +1,6 @@
 //! What is printed, until nobody reads it any more: `colearn ledger show data | head` ends quietly.
 
+use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::io::{self, Write as _};
 
@@ -56,7 +57,9 @@ pub(crate) fn print(text: Arguments<'_>) {
 /// If that is not possible.
 pub(crate) fn try_print(text: Arguments<'_>) -> Result<(), OutputError> {
     let mut out = io::stdout().lock();
-    out.write_fmt(text).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+    out.write_all(harmless(text).as_bytes()).and_then(|()| out.flush()).map_err(|error| match error
+        .kind()
+    {
         io::ErrorKind::BrokenPipe => OutputError::Closed,
         _ => OutputError::Io(error),
     })
@@ -64,10 +67,43 @@ pub(crate) fn try_print(text: Arguments<'_>) -> Result<(), OutputError> {
 
 /// Writes a line to stderr, if anybody reads it.
 pub(crate) fn tell(text: Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
+}
+
+/// The text without what would steer a terminal: much of what is printed was written by others, who could move
+/// the cursor, change what stands there already or turn the direction of a line. Here, where all of it passes,
+/// and nowhere else.
+fn harmless(text: Arguments<'_>) -> Cow<'_, str> {
+    let text = match text.as_str() {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(text.to_string()),
+    };
+    match text.contains(steers) {
+        true => Cow::Owned(text.replace(steers, "\u{fffd}")),
+        false => text,
+    }
+}
+
+fn steers(char: char) -> bool {
+    let turns =
+        matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (char.is_control() && !matches!(char, '\n' | '\t'))
 }
 
 /// Whether that is all that went wrong.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(OutputError::Closed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_does_not_steer_the_terminal() {
+        let name = "ann\u{1b}[2J\u{1b}]0;x\u{7}\r\u{9b}1m\u{202e}bob\t\n";
+        let told = harmless(format_args!("{name}")).into_owned();
+        assert_eq!(told, "ann\u{fffd}[2J\u{fffd}]0;x\u{fffd}\u{fffd}\u{fffd}1m\u{fffd}bob\t\n");
+        assert!(matches!(harmless(format_args!("a line\n")), Cow::Borrowed(_)));
+    }
 }

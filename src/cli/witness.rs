@@ -50,6 +50,7 @@ pub(crate) struct WitnessArgs {
 
 impl WitnessArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        super::keep_to_oneself();
         // Before anyone is told that it runs, so that no signal is missed.
         let mut signals = Signals::catch()?;
         let mut logs = Vec::new();

@@ -3,14 +3,17 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use colearn_contracts::{Act, Action, Admission, CreateExperiment, Parameters, VERSION};
+use colearn_sdk::client::{self, Nodes, Options, TlsTrust};
+use colearn_sdk::learner::SAFETENSORS;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use socket2::{Domain, Socket, Type};
 
-use crate::support::{NodeProcess, colearn, fail, succeed, wait_for};
+use crate::support::{Counter, NodeProcess, Speaker, colearn, fail, key, name, succeed, wait_for};
 
 /// An authority of its own.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -88,6 +91,11 @@ fn a_certificate_that_a_node_made_is_known_by_its_fingerprint() {
         use std::os::unix::fs::PermissionsExt as _;
         let key = std::fs::metadata(data.join("tls-key.pem")).unwrap();
         assert_eq!(key.permissions().mode() & 0o777, 0o600);
+        // Everybody's weights are in there: they are for its user alone, whatever the umask was.
+        for path in ["", "ledger", "ledger/journal/00000000.journal", "artifacts"] {
+            let mode = std::fs::metadata(data.join(path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{path}");
+        }
     }
     // Started again it is the same.
     let before = node.url.clone();
@@ -295,6 +303,117 @@ fn proxies_of_the_environment_are_used_and_never_for_this_machine() {
     command.env("HTTPS_PROXY", format!("http://{gone}")).env("NO_PROXY", "");
     let error = error_of(&command.output().unwrap());
     assert!(error.contains(&format!("the proxy http://{gone}")), "{error}");
+}
+
+/// A program in front of a node, at an address that was free.
+fn in_front(
+    program: &str,
+    package: &str,
+    dir: &Path,
+    config: impl Fn(SocketAddr) -> (String, Vec<String>),
+) -> Option<(Killed, String)> {
+    if Command::new(program).arg("-h").output().is_err() {
+        colearn_testkit::skip(program, &format!("the package {package} has it"));
+        return None;
+    }
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (text, arguments) = config(address);
+    std::fs::write(dir.join("config"), text).unwrap();
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).env("HOME", dir).stdout(log.try_clone().unwrap()).stderr(log);
+    let child = Killed(command.spawn().unwrap());
+    wait_for(program, || TcpStream::connect(address).ok());
+    Some((child, format!("https://{address}")))
+}
+
+/// Three learners take part in three rounds, and an audit finds nothing, all through this address.
+async fn learns(node: &NodeProcess, experiment: &str, url: &str, ca: &Path) {
+    let mut speaker = Speaker::connect(&node.url).await;
+    let weights = Counter::weights(0);
+    speaker.client.upload(&weights).await.unwrap();
+    let parameters = Parameters { max_rounds: Some(3), min_learners: 3, ..Parameters::default() };
+    let create = CreateExperiment {
+        version: VERSION.number(),
+        parameters,
+        admission: Admission::Open,
+        model: weights.model(SAFETENSORS),
+        plan: None,
+    };
+    speaker.act(&key(200), Action::new(name(experiment), Act::Create(create))).await.unwrap();
+    let trust = TlsTrust::new(Some(ca.to_owned()), None);
+    let learners = [1, 2, 3].map(|seed| {
+        let nodes = Nodes::from(url).trusting(trust.clone());
+        let options = Options::new(nodes, name(experiment), key(seed));
+        tokio::spawn(async move { client::run(Counter { value: 0 }, options).await.unwrap() })
+    });
+    for learner in learners {
+        let (learner, summary) = learner.await.unwrap();
+        assert_eq!((learner.value, summary.rounds), (3, 3));
+    }
+    assert!(succeed(&["audit", url, "--ca", shown(ca)]).contains("AUDIT OK"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxies_that_end_tls_lead_to_a_node() {
+    let (dir, _authority, ca, [certificate, key]) = with_authority();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let to = node.address();
+    let at = |name: &str| {
+        let dir = dir.path().join(name);
+        std::fs::create_dir(&dir).unwrap();
+        dir
+    };
+    let folder = at("nginx");
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let nginx = in_front("nginx", "nginx-light", &folder, |address| {
+        let folder = shown(&folder);
+        let temporary = temporary.map(|it| format!("{it}_temp_path {folder}/{it};")).join("\n");
+        let config = format!(
+            "user root; daemon off; worker_processes 1; pid {folder}/pid; error_log stderr;
+             events {{ worker_connections 256; }}
+             http {{
+               access_log off; {temporary}
+               server {{
+                 listen {address} ssl http2;
+                 ssl_certificate {certificate}; ssl_certificate_key {key};
+                 client_max_body_size 0; grpc_read_timeout 1h; grpc_send_timeout 1h;
+                 location /colearn.v1. {{ grpc_pass grpc://{to}; }}
+                 location / {{ proxy_pass http://{to}; }}
+               }}
+             }}"
+        );
+        let arguments = ["-p", folder, "-c", &format!("{folder}/config")];
+        (config, arguments.map(str::to_owned).to_vec())
+    });
+    if let Some((_nginx, url)) = nginx {
+        learns(&node, "by-nginx", &url, &ca).await;
+    }
+    let folder = at("caddy");
+    let caddy = in_front("caddy", "caddy", &folder, |address| {
+        let folder = shown(&folder);
+        let config = format!(
+            "{{\n admin off\n auto_https off\n storage file_system {folder}\n}}\n\
+             https://{address} {{\n tls {certificate} {key}\n reverse_proxy h2c://{to} {{\n \
+             flush_interval -1\n }}\n}}\n"
+        );
+        let arguments = ["run", "--adapter", "caddyfile", "--config", &format!("{folder}/config")];
+        (config, arguments.map(str::to_owned).to_vec())
+    });
+    if let Some((_caddy, url)) = caddy {
+        learns(&node, "by-caddy", &url, &ca).await;
+    }
+}
+
+/// A child that goes with this.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A connection from another address of this machine.

@@ -20,7 +20,6 @@ use colearn_proto::v1;
 use colearn_proto::v1::validator_change::Change;
 use colearn_records::network_file;
 use colearn_records::record;
-use colearn_records::validators::Validators;
 use prost::Message as _;
 use serde_json::Value;
 
@@ -143,8 +142,7 @@ fn with_liar() -> Option<(Network, Liar)> {
 /// How blocks name who has proposed them.
 fn address(network: &Network, at: usize) -> String {
     let text = std::fs::read_to_string(network.file()).unwrap();
-    let genesis = network_file::read_network(&text).unwrap();
-    let validators = Validators::of_genesis(&genesis).unwrap().unwrap();
+    let validators = network_file::read_network(&text).unwrap().validators().unwrap();
     hex::encode(validators.get(&format!("org-{at}")).unwrap().consensus_address())
 }
 

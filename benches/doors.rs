@@ -1,0 +1,176 @@
+//! What TLS costs: votes that are recorded a second with it, as a share of those without, in the same run;
+//! handshakes a second; and the memory of a node that many idle connections are open to.
+//!
+//! Run with `cargo bench --bench doors`; `-- --connections 10000` says how many are left open. All processes and
+//! the clients share the machine.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+#[allow(dead_code)]
+#[path = "network/load.rs"]
+mod load;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use colearn::supervise::NodeProcess;
+use colearn_net::{Address, Connector, Protocol, Trust};
+use colearn_proto::v1;
+use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
+use colearn_records::transaction::Transaction;
+use colearn_sdk::client::{Followed, Memory};
+use futures_util::StreamExt as _;
+use tonic::transport::{Channel, Endpoint};
+use tower_service::Service as _;
+
+use self::load::Joins;
+
+/// As in the `colearn` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const CLIENTS: usize = 32;
+/// How many each submits in a run.
+const EACH: usize = 300;
+/// Runs of each kind, taken in turn; the best of each counts, since only others make it slower.
+const RUNS: usize = 3;
+const SHAKING: Duration = Duration::from_secs(5);
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut connections = 1_000;
+    while let Some(argument) = arguments.next() {
+        if argument == "--connections" {
+            connections = arguments.next().unwrap().parse().unwrap();
+        }
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let most = (connections + 1_000).to_string();
+    let node = |name: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_colearn"));
+        command.args(["node", "--until-eof", "--json", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(dir.path().join(name)).args(["--max-connections", &most]);
+        command.args(["--max-connections-per-address", &most]).args(more);
+        NodeProcess::start(command).unwrap()
+    };
+    let plain = node("plain", &[]);
+    let secure = node("tls", &["--tls-self-signed"]);
+    let mut best = [[0.0_f64; 2]; 2];
+    for run in 0..RUNS {
+        for (kind, node) in [&plain, &secure].into_iter().enumerate() {
+            for streamed in [false, true] {
+                let name = format!("run-{run}-{streamed}");
+                let rate = runtime.block_on(rate(&node.url, &name, streamed));
+                let best = &mut best[kind][usize::from(streamed)];
+                *best = best.max(rate);
+            }
+        }
+    }
+    for (at, how) in ["unary", "streamed"].into_iter().enumerate() {
+        let (plain, secure) = (best[0][at], best[1][at]);
+        let share = secure / plain;
+        let verdict = if share >= 0.9 { "met" } else { "NOT met" };
+        println!(
+            "votes, {how}: {secure:.0}/s with TLS of {plain:.0}/s: {share:.2}   >= 0.90   {verdict}"
+        );
+    }
+    let shaken = runtime.block_on(handshakes(&secure.url));
+    println!("handshakes, both ends on this machine: {shaken:.0}/s");
+    let before = rss_mb(secure.process.id());
+    let held = runtime.block_on(hold(&secure.url, connections));
+    let after = rss_mb(secure.process.id());
+    let each = (after - before) * 1000.0 / held.len() as f64;
+    println!(
+        "{} idle TLS connections: {after:.0} MB, {before:.0} MB before: {each:.1} kB each",
+        held.len()
+    );
+}
+
+async fn channel(url: &str) -> Channel {
+    let address: Address = url.parse().unwrap();
+    let connector = Connector::new(&address, &Trust::default(), Protocol::Http2).unwrap();
+    Endpoint::from(address.uri().clone()).connect_with_connector(connector).await.unwrap()
+}
+
+/// Votes that are recorded a second. They are joins, which cost what a vote does.
+async fn rate(url: &str, name: &str, streamed: bool) -> f64 {
+    let mut followed = Followed::connect(url, Memory::default()).await.unwrap();
+    let joins = Joins::create(&mut followed, name).await;
+    let signed = joins.sign(0..CLIENTS * EACH);
+    let mut clients = Vec::new();
+    for mine in signed.chunks(EACH) {
+        clients.push((CoordinatorServiceClient::new(channel(url).await), mine.to_vec()));
+    }
+    let started = Instant::now();
+    let submitting = clients.into_iter().map(|(client, mine)| match streamed {
+        true => tokio::spawn(in_a_stream(client, mine)),
+        false => tokio::spawn(one_by_one(client, mine)),
+    });
+    for submitted in submitting.collect::<Vec<_>>() {
+        submitted.await.unwrap();
+    }
+    (CLIENTS * EACH) as f64 / started.elapsed().as_secs_f64()
+}
+
+async fn one_by_one(mut client: CoordinatorServiceClient<Channel>, mine: Vec<Transaction>) {
+    for signed in mine {
+        let transaction = Some(signed.message().clone());
+        client.submit(v1::SubmitRequest { transaction }).await.unwrap();
+    }
+}
+
+async fn in_a_stream(mut client: CoordinatorServiceClient<Channel>, mine: Vec<Transaction>) {
+    let count = mine.len();
+    let requests = futures_util::stream::iter(mine)
+        .map(|signed| v1::SubmitStreamRequest { transaction: Some(signed.message().clone()) });
+    let mut answers = client.submit_stream(requests).await.unwrap().into_inner();
+    let mut receipts = 0;
+    while let Some(answer) = answers.message().await.unwrap() {
+        assert!(matches!(answer.result.unwrap(), v1::submit_stream_response::Result::Receipt(_)));
+        receipts += 1;
+    }
+    assert_eq!(receipts, count);
+}
+
+/// Handshakes a second, eight at a time.
+async fn handshakes(url: &str) -> f64 {
+    let address: Address = url.parse().unwrap();
+    let connector = Connector::new(&address, &Trust::default(), Protocol::Http2).unwrap();
+    let (count, until) = (Arc::new(AtomicUsize::new(0)), Instant::now() + SHAKING);
+    let shaking = (0..8).map(|_| {
+        let (mut connector, count) = (connector.clone(), count.clone());
+        let uri = address.uri().clone();
+        tokio::spawn(async move {
+            while Instant::now() < until {
+                drop(connector.call(uri.clone()).await.unwrap());
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    for shaken in shaking.collect::<Vec<_>>() {
+        shaken.await.unwrap();
+    }
+    count.load(Ordering::Relaxed) as f64 / SHAKING.as_secs_f64()
+}
+
+/// Connections over each of which something was asked once.
+async fn hold(url: &str, count: usize) -> Vec<Channel> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let channel = channel(url).await;
+        let mut client = CoordinatorServiceClient::new(channel.clone());
+        let asked =
+            client.list_experiments(v1::ListExperimentsRequest { page_size: 1, after: "~".into() });
+        asked.await.unwrap();
+        held.push(channel);
+    }
+    held
+}
+
+fn rss_mb(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    rss.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
+}
