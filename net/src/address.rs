@@ -81,7 +81,9 @@ impl Address {
     pub fn is_loopback(&self) -> bool {
         let host = self.uri.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        let name = bare.trim_end_matches('.');
+        name.eq_ignore_ascii_case("localhost")
+            || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
     }
 }
 
@@ -102,8 +104,13 @@ impl FromStr for Address {
         let url = url.trim_end_matches('/').to_owned();
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let authority = uri.authority().ok_or_else(bad)?;
-        // What others print may end up in logs: no passwords in addresses.
-        if uri.host().is_none_or(str::is_empty) || authority.as_str().contains('@') {
+        if authority.as_str().contains('@') {
+            return Err(NetError::UserInAddress);
+        }
+        // What stands behind the host and is no port would be passed over in silence.
+        let port = authority.as_str().rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+        let is_port = port.is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+        if uri.host().is_none_or(str::is_empty) || !is_port || uri.query().is_some() {
             return Err(bad());
         }
         if pin.is_some() && uri.scheme_str() != Some("https") {
@@ -142,11 +149,20 @@ mod tests {
             assert_eq!(address.to_string(), shown);
             assert_eq!(shown.parse::<Address>().unwrap(), address);
         }
-        for bad in
-            ["", "ftp://host", "http://", "https://user:secret@host", "http://a b", "http://:1"]
-        {
+        for bad in [
+            "",
+            "ftp://host",
+            "http://",
+            "http://a b",
+            "http://:1",
+            "a:74000",
+            "a:0",
+            "http://a/?b",
+        ] {
             assert!(matches!(bad.parse::<Address>(), Err(NetError::Address(_))), "{bad}");
         }
+        let named = "https://ann:secret@host".parse::<Address>().unwrap_err();
+        assert!(named == NetError::UserInAddress && !named.to_string().contains("secret"));
         let pinned = format!("http://host:1#sha256:{hex}").parse::<Address>();
         assert!(matches!(pinned, Err(NetError::PinWithoutTls(_))));
         for bad in ["https://h#", "https://h#sha256:00", "https://h#md5:00"] {
@@ -158,6 +174,7 @@ mod tests {
     fn this_machine_is_known_by_its_names() {
         let is = |text: &str| text.parse::<Address>().unwrap().is_loopback();
         assert!(is("localhost:1") && is("127.9.9.9") && is("https://[::1]:7400"));
+        assert!(is("LOCALHOST.:1") && is("[::ffff:127.0.0.1]:1"));
         assert!(!is("10.0.0.1") && !is("localhost.example.org") && !is("[::2]:1"));
     }
 }

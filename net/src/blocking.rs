@@ -28,10 +28,11 @@ impl Client {
             url: address.url().to_owned(),
             reason: error.to_string(),
         };
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (questions, mut asked) = tokio::sync::mpsc::unbounded_channel::<Question>();
         let serve = move || {
+            // Here, since it can be dropped where nothing is awaited only. Whoever asks is told that nobody answers.
+            let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = built else { return };
             runtime.block_on(async {
                 while let Some(Question { path, limit, reply }) = asked.recv().await {
                     // Whoever has gone does not want it.

@@ -78,6 +78,13 @@ impl Connector {
             true => None,
             false => Matcher::from_env().intercept(address.uri()),
         };
+        // To any other its password would be told in clear, or HTTP be spoken to what is none.
+        if let Some(proxy) = &proxy
+            && proxy.uri().scheme_str() != Some("http")
+        {
+            let scheme = proxy.uri().scheme_str().unwrap_or("?").to_owned();
+            return Err(NetError::ProxyScheme { scheme, url: address.url().to_owned() });
+        }
         Ok(Self {
             address: address.clone(),
             proxy,
@@ -93,12 +100,18 @@ impl Connector {
     }
 
     async fn connect(self) -> Result<Stream, NetError> {
+        // What was told of connections before says nothing of this one.
+        self.trouble();
         let url = self.address.url().to_owned();
+        let proxy = self.proxy.as_ref().map(|proxy| proxy.uri().to_string());
         match tokio::time::timeout(PATIENCE, self.connect_at_leisure()).await {
             Ok(connected) => connected,
             Err(_) => {
                 let reason = format!("no answer for {} s", PATIENCE.as_secs());
-                Err(NetError::Unreachable { url, reason })
+                Err(match proxy {
+                    Some(proxy) => NetError::Proxy { proxy, url, reason },
+                    None => NetError::Unreachable { url, reason },
+                })
             }
         }
     }
@@ -109,6 +122,8 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEP_ALIVE));
+        // Of several addresses each has its share of the time.
+        tcp.set_connect_timeout(Some(4 * PATIENCE / 5));
         let to = with_port(self.address.uri());
         let stream = match &self.proxy {
             None => tcp.call(to).await.map_err(|error| NetError::Unreachable {
@@ -140,22 +155,23 @@ impl Connector {
         use tokio_rustls::rustls::pki_types::ServerName;
         use tokio_util::either::Either;
 
-        use crate::error::TlsFault;
-
         let Some(tls) = &self.tls else {
             return Ok(self.stream(Either::Left(stream), false));
         };
         let url = self.address.url();
-        let failed = |fault| NetError::Tls { url: url.to_owned(), fault };
         let host = self.address.uri().host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare.to_owned());
         let name = name.map_err(|_| NetError::Address(url.to_owned()))?;
         let stream = tls.connect(name, stream).await.map_err(|error| {
-            let fault = crate::tls::fault(url, &error);
-            failed(fault.unwrap_or_else(|| {
-                TlsFault::Other(format!("it breaks off ({error}); is its address http://...?"))
-            }))
+            match crate::tls::fault(url, &error) {
+                Some(fault) => NetError::Tls { url: url.to_owned(), fault },
+                // As any connection may: the server is full, or was just stopped.
+                None => NetError::Unreachable {
+                    url: url.to_owned(),
+                    reason: format!("it closed the connection in the TLS handshake: {error}"),
+                },
+            }
         })?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(self.stream(Either::Right(Box::new(stream)), is_http2))

@@ -10,6 +10,11 @@ pub enum NetError {
     /// It is no address.
     #[error("{0:?} is no address of a server; it looks like http://HOST:PORT or https://HOST")]
     Address(String),
+    /// There is a name before the host, and perhaps a password. It is not repeated.
+    #[error(
+        "an address names no user and no password: what is asked for is signed, or shown a certificate"
+    )]
+    UserInAddress,
     /// It is no fingerprint.
     #[error("{0:?} is no fingerprint of a certificate: sha256: and 64 hex digits")]
     Fingerprint(String),
@@ -50,6 +55,17 @@ pub enum NetError {
         /// What happened.
         reason: String,
     },
+    /// A proxy of another kind.
+    #[error(
+        "the environment names a {scheme} proxy on the way to {url}, and only http ones can be used; NO_PROXY \
+         makes an exception"
+    )]
+    ProxyScheme {
+        /// Of the proxy's address.
+        scheme: String,
+        /// Where it was to lead.
+        url: String,
+    },
     /// Somebody answers, and is not believed or does not believe.
     #[error("{url} answers, and TLS fails: {fault}")]
     Tls {
@@ -81,8 +97,9 @@ impl NetError {
         }
         let of = |fault| Some(Self::Tls { url: url.to_owned(), fault });
         // INADEQUATE_SECURITY (RFC 9113, 7), as it is told: what a server answers that expects TLS.
-        if crate::connect::root_cause(error)
-            .contains("security properties do not meet minimum requirements")
+        if url.starts_with("http://")
+            && crate::connect::root_cause(error)
+                .contains("security properties do not meet minimum requirements")
         {
             return of(TlsFault::SpeaksTls);
         }
@@ -107,6 +124,9 @@ pub enum TlsFault {
         /// The pinned one.
         expected: Fingerprint,
     },
+    /// The pinned certificate, and not its key.
+    #[error("it shows the pinned certificate and does not have its key: somebody stands between")]
+    NotItsKey,
     /// An authority that is not believed.
     #[error(
         "nobody whom you believe vouches for its certificate; give --ca FILE (COLEARN_CA), or the certificate's \

@@ -15,8 +15,11 @@ use crate::{Address, Connector, NetError, Protocol, Trust};
 /// The body of an answer that is read as it comes.
 pub type Body = hyper::body::Incoming;
 
-/// How long a connection that is not used is kept.
-const IDLE: Duration = Duration::from_secs(60);
+/// How long a connection that is not used is kept: less than servers do, a node for 10 s, so that none is used that is
+/// just being closed.
+const IDLE: Duration = Duration::from_secs(8);
+/// How much of a refusal is told: a line of what others wrote.
+const MAX_TOLD: usize = 200;
 
 /// Asks one server; connections are kept for the next question. Redirections are not followed: whoever was
 /// asked answers, and nobody it points to.
@@ -47,7 +50,14 @@ impl Answer {
         let text = String::from_utf8_lossy(&self.body);
         match self.status {
             200..=299 => Ok(text.into_owned()),
-            status => Err(format!("it answers {status}: {}", text.trim())),
+            status => {
+                let line = text.lines().next().unwrap_or_default().trim();
+                let told: String =
+                    line.chars().filter(|it| !it.is_control()).take(MAX_TOLD).collect();
+                let to = self.headers.get("location").and_then(|to| to.to_str().ok());
+                let to = to.map_or_else(String::new, |to| format!(" (it points to {to})"));
+                Err(format!("it answers {status}{to}: {told}"))
+            }
         }
     }
 }

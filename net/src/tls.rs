@@ -7,7 +7,9 @@ use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
-use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
@@ -16,7 +18,7 @@ use tokio_rustls::rustls::{
 };
 
 use crate::error::TlsFault;
-use crate::trust::{CLIENT_CERT, CLIENT_KEY};
+use crate::trust::{CERTIFICATES_DIR, CLIENT_CERT, CLIENT_KEY, named};
 use crate::{Address, Fingerprint, NetError, Protocol, Trust};
 
 /// What a client of this server needs.
@@ -42,7 +44,7 @@ pub(crate) fn config(
         }
     };
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    let mut config = match &trust.identity {
+    let mut config = match trust.shown()? {
         None => builder.with_no_client_auth(),
         Some(identity) => {
             let chain = certificates(&identity.certificate, CLIENT_CERT)?;
@@ -61,24 +63,24 @@ pub(crate) fn config(
 /// Who vouches for servers.
 fn roots(trust: &Trust) -> Result<RootCertStore, NetError> {
     let mut roots = RootCertStore::empty();
-    match trust.authorities() {
-        Some((path, named_by)) => {
-            for certificate in certificates(&path, named_by)? {
-                roots.add(certificate).map_err(|error| NetError::Pem {
-                    path: path.clone(),
-                    named_by,
-                    reason: error.to_string(),
-                })?;
-            }
+    let none = |path, named_by| NetError::Pem {
+        path,
+        named_by,
+        reason: "there is no certificate in it that can vouch for others".to_owned(),
+    };
+    // Of many an odd one vouches for nobody, and the others do all the same.
+    if let Some((path, named_by)) = trust.authorities() {
+        roots.add_parsable_certificates(certificates(&path, named_by)?);
+        return if roots.is_empty() { Err(none(path, named_by)) } else { Ok(roots) };
+    }
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        if let Some(dir) = named(CERTIFICATES_DIR) {
+            // Whoever has named some does not mean all.
+            return Err(none(dir, CERTIFICATES_DIR));
         }
-        None => {
-            // One that cannot be read vouches for nobody, and the others do all the same.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            // A container often has none: then those that browsers believe.
-            if roots.is_empty() {
-                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            }
-        }
+        // A container often has none: then those that browsers believe.
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     Ok(roots)
 }
@@ -133,6 +135,24 @@ impl std::fmt::Display for Another {
 
 impl std::error::Error for Another {}
 
+/// The pinned certificate, shown by somebody who does not have its key.
+#[derive(Debug)]
+struct NotItsKey;
+
+impl NotItsKey {
+    fn error() -> Error {
+        CertificateError::Other(OtherError(Arc::new(Self))).into()
+    }
+}
+
+impl std::fmt::Display for NotItsKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the certificate's key is not there")
+    }
+}
+
+impl std::error::Error for NotItsKey {}
+
 impl ServerCertVerifier for Pinned {
     fn verify_server_cert(
         &self,
@@ -157,12 +177,8 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        tokio_rustls::rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &self.algorithms,
-        )
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+            .map_err(|_| NotItsKey::error())
     }
 
     fn verify_tls13_signature(
@@ -171,12 +187,8 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        tokio_rustls::rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &self.algorithms,
-        )
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+            .map_err(|_| NotItsKey::error())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -209,6 +221,7 @@ fn fault_of(url: &str, error: &Error) -> TlsFault {
                 Some(Another { found, expected }) => {
                     TlsFault::OtherCertificate { found: *found, expected: *expected }
                 }
+                None if other.0.is::<NotItsKey>() => TlsFault::NotItsKey,
                 None => TlsFault::Other(error.to_string()),
             },
             // A certificate that vouches for itself only is one, too.
@@ -229,6 +242,10 @@ fn fault_of(url: &str, error: &Error) -> TlsFault {
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate
             | AlertDescription::UnknownCA
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::AccessDenied
             | AlertDescription::CertificateUnknown,
         ) => TlsFault::WantsCertificate,
         _ => TlsFault::Other(error.to_string()),

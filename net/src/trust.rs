@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+#[cfg(feature = "tls")]
 use crate::NetError;
 
 /// The environment's variables. The last is that of other programs with TLS.
 pub(crate) const CA: &str = "COLEARN_CA";
 pub(crate) const CLIENT_CERT: &str = "COLEARN_CLIENT_CERT";
 pub(crate) const CLIENT_KEY: &str = "COLEARN_CLIENT_KEY";
+#[cfg(feature = "tls")]
 pub(crate) const CERTIFICATES: &str = "SSL_CERT_FILE";
+#[cfg(feature = "tls")]
+pub(crate) const CERTIFICATES_DIR: &str = "SSL_CERT_DIR";
 
 /// A certificate that a client shows, with its key: files in PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +33,9 @@ pub struct Trust {
     pub identity: Option<Identity>,
     /// What named the authorities, for messages.
     named_by: Option<&'static str>,
+    /// Whether the environment has a certificate without its key, or the other way round: told where TLS is asked
+    /// for, which most of what a command does never does.
+    is_half: bool,
 }
 
 static OF_PROCESS: OnceLock<Trust> = OnceLock::new();
@@ -36,40 +43,32 @@ static OF_PROCESS: OnceLock<Trust> = OnceLock::new();
 impl Trust {
     /// Believes the certificates of a file, and shows one.
     pub fn new(authorities: Option<PathBuf>, identity: Option<Identity>) -> Self {
-        Self { authorities, identity, named_by: None }
+        Self { authorities, identity, ..Self::default() }
     }
 
     /// From what a command's flags say, `COLEARN_CA`, `COLEARN_CLIENT_CERT` and `COLEARN_CLIENT_KEY` taking the
-    /// place of what they do not.
-    ///
-    /// # Errors
-    /// If a certificate is given without a key, or the other way round.
+    /// place of what they do not. A certificate without a key, or the other way round, is told of where something
+    /// is connected.
     pub fn given(
         authorities: Option<PathBuf>,
         certificate: Option<PathBuf>,
         key: Option<PathBuf>,
-    ) -> Result<Self, NetError> {
-        let named =
-            |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+    ) -> Self {
         let named_by = authorities.is_none().then_some(CA);
         let authorities = authorities.or_else(|| named(CA));
         let certificate = certificate.or_else(|| named(CLIENT_CERT));
-        let identity = match (certificate, key.or_else(|| named(CLIENT_KEY))) {
-            (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
-            (None, None) => None,
-            _ => return Err(NetError::HalfAnIdentity),
+        let (identity, is_half) = match (certificate, key.or_else(|| named(CLIENT_KEY))) {
+            (Some(certificate), Some(key)) => (Some(Identity { certificate, key }), false),
+            (None, None) => (None, false),
+            _ => (None, true),
         };
-        Ok(Self { authorities, identity, named_by })
+        Self { authorities, identity, named_by, is_half }
     }
 
     /// What all of this process goes by that says nothing else: what [`Trust::set_for_process`] has set, or the
     /// environment's variables.
     pub fn of_process() -> Self {
-        // Half an identity is none: whoever asks for one says so.
-        OF_PROCESS
-            .get()
-            .cloned()
-            .unwrap_or_else(|| Self::given(None, None, None).unwrap_or_else(|_| Self::default()))
+        OF_PROCESS.get().cloned().unwrap_or_else(|| Self::given(None, None, None))
     }
 
     /// Sets what all of this process goes by, once and before anything is connected: for commands, whose flags
@@ -84,7 +83,24 @@ impl Trust {
     pub(crate) fn authorities(&self) -> Option<(PathBuf, &'static str)> {
         match &self.authorities {
             Some(path) => Some((path.clone(), self.named_by.unwrap_or("--ca"))),
-            None => std::env::var_os(CERTIFICATES).map(|path| (path.into(), CERTIFICATES)),
+            None => named(CERTIFICATES).map(|path| (path, CERTIFICATES)),
         }
     }
+
+    /// What is shown.
+    ///
+    /// # Errors
+    /// If half of it is missing.
+    #[cfg(feature = "tls")]
+    pub(crate) fn shown(&self) -> Result<Option<&Identity>, NetError> {
+        match self.is_half {
+            true => Err(NetError::HalfAnIdentity),
+            false => Ok(self.identity.as_ref()),
+        }
+    }
+}
+
+/// What the environment says, if it says something.
+pub(crate) fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|it| !it.is_empty()).map(PathBuf::from)
 }

@@ -94,7 +94,10 @@ pub enum Security {
     Tls(TlsConfig),
     /// With a certificate that the node makes once and keeps in its folder. Nobody vouches for it: clients are
     /// told its fingerprint.
-    SelfSigned,
+    SelfSigned {
+        /// Who vouches for clients; without them none is asked for a certificate.
+        client_authorities: Option<PathBuf>,
+    },
 }
 
 /// Files in PEM. They are read anew when they change.

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use colearn_net::{Address, Http, NetError, Trust};
 
 /// More than there are nodes of a ledger.
 const MAX_KEPT: usize = 128;
+/// For how long the files of certificates count as they were read: they are renewed now and then.
+const FRESH: Duration = Duration::from_secs(300);
 
 /// Servers that are asked again and again: their certificates are read once, and connections are kept.
 #[derive(Clone, Default)]
-pub(crate) struct Servers(Arc<Mutex<BTreeMap<String, Http>>>);
+pub(crate) struct Servers(Arc<Mutex<BTreeMap<String, (Instant, Http)>>>);
 
 impl Servers {
     /// The server at an address, whose answers may take so long.
@@ -19,16 +21,20 @@ impl Servers {
     /// # Errors
     /// If it is no address, or files with certificates cannot be used.
     pub(crate) fn at(&self, url: &str, patience: Duration) -> Result<Http, NetError> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(http) = kept.get(url) {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, http)) = lock().get(url)
+            && read.elapsed() < FRESH
+        {
             return Ok(http.clone().with_patience(patience));
         }
+        // Not under the lock: a system has hundreds of certificates.
         let http = one(url, patience)?;
+        let mut kept = lock();
         // Those that have left are not asked any more.
         if kept.len() >= MAX_KEPT {
             kept.clear();
         }
-        kept.insert(url.to_owned(), http.clone());
+        kept.insert(url.to_owned(), (Instant::now(), http.clone()));
         Ok(http)
     }
 }

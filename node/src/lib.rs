@@ -188,12 +188,19 @@ impl Node {
         self.address
     }
 
-    /// Its address for clients; with the fingerprint of its certificate where it shows one.
+    /// Its address for clients; with the fingerprint of its certificate where nobody else vouches for that. (One
+    /// that is renewed is not to be pinned.)
     pub fn url(&self) -> String {
         match &self.tls {
             None => format!("http://{}", self.address),
-            Some(tls) => format!("https://{}#{}", self.address, tls.fingerprint()),
+            Some(tls) if tls.is_own() => format!("https://{}#{}", self.address, tls.fingerprint()),
+            Some(_) => format!("https://{}", self.address),
         }
+    }
+
+    /// The fingerprint of the certificate that it shows, if it shows one.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.tls.as_ref().map(|tls| tls.fingerprint().to_string())
     }
 
     /// Reads the files of its certificate anew, which it does by itself when they change.
@@ -268,14 +275,17 @@ impl Node {
 
 /// What the node shows to those who connect.
 fn security(config: &Config) -> Result<Option<Arc<Tls>>, NodeError> {
-    let files = match &config.tls {
+    let (files, is_own) = match &config.tls {
         Security::Loopback if config.listen.ip().is_loopback() => return Ok(None),
         Security::Loopback => return Err(NodeError::NoTls(config.listen)),
         Security::Insecure => return Ok(None),
-        Security::Tls(files) => files.clone(),
-        Security::SelfSigned => tls::self_signed(&config.data, config.listen.ip())?,
+        Security::Tls(files) => (files.clone(), false),
+        Security::SelfSigned { client_authorities } => {
+            let authorities = client_authorities.clone();
+            (tls::self_signed(&config.data, config.listen.ip(), authorities)?, true)
+        }
     };
-    Ok(Some(Arc::new(Tls::open(files)?)))
+    Ok(Some(Arc::new(Tls::open(files, is_own)?)))
 }
 
 /// Starts to order together with others.

@@ -344,7 +344,7 @@ impl Pulling {
         while at < size {
             let part = self.0.patience.part_bytes.min(size - at);
             let deadline = Instant::now() + self.0.patience.part;
-            let mut answer = ask_for(&server, &path, at, part, size)?;
+            let mut answer = ask_for(&server, &path, (at, part, size), stop)?;
             // Only now: whoever has nothing takes no room, and cuts off nothing that is kept.
             if upload.is_none() {
                 upload = self.0.artifacts.upload(digest, size, begin)?;
@@ -381,10 +381,21 @@ async fn became_true(mut here: watch::Receiver<bool>) -> bool {
 }
 
 /// Asks for a part of something that has so many bytes. On a thread that may block.
-fn ask_for(server: &Http, path: &str, at: u64, part: u64, size: u64) -> Result<Body, NotPulled> {
+fn ask_for(
+    server: &Http,
+    path: &str,
+    (at, part, size): (u64, u64, u64),
+    stop: &CancellationToken,
+) -> Result<Body, NotPulled> {
     let last = at + part - 1;
-    let answer = Handle::current().block_on(server.get_range(path, at, last));
-    let answer = answer.map_err(|error| NotPulled::Asking(error.to_string()))?;
+    let answer = Handle::current().block_on(async {
+        tokio::select! {
+            () = stop.cancelled() => Err(NotPulled::Unwanted),
+            answer = server.get_range(path, at, last) => {
+                answer.map_err(|error| NotPulled::Asking(error.to_string()))
+            }
+        }
+    })?;
     let range = answer.headers().get("content-range").and_then(|it| it.to_str().ok());
     let is_it = range == Some(&format!("bytes {at}-{last}/{size}"));
     match answer.status().as_u16() {

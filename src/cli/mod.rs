@@ -193,7 +193,7 @@ fn keep_to_oneself() {
 
 fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
     let TrustArgs { ca, client_cert, client_key } = arguments.trust;
-    Trust::given(ca, client_cert, client_key)?.set_for_process();
+    Trust::given(ca, client_cert, client_key).set_for_process();
     match arguments.command {
         Command::Demo(command) => block_on(command.run(program)),
         Command::Node(command) => block_on(command.run()),

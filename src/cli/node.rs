@@ -135,7 +135,7 @@ struct NodeArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = TLS)]
     tls_key: Option<PathBuf>,
     /// Take only clients with a certificate that one of these vouches for
-    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = TLS)]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = TLS)]
     client_ca: Option<PathBuf>,
     /// Make a certificate, once, that clients know by its fingerprint: it is in the address that is printed
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], help_heading = TLS)]
@@ -144,10 +144,10 @@ struct NodeArgs {
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_self_signed"], help_heading = TLS)]
     insecure: bool,
     /// How many connections there may be; lowered where the process may not have as many files
-    #[arg(long, default_value_t = DEFAULT_MAX_CONNECTIONS, value_name = "N")]
+    #[arg(long, default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = some, value_name = "N")]
     max_connections: usize,
     /// How many of them one address may have; raise it behind a proxy
-    #[arg(long, default_value_t = DEFAULT_CONNECTIONS_PER_ADDRESS, value_name = "N")]
+    #[arg(long, default_value_t = DEFAULT_CONNECTIONS_PER_ADDRESS, value_parser = some, value_name = "N")]
     max_connections_per_address: usize,
     /// The ledger's name, on first start [default: one made from its key]
     #[arg(long, value_name = "NAME")]
@@ -208,6 +208,12 @@ struct NodeArgs {
 
 const TLS: &str = "TLS";
 
+/// A number of connections.
+fn some(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|number| (1..=1_000_000).contains(number));
+    number.ok_or_else(|| "it is to be a number from 1 to 1000000".to_owned())
+}
+
 impl NodeArgs {
     /// What connections are secured with.
     fn security(&self) -> Security {
@@ -217,7 +223,9 @@ impl NodeArgs {
                 key: key.clone(),
                 client_authorities: self.client_ca.clone(),
             }),
-            _ if self.tls_self_signed => Security::SelfSigned,
+            _ if self.tls_self_signed => {
+                Security::SelfSigned { client_authorities: self.client_ca.clone() }
+            }
             _ if self.insecure => Security::Insecure,
             _ => Security::Loopback,
         }
@@ -266,7 +274,7 @@ impl NodeArgs {
         loop {
             tokio::select! {
                 _ = signals.asked() => break,
-                () = hangups.next() => node.reload(),
+                () = hangups.next() => tokio::task::block_in_place(|| node.reload()),
                 () = ended.as_mut(), if self.until_eof => break,
                 () = node.stopped() => break,
             }
@@ -414,6 +422,7 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
     if json {
         let line = serde_json::json!({
             "address": node.url(),
+            "fingerprint": node.fingerprint(),
             "ledger_id": node.ledger_id().to_string(),
             "verifier_key": node.verifiers().to_string(),
             "data": data,
@@ -426,6 +435,9 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
         println!("{line}");
     } else {
         println!("address       {}", node.url());
+        if let Some(fingerprint) = node.fingerprint() {
+            println!("certificate   {fingerprint}");
+        }
         println!("ledger id     {}", node.ledger_id());
         println!("verifier key  {}", node.verifiers());
         // To be pasted behind `colearn learner`, `experiment` or `audit`.

@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use colearn_contracts::{Act, Action, Admission, CreateExperiment, Parameters, VERSION};
+use colearn_net::Fingerprint;
 use colearn_sdk::client::{self, Nodes, Options, TlsTrust};
 use colearn_sdk::learner::SAFETENSORS;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{Counter, NodeProcess, Speaker, colearn, fail, key, name, succeed, wait_for};
@@ -117,6 +120,13 @@ fn whoever_does_not_speak_tls_is_told_so() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("use https://"), "{answer}");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"POST /validator-change HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let error = fail(&["audit", &url.replacen("https", "http", 1)]);
+    assert!(error.contains("this port speaks TLS"), "{error}");
     // The other way round: TLS is asked for, and there is none.
     let plain = NodeProcess::start(&dir.path().join("plain"));
     let error = fail(&["experiment", "list", "--node", &plain.url.replacen("http", "https", 1)]);
@@ -133,7 +143,8 @@ fn a_certificate_is_read_anew_when_it_changes() {
     let data = dir.path().join("data");
     let tls = ["--listen", "127.0.0.1:0", "--tls-cert", &files[0], "--tls-key", &files[1]];
     let node = NodeProcess::start_with(&data, &tls);
-    let (url, before) = node.url.split_once('#').unwrap();
+    // One that is renewed is not in the address.
+    let (url, before) = (&node.url[..], node.started["fingerprint"].as_str().unwrap());
     let by_authority = ["experiment", "list", "--node", url, "--ca", shown(&ca)];
     succeed(&by_authority);
     let pinned = |pin: &str| {
@@ -141,15 +152,23 @@ fn a_certificate_is_read_anew_when_it_changes() {
         colearn(&["experiment", "list", "--node", &address]).output().unwrap().status.success()
     };
     assert!(pinned(before));
-    // Half of a new one: told of in the log, and the old one stays.
     let hang_up = || {
         let pid = rustix::process::Pid::from_raw(node.process.id() as i32).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     };
+    // Half of a new one, and the old one stays; the other half comes, and nobody says so.
     let key = std::fs::read(&files[1]).unwrap();
     std::fs::write(&files[1], &key[..key.len() / 2]).unwrap();
     hang_up();
-    std::fs::write(&files[1], &key).unwrap();
+    assert!(pinned(before));
+    authority.vouch("127.0.0.1", dir.path(), "node");
+    wait_for("the new certificate is shown", || (!pinned(before)).then_some(()));
+    let before = {
+        let pem = std::fs::read(&files[0]).unwrap();
+        let der = CertificateDer::from_pem_slice(&pem).unwrap();
+        Fingerprint::of(&der).to_string()
+    };
+    let before = &before[..];
     assert!(pinned(before));
     authority.vouch("127.0.0.1", dir.path(), "node");
     hang_up();
@@ -178,7 +197,7 @@ fn clients_show_certificates_where_a_node_asks_for_them() {
     let mut tls = vec!["--listen", "127.0.0.1:0", "--tls-cert", &files[0], "--tls-key", &files[1]];
     tls.extend(["--client-ca", shown(&client_ca)]);
     let node = NodeProcess::start_with(&data, &tls);
-    let ask = ["experiment", "list", "--node", &node.url];
+    let ask = ["experiment", "list", "--node", &node.url, "--ca", shown(&ca)];
     let mine = clients.vouch("ann", dir.path(), "ann");
     succeed(&[&ask[..], &["--client-cert", &mine[0], "--client-key", &mine[1]]].concat());
     let error = fail(&ask);
@@ -195,7 +214,6 @@ fn clients_show_certificates_where_a_node_asks_for_them() {
     let output = colearn(&ask)
         .env("COLEARN_CLIENT_CERT", &mine[0])
         .env("COLEARN_CLIENT_KEY", &mine[1])
-        .env("COLEARN_CA", &ca)
         .output()
         .unwrap();
     assert!(output.status.success());
@@ -273,8 +291,7 @@ fn proxies_of_the_environment_are_used_and_never_for_this_machine() {
     let files = authority.vouch("node.test", dir.path(), "named");
     let tls = ["--listen", "127.0.0.1:0", "--tls-cert", &files[0], "--tls-key", &files[1]];
     let node = NodeProcess::start_with(&dir.path().join("data"), &tls);
-    let (url, _) = node.url.split_once('#').unwrap();
-    let address: SocketAddr = url.strip_prefix("https://").unwrap().parse().unwrap();
+    let address: SocketAddr = node.url.strip_prefix("https://").unwrap().parse().unwrap();
     let proxy = Tunnels::start(address);
     let named = format!("https://node.test:{}", address.port());
     let run = |arguments: &[&str], not: &str| {
@@ -294,8 +311,14 @@ fn proxies_of_the_environment_are_used_and_never_for_this_machine() {
     // Without it the name leads nowhere.
     let error = error_of(&run(&list, "node.test"));
     assert!(error.contains("no node answers at https://node.test"), "{error}");
-    assert!(run(&["experiment", "list", "--node", &node.url], "").status.success());
+    let pinned = format!("{}#{}", node.url, node.started["fingerprint"].as_str().unwrap());
+    assert!(run(&["experiment", "list", "--node", &pinned], "").status.success());
     assert_eq!(proxy.asked().len(), asked.len());
+    // Of others than plain ones none is used: a password would be told in clear.
+    let mut command = colearn(&list);
+    command.env("HTTPS_PROXY", "https://ann:secret@127.0.0.1:1").env("NO_PROXY", "");
+    let error = error_of(&command.output().unwrap());
+    assert!(error.contains("names a https proxy") && !error.contains("secret"), "{error}");
     // A proxy that is not there is told from a node that is not.
     drop(node);
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

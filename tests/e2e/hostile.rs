@@ -336,6 +336,13 @@ fn pass_on(
         return asks.write_all(answer.as_bytes());
     }
     let mut asked = TcpStream::connect(node)?;
+    // One question a connection, so that each is looked at.
+    let head = match head.strip_suffix(b"\r\n\r\n") {
+        Some(head) if head.starts_with(b"GET ") => {
+            [head, b"\r\nconnection: close\r\n\r\n"].concat()
+        }
+        _ => head,
+    };
     asked.write_all(&head)?;
     let (mut answers, mut told) = (asked.try_clone()?, asks.try_clone()?);
     let answering = std::thread::spawn(move || {

@@ -30,7 +30,10 @@ impl Client {
         match answer.status {
             200..=299 => Ok(Some(answer.body.into())),
             404 => Ok(None),
-            status => Err(SourceError::Http { url: url(), reason: format!("it answers {status}") }),
+            _ => Err(SourceError::Http {
+                url: url(),
+                reason: answer.text().err().unwrap_or_default(),
+            }),
         }
     }
 }

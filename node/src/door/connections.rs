@@ -26,7 +26,7 @@ pub(crate) fn within_files(asked: usize) -> usize {
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        let wanted = (asked + OTHER_FILES) as u64;
+        let wanted = asked.saturating_add(OTHER_FILES) as u64;
         let most = maximum.unwrap_or(u64::MAX);
         let mut may = current.unwrap_or(u64::MAX);
         if may < wanted {
@@ -105,11 +105,10 @@ impl Slots {
         if open.count >= self.0.total {
             return None;
         }
-        let by = open.by.entry(origin).or_default();
-        if *by >= self.0.each {
+        if open.by.get(&origin).is_some_and(|by| *by >= self.0.each) {
             return None;
         }
-        *by += 1;
+        *open.by.entry(origin).or_default() += 1;
         open.count += 1;
         Some(Slot { slots: self.clone(), origin })
     }

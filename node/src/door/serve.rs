@@ -39,8 +39,9 @@ const MAX_STREAMS: u32 = 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a silent connection is asked whether it lives, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How long open calls may take to end when the node stops.
+/// How long open calls may take to end when the node stops, and a little longer for their connections.
 const GRACE: Duration = Duration::from_secs(5);
+const LITTLE: Duration = Duration::from_millis(500);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no more file descriptors.
@@ -52,6 +53,8 @@ const WINDOW_BYTES: u32 = 4 << 20;
 
 /// The first byte of what a client says that speaks TLS (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 22;
+/// How long somebody who does not has to read that, and to go.
+const UNTIL_READ: Duration = Duration::from_secs(2);
 /// How much is read of somebody who does not.
 const MAX_UNREAD: u64 = 64 << 10;
 /// What somebody is told who does not, in HTTP/1.1,
@@ -113,7 +116,7 @@ pub(crate) async fn serve(door: Door, services: Services, stopping: Cancellation
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+    if tokio::time::timeout(GRACE + LITTLE, connections.wait()).await.is_err() {
         tracing::warn!("some calls did not end in time");
     }
 }
@@ -144,7 +147,11 @@ struct Taking {
 impl Taking {
     /// Serves a connection to its end.
     async fn take(&self, stream: TcpStream, address: IpAddr) {
-        let secured = tokio::time::timeout(HANDSHAKE, secure(stream, self.tls.as_deref())).await;
+        let securing = tokio::time::timeout(HANDSHAKE, secure(stream, self.tls.as_deref()));
+        let secured = tokio::select! {
+            () = self.stopping.cancelled() => return,
+            secured = securing => secured,
+        };
         let Ok(Some(stream)) = secured else { return };
         let (activity, peer) = (Activity::begin(), Peer { address: Some(address) });
         let (router, used) = (self.router.clone(), activity.clone());
@@ -182,17 +189,19 @@ type Secured = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 /// Shakes hands, where there is something to be shown.
 async fn secure(mut stream: TcpStream, tls: Option<&Tls>) -> Option<Secured> {
     let Some(tls) = tls else { return Some(Either::Left(stream)) };
-    let mut first = [0];
-    if stream.peek(&mut first).await.ok()? == 0 {
+    let mut first = [0; 2];
+    let count = stream.peek(&mut first).await.ok()?;
+    if count == 0 {
         return None;
     }
     if first[0] != TLS_HANDSHAKE {
-        // Told in what is spoken there, or it would look as if nobody was here.
-        let told: &[u8] = if first == *b"P" { NO_TLS_HTTP2 } else { NO_TLS_HTTP1 };
+        // Told in what is spoken there, or it would look as if nobody was here. HTTP/2 begins with PRI.
+        let told: &[u8] = if first == *b"PR" { NO_TLS_HTTP2 } else { NO_TLS_HTTP1 };
         let _ = stream.write_all(told).await;
-        let _ = stream.shutdown().await;
-        // Read to its end, or what was not read would take back what was told.
-        let _ = tokio::io::copy(&mut stream.take(MAX_UNREAD), &mut tokio::io::sink()).await;
+        // Not closed before it was read, or what was told would be lost with the connection.
+        let rest = &mut stream.take(MAX_UNREAD);
+        let _ =
+            tokio::time::timeout(UNTIL_READ, tokio::io::copy(rest, &mut tokio::io::sink())).await;
         return None;
     }
     match tls.acceptor().accept(stream).await {

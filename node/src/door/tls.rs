@@ -19,31 +19,41 @@ use crate::error::NodeError;
 
 /// How often it is looked whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How long a certificate that the node makes itself is good: it is known by its fingerprint, and whoever
-/// has pinned it should not have to do so again.
-const SELF_SIGNED_YEARS: i32 = 20;
+/// Until when a certificate is good that the node makes itself: it is known by its fingerprint, and whoever has
+/// pinned it should not have to do so again.
+const SELF_SIGNED_UNTIL: i32 = 2046;
 
 /// What the node shows, read anew when its files change.
 pub(crate) struct Tls {
     config: TlsConfig,
+    /// Whether nobody else vouches for it.
+    is_own: bool,
     current: Mutex<Current>,
 }
 
 struct Current {
     acceptor: TlsAcceptor,
     fingerprint: Fingerprint,
-    /// When the files were changed that it comes from.
-    changed: Vec<Option<SystemTime>>,
+    /// The files that it comes from, as they were.
+    files: Vec<Option<Look>>,
 }
+
+/// A file as it looks from outside: any of it differs once it was written anew.
+type Look = (SystemTime, u64);
 
 impl Tls {
     /// Reads certificate and key.
     ///
     /// # Errors
     /// If they cannot be used.
-    pub(crate) fn open(config: TlsConfig) -> Result<Self, NodeError> {
+    pub(crate) fn open(config: TlsConfig, is_own: bool) -> Result<Self, NodeError> {
         let current = Mutex::new(read(&config)?);
-        Ok(Self { config, current })
+        Ok(Self { config, is_own, current })
+    }
+
+    /// Whether the node has made the certificate itself: then clients know it by its fingerprint only.
+    pub(crate) fn is_own(&self) -> bool {
+        self.is_own
     }
 
     fn current(&self) -> std::sync::MutexGuard<'_, Current> {
@@ -62,6 +72,9 @@ impl Tls {
 
     /// Reads the files anew. What cannot be used is told of, and what is in use stays.
     pub(crate) fn reload(&self) {
+        // Before they are read: what changes meanwhile, such as a key behind its certificate, is read at the next
+        // look.
+        let looked = look(&self.config);
         match read(&self.config) {
             Ok(new) => {
                 let fingerprint = new.fingerprint;
@@ -70,7 +83,7 @@ impl Tls {
             }
             Err(error) => {
                 // Told once a change, and not at every look.
-                self.current().changed = changed(&self.config);
+                self.current().files = looked;
                 tracing::error!(%error, "the certificate cannot be read anew; the one before stays in use");
             }
         }
@@ -85,7 +98,7 @@ impl Tls {
             }
             let it = self.clone();
             let looked = tokio::task::spawn_blocking(move || {
-                if it.current().changed != changed(&it.config) {
+                if it.current().files != look(&it.config) {
                     it.reload();
                 }
             });
@@ -97,15 +110,17 @@ impl Tls {
     }
 }
 
-fn changed(config: &TlsConfig) -> Vec<Option<SystemTime>> {
+fn look(config: &TlsConfig) -> Vec<Option<Look>> {
     let files = [Some(&config.certificate), Some(&config.key), config.client_authorities.as_ref()];
-    let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|data| data.modified()).ok();
-    files.into_iter().flatten().map(changed).collect()
+    let look = |path: &PathBuf| {
+        let data = std::fs::metadata(path).ok()?;
+        Some((data.modified().ok()?, data.len()))
+    };
+    files.into_iter().flatten().map(look).collect()
 }
 
 fn read(config: &TlsConfig) -> Result<Current, NodeError> {
-    // Before the files are read: what changes meanwhile is read at the next look.
-    let changed = changed(config);
+    let files = look(config);
     let chain = certificates(&config.certificate)?;
     let fingerprint = chain.first().map(|first| Fingerprint::of(first));
     let fingerprint =
@@ -133,7 +148,7 @@ fn read(config: &TlsConfig) -> Result<Current, NodeError> {
         .with_single_cert(chain, key)
         .map_err(|error| bad(&config.certificate, &format!("with its key: {error}")))?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Current { acceptor: TlsAcceptor::from(Arc::new(server)), fingerprint, changed })
+    Ok(Current { acceptor: TlsAcceptor::from(Arc::new(server)), fingerprint, files })
 }
 
 fn bad(path: &Path, reason: &str) -> NodeError {
@@ -153,25 +168,31 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, NodeError> 
 ///
 /// # Errors
 /// If it can be neither read nor made.
-pub(crate) fn self_signed(data: &Path, listen: IpAddr) -> Result<TlsConfig, NodeError> {
+pub(crate) fn self_signed(
+    data: &Path,
+    listen: IpAddr,
+    client_authorities: Option<PathBuf>,
+) -> Result<TlsConfig, NodeError> {
     let (certificate, key) = (data.join("tls.pem"), data.join("tls-key.pem"));
     let config =
-        TlsConfig { certificate: certificate.clone(), key: key.clone(), client_authorities: None };
+        TlsConfig { certificate: certificate.clone(), key: key.clone(), client_authorities };
     // The key is written first: where there is a certificate, there is its key.
     if certificate.exists() {
         return Ok(config);
     }
     let failed = |error: rcgen::Error| bad(&certificate, &error.to_string());
-    let mut names = vec!["localhost".to_owned(), listen.to_string()];
+    let mut names = vec!["localhost".to_owned()];
+    if !listen.is_unspecified() {
+        names.push(listen.to_string());
+    }
     if let Ok(host) = std::fs::read_to_string("/etc/hostname") {
         names.push(host.trim().to_owned());
     }
     names.retain(|name| !name.is_empty());
     let mut params = rcgen::CertificateParams::new(names).map_err(failed)?;
     params.distinguished_name.push(rcgen::DnType::CommonName, "colearn node");
-    let now = rcgen::date_time_ymd(2026, 1, 1);
-    params.not_before = now;
-    params.not_after = rcgen::date_time_ymd(2026 + SELF_SIGNED_YEARS, 1, 1);
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(SELF_SIGNED_UNTIL, 1, 1);
     let pair = rcgen::KeyPair::generate().map_err(failed)?;
     let made = params.self_signed(&pair).map_err(failed)?;
     std::fs::create_dir_all(data).map_err(|error| bad(data, &error.to_string()))?;

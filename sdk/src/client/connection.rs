@@ -242,8 +242,10 @@ impl Client {
 
     pub(super) fn refusal(&self, status: &Status) -> ClientError {
         let told = ClientError::from_status(self.url(), status);
-        match self.services.connector.trouble() {
-            Some(trouble) if matches!(told, ClientError::Unreachable { .. }) => trouble.into(),
+        match &told {
+            ClientError::Unreachable { .. } => {
+                self.services.connector.trouble().map_or(told, ClientError::from)
+            }
             _ => told,
         }
     }

@@ -337,7 +337,7 @@ impl ClientError {
                 self,
                 Self::Refused { rule: None, .. }
                     | Self::NotTrusted { .. }
-                    | Self::Net(NetError::Tls { .. } | NetError::Proxy { .. })
+                    | Self::Net(NetError::Tls { .. })
             )
     }
 
@@ -354,6 +354,7 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. }
+            | Self::Net(NetError::Proxy { .. })
             | Self::Behind { .. }
             | Self::Unproven(..)
             | Self::RolledBack { .. }
