@@ -142,7 +142,7 @@ impl Admission {
         self.check_seen(transaction.seen()).await?;
         if let Some(weights) = weights(transaction.action()) {
             let (artifacts, digest) = (self.0.artifacts.clone(), weights.digest);
-            let stored = tokio::task::spawn_blocking(move || artifacts.size_of(&digest));
+            let stored = tokio::task::spawn_blocking(move || artifacts.hold(&digest));
             let here = stored.await.map_err(|_| Refusal::Stopped)? == Some(weights.size);
             if !here && !self.pull(weights).await {
                 return Err(Refusal::NoSuchArtifact(digest.to_string()));

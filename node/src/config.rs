@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,11 +45,10 @@ pub struct Config {
     pub max_artifact_bytes: u64,
     /// What all artifacts together may take, in bytes.
     pub artifact_quota_bytes: u64,
-    /// Transactions are refused while the disk has fewer bytes free.
+    /// Transactions are refused while the disk has fewer bytes free, and weights while it has not twice as many.
     pub reserve_bytes: u64,
-    /// How many rounds behind the open one the updates of merged rounds are kept; `None` for all of them,
-    /// from which anybody can compute the merges again.
-    pub keep_updates: Option<u64>,
+    /// Which artifacts of closed rounds are kept.
+    pub keep: Keep,
     /// Who is asked to cosign checkpoints.
     pub witnesses: Vec<WitnessAddress>,
     /// How many cosignatures make a checkpoint witnessed.
@@ -73,7 +73,7 @@ impl Config {
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
             artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
             reserve_bytes: DEFAULT_RESERVE_BYTES,
-            keep_updates: None,
+            keep: Keep::default(),
             witnesses: Vec::new(),
             witness_quorum: 0,
             network: NetworkConfig::default(),
@@ -109,6 +109,60 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// Who vouches for clients; without them none is asked for a certificate.
     pub client_authorities: Option<PathBuf>,
+}
+
+/// Which artifacts of closed rounds a node keeps. What an experiment began with, its model and the one before,
+/// and all of the open round are kept always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Keep {
+    /// Models and proposals.
+    pub artifacts: KeepArtifacts,
+    /// For how many rounds behind the open one the updates of merged rounds are kept, and the merges that became
+    /// no model: for so long anybody can compute the merges again. `None` for as long as `artifacts` says.
+    pub updates: Option<u64>,
+}
+
+/// Which models and proposals of closed rounds a node keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum KeepArtifacts {
+    /// All.
+    #[default]
+    All,
+    /// Those that became the experiment's model.
+    Accepted,
+    /// Those of so many rounds behind the open one.
+    Last(u64),
+}
+
+impl fmt::Display for KeepArtifacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Accepted => f.write_str("accepted"),
+            Self::Last(rounds) => write!(f, "last:{rounds}"),
+        }
+    }
+}
+
+/// What says none of the ways to keep artifacts.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is not one of: all, accepted, last:ROUNDS")]
+pub struct BadKeepArtifacts(String);
+
+impl FromStr for KeepArtifacts {
+    type Err = BadKeepArtifacts;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || BadKeepArtifacts(text.to_owned());
+        match text {
+            "all" => Ok(Self::All),
+            "accepted" => Ok(Self::Accepted),
+            _ => {
+                let rounds = text.strip_prefix("last:").ok_or_else(bad)?;
+                rounds.parse().map(Self::Last).map_err(|_| bad())
+            }
+        }
+    }
 }
 
 /// How a ledger is kept together with others.

@@ -6,6 +6,7 @@ mod admission;
 mod artifacts;
 mod clock;
 mod config;
+mod disk;
 mod door;
 mod error;
 mod founding;
@@ -15,7 +16,7 @@ mod http;
 mod https;
 mod keeper;
 mod key_files;
-mod letting_go;
+mod limits;
 mod merging;
 #[cfg(unix)]
 pub mod network;
@@ -48,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admission::Admission;
 use self::artifacts::ArtifactStore;
+use self::disk::DiskReserve;
 use self::door::connections::{Slots, within_files};
 use self::door::serve::{Door, Services, serve};
 use self::door::tls::{self, Tls};
@@ -62,7 +64,7 @@ use self::order::Beginning;
 use self::order::Order;
 #[cfg(unix)]
 use self::order::replicated::Replicated;
-use self::order::solo::{DiskReserve, SoloThread};
+use self::order::solo::SoloThread;
 use self::pulling::{Patience, Pulling};
 use self::reads::Reads;
 use self::status::Programs;
@@ -70,9 +72,9 @@ use self::view::View;
 use self::witness::Cosignatures;
 
 pub use self::config::{
-    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
-    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, NetworkConfig,
-    Progress, Security, TlsConfig,
+    BadKeepArtifacts, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
+    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, Keep,
+    KeepArtifacts, NetworkConfig, Progress, Security, TlsConfig,
 };
 #[cfg(unix)]
 pub use self::error::CometError;
@@ -114,19 +116,21 @@ impl Node {
             let address = listener
                 .local_addr()
                 .map_err(|source| NodeError::Io { doing: "find the address".to_owned(), source })?;
-            let artifacts = ArtifactStore::open(
-                &config.data.join("artifacts"),
-                config.max_artifact_bytes,
-                config.artifact_quota_bytes,
-            )?;
-            let reserve = DiskReserve { dir: config.data.clone(), bytes: config.reserve_bytes };
+            let reserve = DiskReserve::new(&config.data, config.reserve_bytes);
+            let (max, quota) = (config.max_artifact_bytes, config.artifact_quota_bytes);
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
-            let keep_updates = config.keep_updates;
+            let keep = config.keep;
             let (data, network) = (config.data.clone(), config.network.clone());
             let opening = tokio::task::spawn_blocking(move || open::open(&config));
             let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let OpenLedger { keeper, keys, report, replayed_from, signer, height, vouched } =
                 opened;
+            // Only now: nobody else has the folder.
+            let (folder, disk) = (data.join("artifacts"), reserve.clone());
+            let opening =
+                tokio::task::spawn_blocking(move || ArtifactStore::open(&folder, max, quota, disk));
+            let artifacts =
+                opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let stopping = CancellationToken::new();
             let own = *signer.verifier().key().as_bytes();
             let reader = keeper.reader();
@@ -162,15 +166,13 @@ impl Node {
                 tokio::spawn(pulling.clone().follow(order.views()));
             }
             tokio::spawn(merging::merge_rounds(order.views(), artifacts.clone(), stopping.clone()));
-            if let Some(keep) = keep_updates {
-                tokio::spawn(letting_go::let_go(
-                    keep,
-                    reads.clone(),
-                    order.views(),
-                    artifacts.clone(),
-                    stopping.clone(),
-                ));
-            }
+            tokio::spawn(artifacts::keep(
+                keep,
+                reads.clone(),
+                order.views(),
+                artifacts.clone(),
+                stopping.clone(),
+            ));
             let services =
                 services(&keys, &reads, &order, artifacts, pulling, cosignatures, &stopping);
             let door = Door { listener, slots, tls: tls.clone() };
@@ -362,7 +364,7 @@ fn services(
             stopping: stopping.clone(),
             max_artifact_bytes: artifacts.max_bytes(),
         },
-        artifacts: Artifacts { store: artifacts, pulling },
+        artifacts: Artifacts { store: artifacts, pulling, pace: limits::UPLOAD_PACE },
         tiles: Tiles {
             reads,
             cosignatures,

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::{ArtifactError, ArtifactStore, Upload};
+use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Upload};
 use crate::https::Servers;
 use crate::view::{View, Views};
 
@@ -311,6 +311,7 @@ impl Pulling {
                 // Whoever sends it, it cannot be kept here.
                 Err(NotPulled::Artifact(
                     error @ (ArtifactError::Full { .. }
+                    | ArtifactError::DiskFull
                     | ArtifactError::TooLarge { .. }
                     | ArtifactError::InProgress(_)
                     | ArtifactError::Busy
@@ -337,7 +338,7 @@ impl Pulling {
         let server = self.0.servers.at(other.url(), self.0.patience.part);
         let server = server.map_err(|error| NotPulled::Asking(error.to_string()))?;
         let path = format!("/artifact/{digest}");
-        let kept = self.0.artifacts.partial_size_of(&digest);
+        let kept = self.0.artifacts.part_size_of(&digest, Bringer::Node);
         let begin = if doubts.each_alone || kept > size { 0 } else { kept };
         let mut at = begin;
         let mut upload = None;
@@ -347,7 +348,7 @@ impl Pulling {
             let mut answer = ask_for(&server, &path, (at, part, size), stop)?;
             // Only now: whoever has nothing takes no room, and cuts off nothing that is kept.
             if upload.is_none() {
-                upload = self.0.artifacts.upload(digest, size, begin)?;
+                upload = self.0.artifacts.upload(Bringer::Node, digest, size, begin)?;
             }
             let Some(upload) = &mut upload else { return Ok(()) };
             take(&mut answer, part, deadline, upload, stop)?;
@@ -356,7 +357,7 @@ impl Pulling {
         let upload = match upload {
             Some(upload) => Some(upload),
             // All was kept, and only not looked at.
-            None => self.0.artifacts.upload(digest, size, begin)?,
+            None => self.0.artifacts.upload(Bringer::Node, digest, size, begin)?,
         };
         let Some(upload) = upload else { return Ok(()) };
         match upload.finish() {

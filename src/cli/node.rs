@@ -10,8 +10,8 @@ use colearn_contracts::Limits;
 use colearn_ledger::IndexUse;
 use colearn_node::{
     Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
-    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, NetworkConfig,
-    Progress, Security, TlsConfig, Upgrade, WitnessAddress,
+    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, Keep,
+    KeepArtifacts, NetworkConfig, Progress, Security, TlsConfig, Upgrade, WitnessAddress,
 };
 use colearn_records::network_file::NetworkFile;
 use colearn_records::pins::Pins;
@@ -168,11 +168,18 @@ struct NodeArgs {
     /// What all models together may take, in bytes
     #[arg(long, default_value_t = DEFAULT_ARTIFACT_QUOTA_BYTES, value_name = "BYTES")]
     artifact_quota_bytes: u64,
-    /// Refuse transactions while the disk has fewer bytes free; reading goes on
+    /// Refuse transactions while the disk has fewer bytes free, and models while it has not twice as many;
+    /// reading goes on
     #[arg(long, default_value_t = DEFAULT_RESERVE_BYTES, value_name = "BYTES")]
     reserve_bytes: u64,
-    /// Keep the updates of merged rounds, and merges that are no model any more, for so many rounds behind
-    /// the open one. What is gone can be audited no more with --merges [default: keep all]
+    /// Which models and proposals of closed rounds are kept: all; those that became the experiment's model
+    /// (accepted); those of so many rounds behind the open one (last:ROUNDS). What an experiment began with, its
+    /// model and the one before, and all of the open round are kept always
+    #[arg(long, default_value_t, value_name = "all|accepted|last:ROUNDS")]
+    keep_artifacts: KeepArtifacts,
+    /// Keep the updates of merged rounds, and merges that became no model, for so many rounds behind the open
+    /// one: so far back `colearn audit --merges` can look. With --keep-artifacts all or last:ROUNDS they are
+    /// kept as long as proposals where this is not said, with accepted until their round closes
     #[arg(long, value_name = "ROUNDS")]
     keep_updates: Option<u64>,
     /// Ask this witness to cosign every checkpoint; may be repeated
@@ -256,7 +263,7 @@ impl NodeArgs {
             max_artifact_bytes: self.max_artifact_bytes,
             artifact_quota_bytes: self.artifact_quota_bytes,
             reserve_bytes: self.reserve_bytes,
-            keep_updates: self.keep_updates,
+            keep: Keep { artifacts: self.keep_artifacts, updates: self.keep_updates },
             witness_quorum: quorum,
             witnesses: self.witness,
             network: NetworkConfig {

@@ -11,6 +11,8 @@ mod doors;
 mod failover;
 mod founding;
 mod frozen;
+#[cfg(target_os = "linux")]
+mod full;
 mod hostile;
 mod interop;
 mod keys;

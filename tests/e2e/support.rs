@@ -70,6 +70,11 @@ impl Process {
         Self(supervise::Process::start(colearn(arguments)).unwrap())
     }
 
+    /// One that was started otherwise.
+    pub(crate) fn of(process: supervise::Process) -> Self {
+        Self(process)
+    }
+
     /// The next line of output; `None` at its end.
     pub(crate) fn line(&mut self) -> Option<String> {
         self.0.line().unwrap()

@@ -153,7 +153,7 @@ impl Taking {
             secured = securing => secured,
         };
         let Ok(Some(stream)) = secured else { return };
-        let (activity, peer) = (Activity::begin(), Peer { address: Some(address) });
+        let (activity, peer) = (Activity::begin(), Peer::at(address));
         let (router, used) = (self.router.clone(), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);

@@ -1,17 +1,22 @@
 //! `ArtifactService`: uploading and downloading weights.
 
 use std::fs::File;
+use std::time::Duration;
 
 use colearn_contracts::Digest;
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_server::ArtifactService;
+use colearn_proto::v1::upload_artifact_request::Part;
 use colearn_records::convert;
 use futures_util::StreamExt as _;
+use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{BoxStream, bad_field};
-use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::artifacts::{ArtifactError, ArtifactStore, Bringer};
+use crate::limits::UPLOAD_PACE_BYTES;
+use crate::peer::Peer;
 use crate::pulling::Pulling;
 
 /// The size of a downloaded chunk.
@@ -22,6 +27,8 @@ pub(crate) struct Artifacts {
     pub(crate) store: ArtifactStore,
     /// Fetches what other nodes have, where several keep the ledger.
     pub(crate) pulling: Option<Pulling>,
+    /// How long an upload may take to bring [`UPLOAD_PACE_BYTES`].
+    pub(crate) pace: Duration,
 }
 
 impl Artifacts {
@@ -51,16 +58,53 @@ async fn blocking<T: Send + 'static>(
     Ok(done.map_err(|_| Status::internal("the artifact store panicked"))??)
 }
 
+/// Holds an upload to its pace.
+struct Pace {
+    pace: Duration,
+    until: Instant,
+    /// What came since then was moved on.
+    bytes: usize,
+}
+
+impl Pace {
+    fn begin(pace: Duration) -> Self {
+        Self { pace, until: Instant::now() + pace, bytes: 0 }
+    }
+
+    /// What comes next; `None` at the end.
+    async fn next(
+        &mut self,
+        parts: &mut Streaming<v1::UploadArtifactRequest>,
+    ) -> Result<Option<Part>, Status> {
+        let message = match tokio::time::timeout_at(self.until, parts.message()).await {
+            Ok(message) => message?,
+            Err(_) => return Err(ArtifactError::Stalled.into()),
+        };
+        let Some(message) = message else { return Ok(None) };
+        let part =
+            message.part.ok_or_else(|| Status::invalid_argument("a message without a part"))?;
+        if let Part::Chunk(chunk) = &part {
+            self.bytes += chunk.len();
+            if self.bytes >= UPLOAD_PACE_BYTES {
+                *self = Self::begin(self.pace);
+            }
+        }
+        Ok(Some(part))
+    }
+}
+
 #[tonic::async_trait]
 impl ArtifactService for Artifacts {
     async fn stat_artifact(
         &self,
         request: Request<v1::StatArtifactRequest>,
     ) -> Result<Response<v1::StatArtifactResponse>, Status> {
+        let bringer = Bringer::Peer(Peer::of(request.extensions()));
         let v1::StatArtifactRequest { digest, room } = request.into_inner();
         let digest = convert::digest(&digest, "digest").map_err(bad_field)?;
         let store = self.store.clone();
-        let stat = blocking(move || Ok((store.size_of(&digest), store.partial_size_of(&digest))));
+        let stat =
+            blocking(move || Ok((store.size_of(&digest), store.part_size_of(&digest, bringer))));
         let (size, partial_size) = stat.await?;
         Ok(Response::new(v1::StatArtifactResponse {
             stored: size.is_some(),
@@ -74,20 +118,21 @@ impl ArtifactService for Artifacts {
         &self,
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
-        use v1::upload_artifact_request::Part;
+        let bringer = Bringer::Peer(Peer::of(request.extensions()));
         let mut parts = request.into_inner();
-        let first = parts.message().await?.and_then(|message| message.part);
-        let Some(Part::Header(header)) = first else {
+        let mut pace = Pace::begin(self.pace);
+        let Some(Part::Header(header)) = pace.next(&mut parts).await? else {
             return Err(Status::invalid_argument("an upload begins with its header"));
         };
         let digest = convert::digest(&header.digest, "digest").map_err(bad_field)?;
         let store = self.store.clone();
-        let begun = blocking(move || store.upload(digest, header.size, header.offset)).await?;
+        let begun =
+            blocking(move || store.upload(bringer, digest, header.size, header.offset)).await?;
         let Some(mut upload) = begun else {
             return Ok(Response::new(v1::UploadArtifactResponse { size: header.size }));
         };
-        while let Some(message) = parts.message().await? {
-            let Some(Part::Chunk(chunk)) = message.part else {
+        while let Some(part) = pace.next(&mut parts).await? {
+            let Part::Chunk(chunk) = part else {
                 return Err(Status::invalid_argument("after the header come chunks"));
             };
             upload = blocking(move || {
@@ -116,5 +161,101 @@ impl ArtifactService for Artifacts {
             Err(error) => Err(Status::internal(format!("cannot read it: {error}"))),
         });
         Ok(Response::new(Box::pin(chunks)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
+    use colearn_proto::v1::artifact_service_server::ArtifactServiceServer;
+    use sha2::{Digest as _, Sha256};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+    use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+    use tonic::transport::{Channel, Endpoint};
+
+    use super::*;
+    use crate::disk::DiskReserve;
+    use crate::limits::UPLOADS_OF_PEER;
+
+    async fn client(dir: &Path, pace: Duration) -> ArtifactServiceClient<Channel> {
+        let store = ArtifactStore::open(dir, 1 << 20, 1 << 20, DiskReserve::new(dir, 0)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = ArtifactServiceServer::new(Artifacts { store, pulling: None, pace });
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        ArtifactServiceClient::new(Endpoint::from_shared(url).unwrap().connect().await.unwrap())
+    }
+
+    fn header(whole: &[u8], offset: u64) -> Part {
+        let digest = Bytes::copy_from_slice(&Sha256::digest(whole));
+        Part::Header(v1::UploadHeader { digest, size: whole.len() as u64, offset })
+    }
+
+    fn message(part: Part) -> v1::UploadArtifactRequest {
+        v1::UploadArtifactRequest { part: Some(part) }
+    }
+
+    type Uploading = tokio::task::JoinHandle<Result<Response<v1::UploadArtifactResponse>, Status>>;
+
+    /// Sends this and then nothing more, without an end.
+    async fn stall(
+        mut client: ArtifactServiceClient<Channel>,
+        parts: Vec<Part>,
+    ) -> (mpsc::Sender<v1::UploadArtifactRequest>, Uploading) {
+        let (sender, sent) = mpsc::channel(4);
+        let uploading =
+            tokio::spawn(async move { client.upload_artifact(ReceiverStream::new(sent)).await });
+        for part in parts {
+            sender.send(message(part)).await.unwrap();
+        }
+        (sender, uploading)
+    }
+
+    #[tokio::test]
+    async fn who_makes_no_progress_loses_its_place_and_can_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut client = client(dir.path(), Duration::from_millis(300)).await;
+        let mut stalled = Vec::new();
+        for number in 0..UPLOADS_OF_PEER as u8 {
+            let whole = [number; 100];
+            let part = Part::Chunk(Bytes::copy_from_slice(&whole[..40]));
+            stalled.push(stall(client.clone(), vec![header(&whole, 0), part]).await);
+        }
+        // Nor do those who have not even sent what they bring, or who send a byte now and then.
+        let silent = stall(client.clone(), Vec::new()).await;
+        for (sender, uploading) in stalled.into_iter().chain([silent]) {
+            let status = uploading.await.unwrap().unwrap_err();
+            assert!(matches!(status.code(), Code::Aborted | Code::ResourceExhausted), "{status}");
+            drop(sender);
+        }
+        let whole = [3; 100];
+        let digest = Bytes::copy_from_slice(&Sha256::digest(whole));
+        let asked = v1::StatArtifactRequest { digest, room: true };
+        let there = client.stat_artifact(asked.clone()).await.unwrap().into_inner();
+        assert_eq!(there.partial_size, 40);
+        let rest = Part::Chunk(Bytes::copy_from_slice(&whole[40..]));
+        let parts = [header(&whole, 40), rest].map(message);
+        client.upload_artifact(tokio_stream::iter(parts)).await.unwrap();
+        assert!(client.stat_artifact(asked).await.unwrap().into_inner().stored);
+    }
+
+    #[tokio::test]
+    async fn a_byte_now_and_then_is_no_progress() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = client(dir.path(), Duration::from_millis(200)).await;
+        let whole = vec![1; 1 << 20];
+        let (sender, uploading) = stall(client, vec![header(&whole, 0)]).await;
+        // Until the node takes no more.
+        while sender.send(message(Part::Chunk(Bytes::from_static(&[1])))).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let status = uploading.await.unwrap().unwrap_err();
+        assert!(status.message().contains("no progress"), "{status}");
     }
 }

@@ -7,11 +7,10 @@ use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_T
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use colearn_contracts::Digest;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::artifacts::{ArtifactError, ArtifactStore, parse_digest};
 
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -79,14 +78,6 @@ async fn artifact(
 
 fn not_satisfiable(why: &'static str) -> Response {
     (StatusCode::RANGE_NOT_SATISFIABLE, why).into_response()
-}
-
-/// A digest as it is spelled: 64 small hexadecimal digits.
-fn parse_digest(text: &str) -> Option<Digest> {
-    let mut digest = [0; 32];
-    hex::decode_to_slice(text, &mut digest).ok()?;
-    let digest = Digest(digest);
-    (digest.to_string() == text).then_some(digest)
 }
 
 /// The first byte and the last, if it is said. No other form is known here.

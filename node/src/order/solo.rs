@@ -1,6 +1,5 @@
 //! What orders alone: one thread with a queue, a clock and batches, which drives the keeper.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, Queue, Recorded, RecordedEntry, SetTime, Submission};
 use crate::clock::LedgerClock;
+use crate::disk::DiskReserve;
 use crate::error::NodeError;
 use crate::keeper::{Decision, Keeper, Snapshot};
 use crate::refusal::Refusal;
@@ -66,32 +66,6 @@ impl SoloThread {
             Err(_) => Err(NodeError::Stopped("the writer panicked".to_owned())),
         }
     }
-}
-
-/// The disk space that must stay free, so that what was taken can always be completed.
-pub(crate) struct DiskReserve {
-    pub(crate) dir: PathBuf,
-    pub(crate) bytes: u64,
-}
-
-impl DiskReserve {
-    /// The free and the reserved bytes, if there are fewer free than reserved.
-    fn lacking(&self) -> Option<(u64, u64)> {
-        // A disk that does not say how full it is will say so when it is written.
-        let free = free_bytes(&self.dir)?;
-        (free < self.bytes).then_some((free, self.bytes))
-    }
-}
-
-#[cfg(unix)]
-fn free_bytes(dir: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(dir).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-#[cfg(not(unix))]
-fn free_bytes(_: &Path) -> Option<u64> {
-    None
 }
 
 struct Solo {

@@ -18,11 +18,13 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use super::*;
+use crate::disk::DiskReserve;
 use crate::door::connections::Slots;
 use crate::door::serve::{Door, serve};
 use crate::keeper::{Decision, Keeper};
 use crate::order::Order;
-use crate::order::solo::{DiskReserve, SoloThread};
+use crate::order::solo::SoloThread;
+use crate::peer::Peer;
 use crate::reads::Reads;
 use crate::testing::{create, join, keeper, key, log_keys, name, signed};
 use crate::view::Publisher;
@@ -52,12 +54,12 @@ fn model(bytes: &[u8]) -> Model {
 }
 
 fn store(dir: &Path) -> ArtifactStore {
-    ArtifactStore::open(&dir.join("artifacts"), 1 << 20, 1 << 24).unwrap()
+    ArtifactStore::open(&dir.join("artifacts"), 1 << 20, 1 << 24, DiskReserve::new(dir, 0)).unwrap()
 }
 
 fn put(store: &ArtifactStore, bytes: &[u8]) {
     let Model { digest, size, .. } = model(bytes);
-    let mut upload = store.upload(digest, size, 0).unwrap().unwrap();
+    let mut upload = store.upload(Bringer::Node, digest, size, 0).unwrap().unwrap();
     upload.write(bytes).unwrap();
     upload.finish().unwrap();
 }
@@ -359,13 +361,19 @@ async fn what_was_kept_and_is_wrong_does_not_stay_in_the_way() {
     put(&store(there.path()), &bytes);
     let artifacts = store(here.path());
     let wanted = Wanted::from(&model(&bytes));
-    let mut upload = artifacts.upload(wanted.digest, wanted.size, 0).unwrap().unwrap();
-    upload.write(&[1; 1500]).unwrap();
-    drop(upload);
+    let begin = |bringer| {
+        let mut upload = artifacts.upload(bringer, wanted.digest, wanted.size, 0).unwrap().unwrap();
+        upload.write(&[1; 1500]).unwrap();
+        upload
+    };
+    drop(begin(Bringer::Node));
+    // Nor does somebody who has begun and does not go on.
+    let silent = begin(Bringer::Peer(Peer::default()));
     let pulling = pulling(&artifacts, &[url]);
     pulling.look(BTreeSet::from([wanted])).await;
     assert!(pulling.wait_for(&wanted.digest).await);
     assert_eq!(stored(&artifacts, &wanted.digest), bytes);
+    assert!(matches!(silent.finish(), Err(ArtifactError::Incomplete)));
     node.shutdown().await.unwrap();
 }
 
@@ -385,7 +393,7 @@ impl Serving {
         let (reader, artifacts) = (keeper.reader(), store(dir));
         let seen = Seen { size: 1, root: reader.root(1).unwrap() };
         let stopping = CancellationToken::new();
-        let reserve = DiskReserve { dir: dir.to_owned(), bytes: 0 };
+        let reserve = DiskReserve::new(dir, 0);
         let order = Order::Alone(SoloThread::start(keeper, reserve, stopping.clone()));
         let reads = Reads::new(reader, None);
         let pulling = pulling(&artifacts, others);

@@ -27,6 +27,7 @@ use super::*;
 use crate::artifacts::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::NetworkConfig;
+use crate::disk::DiskReserve;
 use crate::http::network::{Networks, router};
 use crate::http::tiles::{self, Tiles};
 use crate::keeper::Keeper;
@@ -87,7 +88,13 @@ impl First {
         let stopping = CancellationToken::new();
         tokio::spawn(signatures::gather(application.clone(), signatures.clone(), stopping.clone()));
         let network = Some(Arc::new(Network::new(submissions)));
-        let artifacts = ArtifactStore::open(&dir.path().join("artifacts"), 100, 100).unwrap();
+        let artifacts = ArtifactStore::open(
+            &dir.path().join("artifacts"),
+            100,
+            100,
+            DiskReserve::new(dir.path(), 0),
+        )
+        .unwrap();
         let url = serve(&application, &reader, signatures, network, views, artifacts, &stopping);
         Self { url: url.await, dir, application, reader, stopping }
     }

@@ -1,0 +1,113 @@
+//! Keeping the store in order beside the ledger: it learns what is named, and lets go of what the operator does
+//! not want to keep of closed rounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use colearn_contracts::Digest;
+use tokio_util::sync::CancellationToken;
+
+use super::ArtifactStore;
+use super::named::{Named, progress};
+use crate::config::{Keep, KeepArtifacts};
+use crate::limits::TIDY_EVERY;
+use crate::reads::Reads;
+use crate::view::{View, Views};
+
+/// How many bytes of entries are read at a time.
+const PART_BYTES: usize = 1 << 20;
+/// How often the ledger is looked at, at most.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Keeps the store in order until it is to stop.
+pub(crate) async fn keep(
+    keep: Keep,
+    reads: Reads,
+    views: Views,
+    artifacts: ArtifactStore,
+    stopping: CancellationToken,
+) {
+    let mut size = views.size();
+    let mut named = Named::default();
+    let mut looked = BTreeMap::new();
+    let mut tidying = tokio::time::interval(TIDY_EVERY);
+    let everything = Keep { artifacts: KeepArtifacts::All, updates: None };
+    while !stopping.is_cancelled() {
+        size.mark_unchanged();
+        let view = views.latest();
+        match follow(&mut named, &view, &reads).await {
+            Ok(new) => artifacts.are_named(new),
+            Err(error) => {
+                tracing::warn!(%error, "artifacts are kept: the ledger cannot be read");
+                return;
+            }
+        }
+        let states = || view.experiments_after("").map(|experiment| experiment.state());
+        let now = progress(states());
+        if keep != everything && now != looked {
+            looked = now;
+            let kept = named.kept(keep, states());
+            let all = named.kept(everything, states());
+            let store = artifacts.clone();
+            let go = move || let_go(&store, &all, &kept);
+            // The runtime is shutting down if this fails.
+            if tokio::task::spawn_blocking(go).await.is_err() {
+                return;
+            }
+        }
+        let grown = async {
+            tokio::time::sleep(PAUSE).await;
+            size.changed().await
+        };
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            changed = grown => if changed.is_err() { return },
+            _ = tidying.tick() => {
+                let store = artifacts.clone();
+                if tokio::task::spawn_blocking(move || store.tidy()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Looks at the entries up to a picture; what they name.
+async fn follow(
+    named: &mut Named,
+    view: &View,
+    reads: &Reads,
+) -> Result<Vec<Digest>, crate::refusal::Refusal> {
+    let mut new = Vec::new();
+    while named.followed() < view.size() {
+        let (start, end) = (named.followed(), view.size());
+        let entries = reads.read(move |it| it.entries(start, end, PART_BYTES)).await?;
+        if entries.is_empty() {
+            break;
+        }
+        new.extend(entries.iter().flat_map(|entry| named.note(entry)));
+    }
+    Ok(new)
+}
+
+/// Removes what is here of all that is named, but for what is kept. Each removal is whole, so one that is cut
+/// short goes on at the next start.
+fn let_go(artifacts: &ArtifactStore, all: &BTreeSet<Digest>, kept: &BTreeSet<Digest>) {
+    let (mut files, mut bytes) = (0_u64, 0);
+    for digest in artifacts.stored() {
+        if !all.contains(&digest) || kept.contains(&digest) {
+            continue;
+        }
+        match artifacts.remove(&digest) {
+            Ok(Some(size)) => {
+                files += 1;
+                bytes += size;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%digest, %error, "cannot be let go"),
+        }
+    }
+    if files > 0 {
+        tracing::info!(files, bytes, "let go of what closed rounds have left");
+    }
+}

@@ -1,0 +1,562 @@
+//! The artifact store: one file an artifact, named by its digest, never half written.
+//!
+//! What is uploaded takes room as it arrives, and not when it is announced. When there is no more, what nobody
+//! needs makes room, in the order of [`State::first_to_go`]; and where that is not enough whoever brings more is
+//! refused, while everything else goes on.
+
+mod keeping;
+mod named;
+mod upload;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use colearn_contracts::Digest;
+use tonic::{Code, Status};
+
+use crate::disk::DiskReserve;
+use crate::error::NodeError;
+use crate::limits::{
+    PART_LIFE, TAKEN_OVER_AFTER, UNNAMED_GRACE, UNNAMED_LIFE, UPLOAD_PACE, UPLOADS, UPLOADS_OF_PEER,
+};
+use crate::peer::Peer;
+
+pub(crate) use self::keeping::keep;
+pub(crate) use self::upload::{Made, Upload};
+
+/// Where unfinished uploads lie, in the store's folder.
+const PARTS: &str = "partial";
+
+/// Why an artifact was not stored or found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArtifactError {
+    #[error("there is no artifact {0}")]
+    Missing(Digest),
+    #[error("an artifact has 1 to {limit} bytes here, this one {size}")]
+    TooLarge { size: u64, limit: u64 },
+    #[error(
+        "the artifact store is full ({quota} bytes); what arrived is kept, go on when there is room, or ask \
+         the node's operator for it"
+    )]
+    Full { quota: u64 },
+    #[error(
+        "the node's disk is nearly full; what arrived is kept, go on when there is room, or ask the node's \
+         operator for it"
+    )]
+    DiskFull,
+    #[error("artifact {0} is brought by another upload; try again in a second")]
+    InProgress(Digest),
+    #[error("too many uploads at once; try again in a second")]
+    Busy,
+    #[error("the upload begins at {found} but the kept part ends at {expected}; ask StatArtifact")]
+    WrongOffset { found: u64, expected: u64 },
+    #[error("more bytes arrived than the {0} announced")]
+    TooLong(u64),
+    #[error(
+        "the upload ended early; what arrived is kept, go on from the partial_size of StatArtifact"
+    )]
+    Incomplete,
+    #[error(
+        "the upload made no progress for {} s; what arrived is kept, go on from the partial_size of \
+         StatArtifact",
+        UPLOAD_PACE.as_secs()
+    )]
+    Stalled,
+    #[error("the bytes have the digest {found}, not {expected}; the upload is discarded")]
+    WrongDigest { expected: Digest, found: Digest },
+    #[error("the artifact store cannot be used: {0}")]
+    Io(io::Error),
+}
+
+impl From<io::Error> for ArtifactError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // Something else has filled the disk meanwhile.
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<ArtifactError> for Status {
+    fn from(error: ArtifactError) -> Self {
+        let code = match &error {
+            ArtifactError::Missing(_) => Code::NotFound,
+            ArtifactError::TooLarge { .. }
+            | ArtifactError::TooLong(_)
+            | ArtifactError::WrongDigest { .. } => Code::InvalidArgument,
+            ArtifactError::Full { .. } | ArtifactError::DiskFull | ArtifactError::Busy => {
+                Code::ResourceExhausted
+            }
+            ArtifactError::InProgress(_) | ArtifactError::Incomplete | ArtifactError::Stalled => {
+                Code::Aborted
+            }
+            ArtifactError::WrongOffset { .. } => Code::OutOfRange,
+            ArtifactError::Io(_) => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// Who brings an artifact.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Bringer {
+    /// This node: it fetches what the ledger names.
+    Node,
+    /// Somebody who uploads.
+    Peer(Peer),
+}
+
+/// What one brings of one artifact. Nobody goes on with what another has begun: so nobody's false bytes, and
+/// nobody's silence, keep another from bringing it. The first that is whole is taken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct PartName {
+    digest: Digest,
+    bringer: Bringer,
+}
+
+impl PartName {
+    fn parse(text: &str) -> Option<Self> {
+        let (digest, bringer) = text.split_once('.').unwrap_or((text, ""));
+        let bringer = match bringer {
+            "node" => Bringer::Node,
+            peer => Bringer::Peer(Peer::parse(peer)?),
+        };
+        Some(Self { digest: parse_digest(digest)?, bringer })
+    }
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bringer = match self.bringer {
+            Bringer::Node => "node".to_owned(),
+            Bringer::Peer(peer) => peer.to_string(),
+        };
+        let between = if bringer.is_empty() { "" } else { "." };
+        write!(f, "{}{between}{bringer}", self.digest)
+    }
+}
+
+/// A digest as it is spelled: 64 small hexadecimal digits.
+pub(crate) fn parse_digest(text: &str) -> Option<Digest> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).ok()?;
+    let digest = Digest(digest);
+    (digest.to_string() == text).then_some(digest)
+}
+
+/// The store of one node.
+#[derive(Clone)]
+pub(crate) struct ArtifactStore(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    max_bytes: u64,
+    quota_bytes: u64,
+    disk: DiskReserve,
+    state: Mutex<State>,
+    /// How many uploads, and how many files of its own, this process has begun.
+    begun: AtomicU64,
+}
+
+/// What is there, and what it takes.
+#[derive(Default)]
+struct State {
+    /// What is stored or unfinished, and what is promised.
+    used: u64,
+    /// What of that is not written yet.
+    promised: u64,
+    stored: BTreeMap<Digest, Stored>,
+    parts: BTreeMap<PartName, Part>,
+    /// What the ledger has named so far; `None` as long as not all of it was looked at.
+    named: Option<HashSet<Digest>>,
+    /// How many uploads each peer has running.
+    running: BTreeMap<Peer, usize>,
+}
+
+struct Stored {
+    size: u64,
+    /// When it came, or was last submitted with.
+    since: SystemTime,
+}
+
+/// An unfinished upload.
+struct Part {
+    size: u64,
+    /// When it last grew.
+    touched: SystemTime,
+    /// The upload that writes it now.
+    writer: Option<u64>,
+    /// It is whole, and is being put in its place.
+    is_whole: bool,
+    /// Held while it is written, and taken before the state is locked: an upload that takes it over begins
+    /// when the last write of the one before has ended.
+    hand: Arc<Mutex<()>>,
+}
+
+/// What goes to make room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Discard {
+    Stored(Digest),
+    Part(PartName),
+}
+
+impl State {
+    /// What goes first when `bringer` needs so many bytes:
+    ///
+    /// 1. what the ledger has not named within hours,
+    /// 2. unfinished uploads that nobody goes on with,
+    /// 3. what the ledger has not named yet, but for what came just now,
+    /// 4. what whoever brings most is uploading, if that is more than `bringer` would then have brought,
+    ///
+    /// and of each the oldest.
+    fn first_to_go(&self, now: SystemTime, bringer: Bringer, bytes: u64) -> Option<Discard> {
+        let unnamed = self.oldest_unnamed(now);
+        if let Some((digest, age)) = unnamed
+            && age >= UNNAMED_LIFE
+        {
+            return Some(Discard::Stored(digest));
+        }
+        let left = self.parts.iter().filter(|(_, part)| part.is_left());
+        if let Some((name, _)) = left.min_by_key(|(_, part)| part.touched) {
+            return Some(Discard::Part(*name));
+        }
+        if let Some((digest, age)) = unnamed
+            && age >= UNNAMED_GRACE
+        {
+            return Some(Discard::Stored(digest));
+        }
+        let mut brought: BTreeMap<Bringer, u64> = BTreeMap::new();
+        for (name, part) in &self.parts {
+            *brought.entry(name.bringer).or_default() += part.size;
+        }
+        let own = brought.get(&bringer).copied().unwrap_or_default().saturating_add(bytes);
+        let (most, _) =
+            brought.into_iter().max_by_key(|(_, bytes)| *bytes).filter(|it| it.1 > own)?;
+        let theirs =
+            self.parts.iter().filter(|(name, part)| name.bringer == most && !part.is_whole);
+        theirs.min_by_key(|(_, part)| part.touched).map(|(name, _)| Discard::Part(*name))
+    }
+
+    /// The oldest that the ledger has not named, and its age.
+    fn oldest_unnamed(&self, now: SystemTime) -> Option<(Digest, Duration)> {
+        let oldest = self.unnamed().min_by_key(|(_, stored)| stored.since);
+        oldest.map(|(digest, stored)| (*digest, age(now, stored.since)))
+    }
+
+    /// What the ledger has not named: nothing before that is known.
+    fn unnamed(&self) -> impl Iterator<Item = (&Digest, &Stored)> {
+        let named = self.named.as_ref();
+        let is_named = move |digest: &Digest| named.is_none_or(|named| named.contains(digest));
+        self.stored.iter().filter(move |(digest, _)| !is_named(digest))
+    }
+
+    /// How many bytes can go for whoever brings this, at most.
+    fn can_go(&self, now: SystemTime, but: Option<&PartName>) -> u64 {
+        let unnamed = self.unnamed().filter(|(_, stored)| age(now, stored.since) >= UNNAMED_GRACE);
+        let unnamed = unnamed.map(|(_, stored)| stored.size).sum::<u64>();
+        let others = self.parts.iter().filter(|(name, part)| Some(*name) != but && !part.is_whole);
+        unnamed + others.map(|(_, part)| part.size).sum::<u64>()
+    }
+
+    fn part_of(&mut self, name: &PartName, upload: u64) -> Option<&mut Part> {
+        self.parts.get_mut(name).filter(|part| part.writer == Some(upload))
+    }
+}
+
+impl Part {
+    /// Whether this upload may write it, or take it over.
+    fn is_free_for(&self, upload: Option<u64>) -> bool {
+        let is_silent = || age(SystemTime::now(), self.touched) >= TAKEN_OVER_AFTER;
+        self.writer.is_none() || self.writer == upload || is_silent()
+    }
+
+    /// Whether nobody goes on with it.
+    fn is_left(&self) -> bool {
+        self.writer.is_none()
+    }
+}
+
+fn age(now: SystemTime, then: SystemTime) -> Duration {
+    // A clock that was set back makes nothing old.
+    now.duration_since(then).unwrap_or_default()
+}
+
+impl ArtifactStore {
+    /// Opens the store, removing unfinished uploads that are too old, and what this process was making when it
+    /// ended.
+    pub(crate) fn open(
+        dir: &Path,
+        max_bytes: u64,
+        quota_bytes: u64,
+        disk: DiskReserve,
+    ) -> Result<Self, NodeError> {
+        let io = |source| NodeError::Io { doing: format!("open {}", dir.display()), source };
+        std::fs::create_dir_all(dir.join(PARTS)).map_err(io)?;
+        let mut state = State::default();
+        let now = SystemTime::now();
+        for (name, size, since) in files(dir).map_err(io)? {
+            state.used += size;
+            if let Some(digest) = parse_digest(&name) {
+                state.stored.insert(digest, Stored { size, since });
+            }
+        }
+        for (name, size, touched) in files(&dir.join(PARTS)).map_err(io)? {
+            match PartName::parse(&name) {
+                Some(name) if age(now, touched) <= PART_LIFE => {
+                    state.used += size;
+                    state.parts.insert(name, Part::new(size, touched));
+                }
+                // What cannot be removed now is tried again at the next start.
+                _ => drop(std::fs::remove_file(dir.join(PARTS).join(name))),
+            }
+        }
+        Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            max_bytes,
+            quota_bytes,
+            disk,
+            state: Mutex::new(state),
+            begun: AtomicU64::new(0),
+        })))
+    }
+
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.0.max_bytes
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.0.dir.join(digest.to_string())
+    }
+
+    fn part_path(&self, name: &PartName) -> PathBuf {
+        self.0.dir.join(PARTS).join(name.to_string())
+    }
+
+    fn next_number(&self) -> u64 {
+        self.0.begun.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The largest artifact that could be stored now.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        self.room(&self.state(), None).min(self.0.max_bytes)
+    }
+
+    /// How much could be brought of something, if what nobody needs goes.
+    fn room(&self, state: &State, but: Option<&PartName>) -> u64 {
+        let can_go = state.can_go(SystemTime::now(), but);
+        let free = |of: u64, taken: u64| of.saturating_add(can_go).saturating_sub(taken);
+        free(self.0.quota_bytes, state.used).min(free(self.0.disk.for_weights(), state.promised))
+    }
+
+    /// Whether so many bytes more do not fit.
+    fn lacks(&self, state: &State, bytes: u64) -> Option<ArtifactError> {
+        if state.used.saturating_add(bytes) > self.0.quota_bytes {
+            return Some(ArtifactError::Full { quota: self.0.quota_bytes });
+        }
+        let promised = state.promised.saturating_add(bytes);
+        (promised > self.0.disk.for_weights()).then_some(ArtifactError::DiskFull)
+    }
+
+    /// Sets so many bytes aside for `bringer`, until they are [written](Self::wrote).
+    fn take(&self, state: &mut State, bringer: Bringer, bytes: u64) -> Result<(), ArtifactError> {
+        while let Some(full) = self.lacks(state, bytes) {
+            // Nothing goes in vain.
+            if self.room(state, None) < bytes {
+                return Err(full);
+            }
+            let Some(first) = state.first_to_go(SystemTime::now(), bringer, bytes) else {
+                return Err(full);
+            };
+            tracing::debug!(what = ?first, "discarded to make room");
+            self.discard(state, first);
+        }
+        state.used += bytes;
+        state.promised += bytes;
+        Ok(())
+    }
+
+    /// So many bytes that were set aside are on the disk now, or never will be.
+    fn wrote(&self, bytes: u64) {
+        let mut state = self.state();
+        state.promised = state.promised.saturating_sub(bytes);
+    }
+
+    fn discard(&self, state: &mut State, what: Discard) {
+        let (path, size) = match what {
+            Discard::Stored(digest) => {
+                (self.path(&digest), state.stored.remove(&digest).map(|stored| stored.size))
+            }
+            Discard::Part(name) => {
+                (self.part_path(&name), state.parts.remove(&name).map(|part| part.size))
+            }
+        };
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot be removed");
+        }
+        state.used = state.used.saturating_sub(size.unwrap_or_default());
+    }
+
+    /// Removes what nobody goes on with and is too old, and more where the disk is so full that the ledger
+    /// cannot grow.
+    fn tidy(&self) {
+        let mut state = self.state();
+        let now = SystemTime::now();
+        let old = |part: &Part| part.is_left() && age(now, part.touched) > PART_LIFE;
+        let old: Vec<PartName> =
+            state.parts.iter().filter(|(_, part)| old(part)).map(|(name, _)| *name).collect();
+        for name in old {
+            self.discard(&mut state, Discard::Part(name));
+        }
+        while self.0.disk.lacking().is_some()
+            && let Some(first) = state.first_to_go(now, Bringer::Node, 0)
+        {
+            self.discard(&mut state, first);
+        }
+    }
+
+    /// Learns what the ledger names besides, and that it was looked at to its end.
+    fn are_named(&self, digests: impl IntoIterator<Item = Digest>) {
+        self.state().named.get_or_insert_default().extend(digests);
+    }
+
+    /// The size of a stored artifact.
+    pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        std::fs::metadata(self.path(digest)).ok().map(|data| data.len())
+    }
+
+    /// The size of a stored artifact, which is about to be named: it is as if it had come now.
+    pub(crate) fn hold(&self, digest: &Digest) -> Option<u64> {
+        let mut state = self.state();
+        if let Some(stored) = state.stored.get_mut(digest) {
+            stored.since = SystemTime::now();
+        }
+        drop(state);
+        self.size_of(digest)
+    }
+
+    /// How much is kept of what somebody has begun to bring.
+    pub(crate) fn part_size_of(&self, digest: &Digest, bringer: Bringer) -> u64 {
+        let name = PartName { digest: *digest, bringer };
+        self.state().parts.get(&name).map_or(0, |part| part.size)
+    }
+
+    /// Begins or resumes an upload; `None` if the artifact is there already. It takes no room before it brings
+    /// something.
+    pub(crate) fn upload(
+        &self,
+        bringer: Bringer,
+        digest: Digest,
+        size: u64,
+        offset: u64,
+    ) -> Result<Option<Upload>, ArtifactError> {
+        if self.size_of(&digest) == Some(size) {
+            return Ok(None);
+        }
+        if size == 0 || size > self.0.max_bytes {
+            return Err(ArtifactError::TooLarge { size, limit: self.0.max_bytes });
+        }
+        let name = PartName { digest, bringer };
+        let mut state = self.state();
+        let part = state.parts.get(&name);
+        if part.is_some_and(|part| !part.is_free_for(None)) {
+            return Err(ArtifactError::InProgress(digest));
+        }
+        let kept = part.map_or(0, |part| part.size);
+        if offset > kept || offset > size {
+            return Err(ArtifactError::WrongOffset { found: offset, expected: kept });
+        }
+        let room = self.room(&state, Some(&name)).saturating_add(kept);
+        if size > room {
+            return Err(self.lacks(&state, size - offset).unwrap_or(ArtifactError::DiskFull));
+        }
+        if let Bringer::Peer(peer) = bringer {
+            let all: usize = state.running.values().sum();
+            let own = state.running.entry(peer).or_default();
+            if all >= UPLOADS || *own >= UPLOADS_OF_PEER {
+                return Err(ArtifactError::Busy);
+            }
+            *own += 1;
+        }
+        drop(state);
+        Ok(Some(Upload::begin(self.clone(), name, size, offset)))
+    }
+
+    /// An upload has ended.
+    fn ended(&self, bringer: Bringer) {
+        let Bringer::Peer(peer) = bringer else { return };
+        let mut state = self.state();
+        if let Some(running) = state.running.get_mut(&peer) {
+            *running -= 1;
+            if *running == 0 {
+                state.running.remove(&peer);
+            }
+        }
+    }
+
+    /// Begins an artifact that this process makes, of so many bytes, whose digest is not known yet.
+    pub(crate) fn make(&self, size: u64) -> Result<Made, ArtifactError> {
+        if size == 0 || size > self.0.max_bytes {
+            return Err(ArtifactError::TooLarge { size, limit: self.0.max_bytes });
+        }
+        self.take(&mut self.state(), Bringer::Node, size)?;
+        let path = self.0.dir.join(PARTS).join(format!("made-{}", self.next_number()));
+        Made::create(self.clone(), path, size)
+    }
+
+    /// Removes a stored artifact, if it is there; how many bytes it had.
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<Option<u64>, ArtifactError> {
+        let Some(size) = self.size_of(digest) else { return Ok(None) };
+        std::fs::remove_file(self.path(digest))?;
+        let mut state = self.state();
+        state.stored.remove(digest);
+        state.used = state.used.saturating_sub(size);
+        Ok(Some(size))
+    }
+
+    /// What is stored.
+    fn stored(&self) -> Vec<Digest> {
+        self.state().stored.keys().copied().collect()
+    }
+
+    /// Opens a stored artifact for reading from an offset on.
+    pub(crate) fn download(&self, digest: &Digest, offset: u64) -> Result<File, ArtifactError> {
+        let mut file = File::open(self.path(digest)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ArtifactError::Missing(*digest),
+            _ => error.into(),
+        })?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(file)
+    }
+}
+
+/// The files of a folder: name, size and when each was last written.
+fn files(dir: &Path) -> io::Result<Vec<(String, u64, SystemTime)>> {
+    let mut files = Vec::new();
+    for file in std::fs::read_dir(dir)? {
+        let file = file?;
+        // Gone since, or nobody's to read: it takes no room of ours.
+        let Ok(data) = file.metadata() else { continue };
+        if data.is_file() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            files.push((name, data.len(), data.modified().unwrap_or(SystemTime::UNIX_EPOCH)));
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

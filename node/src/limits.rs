@@ -1,0 +1,23 @@
+//! What strangers may take of a node: one table. docs/limits.md says what happens at each.
+
+use std::time::Duration;
+
+/// How many uploads may run at once.
+pub(crate) const UPLOADS: usize = 64;
+/// How many of them may be one peer's.
+pub(crate) const UPLOADS_OF_PEER: usize = 8;
+/// An upload that brings fewer bytes than [`UPLOAD_PACE_BYTES`] in this time, and does not end, is ended.
+pub(crate) const UPLOAD_PACE: Duration = Duration::from_secs(30);
+/// See [`UPLOAD_PACE`]. Bytes and not messages: or one byte now and then would hold a place for ever.
+pub(crate) const UPLOAD_PACE_BYTES: usize = 64 << 10;
+/// A peer's upload that has brought nothing for so long is taken over by a later one of the same. Until then the
+/// later one is refused: members that have merged the same all bring it at once.
+pub(crate) const TAKEN_OVER_AFTER: Duration = Duration::from_secs(2);
+/// How long what an ended upload has brought is kept, unless the room is needed.
+pub(crate) const PART_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// What the ledger has not named so long after it came goes first when room is needed.
+pub(crate) const UNNAMED_LIFE: Duration = Duration::from_secs(6 * 3600);
+/// And before that it goes last, but not so soon: whoever uploads names it within moments.
+pub(crate) const UNNAMED_GRACE: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked for what is too old.
+pub(crate) const TIDY_EVERY: Duration = Duration::from_secs(60);
