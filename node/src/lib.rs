@@ -71,6 +71,7 @@ use self::status::Programs;
 use self::view::View;
 use self::witness::Cosignatures;
 
+pub use self::artifacts::{ArtifactKind, Lost, Shelf, Shelved};
 pub use self::config::{
     BadKeepArtifacts, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
     DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, Keep,

@@ -4,6 +4,7 @@
 mod output;
 
 mod args;
+mod artifacts;
 mod attacks;
 mod audit;
 mod bridge;
@@ -76,6 +77,9 @@ enum Command {
     Demo(demo::Demo),
     /// Run a node: it orders transactions, runs the contract and keeps the ledger.
     Node(node::Node),
+    /// List and prune the models that a stopped node keeps.
+    #[command(subcommand)]
+    Artifacts(artifacts::Artifacts),
     /// Keep a ledger together with other organisations: who they are, how it begins, what changes.
     #[cfg(unix)]
     #[command(subcommand)]
@@ -197,6 +201,7 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Demo(command) => block_on(command.run(program)),
         Command::Node(command) => block_on(command.run()),
+        Command::Artifacts(command) => command.run(),
         #[cfg(unix)]
         Command::Network(command) => block_on(command.run()),
         Command::Key(command) => block_on(command.run()),

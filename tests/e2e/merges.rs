@@ -207,6 +207,15 @@ fn learner(node: &NodeProcess, seed: u8, memory: &Path) -> JoinHandle<Digest> {
     tokio::spawn(async move { run.await.unwrap().1.model.digest })
 }
 
+/// Two merged rounds of three learners in an experiment `x`; the model that comes of them.
+pub(crate) async fn two_rounds(node: &NodeProcess, memory: &Path) -> Model {
+    let speaker = create(node, Merging::default()).await;
+    for learner in [1, 2, 3].map(|seed| learner(node, seed, memory)) {
+        learner.await.unwrap();
+    }
+    speaker.client.experiment(&name("x"), None).await.unwrap().experiment.model
+}
+
 /// What a newcomer needs is there, whatever the node has lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_that_the_node_has_not_merged_or_has_lost_comes_from_its_members() {

@@ -6,6 +6,7 @@
 
 mod keeping;
 mod named;
+mod shelf;
 mod upload;
 
 use std::collections::{BTreeMap, HashSet};
@@ -28,6 +29,7 @@ use crate::limits::{
 use crate::peer::Peer;
 
 pub(crate) use self::keeping::keep;
+pub use self::shelf::{ArtifactKind, Lost, Shelf, Shelved};
 pub(crate) use self::upload::{Made, Upload};
 
 /// Where unfinished uploads lie, in the store's folder.

@@ -31,6 +31,25 @@ struct Round {
     updates: BTreeSet<Digest>,
 }
 
+/// What an artifact is to a ledger.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Role {
+    /// An update, or a merge that somebody voted on.
+    Update,
+    /// It was proposed.
+    Proposal,
+    /// It is or was an experiment's model.
+    Model,
+}
+
+/// What an artifact is to a ledger, and where it was that last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Use<'a> {
+    pub(super) role: Role,
+    pub(super) round: u64,
+    pub(super) experiment: &'a ExperimentName,
+}
+
 impl Named {
     /// How many entries were looked at.
     pub(super) fn followed(&self) -> u64 {
@@ -93,6 +112,35 @@ impl Named {
 
     fn round(&mut self, experiment: &ExperimentName, round: u64) -> &mut Round {
         self.rounds.entry(experiment.clone()).or_default().entry(round).or_default()
+    }
+
+    /// What each that the ledger names is to it: the most that it is, where it was that last.
+    pub(super) fn uses<'a>(&'a self, states: &'a [ExperimentState]) -> BTreeMap<Digest, Use<'a>> {
+        let mut uses = BTreeMap::new();
+        let mut add = |digest: Digest, role, experiment, round| {
+            let new = Use { role, round, experiment };
+            let known = uses.entry(digest).or_insert(new);
+            *known = new.max(*known);
+        };
+        for (experiment, digest) in &self.initial {
+            add(*digest, Role::Model, experiment, 0);
+        }
+        for (experiment, rounds) in &self.rounds {
+            for (number, round) in rounds {
+                let of = [
+                    (&round.updates, Role::Update),
+                    (&round.proposals, Role::Proposal),
+                    (&round.models, Role::Model),
+                ];
+                for (digests, role) in of {
+                    digests.iter().for_each(|digest| add(*digest, role, experiment, *number));
+                }
+            }
+        }
+        for state in states {
+            add(state.model.digest, Role::Model, &state.name, state.round);
+        }
+        uses
     }
 
     /// What is kept of what the ledger names.

@@ -1,0 +1,210 @@
+//! The artifacts of a node that is stopped: what they are, and which of them can go.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use colearn_contracts::{Digest, ExperimentName, Phase};
+use colearn_records::convert::ExperimentState;
+
+use super::named::{Named, Role, Use};
+use super::{PARTS, PartName, age, files, parse_digest};
+use crate::config::{Config, Keep, Progress};
+use crate::error::NodeError;
+use crate::limits::{PART_LIFE, UNNAMED_LIFE};
+use crate::open::{OpenLedger, open};
+use crate::pulling::models;
+
+/// How many bytes of entries are read at a time.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// The artifacts in a node's data folder, which no node has open as long as this is held.
+pub struct Shelf {
+    dir: PathBuf,
+    named: Named,
+    states: Vec<ExperimentState>,
+    // Holds the folder's lock.
+    _opened: OpenLedger,
+}
+
+/// What an artifact is to the ledger.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ArtifactKind {
+    /// It is or was an experiment's model.
+    Model,
+    /// It was proposed, and did not become a model.
+    Proposal,
+    /// An update of a merged round, or a merge that was voted on.
+    Update,
+    /// The ledger does not name it.
+    Unnamed,
+    /// It has not come whole yet.
+    Unfinished,
+}
+
+impl ArtifactKind {
+    /// All, in the order in which they are told.
+    pub const ALL: [Self; 5] =
+        [Self::Model, Self::Proposal, Self::Update, Self::Unnamed, Self::Unfinished];
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Proposal => "proposal",
+            Self::Update => "update",
+            Self::Unnamed => "unnamed",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// One artifact on the disk.
+#[derive(Clone, Debug)]
+pub struct Shelved {
+    /// Its digest; of something that the node was making when it ended, none.
+    pub digest: Option<Digest>,
+    /// What it is to the ledger.
+    pub kind: ArtifactKind,
+    /// The experiment and the last round that name it; what an experiment began with is named in round 0.
+    pub named: Option<(ExperimentName, u64)>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it came.
+    pub since: SystemTime,
+    /// Whether it can go.
+    pub goes: bool,
+    path: PathBuf,
+}
+
+/// What an experiment needs to go on, and is not here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The experiment.
+    pub experiment: ExperimentName,
+}
+
+impl Shelf {
+    /// Opens the data folder of a node that is stopped.
+    ///
+    /// # Errors
+    /// If there is no ledger, a node has it open, or it cannot be read.
+    pub fn open(data: &Path, progress: Option<Progress>) -> Result<Self, NodeError> {
+        if !data.join("ledger").is_dir() {
+            return Err(NodeError::Genesis(data.to_owned()));
+        }
+        let opened = open(&Config { progress, ..Config::new(data) })?;
+        let mut named = Named::default();
+        let reader = opened.keeper.reader();
+        let size = reader.size();
+        while named.followed() < size {
+            for entry in reader.entries(named.followed(), size, CHUNK_BYTES)? {
+                named.note(&entry);
+            }
+        }
+        let experiments = opened.keeper.contract().experiments();
+        let states = experiments.map(|experiment| ExperimentState::of(experiment, 0)).collect();
+        Ok(Self { dir: data.join("artifacts"), named, states, _opened: opened })
+    }
+
+    /// What is there, and what of it goes if this much is kept. Not named or not finished goes what came so
+    /// long ago that nobody will go on with it.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn artifacts(&self, keep: Keep) -> Result<Vec<Shelved>, NodeError> {
+        let io = |source| NodeError::Io { doing: format!("read {}", self.dir.display()), source };
+        let now = SystemTime::now();
+        let (uses, kept) =
+            (self.named.uses(&self.states), self.named.kept(keep, self.states.iter()));
+        let mut artifacts = Vec::new();
+        for (name, size, since) in found(&self.dir).map_err(io)? {
+            // What somebody else has put there is nobody's artifact.
+            let Some(digest) = parse_digest(&name) else { continue };
+            let is_old = age(now, since) >= UNNAMED_LIFE;
+            let (kind, named, goes) = match uses.get(&digest) {
+                Some(it) => (it.role.into(), Some(it), !kept.contains(&digest)),
+                None => (ArtifactKind::Unnamed, None, is_old),
+            };
+            let named = named.map(|Use { experiment, round, .. }| ((*experiment).clone(), *round));
+            let (digest, path) = (Some(digest), self.dir.join(name));
+            artifacts.push(Shelved { digest, kind, named, size, since, goes, path });
+        }
+        let parts = self.dir.join(PARTS);
+        for (name, size, since) in found(&parts).map_err(io)? {
+            let digest = PartName::parse(&name).map(|part| part.digest);
+            // What was made here and is not whole nobody can go on with.
+            let goes = digest.is_none() || age(now, since) > PART_LIFE;
+            let (kind, path) = (ArtifactKind::Unfinished, parts.join(name));
+            artifacts.push(Shelved { digest, kind, named: None, size, since, goes, path });
+        }
+        artifacts.sort_by_key(|it| (it.kind, it.named.clone(), it.digest));
+        Ok(artifacts)
+    }
+
+    /// What experiments that have not finished need, and is not here: whoever holds it can upload it again.
+    pub fn lost(&self) -> Vec<Lost> {
+        let live = self.states.iter().filter(|it| !matches!(it.phase, Phase::Finished(_)));
+        let needed = live.flat_map(|state| models(state).into_iter().map(move |it| (state, it)));
+        let lost = needed.filter(|(_, model)| !self.dir.join(model.digest.to_string()).exists());
+        let lost = lost.map(|(state, model)| {
+            let lost =
+                Lost { digest: model.digest, size: model.size, experiment: state.name.clone() };
+            ((lost.experiment.clone(), lost.digest), lost)
+        });
+        lost.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
+    /// Removes these, durably. What is cut short can be done again.
+    ///
+    /// # Errors
+    /// If one cannot be removed; those before it are.
+    pub fn remove<'a>(
+        &self,
+        artifacts: impl IntoIterator<Item = &'a Shelved>,
+    ) -> Result<(), NodeError> {
+        for Shelved { path, .. } in artifacts {
+            match std::fs::remove_file(path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(NodeError::Io {
+                        doing: format!("remove {}", path.display()),
+                        source,
+                    });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        for dir in [&self.dir, &self.dir.join(PARTS)] {
+            if dir.is_dir() {
+                let synced = colearn_files::sync_folder(dir).map_err(io::Error::from);
+                let io =
+                    |source| NodeError::Io { doing: format!("sync {}", dir.display()), source };
+                synced.map_err(io)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<Role> for ArtifactKind {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Update => Self::Update,
+            Role::Proposal => Self::Proposal,
+            Role::Model => Self::Model,
+        }
+    }
+}
+
+/// The files of a folder, or none where nothing was ever stored.
+fn found(dir: &Path) -> io::Result<Vec<(String, u64, SystemTime)>> {
+    match files(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        files => files,
+    }
+}
