@@ -14,6 +14,7 @@ mod genesis;
 mod grpc;
 mod http;
 mod https;
+mod in_flight;
 mod keeper;
 mod key_files;
 mod limits;

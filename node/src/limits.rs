@@ -19,5 +19,18 @@ pub(crate) const PART_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const UNNAMED_LIFE: Duration = Duration::from_secs(6 * 3600);
 /// And before that it goes last, but not so soon: whoever uploads names it within moments.
 pub(crate) const UNNAMED_GRACE: Duration = Duration::from_secs(10 * 60);
+/// How many bytes of answers may lie in this process unread: of one answer, of all to one peer, of all. Some of
+/// an answer is not counted: one piece that waits for room, and what it is made of.
+pub(crate) const IN_FLIGHT_BYTES_OF_ANSWER: usize = 256 << 10;
+/// See [`IN_FLIGHT_BYTES_OF_ANSWER`].
+pub(crate) const IN_FLIGHT_BYTES_OF_PEER: usize = 16 << 20;
+/// See [`IN_FLIGHT_BYTES_OF_ANSWER`].
+pub(crate) const IN_FLIGHT_BYTES: usize = 64 << 20;
+/// So many bytes of each answer come through always.
+pub(crate) const FREE_BYTES: usize = 8 << 10;
+/// How long an answer may lie there without a byte of it being taken.
+pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(60);
+/// How many bytes one piece of a stream holds about.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 /// How often it is looked for what is too old.
 pub(crate) const TIDY_EVERY: Duration = Duration::from_secs(60);

@@ -25,6 +25,11 @@ impl Peer {
         Self { address: Some(address) }
     }
 
+    /// Whether something is known of them.
+    pub(crate) fn is_known(&self) -> bool {
+        self.address.is_some()
+    }
+
     /// Whoever has this as a part of a file's name.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (mut v4, mut v6) = ([0; 4], [0; 16]);

@@ -78,7 +78,7 @@ async fn upload(url: &str, whole: &Weights, bytes: usize) -> Result<u64, Status>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_strangers_fill_stops_neither_the_ledger_nor_the_node() {
     let Some(disk) = Disk::of_mib(96) else {
-        colearn_testkit::skip("unshare", "no file system can be mounted in a namespace here");
+        colearn_testkit::skip("small-disk", "no file system can be mounted in a namespace here");
         return;
     };
     let (mut process, url) = disk.start_node();

@@ -10,6 +10,8 @@ mod crash;
 mod demo;
 mod doors;
 mod failover;
+#[cfg(target_os = "linux")]
+mod flow;
 mod founding;
 mod frozen;
 #[cfg(target_os = "linux")]

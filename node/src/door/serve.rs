@@ -31,6 +31,7 @@ use crate::http::artifact;
 #[cfg(unix)]
 use crate::http::network::{self, Networks};
 use crate::http::tiles::{self, Tiles};
+use crate::in_flight;
 use crate::peer::Peer;
 
 /// How many calls one connection may have open.
@@ -242,5 +243,5 @@ fn router(services: Services) -> axum::Router {
         Ok(reflection) => routes = routes.add_service(reflection),
         Err(error) => tracing::warn!(%error, "gRPC reflection is off"),
     }
-    routes.prepare().into_axum_router().merge(plain)
+    in_flight::bounded(routes.prepare().into_axum_router().merge(plain))
 }

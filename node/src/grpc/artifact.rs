@@ -15,12 +15,9 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{BoxStream, bad_field};
 use crate::artifacts::{ArtifactError, ArtifactStore, Bringer};
-use crate::limits::UPLOAD_PACE_BYTES;
+use crate::limits::{PIECE_BYTES, UPLOAD_PACE_BYTES};
 use crate::peer::Peer;
 use crate::pulling::Pulling;
-
-/// The size of a downloaded chunk.
-const CHUNK_BYTES: usize = 1 << 18;
 
 /// The artifact store, as a service.
 pub(crate) struct Artifacts {
@@ -156,7 +153,7 @@ impl ArtifactService for Artifacts {
         let file = self.open(digest, request.offset).await?;
         // Read only as fast as the client takes it; a stalled client holds no thread.
         let file = tokio::fs::File::from_std(file);
-        let chunks = ReaderStream::with_capacity(file, CHUNK_BYTES).map(|chunk| match chunk {
+        let chunks = ReaderStream::with_capacity(file, PIECE_BYTES).map(|chunk| match chunk {
             Ok(chunk) => Ok(v1::DownloadArtifactResponse { chunk }),
             Err(error) => Err(Status::internal(format!("cannot read it: {error}"))),
         });

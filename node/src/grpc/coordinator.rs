@@ -1,5 +1,6 @@
 //! `CoordinatorService`: submitting transactions, looking at and watching experiments.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,14 +10,15 @@ use colearn_proto::v1;
 use colearn_proto::v1::coordinator_service_server::CoordinatorService;
 use colearn_records::convert;
 use colearn_records::record;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{BYTES_PER_MESSAGE, BoxStream, bad_field};
+use super::{BoxStream, bad_field};
 use crate::admission::Admission;
+use crate::limits::PIECE_BYTES;
 use crate::reads::Reads;
 use crate::refusal::Refusal;
 use crate::status::{Programs, version_of};
@@ -26,7 +28,7 @@ use crate::view::{ExperimentView, Views};
 /// be on its way.
 const STREAM_CHUNK: usize = 64;
 const STREAM_CHUNKS_IN_FLIGHT: usize = 4;
-/// How many messages wait for a watcher that reads slowly, and how many entries are read at once.
+/// How many entries are read at once for a watcher.
 const WATCH_CHUNK: usize = 64;
 /// The most experiments of one list.
 const MAX_PAGE: usize = 1_000;
@@ -149,22 +151,27 @@ impl CoordinatorService for Coordinator {
     ) -> Result<Response<Self::WatchExperimentStream>, Status> {
         let v1::WatchExperimentRequest { name, start } = request.into_inner();
         let (size, experiment) = self.experiment(&name)?;
-        let (sender, responses) = mpsc::channel(WATCH_CHUNK);
-        let mut watcher = Watcher {
+        let mut sizes = self.views.size();
+        // What was published can be looked up in an instant, and until then it would be missed by whoever asks
+        // only for what there is: who has a receipt is to find its entry.
+        sizes.wait_for(|there| *there >= size).await.map_err(|_| Refusal::Stopped)?;
+        let mut grown = experiment.grown();
+        // In this order: what comes after the size was looked at wakes it again.
+        grown.mark_unchanged();
+        let upto = *sizes.borrow();
+        let watcher = Watcher {
             key: record::experiment_key(&name),
-            grown: experiment.grown(),
+            next: start,
+            upto,
+            said: false,
+            read: VecDeque::new(),
+            grown,
             reads: self.reads.clone(),
-            views: self.views.clone(),
+            sizes,
             stopping: self.stopping.clone(),
-            sender,
         };
-        tokio::spawn(async move {
-            if let Err(status) = watcher.run(start, size).await {
-                // The watcher has gone if this fails.
-                let _ = watcher.sender.send(Err(status)).await;
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+        // Each message is made when there is room for it.
+        Ok(Response::new(Box::pin(stream::try_unfold(watcher, Watcher::next))))
     }
 }
 
@@ -211,67 +218,60 @@ fn streamed(result: Result<v1::Receipt, Refusal>) -> v1::submit_stream_response:
     }
 }
 
-/// Somebody who watches an experiment.
+/// Somebody who watches an experiment: sent its entries as they come, and after those that are there a message
+/// that says so, until it or the node goes.
 struct Watcher {
     /// Under which the experiment's entries are found.
     key: Vec<u8>,
-    /// Not a picture of the experiment: each watcher would keep the one of when it came.
+    next: u64,
+    /// So far it is looked for entries.
+    upto: u64,
+    /// Whether it was said that there are no more so far.
+    said: bool,
+    /// What was read and not sent yet, with the indices.
+    read: VecDeque<(u64, Vec<u8>)>,
+    /// Not a picture of the experiment: each watcher would keep the one of when it came. Nor the ledger's
+    /// growth: a thousand watchers of another experiment would be woken by every entry of this one.
     grown: watch::Receiver<()>,
     reads: Reads,
-    views: Views,
+    sizes: watch::Receiver<u64>,
     stopping: CancellationToken,
-    sender: mpsc::Sender<Result<v1::WatchExperimentResponse, Status>>,
 }
 
 impl Watcher {
-    /// Sends the experiment's entries from `next` on as they come, and after those that are there a
-    /// message that says so, until the watcher or the node goes. The first such message covers `size`
-    /// entries at least.
-    async fn run(&mut self, mut next: u64, size: u64) -> Result<(), Status> {
-        // What was published can be looked up in an instant, and until then it would be missed by
-        // whoever asks only for what there is: who has a receipt is to find its entry.
-        let covered = self.views.size().wait_for(|there| *there >= size).await.map(|_| ());
-        covered.map_err(|_| Refusal::Stopped)?;
+    async fn next(mut self) -> Result<Option<(v1::WatchExperimentResponse, Self)>, Status> {
         loop {
-            // In this order: what comes after the size was looked at wakes this again.
-            self.grown.mark_unchanged();
-            let upto = *self.views.size().borrow();
-            while next < upto {
-                let (key, from) = (self.key.clone(), next);
+            if let Some((index, entry)) = self.read.pop_front() {
+                self.next = index + 1;
+                return Ok(Some((self.message(Some(entry)), self)));
+            }
+            if self.next < self.upto {
+                let (key, from, upto) = (self.key.clone(), self.next, self.upto);
                 let read = move |reader: &Reader| entries(reader, &key, from, upto);
-                let entries = self.reads.read_last(upto - from, read).await?;
-                if entries.is_empty() {
-                    break;
+                self.read = self.reads.read_last(upto - from, read).await?;
+                if self.read.is_empty() {
+                    self.next = upto;
                 }
-                for (index, entry) in entries {
-                    next = index + 1;
-                    if !self.send(Some(entry), next).await {
-                        return Ok(());
-                    }
-                }
+                continue;
             }
-            next = next.max(upto);
-            if !self.send(None, next).await {
-                return Ok(());
+            if !self.said {
+                self.said = true;
+                return Ok(Some((self.message(None), self)));
             }
-            // Not the ledger's growth: a thousand watchers of another experiment would be woken by
-            // every entry of this one.
             tokio::select! {
                 () = self.stopping.cancelled() => return Err(Refusal::Stopped.into()),
-                () = self.sender.closed() => return Ok(()),
                 changed = self.grown.changed() => {
                     if changed.is_err() {
                         return Err(Refusal::Stopped.into());
                     }
                 }
             }
+            (self.upto, self.said) = (*self.sizes.borrow(), false);
         }
     }
 
-    /// Whether the watcher is still there.
-    async fn send(&self, entry: Option<Vec<u8>>, next: u64) -> bool {
-        let message = v1::WatchExperimentResponse { entry: entry.map(Into::into), next };
-        self.sender.send(Ok(message)).await.is_ok()
+    fn message(&self, entry: Option<Vec<u8>>) -> v1::WatchExperimentResponse {
+        v1::WatchExperimentResponse { entry: entry.map(Into::into), next: self.next }
     }
 }
 
@@ -282,17 +282,17 @@ fn entries(
     key: &[u8],
     mut from: u64,
     upto: u64,
-) -> Result<Vec<(u64, Vec<u8>)>, Error> {
-    let mut entries = Vec::new();
+) -> Result<VecDeque<(u64, Vec<u8>)>, Error> {
+    let mut entries = VecDeque::new();
     let mut bytes = 0;
     while entries.len() < WATCH_CHUNK
-        && bytes < BYTES_PER_MESSAGE
+        && bytes < PIECE_BYTES
         && let Some(index) = reader.find(key, from)?
         && index < upto
     {
         let entry = reader.entry(index)?;
         bytes += entry.len();
-        entries.push((index, entry));
+        entries.push_back((index, entry));
         from = index + 1;
     }
     Ok(entries)

@@ -7,13 +7,14 @@ use colearn_ledger::{Hash, Reader};
 use colearn_proto::v1;
 use colearn_proto::v1::ledger_service_server::LedgerService;
 use colearn_records::log_keys::LogKeys;
-use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use futures_util::stream;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{BYTES_PER_MESSAGE, BoxStream};
 use crate::admission::hash_bytes;
+use crate::limits::PIECE_BYTES;
 use crate::reads::Reads;
 use crate::refusal::Refusal;
 use crate::view::Views;
@@ -119,50 +120,47 @@ impl LedgerService for Ledger {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let start = request.into_inner().start;
-        let (sender, responses) = mpsc::channel(4);
-        let (reads, views, stopping) =
-            (self.reads.clone(), self.views.clone(), self.stopping.clone());
-        tokio::spawn(async move {
-            if let Err(status) = subscribe(reads, views, start, &stopping, &sender).await {
-                // The subscriber has gone if this fails.
-                let _ = sender.send(Err(status)).await;
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+        let subscriber = Subscriber {
+            next: request.into_inner().start,
+            said: false,
+            reads: self.reads.clone(),
+            size: self.views.size(),
+            stopping: self.stopping.clone(),
+        };
+        // Each message is made when there is room for it.
+        Ok(Response::new(Box::pin(stream::try_unfold(subscriber, Subscriber::next))))
     }
 }
 
-/// Sends entries as they come, each message with a signed checkpoint that counts them and the proof that
-/// it does, until the subscriber or the node goes. The first message comes at once.
-async fn subscribe(
+/// Somebody who is sent entries as they come, each message with a signed checkpoint that counts them and the
+/// proof that it does, until it or the node goes.
+struct Subscriber {
+    next: u64,
+    /// Whether it was sent something: the first message comes at once.
+    said: bool,
     reads: Reads,
-    views: Views,
-    start: u64,
-    stopping: &CancellationToken,
-    sender: &mpsc::Sender<Result<v1::SubscribeResponse, Status>>,
-) -> Result<(), Status> {
-    let mut next = start;
-    let mut size = views.size();
-    let mut said = false;
-    loop {
-        let shown = reads.checkpoint().map_or(0, |signed| signed.checkpoint.size);
-        let upto = (*size.borrow_and_update()).min(shown);
-        while next < upto || !said {
-            said = true;
-            let end = upto.min(next.saturating_add(ENTRIES_PER_MESSAGE));
-            let (message, sent) = message(&reads, next, end).await?;
-            next += sent;
-            if sender.send(Ok(message)).await.is_err() {
-                return Ok(());
+    size: watch::Receiver<u64>,
+    stopping: CancellationToken,
+}
+
+impl Subscriber {
+    async fn next(mut self) -> Result<Option<(v1::SubscribeResponse, Self)>, Status> {
+        loop {
+            let shown = self.reads.checkpoint().map_or(0, |signed| signed.checkpoint.size);
+            let upto = (*self.size.borrow_and_update()).min(shown);
+            if self.next < upto || !self.said {
+                self.said = true;
+                let end = upto.min(self.next.saturating_add(ENTRIES_PER_MESSAGE));
+                let (message, sent) = message(&self.reads, self.next, end).await?;
+                self.next += sent;
+                return Ok(Some((message, self)));
             }
-        }
-        tokio::select! {
-            () = stopping.cancelled() => return Err(Refusal::Stopped.into()),
-            () = sender.closed() => return Ok(()),
-            changed = size.changed() => {
-                if changed.is_err() {
-                    return Err(Refusal::Stopped.into());
+            tokio::select! {
+                () = self.stopping.cancelled() => return Err(Refusal::Stopped.into()),
+                changed = self.size.changed() => {
+                    if changed.is_err() {
+                        return Err(Refusal::Stopped.into());
+                    }
                 }
             }
         }
@@ -180,7 +178,7 @@ async fn message(
     let size = signed.checkpoint.size;
     let read = reads.read_last(size.saturating_sub(next), move |reader| {
         let entries = match next < end {
-            true => reader.entries(next, end, BYTES_PER_MESSAGE)?,
+            true => reader.entries(next, end, PIECE_BYTES)?,
             false => Vec::new(),
         };
         let upto = next + entries.len() as u64;

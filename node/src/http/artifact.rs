@@ -11,12 +11,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use crate::artifacts::{ArtifactError, ArtifactStore, parse_digest};
+use crate::limits::PIECE_BYTES;
 
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
-/// How much is read at a time.
-const CHUNK_BYTES: usize = 1 << 18;
-
 pub(crate) fn router(artifacts: ArtifactStore) -> Router {
     Router::new().route("/artifact/{digest}", get(artifact)).with_state(artifacts)
 }
@@ -61,7 +59,7 @@ async fn artifact(
     let length = last - first + 1;
     // Read only as fast as it is taken; who stalls holds no thread.
     let bytes = tokio::fs::File::from_std(file).take(length);
-    let body = Body::from_stream(ReaderStream::with_capacity(bytes, CHUNK_BYTES));
+    let body = Body::from_stream(ReaderStream::with_capacity(bytes, PIECE_BYTES));
     let whole = [
         (CONTENT_TYPE, BINARY),
         (ACCEPT_RANGES, BYTES),

@@ -1,0 +1,394 @@
+//! Bytes on their way to those who read.
+//!
+//! What an answer is made of stays in memory until it is sent, and who does not read lets it lie there. So an
+//! answer is gone on with only as long as little of it lies there: of its own, of all that its peer asks for, and
+//! of all that anybody does. Who reads nothing for long is given up; its connection may live on.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::limits::{
+    FREE_BYTES, IN_FLIGHT_BYTES, IN_FLIGHT_BYTES_OF_ANSWER, IN_FLIGHT_BYTES_OF_PEER,
+    READER_PATIENCE,
+};
+use crate::peer::Peer;
+
+/// Has all answers of these routes bounded together. Called where a runtime runs.
+pub(crate) fn bounded(routes: Router) -> Router {
+    routes.layer(from_fn_with_state(InFlight::new(READER_PATIENCE), bound))
+}
+
+async fn bound(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
+    let peer = Peer::of(request.extensions());
+    let response = next.run(request).await;
+    response.map(|body| Body::new(in_flight.answer(peer, body)))
+}
+
+/// What is on its way from one node.
+#[derive(Clone)]
+struct InFlight(Arc<Inner>);
+
+struct Inner {
+    node: Arc<Semaphore>,
+    peers: Mutex<HashMap<Peer, Weak<Semaphore>>>,
+    answers: Mutex<Vec<Weak<Answer>>>,
+}
+
+impl InFlight {
+    fn new(patience: Duration) -> Self {
+        let inner = Arc::new(Inner {
+            node: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
+            peers: Mutex::default(),
+            answers: Mutex::default(),
+        });
+        let looked_after = Arc::downgrade(&inner);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(patience / 6).await;
+                let Some(inner) = looked_after.upgrade() else { return };
+                lock(&inner.answers).retain(|answer| {
+                    answer.upgrade().inspect(|answer| answer.give_up_after(patience)).is_some()
+                });
+                lock(&inner.peers).retain(|_, all| all.strong_count() > 0);
+            }
+        });
+        Self(inner)
+    }
+
+    fn answer(&self, peer: Peer, body: Body) -> Bounded {
+        Bounded { in_flight: self.clone(), peer, body, answer: None, begun: false, next: None }
+    }
+
+    /// Counts an answer that is more than a few bytes.
+    fn count(&self, peer: Peer) -> Arc<Answer> {
+        let answer = Arc::new(Answer {
+            own: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_OF_ANSWER)),
+            peer: peer.is_known().then(|| self.all_of(peer)),
+            node: self.0.node.clone(),
+            state: Mutex::new(Unread { bytes: 0, since: Instant::now(), given_up: false }),
+        });
+        lock(&self.0.answers).push(Arc::downgrade(&answer));
+        answer
+    }
+
+    fn all_of(&self, peer: Peer) -> Arc<Semaphore> {
+        let mut peers = lock(&self.0.peers);
+        if let Some(all) = peers.get(&peer).and_then(Weak::upgrade) {
+            return all;
+        }
+        let all = Arc::new(Semaphore::new(IN_FLIGHT_BYTES_OF_PEER));
+        peers.insert(peer, Arc::downgrade(&all));
+        all
+    }
+}
+
+/// One answer on its way.
+struct Answer {
+    own: Arc<Semaphore>,
+    /// What all answers to its peer have, where that is known.
+    peer: Option<Arc<Semaphore>>,
+    node: Arc<Semaphore>,
+    state: Mutex<Unread>,
+}
+
+struct Unread {
+    bytes: usize,
+    /// When some of it was last taken, or it began to lie there.
+    since: Instant,
+    /// It is not counted any more.
+    given_up: bool,
+}
+
+impl Answer {
+    fn all(&self) -> impl Iterator<Item = &Arc<Semaphore>> {
+        [&self.own].into_iter().chain(&self.peer).chain([&self.node])
+    }
+
+    /// Takes room for so many bytes, if there is some.
+    fn try_take(&self, bytes: u32) -> bool {
+        let mut taken = Vec::with_capacity(3);
+        for of in self.all() {
+            match of.clone().try_acquire_many_owned(bytes) {
+                Ok(permit) => taken.push(permit),
+                Err(_) => return false,
+            }
+        }
+        self.took(bytes, taken);
+        true
+    }
+
+    /// Waits for room. It fails if whoever reads this is given up.
+    async fn take(self: Arc<Self>, bytes: u32) -> Result<(), AcquireError> {
+        let mut taken = Vec::with_capacity(3);
+        for of in self.all() {
+            taken.push(of.clone().acquire_many_owned(bytes).await?);
+        }
+        self.took(bytes, taken);
+        Ok(())
+    }
+
+    fn took(&self, bytes: u32, taken: Vec<OwnedSemaphorePermit>) {
+        let mut unread = lock(&self.state);
+        if unread.given_up {
+            return;
+        }
+        if unread.bytes == 0 {
+            unread.since = Instant::now();
+        }
+        unread.bytes += bytes as usize;
+        taken.into_iter().for_each(OwnedSemaphorePermit::forget);
+    }
+
+    /// So many bytes are sent, or nobody waits for them any more.
+    fn sent(&self, bytes: usize) {
+        let mut unread = lock(&self.state);
+        if unread.given_up {
+            return;
+        }
+        unread.bytes -= bytes;
+        unread.since = Instant::now();
+        self.all().for_each(|of| of.add_permits(bytes));
+    }
+
+    /// Ends it if nothing of it was taken for so long. Where it lies it can only go with its connection; but it
+    /// keeps nobody else from anything.
+    fn give_up_after(&self, patience: Duration) {
+        let mut unread = lock(&self.state);
+        if unread.given_up || unread.bytes == 0 || unread.since.elapsed() < patience {
+            return;
+        }
+        unread.given_up = true;
+        self.all().for_each(|of| of.add_permits(unread.bytes));
+        self.own.close();
+        tracing::debug!(bytes = unread.bytes, "an answer that nobody reads is given up");
+    }
+}
+
+/// A piece of an answer; counted until it is dropped.
+struct Piece {
+    bytes: Bytes,
+    counted: usize,
+    answer: Arc<Answer>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.answer.sent(self.counted);
+    }
+}
+
+type Taking = Pin<Box<dyn Future<Output = Result<(), AcquireError>> + Send>>;
+
+/// A body that is gone on with when there is room.
+struct Bounded {
+    in_flight: InFlight,
+    peer: Peer,
+    body: Body,
+    answer: Option<Arc<Answer>>,
+    /// Whether something was sent. The first few bytes are free: most answers have no more.
+    begun: bool,
+    /// A piece that waits for room.
+    next: Option<(Bytes, Taking)>,
+}
+
+/// Why an answer ends early.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing of the answer was read for {} s", READER_PATIENCE.as_secs())]
+struct NotRead;
+
+impl HttpBody for Bounded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        if this.next.is_none() {
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                ended => return Poll::Ready(ended),
+            };
+            let bytes = match frame.into_data() {
+                Ok(bytes) => bytes,
+                Err(frame) => return Poll::Ready(Some(Ok(frame))),
+            };
+            let is_free = !std::mem::replace(&mut this.begun, true) && bytes.len() <= FREE_BYTES;
+            if is_free || bytes.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            let answer = this.answer.get_or_insert_with(|| this.in_flight.count(this.peer));
+            let count = counted(&bytes);
+            if answer.try_take(count) {
+                return Poll::Ready(Some(Ok(piece(bytes, answer))));
+            }
+            this.next = Some((bytes, Box::pin(answer.clone().take(count))));
+        }
+        let Some((_, taking)) = &mut this.next else { return Poll::Ready(None) };
+        let taken = ready!(taking.as_mut().poll(context));
+        match (taken, this.next.take(), &this.answer) {
+            (Ok(()), Some((bytes, _)), Some(answer)) => Poll::Ready(Some(Ok(piece(bytes, answer)))),
+            _ => Poll::Ready(Some(Err(axum::Error::new(NotRead)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.next.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.next {
+            None => self.body.size_hint(),
+            Some(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// What a piece counts as: one that is larger than all that may be on its way waits until nothing is.
+fn counted(bytes: &Bytes) -> u32 {
+    bytes.len().min(IN_FLIGHT_BYTES_OF_ANSWER) as u32
+}
+
+fn piece(bytes: Bytes, answer: &Arc<Answer>) -> Frame<Bytes> {
+    let counted = counted(&bytes) as usize;
+    Frame::data(Bytes::from_owner(Piece { bytes, counted, answer: answer.clone() }))
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const CHUNK: usize = 64 << 10;
+
+    /// What is made without end.
+    fn endless() -> Body {
+        let chunk = Bytes::from(vec![7; CHUNK]);
+        Body::from_stream(futures_util::stream::repeat_with(move || {
+            Ok::<_, NotRead>(chunk.clone())
+        }))
+    }
+
+    async fn next(body: &mut Bounded) -> Option<Result<Bytes, axum::Error>> {
+        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+        frame.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
+    }
+
+    /// As much as is given at once.
+    async fn unread(body: &mut Bounded) -> Vec<Bytes> {
+        let mut unread = Vec::new();
+        loop {
+            let frame =
+                poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context))).await;
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => unread.push(frame.into_data().unwrap()),
+                Poll::Ready(_) => panic!("it has ended"),
+                Poll::Pending => return unread,
+            }
+        }
+    }
+
+    fn peer(number: u8) -> Peer {
+        Peer::at([10, 0, 0, number].into())
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_is_bounded_for_an_answer_a_peer_and_the_node() {
+        let in_flight = InFlight::new(READER_PATIENCE);
+        let of_answer = IN_FLIGHT_BYTES_OF_ANSWER / CHUNK;
+        let mut all = Vec::new();
+        let mut begin = async |number| {
+            let mut body = in_flight.answer(peer(number), endless());
+            let unread = unread(&mut body).await;
+            let count = unread.len();
+            all.push((body, unread));
+            count
+        };
+        assert_eq!(begin(0).await, of_answer);
+        let answers = IN_FLIGHT_BYTES_OF_PEER / IN_FLIGHT_BYTES_OF_ANSWER;
+        for _ in 1..answers {
+            assert_eq!(begin(0).await, of_answer);
+        }
+        assert_eq!(begin(0).await, 0);
+        for number in 1..(IN_FLIGHT_BYTES / IN_FLIGHT_BYTES_OF_PEER) as u8 {
+            for _ in 0..answers {
+                assert_eq!(begin(number).await, of_answer);
+            }
+        }
+        assert_eq!(begin(200).await, 0);
+        // A few bytes always come through.
+        let mut small = in_flight.answer(peer(200), Body::from("ok"));
+        assert_eq!(next(&mut small).await.unwrap().unwrap(), "ok");
+        // What is read makes room for the others.
+        let (_, mut last) = all.pop().unwrap();
+        assert!(last.is_empty());
+        let (mut body, _) = all.remove(0);
+        last.extend(unread(&mut body).await);
+        assert!(!last.is_empty());
+        drop((body, last, all));
+        assert_eq!(in_flight.0.node.available_permits(), IN_FLIGHT_BYTES);
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_is_given_up_and_who_waits_for_news_is_not() {
+        let patience = Duration::from_millis(60);
+        let in_flight = InFlight::new(patience);
+        let mut stalled = in_flight.answer(peer(1), endless());
+        let lying = unread(&mut stalled).await;
+        // Has read all that there is so far.
+        let (sender, news) = tokio::sync::mpsc::channel::<Result<Bytes, NotRead>>(1);
+        let stream = tokio_stream::wrappers::ReceiverStream::new(news);
+        let mut waiting = in_flight.answer(peer(2), Body::from_stream(stream));
+        for _ in 0..2 {
+            sender.send(Ok(Bytes::from(vec![1; CHUNK]))).await.unwrap();
+            next(&mut waiting).await.unwrap().unwrap();
+        }
+        let ended = next(&mut stalled).await.unwrap().unwrap_err();
+        assert!(ended.to_string().contains("was read"), "{ended}");
+        // It is in nobody's way, though it still lies there; and it is given back once.
+        assert_eq!(in_flight.0.node.available_permits(), IN_FLIGHT_BYTES);
+        drop((lying, stalled));
+        assert_eq!(in_flight.0.node.available_permits(), IN_FLIGHT_BYTES);
+        sender.send(Ok(Bytes::from(vec![1; CHUNK]))).await.unwrap();
+        next(&mut waiting).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_is_larger_than_all_that_may_be_unread_comes_alone() {
+        let in_flight = InFlight::new(READER_PATIENCE);
+        let large = Bytes::from(vec![1; 3 * IN_FLIGHT_BYTES_OF_ANSWER]);
+        let twice =
+            futures_util::stream::iter([large.clone(), large.clone()].map(Ok::<_, NotRead>));
+        let mut body = in_flight.answer(peer(1), Body::from_stream(twice));
+        let first = unread(&mut body).await;
+        assert!(first.len() == 1 && first[0] == large);
+        drop(first);
+        assert_eq!(next(&mut body).await.unwrap().unwrap(), large);
+        assert!(next(&mut body).await.is_none());
+    }
+}
