@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use colearn_ledger::note::from_bytes;
 use colearn_ledger::{Checkpoint, Hash, NoteError, Receipt};
 use colearn_records::log_keys::LogKeys;
+use colearn_records::receipts::{ENDING, KeptReceipt, KeptReceipts, NotKept};
 
 /// A signed statement of the ledger's that its later states must honour.
 #[derive(Debug)]
@@ -66,8 +67,16 @@ pub enum PromiseError {
         /// What is wrong.
         source: NoteError,
     },
+    /// A file of many receipts has something else, too.
+    #[error("{} cannot be read to its end: {source}", path.display())]
+    NotKept {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: NotKept,
+    },
     /// A folder without any.
-    #[error("{} holds no receipts: no file there ends in .tlog-proof", dir.display())]
+    #[error("{} holds no receipts: no file there ends in .receipts or .tlog-proof", dir.display())]
     NoReceipts {
         /// The folder.
         dir: PathBuf,
@@ -92,7 +101,8 @@ impl Promise {
         Self { path: path.to_owned(), held: read_receipt(path) }
     }
 
-    /// Every receipt (`*.tlog-proof`) of a folder, by entry. Where there is none, the audit says so.
+    /// Every receipt of a folder, by entry: those in files of many (`*.receipts`), and each in a file of its own
+    /// (`*.tlog-proof`). Where there is none, the audit says so.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -101,8 +111,10 @@ impl Promise {
         let mut receipts = Vec::new();
         for file in std::fs::read_dir(dir).map_err(io)? {
             let path = file.map_err(io)?.path();
-            if path.extension().is_some_and(|ending| ending == "tlog-proof") {
-                receipts.push(Self::receipt(&path));
+            match path.extension().and_then(|ending| ending.to_str()) {
+                Some("tlog-proof") => receipts.push(Self::receipt(&path)),
+                Some(ENDING) => receipts.extend(Self::kept(&path)),
+                Some(_) | None => {}
             }
         }
         if receipts.is_empty() {
@@ -112,6 +124,23 @@ impl Promise {
         }
         receipts.sort_by(|a, b| (a.index(), &a.path).cmp(&(b.index(), &b.path)));
         Ok(receipts)
+    }
+
+    /// Each receipt of a file of many.
+    fn kept(path: &Path) -> Vec<Self> {
+        let of = |held| Self { path: path.to_owned(), held };
+        let bytes = match bytes(path) {
+            Ok(bytes) => bytes,
+            Err(error) => return vec![of(Err(error))],
+        };
+        let held = KeptReceipts::new(&bytes).map(|kept| match kept {
+            Ok(KeptReceipt { receipt, entry }) => {
+                let checkpoint = receipt.checkpoint.clone();
+                Ok(Held { receipt: Some(receipt), entry: Some(entry), checkpoint })
+            }
+            Err(source) => Err(PromiseError::NotKept { path: path.to_owned(), source }),
+        });
+        held.map(of).collect()
     }
 
     /// The entry it is about, if it is a receipt.

@@ -11,6 +11,7 @@ pub mod log_keys;
 pub mod network_file;
 pub mod pins;
 pub mod plan;
+pub mod receipts;
 pub mod record;
 pub mod replay;
 pub mod transaction;

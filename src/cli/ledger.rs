@@ -11,6 +11,7 @@ use colearn_ledger::{
     Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifiers, tree,
 };
 use colearn_records::pins::Pins;
+use colearn_records::receipts::{self, KeptReceipt, KeptReceipts};
 use colearn_records::record::Record;
 
 use super::args::Cosigners;
@@ -65,12 +66,16 @@ Beside the receipt, with the ending .entry, the entry itself is written.")]
         out: Option<PathBuf>,
     },
     /// Check a receipt offline, against nothing but the ledger's key.
-    #[command(after_help = "Example:
+    #[command(after_help = "Examples:
   colearn ledger verify-receipt 42.tlog-proof --verifier-key 'colearn/0011223344556677+...' \\
-      --witness 'w1+...'")]
+      --witness 'w1+...'
+  colearn ledger verify-receipt a.pem.data/receipts/000000000000.receipts --index 42 --verifier-key ...")]
     VerifyReceipt {
-        /// The receipt (tlog-proof)
+        /// The receipt (tlog-proof), or a learner's file of many (.receipts)
         file: PathBuf,
+        /// Of many only the one for this entry
+        #[arg(long, value_name = "INDEX")]
+        index: Option<u64>,
         /// The ledger's verifier key; where several nodes keep it, theirs, separated by commas
         #[arg(long, alias = "key", value_name = "KEY")]
         verifier_key: Verifiers,
@@ -94,9 +99,12 @@ impl Ledger {
                 let out = out.unwrap_or_else(|| format!("{index}.tlog-proof").into());
                 proof(index, &from, &out)
             }
-            Self::VerifyReceipt { file, verifier_key, cosigners, entry, json } => {
-                let entry = entry.unwrap_or_else(|| file.with_extension("entry"));
-                verify_receipt(&file, &verifier_key, &cosigners.pins()?, &entry, json)
+            Self::VerifyReceipt { file, index, verifier_key, cosigners, entry, json } => {
+                let pins = cosigners.pins()?;
+                for kept in kept_receipts(&file, index, entry)? {
+                    verify_receipt(&kept, &verifier_key, &pins, json)?;
+                }
+                Ok(ExitCode::SUCCESS)
             }
         }
     }
@@ -191,22 +199,49 @@ fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify_receipt(
+/// The receipt in a file, with its entry; or those of a learner's file of many.
+fn kept_receipts(
     file: &Path,
-    verifiers: &Verifiers,
-    pins: &Pins,
-    entry: &Path,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
+    index: Option<u64>,
+    entry: Option<PathBuf>,
+) -> anyhow::Result<Vec<KeptReceipt>> {
     let read = |path: &Path| {
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
     };
-    let receipt = from_bytes(read(file)?).and_then(|text| Receipt::parse(&text));
-    let receipt = receipt.with_context(|| format!("{} cannot be used", file.display()))?;
-    let entry = read(entry).context("a receipt is checked with its entry: --entry FILE")?;
-    let checkpoint = receipt.verify(Hash::leaf(&entry), verifiers)?;
+    let cannot = || format!("{} cannot be used", file.display());
+    let kept = match file.extension().is_some_and(|ending| ending == receipts::ENDING) {
+        true => {
+            let bytes = read(file)?;
+            let all: Result<Vec<_>, _> = KeptReceipts::new(&bytes).collect();
+            all.with_context(cannot)?
+        }
+        false => {
+            let receipt = from_bytes(read(file)?).and_then(|text| Receipt::parse(&text));
+            let receipt = receipt.with_context(cannot)?;
+            let entry = read(&entry.unwrap_or_else(|| file.with_extension("entry")));
+            let entry = entry.context("a receipt is checked with its entry: --entry FILE")?;
+            vec![KeptReceipt { receipt, entry }]
+        }
+    };
+    let is_asked = |kept: &KeptReceipt| index.is_none_or(|index| kept.receipt.index == index);
+    let kept: Vec<_> = kept.into_iter().filter(is_asked).collect();
+    match (kept.is_empty(), index) {
+        (false, _) => Ok(kept),
+        (true, Some(index)) => bail!("{} has no receipt for entry {index}", file.display()),
+        (true, None) => bail!("{} has no receipt", file.display()),
+    }
+}
+
+fn verify_receipt(
+    kept: &KeptReceipt,
+    verifiers: &Verifiers,
+    pins: &Pins,
+    json: bool,
+) -> anyhow::Result<()> {
+    let KeptReceipt { receipt, entry } = kept;
+    let checkpoint = receipt.verify(Hash::leaf(entry), verifiers)?;
     pins.check_witnesses(&receipt.checkpoint)?;
-    let decoded = Record::decode(&entry)?;
+    let decoded = Record::decode(entry)?;
     if decoded.index != receipt.index {
         bail!("the entry says it is {}, the receipt {}", decoded.index, receipt.index);
     }
@@ -215,7 +250,7 @@ fn verify_receipt(
             "index": receipt.index,
             "size": checkpoint.size,
             "root": checkpoint.root.to_string(),
-            "entry": json::entry(&decoded, &entry),
+            "entry": json::entry(&decoded, entry),
         });
         println!("{receipt}");
     } else {
@@ -225,5 +260,5 @@ fn verify_receipt(
             receipt.index, checkpoint.size, checkpoint.root
         );
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

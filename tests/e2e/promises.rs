@@ -39,7 +39,7 @@ async fn a_receipt_is_kept_checked_offline_and_honoured() {
     let (node, mut speaker) = node_with_receipts(dir.path()).await;
     let vkey = node.started["verifier_key"].as_str().unwrap().to_owned();
     let receipts = path("learner/receipts");
-    let receipt = path("learner/receipts/2.tlog-proof");
+    let receipt = path("learner/receipts/000000000000.receipts");
     let verify = |receipt: &str, more: &[&str]| {
         [&["ledger", "verify-receipt", receipt, "--key", &vkey], more]
             .concat()
@@ -56,6 +56,8 @@ async fn a_receipt_is_kept_checked_offline_and_honoured() {
         good && text.contains("joins x") && text.contains("RECEIPT OK index=2 size=3"),
         "{text}"
     );
+    assert_eq!(run_verify(&receipt, &["--index", "2"]), (good, text));
+    assert!(!run_verify(&receipt, &["--index", "1"]).0);
     let (good, text) = run_verify(&receipt, &["--json"]);
     let json: Value = serde_json::from_str(&text).unwrap();
     assert!(good && json["index"] == 2, "{text}");
@@ -66,7 +68,9 @@ async fn a_receipt_is_kept_checked_offline_and_honoured() {
         succeed(&["ledger", "proof", "1", "--from", from, "--out", &made]);
         assert!(run_verify(&made, &[]).0);
         // With another entry it proves nothing.
-        assert!(!run_verify(&made, &["--entry", &path("learner/receipts/2.entry")]).0);
+        let other = path("other.tlog-proof");
+        succeed(&["ledger", "proof", "2", "--from", from, "--out", &other]);
+        assert!(!run_verify(&made, &["--entry", &path("other.entry")]).0);
     }
     let error = fail(&["ledger", "proof", "9", "--from", &node.url]);
     assert!(error.contains("entry 9 does not exist"), "{error}");

@@ -8,6 +8,7 @@ use colearn_audit::{
 use colearn_contracts::{Decision, Outcome, Version};
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Exporter, Hash, Ledger, Options, Receipt, Signer, TreeBuilder, tree};
+use colearn_records::receipts::{self, KeptReceipt};
 use colearn_records::record;
 use tempfile::TempDir;
 
@@ -206,6 +207,50 @@ fn receipt(folder: &Path, index: u64, dir: &Path) -> std::path::PathBuf {
     file
 }
 
+/// Beside receipts in files of their own.
+#[test]
+fn receipts_in_files_of_many_are_held_to_as_far_as_they_can_be_read() {
+    let (dir, kept) = (book(7).folder(), tempfile::tempdir().unwrap());
+    let held = || {
+        let promises = Promise::receipts(kept.path()).unwrap();
+        let options = AuditOptions { level: Level::Tree, promises, ..AuditOptions::default() };
+        audit(&mut *open(dir.path().to_str().unwrap()).unwrap(), options).unwrap()
+    };
+    let [one, two] = [1, 3].map(|index| {
+        let file = receipt(dir.path(), index, kept.path());
+        let proof = Receipt::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let entry = std::fs::read(file.with_extension("entry")).unwrap();
+        std::fs::remove_file(file).unwrap();
+        KeptReceipt { receipt: proof, entry }
+    });
+    receipt(dir.path(), 5, kept.path());
+    let file = kept.path().join(receipts::file_name(1));
+    let whole = [one.to_bytes(), two.to_bytes()].concat();
+    std::fs::write(&file, &whole).unwrap();
+    let report = held();
+    assert!(report.ok && report.verdict_line().ends_with(" promises=3"), "{report:?}");
+    for (bytes, what) in [
+        (&whole[..whole.len() - 2], "its last receipt is cut short"),
+        (&whole[..one.to_bytes().len() + 7], "its last receipt is cut short"),
+        (&[&one.to_bytes()[..], b"something else, of some length\n"].concat(), "is no receipt"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let report = held();
+        assert_eq!((report.promises, report.findings.len()), (2, 1), "{report:?}");
+        let found = &report.findings[0];
+        assert_eq!(found.kind, Kind::Receipt);
+        assert!(
+            found.got.contains("000000000000.receipts ") && found.got.contains(what),
+            "{found}"
+        );
+    }
+    // One with the entry of another.
+    let other = KeptReceipt { entry: two.entry, ..one };
+    std::fs::write(&file, other.to_bytes()).unwrap();
+    let found = &held().findings[0];
+    assert!(found.got.contains("is not for the entry beside it"), "{found}");
+}
+
 #[test]
 fn receipts_that_cannot_be_read_accuse_nobody_and_end_nothing() {
     let (dir, kept) = (book(5).folder(), tempfile::tempdir().unwrap());
@@ -221,7 +266,10 @@ fn receipts_that_cannot_be_read_accuse_nobody_and_end_nothing() {
     // Who asks for receipts means some.
     let none = first(&held());
     assert_eq!(none.0, Kind::Receipt);
-    assert!(none.1.ends_with("holds no receipts: no file there ends in .tlog-proof"), "{none:?}");
+    assert!(
+        none.1.ends_with("holds no receipts: no file there ends in .receipts or .tlog-proof"),
+        "{none:?}"
+    );
 
     let files = [1, 3].map(|index| receipt(dir.path(), index, kept.path()));
     let report = held();

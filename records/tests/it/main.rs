@@ -10,6 +10,7 @@ mod history;
 #[cfg(all(feature = "files", unix))]
 mod keys;
 mod network;
+mod receipts;
 mod scribe;
 mod strategies;
 mod time;

@@ -3,7 +3,7 @@
 //! ```text
 //! memory.json              which key and ledger it belongs to
 //! followed                 where it stands: tree, contract, keys, and the checkpoint that proves them
-//! receipts/                what the ledger has promised
+//! receipts/                what the ledger has promised, in a file for each thousand of its entries
 //! evidence/                what did not fit
 //! experiments/NAME/        lock, what was signed, trained and lived with: see `turns`;
 //!                          `updates/`: what others have, as long as it is merged;
@@ -14,15 +14,16 @@
 //! write is replaced whole, under the folder's lock.
 
 mod earlier;
+mod receipts;
 mod turns;
 
-use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 use colearn_contracts::{ExperimentName, LearnerId};
 use colearn_files::Lock;
 use colearn_ledger::Receipt;
 use colearn_records::follower::{Follower, FollowerState};
+use colearn_records::receipts::KeptReceipt;
 use colearn_records::transaction::LedgerId;
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +36,6 @@ const FILE: &str = "memory.json";
 const FOLLOWED: &str = "followed";
 const LOCK: &str = "lock";
 const RECEIPTS: &str = "receipts";
-/// What a receipt's file has behind the index of its entry.
-const PROOF: &str = "tlog-proof";
 /// How many pieces of evidence are kept, and how much of each, in bytes: whoever lies without end fills no
 /// disk. What was signed stands first in them.
 const MAX_EVIDENCE: usize = 100;
@@ -103,6 +102,7 @@ impl Memory {
             let (dir, owner) = (dir.to_owned(), memory.bound.keys.pop().unwrap_or_default());
             return Err(ClientError::ForeignMemory { dir, owner, key });
         }
+        receipts::take_over(&dir.join(RECEIPTS))?;
         Ok(memory)
     }
 
@@ -190,42 +190,22 @@ impl Memory {
         }
     }
 
-    /// Keeps a verified receipt and its entry: `receipts/<index>.tlog-proof` and `.entry`. What is kept
-    /// of an index stays: `false` if that is another entry.
+    /// Keeps a verified receipt and its entry. What is kept of an index stays: `false` if that is another
+    /// entry.
     pub(super) fn keep_receipt(
         &self,
         receipt: &Receipt,
         entry: &[u8],
     ) -> Result<bool, ClientError> {
         let Some(dir) = &self.dir else { return Ok(true) };
-        let dir = dir.join(RECEIPTS);
-        let stem = dir.join(receipt.index.to_string());
-        let (proof, kept) = (stem.with_extension(PROOF), stem.with_extension("entry"));
-        if proof.exists()
-            && let Ok(before) = std::fs::read(&kept)
-        {
-            return Ok(before == entry);
-        }
-        let text = receipt.to_text();
-        // Synced: what the ledger has promised is worth as much as what it holds.
-        colearn_files::create_folder(&dir)
-            .and_then(|()| colearn_files::replace(&kept, entry))
-            .and_then(|()| colearn_files::replace(&proof, text.as_bytes()))
-            .map_err(|error| data(&dir, error))?;
-        Ok(true)
+        let _lock = lock(&dir.join(LOCK))?;
+        let kept = KeptReceipt { receipt: receipt.clone(), entry: entry.to_vec() };
+        receipts::keep(&dir.join(RECEIPTS), [kept])
     }
 
     /// The receipt for the last entry of this key's, if one can be read.
     pub(super) fn last_receipt(&self) -> Option<Receipt> {
-        let dir = self.dir.as_ref()?.join(RECEIPTS);
-        let index = |entry: std::io::Result<DirEntry>| {
-            let path = entry.ok()?.path();
-            let stem = path.file_stem()?.to_str()?.parse::<u64>().ok()?;
-            (path.extension()? == PROOF).then_some(stem)
-        };
-        let last = std::fs::read_dir(&dir).ok()?.filter_map(index).max()?;
-        let text = std::fs::read_to_string(dir.join(format!("{last}.{PROOF}"))).ok()?;
-        Receipt::parse(&text).ok()
+        receipts::last(&self.dir.as_ref()?.join(RECEIPTS))
     }
 
     /// Keeps what did not fit; where, if there is a folder.
