@@ -207,11 +207,12 @@ impl Node {
         self.tls.as_ref().map(|tls| tls.fingerprint().to_string())
     }
 
-    /// Reads the files of its certificate anew, which it does by itself when they change.
-    pub fn reload(&self) {
+    /// Reads the files of its certificate anew, which it does by itself when they change. `false` if it has none.
+    pub fn reload(&self) -> bool {
         if let Some(tls) = &self.tls {
             tls.reload();
         }
+        self.tls.is_some()
     }
 
     /// Which ledger it keeps.

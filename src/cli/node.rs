@@ -281,7 +281,8 @@ impl NodeArgs {
         loop {
             tokio::select! {
                 _ = signals.asked() => break,
-                () = hangups.next() => tokio::task::block_in_place(|| node.reload()),
+                // Where there is nothing to be read anew it means what it does elsewhere: the terminal is gone.
+                () = hangups.next() => if !tokio::task::block_in_place(|| node.reload()) { break },
                 () = ended.as_mut(), if self.until_eof => break,
                 () = node.stopped() => break,
             }
