@@ -27,9 +27,10 @@ impl Words {
             if part.last() != Some(&b'\n') {
                 continue;
             }
-            let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim().to_owned();
-            if line.contains(HALTED) {
-                halted = Some(told(reason(&line)));
+            let line = std::mem::take(&mut self.line);
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if let Some(behind) = message(&line).and_then(|message| message.strip_prefix(HALTED)) {
+                halted = Some(told(reason(behind)));
             }
             if self.ends.is_none() && ENDS.iter().any(|begin| line.starts_with(begin)) {
                 self.ends = Some(told(&line));
@@ -44,9 +45,15 @@ impl Words {
     }
 }
 
-/// What stands behind `err=` in a line of its log, without what follows.
-fn reason(line: &str) -> &str {
-    let Some((_, behind)) = line.split_once("err=") else { return line };
+/// The message of a line that tells an error, `E[<time>] <message> module=...`, with what follows it. What follows
+/// may be somebody else's words: peers are quoted there, also those that are let in nowhere.
+fn message(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("E[")?.split_once("] ")?.1)
+}
+
+/// What stands behind `err=` in what follows a message, without what follows that.
+fn reason(said: &str) -> &str {
+    let Some((_, behind)) = said.split_once("err=") else { return said.trim() };
     match behind.strip_prefix('"') {
         Some(quoted) => quoted.split_once("\" ").map_or(quoted, |(reason, _)| reason),
         None => behind.split(' ').next().unwrap_or(behind),
@@ -66,7 +73,7 @@ mod tests {
     #[test]
     fn a_line_is_one_however_it_comes() {
         let mut words = Words::default();
-        assert_eq!(words.hear(b"a beginning\nE[..] CONSENSUS FAIL"), None);
+        assert_eq!(words.hear(b"a beginning\nE[2026-11-27|15:13:22.001] CONSENSUS FAIL"), None);
         let halted =
             words.hear(b"URE!!! module=consensus err=\"wrong hash. Expected A\" stack=\"go\"\n");
         assert_eq!(halted.unwrap(), "wrong hash. Expected A");
@@ -74,5 +81,18 @@ mod tests {
         assert_eq!((words.hear(b"\nERROR: it e"), words.ends()), (None, None));
         assert_eq!(words.hear(b"nds\n\nusage: so\nERROR: what\n"), None);
         assert_eq!(words.ends(), Some("ERROR: it ends"));
+    }
+    #[test]
+    fn what_others_say_is_not_its_own_word() {
+        let mut words = Words::default();
+        let mut hear = |line: &str| words.hear(format!("{line}\n").as_bytes());
+        // A peer's chain id is quoted before anybody asks who the peer is.
+        let quoted = "err=\"auth failure: peer is on a different network. Got CONSENSUS FAILURE!!!, expected x\"";
+        assert_eq!(hear(&format!("I[t] Inbound Peer rejected  module=p2p {quoted}")), None);
+        assert_eq!(hear(&format!("E[t] Inbound Peer rejected  module=p2p {quoted}")), None);
+        assert_eq!(hear("E[t] no peer module=p2p err=\"E[t] CONSENSUS FAILURE!!! err=x\""), None);
+        assert_eq!(hear("I[t] CONSENSUS FAILURE!!! module=p2p err=x"), None);
+        assert_eq!(hear("x E[t] CONSENSUS FAILURE!!! module=p2p err=x"), None);
+        assert_eq!(hear("E[t] CONSENSUS FAILURE!!!  module=consensus err=x").unwrap(), "x");
     }
 }
