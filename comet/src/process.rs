@@ -25,9 +25,11 @@ use crate::program::Program;
 /// How long it is not started again after it has ended; twice as long each time, up to the most.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const MOST_PAUSE: Duration = Duration::from_secs(30);
-/// Whoever has run for so long has started well: the next pause is the shortest again.
-const STEADY: Duration = Duration::from_secs(5);
-/// Whoever has ended so often without having run for that long will not do better by itself.
+/// Whoever has run for so long has started well: the next pause is the shortest again. It may take a while to
+/// read what is stored, and only then to find that wrong.
+const STEADY: Duration = Duration::from_secs(60);
+/// Whoever has ended so often without having run for that long, or could not be started, will not do better by
+/// itself.
 const SHORT_RUNS: u32 = 5;
 /// How long it may take to end when it is asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -127,12 +129,12 @@ pub enum Ailment {
     /// It runs, and has said that it cannot go on: to it, what was decided is wrong.
     #[error("cometbft runs and takes no part any more: {0}")]
     Halted(String),
-    /// It ends as soon as it is started.
-    #[error("cometbft ends as soon as it is started, {times} times so far: {why}")]
+    /// It ends soon after it is started, or cannot be started.
+    #[error("cometbft ends as soon as it is started, or cannot be, {times} times so far: {why}")]
     Ends {
         /// How often in a row.
         times: u32,
-        /// How it ended last, and why if it said so.
+        /// How it ended last, and why if it said so; or why it cannot be started.
         why: String,
     },
 }
@@ -144,13 +146,25 @@ pub struct Health(Arc<Shared>);
 impl Health {
     /// Why it takes no part, as far as its process tells.
     pub fn ailment(&self) -> Option<Ailment> {
-        let run = self.0.run();
-        if let Some(why) = &run.halted {
+        self.0.run().ailment(Instant::now())
+    }
+}
+
+impl Run {
+    /// It has ended after so long, or could not be started.
+    fn ended(&mut self, after: Duration, why: &str) {
+        let short = if after >= STEADY { 0 } else { self.short.saturating_add(1) };
+        *self = Self { short, why: why.to_owned(), ..Self::default() };
+    }
+
+    fn ailment(&self, now: Instant) -> Option<Ailment> {
+        if let Some(why) = &self.halted {
             return Some(Ailment::Halted(why.clone()));
         }
-        let steady = run.process.is_some_and(|(_, since)| since.elapsed() >= STEADY);
-        let ends = run.short >= SHORT_RUNS && !steady;
-        ends.then(|| Ailment::Ends { times: run.short, why: run.why.clone() })
+        let ran = |since| now.saturating_duration_since(since);
+        let steady = self.process.is_some_and(|(_, since)| ran(since) >= STEADY);
+        let ends = self.short >= SHORT_RUNS && !steady;
+        ends.then(|| Ailment::Ends { times: self.short, why: self.why.clone() })
     }
 }
 
@@ -363,8 +377,8 @@ impl Supervisor {
                 Event::Ended(status) => status.to_string(),
                 Event::Woken | Event::TimeOut => return self.end(running),
             };
-            let steady = running.since.elapsed() >= STEADY;
-            if steady {
+            let ran = running.since.elapsed();
+            if ran >= STEADY {
                 pause = LEAST_PAUSE;
             }
             drop(running);
@@ -372,10 +386,7 @@ impl Supervisor {
                 Some(said) => format!("{said} ({ended})"),
                 None => ended,
             };
-            let mut run = self.shared.run();
-            let short = if steady { 0 } else { run.short + 1 };
-            *run = Run { short, why: why.clone(), ..Run::default() };
-            drop(run);
+            self.shared.run().ended(ran, &why);
             self.words = Words::default();
             running = loop {
                 tracing::warn!(
@@ -389,7 +400,10 @@ impl Supervisor {
                 pause = (pause * 2).min(MOST_PAUSE);
                 match self.starter.start() {
                     Ok(running) => break running,
-                    Err(error) => why = error.to_string(),
+                    Err(error) => {
+                        why = format!("cannot start {}: {error}", self.starter.program.display());
+                        self.shared.run().ended(Duration::ZERO, &why);
+                    }
                 }
             };
             self.shared.restarts.fetch_add(1, Ordering::Relaxed);
@@ -502,5 +516,30 @@ impl Supervisor {
             }
         }
         Stopped::Killed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_started_well_when_it_has_run_for_a_minute() {
+        let began = Instant::now();
+        let mut run = Run::default();
+        // It reads for six seconds, and then finds that something is wrong.
+        for times in 1..=SHORT_RUNS {
+            assert_eq!(run.ailment(began), None);
+            run.ended(Duration::from_secs(6), "panic: wrong hash");
+            assert_eq!(run.short, times);
+        }
+        let ailment =
+            Some(Ailment::Ends { times: SHORT_RUNS, why: "panic: wrong hash".to_owned() });
+        assert_eq!(run.ailment(began), ailment);
+        run.process = Some((1, began));
+        assert_eq!(run.ailment(began + Duration::from_secs(59)), ailment);
+        assert_eq!(run.ailment(began + STEADY), None);
+        run.ended(STEADY, "killed");
+        assert_eq!((run.short, run.ailment(began)), (0, None));
     }
 }

@@ -33,11 +33,8 @@ fn whatever_it_ends_with_it_is_started_again_and_later_each_time() {
 }
 
 #[test]
-fn one_that_ends_at_once_again_and_again_is_ailing_until_it_runs() {
-    let stub = Stub::new(
-        r#"[ -e well ] && { say well; exec sleep 1000; }
-        echo "ERROR: no such key"; echo "Usage: cometbft"; say ended; exit 1"#,
-    );
+fn one_that_ends_at_once_again_and_again_is_ailing() {
+    let stub = Stub::new(r#"echo "ERROR: no such key"; echo "Usage: cometbft"; say ended; exit 1"#);
     let process = stub.start();
     let health = process.health();
     for _ in 0..4 {
@@ -52,11 +49,24 @@ fn one_that_ends_at_once_again_and_again_is_ailing_until_it_runs() {
     };
     let why = "ERROR: no such key (exit status: 1)".to_owned();
     assert_eq!(ailment, Ailment::Ends { times: 5, why });
-    std::fs::write(stub.home.join("well"), "").unwrap();
-    while stub.said() != "well" {}
-    while health.ailment().is_some() {
+    process.stop();
+}
+
+#[test]
+fn one_that_cannot_be_started_again_is_ailing() {
+    let stub = Stub::new("say ended; exit 1");
+    let process = stub.start();
+    let health = process.health();
+    stub.said();
+    std::fs::remove_file(stub.home.with_file_name("cometbft")).unwrap();
+    let ailment = loop {
+        if let Some(ailment) = health.ailment() {
+            break ailment;
+        }
         std::thread::yield_now();
-    }
+    };
+    let Ailment::Ends { times: 5, why } = &ailment else { panic!("{ailment}") };
+    assert!(why.starts_with("cannot start ") && why.contains("No such file"), "{why}");
     process.stop();
 }
 
