@@ -206,6 +206,12 @@ impl LogKeys {
         validators.flat_map(Validators::iter).find(|it| it.consensus_address() == address)
     }
 
+    /// The nodes that have, or had, this name; each with the keys that it had then.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = &Validator> {
+        let keepers = std::iter::once(&self.first).chain(self.changes.iter().map(|(_, it)| it));
+        keepers.filter_map(|it| it.validators.as_ref()?.get(name))
+    }
+
     /// Whether this is, or was, the ledger's key.
     pub fn contains(&self, key: &Verifier) -> bool {
         self.all().any(|keys| keys.contains(key))

@@ -364,6 +364,11 @@ impl Validators {
         (self.count() - 1) / 3
     }
 
+    /// How many must be there, sign and approve: more than two thirds.
+    pub fn quorum(&self) -> usize {
+        2 * self.count() / 3 + 1
+    }
+
     /// How often they were changed.
     pub fn number(&self) -> u64 {
         self.number
@@ -444,7 +449,7 @@ impl Validators {
         change: &v1::ValidatorChange,
     ) -> Result<(), BadChange> {
         let approved = self.approvals(ledger, change)?;
-        let needed = 2 * self.count() / 3 + 1;
+        let needed = self.quorum();
         if approved < needed {
             return Err(BadChange::Unapproved { approved, needed, of: self.count() });
         }
