@@ -65,6 +65,13 @@ impl Waiter {
     }
 }
 
+impl Waiter {
+    /// Whether nobody is there any more to be told.
+    fn is_gone(&self) -> bool {
+        lock(&self.submission).reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
 struct Ordering {
     tx: Bytes,
     since: Instant,
@@ -83,6 +90,14 @@ struct State {
 impl State {
     fn count(&self) -> usize {
         self.unordered.len() + self.unsigned.len()
+    }
+
+    /// Whether one more may wait. What is recorded and waited for by nobody any more takes no room.
+    fn has_room(&mut self) -> bool {
+        if self.count() >= MAX_WAITING {
+            self.unsigned.retain(|(_, _, waiter)| !waiter.is_gone());
+        }
+        self.count() < MAX_WAITING
     }
 }
 
@@ -111,7 +126,7 @@ impl Waiting {
             waiting.waiters.push(waiter);
             return Ok(false);
         }
-        if state.count() >= MAX_WAITING {
+        if !state.has_room() {
             return Err(Refusal::Busy);
         }
         let waiting = Ordering { tx: tx.clone(), since: Instant::now(), waiters: vec![waiter] };
@@ -126,7 +141,7 @@ impl Waiting {
             drop(state);
             return waiter.answer(Err(Refusal::Stopped));
         }
-        if state.count() >= MAX_WAITING {
+        if !state.has_room() {
             drop(state);
             return waiter.answer(Err(Refusal::Busy));
         }
@@ -179,7 +194,7 @@ impl Waiting {
         }
     }
 
-    /// What has to be offered again; and since when the first waits.
+    /// What has to be offered again.
     pub(super) fn unheard(&self) -> Vec<(Key, Bytes)> {
         let mut state = self.state();
         let now = Instant::now();
@@ -247,16 +262,26 @@ mod tests {
         }
         assert!(matches!(waiting.wait_for(key(0), &tx, one().0), Err(Refusal::Busy)));
         // What is recorded and waits for signatures takes room, too.
+        let mut told = Vec::new();
         for number in 1..MAX_WAITING {
+            let (waiter, answers) = one();
             match number % 2 {
-                0 => assert!(waiting.wait_for(key(number), &tx, one().0).unwrap()),
-                _ => waiting.wait_for_entry(7, one().0),
+                0 => assert!(waiting.wait_for(key(number), &tx, waiter).unwrap()),
+                _ => waiting.wait_for_entry(7, waiter),
             }
+            told.push(answers);
         }
         assert_eq!(waiting.count(), MAX_WAITING);
         assert!(matches!(waiting.wait_for(key(MAX_WAITING), &tx, one().0), Err(Refusal::Busy)));
         let (waiter, answers) = one();
         waiting.wait_for_entry(7, waiter);
         assert!(matches!(answers.blocking_recv().unwrap()[..], [Err(Refusal::Busy)]));
+        // Whoever has gone takes none, once it is needed.
+        told.truncate(MAX_WAITING - 10);
+        let (waiter, mut answers) = one();
+        waiting.wait_for_entry(7, waiter);
+        assert!(answers.try_recv().is_err(), "it waits");
+        assert!((MAX_WAITING - 10..MAX_WAITING).contains(&waiting.count()));
+        assert!(waiting.wait_for(key(MAX_WAITING), &tx, one().0).unwrap());
     }
 }
