@@ -4,6 +4,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use colearn_contracts::MAX_TIME_MS;
 
+/// How far two nodes' clocks may differ. CometBFT takes no block from more than a minute ahead, and a deadline is
+/// over when the clocks of most say so.
+#[cfg(unix)]
+pub(crate) const MAX_SKEW: Duration = Duration::from_secs(5);
+
 /// Milliseconds since 1970; 0 for a clock set before that, and the last that a ledger can name (R70) for
 /// one set beyond it: no entry may be of a later time.
 pub(crate) fn now_ms() -> u64 {
@@ -13,6 +18,13 @@ pub(crate) fn now_ms() -> u64 {
 /// Any time as [`now_ms`] tells the present.
 pub(crate) fn ms_since_1970(time: SystemTime) -> u64 {
     ledger_time(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// By how much a time is ahead of the clock, if by more than clocks may differ.
+#[cfg(unix)]
+pub(crate) fn ahead(time_ms: u64) -> Option<Duration> {
+    let ahead = Duration::from_millis(time_ms.saturating_sub(now_ms()));
+    (ahead > MAX_SKEW).then_some(ahead)
 }
 
 /// The time that a node of several goes by; in a test, one that the test sets.

@@ -21,7 +21,7 @@ use crate::https;
 use crate::key_files::KeyFiles;
 
 pub use self::found::{FoundError, found};
-pub use self::import::{ImportError, Imported, Next, import};
+pub use self::import::{ImportError, Imported, Next, ahead, import};
 pub use self::resync::{Needs, ResyncError, Resynced, resync};
 
 /// How long another node may take.

@@ -14,12 +14,19 @@ use colearn_records::keys;
 use colearn_records::record;
 use colearn_records::transaction::LedgerId;
 
+use crate::clock;
 use crate::config::Config;
 use crate::error::NodeError;
 use crate::founding;
 use crate::genesis;
 use crate::key_files::KeyFiles;
 use crate::open::{open_unfinished, signer};
+
+/// By how much the founding is ahead of this machine's clock, if that is more than clocks may differ: until then
+/// there is no block.
+pub fn ahead(founded: &Founded) -> Option<std::time::Duration> {
+    clock::ahead(founded.time_ms())
+}
 
 /// How many entries are followed together when those that are here are read again.
 const CHUNK: u64 = 4096;

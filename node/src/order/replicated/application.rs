@@ -65,6 +65,8 @@ pub(super) struct Application {
     pub(super) pace: Mutex<Pace>,
     /// When this was started, in ms since 1970.
     pub(super) started_ms: u64,
+    /// When the chain begins; CometBFT waits for that.
+    pub(super) begins_ms: u64,
     /// Who may be a peer besides the validators: node ids, a line each.
     pub(super) observers: std::path::PathBuf,
     /// Has done what need not be done before CometBFT goes on.
@@ -170,6 +172,13 @@ impl Application {
         let idle_ms = idle_ms.unwrap_or_else(|| now_ms.saturating_sub(self.started_ms));
         let stuck = idle_ms >= STUCK_MS && !self.waiting.is_empty();
         stuck.then(|| Duration::from_millis(idle_ms))
+    }
+
+    /// How long it is until the chain begins, by this node's clock and to the second.
+    pub(super) fn not_begun(&self) -> Option<Duration> {
+        let ahead = Duration::from_millis(self.begins_ms.saturating_sub(self.clock.now_ms()));
+        // Blocks are recorded under their lock: it is not waited for once the time has come.
+        (!ahead.is_zero() && self.blocks().height() == 0).then_some(ahead)
     }
 
     fn info(&self) -> Result<ResponseInfo, Fatal> {

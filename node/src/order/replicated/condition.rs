@@ -52,6 +52,13 @@ pub(crate) enum Trouble {
     /// CometBFT does not take part.
     #[error("{0}; see comet/log in the data folder")]
     Comet(Ailment),
+    /// The first block is not due.
+    #[error(
+        "the chain begins in {} s by this node's clock: that is the time of the entry from which on several keep the \
+         ledger. If nobody meant that, this clock is behind, or that of whoever has made the entry was ahead",
+        .0.as_millis().div_ceil(1000)
+    )]
+    NotBegun(Duration),
     /// Too many others have another history.
     #[error("{by} of the {of} nodes have signed another history than this one")]
     Contradicted {
@@ -78,6 +85,9 @@ impl Network {
         }
         if let Some(ailment) = health.ailment() {
             return Some(Trouble::Comet(ailment));
+        }
+        if let Some(ahead) = application.not_begun() {
+            return Some(Trouble::NotBegun(ahead));
         }
         let idle = application.stuck()?;
         Some(Trouble::Stuck { waiting: application.waiting.count(), idle })

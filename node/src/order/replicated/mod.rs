@@ -45,7 +45,7 @@ use self::shown::Shown;
 pub(crate) use self::signatures::Signatures;
 use self::waiting::{Waiter, Waiting};
 use super::{Answers, Beginning};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::error::{CometError, NodeError};
 use crate::keeper::Keeper;
 use crate::refusal::Refusal;
@@ -80,6 +80,12 @@ impl Replicated {
         let consensus = ConsensusKey::create_or_open(&home).map_err(CometError::from)?;
         let node = NodeKey::create_or_open(&home).map_err(CometError::from)?;
         let chain = chain(&beginning)?;
+        if let Some(ahead) = clock::ahead(chain.time_ms) {
+            tracing::warn!(
+                ?ahead,
+                "the ledger's time is ahead of this machine's clock: CometBFT makes no block until then"
+            );
+        }
         let settings = settings(&beginning, &node.id())?;
         let sockets = Sockets::create().map_err(CometError::from)?;
         files::write(&home, &chain, &settings, &sockets).map_err(CometError::from)?;
@@ -200,6 +206,7 @@ fn prepare(
     chain_id: String,
     clock: Clock,
 ) -> Result<(Arc<Application>, Views, Arc<Signatures>), NodeError> {
+    let begins_ms = begins_ms(&beginning)?;
     let Beginning { keeper, keys, height, signer, vouched, data, .. } = beginning;
     let reader = keeper.reader();
     let size = reader.size();
@@ -223,6 +230,7 @@ fn prepare(
         due_ms,
         pace: Mutex::new(Pace::default()),
         started_ms,
+        begins_ms,
         observers: data.join("observers"),
         landing: Mutex::new(None),
     });
@@ -248,19 +256,25 @@ fn published(keeper: &Keeper, keys: &LogKeys, dir: &Path) -> Option<Arc<SignedCh
 /// How the chain began: with those who kept the ledger first, whoever keeps it now.
 fn chain(beginning: &Beginning) -> Result<Genesis, NodeError> {
     let ledger = beginning.keys.ledger().to_string();
-    let (at, founders) = beginning.keys.founders().ok_or(NodeError::NoNetwork)?;
-    // Every node has this entry, whatever the time was that it was made at.
-    let first = beginning.keeper.reader().entry(at)?;
-    let first = Entry::decode(&first).map_err(|_| NodeError::Genesis(beginning.data.clone()))?;
+    let (_, founders) = beginning.keys.founders().ok_or(NodeError::NoNetwork)?;
     Ok(Genesis {
         chain_id: format!("colearn-{}", &ledger[..32]),
-        time_ms: first.time_ms,
+        time_ms: begins_ms(beginning)?,
         app_version: VERSION,
         validators: founders
             .iter()
             .map(|it| (it.name().to_owned(), it.consensus_key().to_bytes()))
             .collect(),
     })
+}
+
+/// When the chain begins.
+fn begins_ms(beginning: &Beginning) -> Result<u64, NodeError> {
+    let (at, _) = beginning.keys.founders().ok_or(NodeError::NoNetwork)?;
+    // Every node has this entry, whatever the time was that it was made at.
+    let first = beginning.keeper.reader().entry(at)?;
+    let first = Entry::decode(&first).map_err(|_| NodeError::Genesis(beginning.data.clone()))?;
+    Ok(first.time_ms)
 }
 
 fn settings(beginning: &Beginning, id: &str) -> Result<Settings, NodeError> {

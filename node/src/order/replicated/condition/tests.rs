@@ -52,11 +52,16 @@ struct First {
 
 impl First {
     async fn start(urls: &[String]) -> Self {
+        Self::begun_at(1_000, urls).await
+    }
+
+    /// The same, of a ledger that began at this time.
+    async fn begun_at(time_ms: u64, urls: &[String]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let nodes = (1..).zip(urls).map(|(number, url)| validator(number, url)).collect();
         let origin = Some("test".to_owned());
         let genesis =
-            validators::genesis(origin, nodes, 1_000, VERSION, &Limits::default()).unwrap();
+            validators::genesis(origin, nodes, time_ms, VERSION, &Limits::default()).unwrap();
         let signer = crate::open::signer("test", key(1)).unwrap();
         let options = Options {
             keys_of: record::keys_of,
@@ -64,7 +69,7 @@ impl First {
             ..Options::new(signer.clone())
         };
         let (mut ledger, _) = Ledger::open(&dir.path().join("ledger"), options).unwrap();
-        ledger.append(1_000, record::genesis_payload(genesis.clone()), Vec::new()).unwrap();
+        ledger.append(time_ms, record::genesis_payload(genesis.clone()), Vec::new()).unwrap();
         ledger.commit().unwrap();
         let keys = crate::genesis::log_keys(&ledger, &genesis).unwrap();
         let (keeper, _) = Keeper::open(ledger, &keys).unwrap();
@@ -310,4 +315,17 @@ async fn a_node_at_which_somebody_waits_in_vain_says_so() {
     let (status, why) = node.ask("/healthz", None).await;
     assert_eq!(status, 503);
     assert!(why.starts_with("1 transactions wait, and no block came for 10"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_a_ledger_that_begins_later_says_so() {
+    let begins_ms = crate::clock::now_ms() + 3_600_000;
+    let node = First::begun_at(begins_ms, &["http://127.0.0.1:1".to_owned()]).await;
+    let (status, why) = node.ask("/healthz", None).await;
+    assert_eq!(status, 503);
+    assert!(
+        why.starts_with("the chain begins in 3") && why.contains("this clock is behind"),
+        "{why}"
+    );
+    assert!(node.report().await["trouble"].as_str().unwrap().starts_with("the chain begins"));
 }
