@@ -5,6 +5,7 @@
 //! receipt.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,12 +16,13 @@ use colearn_records::follower::Blocks;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record::Record;
 use colearn_records::validators::Validator;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::application::Application;
 use super::before::Before;
 use super::peers::{self, Answer};
+use crate::clock::{Clock, MAX_SKEW};
 use crate::https::Servers;
 
 /// How far ahead of a node it may be asked to sign: it waits until it is there.
@@ -29,9 +31,8 @@ pub(crate) const MAX_AHEAD: u64 = 1_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// After an answer that was none, another node is asked again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How far two clocks may differ, in ms. CometBFT takes no block from more than a minute ahead, and a deadline
-/// is over when the clocks of most say so.
-const MAX_SKEW_MS: i64 = 5_000;
+/// The most that evidence has: two notes.
+const MAX_EVIDENCE_BYTES: u64 = 256 << 10;
 /// For how many sizes the lines of others are kept, to be handed on.
 const KEPT_SIZES: usize = 64;
 
@@ -49,6 +50,8 @@ pub(crate) struct Signatures {
     skews: Mutex<BTreeMap<String, i64>>,
     /// The others.
     servers: Servers,
+    /// Whoever has this hears those out who answer when enough have signed.
+    hearing: Arc<Semaphore>,
     /// What must come before it signs.
     before: Arc<Before>,
     /// Where evidence is kept: a node that is started anew has not forgotten.
@@ -74,10 +77,23 @@ impl Signatures {
         before: Arc<Before>,
         data: PathBuf,
     ) -> Self {
-        let contradicted = Mutex::new(evidence(&data));
+        let contradicted =
+            Mutex::new(evidence(&data, signer.verifier().name(), &keys.borrow(), &reader));
         let (lines, skews) = (Mutex::default(), Mutex::default());
-        let servers = Servers::default();
-        Self { signer, reader, committed, keys, lines, contradicted, skews, servers, before, data }
+        let (servers, hearing) = (Servers::default(), Arc::new(Semaphore::new(1)));
+        Self {
+            signer,
+            reader,
+            committed,
+            keys,
+            lines,
+            contradicted,
+            skews,
+            servers,
+            hearing,
+            before,
+            data,
+        }
     }
 
     /// This node's note of the first `size` entries, when they are durable here, with the lines of others
@@ -131,7 +147,7 @@ impl Signatures {
         let ms = |time_ms: u64| i64::try_from(time_ms).unwrap_or(i64::MAX);
         let skew_ms = ms(clock_ms).saturating_sub(ms(now_ms));
         let mut skews = self.skews.lock().unwrap_or_else(PoisonError::into_inner);
-        if skew_ms.abs() < MAX_SKEW_MS {
+        if Duration::from_millis(skew_ms.unsigned_abs()) < MAX_SKEW {
             skews.remove(name);
         } else if skews.insert(name.to_owned(), skew_ms).is_none() {
             let differs_s = skew_ms as f64 / 1000.0;
@@ -144,9 +160,14 @@ impl Signatures {
         }
     }
 
-    /// Whose clock shows another time than this node's, and by how many ms it is ahead.
+    /// Who of those that keep the ledger has a clock that shows another time than this node's, and by how many ms
+    /// it is ahead.
     pub(super) fn skews(&self) -> BTreeMap<String, i64> {
-        self.skews.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let keys = self.keys.borrow().clone();
+        let mut skews = self.skews.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody asks those any more that have left.
+        skews.retain(|name, _| keys.validators().is_some_and(|them| them.get(name).is_some()));
+        skews.clone()
     }
 
     /// How many contradict this node, and of how many, if these are more than a third: then there is no quorum
@@ -208,8 +229,12 @@ impl Signatures {
         }
         let path = evidence_path(&self.data, size, from.name());
         let text = own.text();
-        let ours = format!("{text}\n{}", self.signer.sign(&text, 0));
-        let kept = std::fs::write(&path, format!("{ours}\n{note}"));
+        let ours = match self.before.pending() {
+            None => format!("{text}\n{}", self.signer.sign(&text, 0)),
+            // It has vouched for something else, perhaps.
+            Some(_) => text,
+        };
+        let kept = colearn_files::replace(&path, format!("{ours}\n{note}").as_bytes());
         tracing::error!(
             node = from.name(),
             size,
@@ -257,15 +282,47 @@ fn evidence_path(data: &Path, size: u64, name: &str) -> PathBuf {
     data.join(format!("fork-{size}-{name}.txt"))
 }
 
-/// Who has signed another history before this node was started, and of how many entries.
-fn evidence(data: &Path) -> BTreeMap<String, u64> {
+/// Of how many entries, and against whom, a file of this name is evidence; `None` if it is none by its name.
+pub(crate) fn evidence_of(name: &str) -> Option<(u64, &str)> {
+    let (size, by) = name.strip_prefix("fork-")?.strip_suffix(".txt")?.split_once('-')?;
+    Some((size.parse().ok()?, by))
+}
+
+/// Who has signed another history than what is here, as the evidence proves that was kept before this node was
+/// started, and of how many entries. What proves nothing is left alone.
+fn evidence(data: &Path, origin: &str, keys: &LogKeys, reader: &Reader) -> BTreeMap<String, u64> {
     let files = std::fs::read_dir(data).into_iter().flatten().flatten();
     let names = files.filter_map(|file| file.file_name().into_string().ok());
-    let read = |name: String| {
-        let (size, by) = name.strip_prefix("fork-")?.strip_suffix(".txt")?.split_once('-')?;
-        Some((by.to_owned(), size.parse().ok()?))
-    };
-    names.filter_map(read).collect()
+    let mut contradicted = BTreeMap::new();
+    for name in names {
+        let Some((size, by)) = evidence_of(&name) else { continue };
+        let mut text = String::new();
+        let file = std::fs::File::open(data.join(&name));
+        let read = file.and_then(|file| file.take(MAX_EVIDENCE_BYTES).read_to_string(&mut text));
+        let Ok(root) = reader.root(size) else { continue };
+        let own = Checkpoint { origin: origin.to_owned(), size, root };
+        if read.is_ok() && keys.named(by).any(|by| contradicts(&text, by, &own)) {
+            let most: &mut u64 = contradicted.entry(by.to_owned()).or_default();
+            *most = size.max(*most);
+        }
+    }
+    contradicted
+}
+
+/// Whether a text ends with a note that this node has signed, of another root than this one of as many entries.
+fn contradicts(text: &str, by: &Validator, own: &Checkpoint) -> bool {
+    let Ok(key) = Verifier::new(&own.origin, KeyKind::Log, *by.log_key()) else { return false };
+    let begin = format!("{}\n{}\n", own.origin, own.size);
+    text.match_indices(&begin).any(|(at, _)| {
+        let note = SignedNote::parse(&text[at..]);
+        note.is_ok_and(|note| {
+            let stated = Checkpoint::parse(note.text());
+            let other = |it: Checkpoint| {
+                (&it.origin, it.size) == (&own.origin, own.size) && it.root != own.root
+            };
+            stated.is_ok_and(other) && key.verify(&note).is_ok()
+        })
+    })
 }
 
 /// Has each newest state signed by enough nodes, and shown, until the node stops.
@@ -291,14 +348,15 @@ pub(super) async fn gather(
     }
 }
 
-/// Asks each node once to sign what is newest, until enough have.
+/// Asks each node once to sign what is newest, until enough have. Those who have not answered then are heard out
+/// all the same: whoever is slow may have another clock, or another history.
 pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signatures>) {
     let size = application.shown.ask();
     let keys = signatures.keys.borrow().clone();
     let own = match signatures.reader.root(size) {
         Ok(root) => {
             let origin = signatures.signer.verifier().name().to_owned();
-            Arc::new(Checkpoint { origin, size, root })
+            Checkpoint { origin, size, root }
         }
         Err(error) => {
             tracing::error!(%error, "the ledger's root cannot be read");
@@ -306,45 +364,75 @@ pub(super) async fn gather_one(application: &Application, signatures: &Arc<Signa
             return;
         }
     };
-    let (sender, mut heard) = mpsc::channel(64);
+    let (sender, heard) = mpsc::channel(64);
     let me = *signatures.signer.verifier().key();
     let others = keys.validators().into_iter().flat_map(|them| them.iter());
     for other in others.filter(|it| *it.log_key() != me) {
         tokio::spawn(ask(signatures.servers.clone(), other.clone(), size, sender.clone()));
     }
     drop(sender);
+    let (signatures, clock) = (signatures.clone(), application.clock.clone());
+    let mut asked = Asked { signatures, keys, own, clock, heard };
     let started = tokio::time::Instant::now();
     loop {
-        if let Some(signed) = signatures.gathered(&own, &keys) {
+        if let Some(signed) = asked.signatures.gathered(&asked.own, &asked.keys) {
             let signed = Arc::new(signed);
             application.shown.publish(&signed);
             application.waiting.signed(&signed);
+            asked.hear_out();
             return;
         }
-        match tokio::time::timeout(PATIENCE, heard.recv()).await {
-            Ok(Some((from, Ok(Answer { text: note, clock_ms })))) => {
-                if let Some(clock_ms) = clock_ms {
-                    signatures.compare_clocks(from.name(), clock_ms, application.clock.now_ms());
-                }
-                match signatures.judge(&from, &keys, &own, &note) {
-                    Said::Lines(lines) => signatures.remember(size, lines),
-                    Said::OtherRoot => {}
-                    Said::Nothing(why) => {
-                        tracing::warn!(node = from.name(), why, "no signature of a checkpoint");
-                    }
-                }
+        // All were asked, or it takes long: the newest is asked for, which may be this one again.
+        if !matches!(tokio::time::timeout(PATIENCE, asked.hear()).await, Ok(true)) {
+            if started.elapsed() < PAUSE {
+                tokio::time::sleep(PAUSE).await;
             }
-            Ok(Some((from, Err(why)))) => {
+            return;
+        }
+    }
+}
+
+/// What the other nodes were asked.
+struct Asked {
+    signatures: Arc<Signatures>,
+    keys: Arc<LogKeys>,
+    own: Checkpoint,
+    clock: Clock,
+    heard: mpsc::Receiver<(Validator, Result<Answer, String>)>,
+}
+
+impl Asked {
+    /// Takes in the next answer; `false` if there will be none.
+    async fn hear(&mut self) -> bool {
+        let Some((from, answer)) = self.heard.recv().await else { return false };
+        let Answer { text: note, clock_ms } = match answer {
+            Ok(answer) => answer,
+            Err(why) => {
                 tracing::debug!(node = from.name(), why, "no signature of a checkpoint");
+                return true;
             }
-            // All were asked, or it takes long: the newest is asked for, which may be this one again.
-            Ok(None) | Err(_) => {
-                if started.elapsed() < PAUSE {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                return;
+        };
+        if let Some(clock_ms) = clock_ms {
+            self.signatures.compare_clocks(from.name(), clock_ms, self.clock.now_ms());
+        }
+        match self.signatures.judge(&from, &self.keys, &self.own, &note) {
+            Said::Lines(lines) => self.signatures.remember(self.own.size, lines),
+            Said::OtherRoot => {}
+            Said::Nothing(why) => {
+                tracing::warn!(node = from.name(), why, "no signature of a checkpoint");
             }
         }
+        true
+    }
+
+    /// Hears those who have not answered yet, of one size at a time: each answers or not within its own time, and
+    /// blocks may come faster than that.
+    fn hear_out(mut self) {
+        let Ok(hearing) = self.signatures.hearing.clone().try_acquire_owned() else { return };
+        tokio::spawn(async move {
+            while self.hear().await {}
+            drop(hearing);
+        });
     }
 }
 

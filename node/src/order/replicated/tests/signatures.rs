@@ -9,6 +9,7 @@ use v1::validator_change::Change;
 
 use super::*;
 use crate::order::replicated::signatures::gather_one;
+use crate::resync::{self, Plan};
 use crate::testing;
 
 /// What a node answers when it is asked for its word.
@@ -313,11 +314,68 @@ fn another_history_is_kept_as_evidence_against_who_signed_it() {
     let files = std::fs::read_dir(asked.network.nodes[0].dir.path()).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("fork-")).count(), 1);
-    // Started anew, it has not forgotten.
+    // Started anew, it has not forgotten. What proves nothing counts for nothing: what is empty, of somebody else,
+    // of a size that is not here, or of what this node has itself.
+    let data = asked.network.nodes[0].dir.path().to_owned();
+    let put = |size: u64, name: &str, text: &str| {
+        std::fs::write(data.join(format!("fork-{size}-{name}.txt")), text).unwrap();
+    };
+    put(next, "org-3", "");
+    put(size, "org-3", &kept);
+    put(next + 100, "org-3", &asked.other_word_of(3, next + 100));
+    put(next, "org-4", &asked.word_of(4, next).unwrap());
+    put(next, "org-9", &asked.other_word_of(9, next));
     let node = &mut asked.network.nodes[0];
     node.kill();
     node.start();
     assert_eq!(node.running().signatures.contradicted(), ["org-2"]);
+    // Nor is it in the way of what does.
+    asked.doors[2].say(Says::This(asked.other_word_of(3, next)));
+    assert_eq!((asked.gather(), asked.contradicted()), (size, 2));
+    let path = data.join(format!("fork-{next}-org-3.txt"));
+    assert!(std::fs::read_to_string(path).unwrap().ends_with(&asked.other_word_of(3, next)));
+}
+
+#[test]
+fn a_node_that_was_started_over_signs_no_evidence() {
+    let mut asked = Asked::four();
+    let size = asked.record("a");
+    let node = &mut asked.network.nodes[0];
+    node.kill();
+    let signer = crate::open::signer("test", key(1)).unwrap();
+    let before = Checkpoint { origin: "test".to_owned(), size: 100, root: Hash([7; 32]) };
+    let plan = Plan { aside: "aside".to_owned(), note: Some(before.sign(&signer)), done: true };
+    resync::write(node.dir.path(), &plan).unwrap();
+    node.start();
+    let other = asked.other_word_of(2, size);
+    asked.doors[1].say(Says::This(other.clone()));
+    asked.doors[2].say(Says::Nothing);
+    asked.gather();
+    let node = &mut asked.network.nodes[0];
+    let kept = std::fs::read_to_string(node.dir.path().join(format!("fork-{size}-org-2.txt")));
+    let root = node.reader().root(size).unwrap();
+    let text = Checkpoint { origin: "test".to_owned(), size, root }.text();
+    assert_eq!(kept.unwrap(), format!("{text}\n{other}"));
+    node.kill();
+    node.start();
+    assert_eq!(node.running().signatures.contradicted(), ["org-2"]);
+}
+
+#[test]
+fn whoever_answers_when_enough_have_signed_is_heard_out() {
+    let mut asked = Asked::four();
+    let size = asked.record("a");
+    let other = asked.other_word_of(4, size);
+    let late = asked.doors[3].says.clone();
+    let mut late = late.lock().unwrap();
+    assert_eq!((asked.gather(), asked.contradicted()), (size, 0));
+    *late = Says::At(other, std::time::UNIX_EPOCH);
+    drop(late);
+    while asked.contradicted() == 0 {
+        std::thread::yield_now();
+    }
+    let signatures = &asked.network.nodes[0].running().signatures;
+    assert!(signatures.skews()["org-4"] < 0);
 }
 
 #[test]
@@ -340,6 +398,12 @@ fn a_clock_that_shows_another_time_is_told_of_until_it_is_set() {
     let behind = skews(&mut asked, "c", -60_000);
     assert!((-61_000..=-60_000).contains(&behind["org-2"]), "{behind:?}");
     assert!(skews(&mut asked, "d", 0).is_empty());
+    // Nobody asks those any more that have left.
+    assert_eq!(skews(&mut asked, "e", 60_000).len(), 1);
+    let remove = Change::Remove("org-2".to_owned());
+    let remove = change(&asked.network.ledger(), 1, remove, [1, 3, 4]);
+    assert_eq!(asked.network.record(vec![remove]), [code::RECORDED]);
+    assert!(asked.network.nodes[0].running().signatures.skews().is_empty());
 }
 
 #[test]
