@@ -222,9 +222,9 @@ pub enum FilesError {
     /// A path that CometBFT could not be told.
     #[error("{} is not UTF-8, and cannot stand in config.toml: use another folder", .0.display())]
     NotText(PathBuf),
-    /// What is stored cannot be removed.
-    #[error("cannot remove {}: {source}", path.display())]
-    Forget {
+    /// What is stored cannot be moved.
+    #[error("cannot set {} aside: {source}", path.display())]
+    Aside {
         /// The file or folder.
         path: PathBuf,
         /// Why.
@@ -258,27 +258,26 @@ pub fn has_blocks(home: &Path) -> bool {
     home.join("data").join("blockstore.db").exists()
 }
 
-/// Removes all that CometBFT has stored in a home folder, which must not be in use, but for what its key has
-/// signed last. It fetches all blocks again then.
+/// Moves all that CometBFT has stored in a home folder, which must not be in use, into another folder of the same
+/// disk, but for what its key has signed last. It fetches all blocks again then.
 ///
 /// # Errors
-/// If something cannot be removed; the next try goes on.
-pub fn forget_blocks(home: &Path) -> Result<(), FilesError> {
+/// If something cannot be moved; the next try goes on.
+pub fn set_blocks_aside(home: &Path, aside: &Path) -> Result<(), FilesError> {
     let data = home.join("data");
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| FilesError::Forget { path, source }
+        move |source| FilesError::Aside { path, source }
     };
+    colearn_files::create_folder(aside)?;
     for file in std::fs::read_dir(&data).map_err(failed(&data))? {
         let file = file.map_err(failed(&data))?;
         let path = file.path();
         if file.file_name() == SIGNED_LAST {
             continue;
         }
-        match file.file_type().map_err(failed(&path))?.is_dir() {
-            true => std::fs::remove_dir_all(&path).map_err(failed(&path))?,
-            false => std::fs::remove_file(&path).map_err(failed(&path))?,
-        }
+        std::fs::rename(&path, aside.join(file.file_name())).map_err(failed(&path))?;
     }
+    colearn_files::sync_folder(aside)?;
     Ok(colearn_files::sync_folder(&data)?)
 }

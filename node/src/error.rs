@@ -122,6 +122,13 @@ pub enum NodeError {
     /// A command was interrupted that sets a ledger aside.
     #[error("`colearn network resync` was interrupted here: run it again")]
     ResyncInterrupted,
+    /// A ledger of several was set aside, and one node keeps what is here.
+    #[error(
+        "this node was started over as one of several (`resync.json`), and the ledger here is one node's: it would \
+         go on alone with another history. Move `ledger` away, put `network.json` back, which every other node has \
+         in its data folder, and run `colearn network import`"
+    )]
+    StartedOverAlone,
     /// What that has kept cannot be read.
     #[error("{} cannot be read: restore it, or run `colearn network resync` anew without it", .0.display())]
     ResyncFile(PathBuf),

@@ -7,13 +7,16 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use colearn_ledger::{Checkpoint, Entry, JournalReader, SignedNote, anchor_files};
 use colearn_records::founded::{Founded, OtherFounding};
 use colearn_records::log_keys::LogKeys;
 use colearn_records::network_file::{self, NetworkFile};
+use colearn_records::record::{self, Record};
 
 use crate::error::NodeError;
 
-fn file(data: &Path) -> PathBuf {
+/// Where it is kept.
+pub(crate) fn file(data: &Path) -> PathBuf {
     data.join("network.json")
 }
 
@@ -52,4 +55,55 @@ pub(crate) fn check(
     let size = founded.size();
     let root = (reader.size() >= size).then(|| reader.root(size)).transpose()?;
     Ok(founded.check(keys, root))
+}
+
+/// Who keeps a ledger that is not opened, as far as its entries can be read.
+pub(crate) struct Keepers {
+    pub(crate) keys: LogKeys,
+    /// How many entries can be read, and be followed.
+    read: u64,
+    /// How many are anchored; `None` if neither anchor can be read.
+    anchored: Option<u64>,
+}
+
+impl Keepers {
+    /// Reads a ledger's entries; `None` if not even the first can be.
+    pub(crate) fn of(ledger: &Path) -> Option<Self> {
+        let mut journal = JournalReader::open(ledger).ok()?;
+        let first = journal.next_entry().ok()??;
+        let Record::Genesis(genesis) = Record::decode(&first.bytes).ok()?.record else {
+            return None;
+        };
+        let mut keys = LogKeys::of_genesis(&genesis)?;
+        let mut read = 1;
+        while let Ok(Some(entry)) = journal.next_entry()
+            && let Ok(entry) = Entry::decode(&entry.bytes)
+        {
+            if let Some(change) = record::key_change(&entry.payload)
+                && keys.follow(entry.index, &change).is_err()
+            {
+                break;
+            }
+            read += 1;
+        }
+        let files = anchor_files(ledger).into_iter().flatten();
+        let anchored = files.filter_map(|file| Some(stated(file.note()?)?.size)).max();
+        Some(Self { keys, read, anchored })
+    }
+
+    /// Whether all is read that was ever vouched for: then nobody else keeps it.
+    pub(crate) fn all(&self) -> bool {
+        self.anchored.is_some_and(|anchored| self.read >= anchored)
+    }
+
+    /// Whether the entry is anchored that made several nodes of one.
+    pub(crate) fn are_several(&self) -> bool {
+        let anchored = self.anchored.unwrap_or(0);
+        self.keys.founders().is_some_and(|(index, _)| index < anchored)
+    }
+}
+
+/// What a note says of a ledger, whoever has signed it.
+pub(crate) fn stated(note: &str) -> Option<Checkpoint> {
+    Checkpoint::parse(SignedNote::parse(note).ok()?.text()).ok()
 }

@@ -22,7 +22,7 @@ use crate::key_files::KeyFiles;
 
 pub use self::found::{FoundError, found};
 pub use self::import::{ImportError, Imported, Next, ahead, import};
-pub use self::resync::{Needs, ResyncError, Resynced, resync};
+pub use self::resync::{Needs, ResyncError, Resynced, Signed, resync};
 
 /// How long another node may take.
 const TIMEOUT: Duration = Duration::from_secs(20);

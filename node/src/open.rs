@@ -14,7 +14,7 @@ use colearn_records::transaction::LedgerId;
 use crate::clock;
 use crate::config::Config;
 use crate::error::NodeError;
-use crate::founding;
+use crate::founding::{self, Keepers};
 use crate::genesis;
 use crate::keeper::Keeper;
 use crate::key_files::KeyFiles;
@@ -53,12 +53,16 @@ impl OpenLedger {
 pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
     let vouched = resync::vouched(&config.data)?;
     let kept = founding::kept(&config.data)?;
-    let opened = OpenLedger { vouched, ..open_unfinished(config, kept.as_ref())? };
     let given = match &config.network.file {
         Some(NetworkFile::Founded(founded)) => Some(&**founded),
         Some(NetworkFile::Begun(_)) | None => None,
     };
-    let Some(founded) = given.or(kept.as_ref()) else { return Ok(opened) };
+    let founded = given.or(kept.as_ref());
+    let opened = OpenLedger { vouched, ..open_unfinished(config, founded)? };
+    if opened.keys.validators().is_none() && resync::read(&config.data)?.is_some() {
+        return Err(NodeError::StartedOverAlone);
+    }
+    let Some(founded) = founded else { return Ok(opened) };
     let reader = opened.keeper.reader();
     match founding::check(founded, &opened.keys, &reader)? {
         Ok(()) => {}
@@ -136,7 +140,7 @@ pub(crate) fn open_unfinished(
     let options = Options {
         keys_of: record::keys_of,
         // What lies behind the anchor there is of a block that was never acknowledged, and comes again.
-        drop_unanchored: begun_together || kept.is_some(),
+        drop_unanchored: begun_together || kept.is_some() || is_founded(&config.data),
         progress: progress.map(|progress| -> Box<dyn Fn(u64, u64)> {
             Box::new(move |done, total| progress.tell(done, total))
         }),
@@ -176,6 +180,13 @@ pub(crate) fn open_unfinished(
     };
     let (keeper, replayed_from) = Keeper::open(ledger, &keys)?;
     Ok(OpenLedger { keeper, keys, report, replayed_from, signer: own, height, vouched: None })
+}
+
+/// Whether several nodes keep the ledger of a folder that one has begun, though the file is lost that says so.
+fn is_founded(data: &std::path::Path) -> bool {
+    // All of it is read for that. Whoever has no keys for keeping it with others is spared it.
+    data.join("comet").is_dir()
+        && Keepers::of(&data.join("ledger")).is_some_and(|keepers| keepers.are_several())
 }
 
 /// The height of the block that the ledger ends with; 0 before the first.

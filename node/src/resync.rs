@@ -7,10 +7,11 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use colearn_ledger::{Checkpoint, Hash, Reader, SignedNote};
+use colearn_ledger::{Checkpoint, Hash, Reader};
 use serde_json::{Value, json};
 
 use crate::error::NodeError;
+use crate::founding::stated;
 
 /// What is intended, or was done.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,11 +98,6 @@ pub(crate) fn vouched(data: &Path) -> Result<Option<Vouched>, NodeError> {
     let checkpoint = plan.note.as_deref().and_then(stated);
     let (aside, data) = (data.join(plan.aside), data.to_owned());
     Ok(checkpoint.map(|checkpoint| Vouched { checkpoint, aside, data }))
-}
-
-/// What a note of this node's says.
-pub(crate) fn stated(note: &str) -> Option<Checkpoint> {
-    Checkpoint::parse(SignedNote::parse(note).ok()?.text()).ok()
 }
 
 impl Vouched {

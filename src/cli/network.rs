@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use colearn_audit::{self as audit, Source};
 use colearn_contracts::{Limits, VERSION};
 use colearn_node::Progress;
-use colearn_node::network::{self, Imported, Needs, Resynced};
+use colearn_node::network::{self, Imported, Needs, Resynced, Signed};
 use colearn_proto::v1;
 use colearn_proto::v1::validator_change::Change;
 use colearn_records::founded::Founded;
@@ -133,13 +133,16 @@ The exit code is 1 if fewer than two thirds of the nodes answer.")]
   colearn network resync --data colearn-data
   colearn node --data colearn-data
 
-For a node, stopped, whose ledger or blocks are damaged. The old ledger stays in the folder, and so do keys,
-weights, and what the node's key has signed last. When the blocks are here again the node compares them with what
+For a node, stopped, whose ledger or blocks are damaged. The old ledger and blocks stay in the folder, and so do
+keys, weights, and what the node's key has signed last. When the blocks are here again the node compares them with what
 it had signed; where they differ it does not go on. Interrupted, run it again.")]
     Resync {
         /// The node's data folder
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
+        /// Go on where it cannot be read what this node has signed: what the others send is held to nothing then
+        #[arg(long)]
+        nothing_signed_is_known: bool,
     },
     /// Draft that a node more keeps the ledger.
     #[command(after_help = "Example:
@@ -225,9 +228,11 @@ impl Network {
                 let import = move || import(&file, &from, &data);
                 tokio::task::spawn_blocking(import).await??;
             }
-            Self::Resync { data } => {
+            Self::Resync { data, nothing_signed_is_known } => {
+                let signed = if nothing_signed_is_known { Signed::Any } else { Signed::Known };
                 let folder = data.clone();
-                let done = tokio::task::spawn_blocking(move || network::resync(&folder)).await??;
+                let resync = move || network::resync(&folder, signed);
+                let done = tokio::task::spawn_blocking(resync).await??;
                 tell_resynced(&data, &done);
             }
             Self::Show { file: Some(file), json, .. } => {
@@ -385,6 +390,13 @@ fn import(file: &Path, from: &str, data: &Path) -> anyhow::Result<()> {
         Imported::Now { resumed } => eprintln!("resumed       with {resumed} entries"),
     }
     tell_founded(&founded);
+    if let Some(ahead) = network::ahead(&founded) {
+        eprintln!(
+            "ahead         the chain begins in {} s by this machine's clock, and nothing is recorded before: this \
+             clock is behind, or the clock of the one who has founded it was ahead",
+            ahead.as_secs()
+        );
+    }
     Ok(())
 }
 
@@ -446,7 +458,7 @@ async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
         answers.push(answer.await?);
     }
     let there = answers.iter().filter(|(_, _, answer)| answer.is_ok()).count();
-    let enough = 3 * there > 2 * validators.count();
+    let enough = there >= validators.quorum();
     if json {
         let nodes: Vec<Value> = answers
             .into_iter()
@@ -549,7 +561,7 @@ impl DraftArgs {
         print!("{}", network_file::change(&ledger, &draft)?);
         let needed = match draft.change {
             Some(Change::Update(_)) => 1,
-            _ => 2 * validators.count() / 3 + 1,
+            _ => validators.quorum(),
         };
         eprintln!("change {number}: 1 approves, {needed} must");
         Ok(())

@@ -140,8 +140,10 @@ fn what_the_key_has_signed_last_is_not_forgotten_with_the_blocks() {
     // Once more, as after an interruption, it is the same.
     for there in [true, false] {
         assert_eq!(files::has_blocks(home.path()), there);
-        files::forget_blocks(home.path()).unwrap();
+        files::set_blocks_aside(home.path(), &home.path().join("aside/blocks")).unwrap();
         let left: Vec<_> = std::fs::read_dir(home.path().join("data")).unwrap().collect();
         assert_eq!((left.len(), std::fs::read_to_string(&state).unwrap().as_str()), (1, "signed"));
+        let moved = std::fs::read_to_string(home.path().join("aside/blocks/blockstore.db/1.log"));
+        assert_eq!(moved.unwrap(), "blocks");
     }
 }

@@ -1,24 +1,23 @@
-//! Starting over: the ledger is set aside and what CometBFT has stored is forgotten, so that the node fetches
-//! all blocks again from the others. What its key has signed last is not forgotten, nor are weights.
+//! Starting over: the ledger and what CometBFT has stored are set aside, so that the node fetches all blocks again
+//! from the others. What its key has signed last stays where it is, and so do weights.
 
 use std::path::{Path, PathBuf};
 
 use colearn_comet::files::{self, FilesError};
 use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Checkpoint, JournalReader, Verifier};
+use colearn_ledger::{Checkpoint, Frontier, Hash, JournalReader, Verifier};
 use colearn_records::keys;
-use colearn_records::log_keys::LogKeys;
 use colearn_records::network_file::NetworkFile;
-use colearn_records::record::{self, Record};
 use ed25519_dalek::SigningKey;
 
 use super::import::{ImportError, import};
 use crate::config::Config;
 use crate::error::{CometError, NodeError};
-use crate::founding;
+use crate::founding::{self, Keepers};
 use crate::genesis;
 use crate::key_files::KeyFiles;
 use crate::open::open_unfinished;
+use crate::order::replicated::evidence_of;
 use crate::resync::{self, Plan};
 
 /// What was done.
@@ -43,6 +42,16 @@ pub enum Needs {
     Past,
 }
 
+/// Whether it must be known what this node has signed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Signed {
+    /// It must: what comes is held to it.
+    #[default]
+    Known,
+    /// Where it cannot be read any more, whatever comes is gone on with.
+    Any,
+}
+
 /// Why a ledger was not set aside.
 #[derive(Debug, thiserror::Error)]
 pub enum ResyncError {
@@ -55,6 +64,21 @@ pub enum ResyncError {
     /// Nobody else has the ledger.
     #[error("this node keeps its ledger alone: nobody could send it what was set aside")]
     Alone,
+    /// One node has begun the ledger, and how several came to keep it is not known here.
+    #[error(
+        "as far as it can be read one node has begun this ledger, and {} is missing, or is not about it, which says \
+         how several came to keep it: put that back (every node has it in its data folder) and run this again",
+        .0.display()
+    )]
+    NoFile(PathBuf),
+    /// It is unknown what this node has vouched for.
+    #[error(
+        "what this node has signed cannot be read in {}: what the others send could not be held to it. Restore \
+         `anchor-a`, `anchor-b` or `published` there from a copy; or, if you compare the ledger with the others \
+         yourself: --nothing-signed-is-known",
+        .0.display()
+    )]
+    NothingKnown(PathBuf),
     /// No node of several has run here.
     #[error("no ledger of several nodes was kept here: there is nothing to start over")]
     Never,
@@ -73,13 +97,14 @@ impl From<FilesError> for ResyncError {
     }
 }
 
-/// Sets the ledger of a folder aside, and has what CometBFT has stored forgotten, so that the node fetches all
-/// blocks from the others when it is started. It then refuses to go on if they do not begin with what it has
+/// Sets the ledger of a folder aside, and what CometBFT has stored, so that the node fetches all blocks from the
+/// others when it is started. It then refuses to go on if they do not begin with what it has
 /// vouched for. No node may have the folder open. Interrupted anywhere, the next try completes it.
 ///
 /// # Errors
-/// If nobody else has the ledger, or the folder cannot be read or written.
-pub fn resync(data: &Path) -> Result<Resynced, ResyncError> {
+/// If nobody else has the ledger, it is not known what this node has signed, or the folder cannot be read or
+/// written.
+pub fn resync(data: &Path, signed: Signed) -> Result<Resynced, ResyncError> {
     let key = keys::load(&KeyFiles::of(data).current).map_err(NodeError::from)?;
     let state = files::signed_last(&data.join("comet"));
     if !state.exists() {
@@ -93,7 +118,7 @@ pub fn resync(data: &Path) -> Result<Resynced, ResyncError> {
     let plan = match resync::read(data)? {
         Some(plan) if !plan.done => plan,
         before => {
-            let plan = plan(data, &key, before)?;
+            let plan = plan(data, &key, signed, before)?;
             resync::write(data, &plan)?;
             plan
         }
@@ -108,14 +133,14 @@ pub fn resync(data: &Path) -> Result<Resynced, ResyncError> {
     let aside = data.join(&plan.aside);
     Ok(Resynced {
         aside: aside.is_dir().then_some(aside),
-        vouched: plan.note.as_deref().and_then(resync::stated),
+        vouched: plan.note.as_deref().and_then(founding::stated),
         needs,
     })
 }
 
 type Step = fn(&Path, &Plan) -> Result<(), ResyncError>;
 
-const STEPS: [Step; 2] = [set_aside, forget_blocks];
+const STEPS: [Step; 3] = [set_aside, set_evidence_aside, set_blocks_aside];
 
 fn set_aside(data: &Path, plan: &Plan) -> Result<(), ResyncError> {
     let (ledger, aside) = (data.join("ledger"), data.join(&plan.aside));
@@ -129,9 +154,29 @@ fn set_aside(data: &Path, plan: &Plan) -> Result<(), ResyncError> {
     Ok(())
 }
 
-fn forget_blocks(data: &Path, _: &Plan) -> Result<(), ResyncError> {
-    files::forget_blocks(&data.join("comet"))?;
-    // Of blocks that are forgotten.
+/// What others have signed contradicts the ledger that is set aside, and perhaps not the one that comes.
+fn set_evidence_aside(data: &Path, plan: &Plan) -> Result<(), ResyncError> {
+    let aside = data.join(&plan.aside);
+    let failed = |source| NodeError::Io { doing: format!("read {}", data.display()), source };
+    for file in std::fs::read_dir(data).map_err(failed)? {
+        let name = file.map_err(failed)?.file_name();
+        if name.to_str().and_then(evidence_of).is_none() {
+            continue;
+        }
+        let moved = colearn_files::create_folder(&aside)
+            .and_then(|()| colearn_files::rename(&data.join(&name), &aside.join(&name)));
+        moved.map_err(|error| NodeError::Io {
+            doing: format!("set {} aside", name.display()),
+            source: error.into(),
+        })?;
+    }
+    Ok(())
+}
+
+fn set_blocks_aside(data: &Path, plan: &Plan) -> Result<(), ResyncError> {
+    // Not removed: that others have them is not known, but what this node takes to be so.
+    files::set_blocks_aside(&data.join("comet"), &data.join(&plan.aside).join("comet"))?;
+    // Of blocks that are not there any more.
     match std::fs::remove_file(data.join("height")) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(NodeError::Io { doing: "remove `height`".to_owned(), source }.into())
@@ -179,6 +224,10 @@ fn begin(data: &Path, plan: &Plan) -> Result<Needs, ResyncError> {
         false => genesis::read(&aside),
     };
     let Ok(Some(genesis)) = first else { return Ok(Needs::File) };
+    // One node has begun it. Its first entry made anew would be the beginning of another ledger.
+    if genesis.validators.is_empty() {
+        return Ok(Needs::File);
+    }
     let mut config = Config::new(data);
     config.network.file = Some(NetworkFile::Begun(genesis));
     open_unfinished(&config, None)?.keeper.close().map_err(NodeError::from)?;
@@ -189,14 +238,29 @@ fn begin(data: &Path, plan: &Plan) -> Result<Needs, ResyncError> {
 const CHUNK: usize = 4096;
 
 /// Looks at what is there, and decides what is to be done.
-fn plan(data: &Path, key: &SigningKey, before: Option<Plan>) -> Result<Plan, ResyncError> {
+fn plan(
+    data: &Path,
+    key: &SigningKey,
+    signed: Signed,
+    before: Option<Plan>,
+) -> Result<Plan, ResyncError> {
     let ledger = data.join("ledger");
     let kept = founding::kept(data)?;
-    match keys_in(&ledger) {
-        Some(keys) => {
-            let them = keys.validators().or(kept.as_ref().map(|kept| kept.validators()));
-            if them.is_none_or(|them| them.count() == 1) {
+    match Keepers::of(&ledger) {
+        Some(keepers) => {
+            let (them, founders) = (keepers.keys.validators(), keepers.keys.founders());
+            // What cannot be read may say that others keep it, too.
+            let alone = keepers.all()
+                && match (them, &kept) {
+                    (Some(them), _) => them.count() == 1,
+                    (None, Some(kept)) => kept.validators().count() == 1,
+                    (None, None) => true,
+                };
+            if alone {
                 return Err(ResyncError::Alone);
+            }
+            if kept.is_none() && founders.is_none_or(|(index, _)| index > 0) {
+                return Err(ResyncError::NoFile(founding::file(data)));
             }
         }
         // It cannot be read, or is not there.
@@ -205,46 +269,54 @@ fn plan(data: &Path, key: &SigningKey, before: Option<Plan>) -> Result<Plan, Res
         }
         None => {}
     }
-    let signed = colearn_ledger::anchor_files(&ledger).ok().into_iter().flatten();
-    let own = signed.filter_map(|file| own(file.note()?, key));
-    // One that was set aside before, and did not come again yet, may have been longer.
-    let before = before.and_then(|plan| own_of(plan.note?));
-    let newest = own.chain(before).max_by_key(|(checkpoint, _)| checkpoint.size);
+    let note = vouched(&ledger, key, before);
+    if note.is_none() && signed == Signed::Known {
+        return Err(ResyncError::NothingKnown(ledger));
+    }
     let free = |number: &u32| !data.join(aside(*number)).exists();
     let number = (1..).find(free).unwrap_or(1);
-    Ok(Plan { aside: aside(number), note: newest.map(|(_, note)| note), done: false })
+    Ok(Plan { aside: aside(number), note, done: false })
+}
+
+/// The newest note with which this node vouches for what it has.
+fn vouched(ledger: &Path, key: &SigningKey, before: Option<Plan>) -> Option<String> {
+    let anchors = colearn_ledger::anchor_files(ledger).ok().into_iter().flatten();
+    let shown = colearn_ledger::published(ledger).ok().flatten();
+    let notes = anchors.filter_map(|file| file.note().map(str::to_owned)).chain(shown);
+    let own = notes.filter_map(|note| Some((own(&note, key)?, note)));
+    let newest = own.max_by_key(|(checkpoint, _)| checkpoint.size);
+    // What was set aside before, and did not come again yet, is what it has vouched for, and not what has come
+    // since, however much that is: its anchors are signed while it comes.
+    let earlier =
+        before.and_then(|plan| Some((founding::stated(plan.note.as_deref()?)?, plan.note?)));
+    let vouched = match earlier {
+        Some((checkpoint, note)) if !begins_with(ledger, &checkpoint) => Some((checkpoint, note)),
+        earlier => newest.into_iter().chain(earlier).max_by_key(|(checkpoint, _)| checkpoint.size),
+    };
+    vouched.map(|(_, note)| note)
+}
+
+/// Whether a ledger begins with what a checkpoint says.
+fn begins_with(ledger: &Path, checkpoint: &Checkpoint) -> bool {
+    let Ok(mut journal) = JournalReader::open(ledger) else { return false };
+    let mut tree = Frontier::default();
+    while tree.size() < checkpoint.size
+        && let Ok(Some(entry)) = journal.next_entry()
+    {
+        tree.push(Hash::leaf(&entry.bytes));
+    }
+    (tree.size(), tree.root()) == (checkpoint.size, checkpoint.root)
 }
 
 fn aside(number: u32) -> String {
     format!("ledger-before-{number}")
 }
 
-fn own_of(note: String) -> Option<(Checkpoint, String)> {
-    Some((resync::stated(&note)?, note))
-}
-
 /// What a note says, if it is signed with this key.
-fn own(note: &str, key: &SigningKey) -> Option<(Checkpoint, String)> {
-    let origin = resync::stated(note)?.origin;
+fn own(note: &str, key: &SigningKey) -> Option<Checkpoint> {
+    let origin = founding::stated(note)?.origin;
     let verifier = Verifier::new(&origin, KeyKind::Log, key.verifying_key()).ok()?;
-    Some((Checkpoint::open(note, &verifier).ok()?, note.to_owned()))
-}
-
-/// Who keeps a ledger, as far as its entries can be read.
-fn keys_in(ledger: &Path) -> Option<LogKeys> {
-    let mut journal = JournalReader::open(ledger).ok()?;
-    let first = journal.next_entry().ok()??;
-    let Record::Genesis(genesis) = Record::decode(&first.bytes).ok()?.record else { return None };
-    let mut keys = LogKeys::of_genesis(&genesis)?;
-    while let Ok(Some(entry)) = journal.next_entry() {
-        let decoded = colearn_ledger::Entry::decode(&entry.bytes).ok();
-        if let Some(entry) = decoded
-            && let Some(change) = record::key_change(&entry.payload)
-        {
-            keys.follow(entry.index, &change).ok()?;
-        }
-    }
-    Some(keys)
+    Checkpoint::open(note, &verifier).ok()
 }
 
 #[cfg(test)]

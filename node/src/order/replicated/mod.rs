@@ -42,7 +42,7 @@ use self::blocks::{Blocks, code};
 pub(crate) use self::condition::{MAX_CHANGE_BYTES, Network};
 use self::ordered::Verified;
 use self::shown::Shown;
-pub(crate) use self::signatures::Signatures;
+pub(crate) use self::signatures::{Signatures, evidence_of};
 use self::waiting::{Waiter, Waiting};
 use super::{Answers, Beginning};
 use crate::clock::{self, Clock};
