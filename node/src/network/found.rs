@@ -1,6 +1,6 @@
 //! From a ledger of one to a ledger of several: the one who has kept it says who keeps it from here on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use colearn_comet::keys::{ConsensusKey, NodeKey};
@@ -50,6 +50,13 @@ pub enum FoundError {
         .0.as_secs()
     )]
     Ahead(Duration),
+    /// It was about to be founded by others.
+    #[error(
+        "the founding of other nodes than these was interrupted here, and somebody may have its file already: give \
+         the same descriptions again. If nobody has it, remove {} first, and only then",
+        .0.display()
+    )]
+    Interrupted(PathBuf),
     /// It was founded before.
     #[error("several nodes keep this ledger already, and they are others than these")]
     FoundedBefore,
@@ -80,18 +87,30 @@ pub fn found(
     if !data.join("ledger").is_dir() {
         return Err(NodeError::Genesis(data.to_owned()).into());
     }
-    let kept = founding::kept(data)?;
+    let (kept, damage) = match founding::kept(data) {
+        Ok(kept) => (kept, None),
+        // Where the entry is recorded the file follows from that.
+        Err(damage @ NodeError::NetworkFile { .. }) => (None, Some(damage)),
+        Err(error) => return Err(error.into()),
+    };
     let config = Config { progress, ..Config::new(data) };
     let OpenLedger { mut keeper, keys, signer, .. } = open_unfinished(&config, kept.as_ref())?;
     nodes.sort_by(|one, other| one.name.cmp(&other.name));
     if keys.validators().is_some() {
         return founded_before(data, &keeper.reader(), &keys, &signer, &nodes, kept);
     }
+    if let Some(damage) = damage {
+        return Err(damage.into());
+    }
     let founding = v1::Founding { validators: nodes };
     let (found, approvals) = (Some(Change::Found(founding)), Vec::new());
     let mut change = v1::ValidatorChange { number: 1, change: found, approvals };
     let key = keys::load(&KeyFiles::of(data).current).map_err(NodeError::from)?;
     validators::approve(&keys.ledger(), &key, &mut change);
+    // Two with this key's approval would be two networks, of which each takes itself for this ledger's.
+    if kept.as_ref().is_some_and(|kept| *kept.change() != change) {
+        return Err(FoundError::Interrupted(founding::file(data)));
+    }
     let ahead_ms = keeper.head().time_ms.saturating_sub(clock::now_ms());
     if ahead_ms > MAX_AHEAD_MS {
         return Err(FoundError::Ahead(Duration::from_millis(ahead_ms)));
@@ -106,8 +125,7 @@ pub fn found(
     check_own(data, them, &signer)?;
 
     // What an interrupted try was about to record is recorded, to the same bytes.
-    let intended = kept.filter(|kept| *kept.change() == change).map(|kept| kept.time_ms());
-    let now_ms = intended.unwrap_or_else(clock::now_ms);
+    let now_ms = kept.map_or_else(clock::now_ms, |kept| kept.time_ms());
     // What time alone decides comes before it, as before anything that is recorded.
     keeper.advance(now_ms)?;
     let alone = keeper.seal()?.wait()?.checkpoint.sign(&signer);
@@ -209,9 +227,52 @@ mod tests {
                     // Ledger time never goes back, and the founding is at the ledger's.
                     let founded = founded.unwrap();
                     assert!(!refused && founded.time_ms() > clock::now_ms());
+                    assert!(super::super::ahead(&founded).is_some(), "whoever imports it is told");
                     assert_eq!(found(dir.path(), vec![me], None).unwrap(), founded);
                 }
             }
         }
+    }
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            let to = to.join(file.file_name());
+            match file.file_type().unwrap().is_dir() {
+                true => copy(&file.path(), &to),
+                false => drop(std::fs::copy(file.path(), to).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn one_key_founds_one_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = |name| dir.path().join(name);
+        open(&Config::new(data("a"))).unwrap().keeper.close().unwrap();
+        let identity =
+            |name| super::super::identity(&data(name), name, "a:1", "http://a:1").unwrap();
+        let (a, b) = (identity("a"), identity("b"));
+        copy(&data("a"), &data("before"));
+        let founded = found(&data("a"), vec![a.clone()], None).unwrap();
+
+        // Interrupted after the file was kept, and tried again with other nodes.
+        let (kept, before) = (data("a").join("network.json"), data("before"));
+        let file = before.join("network.json");
+        std::fs::copy(&kept, &file).unwrap();
+        let refused = found(&before, vec![a.clone(), b.clone()], None);
+        assert!(matches!(&refused, Err(FoundError::Interrupted(it)) if *it == file), "{refused:?}");
+        assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(&kept).unwrap());
+        // Damaged, it may have been given to somebody.
+        std::fs::write(&file, "").unwrap();
+        let refused = found(&before, vec![a.clone(), b.clone()], None);
+        assert!(matches!(refused, Err(FoundError::Node(NodeError::NetworkFile { .. }))));
+        std::fs::remove_file(&file).unwrap();
+        found(&before, vec![a.clone(), b], None).unwrap();
+
+        // `colearn network genesis ... > network.json`, in the folder itself.
+        std::fs::write(&kept, "").unwrap();
+        assert_eq!(found(&data("a"), vec![a], None).unwrap(), founded);
+        assert_eq!(founding::kept(&data("a")).unwrap(), Some(founded));
     }
 }
