@@ -77,7 +77,12 @@ impl InFlight {
             own: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_OF_ANSWER)),
             peer: peer.is_known().then(|| self.all_of(peer)),
             node: self.0.node.clone(),
-            state: Mutex::new(Unread { bytes: 0, since: Instant::now(), given_up: false }),
+            state: Mutex::new(Unread {
+                bytes: 0,
+                shared: 0,
+                since: Instant::now(),
+                given_up: false,
+            }),
         });
         lock(&self.0.answers).push(Arc::downgrade(&answer));
         answer
@@ -105,6 +110,8 @@ struct Answer {
 
 struct Unread {
     bytes: usize,
+    /// What of that is counted with the answers of others.
+    shared: usize,
     /// When some of it was last taken, or it began to lie there.
     since: Instant,
     /// It is not counted any more.
@@ -112,54 +119,70 @@ struct Unread {
 }
 
 impl Answer {
-    fn all(&self) -> impl Iterator<Item = &Arc<Semaphore>> {
-        [&self.own].into_iter().chain(&self.peer).chain([&self.node])
+    fn shared(&self) -> impl Iterator<Item = &Arc<Semaphore>> {
+        self.peer.iter().chain([&self.node])
+    }
+
+    /// What else of its own there would be, if nothing else of it were on its way.
+    fn rest(bytes: u32) -> u32 {
+        IN_FLIGHT_BYTES_OF_ANSWER as u32 - bytes
     }
 
     /// Takes room for so many bytes, if there is some.
-    fn try_take(&self, bytes: u32) -> bool {
-        let mut taken = Vec::with_capacity(3);
-        for of in self.all() {
-            match of.clone().try_acquire_many_owned(bytes) {
-                Ok(permit) => taken.push(permit),
-                Err(_) => return false,
+    fn try_take(self: &Arc<Self>, bytes: u32) -> Option<Room> {
+        let own = self.own.clone().try_acquire_many_owned(bytes).ok()?;
+        let shared: Result<Vec<_>, _> =
+            self.shared().map(|of| of.clone().try_acquire_many_owned(bytes)).collect();
+        match shared {
+            Ok(shared) => Some(self.took(bytes, own, shared)),
+            Err(_) => {
+                let _rest = self.own.try_acquire_many(Self::rest(bytes)).ok()?;
+                Some(self.took(bytes, own, Vec::new()))
             }
         }
-        self.took(bytes, taken);
-        true
     }
 
-    /// Waits for room. It fails if whoever reads this is given up.
-    async fn take(self: Arc<Self>, bytes: u32) -> Result<(), AcquireError> {
-        let mut taken = Vec::with_capacity(3);
-        for of in self.all() {
-            taken.push(of.clone().acquire_many_owned(bytes).await?);
-        }
-        self.took(bytes, taken);
-        Ok(())
+    /// Waits for room. One piece of each answer waits for no other answer: it is made, and lies in memory whether
+    /// it is sent or not; so nobody who reads is held up by those who do not. It fails if whoever reads this is
+    /// given up.
+    async fn take(self: Arc<Self>, bytes: u32) -> Result<Room, AcquireError> {
+        let own = self.own.clone().acquire_many_owned(bytes).await?;
+        let shared = async {
+            let mut taken = Vec::with_capacity(2);
+            for of in self.shared() {
+                taken.push(of.clone().acquire_many_owned(bytes).await?);
+            }
+            Ok::<_, AcquireError>(taken)
+        };
+        let shared = tokio::select! {
+            biased;
+            shared = shared => shared?,
+            alone = self.own.acquire_many(Self::rest(bytes)) => alone.map(|_| Vec::new())?,
+        };
+        Ok(self.took(bytes, own, shared))
     }
 
-    fn took(&self, bytes: u32, taken: Vec<OwnedSemaphorePermit>) {
+    fn took(
+        self: &Arc<Self>,
+        bytes: u32,
+        own: OwnedSemaphorePermit,
+        shared: Vec<OwnedSemaphorePermit>,
+    ) -> Room {
+        let bytes = bytes as usize;
+        let room = Room { bytes, is_shared: !shared.is_empty(), answer: self.clone() };
         let mut unread = lock(&self.state);
         if unread.given_up {
-            return;
+            return room;
         }
         if unread.bytes == 0 {
             unread.since = Instant::now();
         }
-        unread.bytes += bytes as usize;
-        taken.into_iter().for_each(OwnedSemaphorePermit::forget);
-    }
-
-    /// So many bytes are sent, or nobody waits for them any more.
-    fn sent(&self, bytes: usize) {
-        let mut unread = lock(&self.state);
-        if unread.given_up {
-            return;
-        }
-        unread.bytes -= bytes;
-        unread.since = Instant::now();
-        self.all().for_each(|of| of.add_permits(bytes));
+        unread.bytes += bytes;
+        unread.shared += if room.is_shared { bytes } else { 0 };
+        own.forget();
+        shared.into_iter().for_each(OwnedSemaphorePermit::forget);
+        drop(unread);
+        room
     }
 
     /// Ends it if nothing of it was taken for so long. Where it lies it can only go with its connection; but it
@@ -170,17 +193,39 @@ impl Answer {
             return;
         }
         unread.given_up = true;
-        self.all().for_each(|of| of.add_permits(unread.bytes));
+        self.shared().for_each(|of| of.add_permits(unread.shared));
         self.own.close();
         tracing::debug!(bytes = unread.bytes, "an answer that nobody reads is given up");
     }
 }
 
-/// A piece of an answer; counted until it is dropped.
+/// Room that a piece takes until it is sent, or nobody waits for it any more.
+struct Room {
+    bytes: usize,
+    is_shared: bool,
+    answer: Arc<Answer>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut unread = lock(&self.answer.state);
+        if unread.given_up {
+            return;
+        }
+        unread.bytes -= self.bytes;
+        unread.since = Instant::now();
+        self.answer.own.add_permits(self.bytes);
+        if self.is_shared {
+            unread.shared -= self.bytes;
+            self.answer.shared().for_each(|of| of.add_permits(self.bytes));
+        }
+    }
+}
+
+/// A piece of an answer, with its room.
 struct Piece {
     bytes: Bytes,
-    counted: usize,
-    answer: Arc<Answer>,
+    _room: Room,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -189,13 +234,7 @@ impl AsRef<[u8]> for Piece {
     }
 }
 
-impl Drop for Piece {
-    fn drop(&mut self) {
-        self.answer.sent(self.counted);
-    }
-}
-
-type Taking = Pin<Box<dyn Future<Output = Result<(), AcquireError>> + Send>>;
+type Taking = Pin<Box<dyn Future<Output = Result<Room, AcquireError>> + Send>>;
 
 /// A body that is gone on with when there is room.
 struct Bounded {
@@ -238,15 +277,15 @@ impl HttpBody for Bounded {
             }
             let answer = this.answer.get_or_insert_with(|| this.in_flight.count(this.peer));
             let count = counted(&bytes);
-            if answer.try_take(count) {
-                return Poll::Ready(Some(Ok(piece(bytes, answer))));
+            if let Some(room) = answer.try_take(count) {
+                return Poll::Ready(Some(Ok(piece(bytes, room))));
             }
             this.next = Some((bytes, Box::pin(answer.clone().take(count))));
         }
         let Some((_, taking)) = &mut this.next else { return Poll::Ready(None) };
         let taken = ready!(taking.as_mut().poll(context));
-        match (taken, this.next.take(), &this.answer) {
-            (Ok(()), Some((bytes, _)), Some(answer)) => Poll::Ready(Some(Ok(piece(bytes, answer)))),
+        match (taken, this.next.take()) {
+            (Ok(room), Some((bytes, _))) => Poll::Ready(Some(Ok(piece(bytes, room)))),
             _ => Poll::Ready(Some(Err(axum::Error::new(NotRead)))),
         }
     }
@@ -268,9 +307,8 @@ fn counted(bytes: &Bytes) -> u32 {
     bytes.len().min(IN_FLIGHT_BYTES_OF_ANSWER) as u32
 }
 
-fn piece(bytes: Bytes, answer: &Arc<Answer>) -> Frame<Bytes> {
-    let counted = counted(&bytes) as usize;
-    Frame::data(Bytes::from_owner(Piece { bytes, counted, answer: answer.clone() }))
+fn piece(bytes: Bytes, room: Room) -> Frame<Bytes> {
+    Frame::data(Bytes::from_owner(Piece { bytes, _room: room }))
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -334,22 +372,23 @@ mod tests {
         for _ in 1..answers {
             assert_eq!(begin(0).await, of_answer);
         }
-        assert_eq!(begin(0).await, 0);
+        // One piece of each comes through all the same.
+        assert_eq!(begin(0).await, 1);
         for number in 1..(IN_FLIGHT_BYTES / IN_FLIGHT_BYTES_OF_PEER) as u8 {
             for _ in 0..answers {
                 assert_eq!(begin(number).await, of_answer);
             }
         }
-        assert_eq!(begin(200).await, 0);
+        assert_eq!(begin(200).await, 1);
         // A few bytes always come through.
         let mut small = in_flight.answer(peer(200), Body::from("ok"));
         assert_eq!(next(&mut small).await.unwrap().unwrap(), "ok");
         // What is read makes room for the others.
         let (_, mut last) = all.pop().unwrap();
-        assert!(last.is_empty());
+        assert_eq!(last.len(), 1);
         let (mut body, _) = all.remove(0);
         last.extend(unread(&mut body).await);
-        assert!(!last.is_empty());
+        assert!(last.len() > 1);
         drop((body, last, all));
         assert_eq!(in_flight.0.node.available_permits(), IN_FLIGHT_BYTES);
     }

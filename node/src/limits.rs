@@ -20,7 +20,7 @@ pub(crate) const UNNAMED_LIFE: Duration = Duration::from_secs(6 * 3600);
 /// And before that it goes last, but not so soon: whoever uploads names it within moments.
 pub(crate) const UNNAMED_GRACE: Duration = Duration::from_secs(10 * 60);
 /// How many bytes of answers may lie in this process unread: of one answer, of all to one peer, of all. Some of
-/// an answer is not counted: one piece that waits for room, and what it is made of.
+/// an answer is not counted: one piece, and what it is made of.
 pub(crate) const IN_FLIGHT_BYTES_OF_ANSWER: usize = 256 << 10;
 /// See [`IN_FLIGHT_BYTES_OF_ANSWER`].
 pub(crate) const IN_FLIGHT_BYTES_OF_PEER: usize = 16 << 20;
