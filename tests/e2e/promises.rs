@@ -322,8 +322,13 @@ async fn witnesses_cosign_what_the_node_shows_and_no_fork_of_it() {
     let started: Value = serde_json::from_str(&witness.line().unwrap()).unwrap();
     let witness_key = started["verifier_key"].as_str().unwrap().to_owned();
     let witness_url = started["address"].as_str().unwrap().to_owned();
-    let error =
-        fail(&["witness", "--data", &path("w2"), "--log", &format!("{witness_key}={}", node.url)]);
+    let of = |key: &str| {
+        fail(&["witness", "--data", &path("w2"), "--log", &format!("{key}={}", node.url)])
+    };
+    let error = of(&witness_key);
+    assert!(error.contains("one is a witness's"), "{error}");
+    let other = Signer::new("example.org/other", KeyKind::Log, key(9)).unwrap();
+    let error = of(&other.verifier().to_string());
     assert!(error.contains("is not of this log"), "{error}");
     node.stop();
     copy(&dir.path().join("data"), &fork);
