@@ -3,7 +3,6 @@
 //! What one address can have is bounded before what all can have together, or one could take it all.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -11,6 +10,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use tokio::time::Instant;
+
+use crate::peer::Peer;
 
 /// How long a connection may take until its first request: a handshake, and a head.
 const UNTIL_FIRST: Duration = Duration::from_secs(20);
@@ -51,22 +52,6 @@ pub(crate) fn within_files(asked: usize) -> usize {
     asked
 }
 
-/// Whose connections are counted together: an IPv4 address, or the IPv6 network that one customer has.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Origin(IpAddr);
-
-impl From<IpAddr> for Origin {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
-            address => address,
-        })
-    }
-}
-
 /// Room for connections.
 #[derive(Clone)]
 pub(crate) struct Slots(Arc<Inner>);
@@ -80,13 +65,13 @@ struct Inner {
 #[derive(Default)]
 struct Open {
     count: usize,
-    by: HashMap<Origin, usize>,
+    by: HashMap<Peer, usize>,
 }
 
 /// Room for one connection, until it is dropped.
 pub(crate) struct Slot {
     slots: Slots,
-    origin: Origin,
+    peer: Peer,
 }
 
 impl Slots {
@@ -98,19 +83,18 @@ impl Slots {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for a connection from there, if there is some.
-    pub(crate) fn take(&self, address: IpAddr) -> Option<Slot> {
-        let origin = Origin::from(address);
+    /// Room for a connection of theirs, if there is some.
+    pub(crate) fn take(&self, peer: Peer) -> Option<Slot> {
         let mut open = self.open();
         if open.count >= self.0.total {
             return None;
         }
-        if open.by.get(&origin).is_some_and(|by| *by >= self.0.each) {
+        if open.by.get(&peer).is_some_and(|by| *by >= self.0.each) {
             return None;
         }
-        *open.by.entry(origin).or_default() += 1;
+        *open.by.entry(peer).or_default() += 1;
         open.count += 1;
-        Some(Slot { slots: self.clone(), origin })
+        Some(Slot { slots: self.clone(), peer })
     }
 }
 
@@ -118,11 +102,11 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.slots.open();
         open.count = open.count.saturating_sub(1);
-        if let Some(by) = open.by.get_mut(&self.origin) {
+        if let Some(by) = open.by.get_mut(&self.peer) {
             *by -= 1;
             // Or addresses that were here once would be all that is left.
             if *by == 0 {
-                open.by.remove(&self.origin);
+                open.by.remove(&self.peer);
             }
         }
     }
@@ -223,10 +207,9 @@ mod tests {
     #[test]
     fn one_address_has_its_share_and_no_more() {
         let slots = Slots::new(5, 2);
-        let from = |text: &str| slots.take(text.parse().unwrap());
+        let from = |text: &str| slots.take(Peer::at(text.parse().unwrap()));
         let (first, second) = (from("10.0.0.1").unwrap(), from("10.0.0.1").unwrap());
-        assert!(from("10.0.0.1").is_none() && from("::ffff:10.0.0.1").is_none());
-        // One customer's network of IPv6 is one address.
+        assert!(from("10.0.0.1").is_none());
         let others = ["2001:db8::1", "2001:db8::2"].map(|it| from(it).unwrap());
         assert!(from("2001:db8::3").is_none());
         let last = from("2001:db8:0:1::1").unwrap();

@@ -1,7 +1,6 @@
 //! One listener for gRPC and HTTP.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,15 +102,15 @@ pub(crate) async fn serve(door: Door, services: Services, stopping: Cancellation
             () = stopping.cancelled() => break,
             accepted = accept(&listener) => accepted,
         };
-        let Some((stream, address)) = accepted else { continue };
-        let Some(slot) = slots.take(address) else {
+        let Some((stream, peer)) = accepted else { continue };
+        let Some(slot) = slots.take(peer) else {
             // Closed at once: whoever waits to be taken would wait for who has taken all.
-            tracing::debug!(%address, "a connection too many");
+            tracing::debug!(?peer, "a connection too many");
             continue;
         };
         let taking = taking.clone();
         connections.spawn(async move {
-            taking.take(stream, address).await;
+            taking.take(stream, peer).await;
             drop(slot);
         });
     }
@@ -122,12 +121,12 @@ pub(crate) async fn serve(door: Door, services: Services, stopping: Cancellation
     }
 }
 
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, Peer)> {
     match listener.accept().await {
         Ok((stream, address)) => {
             // Without this a small call takes 45 ms. A socket that refuses has gone already.
             stream.set_nodelay(true).ok()?;
-            Some((stream, address.ip()))
+            Some((stream, Peer::at(address.ip())))
         }
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
@@ -147,14 +146,14 @@ struct Taking {
 
 impl Taking {
     /// Serves a connection to its end.
-    async fn take(&self, stream: TcpStream, address: IpAddr) {
+    async fn take(&self, stream: TcpStream, peer: Peer) {
         let securing = tokio::time::timeout(HANDSHAKE, secure(stream, self.tls.as_deref()));
         let secured = tokio::select! {
             () = self.stopping.cancelled() => return,
             secured = securing => secured,
         };
         let Ok(Some(stream)) = secured else { return };
-        let (activity, peer) = (Activity::begin(), Peer::at(address));
+        let activity = Activity::begin();
         let (router, used) = (self.router.clone(), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
