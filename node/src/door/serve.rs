@@ -53,9 +53,9 @@ const WINDOW_BYTES: u32 = 4 << 20;
 
 /// The first byte of what a client says that speaks TLS (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 22;
-/// How long somebody who does not has to read that, and to go.
+/// How long somebody who is refused has to read why, and to go.
 const UNTIL_READ: Duration = Duration::from_secs(2);
-/// How much is read of somebody who does not.
+/// How much is read of somebody who is refused.
 const MAX_UNREAD: u64 = 64 << 10;
 /// What somebody is told who does not, in HTTP/1.1,
 const NO_TLS_HTTP1: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
@@ -198,19 +198,25 @@ async fn secure(mut stream: TcpStream, tls: Option<&Tls>) -> Option<Secured> {
         // Told in what is spoken there, or it would look as if nobody was here. HTTP/2 begins with PRI.
         let told: &[u8] = if first == *b"PR" { NO_TLS_HTTP2 } else { NO_TLS_HTTP1 };
         let _ = stream.write_all(told).await;
-        // Not closed before it was read, or what was told would be lost with the connection.
-        let rest = &mut stream.take(MAX_UNREAD);
-        let _ =
-            tokio::time::timeout(UNTIL_READ, tokio::io::copy(rest, &mut tokio::io::sink())).await;
+        until_read(stream).await;
         return None;
     }
-    match tls.acceptor().accept(stream).await {
+    match tls.acceptor().accept(stream).into_fallible().await {
         Ok(stream) => Some(Either::Right(Box::new(stream))),
-        Err(error) => {
+        Err((error, stream)) => {
             tracing::debug!(%error, "no TLS");
+            // What is wrong was told, such as that a certificate is missing.
+            until_read(stream).await;
             None
         }
     }
+}
+
+/// Waits until the other end has gone: what it was told last would be lost if this closed first, with something
+/// unread.
+async fn until_read(stream: TcpStream) {
+    let rest = &mut stream.take(MAX_UNREAD);
+    let _ = tokio::time::timeout(UNTIL_READ, tokio::io::copy(rest, &mut tokio::io::sink())).await;
 }
 
 fn router(services: Services) -> axum::Router {
