@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Uri;
@@ -12,10 +12,11 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::{Address, NetError, Trust};
+use crate::{Address, NetError, TlsFault, Trust};
 
 /// How long the way may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -179,7 +180,8 @@ impl Connector {
 
     fn stream(&self, io: Io, is_http2: bool) -> Stream {
         let (url, trouble) = (self.address.url().to_owned(), self.trouble.clone());
-        Stream { io: TokioIo::new(io), is_http2, url, trouble }
+        let is_first = !self.address.is_https();
+        Stream { io: TokioIo::new(io), is_http2, is_first, url, trouble }
     }
 }
 
@@ -228,6 +230,8 @@ type Io = TcpStream;
 pub struct Stream {
     io: TokioIo<Io>,
     is_http2: bool,
+    /// Whether nothing was read yet, and nothing is encrypted.
+    is_first: bool,
     url: String,
     trouble: Trouble,
 }
@@ -241,17 +245,50 @@ impl Connection for Stream {
     }
 }
 
+/// What ends an answer in HTTP/2 of a server that expects TLS: GOAWAY for inadequate security (RFC 9113, 6.8 and 7).
+const WANTS_TLS: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0c";
+/// As much of a first answer as is looked at.
+const FIRST: usize = 64;
+
+impl Stream {
+    fn tell(&self, told: NetError) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+    }
+
+    /// Reads what comes first where nothing is encrypted. HTTP/2 may end the connection over it before anything was
+    /// asked, and keep the reason to itself.
+    fn poll_first(
+        &mut self,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [0; FIRST];
+        let room = FIRST.min(buffer.remaining());
+        let mut first = ReadBuf::new(&mut bytes[..room]);
+        ready!(Pin::new(self.io.inner_mut()).poll_read(context, &mut first))?;
+        self.is_first = false;
+        if first.filled().ends_with(WANTS_TLS) {
+            self.tell(NetError::Tls { url: self.url.clone(), fault: TlsFault::SpeaksTls });
+        }
+        buffer.put_slice(first.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Read for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_first {
+            return self.poll_first(context, buffer);
+        }
         let read = Pin::new(&mut self.io).poll_read(context, buffer);
         if let Poll::Ready(Err(error)) = &read
             && let Some(told) = NetError::below(&self.url, error)
         {
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+            self.tell(told);
         }
         read
     }

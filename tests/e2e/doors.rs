@@ -85,9 +85,7 @@ fn a_certificate_that_a_node_made_is_known_by_its_fingerprint() {
     assert!(error.contains(&format!("its certificate is {pin}, not sha256:0000")), "{error}");
     let plain = url.replacen("https", "http", 1);
     let error = error_of(&ask(&plain));
-    // Where the connection ends before the question is sent, its client keeps the reason to itself.
-    let told = ["it speaks TLS; is its address https://", "operation was canceled"];
-    assert!(told.iter().any(|it| error.contains(it)), "{error}");
+    assert!(error.contains("it speaks TLS; is its address https://"), "{error}");
     // Audits, too; and the files are as they should be.
     let verdict = succeed(&["audit", &node.url]);
     assert!(verdict.contains("AUDIT OK"), "{verdict}");
