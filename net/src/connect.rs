@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::signed::Channel;
 use crate::{Address, NetError, TlsFault, Trust};
 
 /// How long the way may take.
@@ -52,6 +53,8 @@ pub struct Connector {
     address: Address,
     proxy: Option<Intercept>,
     trouble: Trouble,
+    /// Of the last connection.
+    channel: Arc<Mutex<Option<Channel>>>,
     #[cfg(feature = "tls")]
     tls: Option<tokio_rustls::TlsConnector>,
 }
@@ -90,9 +93,32 @@ impl Connector {
             address: address.clone(),
             proxy,
             trouble: Trouble::default(),
+            channel: Arc::default(),
             #[cfg(feature = "tls")]
             tls,
         })
+    }
+
+    /// What is bound to the last connection that was made, where it has TLS.
+    pub fn channel(&self) -> Option<Channel> {
+        *self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same way, for what is spoken so.
+    pub(crate) fn speaking(&self, protocol: Protocol) -> Self {
+        #[cfg(not(feature = "tls"))]
+        let _ = protocol;
+        Self {
+            trouble: Trouble::default(),
+            channel: Arc::default(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.as_ref().map(|tls| {
+                let mut config = (**tls.config()).clone();
+                config.alpn_protocols = vec![protocol.alpn().to_vec()];
+                tokio_rustls::TlsConnector::from(Arc::new(config))
+            }),
+            ..self.clone()
+        }
     }
 
     /// Why a connection broke off that was in use, if TLS has said so since this was asked last.
@@ -156,6 +182,8 @@ impl Connector {
         use tokio_rustls::rustls::pki_types::ServerName;
         use tokio_util::either::Either;
 
+        use crate::signed::CHANNEL_LABEL;
+
         let Some(tls) = &self.tls else {
             return Ok(self.stream(Either::Left(stream), false));
         };
@@ -174,6 +202,11 @@ impl Connector {
                 },
             }
         })?;
+        // Versions of TLS that cannot say this cannot be bound to (RFC 9266, 4.2).
+        let connection = stream.get_ref().1;
+        let exported =
+            connection.export_keying_material(Channel::default(), CHANNEL_LABEL, Some(&[])).ok();
+        *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = exported;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(self.stream(Either::Right(Box::new(stream)), is_http2))
     }

@@ -37,6 +37,25 @@ pub enum NetError {
     /// A certificate was given without its key, or the other way round.
     #[error("a client's certificate and its key go together; give both")]
     HalfAnIdentity,
+    /// A server of another ledger wants to know who asks.
+    #[error(
+        "{url} wants a signature for ledger {found}, and that is not the ledger that is meant: nothing was signed"
+    )]
+    OtherLedger {
+        /// The address.
+        url: String,
+        /// Of the ledger.
+        found: String,
+    },
+    /// A server wants what is signed to be bound to TLS, and there is none.
+    #[error(
+        "{0} wants a signature that is bound to TLS, and there is none on the way to it: nothing was signed; is its \
+         address https://...?"
+    )]
+    NoChannel(String),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
     /// Nobody answers.
     #[error("nobody answers at {url}: {reason}")]
     Unreachable {

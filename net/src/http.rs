@@ -1,15 +1,17 @@
 //! Asking a server over HTTP.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RANGE;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::header::{AUTHORIZATION, HeaderValue, RANGE};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::connect::root_cause;
+use crate::signed::{Asked, Signing, content_of};
 use crate::{Address, Connector, NetError, Protocol, Trust};
 
 /// The body of an answer that is read as it comes.
@@ -20,14 +22,38 @@ pub type Body = hyper::body::Incoming;
 const IDLE: Duration = Duration::from_secs(8);
 /// How much of a refusal is told: a line of what others wrote.
 const MAX_TOLD: usize = 200;
+/// How often it is asked again because of who asks: signed, over a connection that can be told apart, and with what
+/// is bound to that.
+const SIGNED_TRIES: usize = 3;
 
 /// Asks one server; connections are kept for the next question. Redirections are not followed: whoever was
 /// asked answers, and nobody it points to.
 #[derive(Clone)]
 pub struct Http {
-    client: Client<Connector, Full<Bytes>>,
+    way: Way,
+    /// Where what is signed is bound to a connection: over HTTP/2, of which there is one for all requests, so that it
+    /// is known which one that is.
+    bound: Arc<OnceLock<Way>>,
+    signing: Signing,
     address: Address,
     patience: Duration,
+}
+
+#[derive(Clone)]
+struct Way {
+    client: Client<Connector, Full<Bytes>>,
+    connector: Connector,
+}
+
+impl Way {
+    fn new(connector: Connector, is_http2: bool) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http2_only(is_http2)
+            .build(connector.clone());
+        Self { client, connector }
+    }
 }
 
 /// A whole answer; one that says no is an answer, too.
@@ -68,12 +94,9 @@ impl Http {
     /// # Errors
     /// If files in which the trust is kept cannot be used.
     pub fn new(address: &Address, trust: &Trust, patience: Duration) -> Result<Self, NetError> {
-        let connector = Connector::new(address, trust, Protocol::Http1)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
-        Ok(Self { client, address: address.clone(), patience })
+        let way = Way::new(Connector::new(address, trust, Protocol::Http1)?, false);
+        let (bound, signing) = (Arc::default(), Signing::new(address, trust));
+        Ok(Self { way, bound, signing, address: address.clone(), patience })
     }
 
     /// The same, where a whole answer may take so long.
@@ -91,7 +114,25 @@ impl Http {
     /// # Errors
     /// If it does not answer, or more.
     pub async fn get(&self, path: &str, limit: usize) -> Result<Answer, NetError> {
-        self.whole(self.request(Method::GET, path, Bytes::new())?, limit).await
+        self.whole(Method::GET, path, Bytes::new(), limit).await
+    }
+
+    /// The same, with this shown of who asks, and nothing else. For tests of those who repeat what they have heard.
+    #[doc(hidden)]
+    pub async fn get_with(
+        &self,
+        path: &str,
+        shown: &str,
+        limit: usize,
+    ) -> Result<Answer, NetError> {
+        let mut request = self.request(Method::GET, path, Bytes::new())?;
+        let shown = HeaderValue::try_from(shown).map_err(|_| self.no_address(path))?;
+        request.headers_mut().insert(AUTHORIZATION, shown);
+        let answering = async {
+            let answer = self.way.client.request(request).await;
+            self.read(answer.map_err(|error| self.failed(&error))?, limit).await
+        };
+        tokio::time::timeout(self.patience, answering).await.unwrap_or_else(|_| Err(self.silent()))
     }
 
     /// Posts bytes; of the answer so many are read.
@@ -99,7 +140,7 @@ impl Http {
     /// # Errors
     /// If it does not answer, or more.
     pub async fn post(&self, path: &str, body: Bytes, limit: usize) -> Result<Answer, NetError> {
-        self.whole(self.request(Method::POST, path, body)?, limit).await
+        self.whole(Method::POST, path, body, limit).await
     }
 
     /// The bytes from `first` to `last` of what is under a path, as they come. Only the head of the answer is
@@ -113,13 +154,43 @@ impl Http {
         first: u64,
         last: u64,
     ) -> Result<Response<Body>, NetError> {
-        let mut request = self.request(Method::GET, path, Bytes::new())?;
-        let range = format!("bytes={first}-{last}").parse();
-        request.headers_mut().insert(RANGE, range.map_err(|_| self.no_address(path))?);
-        match tokio::time::timeout(self.patience, self.client.request(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.failed(&error)),
-            Err(_) => Err(self.silent()),
+        let range = format!("bytes={first}-{last}");
+        let range = HeaderValue::try_from(range).map_err(|_| self.no_address(path))?;
+        let asking = self.ask(Method::GET, path, Bytes::new(), Some(range));
+        tokio::time::timeout(self.patience, asking).await.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    /// Asks, and says who asks where the server wants to know.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        range: Option<HeaderValue>,
+    ) -> Result<Response<Body>, NetError> {
+        let asked = Asked { method: method.as_str(), path, content: content_of(&body) };
+        let mut tries = 0;
+        loop {
+            let way = match self.signing.is_bound() {
+                true => self
+                    .bound
+                    .get_or_init(|| Way::new(self.way.connector.speaking(Protocol::Http2), true)),
+                false => &self.way,
+            };
+            let mut request = self.request(method.clone(), path, body.clone())?;
+            if let Some(range) = &range {
+                request.headers_mut().insert(RANGE, range.clone());
+            }
+            let channel = way.connector.channel();
+            if let Some(value) = self.signing.authorization(asked, channel, false)? {
+                request.headers_mut().insert(AUTHORIZATION, value);
+            }
+            let answer = way.client.request(request).await.map_err(|error| self.failed(&error))?;
+            let is_asked_who = answer.status() == StatusCode::UNAUTHORIZED;
+            if !is_asked_who || tries == SIGNED_TRIES || !self.signing.hear(answer.headers())? {
+                return Ok(answer);
+            }
+            tries += 1;
         }
     }
 
@@ -139,21 +210,31 @@ impl Http {
         request.map_err(|_| self.no_address(path))
     }
 
-    async fn whole(&self, request: Request<Full<Bytes>>, limit: usize) -> Result<Answer, NetError> {
+    async fn whole(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Answer, NetError> {
         let answering = async {
-            let answer = self.client.request(request).await.map_err(|error| self.failed(&error))?;
-            let (head, body) = answer.into_parts();
-            let body = Limited::new(body, limit).collect().await.map_err(|error| {
-                let url = self.address.url().to_owned();
-                match error.is::<LengthLimitError>() {
-                    true => NetError::TooLong { url, limit },
-                    false => NetError::Unreachable { url, reason: root_cause(&*error) },
-                }
-            })?;
-            let (status, body) = (head.status.as_u16(), body.to_bytes());
-            Ok(Answer { status, headers: head.headers, body })
+            let answer = self.ask(method, path, body, None).await?;
+            self.read(answer, limit).await
         };
         tokio::time::timeout(self.patience, answering).await.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    async fn read(&self, answer: Response<Body>, limit: usize) -> Result<Answer, NetError> {
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, limit).collect().await.map_err(|error| {
+            let url = self.address.url().to_owned();
+            match error.is::<LengthLimitError>() {
+                true => NetError::TooLong { url, limit },
+                false => NetError::Unreachable { url, reason: root_cause(&*error) },
+            }
+        })?;
+        let (status, body) = (head.status.as_u16(), body.to_bytes());
+        Ok(Answer { status, headers: head.headers, body })
     }
 
     fn silent(&self) -> NetError {

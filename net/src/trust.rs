@@ -1,8 +1,9 @@
-//! Whose certificates are believed, and the one that is shown.
+//! Whose certificates are believed, and who one is: the certificate that is shown, the key that signs.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crate::Credential;
 #[cfg(feature = "tls")]
 use crate::NetError;
 
@@ -24,13 +25,15 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
-/// Whose certificates are believed, and which one is shown to servers that ask for one.
+/// Whose certificates are believed, and what is shown to servers that ask who it is.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Trust {
     /// A file of certificates in PEM, which alone vouch for servers; otherwise whoever this system believes.
     pub authorities: Option<PathBuf>,
     /// What is shown.
     pub identity: Option<Identity>,
+    /// Whose key signs what is asked for, where a server wants to know who asks.
+    pub credential: Option<Credential>,
     /// What named the authorities, for messages.
     named_by: Option<&'static str>,
     /// Whether the environment has a certificate without its key, or the other way round: told where TLS is asked
@@ -62,7 +65,13 @@ impl Trust {
             (None, None) => (None, false),
             _ => (None, true),
         };
-        Self { authorities, identity, named_by, is_half }
+        Self { authorities, identity, credential: None, named_by, is_half }
+    }
+
+    /// The same, with what is asked for signed by this key.
+    #[must_use]
+    pub fn signed_by(self, credential: Credential) -> Self {
+        Self { credential: Some(credential), ..self }
     }
 
     /// What all of this process goes by that says nothing else: what [`Trust::set_for_process`] has set, or the

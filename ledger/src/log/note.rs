@@ -224,6 +224,11 @@ impl Signer {
         &self.verifier
     }
 
+    /// The private side, for what else its holder signs.
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// The signature line for a note's text. A witness states the time, in seconds since 1970.
     pub fn sign(&self, text: &str, time_s: u64) -> String {
         // Ed25519 draws nothing: the same text gives the same line, so signing again after a crash
