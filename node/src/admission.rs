@@ -11,6 +11,7 @@ use colearn_proto::v1;
 use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified};
 
 use crate::artifacts::ArtifactStore;
+use crate::door::rights::{Right, Rights};
 use crate::order::{Answers, Recorded, RecordedEntry, Submissions};
 use crate::pulling::Pulling;
 use crate::reads::Reads;
@@ -29,6 +30,7 @@ struct Inner {
     reads: Reads,
     submissions: Submissions,
     artifacts: ArtifactStore,
+    rights: Rights,
     /// Fetches what was uploaded to another node, where several keep the ledger.
     pulling: Option<Pulling>,
     /// Roots of this ledger by size, as far as they were asked for.
@@ -48,10 +50,11 @@ impl Admission {
         reads: Reads,
         submissions: Submissions,
         artifacts: ArtifactStore,
+        rights: Rights,
         pulling: Option<Pulling>,
     ) -> Self {
         let roots = Mutex::default();
-        Self(Arc::new(Inner { ledger, reads, submissions, artifacts, pulling, roots }))
+        Self(Arc::new(Inner { ledger, reads, submissions, artifacts, rights, pulling, roots }))
     }
 
     /// Records a transaction; resolves when it is durable.
@@ -139,6 +142,7 @@ impl Admission {
         let message = message.ok_or(Refusal::Empty)?;
         // First, so that nobody without a key makes the node look anything up.
         let transaction = Unverified::decode(message)?.verify(&self.0.ledger)?;
+        self.check_right(&transaction)?;
         self.check_seen(transaction.seen()).await?;
         if let Some(weights) = weights(transaction.action()) {
             let (artifacts, digest) = (self.0.artifacts.clone(), weights.digest);
@@ -149,6 +153,16 @@ impl Admission {
             }
         }
         Ok(transaction)
+    }
+
+    /// Whoever signs it is to have the right to what it asks. Whether members do is for the contract to say, which says
+    /// it better.
+    fn check_right(&self, transaction: &Transaction) -> Result<(), Refusal> {
+        match &transaction.action().what {
+            Act::Create(_) => self.0.rights.check(Right::Create, transaction.sender()),
+            _ if self.0.rights.are_members(Right::Write) => Ok(()),
+            _ => self.0.rights.check(Right::Write, transaction.sender()),
+        }
     }
 
     /// Whoever goes on at this node may have uploaded its weights to another.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use colearn_contracts::Limits;
 use colearn_records::network_file::NetworkFile;
 
+use crate::access::Access;
 use crate::witness::WitnessAddress;
 
 /// The largest artifact a node stores unless told otherwise: 2 GiB.
@@ -37,6 +38,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How many of them one address may have, or one IPv6 network of 64 bits.
     pub connections_per_address: usize,
+    /// Who may do what; `None` for what [`Access::by_default`] says.
+    pub access: Option<Access>,
     /// The ledger's name when it is created; `None` for one made from its key.
     pub origin: Option<String>,
     /// What the ledger limits when it is created.
@@ -68,6 +71,7 @@ impl Config {
             tls: Security::default(),
             max_connections: DEFAULT_MAX_CONNECTIONS,
             connections_per_address: DEFAULT_CONNECTIONS_PER_ADDRESS,
+            access: None,
             origin: None,
             limits: Limits::default(),
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,

@@ -55,6 +55,14 @@ pub enum NodeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of keys.
+    #[error("cannot use the keys in {}: {reason}; a line has 64 hex digits, and perhaps a name", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The ledger's name.
     #[error("the origin {0:?} cannot be used: {1}")]
     Origin(String, colearn_ledger::NoteError),

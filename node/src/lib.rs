@@ -2,6 +2,7 @@
 // Several nodes keep a ledger together on Unix only; what they alone use has no use elsewhere.
 #![cfg_attr(not(unix), allow(dead_code))]
 
+mod access;
 mod admission;
 mod artifacts;
 mod clock;
@@ -37,12 +38,14 @@ mod status;
 mod testing;
 mod upgrade;
 mod view;
+mod watched;
 pub mod witness;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use colearn_ledger::{Opened, Verifiers};
+use colearn_net::Credential;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::transaction::LedgerId;
 use tokio::net::TcpListener;
@@ -52,8 +55,10 @@ use self::admission::Admission;
 use self::artifacts::ArtifactStore;
 use self::disk::DiskReserve;
 use self::door::connections::{Slots, within_files};
+use self::door::rights::{Files, Rights};
 use self::door::serve::{Door, Services, serve};
 use self::door::tls::{self, Tls};
+use self::door::who::Who;
 use self::grpc::artifact::Artifacts;
 use self::grpc::coordinator::Coordinator;
 use self::grpc::ledger::Ledger;
@@ -72,6 +77,7 @@ use self::status::Programs;
 use self::view::View;
 use self::witness::Cosignatures;
 
+pub use self::access::{Access, BadGrant, CREATORS, Grant};
 pub use self::artifacts::{ArtifactKind, Lost, Shelf, Shelved};
 pub use self::config::{
     BadKeepArtifacts, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
@@ -94,6 +100,9 @@ pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct Node {
     address: SocketAddr,
     tls: Option<Arc<Tls>>,
+    /// The files that list who may do what.
+    files: Files,
+    access: Access,
     keys: LogKeys,
     opened: Opened,
     replayed_from: u64,
@@ -123,6 +132,8 @@ impl Node {
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
             let keep = config.keep;
             let (data, network) = (config.data.clone(), config.network.clone());
+            let access = config.access.clone();
+            let access = access.unwrap_or_else(|| Access::by_default(config.listen.ip(), &data));
             let opening = tokio::task::spawn_blocking(move || open::open(&config));
             let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let OpenLedger { keeper, keys, report, replayed_from, signer, height, vouched } =
@@ -134,7 +145,7 @@ impl Node {
             let artifacts =
                 opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let stopping = CancellationToken::new();
-            let own = *signer.verifier().key().as_bytes();
+            let own = Credential::new(signer.signing_key()).for_ledger(keys.ledger().0);
             let reader = keeper.reader();
             let order = match keys.validators() {
                 None => Order::Alone(SoloThread::start(keeper, reserve, stopping.clone())),
@@ -162,7 +173,7 @@ impl Node {
             }
             let pulling = keys.validators().map(|_| {
                 let (artifacts, keys) = (artifacts.clone(), order.keys(&keys));
-                Pulling::new(artifacts, keys, own, Patience::default(), &stopping)
+                Pulling::new(artifacts, keys, own.clone(), Patience::default(), &stopping)
             });
             if let Some(pulling) = &pulling {
                 tokio::spawn(pulling.clone().follow(order.views()));
@@ -175,15 +186,34 @@ impl Node {
                 artifacts.clone(),
                 stopping.clone(),
             ));
-            let services =
-                services(&keys, &reads, &order, artifacts, pulling, cosignatures, &stopping);
+            let rights = Rights::new(&access, order.views(), order.keys(&keys), artifacts.clone())?;
+            let who = Who::new(keys.ledger().0, own.public_key(), tls.is_some(), rights.clone())
+                .map_err(|refusal| NodeError::Stopped(refusal.to_string()))?;
+            let files = rights.files();
+            let shared = Shared { reads, artifacts, pulling, cosignatures, rights, who };
+            let services = services(&keys, &order, shared, &stopping);
             let door = Door { listener, slots, tls: tls.clone() };
             let serving = tokio::spawn(serve(door, services, stopping.clone()));
-            if let Some(tls) = &tls {
-                tokio::spawn(tls.clone().watch(stopping.clone()));
-            }
+            let watched = (tls.clone(), files.clone());
+            let look = move || {
+                watched.0.iter().for_each(|tls| tls.look());
+                watched.1.look();
+            };
+            tokio::spawn(watched::every_now_and_then(look, stopping.clone()));
             let opened = report;
-            Ok(Self { address, tls, keys, opened, replayed_from, stopping, serving, order })
+            let node = Self {
+                address,
+                tls,
+                files,
+                access,
+                keys,
+                opened,
+                replayed_from,
+                stopping,
+                serving,
+                order,
+            };
+            Ok(node)
         })
     }
 
@@ -207,12 +237,19 @@ impl Node {
         self.tls.as_ref().map(|tls| tls.fingerprint().to_string())
     }
 
-    /// Reads the files of its certificate anew, which it does by itself when they change. `false` if it has none.
+    /// Reads the files of its certificate and of keys anew, which it does by itself when they change. `false` if it
+    /// has none.
     pub fn reload(&self) -> bool {
         if let Some(tls) = &self.tls {
             tls.reload();
         }
-        self.tls.is_some()
+        self.files.look();
+        self.tls.is_some() || !self.files.are_none()
+    }
+
+    /// Who may do what.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// Which ledger it keeps.
@@ -325,17 +362,25 @@ fn warn_of_lost_models(view: &View, artifacts: &ArtifactStore) {
     }
 }
 
-/// Gives each service what it needs, and no more.
-fn services(
-    keys: &LogKeys,
-    reads: &Reads,
-    order: &Order,
+/// What several services need.
+struct Shared {
+    reads: Reads,
     artifacts: ArtifactStore,
     pulling: Option<Pulling>,
     cosignatures: Cosignatures,
+    rights: Rights,
+    who: Who,
+}
+
+/// Gives each service what it needs, and no more.
+fn services(
+    keys: &LogKeys,
+    order: &Order,
+    shared: Shared,
     stopping: &CancellationToken,
 ) -> Services {
-    let (reads, views, stopping) = (reads.clone(), order.views(), stopping.clone());
+    let Shared { reads, artifacts, pulling, cosignatures, rights, who } = shared;
+    let (views, stopping) = (order.views(), stopping.clone());
     #[cfg(unix)]
     let network = order.network();
     Services {
@@ -352,6 +397,7 @@ fn services(
                 reads.clone(),
                 order.submissions(),
                 artifacts.clone(),
+                rights.clone(),
                 pulling.clone(),
             ),
             reads: reads.clone(),
@@ -367,7 +413,8 @@ fn services(
             stopping: stopping.clone(),
             max_artifact_bytes: artifacts.max_bytes(),
         },
-        artifacts: Artifacts { store: artifacts, pulling, pace: limits::UPLOAD_PACE },
+        artifacts: Artifacts { store: artifacts, pulling, rights, pace: limits::UPLOAD_PACE },
+        who,
         tiles: Tiles {
             reads,
             cosignatures,

@@ -32,5 +32,15 @@ pub(crate) const FREE_BYTES: usize = 8 << 10;
 pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(60);
 /// How many bytes one piece of a stream holds about.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
+/// For how long requests are signed with one challenge; it counts as long again, for those that are on their way.
+pub(crate) const CHALLENGE_LIFE: Duration = Duration::from_secs(300);
+/// How many requests of one key may be signed with one challenge: they are remembered, so that none counts twice.
+pub(crate) const SIGNED_OF_KEY: usize = 100_000;
+/// The largest body that is read to find out who has signed it, and how long it may take.
+pub(crate) const MAX_SIGNED_BYTES: usize = 64 << 10;
+/// See [`MAX_SIGNED_BYTES`].
+pub(crate) const SIGNED_BODY_TIME: Duration = Duration::from_secs(10);
+/// An answer that goes on for longer than this ends when whoever has asked may not any more.
+pub(crate) const LOOKED_AT_AGAIN: Duration = Duration::from_secs(10);
 /// How often it is looked for what is too old.
 pub(crate) const TIDY_EVERY: Duration = Duration::from_secs(60);

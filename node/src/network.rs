@@ -72,6 +72,11 @@ pub fn identity(
     Ok(Validator::read(message)?.message().clone())
 }
 
+/// The file with the key by which the node of a folder is known.
+pub fn own_key(data: &Path) -> std::path::PathBuf {
+    KeyFiles::of(data).current
+}
+
 /// Has the node of a folder consent to a change.
 ///
 /// # Errors

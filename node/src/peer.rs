@@ -3,13 +3,21 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use colearn_contracts::LearnerId;
 use tonic::Extensions;
 
 /// Who a request comes from, as far as that is known: what may be had of a node is counted by this. All of whom
 /// nothing is known are one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub(crate) struct Peer {
-    address: Option<IpAddr>,
+pub(crate) struct Peer(Known);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    Address(IpAddr),
+    /// Where it has to say who it is.
+    Key([u8; 32]),
 }
 
 impl Peer {
@@ -22,24 +30,31 @@ impl Peer {
             }
             address @ IpAddr::V4(_) => address,
         };
-        Self { address: Some(address) }
+        Self(Known::Address(address))
+    }
+
+    /// Whoever has this key, wherever that is.
+    pub(crate) fn with_key(key: LearnerId) -> Self {
+        Self(Known::Key(key.0))
     }
 
     /// Whether something is known of them.
     pub(crate) fn is_known(&self) -> bool {
-        self.address.is_some()
+        self.0 != Known::Nothing
     }
 
     /// Whoever has this as a part of a file's name.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (mut v4, mut v6) = ([0; 4], [0; 16]);
+        let (mut v4, mut v6, mut key) = ([0; 4], [0; 16], [0; 32]);
         if text.is_empty() {
             Some(Self::default())
         } else if hex::decode_to_slice(text, &mut v4).is_ok() {
-            Some(Self { address: Some(IpAddr::from(v4)) })
+            Some(Self(Known::Address(IpAddr::from(v4))))
+        } else if hex::decode_to_slice(text, &mut v6).is_ok() {
+            Some(Self(Known::Address(IpAddr::from(v6))))
         } else {
-            hex::decode_to_slice(text, &mut v6).ok()?;
-            Some(Self { address: Some(IpAddr::from(v6)) })
+            hex::decode_to_slice(text, &mut key).ok()?;
+            Some(Self(Known::Key(key)))
         }
     }
 
@@ -52,10 +67,11 @@ impl Peer {
 /// As a part of a file's name; empty for whoever is not known.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            None => Ok(()),
-            Some(IpAddr::V4(address)) => f.write_str(&hex::encode(address.octets())),
-            Some(IpAddr::V6(address)) => f.write_str(&hex::encode(address.octets())),
+        match self.0 {
+            Known::Nothing => Ok(()),
+            Known::Address(IpAddr::V4(address)) => f.write_str(&hex::encode(address.octets())),
+            Known::Address(IpAddr::V6(address)) => f.write_str(&hex::encode(address.octets())),
+            Known::Key(key) => f.write_str(&hex::encode(key)),
         }
     }
 }
@@ -74,7 +90,8 @@ mod tests {
         assert_ne!(at("10.0.0.1"), at("10.0.0.2"));
         assert_eq!(at("10.0.0.1").to_string(), "0a000001");
         assert_eq!(Peer::default().to_string(), "");
-        for peer in [at("10.0.0.1"), at("2001:db8::1"), Peer::default()] {
+        let with_key = Peer::with_key(LearnerId([7; 32]));
+        for peer in [at("10.0.0.1"), at("2001:db8::1"), with_key, Peer::default()] {
             assert_eq!(Peer::parse(&peer.to_string()), Some(peer));
         }
         assert_eq!(Peer::parse("node"), None);

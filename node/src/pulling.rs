@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use colearn_contracts::{Digest, ExperimentName, Model, Phase};
-use colearn_net::{Body, Http};
+use colearn_net::{Body, Credential, Http};
 use colearn_records::convert::ExperimentState;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::validators::Validator;
@@ -125,19 +125,19 @@ enum NotPulled {
 }
 
 impl Pulling {
-    /// Fetches for the node with this key, which is not asked.
+    /// Fetches for the node with this key, which is not asked, and says so to those that are.
     pub(crate) fn new(
         artifacts: ArtifactStore,
         keys: watch::Receiver<Arc<LogKeys>>,
-        own: [u8; 32],
+        own: Credential,
         patience: Patience,
         stopping: &CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
             artifacts,
             keys,
-            own,
-            servers: Servers::default(),
+            own: own.public_key(),
+            servers: Servers::signing(own),
             patience,
             named: Mutex::default(),
             for_ledger: Arc::new(Semaphore::new(AT_ONCE)),

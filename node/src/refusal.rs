@@ -1,11 +1,13 @@
 //! What a peer is told when something is refused.
 
-use colearn_contracts::{Rejection, RejectionKind};
+use colearn_contracts::{LearnerId, Rejection, RejectionKind};
 use colearn_ledger::Error as LedgerError;
 use tonic::{Code, Status};
 
 use colearn_proto::RULE_METADATA;
 use colearn_records::transaction::Invalid;
+
+use crate::door::rights::Right;
 
 /// Why a transaction was not recorded.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,67 @@ pub(crate) enum Refusal {
         /// How many there are.
         of: usize,
     },
+    /// Nobody has signed what is asked.
+    #[error(
+        "this node answers those who say who they are: sign what you ask with your key (--key; --auth-key FILE at \
+         commands that have none)"
+    )]
+    WhoAsks,
+    /// What was asked is signed for another time.
+    #[error(
+        "what was asked is signed for another time, or for this node before it was started; sign it again"
+    )]
+    OldSignature,
+    /// What was asked is not what was signed.
+    #[error(
+        "what was asked is not what its key has signed, or was signed for another connection; who stands between \
+         may not change paths and bodies, and TLS that ends before the node is to be known to it (--insecure)"
+    )]
+    BadSignature,
+    /// What was asked has come before.
+    #[error("what was asked has come before: each signature counts once")]
+    Repeated,
+    /// What was asked is too long to be signed, or does not come.
+    #[error("what was asked has more than 64 KiB, or did not come within 10 s")]
+    TooLong,
+    /// A key asks too much.
+    #[error("the key {} has asked {of} times within a few minutes; try again later", short(key))]
+    TooMuch {
+        /// The key.
+        key: LearnerId,
+        /// How many are answered.
+        of: usize,
+    },
+    /// Whoever asks may not.
+    #[error(
+        "the key {} may not {right} here: that is given to {to}; whoever runs the node can give it (colearn node \
+         --{right}), and whoever governs an experiment can make it a member",
+        short(key)
+    )]
+    NoRight {
+        /// Whose key it is.
+        key: LearnerId,
+        /// What it may not do.
+        right: Right,
+        /// To whom the right is given.
+        to: String,
+    },
+    /// Weights of others.
+    #[error(
+        "the key {} may not have these weights: they are for members of the experiments that name them, and for \
+         readers whom whoever runs the node lists (colearn node --read members,keys:FILE)",
+        short(key)
+    )]
+    NoWeights {
+        /// Whose key it is.
+        key: LearnerId,
+    },
+    /// What was uploaded is not what was signed.
+    #[error("what comes is not what was signed to be coming")]
+    OtherContent,
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
     /// The queue is full.
     #[error("the node is busy; try again in 100 ms")]
     Busy,
@@ -90,7 +153,15 @@ impl Refusal {
             Self::NoOrder(_) | Self::Behind(_) | Self::Unsigned | Self::Contradicted { .. } => {
                 Code::Unavailable
             }
-            Self::Busy | Self::DiskFull { .. } => Code::ResourceExhausted,
+            Self::WhoAsks
+            | Self::OldSignature
+            | Self::BadSignature
+            | Self::Repeated
+            | Self::OtherContent => Code::Unauthenticated,
+            Self::NoRight { .. } | Self::NoWeights { .. } => Code::PermissionDenied,
+            Self::TooLong => Code::InvalidArgument,
+            Self::Random(_) => Code::Internal,
+            Self::TooMuch { .. } | Self::Busy | Self::DiskFull { .. } => Code::ResourceExhausted,
             Self::Stopped => Code::Unavailable,
             Self::Ledger(error) => ledger_code(error),
         }
@@ -136,4 +207,9 @@ fn ledger_code(error: &LedgerError) -> Code {
         | LedgerError::NotAFolder { .. }
         | LedgerError::Storage { .. } => Code::Internal,
     }
+}
+
+/// A key, as much as tells people which one.
+fn short(key: &LearnerId) -> String {
+    hex::encode(&key.0[..4])
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use colearn_contracts::Digest;
+use colearn_contracts::{Digest, ExperimentName};
 use tokio_util::sync::CancellationToken;
 
 use super::ArtifactStore;
@@ -77,7 +77,7 @@ async fn follow(
     named: &mut Named,
     view: &View,
     reads: &Reads,
-) -> Result<Vec<Digest>, crate::refusal::Refusal> {
+) -> Result<Vec<(ExperimentName, Vec<Digest>)>, crate::refusal::Refusal> {
     let mut new = Vec::new();
     while named.followed() < view.size() {
         let (start, end) = (named.followed(), view.size());
@@ -85,7 +85,7 @@ async fn follow(
         if entries.is_empty() {
             break;
         }
-        new.extend(entries.iter().flat_map(|entry| named.note(entry)));
+        new.extend(entries.iter().filter_map(|entry| named.note(entry)));
     }
     Ok(new)
 }

@@ -9,7 +9,7 @@ mod named;
 mod shelf;
 mod upload;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use colearn_contracts::Digest;
+use colearn_contracts::{Digest, ExperimentName};
 use tonic::{Code, Status};
 
 use crate::disk::DiskReserve;
@@ -177,7 +177,7 @@ struct State {
     stored: BTreeMap<Digest, Stored>,
     parts: BTreeMap<PartName, Part>,
     /// What the ledger has named so far; `None` as long as not all of it was looked at.
-    named: Option<HashSet<Digest>>,
+    named: Option<HashMap<Digest, Vec<ExperimentName>>>,
     /// How many uploads each peer has running.
     running: BTreeMap<Peer, usize>,
 }
@@ -255,7 +255,7 @@ impl State {
     /// What the ledger has not named: nothing before that is known.
     fn unnamed(&self) -> impl Iterator<Item = (&Digest, &Stored)> {
         let named = self.named.as_ref();
-        let is_named = move |digest: &Digest| named.is_none_or(|named| named.contains(digest));
+        let is_named = move |digest: &Digest| named.is_none_or(|named| named.contains_key(digest));
         self.stored.iter().filter(move |(digest, _)| !is_named(digest))
     }
 
@@ -429,9 +429,24 @@ impl ArtifactStore {
         }
     }
 
-    /// Learns what the ledger names besides, and that it was looked at to its end.
-    fn are_named(&self, digests: impl IntoIterator<Item = Digest>) {
-        self.state().named.get_or_insert_default().extend(digests);
+    /// Learns what the ledger names besides, by experiment, and that it was looked at to its end.
+    fn are_named(&self, new: impl IntoIterator<Item = (ExperimentName, Vec<Digest>)>) {
+        let mut state = self.state();
+        let named = state.named.get_or_insert_default();
+        for (experiment, digests) in new {
+            for digest in digests {
+                let experiments = named.entry(digest).or_default();
+                if !experiments.contains(&experiment) {
+                    experiments.push(experiment.clone());
+                }
+            }
+        }
+    }
+
+    /// In which experiments the ledger names it, as far as that was looked at.
+    pub(crate) fn experiments_of(&self, digest: &Digest) -> Vec<ExperimentName> {
+        let state = self.state();
+        state.named.as_ref().and_then(|named| named.get(digest)).cloned().unwrap_or_default()
     }
 
     /// The size of a stored artifact.

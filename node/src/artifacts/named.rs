@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use colearn_contracts::{Act, Digest, ExperimentName, Phase};
+use colearn_contracts::{Act, Action, Digest, ExperimentName, Phase};
 use colearn_records::convert::ExperimentState;
 use colearn_records::record::Record;
 
@@ -56,15 +56,20 @@ impl Named {
         self.followed
     }
 
-    /// Looks at the next entry; gives what it names.
-    pub(super) fn note(&mut self, entry: &[u8]) -> Vec<Digest> {
+    /// Looks at the next entry; gives what it names, and in which experiment.
+    pub(super) fn note(&mut self, entry: &[u8]) -> Option<(ExperimentName, Vec<Digest>)> {
         self.followed += 1;
         // What a node has recorded it can decode.
         let Ok(Record::Transaction(transaction)) = Record::decode(entry).map(|it| it.record) else {
-            return Vec::new();
+            return None;
         };
-        let experiment = &transaction.action.experiment;
-        let (round, base, named) = match &transaction.action.what {
+        let Action { experiment, what } = &transaction.action;
+        let named = self.note_act(experiment, what);
+        (!named.is_empty()).then(|| (experiment.clone(), named))
+    }
+
+    fn note_act(&mut self, experiment: &ExperimentName, what: &Act) -> Vec<Digest> {
+        let (round, base, named) = match what {
             Act::Create(create) => {
                 self.initial.insert(experiment.clone(), create.model.digest);
                 return vec![create.model.digest];

@@ -1,5 +1,7 @@
 //! Where the world comes in.
 
 pub(crate) mod connections;
+pub(crate) mod rights;
 pub(crate) mod serve;
 pub(crate) mod tls;
+pub(crate) mod who;

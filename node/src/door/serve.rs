@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Request;
+use colearn_net::{CHANNEL_LABEL, Channel};
 use colearn_proto::FILE_DESCRIPTOR_SET;
 use colearn_proto::v1::artifact_service_server::ArtifactServiceServer;
 use colearn_proto::v1::coordinator_service_server::CoordinatorServiceServer;
@@ -23,6 +24,7 @@ use tower_service::Service as _;
 
 use super::connections::{Activity, Counted, Slots};
 use super::tls::Tls;
+use super::who::Who;
 use crate::grpc::artifact::Artifacts;
 use crate::grpc::coordinator::Coordinator;
 use crate::grpc::ledger::Ledger;
@@ -72,6 +74,7 @@ pub(crate) struct Services {
     pub(crate) tiles: Tiles,
     #[cfg(unix)]
     pub(crate) networks: Networks,
+    pub(crate) who: Who,
 }
 
 /// How connections are taken.
@@ -153,10 +156,14 @@ impl Taking {
             secured = securing => secured,
         };
         let Ok(Some(stream)) = secured else { return };
+        let channel = channel(&stream);
         let activity = Activity::begin();
         let (router, used) = (self.router.clone(), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            if let Some(channel) = channel {
+                request.extensions_mut().insert(channel);
+            }
             let counted = used.request();
             let answering = router.clone().call(request);
             async move {
@@ -212,6 +219,13 @@ async fn secure(mut stream: TcpStream, tls: Option<&Tls>) -> Option<Secured> {
     }
 }
 
+/// What is bound to a connection.
+fn channel(stream: &Secured) -> Option<Channel> {
+    let Either::Right(stream) = stream else { return None };
+    let connection = stream.get_ref().1;
+    connection.export_keying_material(Channel::default(), CHANNEL_LABEL, Some(&[])).ok()
+}
+
 /// Waits until the other end has gone: what it was told last would be lost if this closed first, with something
 /// unread.
 async fn until_read(stream: TcpStream) {
@@ -227,11 +241,13 @@ fn router(services: Services) -> axum::Router {
         tiles,
         #[cfg(unix)]
         networks,
+        who,
     } = services;
     let coordinator =
         CoordinatorServiceServer::new(coordinator).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let ledger = LedgerServiceServer::new(ledger).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let plain = tiles::router(tiles).merge(artifact::router(artifacts.store.clone()));
+    let plain = tiles::router(tiles)
+        .merge(artifact::router(artifacts.store.clone(), artifacts.rights.clone()));
     #[cfg(unix)]
     let plain = plain.merge(network::router(networks));
     let artifacts =
@@ -248,5 +264,6 @@ fn router(services: Services) -> axum::Router {
         Ok(reflection) => routes = routes.add_service(reflection),
         Err(error) => tracing::warn!(%error, "gRPC reflection is off"),
     }
-    in_flight::bounded(routes.prepare().into_axum_router().merge(plain))
+    // Who asks is known before what is on its way to it is counted.
+    who.guard(in_flight::bounded(routes.prepare().into_axum_router().merge(plain)))
 }

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use colearn_net::Fingerprint;
 use tokio_rustls::TlsAcceptor;
@@ -12,13 +11,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
-use tokio_util::sync::CancellationToken;
 
 use crate::config::TlsConfig;
 use crate::error::NodeError;
+use crate::watched::{self, Look};
 
-/// How often it is looked whether the files have changed.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Until when a certificate is good that the node makes itself: it is known by its fingerprint, and whoever has
 /// pinned it should not have to do so again.
 const SELF_SIGNED_UNTIL: i32 = 2046;
@@ -35,11 +32,8 @@ struct Current {
     acceptor: TlsAcceptor,
     fingerprint: Fingerprint,
     /// The files that it comes from, as they were.
-    files: Vec<Option<Look>>,
+    files: Vec<Look>,
 }
-
-/// A file as it looks from outside: any of it differs once it was written anew.
-type Look = (SystemTime, u64);
 
 impl Tls {
     /// Reads certificate and key.
@@ -89,34 +83,18 @@ impl Tls {
         }
     }
 
-    /// Reads the files anew whenever they have changed, until the node stops.
-    pub(crate) async fn watch(self: Arc<Self>, stopping: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            let it = self.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                if it.current().files != look(&it.config) {
-                    it.reload();
-                }
-            });
-            // The runtime is shutting down if this fails.
-            if looked.await.is_err() {
-                return;
-            }
+    /// Reads the files anew if they have changed.
+    pub(crate) fn look(&self) {
+        let before = self.current().files.clone();
+        if before != look(&self.config) {
+            self.reload();
         }
     }
 }
 
-fn look(config: &TlsConfig) -> Vec<Option<Look>> {
+fn look(config: &TlsConfig) -> Vec<Look> {
     let files = [Some(&config.certificate), Some(&config.key), config.client_authorities.as_ref()];
-    let look = |path: &PathBuf| {
-        let data = std::fs::metadata(path).ok()?;
-        Some((data.modified().ok()?, data.len()))
-    };
-    files.into_iter().flatten().map(look).collect()
+    files.into_iter().flatten().map(|path| watched::look(path)).collect()
 }
 
 fn read(config: &TlsConfig) -> Result<Current, NodeError> {
@@ -147,6 +125,8 @@ fn read(config: &TlsConfig) -> Result<Current, NodeError> {
     let mut server = builder
         .with_single_cert(chain, key)
         .map_err(|error| bad(&config.certificate, &format!("with its key: {error}")))?;
+    // What is signed is bound to a connection, and only with this can it be (RFC 9266, 4.1).
+    server.require_ems = true;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Current { acceptor: TlsAcceptor::from(Arc::new(server)), fingerprint, files })
 }

@@ -11,19 +11,23 @@ use colearn_records::convert;
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::{BoxStream, bad_field};
 use crate::artifacts::{ArtifactError, ArtifactStore, Bringer};
+use crate::door::rights::{Caller, Rights};
+use crate::door::who::Stated;
 use crate::limits::{PIECE_BYTES, UPLOAD_PACE_BYTES};
 use crate::peer::Peer;
 use crate::pulling::Pulling;
+use crate::refusal::Refusal;
 
 /// The artifact store, as a service.
 pub(crate) struct Artifacts {
     pub(crate) store: ArtifactStore,
     /// Fetches what other nodes have, where several keep the ledger.
     pub(crate) pulling: Option<Pulling>,
+    pub(crate) rights: Rights,
     /// How long an upload may take to bring [`UPLOAD_PACE_BYTES`].
     pub(crate) pace: Duration,
 }
@@ -45,6 +49,11 @@ impl Artifacts {
             (opened, _) => opened,
         }
     }
+}
+
+/// Who has signed what is asked for.
+fn caller(extensions: &Extensions) -> Caller {
+    extensions.get().copied().unwrap_or_default()
 }
 
 /// Runs something that touches the disk where it may block.
@@ -97,12 +106,19 @@ impl ArtifactService for Artifacts {
         request: Request<v1::StatArtifactRequest>,
     ) -> Result<Response<v1::StatArtifactResponse>, Status> {
         let bringer = Bringer::Peer(Peer::of(request.extensions()));
+        let caller = caller(request.extensions());
         let v1::StatArtifactRequest { digest, room } = request.into_inner();
         let digest = convert::digest(&digest, "digest").map_err(bad_field)?;
         let store = self.store.clone();
         let stat =
             blocking(move || Ok((store.size_of(&digest), store.part_size_of(&digest, bringer))));
         let (size, partial_size) = stat.await?;
+        // Whoever may not have it may bring it all the same, and is told of what it brings itself only.
+        let is_theirs = || {
+            !self.store.experiments_of(&digest).is_empty()
+                && self.rights.check_weights(caller, &digest).is_err()
+        };
+        let size = size.filter(|_| !is_theirs());
         Ok(Response::new(v1::StatArtifactResponse {
             stored: size.is_some(),
             size: size.unwrap_or(0),
@@ -116,12 +132,16 @@ impl ArtifactService for Artifacts {
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
         let bringer = Bringer::Peer(Peer::of(request.extensions()));
+        let stated = request.extensions().get::<Stated>().copied();
         let mut parts = request.into_inner();
         let mut pace = Pace::begin(self.pace);
         let Some(Part::Header(header)) = pace.next(&mut parts).await? else {
             return Err(Status::invalid_argument("an upload begins with its header"));
         };
         let digest = convert::digest(&header.digest, "digest").map_err(bad_field)?;
+        if stated.is_some_and(|Stated(content)| content != digest.0) {
+            return Err(Refusal::OtherContent.into());
+        }
         let store = self.store.clone();
         let begun =
             blocking(move || store.upload(bringer, digest, header.size, header.offset)).await?;
@@ -148,8 +168,10 @@ impl ArtifactService for Artifacts {
         &self,
         request: Request<v1::DownloadArtifactRequest>,
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
+        let caller = caller(request.extensions());
         let request = request.into_inner();
         let digest = convert::digest(&request.digest, "digest").map_err(bad_field)?;
+        self.rights.check_weights(caller, &digest)?;
         let file = self.open(digest, request.offset).await?;
         // Read only as fast as the client takes it; a stalled client holds no thread.
         let file = tokio::fs::File::from_std(file);
@@ -181,9 +203,10 @@ mod tests {
 
     async fn client(dir: &Path, pace: Duration) -> ArtifactServiceClient<Channel> {
         let store = ArtifactStore::open(dir, 1 << 20, 1 << 20, DiskReserve::new(dir, 0)).unwrap();
+        let rights = Rights::public(store.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let service = ArtifactServiceServer::new(Artifacts { store, pulling: None, pace });
+        let service = ArtifactServiceServer::new(Artifacts { store, pulling: None, rights, pace });
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         ArtifactServiceClient::new(Endpoint::from_shared(url).unwrap().connect().await.unwrap())

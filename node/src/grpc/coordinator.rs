@@ -207,6 +207,16 @@ fn streamed(result: Result<v1::Receipt, Refusal>) -> v1::submit_stream_response:
                 | Refusal::Contradicted { .. }
                 | Refusal::Behind(_)
                 | Refusal::Unsigned
+                | Refusal::WhoAsks
+                | Refusal::OldSignature
+                | Refusal::BadSignature
+                | Refusal::Repeated
+                | Refusal::TooLong
+                | Refusal::TooMuch { .. }
+                | Refusal::NoRight { .. }
+                | Refusal::NoWeights { .. }
+                | Refusal::OtherContent
+                | Refusal::Random(_)
                 | Refusal::Busy
                 | Refusal::DiskFull { .. }
                 | Refusal::Stopped

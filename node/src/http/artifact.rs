@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -11,24 +11,31 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use crate::artifacts::{ArtifactError, ArtifactStore, parse_digest};
+use crate::door::rights::{Caller, Rights};
 use crate::limits::PIECE_BYTES;
 
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
-pub(crate) fn router(artifacts: ArtifactStore) -> Router {
-    Router::new().route("/artifact/{digest}", get(artifact)).with_state(artifacts)
+
+pub(crate) fn router(artifacts: ArtifactStore, rights: Rights) -> Router {
+    Router::new().route("/artifact/{digest}", get(artifact)).with_state((artifacts, rights))
 }
 
 /// What is here, all of it or a range. Nothing is fetched for whoever asks: two nodes that both lack
 /// something would wait for each other.
 async fn artifact(
-    State(artifacts): State<ArtifactStore>,
+    State((artifacts, rights)): State<(ArtifactStore, Rights)>,
     Path(digest): Path<String>,
+    caller: Option<Extension<Caller>>,
     headers: HeaderMap,
 ) -> Response {
     let Some(digest) = parse_digest(&digest) else {
         return (StatusCode::NOT_FOUND, "that is no digest\n").into_response();
     };
+    let caller = caller.map(|Extension(caller)| caller).unwrap_or_default();
+    if let Err(refusal) = rights.check_weights(caller, &digest) {
+        return (StatusCode::FORBIDDEN, format!("{refusal}\n")).into_response();
+    }
     let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
     let asked = match range.map(parse_range) {
         None => None,

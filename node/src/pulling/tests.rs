@@ -20,7 +20,9 @@ use tonic::transport::{Channel, Endpoint};
 use super::*;
 use crate::disk::DiskReserve;
 use crate::door::connections::Slots;
+use crate::door::rights::Rights;
 use crate::door::serve::{Door, serve};
+use crate::door::who::Who;
 use crate::keeper::{Decision, Keeper};
 use crate::order::Order;
 use crate::order::solo::SoloThread;
@@ -29,7 +31,7 @@ use crate::reads::Reads;
 use crate::testing::{create, join, keeper, key, log_keys, name, signed};
 use crate::view::Publisher;
 use crate::witness::Cosignatures;
-use crate::{Config, Node};
+use crate::{Config, Node, Shared};
 
 const OWN: u8 = 1;
 
@@ -90,7 +92,7 @@ fn pulling(artifacts: &ArtifactStore, others: &[String]) -> Pulling {
 }
 
 fn pulling_with(patience: Patience, artifacts: &ArtifactStore, others: &[String]) -> Pulling {
-    let own = key(OWN).verifying_key().to_bytes();
+    let own = Credential::new(&key(OWN));
     let stopping = CancellationToken::new();
     Pulling::new(artifacts.clone(), network(others), own, patience, &stopping)
 }
@@ -398,15 +400,12 @@ impl Serving {
         let reads = Reads::new(reader, None);
         let pulling = pulling(&artifacts, others);
         let cosignatures = Cosignatures::new(0, 0);
-        let services = crate::services(
-            &log_keys(),
-            &reads,
-            &order,
-            artifacts,
-            Some(pulling.clone()),
-            cosignatures,
-            &stopping,
-        );
+        let rights = Rights::public(artifacts.clone());
+        let keys = log_keys();
+        let who = Who::new(keys.ledger().0, [0; 32], false, rights.clone()).unwrap();
+        let pulled = Some(pulling.clone());
+        let shared = Shared { reads, artifacts, pulling: pulled, cosignatures, rights, who };
+        let services = crate::services(&keys, &order, shared, &stopping);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let door = Door { listener, slots: Slots::new(64, 64), tls: None };

@@ -1,0 +1,469 @@
+//! Who asks: signatures of requests are looked at before anything is done for them.
+//!
+//! What is signed, and how it is asked for, is said in `colearn_net`. A challenge is good for minutes, for this process
+//! only, and each nonce once: what was overheard is worth nothing, and no clock is needed.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, FORWARDED, HeaderName};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use colearn_contracts::LearnerId;
+use colearn_net::{Asked, Authorization, Challenge, Channel, Content, content_of};
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::rights::{Caller, Right, Rights};
+use crate::limits::{
+    CHALLENGE_LIFE, LOOKED_AT_AGAIN, MAX_SIGNED_BYTES, SIGNED_BODY_TIME, SIGNED_OF_KEY,
+};
+use crate::peer::Peer;
+use crate::refusal::Refusal;
+
+/// Where weights come: they are known by their digest, which is what is signed.
+const UPLOAD: &str = "/colearn.v1.ArtifactService/UploadArtifact";
+/// A proxy says with this for whom it asks.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What was signed to be coming.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stated(pub(crate) Content);
+
+/// The right that whoever asks for something has to have; `None` where all may, or where what comes is signed in itself.
+fn needed(path: &str) -> Option<Right> {
+    if let Some(method) = path.strip_prefix("/colearn.v1.") {
+        return match method {
+            // Whoever is to sign has to know the ledger; transactions are looked at when they are admitted.
+            "LedgerService/GetLedger"
+            | "CoordinatorService/Submit"
+            | "CoordinatorService/SubmitStream" => None,
+            "ArtifactService/UploadArtifact" => Some(Right::Write),
+            _ => Some(Right::Read),
+        };
+    }
+    // What is signed with the ledger's key is for everybody: it is what others are held to.
+    let is_open = path == "/healthz"
+        || path == "/checkpoint"
+        || path.starts_with("/checkpoint/")
+        || path == "/validator-change"
+        || path.starts_with("/grpc.");
+    (!is_open).then_some(Right::Read)
+}
+
+/// Looks at who asks; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Who(Arc<Inner>);
+
+struct Inner {
+    ledger: [u8; 32],
+    server: [u8; 32],
+    /// Whether TLS ends here.
+    bound: bool,
+    rights: Rights,
+    challenges: Mutex<Challenges>,
+    /// Whether it was told that a proxy lets everybody in.
+    told: std::sync::Once,
+}
+
+/// What was drawn last, and before.
+struct Challenges {
+    now: Drawn,
+    before: Option<Drawn>,
+    since: Instant,
+}
+
+struct Drawn {
+    challenge: [u8; 16],
+    /// What each key has drawn itself: it counts once.
+    seen: HashMap<LearnerId, HashSet<[u8; 16]>>,
+}
+
+impl Drawn {
+    fn new() -> Result<Self, Refusal> {
+        let mut challenge = [0; 16];
+        getrandom::fill(&mut challenge).map_err(|error| Refusal::Random(error.to_string()))?;
+        Ok(Self { challenge, seen: HashMap::new() })
+    }
+}
+
+impl Challenges {
+    fn new() -> Result<Self, Refusal> {
+        Ok(Self { now: Drawn::new()?, before: None, since: Instant::now() })
+    }
+
+    /// Draws another when it is time.
+    fn renew(&mut self) -> Result<(), Refusal> {
+        let age = self.since.elapsed();
+        if age < CHALLENGE_LIFE {
+            return Ok(());
+        }
+        let last = std::mem::replace(&mut self.now, Drawn::new()?);
+        self.before = (age < 2 * CHALLENGE_LIFE).then_some(last);
+        self.since = Instant::now();
+        Ok(())
+    }
+
+    fn drawn(&mut self, challenge: &[u8; 16]) -> Option<&mut Drawn> {
+        let before = self.before.as_mut();
+        [Some(&mut self.now), before].into_iter().flatten().find(|it| it.challenge == *challenge)
+    }
+}
+
+impl Who {
+    /// For a node of this ledger, with this key.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub(crate) fn new(
+        ledger: [u8; 32],
+        server: [u8; 32],
+        bound: bool,
+        rights: Rights,
+    ) -> Result<Self, Refusal> {
+        let challenges = Mutex::new(Challenges::new()?);
+        let told = std::sync::Once::new();
+        Ok(Self(Arc::new(Inner { ledger, server, bound, rights, challenges, told })))
+    }
+
+    /// Has whoever asks for these routes looked at.
+    pub(crate) fn guard(self, routes: Router) -> Router {
+        routes.layer(from_fn_with_state(self, look))
+    }
+
+    fn challenge(&self, challenge: [u8; 16]) -> Challenge {
+        let Inner { ledger, server, bound, .. } = &*self.0;
+        Challenge { ledger: *ledger, server: *server, challenge, bound: *bound }
+    }
+
+    /// What is to be signed now.
+    fn current(&self) -> Result<Challenge, Refusal> {
+        let mut challenges = self.0.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        challenges.renew()?;
+        Ok(self.challenge(challenges.now.challenge))
+    }
+
+    /// Who has signed this.
+    fn signer(
+        &self,
+        shown: &Authorization,
+        channel: Option<Channel>,
+        asked: Asked<'_>,
+    ) -> Result<LearnerId, Refusal> {
+        let lock = || self.0.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut challenges = lock();
+            challenges.renew()?;
+            challenges.drawn(&shown.challenge).ok_or(Refusal::OldSignature)?;
+        }
+        // Not under the lock. Where TLS ends here there is no request without its channel.
+        let channel = channel.filter(|_| self.0.bound);
+        if !shown.is_signed(&self.challenge(shown.challenge), channel, asked) {
+            return Err(Refusal::BadSignature);
+        }
+        let key = LearnerId(shown.key);
+        let mut challenges = lock();
+        let drawn = challenges.drawn(&shown.challenge).ok_or(Refusal::OldSignature)?;
+        let seen = drawn.seen.entry(key).or_default();
+        if seen.len() >= SIGNED_OF_KEY {
+            return Err(Refusal::TooMuch { key, of: SIGNED_OF_KEY });
+        }
+        match seen.insert(shown.nonce) {
+            true => Ok(key),
+            false => Err(Refusal::Repeated),
+        }
+    }
+
+    /// The request with who asks, if it may be asked.
+    async fn check(&self, right: Right, request: Request) -> Result<(Request, LearnerId), Refusal> {
+        let shown = Authorization::of(request.headers()).ok_or(Refusal::WhoAsks)?;
+        let (parts, body) = request.into_parts();
+        let is_upload = parts.uri.path() == UPLOAD;
+        let (content, body) = match is_upload {
+            true => (shown.content.ok_or(Refusal::BadSignature)?, body),
+            false => {
+                let reading =
+                    tokio::time::timeout(SIGNED_BODY_TIME, to_bytes(body, MAX_SIGNED_BYTES));
+                let Ok(Ok(body)) = reading.await else { return Err(Refusal::TooLong) };
+                (content_of(&body), Body::from(body))
+            }
+        };
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let asked = Asked { method: parts.method.as_str(), path, content };
+        let channel = parts.extensions.get::<Channel>().copied();
+        let key = self.signer(&shown, channel, asked)?;
+        self.0.rights.check(right, key)?;
+        let mut request = Request::from_parts(parts, body);
+        request.extensions_mut().insert(Caller(Some(key)));
+        // Whose it is counts from here on, and not the way by which it came: many may share that.
+        request.extensions_mut().insert(Peer::with_key(key));
+        if is_upload {
+            request.extensions_mut().insert(Stated(content));
+        }
+        Ok((request, key))
+    }
+
+    /// A refusal, in the manner in which it was asked.
+    fn refuse(&self, refusal: Refusal, is_grpc: bool) -> Response {
+        let code = refusal.code();
+        let mut response = match is_grpc {
+            true => Status::from(refusal).into_http(),
+            false => {
+                let status = match code {
+                    Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+                    Code::PermissionDenied => StatusCode::FORBIDDEN,
+                    Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+                    Code::InvalidArgument => StatusCode::PAYLOAD_TOO_LARGE,
+                    _ => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                (status, format!("{refusal}\n")).into_response()
+            }
+        };
+        if code == Code::Unauthenticated
+            && let Ok(challenge) = self.current()
+        {
+            response.headers_mut().extend([challenge.header()]);
+        }
+        response
+    }
+
+    /// Behind a proxy everybody is on this machine.
+    fn tell_of_proxy(&self, request: &Request) {
+        let headers = request.headers();
+        if headers.contains_key(FORWARDED_FOR) || headers.contains_key(FORWARDED) {
+            self.0.told.call_once(|| {
+                tracing::warn!(
+                    "a proxy passes on what others ask, and everybody may read here; say who may: --read members \
+                     --write members --create keys:FILE"
+                );
+            });
+        }
+    }
+}
+
+async fn look(State(who): State<Who>, request: Request, next: Next) -> Response {
+    let Some(right) = needed(request.uri().path()) else { return next.run(request).await };
+    if who.0.rights.is_public(right) {
+        who.tell_of_proxy(&request);
+        return next.run(request).await;
+    }
+    let kind = request.headers().get(CONTENT_TYPE).map(|it| it.as_bytes());
+    let is_grpc = kind.is_some_and(|it| it.starts_with(b"application/grpc"));
+    match who.check(right, request).await {
+        Ok((request, key)) => {
+            let response = next.run(request).await;
+            let rights = who.0.rights.clone();
+            let looked = Instant::now();
+            response.map(|body| Body::new(WhileAllowed { body, rights, right, key, looked }))
+        }
+        Err(refusal) => who.refuse(refusal, is_grpc),
+    }
+}
+
+/// An answer that ends when whoever has asked may not any more: many go on for as long as an experiment.
+struct WhileAllowed {
+    body: Body,
+    rights: Rights,
+    right: Right,
+    key: LearnerId,
+    looked: Instant,
+}
+
+impl HttpBody for WhileAllowed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if self.looked.elapsed() >= LOOKED_AT_AGAIN {
+            self.looked = Instant::now();
+            if let Err(refusal) = self.rights.check(self.right, self.key) {
+                return Poll::Ready(Some(Err(axum::Error::new(refusal))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::http::HeaderMap;
+    use colearn_net::{Credential, Signing, Trust};
+    use tower_service::Service as _;
+
+    use super::*;
+    use crate::access::Access;
+    use crate::artifacts::ArtifactStore;
+    use crate::disk::DiskReserve;
+    use crate::testing::key;
+
+    const ASKED: Asked<'static> = Asked { method: "GET", path: "/tile/0/000", content: [4; 32] };
+
+    fn who(dir: &std::path::Path, bound: bool) -> Who {
+        let store = ArtifactStore::open(dir, 1 << 20, 1 << 20, DiskReserve::new(dir, 0)).unwrap();
+        let elsewhere = [10, 0, 0, 1].into();
+        let rights = Rights::test(&Access::by_default(elsewhere, dir), store);
+        Who::new([1; 32], [2; 32], bound, rights).unwrap()
+    }
+
+    fn signing(url: &str, number: u8) -> Signing {
+        let trust = Trust::default().signed_by(Credential::new(&key(number)));
+        Signing::new(&url.parse().unwrap(), &trust)
+    }
+
+    fn sign(who: &Who, signing: &Signing, channel: Option<Channel>) -> Authorization {
+        let challenged = HeaderMap::from_iter([who.current().unwrap().header()]);
+        assert!(signing.hear(&challenged).unwrap());
+        let value = signing.authorization(ASKED, channel, false).unwrap().unwrap();
+        value.to_str().unwrap().parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signature_counts_once_and_not_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let (who, signing) = (who(dir.path(), false), signing("http://h", 1));
+        let first = sign(&who, &signing, None);
+        let by = LearnerId(key(1).verifying_key().to_bytes());
+        assert_eq!(who.signer(&first, None, ASKED).unwrap(), by);
+        assert!(matches!(who.signer(&first, None, ASKED), Err(Refusal::Repeated)));
+        // On its way while another challenge is drawn it counts, and is remembered;
+        let second = sign(&who, &signing, None);
+        tokio::time::advance(CHALLENGE_LIFE + Duration::from_secs(1)).await;
+        assert_ne!(who.current().unwrap().challenge, second.challenge);
+        assert_eq!(who.signer(&second, None, ASKED).unwrap(), by);
+        assert!(matches!(who.signer(&second, None, ASKED), Err(Refusal::Repeated)));
+        assert!(matches!(who.signer(&first, None, ASKED), Err(Refusal::Repeated)));
+        // then it is void, however long nobody has asked.
+        let third = sign(&who, &signing, None);
+        tokio::time::advance(2 * CHALLENGE_LIFE).await;
+        assert!(matches!(who.signer(&third, None, ASKED), Err(Refusal::OldSignature)));
+        // What nobody has signed is not remembered.
+        let mut forged = sign(&who, &signing, None);
+        forged.signature[0] ^= 1;
+        assert!(matches!(who.signer(&forged, None, ASKED), Err(Refusal::BadSignature)));
+        assert!(who.0.challenges.lock().unwrap().now.seen.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_ends_with_the_right_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let creator = LearnerId(key(1).verifying_key().to_bytes());
+        let list = dir.path().join(crate::access::CREATORS);
+        std::fs::write(&list, creator.to_string()).unwrap();
+        let rights = who(dir.path(), false).0.rights.clone();
+        let (sender, parts) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
+        let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(parts));
+        let looked = Instant::now();
+        let right = Right::Read;
+        let body = WhileAllowed { body, rights: rights.clone(), right, key: creator, looked };
+        let mut stream = Body::new(body).into_data_stream();
+        let mut next = async || {
+            sender.send(Ok(Bytes::from_static(b"x"))).await.unwrap();
+            futures_util::StreamExt::next(&mut stream).await.unwrap()
+        };
+        assert!(next().await.is_ok());
+        tokio::time::advance(2 * LOOKED_AT_AGAIN).await;
+        assert!(next().await.is_ok());
+        std::fs::write(&list, "# nobody\n").unwrap();
+        rights.files().look();
+        assert!(next().await.is_ok(), "it is looked at now and then");
+        tokio::time::advance(2 * LOOKED_AT_AGAIN).await;
+        let error = next().await.unwrap_err().to_string();
+        assert!(error.contains("may not read"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_key_asks_so_often_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (who, busy) = (who(dir.path(), false), signing("http://h", 1));
+        let one = sign(&who, &busy, None);
+        let by = LearnerId(one.key);
+        let nonces = (0..SIGNED_OF_KEY as u128).map(u128::to_be_bytes).collect();
+        who.0.challenges.lock().unwrap().now.seen.insert(by, nonces);
+        assert!(matches!(who.signer(&one, None, ASKED), Err(Refusal::TooMuch { .. })));
+        let other = sign(&who, &signing("http://h", 2), None);
+        who.signer(&other, None, ASKED).unwrap();
+    }
+
+    #[tokio::test]
+    async fn where_tls_ends_here_the_channel_is_part_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (who, signing) = (who(dir.path(), true), signing("https://h", 1));
+        let channel = Some([7; 32]);
+        for shown in [None, Some([8; 32])] {
+            let signed = sign(&who, &signing, shown);
+            let refused = who.signer(&signed, channel, ASKED).unwrap_err();
+            assert!(matches!(refused, Refusal::BadSignature), "{refused}");
+        }
+        who.signer(&sign(&who, &signing, channel), channel, ASKED).unwrap();
+    }
+
+    #[tokio::test]
+    async fn every_path_but_a_few_is_for_those_who_say_who_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let who = who(dir.path(), false);
+        let routes = Router::new().fallback(|| async { "in" });
+        let mut routes = who.guard(routes);
+        for (path, is_open) in [
+            ("/healthz", true),
+            ("/checkpoint", true),
+            ("/checkpoint/17", true),
+            ("/colearn.v1.LedgerService/GetLedger", true),
+            ("/colearn.v1.CoordinatorService/Submit", true),
+            ("/colearn.v1.CoordinatorService/SubmitStream", true),
+            ("/grpc.health.v1.Health/Check", true),
+            ("/colearn.v1.CoordinatorService/ListExperiments", false),
+            ("/colearn.v1.LedgerService/Subscribe", false),
+            ("/colearn.v1.ArtifactService/UploadArtifact", false),
+            ("/colearn.v1.ArtifactService/DownloadArtifact", false),
+            ("/colearn.v1.Anything/Later", false),
+            ("/tile/0/000", false),
+            ("/artifact/00", false),
+            ("/network", false),
+            ("/anything/later", false),
+            ("//healthz", false),
+            ("/checkpoints", false),
+        ] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let answer = routes.call(request).await.unwrap();
+            let expected = if is_open { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            assert_eq!(answer.status(), expected, "{path}");
+            assert_eq!(Challenge::of(answer.headers()).is_some(), !is_open, "{path}");
+        }
+        // As gRPC it is told in its manner.
+        let request = Request::builder().uri("/colearn.v1.LedgerService/Subscribe");
+        let request = request.header(CONTENT_TYPE, "application/grpc").body(Body::empty()).unwrap();
+        let answer = routes.call(request).await.unwrap();
+        assert_eq!(
+            (answer.status(), answer.headers()["grpc-status"].as_bytes()),
+            (StatusCode::OK, &b"16"[..])
+        );
+        // A body that has no end is not waited for.
+        let endless = Body::from(vec![0; MAX_SIGNED_BYTES + 1]);
+        let shown = sign(&self::who(dir.path(), false), &signing("http://h", 1), None).to_string();
+        let request = Request::builder().uri("/network").header("authorization", shown);
+        let answer = routes.call(request.body(endless).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+}
