@@ -8,7 +8,9 @@ use colearn_contracts::{
 };
 use colearn_records::convert::ExperimentState;
 use colearn_records::keys::{learner_id, parse_learner_id};
-use colearn_sdk::client::{self, BoxFuture, CreateError, Described, Followed, Memory, Nodes};
+use colearn_sdk::client::{
+    self, BoxFuture, CreateError, Credential, Described, Followed, Memory, Nodes,
+};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -145,6 +147,10 @@ impl Client {
         let plan = plan.map(|text| plan_of(py, text)).transpose()?;
         let trust = pins::trust(py, pins, plan.as_ref())?;
         let owner = key.map(|key| learner_id(&key.inner));
+        let mut nodes = Nodes::from(node);
+        if let Some(key) = key {
+            nodes = nodes.signed_by(Credential::new(&key.inner));
+        }
         let memory = match (owner, memory) {
             (Some(owner), Some(folder)) => Some((owner, folder)),
             (None, Some(_)) => {
@@ -160,7 +166,7 @@ impl Client {
                     Some((owner, folder)) => Memory::open(&folder, owner)?,
                     None => Memory::default(),
                 };
-                let client = client::Client::connect(node).await?;
+                let client = client::Client::connect(nodes).await?;
                 let mut followed = Followed::open(client, memory, trust).await?;
                 followed.catch_up_somewhere(&mut |_| {}).await?;
                 Ok::<_, Failed>(followed)

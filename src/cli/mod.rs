@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use colearn_net::Trust;
+use colearn_net::{Credential, Trust};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -69,6 +69,62 @@ struct TrustArgs {
     /// Its key [env: COLEARN_CLIENT_KEY]
     #[arg(long, global = true, value_name = "FILE")]
     client_key: Option<PathBuf>,
+    /// Say with this private key who asks, where a node wants to know; commands with --key say it with that
+    /// [env: COLEARN_AUTH_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    auth_key: Option<PathBuf>,
+}
+
+/// The environment's variable for [`TrustArgs::auth_key`].
+const AUTH_KEY: &str = "COLEARN_AUTH_KEY";
+
+impl TrustArgs {
+    /// What all of this process goes by for a command: its key is read, and the passphrase asked for, only where it
+    /// asks nodes for something.
+    fn trust(self, command: &Command) -> anyhow::Result<Trust> {
+        let Self { ca, client_cert, client_key, auth_key } = self;
+        let trust = Trust::given(ca, client_cert, client_key);
+        let named = || std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty()).map(PathBuf::from);
+        let key = auth_key.or_else(named).or_else(|| command.own_key());
+        match key.filter(|_| command.may_ask()) {
+            Some(path) => Ok(trust.signed_by(Credential::new(&key_file::load(&path)?))),
+            None => Ok(trust),
+        }
+    }
+}
+
+impl Command {
+    /// The key that a node's own folder has, for what it asks the others.
+    fn own_key(&self) -> Option<PathBuf> {
+        match self {
+            #[cfg(unix)]
+            Self::Network(command) => command.own_key(),
+            _ => None,
+        }
+    }
+
+    /// Whether it may ask a node for something.
+    fn may_ask(&self) -> bool {
+        match self {
+            Self::Demo(_)
+            | Self::Artifacts(_)
+            | Self::Key(_)
+            | Self::Simulate(_)
+            | Self::Attacks(_)
+            | Self::Data(_)
+            | Self::Dp(_) => false,
+            #[cfg(unix)]
+            Self::Network(_) => true,
+            Self::Node(_)
+            | Self::Round(_)
+            | Self::Experiment(_)
+            | Self::Learner(_)
+            | Self::Witness(_)
+            | Self::Bridge(_)
+            | Self::Audit(_)
+            | Self::Ledger(_) => true,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -196,8 +252,7 @@ fn keep_to_oneself() {
 }
 
 fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
-    let TrustArgs { ca, client_cert, client_key } = arguments.trust;
-    Trust::given(ca, client_cert, client_key).set_for_process();
+    arguments.trust.trust(&arguments.command)?.set_for_process();
     match arguments.command {
         Command::Demo(command) => block_on(command.run(program)),
         Command::Node(command) => block_on(command.run()),

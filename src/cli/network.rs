@@ -210,6 +210,14 @@ pub(crate) struct DraftArgs {
 }
 
 impl Network {
+    /// The key with which a node asks the others before it runs.
+    pub(crate) fn own_key(&self) -> Option<PathBuf> {
+        match self {
+            Self::Import { data, .. } => Some(network::own_key(data)).filter(|key| key.exists()),
+            _ => None,
+        }
+    }
+
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Identity { data, name, p2p, url } => {

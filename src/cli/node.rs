@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use colearn_contracts::Limits;
 use colearn_ledger::IndexUse;
 use colearn_node::{
-    Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
-    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, Keep,
+    Access, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
+    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, Grant, Keep,
     KeepArtifacts, NetworkConfig, Progress, Security, TlsConfig, Upgrade, WitnessAddress,
 };
 use colearn_records::network_file::NetworkFile;
@@ -143,6 +143,17 @@ struct NodeArgs {
     /// Encrypt nothing although other machines can reach the node: a proxy does, or the network is trusted
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_self_signed"], help_heading = TLS)]
     insecure: bool,
+    /// Who may read the ledger, and the weights of experiments that it is no member of: public, or members and
+    /// keys:FILE with commas between. A file has a public key a line, and is read anew when it changes [default:
+    /// public on this machine, elsewhere members]
+    #[arg(long, value_name = "WHO", help_heading = RIGHTS)]
+    read: Option<Grant>,
+    /// Who may submit, and upload weights [default: public on this machine, elsewhere members]
+    #[arg(long, value_name = "WHO", help_heading = RIGHTS)]
+    write: Option<Grant>,
+    /// Who may create experiments [default: public on this machine, elsewhere keys:DIR/creators.txt]
+    #[arg(long, value_name = "WHO", help_heading = RIGHTS)]
+    create: Option<Grant>,
     /// How many connections there may be; lowered where the process may not have as many files
     #[arg(long, default_value_t = DEFAULT_MAX_CONNECTIONS, value_parser = some, value_name = "N")]
     max_connections: usize,
@@ -214,6 +225,7 @@ struct NodeArgs {
 }
 
 const TLS: &str = "TLS";
+const RIGHTS: &str = "Rights";
 
 /// A number of connections.
 fn some(text: &str) -> Result<usize, String> {
@@ -238,6 +250,17 @@ impl NodeArgs {
         }
     }
 
+    /// Who may do what.
+    fn access(&self) -> Access {
+        let default = Access::by_default(self.listen.ip(), &self.data);
+        Access {
+            read: self.read.clone().unwrap_or(default.read.clone()),
+            write: self.write.clone().unwrap_or(default.write.clone()),
+            create: self.create.clone().unwrap_or(default.create.clone()),
+            ..default
+        }
+    }
+
     async fn run(self) -> anyhow::Result<ExitCode> {
         super::keep_to_oneself();
         // Before anyone is told that the node runs, so that no signal is missed.
@@ -256,6 +279,7 @@ impl NodeArgs {
             data: self.data.clone(),
             listen: self.listen,
             tls: self.security(),
+            access: Some(self.access()),
             max_connections: self.max_connections,
             connections_per_address: self.max_connections_per_address,
             origin: self.origin,
@@ -434,6 +458,9 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
             "ledger_id": node.ledger_id().to_string(),
             "verifier_key": node.verifiers().to_string(),
             "data": data,
+            "read": node.access().read.to_string(),
+            "write": node.access().write.to_string(),
+            "create": node.access().create.to_string(),
             "entries": opened.size,
             "replayed_from": node.replayed_from(),
             "torn_bytes": opened.torn_bytes,
@@ -451,6 +478,13 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
         // To be pasted behind `colearn learner`, `experiment` or `audit`.
         println!("pins          {}", witnesses.of_ledger(node.keys()).flags());
         println!("data          {}", data.display());
+        // Where nobody is asked who it is there is nothing to tell.
+        let Access { read, write, create, .. } = node.access();
+        if ![read, write, create].iter().all(|grant| grant.is_public()) {
+            println!("read          {read}");
+            println!("write         {write}");
+            println!("create        {create}");
+        }
         println!("entries       {}", opened.size);
         if node.replayed_from() > 1 {
             println!("snapshot      used for the first {} entries", node.replayed_from());

@@ -5,18 +5,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use colearn_contracts::{ExperimentName, LearnerId, VERSION};
 use colearn_ledger::Hash;
-use colearn_net::{Address, Connector, NetError, Protocol};
+use colearn_net::{Address, Connector, NetError, Protocol, Signing};
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
 use colearn_proto::{CONTRACT_METADATA, v1};
 use colearn_records::convert::{ExperimentState, MemberState};
+use colearn_records::transaction::LedgerId;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::nodes::Failures;
+use super::signing::SignedChannel;
 use super::{BoxFuture, ClientError, Entries, Nodes, Suspicion};
 use crate::error_cause::root_cause;
 
@@ -47,11 +49,12 @@ struct Services {
     ledger: LedgerServiceClient<Telling>,
     artifacts: ArtifactServiceClient<Telling>,
     connector: Connector,
+    signing: Signing,
 }
 
-/// A channel over which each request tells which version of the rules this program knows.
+/// A signed channel over which each request tells which version of the rules this program knows.
 pub(super) type Telling =
-    InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
+    InterceptedService<SignedChannel, fn(Request<()>) -> Result<Request<()>, Status>>;
 
 /// Says that this program knows the rules up to [`VERSION`].
 fn tell_version(mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -90,6 +93,8 @@ impl Services {
                     },
                 }
             })?;
+        let signing = Signing::new(&address, nodes.trust());
+        let channel = SignedChannel::new(channel, connector.clone(), signing.clone());
         let channel: Telling = InterceptedService::new(channel, tell_version);
         Ok(Self {
             coordinator: CoordinatorServiceClient::new(channel.clone())
@@ -99,6 +104,7 @@ impl Services {
             artifacts: ArtifactServiceClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
             connector,
+            signing,
         })
     }
 }
@@ -157,6 +163,12 @@ impl Client {
     pub(super) async fn to(&self, nodes: Nodes) -> Result<Self, ClientError> {
         let services = Services::connect(&nodes).await?;
         Ok(Self { nodes, services, ..*self })
+    }
+
+    /// Signs what it asks for no other ledger than this, here and at the other nodes.
+    pub(super) fn insist_on(&mut self, ledger: LedgerId) {
+        self.services.signing.insist_on(ledger.0);
+        self.nodes = self.nodes.clone().for_ledger(ledger.0);
     }
 
     /// The node's address.

@@ -249,6 +249,8 @@ pub enum Refused {
     NotFound,
     /// What was asked about lies beyond the ledger's end.
     OutOfRange,
+    /// The node wants to know who asks.
+    WhoAsks,
     /// The node cannot do it now: trying again later may help.
     Temporary,
     /// The same request will always be refused.
@@ -260,6 +262,7 @@ impl Refused {
         match code {
             Code::NotFound => Self::NotFound,
             Code::OutOfRange => Self::OutOfRange,
+            Code::Unauthenticated => Self::WhoAsks,
             Code::ResourceExhausted | Code::Internal | Code::Aborted => Self::Temporary,
             _ => Self::Final,
         }

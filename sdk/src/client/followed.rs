@@ -141,13 +141,14 @@ impl Followed {
 
     /// With the node that is connected to.
     fn open_at<'a>(
-        client: Client,
+        mut client: Client,
         memory: Memory,
         trust: Trust,
     ) -> BoxFuture<'a, Result<Self, ClientError>> {
         Box::pin(async move {
             let known = client.known_ledger().await?;
             let ledger = stated(&client, &known, &memory, &trust)?;
+            client.insist_on(ledger);
             let kept = memory.followed().filter(|kept| kept.state.keys.ledger() == ledger);
             let resumed = kept.and_then(|Kept { state, checkpoint }| {
                 Some((Follower::resume(Depth::Full, state)?, checkpoint))

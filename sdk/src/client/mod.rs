@@ -13,6 +13,7 @@ mod nodes;
 mod patience;
 mod receipts;
 mod run;
+mod signing;
 mod status;
 mod threads;
 mod transfer;
@@ -23,7 +24,7 @@ mod witnesses;
 /// of an `async fn` is compiled again in each crate that awaits it.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-pub use colearn_net::{Address, Fingerprint, Identity, NetError, Trust as TlsTrust};
+pub use colearn_net::{Address, Credential, Fingerprint, Identity, NetError, Trust as TlsTrust};
 pub use connection::{Client, Described};
 pub use creating::{CreateError, Created};
 pub use entries::{Entries, Next};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use colearn_net::{Address, Trust};
+use colearn_net::{Address, Credential, Trust};
 
 use super::ClientError;
 
@@ -40,6 +40,20 @@ impl Nodes {
     /// The same nodes, reached by one who believes other certificates than this process does, or shows another.
     pub fn trusting(self, trust: Trust) -> Self {
         Self { trust: Arc::new(trust), ..self }
+    }
+
+    /// The same nodes, asked by the holder of this key where they want to know who asks.
+    pub fn signed_by(self, credential: Credential) -> Self {
+        let trust = Trust::clone(&self.trust).signed_by(credential);
+        self.trusting(trust)
+    }
+
+    /// The same, where nothing is signed for another ledger.
+    pub(super) fn for_ledger(self, ledger: [u8; 32]) -> Self {
+        match self.trust.credential.clone() {
+            Some(credential) => self.signed_by(credential.for_ledger(ledger)),
+            None => self,
+        }
     }
 
     pub(super) fn trust(&self) -> &Trust {

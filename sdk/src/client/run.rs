@@ -10,6 +10,7 @@ use colearn_contracts::{
     Rejection,
 };
 use colearn_merge::Source;
+use colearn_net::Credential;
 use colearn_records::convert::ExperimentState;
 use colearn_records::follower::ReadEntry;
 use colearn_records::keys::learner_id;
@@ -256,8 +257,9 @@ impl Prepared {
                 None
             }
             None => {
-                let Options { node, patience, suspicion, .. } = &self.options;
-                let client = Client::connect_within(node.clone(), *patience, *suspicion).await?;
+                let Options { node, patience, suspicion, key, .. } = &self.options;
+                let node = node.clone().signed_by(Credential::new(key));
+                let client = Client::connect_within(node, *patience, *suspicion).await?;
                 let memory = match (self.memory.take(), &self.options.data) {
                     (Some(memory), _) => memory,
                     // It went with an attempt that failed.

@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use colearn_contracts::{Digest, Model};
 use colearn_proto::v1;
+use tonic::Request;
 
 use super::connection::Client;
-use super::{BoxFuture, ClientError};
+use super::signing::Brings;
+use super::{BoxFuture, ClientError, Refused};
 use crate::weights::Weights;
 
 /// The size of an uploaded chunk.
@@ -26,9 +28,13 @@ impl Client {
     /// If the node does not take them.
     pub fn upload<'a>(&'a self, weights: &'a Weights) -> BoxFuture<'a, Result<(), ClientError>> {
         Box::pin(async move {
-            let mut tries = 0;
+            let (mut tries, mut is_signed) = (0, false);
             loop {
                 match self.try_upload(weights).await {
+                    // It is known only now what has to be signed, and what is sent meanwhile cannot be sent again.
+                    Err(ClientError::Refused { refused: Refused::WhoAsks, .. }) if !is_signed => {
+                        is_signed = true;
+                    }
                     Err(error) if error.is_transient() && tries < self.transfer_tries() => {
                         tries += 1;
                         tokio::time::sleep(Duration::from_millis(50 << tries)).await;
@@ -66,7 +72,9 @@ impl Client {
             .chain(chunks)
             .map(|part| v1::UploadArtifactRequest { part: Some(part) });
         let mut artifacts = self.artifacts();
-        let upload = artifacts.upload_artifact(tokio_stream::iter(parts));
+        let mut request = Request::new(tokio_stream::iter(parts));
+        request.extensions_mut().insert(Brings(weights.digest().0));
+        let upload = artifacts.upload_artifact(request);
         let mut upload = std::pin::pin!(upload);
         loop {
             let before = taken.load(Ordering::Relaxed);

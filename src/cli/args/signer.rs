@@ -7,7 +7,7 @@ use clap::Args;
 use colearn_contracts::LearnerId;
 use colearn_records::keys;
 use colearn_records::plan::Plan;
-use colearn_sdk::client::{Client, Followed, Memory, Trust};
+use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes, Trust};
 use colearn_sdk::participant::Event;
 use ed25519_dalek::SigningKey;
 
@@ -70,7 +70,8 @@ impl Signer {
     ) -> anyhow::Result<(SigningKey, Followed)> {
         let (key, dir) = self.load()?;
         let memory = Memory::open(&dir, keys::learner_id(&key))?;
-        let client = Client::connect(node).await?;
+        let nodes = Nodes::from(node).signed_by(Credential::new(&key));
+        let client = Client::connect(nodes).await?;
         let mut followed = Followed::open(client, memory, self.trust(plan)?).await?;
         if followed.trusted() > 0 {
             let size = followed.trusted();
