@@ -351,8 +351,8 @@ fn in_front(
 }
 
 /// Three learners take part in three rounds, and an audit finds nothing, all through this address.
-async fn learns(node: &NodeProcess, experiment: &str, url: &str, ca: &Path) {
-    let mut speaker = Speaker::connect(&node.url).await;
+async fn learns(node: &NodeProcess, experiment: &str, url: &str, ca: &Path, auth: &str) {
+    let mut speaker = Speaker::connect_as(&node.url, &key(200)).await;
     let weights = Counter::weights(0);
     speaker.client.upload(&weights).await.unwrap();
     let parameters = Parameters { max_rounds: Some(3), min_learners: 3, ..Parameters::default() };
@@ -374,14 +374,24 @@ async fn learns(node: &NodeProcess, experiment: &str, url: &str, ca: &Path) {
         let (learner, summary) = learner.await.unwrap();
         assert_eq!((learner.value, summary.rounds), (3, 3));
     }
-    assert!(succeed(&["audit", url, "--ca", shown(ca)]).contains("AUDIT OK"));
+    assert!(fail(&["audit", url, "--ca", shown(ca)]).contains("--auth-key"));
+    let audit = ["audit", url, "--ca", shown(ca), "--auth-key", auth];
+    assert!(succeed(&audit).contains("AUDIT OK"));
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxies_that_end_tls_lead_to_a_node() {
-    let (dir, _authority, ca, [certificate, key]) = with_authority();
-    let node = NodeProcess::start(&dir.path().join("data"));
+    let (dir, _authority, ca, [certificate, key_file]) = with_authority();
+    // Who asks is known all the same: it signs, and the proxy passes that on.
+    let (creators, auth) = (dir.path().join("creators"), dir.path().join("auth.pem"));
+    let creator = key(200);
+    std::fs::write(&creators, crate::support::id(&creator).to_string()).unwrap();
+    colearn_records::keys::save_new(&creator, &auth).unwrap();
+    let create = format!("--create=keys:{}", shown(&creators));
+    let rights = ["--read=members", "--write=members", &create];
+    let flags = [&["--listen", "127.0.0.1:0"], &rights[..]].concat();
+    let node = NodeProcess::start_with(&dir.path().join("data"), &flags);
     let to = node.address();
     let at = |name: &str| {
         let dir = dir.path().join(name);
@@ -400,7 +410,7 @@ async fn proxies_that_end_tls_lead_to_a_node() {
                access_log off; {temporary}
                server {{
                  listen {address} ssl http2;
-                 ssl_certificate {certificate}; ssl_certificate_key {key};
+                 ssl_certificate {certificate}; ssl_certificate_key {key_file};
                  client_max_body_size 0; grpc_read_timeout 1h; grpc_send_timeout 1h;
                  location /colearn.v1. {{ grpc_pass grpc://{to}; }}
                  location / {{ proxy_pass http://{to}; }}
@@ -411,21 +421,46 @@ async fn proxies_that_end_tls_lead_to_a_node() {
         (config, arguments.map(str::to_owned).to_vec())
     });
     if let Some((_nginx, url)) = nginx {
-        learns(&node, "by-nginx", &url, &ca).await;
+        learns(&node, "by-nginx", &url, &ca, shown(&auth)).await;
     }
     let folder = at("caddy");
     let caddy = in_front("caddy", "caddy", &folder, |address| {
         let folder = shown(&folder);
         let config = format!(
             "{{\n admin off\n auto_https off\n storage file_system {folder}\n}}\n\
-             https://{address} {{\n tls {certificate} {key}\n reverse_proxy h2c://{to} {{\n \
+             https://{address} {{\n tls {certificate} {key_file}\n reverse_proxy h2c://{to} {{\n \
              flush_interval -1\n }}\n}}\n"
         );
         let arguments = ["run", "--adapter", "caddyfile", "--config", &format!("{folder}/config")];
         (config, arguments.map(str::to_owned).to_vec())
     });
     if let Some((_caddy, url)) = caddy {
-        learns(&node, "by-caddy", &url, &ca).await;
+        learns(&node, "by-caddy", &url, &ca, shown(&auth)).await;
+    }
+    // Whoever stands between and is believed cannot pass on what was signed to a node where TLS ends.
+    let data = dir.path().join("behind");
+    let secure = ["--listen", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key_file];
+    let behind = NodeProcess::start_with(&data, &[&secure[..], &rights].concat());
+    let to = behind.url.strip_prefix("https://").unwrap().to_owned();
+    let folder = at("between");
+    let between = in_front("caddy", "caddy", &folder, |address| {
+        let folder = shown(&folder);
+        let config = format!(
+            "{{\n admin off\n auto_https off\n storage file_system {folder}\n}}\n\
+             https://{address} {{\n tls {certificate} {key_file}\n reverse_proxy https://{to} {{\n \
+             flush_interval -1\n transport http {{\n tls_insecure_skip_verify\n }}\n }}\n}}\n"
+        );
+        let arguments = ["run", "--adapter", "caddyfile", "--config", &format!("{folder}/config")];
+        (config, arguments.map(str::to_owned).to_vec())
+    });
+    if let Some((_between, url)) = between {
+        let list = |url: &str| {
+            let auth = ["--ca", shown(&ca), "--auth-key", shown(&auth)];
+            colearn(&[&["experiment", "list", "--node", url], &auth[..]].concat()).output().unwrap()
+        };
+        assert!(list(&behind.url).status.success());
+        let error = error_of(&list(&url));
+        assert!(error.contains("TLS that ends before the node"), "{error}");
     }
 }
 

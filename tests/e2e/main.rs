@@ -33,6 +33,7 @@ mod promises;
 mod proxy;
 mod python;
 mod resync;
+mod rights;
 mod rounds;
 mod support;
 mod sweep;

@@ -12,7 +12,7 @@ use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, ExperimentName, Join, LearnerId, Parameters, VERSION,
     terms,
 };
-use colearn_sdk::client::{Client, Followed, Memory};
+use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use ed25519_dalek::SigningKey;
 
@@ -182,6 +182,13 @@ impl Speaker {
     /// With a memory of its own.
     pub(crate) async fn remembering(url: &str, memory: Memory) -> Self {
         let followed = Followed::connect(url, memory).await.unwrap();
+        Self { client: followed.client().clone(), followed }
+    }
+
+    /// As the holder of a key, where a node wants to know who asks.
+    pub(crate) async fn connect_as(url: &str, key: &SigningKey) -> Self {
+        let nodes = Nodes::from(url).signed_by(Credential::new(key));
+        let followed = Followed::connect(nodes, Memory::default()).await.unwrap();
         Self { client: followed.client().clone(), followed }
     }
 

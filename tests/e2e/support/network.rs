@@ -151,7 +151,7 @@ impl Network {
             vec!["--listen", &listen, "--network", path(&file), "--cometbft", comet];
         if !place.listen.ip().is_loopback() {
             // Nobody else is there.
-            arguments.push("--insecure");
+            arguments.extend(["--insecure", "--read=public", "--write=public", "--create=public"]);
         }
         let mut command = NodeProcess::command(data, &[&arguments[..], more].concat());
         if let Some(namespace) = &place.namespace {
