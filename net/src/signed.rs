@@ -344,6 +344,10 @@ impl Signing {
         let (Some(credential), Some(challenge)) = (&self.credential, *self.wanted()) else {
             return Ok(None);
         };
+        // It may have been insisted on after the server has said what it wants.
+        if self.ledger.get().is_some_and(|ledger| *ledger != challenge.ledger) {
+            return Ok(None);
+        }
         let channel = channel.filter(|_| challenge.bound);
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|error| NetError::Random(error.to_string()))?;
@@ -479,6 +483,10 @@ mod tests {
         later.insist_on([2; 32]);
         later.insist_on([1; 32]);
         assert!(later.hear(&refusal(&challenge())).is_err());
+        let before = signing("https://h", credential());
+        assert_eq!(before.hear(&refusal(&challenge())), Ok(true));
+        before.insist_on([2; 32]);
+        assert_eq!(before.authorization(ASKED, None, false), Ok(None));
         let clear = signing("http://h", credential());
         assert!(matches!(clear.hear(&refusal(&challenge())), Err(NetError::NoChannel(_))));
         let unbound = Challenge { bound: false, ..challenge() };

@@ -10,12 +10,12 @@ pub const CREATORS: &str = "creators.txt";
 
 /// To whom a right is given: `public`, or `members` and those listed in files (`keys:FILE`), with commas between.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Grant(Kind);
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Kind {
-    Public,
-    Some { members: bool, keys: Vec<PathBuf> },
+pub struct Grant {
+    pub(crate) public: bool,
+    /// To whom an experiment has admitted, or would.
+    pub(crate) members: bool,
+    /// The files that list who has it.
+    pub(crate) keys: Vec<PathBuf>,
 }
 
 /// What says none of the ways to give a right.
@@ -26,41 +26,31 @@ pub struct BadGrant(String);
 impl Grant {
     /// To everybody, who need not even say who it is.
     pub fn public() -> Self {
-        Self(Kind::Public)
+        Self { public: true, members: false, keys: Vec::new() }
     }
 
     /// To whom an experiment has admitted, or would.
     pub fn to_members() -> Self {
-        Self(Kind::Some { members: true, keys: Vec::new() })
+        Self { public: false, members: true, keys: Vec::new() }
     }
 
     /// To those whose keys a file lists.
     pub fn to_keys(file: impl Into<PathBuf>) -> Self {
-        Self(Kind::Some { members: false, keys: vec![file.into()] })
+        Self { public: false, members: false, keys: vec![file.into()] }
     }
 
     /// Whether everybody has it.
     pub fn is_public(&self) -> bool {
-        self.0 == Kind::Public
-    }
-
-    /// Whether members have it.
-    pub(crate) fn members(&self) -> bool {
-        matches!(self.0, Kind::Some { members: true, .. })
-    }
-
-    /// The files that list who has it.
-    pub(crate) fn files(&self) -> &[PathBuf] {
-        match &self.0 {
-            Kind::Public => &[],
-            Kind::Some { keys, .. } => keys,
-        }
+        self.public
     }
 }
 
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Kind::Some { members, keys } = &self.0 else { return f.write_str("public") };
+        let Self { public, members, keys } = self;
+        if *public {
+            return f.write_str("public");
+        }
         let keys = keys.iter().map(|path| format!("keys:{}", path.display()));
         let all: Vec<String> =
             members.then(|| "members".to_owned()).into_iter().chain(keys).collect();
@@ -84,7 +74,7 @@ impl FromStr for Grant {
                 _ => return Err(bad()),
             }
         }
-        Ok(Self(Kind::Some { members, keys }))
+        Ok(Self { public: false, members, keys })
     }
 }
 

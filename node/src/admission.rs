@@ -144,7 +144,11 @@ impl Admission {
         let transaction = Unverified::decode(message)?.verify(&self.0.ledger)?;
         self.check_right(&transaction)?;
         self.check_seen(transaction.seen()).await?;
-        if let Some(weights) = weights(transaction.action()) {
+        // Of who may not it says nothing what is here: the contract refuses it.
+        if let Some(weights) = weights(transaction.action())
+            && self.0.rights.is_given(Right::Write, transaction.sender())
+        {
+            self.0.rights.check_naming(transaction.sender(), weights.digest).await?;
             let (artifacts, digest) = (self.0.artifacts.clone(), weights.digest);
             let stored = tokio::task::spawn_blocking(move || artifacts.hold(&digest));
             let here = stored.await.map_err(|_| Refusal::Stopped)? == Some(weights.size);

@@ -40,6 +40,12 @@ pub(crate) const SIGNED_OF_KEY: usize = 100_000;
 pub(crate) const MAX_SIGNED_BYTES: usize = 64 << 10;
 /// See [`MAX_SIGNED_BYTES`].
 pub(crate) const SIGNED_BODY_TIME: Duration = Duration::from_secs(10);
+/// How many requests of all keys are remembered; with one more another challenge is drawn.
+pub(crate) const SIGNED_OF_ALL: usize = 1_000_000;
+/// How long who names weights waits until it is known who has named them before.
+pub(crate) const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
+/// How many keys and what they have brought are remembered.
+pub(crate) const BROUGHT: usize = 4096;
 /// An answer that goes on for longer than this ends when whoever has asked may not any more.
 pub(crate) const LOOKED_AT_AGAIN: Duration = Duration::from_secs(10);
 /// How often it is looked for what is too old.

@@ -60,8 +60,8 @@ pub(crate) enum Refusal {
     },
     /// Nobody has signed what is asked.
     #[error(
-        "this node answers those who say who they are: sign what you ask with your key (--key; --auth-key FILE at \
-         commands that have none)"
+        "this node answers those who say who they are: sign what you ask with your key (--key, or --auth-key FILE at \
+         commands that have none; a node's own is node.pem in its folder), by a version of colearn that does"
     )]
     WhoAsks,
     /// What was asked is signed for another time.
@@ -92,7 +92,7 @@ pub(crate) enum Refusal {
     /// Whoever asks may not.
     #[error(
         "the key {} may not {right} here: that is given to {to}; whoever runs the node can give it (colearn node \
-         --{right}), and whoever governs an experiment can make it a member",
+         --{right}){how}",
         short(key)
     )]
     NoRight {
@@ -101,7 +101,9 @@ pub(crate) enum Refusal {
         /// What it may not do.
         right: Right,
         /// To whom the right is given.
-        to: String,
+        to: &'static str,
+        /// How else to come by it.
+        how: &'static str,
     },
     /// Weights of others.
     #[error(

@@ -1,12 +1,14 @@
 //! Reading ledgers, and auditing them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use colearn_audit::{self as audit_crate, AuditOptions, AuditReport, Level, Promise};
 use colearn_contracts::{Act, Choice, Decision, LearnerId};
+use colearn_net::{Credential, Trust};
 use colearn_records::history::{History, MergedRound, Round, unit};
+use colearn_records::keys;
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 use pyo3::exceptions::PyValueError;
@@ -181,12 +183,32 @@ fn signed(source: &mut dyn audit_crate::Source) -> Result<(u64, String), Failed>
     Ok((checkpoint.size, note))
 }
 
+/// The environment's variable for the key with which URLs are read, where a node wants to know who asks.
+const AUTH_KEY: &str = "COLEARN_AUTH_KEY";
+
+/// Opens a place; a URL in the name of whom the environment names.
+fn opened(place: &str) -> Result<Box<dyn audit_crate::Source>, String> {
+    static KEY: OnceLock<Result<(), String>> = OnceLock::new();
+    if place.contains("://") {
+        KEY.get_or_init(|| {
+            let Some(path) = std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty()) else {
+                return Ok(());
+            };
+            let key = keys::load(Path::new(&path)).map_err(|error| error.to_string())?;
+            Trust::of_process().signed_by(Credential::new(&key)).set_for_process();
+            Ok(())
+        })
+        .clone()?;
+    }
+    audit_crate::open(place).map_err(|error| error.to_string())
+}
+
 /// Gives all entries that a place's checkpoint counts to `each`.
 fn all(
     place: &str,
     mut each: impl FnMut(u64, Vec<u8>) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
-    let open = || audit_crate::open(place).map_err(|error| Failed::of("MalformedError")(&error));
+    let open = || opened(place).map_err(|error| Failed::of("MalformedError")(&error));
     let (size, _) = signed(&mut *open()?)?;
     let mut source = open()?;
     for entry in audit_crate::entries(&mut *source, size) {
@@ -273,8 +295,7 @@ pub(crate) fn entries(py: Python<'_>, place: String) -> PyResult<Vec<Bound<'_, P
 #[pyfunction]
 pub(crate) fn checkpoint(py: Python<'_>, place: String) -> PyResult<String> {
     read(py, move || {
-        let mut source =
-            audit_crate::open(&place).map_err(|error| Failed::of("MalformedError")(&error))?;
+        let mut source = opened(&place).map_err(|error| Failed::of("MalformedError")(&error))?;
         Ok(signed(&mut *source)?.1)
     })
 }
@@ -327,7 +348,7 @@ fn audit_place(
     desk: &Desk,
     tell: Option<Arc<Py<PyAny>>>,
 ) -> Result<AuditReport, Failed> {
-    let mut source = audit_crate::open(place).map_err(Failed::other)?;
+    let mut source = opened(place).map_err(Failed::other)?;
     let progress =
         |done: u64, total: u64| {
             // Also where nobody is told: whether anybody still waits shows by it.

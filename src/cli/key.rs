@@ -9,7 +9,7 @@ use colearn_contracts::{Experiment, ExperimentName, LearnerId, Phase};
 use colearn_records::convert::{MemberState, SeatState};
 use colearn_records::keys::{self, KeyError, KeyFile, Passphrase};
 use colearn_records::transaction::Transaction;
-use colearn_sdk::client::{Followed, Memory};
+use colearn_sdk::client::{ClientError, Credential, Followed, Memory, Nodes, Refused};
 use ed25519_dalek::SigningKey;
 
 use super::args::NodeAddress;
@@ -137,7 +137,14 @@ async fn rotate(file: &Path, node: &str, json: bool) -> anyhow::Result<ExitCode>
     let new = load_or_create(&next, passphrase.as_ref())?;
     let (from, to) = (keys::learner_id(&old), keys::learner_id(&new));
     let memory = Memory::open(&Memory::beside(file, from)?, from)?;
-    let mut followed = Followed::connect(node, memory).await?;
+    let as_key = |key| Nodes::from(node).signed_by(Credential::new(key));
+    let mut followed = match Followed::connect(as_key(&old), memory.clone()).await {
+        // Where an earlier try was interrupted at its end, every experiment knows the new one alone.
+        Err(ClientError::Refused { refused: Refused::Forbidden, .. }) => {
+            Followed::connect(as_key(&new), memory).await?
+        }
+        followed => followed?,
+    };
     let concerned: Vec<ExperimentName> = followed
         .contract()?
         .experiments()

@@ -103,7 +103,7 @@ impl Command {
         }
     }
 
-    /// Whether it may ask a node for something.
+    /// Whether it may ask a node for something, in the name of whoever runs it.
     fn may_ask(&self) -> bool {
         match self {
             Self::Demo(_)
@@ -112,17 +112,15 @@ impl Command {
             | Self::Simulate(_)
             | Self::Attacks(_)
             | Self::Data(_)
-            | Self::Dp(_) => false,
+            | Self::Dp(_)
+            // These sign with their own, or ask no node.
+            | Self::Learner(_)
+            | Self::Bridge(_)
+            | Self::Witness(_) => false,
             #[cfg(unix)]
             Self::Network(_) => true,
-            Self::Node(_)
-            | Self::Round(_)
-            | Self::Experiment(_)
-            | Self::Learner(_)
-            | Self::Witness(_)
-            | Self::Bridge(_)
-            | Self::Audit(_)
-            | Self::Ledger(_) => true,
+            Self::Node(command) => command.may_ask(),
+            Self::Round(_) | Self::Experiment(_) | Self::Audit(_) | Self::Ledger(_) => true,
         }
     }
 }
@@ -249,6 +247,15 @@ fn log_to_stderr() {
 fn keep_to_oneself() {
     #[cfg(unix)]
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+/// Has this process's memory in small pages. With huge ones (2 MiB, zeroed at the first byte) the allocator's many
+/// heaps take a node that does nothing from 18 MB to 68; training is faster with them.
+fn in_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "memory is in huge pages");
+    }
 }
 
 fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {

@@ -210,12 +210,17 @@ pub(crate) struct DraftArgs {
 }
 
 impl Network {
-    /// The key with which a node asks the others before it runs.
+    /// The key of a node's own folder, where the command says which that is: with it the node asks the others.
     pub(crate) fn own_key(&self) -> Option<PathBuf> {
-        match self {
-            Self::Import { data, .. } => Some(network::own_key(data)).filter(|key| key.exists()),
-            _ => None,
-        }
+        let data = match self {
+            Self::Import { data, .. } => data,
+            Self::Admit { draft, .. }
+            | Self::Remove { draft, .. }
+            | Self::Update { draft, .. }
+            | Self::Upgrade { draft, .. } => &draft.data,
+            _ => return None,
+        };
+        Some(network::own_key(data)).filter(|key| key.exists())
     }
 
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {

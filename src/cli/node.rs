@@ -85,6 +85,11 @@ program is too old to follow what is created then: colearn node status.")]
 }
 
 impl Node {
+    /// Whether it asks a node for something.
+    pub(crate) fn may_ask(&self) -> bool {
+        matches!(self.command, Some(Command::Status { .. }))
+    }
+
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match (self.command, self.run) {
             (Some(Command::RotateKey { data, drop_old, json }), _) => {
@@ -263,6 +268,7 @@ impl NodeArgs {
 
     async fn run(self) -> anyhow::Result<ExitCode> {
         super::keep_to_oneself();
+        super::in_small_pages();
         // Before anyone is told that the node runs, so that no signal is missed.
         let (mut signals, mut hangups) = (Signals::catch()?, Hangups::catch()?);
         let limits = LimitArgs {

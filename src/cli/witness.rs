@@ -51,6 +51,7 @@ pub(crate) struct WitnessArgs {
 impl WitnessArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         super::keep_to_oneself();
+        super::in_small_pages();
         // Before anyone is told that it runs, so that no signal is missed.
         let mut signals = Signals::catch()?;
         let mut logs = Vec::new();

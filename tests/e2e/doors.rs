@@ -412,8 +412,12 @@ async fn proxies_that_end_tls_lead_to_a_node() {
                  listen {address} ssl http2;
                  ssl_certificate {certificate}; ssl_certificate_key {key_file};
                  client_max_body_size 0; grpc_read_timeout 1h; grpc_send_timeout 1h;
-                 location /colearn.v1. {{ grpc_pass grpc://{to}; }}
-                 location / {{ proxy_pass http://{to}; }}
+                 location /colearn.v1. {{
+                   grpc_pass grpc://{to}; grpc_set_header X-Forwarded-For $remote_addr;
+                 }}
+                 location / {{
+                   proxy_pass http://{to}; proxy_set_header X-Forwarded-For $remote_addr;
+                 }}
                }}
              }}"
         );

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, LearnerId, Model, Parameters, VERSION,
+    Act, Action, Admission, CreateExperiment, LearnerId, Model, Parameters, Proposal, Scores,
+    VERSION,
 };
 use colearn_net::{Address, Asked, Credential, Http, NetError, Signing, Trust, content_of};
 use colearn_proto::v1;
@@ -175,8 +176,29 @@ async fn each_may_what_it_was_given() {
         let client = Client::connect(signed_by(url, &key(seed))).await.unwrap();
         client.download(&model).await.unwrap();
     }
-    // Whoever has the bytes may bring them, be they another's.
-    member.client.upload(&Counter::weights(100)).await.unwrap();
+    // Naming them in an experiment of one's own does not make them one's own, unless one has them: then all can be
+    // brought, and the contract is asked.
+    let stolen = Proposal {
+        round: 1,
+        base: own.digest,
+        weights: model.clone(),
+        scores: Scores::default(),
+        privacy: None,
+    };
+    let mut propose = async || {
+        let act = Act::Propose(stolen.clone());
+        member.act(&key(4), Action::new(name("theirs"), act)).await.unwrap_err()
+    };
+    let error = propose().await;
+    assert!(refusal(&error).contains("may not have these weights"), "{error}");
+    let client = Client::connect(signed_by(url, &key(4))).await.unwrap();
+    client.upload(&Counter::weights(104)).await.unwrap();
+    let error = propose().await;
+    assert!(error.rule().is_some(), "{error}");
+    let error = client.download(&model).await.unwrap_err();
+    assert!(refusal(&error).contains("may not have these weights"), "{error}");
+    // A member goes on under another key.
+    succeed(&["key", "rotate", &lists.key_file(5), "--node", url]);
     // Who may write and asks for nothing else is let in as well; a stranger may not write.
     let client = Client::connect(signed_by(url, &key(STRANGER))).await.unwrap();
     assert!(refusal(&client.upload(&Counter::weights(9)).await.unwrap_err()).contains("may not"));
@@ -361,6 +383,7 @@ async fn nodes_of_a_network_let_each_other_in_and_nobody_else() {
     let started = tokio::task::spawn_blocking(|| {
         let lists = Lists::new();
         let mut network = Network::start(4)?;
+        network.agree();
         for at in 0..4 {
             network.stop(at);
         }

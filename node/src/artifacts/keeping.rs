@@ -36,7 +36,7 @@ pub(crate) async fn keep(
         size.mark_unchanged();
         let view = views.latest();
         match follow(&mut named, &view, &reads).await {
-            Ok(new) => artifacts.are_named(new),
+            Ok(new) => artifacts.are_named(new, named.followed()),
             Err(error) => {
                 tracing::warn!(%error, "artifacts are kept: the ledger cannot be read");
                 return;
@@ -77,7 +77,7 @@ async fn follow(
     named: &mut Named,
     view: &View,
     reads: &Reads,
-) -> Result<Vec<(ExperimentName, Vec<Digest>)>, crate::refusal::Refusal> {
+) -> Result<Vec<(Option<ExperimentName>, Vec<Digest>)>, crate::refusal::Refusal> {
     let mut new = Vec::new();
     while named.followed() < view.size() {
         let (start, end) = (named.followed(), view.size());

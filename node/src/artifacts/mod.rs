@@ -19,12 +19,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use colearn_contracts::{Digest, ExperimentName};
+use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use crate::disk::DiskReserve;
 use crate::error::NodeError;
 use crate::limits::{
-    PART_LIFE, TAKEN_OVER_AFTER, UNNAMED_GRACE, UNNAMED_LIFE, UPLOAD_PACE, UPLOADS, UPLOADS_OF_PEER,
+    FOLLOWED_WITHIN, PART_LIFE, TAKEN_OVER_AFTER, UNNAMED_GRACE, UNNAMED_LIFE, UPLOAD_PACE,
+    UPLOADS, UPLOADS_OF_PEER,
 };
 use crate::peer::Peer;
 
@@ -165,6 +167,8 @@ struct Inner {
     state: Mutex<State>,
     /// How many uploads, and how many files of its own, this process has begun.
     begun: AtomicU64,
+    /// In how many entries it was looked what the ledger names.
+    followed: watch::Sender<u64>,
 }
 
 /// What is there, and what it takes.
@@ -326,6 +330,7 @@ impl ArtifactStore {
             disk,
             state: Mutex::new(state),
             begun: AtomicU64::new(0),
+            followed: watch::Sender::new(0),
         })))
     }
 
@@ -429,24 +434,39 @@ impl ArtifactStore {
         }
     }
 
-    /// Learns what the ledger names besides, by experiment, and that it was looked at to its end.
-    fn are_named(&self, new: impl IntoIterator<Item = (ExperimentName, Vec<Digest>)>) {
+    /// Learns what the ledger names besides, by experiment, and that so many entries were looked at.
+    fn are_named(
+        &self,
+        new: impl IntoIterator<Item = (Option<ExperimentName>, Vec<Digest>)>,
+        followed: u64,
+    ) {
         let mut state = self.state();
         let named = state.named.get_or_insert_default();
         for (experiment, digests) in new {
             for digest in digests {
                 let experiments = named.entry(digest).or_default();
-                if !experiments.contains(&experiment) {
-                    experiments.push(experiment.clone());
+                match &experiment {
+                    Some(experiment) if !experiments.contains(experiment) => {
+                        experiments.push(experiment.clone());
+                    }
+                    _ => {}
                 }
             }
         }
+        drop(state);
+        self.0.followed.send_replace(followed);
     }
 
-    /// In which experiments the ledger names it, as far as that was looked at.
-    pub(crate) fn experiments_of(&self, digest: &Digest) -> Vec<ExperimentName> {
-        let state = self.state();
-        state.named.as_ref().and_then(|named| named.get(digest)).cloned().unwrap_or_default()
+    /// Waits until so many entries were looked at, and a little longer than that can take; whether they were.
+    pub(crate) async fn are_followed(&self, size: u64) -> bool {
+        let mut followed = self.0.followed.subscribe();
+        let there = followed.wait_for(|followed| *followed >= size);
+        matches!(tokio::time::timeout(FOLLOWED_WITHIN, there).await, Ok(Ok(_)))
+    }
+
+    /// In which experiments the ledger names it; `None` if it does not, as far as that was looked at.
+    pub(crate) fn experiments_of(&self, digest: &Digest) -> Option<Vec<ExperimentName>> {
+        self.state().named.as_ref().and_then(|named| named.get(digest)).cloned()
     }
 
     /// The size of a stored artifact.
@@ -479,9 +499,20 @@ impl ArtifactStore {
         size: u64,
         offset: u64,
     ) -> Result<Option<Upload>, ArtifactError> {
-        if self.size_of(&digest) == Some(size) {
-            return Ok(None);
+        match self.size_of(&digest) == Some(size) {
+            true => Ok(None),
+            false => self.upload_all_the_same(bringer, digest, size, offset).map(Some),
         }
+    }
+
+    /// The same, be the artifact there or not: whoever brings it whole has it.
+    pub(crate) fn upload_all_the_same(
+        &self,
+        bringer: Bringer,
+        digest: Digest,
+        size: u64,
+        offset: u64,
+    ) -> Result<Upload, ArtifactError> {
         if size == 0 || size > self.0.max_bytes {
             return Err(ArtifactError::TooLarge { size, limit: self.0.max_bytes });
         }
@@ -508,7 +539,7 @@ impl ArtifactStore {
             *own += 1;
         }
         drop(state);
-        Ok(Some(Upload::begin(self.clone(), name, size, offset)))
+        Ok(Upload::begin(self.clone(), name, size, offset))
     }
 
     /// An upload has ended.

@@ -56,8 +56,9 @@ impl Named {
         self.followed
     }
 
-    /// Looks at the next entry; gives what it names, and in which experiment.
-    pub(super) fn note(&mut self, entry: &[u8]) -> Option<(ExperimentName, Vec<Digest>)> {
+    /// Looks at the next entry; gives what it names, and in which experiment it is. None of the experiment's own need
+    /// be what members say that a merge is: they may name anything.
+    pub(super) fn note(&mut self, entry: &[u8]) -> Option<(Option<ExperimentName>, Vec<Digest>)> {
         self.followed += 1;
         // What a node has recorded it can decode.
         let Ok(Record::Transaction(transaction)) = Record::decode(entry).map(|it| it.record) else {
@@ -65,7 +66,8 @@ impl Named {
         };
         let Action { experiment, what } = &transaction.action;
         let named = self.note_act(experiment, what);
-        (!named.is_empty()).then(|| (experiment.clone(), named))
+        let is_own = !matches!(what, Act::MergeVote(_) | Act::RevealMergeVote(_));
+        (!named.is_empty()).then(|| (is_own.then(|| experiment.clone()), named))
     }
 
     fn note_act(&mut self, experiment: &ExperimentName, what: &Act) -> Vec<Digest> {
@@ -203,8 +205,12 @@ pub(super) fn progress<'a>(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use colearn_contracts::{MergeVote, Merges, Model, Proposal, Scores};
+    use colearn_ledger::{Entry, Hash};
+    use colearn_records::record;
+
     use super::*;
-    use crate::testing::{Draws, keeper, next_step};
+    use crate::testing::{Draws, keeper, name, next_step, signed};
 
     /// In a history that has something of everything.
     #[test]
@@ -248,5 +254,34 @@ mod tests {
             assert!(used.clone().all(|model| needed_once.contains(model)));
         }
         assert!(rounds > 3 && went.len() > 5, "{rounds} {}", went.len());
+    }
+
+    #[test]
+    fn what_members_say_that_a_merge_is_is_not_their_experiments_by_that() {
+        let entry = |act| {
+            let payload = record::transaction_payload(&signed(1, Action::new(name("a"), act)));
+            let parent = Hash::ZERO;
+            Entry { index: 1, parent, time_ms: 1_000, payload }.encode()
+        };
+        let digest = Digest([7; 32]);
+        let merges = Merges { open: Some(digest), guarded: None };
+        let vote = MergeVote {
+            round: 1,
+            merges,
+            bear_open: true,
+            bear_guarded: false,
+            prefer_guarded: false,
+            reason: None,
+            scores_open: Scores::default(),
+            scores_guarded: Scores::default(),
+            link: None,
+        };
+        let mut named = Named::default();
+        assert_eq!(named.note(&entry(Act::MergeVote(vote))), Some((None, vec![digest])));
+        let weights = Model { digest, size: 1, media_type: "m".to_owned() };
+        let (base, scores) = (Digest([8; 32]), Scores::default());
+        let proposal = Proposal { round: 1, base, weights, scores, privacy: None };
+        let of = named.note(&entry(Act::Propose(proposal)));
+        assert_eq!(of, Some((Some(name("a")), vec![base, digest])));
     }
 }

@@ -275,7 +275,7 @@ fn what_the_ledger_does_not_name_goes_first() {
     // Before the ledger was looked at nothing is known not to be named.
     assert_eq!(store.room_bytes(), 30);
     assert!(store.upload(peer(2), digest(&[5; 50]), 50, 0).is_err());
-    store.are_named([("a".parse().unwrap(), vec![digest(&named)])]);
+    store.are_named([(Some("a".parse().unwrap()), vec![digest(&named)])], 1);
     put(&store, 2, &[5; 50]);
     assert_eq!(there(), [false, true, true]);
     assert_eq!(store.part_size_of(&digest(&[4; 30]), peer(1)), 20);
@@ -291,7 +291,7 @@ fn what_the_ledger_does_not_name_goes_first() {
     }
     drop(store);
     let store = open(dir.path());
-    store.are_named([("a".parse().unwrap(), vec![digest(&named)])]);
+    store.are_named([(Some("a".parse().unwrap()), vec![digest(&named)])], 1);
     assert_eq!(store.hold(&digest(&fresh)), Some(40));
     put(&store, 2, &[7; 40]);
     assert_eq!(store.size_of(&digest(&fresh)), Some(40), "it was about to be named");

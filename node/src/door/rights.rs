@@ -1,6 +1,6 @@
 //! Who may do what here: everybody, members of the ledger's experiments, keys that the operator lists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,14 @@ use tokio::sync::watch;
 use crate::access::{Access, Grant};
 use crate::artifacts::ArtifactStore;
 use crate::error::NodeError;
+use crate::limits::BROUGHT;
 use crate::pulling::models;
 use crate::refusal::Refusal;
 use crate::view::{ExperimentView, View, Views};
 use crate::watched::{Look, look};
 
+/// How somebody comes to have what members have.
+const MEMBERSHIP: &str = "; whoever governs an experiment can make it a member";
 /// The largest file of keys that is read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
@@ -60,6 +63,8 @@ struct Inner {
     /// Who keeps the ledger reads all of it.
     keys: watch::Receiver<Arc<LogKeys>>,
     artifacts: ArtifactStore,
+    /// Who has brought what whole, newest last.
+    brought: Mutex<VecDeque<(LearnerId, Digest)>>,
 }
 
 /// To whom a right is given.
@@ -98,7 +103,7 @@ impl Rights {
         let mut files: Vec<Arc<KeyFile>> = Vec::new();
         let mut given = |grant: &Grant| -> Result<Given, NodeError> {
             let mut lists = Vec::new();
-            for path in grant.files() {
+            for path in &grant.keys {
                 let known = files.iter().find(|file| file.path == *path).cloned();
                 let file = match known {
                     Some(file) => file,
@@ -116,7 +121,8 @@ impl Rights {
         let (read, write) = (given(&access.read)?, given(&access.write)?);
         let create = given(&access.create)?;
         let files = Files(Arc::new(files));
-        Ok(Self(Arc::new(Inner { read, write, create, files, views, keys, artifacts })))
+        let brought = Mutex::default();
+        Ok(Self(Arc::new(Inner { read, write, create, files, views, keys, artifacts, brought })))
     }
 
     /// The files of keys.
@@ -139,7 +145,7 @@ impl Rights {
 
     /// Whether members have it, whoever else does.
     pub(crate) fn are_members(&self, right: Right) -> bool {
-        self.given(right).grant.members()
+        self.given(right).grant.members
     }
 
     /// Whether the holder of this key may.
@@ -162,14 +168,34 @@ impl Rights {
     }
 
     fn refusal(&self, right: Right, key: LearnerId) -> Refusal {
-        Refusal::NoRight { key, right, to: self.given(right).grant.to_string() }
+        // Not which files they are: that is for the operator to know.
+        let Grant { members, keys, .. } = &self.given(right).grant;
+        let (to, how) = match (members, keys.is_empty()) {
+            (true, true) => ("members", MEMBERSHIP),
+            (true, false) => ("members and listed keys", MEMBERSHIP),
+            (false, _) => ("listed keys", ""),
+        };
+        Refusal::NoRight { key, right, to, how }
     }
 
-    fn is_given(&self, right: Right, key: LearnerId) -> bool {
+    /// Whether the key is one of few: nobody can have many that are members by invitation, or listed.
+    pub(crate) fn is_rare(&self, key: LearnerId) -> bool {
+        let all = [&self.0.read, &self.0.write, &self.0.create];
+        let view = self.0.views.latest();
+        let is_invited = |experiment: &ExperimentView| {
+            experiment.state().admission != Admission::Open && experiment.admits(key)
+        };
+        self.reads_all(key)
+            || all.iter().any(|given| given.lists.iter().any(|file| file.has(key)))
+            || view.experiments_after("").any(|it| is_invited(it))
+    }
+
+    /// Whether the right is the key's.
+    pub(crate) fn is_given(&self, right: Right, key: LearnerId) -> bool {
         let given = self.given(right);
         given.grant.is_public()
             || given.lists.iter().any(|file| file.has(key))
-            || (given.grant.members() && is_admitted(&self.0.views.latest(), key))
+            || (given.grant.members && is_admitted(&self.0.views.latest(), key))
     }
 
     fn is_creator(&self, key: LearnerId) -> bool {
@@ -192,21 +218,75 @@ impl Rights {
             // Nobody was asked who it is.
             return Ok(());
         };
-        if self.is_public(Right::Read) || self.reads_all(key) {
-            return Ok(());
+        match self.is_public(Right::Read) || self.reads_all(key) || self.is_own(key, digest) {
+            true => Ok(()),
+            false => Err(Refusal::NoWeights { key }),
         }
+    }
+
+    /// Whether these weights are of an experiment that has admitted the key, or would.
+    fn is_own(&self, key: LearnerId, digest: &Digest) -> bool {
         let view = self.0.views.latest();
         let own = |experiment: &ExperimentView| experiment.admits(key);
         // What is named now, first: what the ledger has ever named is looked up a little later than it is recorded.
         let shown = |experiment: &ExperimentView| {
             models(experiment.state()).iter().any(|model| model.digest == *digest)
         };
-        let now = view.experiments_after("").any(|it| own(it) && shown(it));
         let once = |name: &ExperimentName| view.experiment(name).is_some_and(|it| own(it));
-        if now || self.0.artifacts.experiments_of(digest).iter().any(once) {
+        view.experiments_after("").any(|it| own(it) && shown(it))
+            || self.0.artifacts.experiments_of(digest).unwrap_or_default().iter().any(once)
+    }
+
+    /// Whether whoever asks is to be told whether these weights are here: not of those of others, nor before it is known
+    /// whose they are.
+    pub(crate) async fn may_know(&self, caller: Caller, digest: &Digest) -> bool {
+        if self.check_weights(caller, digest).is_ok() {
+            return true;
+        }
+        let size = self.0.views.latest().size();
+        self.0.artifacts.are_followed(size).await
+            && self.0.artifacts.experiments_of(digest).is_none()
+    }
+
+    /// Whether the key may name these weights in an experiment, which makes them that experiment's: it has to have
+    /// them.
+    ///
+    /// # Errors
+    /// Says that they are others', or that it is not known yet whose they are.
+    pub(crate) async fn check_naming(&self, key: LearnerId, digest: Digest) -> Result<(), Refusal> {
+        if self.check_weights(Caller(Some(key)), &digest).is_ok() || self.has_brought(key, digest) {
             return Ok(());
         }
-        Err(Refusal::NoWeights { key })
+        // What nobody has named is known to whoever has made it. It could have been named just now.
+        let size = self.0.views.latest().size();
+        if !self.0.artifacts.are_followed(size).await {
+            return Err(Refusal::Busy);
+        }
+        match self.0.artifacts.experiments_of(&digest) {
+            None => Ok(()),
+            Some(_) => Err(Refusal::NoWeights { key }),
+        }
+    }
+
+    /// Whoever has brought weights whole has them.
+    pub(crate) fn has_brought(&self, key: LearnerId, digest: Digest) -> bool {
+        self.brought().contains(&(key, digest))
+    }
+
+    /// A key has brought weights whole.
+    pub(crate) fn note_brought(&self, caller: Caller, digest: Digest) {
+        let Caller(Some(key)) = caller else { return };
+        let mut brought = self.brought();
+        if !brought.contains(&(key, digest)) {
+            if brought.len() >= BROUGHT {
+                brought.pop_front();
+            }
+            brought.push_back((key, digest));
+        }
+    }
+
+    fn brought(&self) -> MutexGuard<'_, VecDeque<(LearnerId, Digest)>> {
+        self.0.brought.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -237,6 +317,8 @@ impl ExperimentView {
 /// A file of keys: one a line in hex, perhaps with a name behind it; what stands behind `#` is for people.
 pub(crate) struct KeyFile {
     path: PathBuf,
+    /// Nobody is listed where it is not there.
+    may_lack: bool,
     current: Mutex<(Look, BTreeSet<LearnerId>)>,
 }
 
@@ -247,11 +329,8 @@ impl KeyFile {
     /// If it cannot be read, or is not there and has to be.
     fn open(path: &Path, may_lack: bool) -> Result<Self, NodeError> {
         let looked = look(path);
-        let keys = match looked {
-            None if may_lack => BTreeSet::new(),
-            _ => read(path)?,
-        };
-        Ok(Self { path: path.to_owned(), current: Mutex::new((looked, keys)) })
+        let keys = read_one(path, looked, may_lack)?;
+        Ok(Self { path: path.to_owned(), may_lack, current: Mutex::new((looked, keys)) })
     }
 
     fn current(&self) -> MutexGuard<'_, (Look, BTreeSet<LearnerId>)> {
@@ -268,7 +347,7 @@ impl KeyFile {
         if looked == self.current().0 {
             return;
         }
-        match read(&self.path) {
+        match read_one(&self.path, looked, self.may_lack) {
             Ok(keys) => {
                 tracing::info!(file = %self.path.display(), keys = keys.len(), "keys were read anew");
                 *self.current() = (looked, keys);
@@ -279,6 +358,13 @@ impl KeyFile {
                 tracing::error!(%error, "keys cannot be read anew; those before stay in force");
             }
         }
+    }
+}
+
+fn read_one(path: &Path, looked: Look, may_lack: bool) -> Result<BTreeSet<LearnerId>, NodeError> {
+    match looked {
+        None if may_lack => Ok(BTreeSet::new()),
+        _ => read(path),
     }
 }
 
@@ -344,8 +430,11 @@ mod tests {
         std::fs::write(&path, hex(&b)).unwrap();
         file.look();
         assert!(!file.has(a) && file.has(b));
+        // One that has to be there stays in force when it is not; one that need not, lists nobody then.
+        let needed = KeyFile::open(&path, false).unwrap();
         std::fs::remove_file(&path).unwrap();
+        needed.look();
         file.look();
-        assert!(file.has(b));
+        assert!(needed.has(b) && !file.has(b));
     }
 }

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, FORWARDED, HeaderName};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, HeaderName};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use colearn_contracts::LearnerId;
@@ -23,7 +23,8 @@ use tonic::{Code, Status};
 
 use super::rights::{Caller, Right, Rights};
 use crate::limits::{
-    CHALLENGE_LIFE, LOOKED_AT_AGAIN, MAX_SIGNED_BYTES, SIGNED_BODY_TIME, SIGNED_OF_KEY,
+    CHALLENGE_LIFE, LOOKED_AT_AGAIN, MAX_SIGNED_BYTES, SIGNED_BODY_TIME, SIGNED_OF_ALL,
+    SIGNED_OF_KEY,
 };
 use crate::peer::Peer;
 use crate::refusal::Refusal;
@@ -82,6 +83,8 @@ struct Challenges {
 
 struct Drawn {
     challenge: [u8; 16],
+    /// How many there are of all.
+    count: usize,
     /// What each key has drawn itself: it counts once.
     seen: HashMap<LearnerId, HashSet<[u8; 16]>>,
 }
@@ -90,7 +93,7 @@ impl Drawn {
     fn new() -> Result<Self, Refusal> {
         let mut challenge = [0; 16];
         getrandom::fill(&mut challenge).map_err(|error| Refusal::Random(error.to_string()))?;
-        Ok(Self { challenge, seen: HashMap::new() })
+        Ok(Self { challenge, count: 0, seen: HashMap::new() })
     }
 }
 
@@ -102,7 +105,7 @@ impl Challenges {
     /// Draws another when it is time.
     fn renew(&mut self) -> Result<(), Refusal> {
         let age = self.since.elapsed();
-        if age < CHALLENGE_LIFE {
+        if age < CHALLENGE_LIFE && self.now.count < SIGNED_OF_ALL {
             return Ok(());
         }
         let last = std::mem::replace(&mut self.now, Drawn::new()?);
@@ -150,12 +153,13 @@ impl Who {
         Ok(self.challenge(challenges.now.challenge))
     }
 
-    /// Who has signed this.
+    /// Who has signed this, if it may, and has not signed it before.
     fn signer(
         &self,
         shown: &Authorization,
         channel: Option<Channel>,
         asked: Asked<'_>,
+        may: impl FnOnce(LearnerId) -> Result<(), Refusal>,
     ) -> Result<LearnerId, Refusal> {
         let lock = || self.0.challenges.lock().unwrap_or_else(PoisonError::into_inner);
         {
@@ -165,24 +169,34 @@ impl Who {
         }
         // Not under the lock. Where TLS ends here there is no request without its channel.
         let channel = channel.filter(|_| self.0.bound);
+        if self.0.bound && channel.is_none() {
+            return Err(Refusal::BadSignature);
+        }
         if !shown.is_signed(&self.challenge(shown.challenge), channel, asked) {
             return Err(Refusal::BadSignature);
         }
+        // Keys cost nothing: nothing is remembered of those that may not.
         let key = LearnerId(shown.key);
+        may(key)?;
         let mut challenges = lock();
         let drawn = challenges.drawn(&shown.challenge).ok_or(Refusal::OldSignature)?;
         let seen = drawn.seen.entry(key).or_default();
         if seen.len() >= SIGNED_OF_KEY {
             return Err(Refusal::TooMuch { key, of: SIGNED_OF_KEY });
         }
-        match seen.insert(shown.nonce) {
-            true => Ok(key),
-            false => Err(Refusal::Repeated),
+        if !seen.insert(shown.nonce) {
+            return Err(Refusal::Repeated);
         }
+        drawn.count += 1;
+        Ok(key)
     }
 
     /// The request with who asks, if it may be asked.
-    async fn check(&self, right: Right, request: Request) -> Result<(Request, LearnerId), Refusal> {
+    async fn check(
+        &self,
+        request: Request,
+        may: impl FnOnce(LearnerId) -> Result<(), Refusal>,
+    ) -> Result<(Request, LearnerId), Refusal> {
         let shown = Authorization::of(request.headers()).ok_or(Refusal::WhoAsks)?;
         let (parts, body) = request.into_parts();
         let is_upload = parts.uri.path() == UPLOAD;
@@ -198,12 +212,14 @@ impl Who {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let asked = Asked { method: parts.method.as_str(), path, content };
         let channel = parts.extensions.get::<Channel>().copied();
-        let key = self.signer(&shown, channel, asked)?;
-        self.0.rights.check(right, key)?;
+        let key = self.signer(&shown, channel, asked, may)?;
         let mut request = Request::from_parts(parts, body);
         request.extensions_mut().insert(Caller(Some(key)));
-        // Whose it is counts from here on, and not the way by which it came: many may share that.
-        request.extensions_mut().insert(Peer::with_key(key));
+        // Whose it is counts from here on, and not the way by which it came: many may share that. Where keys cost
+        // nothing the way counts all the same.
+        if self.0.rights.is_rare(key) {
+            request.extensions_mut().insert(Peer::with_key(key));
+        }
         if is_upload {
             request.extensions_mut().insert(Stated(content));
         }
@@ -252,16 +268,20 @@ async fn look(State(who): State<Who>, request: Request, next: Next) -> Response 
     let Some(right) = needed(request.uri().path()) else { return next.run(request).await };
     if who.0.rights.is_public(right) {
         who.tell_of_proxy(&request);
-        return next.run(request).await;
+        // Who has to sign for something else signs this as well, and is the same one.
+        if !request.headers().contains_key(AUTHORIZATION) {
+            return next.run(request).await;
+        }
     }
     let kind = request.headers().get(CONTENT_TYPE).map(|it| it.as_bytes());
     let is_grpc = kind.is_some_and(|it| it.starts_with(b"application/grpc"));
-    match who.check(right, request).await {
+    match who.check(request, |key| who.0.rights.check(right, key)).await {
         Ok((request, key)) => {
             let response = next.run(request).await;
             let rights = who.0.rights.clone();
             let looked = Instant::now();
-            response.map(|body| Body::new(WhileAllowed { body, rights, right, key, looked }))
+            let ended = None;
+            response.map(|body| Body::new(WhileAllowed { body, rights, right, key, looked, ended }))
         }
         Err(refusal) => who.refuse(refusal, is_grpc),
     }
@@ -274,6 +294,7 @@ struct WhileAllowed {
     right: Right,
     key: LearnerId,
     looked: Instant,
+    ended: Option<Refusal>,
 }
 
 impl HttpBody for WhileAllowed {
@@ -284,12 +305,14 @@ impl HttpBody for WhileAllowed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(refusal) = self.ended.take() {
+            return Poll::Ready(Some(Err(axum::Error::new(refusal))));
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // What is ready goes out: it may be what tells why there is no more.
         if self.looked.elapsed() >= LOOKED_AT_AGAIN {
             self.looked = Instant::now();
-            if let Err(refusal) = self.rights.check(self.right, self.key) {
-                return Poll::Ready(Some(Err(axum::Error::new(refusal))));
-            }
+            self.ended = self.rights.check(self.right, self.key).err();
         }
         Poll::Ready(frame)
     }
@@ -332,6 +355,10 @@ mod tests {
         Signing::new(&url.parse().unwrap(), &trust)
     }
 
+    fn any(_: LearnerId) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     fn sign(who: &Who, signing: &Signing, channel: Option<Channel>) -> Authorization {
         let challenged = HeaderMap::from_iter([who.current().unwrap().header()]);
         assert!(signing.hear(&challenged).unwrap());
@@ -345,23 +372,27 @@ mod tests {
         let (who, signing) = (who(dir.path(), false), signing("http://h", 1));
         let first = sign(&who, &signing, None);
         let by = LearnerId(key(1).verifying_key().to_bytes());
-        assert_eq!(who.signer(&first, None, ASKED).unwrap(), by);
-        assert!(matches!(who.signer(&first, None, ASKED), Err(Refusal::Repeated)));
+        assert_eq!(who.signer(&first, None, ASKED, any).unwrap(), by);
+        assert!(matches!(who.signer(&first, None, ASKED, any), Err(Refusal::Repeated)));
         // On its way while another challenge is drawn it counts, and is remembered;
         let second = sign(&who, &signing, None);
         tokio::time::advance(CHALLENGE_LIFE + Duration::from_secs(1)).await;
         assert_ne!(who.current().unwrap().challenge, second.challenge);
-        assert_eq!(who.signer(&second, None, ASKED).unwrap(), by);
-        assert!(matches!(who.signer(&second, None, ASKED), Err(Refusal::Repeated)));
-        assert!(matches!(who.signer(&first, None, ASKED), Err(Refusal::Repeated)));
+        assert_eq!(who.signer(&second, None, ASKED, any).unwrap(), by);
+        assert!(matches!(who.signer(&second, None, ASKED, any), Err(Refusal::Repeated)));
+        assert!(matches!(who.signer(&first, None, ASKED, any), Err(Refusal::Repeated)));
         // then it is void, however long nobody has asked.
         let third = sign(&who, &signing, None);
         tokio::time::advance(2 * CHALLENGE_LIFE).await;
-        assert!(matches!(who.signer(&third, None, ASKED), Err(Refusal::OldSignature)));
-        // What nobody has signed is not remembered.
+        assert!(matches!(who.signer(&third, None, ASKED, any), Err(Refusal::OldSignature)));
+        // What nobody has signed is not remembered, nor whoever may not.
+        let signed = sign(&who, &signing, None);
+        let may_not = |key| Err(Refusal::NoWeights { key });
+        let refused = who.signer(&signed, None, ASKED, may_not).unwrap_err();
+        assert!(matches!(refused, Refusal::NoWeights { .. }));
         let mut forged = sign(&who, &signing, None);
         forged.signature[0] ^= 1;
-        assert!(matches!(who.signer(&forged, None, ASKED), Err(Refusal::BadSignature)));
+        assert!(matches!(who.signer(&forged, None, ASKED, any), Err(Refusal::BadSignature)));
         assert!(who.0.challenges.lock().unwrap().now.seen.is_empty());
     }
 
@@ -374,9 +405,9 @@ mod tests {
         let rights = who(dir.path(), false).0.rights.clone();
         let (sender, parts) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
         let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(parts));
-        let looked = Instant::now();
-        let right = Right::Read;
-        let body = WhileAllowed { body, rights: rights.clone(), right, key: creator, looked };
+        let (looked, right, ended) = (Instant::now(), Right::Read, None);
+        let rights_of = rights.clone();
+        let body = WhileAllowed { body, rights: rights_of, right, key: creator, looked, ended };
         let mut stream = Body::new(body).into_data_stream();
         let mut next = async || {
             sender.send(Ok(Bytes::from_static(b"x"))).await.unwrap();
@@ -389,6 +420,7 @@ mod tests {
         rights.files().look();
         assert!(next().await.is_ok(), "it is looked at now and then");
         tokio::time::advance(2 * LOOKED_AT_AGAIN).await;
+        assert!(next().await.is_ok(), "what is ready goes out");
         let error = next().await.unwrap_err().to_string();
         assert!(error.contains("may not read"), "{error}");
     }
@@ -401,9 +433,9 @@ mod tests {
         let by = LearnerId(one.key);
         let nonces = (0..SIGNED_OF_KEY as u128).map(u128::to_be_bytes).collect();
         who.0.challenges.lock().unwrap().now.seen.insert(by, nonces);
-        assert!(matches!(who.signer(&one, None, ASKED), Err(Refusal::TooMuch { .. })));
+        assert!(matches!(who.signer(&one, None, ASKED, any), Err(Refusal::TooMuch { .. })));
         let other = sign(&who, &signing("http://h", 2), None);
-        who.signer(&other, None, ASKED).unwrap();
+        who.signer(&other, None, ASKED, any).unwrap();
     }
 
     #[tokio::test]
@@ -413,10 +445,10 @@ mod tests {
         let channel = Some([7; 32]);
         for shown in [None, Some([8; 32])] {
             let signed = sign(&who, &signing, shown);
-            let refused = who.signer(&signed, channel, ASKED).unwrap_err();
+            let refused = who.signer(&signed, channel, ASKED, any).unwrap_err();
             assert!(matches!(refused, Refusal::BadSignature), "{refused}");
         }
-        who.signer(&sign(&who, &signing, channel), channel, ASKED).unwrap();
+        who.signer(&sign(&who, &signing, channel), channel, ASKED, any).unwrap();
     }
 
     #[tokio::test]

@@ -33,6 +33,14 @@ pub(crate) struct Artifacts {
 }
 
 impl Artifacts {
+    /// Whether whoever asks is told whether something is here: not of the weights of others, unless it has brought
+    /// them itself.
+    async fn is_told(&self, caller: Caller, digest: &Digest) -> bool {
+        let has_brought =
+            |Caller(key): Caller| key.is_some_and(|key| self.rights.has_brought(key, *digest));
+        has_brought(caller) || self.rights.may_know(caller, digest).await
+    }
+
     /// Opens an artifact; one that is on its way here is waited for.
     async fn open(&self, digest: Digest, offset: u64) -> Result<File, Status> {
         let open = || {
@@ -114,11 +122,10 @@ impl ArtifactService for Artifacts {
             blocking(move || Ok((store.size_of(&digest), store.part_size_of(&digest, bringer))));
         let (size, partial_size) = stat.await?;
         // Whoever may not have it may bring it all the same, and is told of what it brings itself only.
-        let is_theirs = || {
-            !self.store.experiments_of(&digest).is_empty()
-                && self.rights.check_weights(caller, &digest).is_err()
+        let size = match size {
+            Some(size) if self.is_told(caller, &digest).await => Some(size),
+            _ => None,
         };
-        let size = size.filter(|_| !is_theirs());
         Ok(Response::new(v1::StatArtifactResponse {
             stored: size.is_some(),
             size: size.unwrap_or(0),
@@ -132,6 +139,7 @@ impl ArtifactService for Artifacts {
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
         let bringer = Bringer::Peer(Peer::of(request.extensions()));
+        let caller = caller(request.extensions());
         let stated = request.extensions().get::<Stated>().copied();
         let mut parts = request.into_inner();
         let mut pace = Pace::begin(self.pace);
@@ -143,9 +151,14 @@ impl ArtifactService for Artifacts {
             return Err(Refusal::OtherContent.into());
         }
         let store = self.store.clone();
-        let begun =
-            blocking(move || store.upload(bringer, digest, header.size, header.offset)).await?;
-        let Some(mut upload) = begun else {
+        let all_the_same = !self.is_told(caller, &digest).await;
+        let begun = blocking(move || match all_the_same {
+            true => {
+                store.upload_all_the_same(bringer, digest, header.size, header.offset).map(Some)
+            }
+            false => store.upload(bringer, digest, header.size, header.offset),
+        });
+        let Some(mut upload) = begun.await? else {
             return Ok(Response::new(v1::UploadArtifactResponse { size: header.size }));
         };
         while let Some(part) = pace.next(&mut parts).await? {
@@ -159,6 +172,7 @@ impl ArtifactService for Artifacts {
             .await?;
         }
         let size = blocking(move || upload.finish()).await?;
+        self.rights.note_brought(caller, digest);
         Ok(Response::new(v1::UploadArtifactResponse { size }))
     }
 

@@ -251,6 +251,8 @@ pub enum Refused {
     OutOfRange,
     /// The node wants to know who asks.
     WhoAsks,
+    /// Whoever asks may not; another node may allow it.
+    Forbidden,
     /// The node cannot do it now: trying again later may help.
     Temporary,
     /// The same request will always be refused.
@@ -263,6 +265,7 @@ impl Refused {
             Code::NotFound => Self::NotFound,
             Code::OutOfRange => Self::OutOfRange,
             Code::Unauthenticated => Self::WhoAsks,
+            Code::PermissionDenied => Self::Forbidden,
             Code::ResourceExhausted | Code::Internal | Code::Aborted => Self::Temporary,
             _ => Self::Final,
         }
@@ -326,6 +329,7 @@ impl ClientError {
                 | Self::Receipt(..)
                 | Self::WrongArtifact(_)
                 | Self::OtherLedger { .. }
+                | Self::Net(NetError::OtherLedger { .. } | NetError::NoChannel(_))
                 | Self::Unpinned(_)
         ) || matches!(self, Self::NoNode(each) if each.iter().all(|(_, error)| error.is_a_lie()))
     }
@@ -368,6 +372,15 @@ impl ClientError {
             // What the contract refuses it would refuse again.
             Self::Refused { refused, rule, .. } => rule.is_none() && *refused == Refused::Temporary,
             Self::NoNode(each) => each.iter().any(|(_, error)| error.is_transient()),
+            _ => false,
+        }
+    }
+
+    /// Whether no node that was asked lets this key in, which waiting does not mend.
+    pub(super) fn is_locked_out(&self) -> bool {
+        match self {
+            Self::Refused { refused: Refused::Forbidden, rule: None, .. } => true,
+            Self::NoNode(each) => each.iter().all(|(_, error)| error.is_locked_out()),
             _ => false,
         }
     }
