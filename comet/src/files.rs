@@ -281,3 +281,29 @@ pub fn set_blocks_aside(home: &Path, aside: &Path) -> Result<(), FilesError> {
     colearn_files::sync_folder(aside)?;
     Ok(colearn_files::sync_folder(&data)?)
 }
+
+/// Removes what of CometBFT's stores was begun and not made: a store is there with its `CURRENT`, which comes last, and
+/// without it but with others of its files CometBFT refuses to start, for ever. For a home folder whose chain has
+/// recorded nothing yet, which must not be in use.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn clear_unmade(home: &Path) -> Result<(), FilesError> {
+    let data = home.join("data");
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FilesError::Aside { path, source }
+    };
+    let files = match std::fs::read_dir(&data) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        files => files.map_err(failed(&data))?,
+    };
+    for file in files {
+        let path = file.map_err(failed(&data))?.path();
+        let is_store = path.extension().is_some_and(|it| it == "db") && path.is_dir();
+        if is_store && !path.join("CURRENT").exists() {
+            std::fs::remove_dir_all(&path).map_err(failed(&path))?;
+        }
+    }
+    Ok(())
+}

@@ -129,6 +129,26 @@ fn a_chain_s_name_has_fifty_characters_at_most() {
 }
 
 #[test]
+fn a_store_that_was_begun_and_not_made_is_begun_anew() {
+    let home = tempfile::tempdir().unwrap();
+    files::clear_unmade(home.path()).unwrap();
+    let write = |name: &str| {
+        let path = home.path().join("data").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "bytes").unwrap();
+        path
+    };
+    let half = [write("state.db/MANIFEST-000000"), write("state.db/LOG")];
+    let whole = [write("blockstore.db/CURRENT"), write("blockstore.db/MANIFEST-000000")];
+    let other = [write("cs.wal/wal"), write("priv_validator_state.json")];
+    for _ in 0..2 {
+        files::clear_unmade(home.path()).unwrap();
+        assert!(half.iter().all(|path| !path.exists()) && !half[0].parent().unwrap().exists());
+        assert!(whole.iter().chain(&other).all(|path| path.exists()));
+    }
+}
+
+#[test]
 fn what_the_key_has_signed_last_is_not_forgotten_with_the_blocks() {
     let home = tempfile::tempdir().unwrap();
     let state = files::signed_last(home.path());

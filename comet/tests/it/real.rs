@@ -113,6 +113,11 @@ fn one_validator_makes_blocks_survives_its_death_and_stops() {
     let settings = Settings::new("127.0.0.1:0".parse().unwrap());
     let mut validator = Validator::new();
     let keys = [validator.key];
+    // As if it had been killed in its first moments.
+    let half = validator.home.path().join("data/blockstore.db");
+    std::fs::create_dir_all(&half).unwrap();
+    std::fs::write(half.join("MANIFEST-000000"), "").unwrap();
+    files::clear_unmade(validator.home.path()).unwrap();
     let Running { rpc, process, .. } = validator.start(&path, &keys, &settings);
     assert_eq!(offer(rpc, b"a"), Broadcast::Taken);
     assert_eq!(offer(rpc, b"a"), Broadcast::InCache);

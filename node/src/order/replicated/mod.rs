@@ -89,6 +89,10 @@ impl Replicated {
         let settings = settings(&beginning, &node.id())?;
         let sockets = Sockets::create().map_err(CometError::from)?;
         files::write(&home, &chain, &settings, &sockets).map_err(CometError::from)?;
+        // Killed in its first moments it would not start again.
+        if beginning.height == 0 {
+            files::clear_unmade(&home).map_err(CometError::from)?;
+        }
         warn_of_other_keys(&beginning, &consensus, &node);
         let listener = sockets.listen().map_err(CometError::from)?;
 
