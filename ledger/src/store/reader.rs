@@ -142,16 +142,27 @@ impl Reader {
                     return Ok(None);
                 }
                 let start = number * TILE_WIDTH;
-                let entries = self.entries(start, start + u64::from(width), usize::MAX)?;
-                let mut bytes = Vec::new();
-                for entry in entries {
-                    // MAX_ENTRY_BYTES is what 16 bits can say.
-                    bytes.extend((entry.len() as u16).to_be_bytes());
-                    bytes.extend(entry);
-                }
+                let (bytes, _) = self.bundle(start, start + u64::from(width), usize::MAX)?;
                 Ok(Some(bytes))
             }
         }
+    }
+
+    /// The entries `start..end` as a bundle of entries has them, at least one, and no more after their sizes exceed
+    /// `max_bytes`; and the first that is left out, or `end`.
+    ///
+    /// # Errors
+    /// If the first is not committed, or the journal or index is damaged.
+    pub fn bundle(&self, start: u64, end: u64, max_bytes: usize) -> Result<(Vec<u8>, u64), Error> {
+        let entries = self.entries(start, end, max_bytes)?;
+        let next = start + entries.len() as u64;
+        let mut bytes = Vec::with_capacity(entries.iter().map(|entry| 2 + entry.len()).sum());
+        for entry in entries {
+            // MAX_ENTRY_BYTES is what 16 bits can say.
+            bytes.extend((entry.len() as u16).to_be_bytes());
+            bytes.extend(entry);
+        }
+        Ok((bytes, next))
     }
 
     /// The first committed entry from `from` on that was indexed under `key`. What was committed

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{BYTES_PER_MESSAGE, BoxStream};
+use super::BoxStream;
 use crate::admission::hash_bytes;
 use crate::limits::PIECE_BYTES;
 use crate::reads::Reads;
@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use crate::view::Views;
 use crate::witness::Cosignatures;
 
-/// How many entries one message of a stream holds at most.
+/// How many entries one message holds at most.
 const ENTRIES_PER_MESSAGE: u64 = 4096;
 
 /// The ledger, as a service.
@@ -82,7 +82,8 @@ impl LedgerService for Ledger {
     ) -> Result<Response<v1::GetEntriesResponse>, Status> {
         let v1::GetEntriesRequest { start, count } = request.into_inner();
         let end = start.saturating_add(u64::from(count).clamp(1, ENTRIES_PER_MESSAGE));
-        let read = self.reads.read(move |reader| reader.entries(start, end, BYTES_PER_MESSAGE));
+        // It lies in memory whole, whether it is read or not.
+        let read = self.reads.read(move |reader| reader.entries(start, end, PIECE_BYTES));
         let entries = read.await?;
         let entries = entries.into_iter().map(Bytes::from).collect();
         Ok(Response::new(v1::GetEntriesResponse { entries }))

@@ -10,9 +10,6 @@ use colearn_records::convert::BadField;
 use tokio_stream::Stream;
 use tonic::Status;
 
-/// How many bytes one message of a stream holds about.
-const BYTES_PER_MESSAGE: usize = 1 << 20;
-
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 fn bad_field(error: BadField) -> Status {

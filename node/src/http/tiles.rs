@@ -4,17 +4,21 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use colearn_ledger::{Resource, TILE_WIDTH};
+use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::PIECE_BYTES;
 #[cfg(unix)]
 use crate::order::replicated::{Network, Signatures};
 use crate::reads::Reads;
+use crate::refusal::Refusal;
 use crate::witness::Cosignatures;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -97,10 +101,17 @@ async fn tile(State(tiles): State<Tiles>, Path(path): Path<String>) -> Response 
         return (StatusCode::NOT_FOUND, "there is no such tile path\n").into_response();
     };
     let (Resource::Hashes { width, .. } | Resource::Entries { width, .. }) = resource;
-    match tiles.reads.read(move |reader| reader.resource(resource)).await {
-        Ok(Some(bytes)) => {
+    let read = match resource {
+        Resource::Hashes { .. } => {
+            let read = tiles.reads.read(move |reader| reader.resource(resource));
+            read.await.map(|bytes| bytes.map(Body::from))
+        }
+        Resource::Entries { number, width } => bundle(tiles.reads, number, width).await,
+    };
+    match read {
+        Ok(Some(body)) => {
             let cache = if u64::from(width) == TILE_WIDTH { IMMUTABLE } else { SHORT };
-            ([(CONTENT_TYPE, BINARY), (CACHE_CONTROL, cache)], bytes).into_response()
+            ([(CONTENT_TYPE, BINARY), (CACHE_CONTROL, cache)], body).into_response()
         }
         Ok(None) => (StatusCode::NOT_FOUND, "the ledger is not that long\n").into_response(),
         Err(error) => {
@@ -108,6 +119,38 @@ async fn tile(State(tiles): State<Tiles>, Path(path): Path<String>) -> Response 
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }
     }
+}
+
+/// A bundle of entries, if there are so many. It may have 16 MiB: more than a piece is read as it is taken.
+async fn bundle(reads: Reads, number: u64, width: u16) -> Result<Option<Body>, Refusal> {
+    let start = number.checked_mul(TILE_WIDTH);
+    let ends = start.and_then(|start| Some((start, start.checked_add(u64::from(width))?)));
+    let Some((start, end)) = ends.filter(|(_, end)| *end <= reads.in_memory().size()) else {
+        return Ok(None);
+    };
+    let (first, next) = piece(&reads, start, end).await?;
+    if next == end {
+        return Ok(Some(Body::from(first)));
+    }
+    let pieces = stream::try_unfold((Some(first), next), move |(read, next)| {
+        let reads = reads.clone();
+        async move {
+            match read {
+                Some(read) => Ok(Some((read, (None, next)))),
+                None if next < end => {
+                    let (read, next) = piece(&reads, next, end).await?;
+                    Ok::<_, Refusal>(Some((read, (None, next))))
+                }
+                None => Ok(None),
+            }
+        }
+    });
+    Ok(Some(Body::from_stream(pieces)))
+}
+
+async fn piece(reads: &Reads, start: u64, end: u64) -> Result<(Bytes, u64), Refusal> {
+    let read = reads.read(move |reader| reader.bundle(start, end, PIECE_BYTES));
+    read.await.map(|(bytes, next)| (Bytes::from(bytes), next))
 }
 
 async fn health(State(tiles): State<Tiles>) -> Response {
