@@ -43,13 +43,12 @@ impl Reads {
         let reader = self.reader.clone();
         // Never closed; if it were there would be no limit, which is no reason not to read.
         let slot = self.slots.clone().acquire_owned().await.ok();
-        let done = tokio::task::spawn_blocking(move || {
-            let done = read(&reader);
-            drop(slot);
-            done
-        });
+        // The slot comes back with what was read: given back before the thread is free it would have the runtime start
+        // another one, and each keeps some of what it has read in.
+        let done = tokio::task::spawn_blocking(move || (read(&reader), slot));
         // It fails only if it panicked, or the runtime is shutting down.
-        Ok(done.await.map_err(|_| Refusal::Stopped)??)
+        let (done, _slot) = done.await.map_err(|_| Refusal::Stopped)?;
+        Ok(done?)
     }
 
     /// Reads what concerns the last `behind` entries: at once where these are so few that they were
