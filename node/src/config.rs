@@ -24,6 +24,12 @@ pub const DEFAULT_RESERVE_BYTES: u64 = 64 << 20;
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 /// How many of them one address may have unless told otherwise.
 pub const DEFAULT_CONNECTIONS_PER_ADDRESS: usize = 1024;
+/// How many may follow the ledger or watch experiments at a time unless told otherwise.
+pub const DEFAULT_MAX_WATCHERS: usize = 1500;
+/// How many of them may be one peer's unless told otherwise.
+pub const DEFAULT_WATCHERS_PER_ADDRESS: usize = 500;
+/// How many times a second one peer may ask for something unless told otherwise.
+pub const DEFAULT_CALLS_PER_SECOND: u32 = 1_000;
 
 /// How a node is started.
 #[derive(Clone, Debug)]
@@ -40,6 +46,12 @@ pub struct Config {
     pub connections_per_address: usize,
     /// Who may do what; `None` for what [`Access::by_default`] says.
     pub access: Option<Access>,
+    /// How many may follow the ledger or watch experiments at a time.
+    pub max_watchers: usize,
+    /// How many of them may be of one address.
+    pub watchers_per_address: usize,
+    /// How many times a second one address may ask for something, on average; all may together 16 times as often.
+    pub calls_per_second: u32,
     /// The ledger's name when it is created; `None` for one made from its key.
     pub origin: Option<String>,
     /// What the ledger limits when it is created.
@@ -72,6 +84,9 @@ impl Config {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             connections_per_address: DEFAULT_CONNECTIONS_PER_ADDRESS,
             access: None,
+            max_watchers: DEFAULT_MAX_WATCHERS,
+            watchers_per_address: DEFAULT_WATCHERS_PER_ADDRESS,
+            calls_per_second: DEFAULT_CALLS_PER_SECOND,
             origin: None,
             limits: Limits::default(),
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,

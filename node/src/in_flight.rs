@@ -2,7 +2,7 @@
 //!
 //! What an answer is made of stays in memory until it is sent, and who does not read lets it lie there. So an
 //! answer is gone on with only as long as little of it lies there: of its own, of all that its peer asks for, and
-//! of all that anybody does. Who reads nothing for long is given up; its connection may live on.
+//! of all that anybody does. Whoever reads nothing for long is hung up on: what lies here goes only with its connection.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -19,6 +19,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::door::connections::HangUp;
 use crate::limits::{
     FREE_BYTES, IN_FLIGHT_BYTES, IN_FLIGHT_BYTES_OF_ANSWER, IN_FLIGHT_BYTES_OF_PEER,
     READER_PATIENCE,
@@ -32,8 +33,9 @@ pub(crate) fn bounded(routes: Router) -> Router {
 
 async fn bound(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
     let peer = Peer::of(request.extensions());
+    let hang_up = request.extensions().get::<HangUp>().cloned();
     let response = next.run(request).await;
-    response.map(|body| Body::new(in_flight.answer(peer, body)))
+    response.map(|body| Body::new(in_flight.answer(peer, hang_up, body)))
 }
 
 /// What is on its way from one node.
@@ -67,13 +69,15 @@ impl InFlight {
         Self(inner)
     }
 
-    fn answer(&self, peer: Peer, body: Body) -> Bounded {
-        Bounded { in_flight: self.clone(), peer, body, answer: None, begun: false, next: None }
+    fn answer(&self, peer: Peer, hang_up: Option<HangUp>, body: Body) -> Bounded {
+        let in_flight = self.clone();
+        Bounded { in_flight, peer, hang_up, body, answer: None, begun: false, next: None }
     }
 
     /// Counts an answer that is more than a few bytes.
-    fn count(&self, peer: Peer) -> Arc<Answer> {
+    fn count(&self, peer: Peer, hang_up: Option<HangUp>) -> Arc<Answer> {
         let answer = Arc::new(Answer {
+            hang_up,
             own: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_OF_ANSWER)),
             peer: peer.is_known().then(|| self.all_of(peer)),
             node: self.0.node.clone(),
@@ -101,6 +105,8 @@ impl InFlight {
 
 /// One answer on its way.
 struct Answer {
+    /// Ends its connection.
+    hang_up: Option<HangUp>,
     own: Arc<Semaphore>,
     /// What all answers to its peer have, where that is known.
     peer: Option<Arc<Semaphore>>,
@@ -185,8 +191,8 @@ impl Answer {
         room
     }
 
-    /// Ends it if nothing of it was taken for so long. Where it lies it can only go with its connection; but it
-    /// keeps nobody else from anything.
+    /// Ends it, and its connection, if nothing of it was taken for so long. It keeps nobody else from anything even
+    /// before that has gone.
     fn give_up_after(&self, patience: Duration) {
         let mut unread = lock(&self.state);
         if unread.given_up || unread.bytes == 0 || unread.since.elapsed() < patience {
@@ -196,6 +202,9 @@ impl Answer {
         self.shared().for_each(|of| of.add_permits(unread.shared));
         self.own.close();
         tracing::debug!(bytes = unread.bytes, "an answer that nobody reads is given up");
+        if let Some(hang_up) = &self.hang_up {
+            hang_up.now();
+        }
     }
 }
 
@@ -240,6 +249,7 @@ type Taking = Pin<Box<dyn Future<Output = Result<Room, AcquireError>> + Send>>;
 struct Bounded {
     in_flight: InFlight,
     peer: Peer,
+    hang_up: Option<HangUp>,
     body: Body,
     answer: Option<Arc<Answer>>,
     /// Whether something was sent. The first few bytes are free: most answers have no more.
@@ -275,7 +285,9 @@ impl HttpBody for Bounded {
             if is_free || bytes.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            let answer = this.answer.get_or_insert_with(|| this.in_flight.count(this.peer));
+            let answer = this
+                .answer
+                .get_or_insert_with(|| this.in_flight.count(this.peer, this.hang_up.take()));
             let count = counted(&bytes);
             if let Some(room) = answer.try_take(count) {
                 return Poll::Ready(Some(Ok(piece(bytes, room))));
@@ -361,7 +373,7 @@ mod tests {
         let of_answer = IN_FLIGHT_BYTES_OF_ANSWER / CHUNK;
         let mut all = Vec::new();
         let mut begin = async |number| {
-            let mut body = in_flight.answer(peer(number), endless());
+            let mut body = in_flight.answer(peer(number), None, endless());
             let unread = unread(&mut body).await;
             let count = unread.len();
             all.push((body, unread));
@@ -381,7 +393,7 @@ mod tests {
         }
         assert_eq!(begin(200).await, 1);
         // A few bytes always come through.
-        let mut small = in_flight.answer(peer(200), Body::from("ok"));
+        let mut small = in_flight.answer(peer(200), None, Body::from("ok"));
         assert_eq!(next(&mut small).await.unwrap().unwrap(), "ok");
         // What is read makes room for the others.
         let (_, mut last) = all.pop().unwrap();
@@ -397,17 +409,20 @@ mod tests {
     async fn who_reads_nothing_is_given_up_and_who_waits_for_news_is_not() {
         let patience = Duration::from_millis(60);
         let in_flight = InFlight::new(patience);
-        let mut stalled = in_flight.answer(peer(1), endless());
+        let (hung_up, goes_on) = (HangUp::default(), HangUp::default());
+        let mut stalled = in_flight.answer(peer(1), Some(hung_up.clone()), endless());
         let lying = unread(&mut stalled).await;
         // Has read all that there is so far.
         let (sender, news) = tokio::sync::mpsc::channel::<Result<Bytes, NotRead>>(1);
         let stream = tokio_stream::wrappers::ReceiverStream::new(news);
-        let mut waiting = in_flight.answer(peer(2), Body::from_stream(stream));
+        let mut waiting =
+            in_flight.answer(peer(2), Some(goes_on.clone()), Body::from_stream(stream));
         for _ in 0..2 {
             sender.send(Ok(Bytes::from(vec![1; CHUNK]))).await.unwrap();
             next(&mut waiting).await.unwrap().unwrap();
         }
         let ended = next(&mut stalled).await.unwrap().unwrap_err();
+        assert!(hung_up.is_now() && !goes_on.is_now());
         assert!(ended.to_string().contains("was read"), "{ended}");
         // It is in nobody's way, though it still lies there; and it is given back once.
         assert_eq!(in_flight.0.node.available_permits(), IN_FLIGHT_BYTES);
@@ -423,7 +438,7 @@ mod tests {
         let large = Bytes::from(vec![1; 3 * IN_FLIGHT_BYTES_OF_ANSWER]);
         let twice =
             futures_util::stream::iter([large.clone(), large.clone()].map(Ok::<_, NotRead>));
-        let mut body = in_flight.answer(peer(1), Body::from_stream(twice));
+        let mut body = in_flight.answer(peer(1), None, Body::from_stream(twice));
         let first = unread(&mut body).await;
         assert!(first.len() == 1 && first[0] == large);
         drop(first);

@@ -54,6 +54,7 @@ use tokio_util::sync::CancellationToken;
 use self::admission::Admission;
 use self::artifacts::ArtifactStore;
 use self::disk::DiskReserve;
+use self::door::calls::Calls;
 use self::door::connections::{Slots, within_files};
 use self::door::rights::{Files, Rights};
 use self::door::serve::{Door, Services, serve};
@@ -80,9 +81,10 @@ use self::witness::Cosignatures;
 pub use self::access::{Access, BadGrant, CREATORS, Grant};
 pub use self::artifacts::{ArtifactKind, Lost, Shelf, Shelved};
 pub use self::config::{
-    BadKeepArtifacts, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
-    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, Keep,
-    KeepArtifacts, NetworkConfig, Progress, Security, TlsConfig,
+    BadKeepArtifacts, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
+    DEFAULT_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_MAX_WATCHERS, DEFAULT_RESERVE_BYTES, DEFAULT_WATCHERS_PER_ADDRESS, Keep, KeepArtifacts,
+    NetworkConfig, Progress, Security, TlsConfig,
 };
 #[cfg(unix)]
 pub use self::error::CometError;
@@ -121,6 +123,7 @@ impl Node {
             let tls = security(&config)?;
             let slots =
                 Slots::new(within_files(config.max_connections), config.connections_per_address);
+            let calls = Calls::new(&config);
             let listener = TcpListener::bind(config.listen).await.map_err(|source| {
                 NodeError::Io { doing: format!("listen on {}", config.listen), source }
             })?;
@@ -192,7 +195,7 @@ impl Node {
             let files = rights.files();
             let shared = Shared { reads, artifacts, pulling, cosignatures, rights, who };
             let services = services(&keys, &order, shared, &stopping);
-            let door = Door { listener, slots, tls: tls.clone() };
+            let door = Door { listener, slots, calls, tls: tls.clone() };
             let serving = tokio::spawn(serve(door, services, stopping.clone()));
             let watched = (tls.clone(), files.clone());
             let look = move || {

@@ -48,5 +48,30 @@ pub(crate) const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) const BROUGHT: usize = 4096;
 /// An answer that goes on for longer than this ends when whoever has asked may not any more.
 pub(crate) const LOOKED_AT_AGAIN: Duration = Duration::from_secs(10);
+/// How many calls of a kind may be open at a time.
+#[derive(Clone, Copy)]
+pub(crate) struct Share {
+    pub(crate) of_peer: usize,
+    pub(crate) of_all: usize,
+}
+
+/// Submissions that wait for their receipts: most of them for the disk.
+pub(crate) const SUBMISSIONS: Share = Share { of_peer: 1024, of_all: 4096 };
+/// Streams of submissions: of each as much as is sent ahead may lie here, where its answers are not read.
+pub(crate) const SUBMISSION_STREAMS: Share = Share { of_peer: 64, of_all: 512 };
+/// Calls that bring weights, before it is known which: of each a chunk may lie here, and what is sent ahead.
+pub(crate) const UPLOAD_CALLS: Share = Share { of_peer: 2 * UPLOADS_OF_PEER, of_all: 2 * UPLOADS };
+/// Answers that are weights: each has a file open.
+pub(crate) const DOWNLOADS: Share = Share { of_peer: 128, of_all: 768 };
+/// Other calls: their answers lie here whole, and the longest have a megabyte.
+pub(crate) const READS: Share = Share { of_peer: 128, of_all: 768 };
+/// For how long nobody can have asked for more than may be asked at once.
+pub(crate) const CALLS_AHEAD: Duration = Duration::from_secs(4);
+/// How long a call waits for its turn: who asks one thing after the other is slowed down, and not refused.
+pub(crate) const TURN_PATIENCE: Duration = Duration::from_millis(250);
+/// How many times what one peer may ask a second all together may.
+pub(crate) const CALLS_OF_ALL: u32 = 16;
+/// How long what is asked may take to come. What is asked in a stream may come as it likes; weights have their pace.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
 /// How often it is looked for what is too old.
 pub(crate) const TIDY_EVERY: Duration = Duration::from_secs(60);

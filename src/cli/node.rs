@@ -9,8 +9,9 @@ use clap::{Args, Subcommand};
 use colearn_contracts::Limits;
 use colearn_ledger::IndexUse;
 use colearn_node::{
-    Access, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CONNECTIONS_PER_ADDRESS,
-    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_RESERVE_BYTES, Grant, Keep,
+    Access, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
+    DEFAULT_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_MAX_WATCHERS, DEFAULT_RESERVE_BYTES, DEFAULT_WATCHERS_PER_ADDRESS, Grant, Keep,
     KeepArtifacts, NetworkConfig, Progress, Security, TlsConfig, Upgrade, WitnessAddress,
 };
 use colearn_records::network_file::NetworkFile;
@@ -165,6 +166,16 @@ struct NodeArgs {
     /// How many of them one address may have; raise it behind a proxy
     #[arg(long, default_value_t = DEFAULT_CONNECTIONS_PER_ADDRESS, value_parser = some, value_name = "N")]
     max_connections_per_address: usize,
+    /// How many may follow the ledger or watch experiments at a time: each learner does
+    #[arg(long, default_value_t = DEFAULT_MAX_WATCHERS, value_parser = some, value_name = "N")]
+    max_watchers: usize,
+    /// How many of them one address may have; raise it behind a proxy
+    #[arg(long, default_value_t = DEFAULT_WATCHERS_PER_ADDRESS, value_parser = some, value_name = "N")]
+    max_watchers_per_address: usize,
+    /// How many times a second one address may ask for something, on average; raise it behind a proxy. All may
+    /// together 16 times as often. Votes and other submissions are not counted
+    #[arg(long, default_value_t = DEFAULT_CALLS_PER_SECOND, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    max_calls_per_second: u32,
     /// The ledger's name, on first start [default: one made from its key]
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
@@ -232,7 +243,7 @@ struct NodeArgs {
 const TLS: &str = "TLS";
 const RIGHTS: &str = "Rights";
 
-/// A number of connections.
+/// A number of connections, or of what else there may be many of.
 fn some(text: &str) -> Result<usize, String> {
     let number = text.parse::<usize>().ok().filter(|number| (1..=1_000_000).contains(number));
     number.ok_or_else(|| "it is to be a number from 1 to 1000000".to_owned())
@@ -288,6 +299,9 @@ impl NodeArgs {
             access: Some(self.access()),
             max_connections: self.max_connections,
             connections_per_address: self.max_connections_per_address,
+            max_watchers: self.max_watchers,
+            watchers_per_address: self.max_watchers_per_address,
+            calls_per_second: self.max_calls_per_second,
             origin: self.origin,
             limits,
             max_artifact_bytes: self.max_artifact_bytes,

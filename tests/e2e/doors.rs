@@ -4,19 +4,24 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use colearn_contracts::{Act, Action, Admission, CreateExperiment, Parameters, VERSION};
 use colearn_net::Fingerprint;
+use colearn_proto::v1;
+use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
 use colearn_sdk::client::{self, Nodes, Options, TlsTrust};
 use colearn_sdk::learner::SAFETENSORS;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use socket2::{Domain, Socket, Type};
 
-use crate::support::{Counter, NodeProcess, Speaker, colearn, fail, key, name, succeed, wait_for};
+use crate::support::{
+    Counter, NodeProcess, STRANGER, Speaker, channel_from, colearn, connect_from, fail, key, name,
+    succeed, wait_for,
+};
 
 /// An authority of its own.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -478,14 +483,6 @@ impl Drop for Killed {
     }
 }
 
-/// A connection from another address of this machine.
-fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    socket.into()
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn connections_that_say_nothing_are_in_nobodys_way() {
@@ -495,10 +492,9 @@ fn connections_that_say_nothing_are_in_nobodys_way() {
     let node = NodeProcess::start_with(&dir.path().join("data"), &[&listen[..], &few].concat());
     let to: SocketAddr = node.address().parse().unwrap();
     // N2: silent ones, and ones that begin with HTTP/2 and go no further.
-    let attacker = Ipv4Addr::new(127, 0, 0, 2);
     let mut held: Vec<TcpStream> = (0..200)
         .map(|number| {
-            let mut stream = connect_from(attacker, to);
+            let mut stream = connect_from(STRANGER, to);
             if number % 2 == 1 {
                 // What is closed already cannot be written to.
                 let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
@@ -532,11 +528,97 @@ fn connections_that_say_nothing_are_in_nobodys_way() {
     assert!(closed >= 200 - 24, "{closed}");
     // And the rest is, soon: nobody keeps a connection without ever asking for something.
     wait_for("there is room again", || {
-        let mut stream = connect_from(attacker, to);
+        let mut stream = connect_from(STRANGER, to);
         let asked =
             stream.write_all(b"GET /checkpoint HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let mut answer = String::new();
         let answered = asked.is_ok() && stream.read_to_string(&mut answer).is_ok();
         (answered && answer.contains(" 200 ")).then_some(())
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_several_have_taken_all_connections_they_make_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let few = ["--max-connections", "32", "--max-connections-per-address", "16"];
+    let listen = ["--listen", "127.0.0.1:0"];
+    let node = NodeProcess::start_with(&dir.path().join("data"), &[&listen[..], &few].concat());
+    let to: SocketAddr = node.address().parse().unwrap();
+    let hold = || {
+        let held = [2, 3].map(|last| {
+            let from = Ipv4Addr::new(127, 0, 0, last);
+            (0..16).map(|_| connect_from(from, to)).collect::<Vec<_>>()
+        });
+        held.into_iter().flatten().collect::<Vec<_>>()
+    };
+    for _ in 0..5 {
+        let _held = hold();
+        succeed(&["experiment", "list", "--node", &node.url]);
+    }
+}
+
+/// What was read of an answer with a body of a few bytes.
+#[cfg(target_os = "linux")]
+fn get(stream: &mut TcpStream, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let read = stream.read(&mut buffer).unwrap();
+        answer.extend_from_slice(&buffer[..read]);
+        let text = String::from_utf8_lossy(&answer);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if read == 0 || body.len() >= length.unwrap().parse().unwrap() {
+            return text.into_owned();
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_without_end_is_refused_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let few = ["--max-calls-per-second", "20", "--max-watchers-per-address", "3"];
+    let listen = ["--listen", "127.0.0.1:0"];
+    let node = NodeProcess::start_with(&dir.path().join("data"), &[&listen[..], &few].concat());
+    // Whoever takes part follows the ledger: three may from one address.
+    let mut ledger = LedgerServiceClient::new(channel_from(STRANGER, &node.url).await);
+    let mut subscribed = Vec::new();
+    let refused = loop {
+        match ledger.subscribe(v1::SubscribeRequest { start: 0 }).await {
+            Ok(entries) => subscribed.push(entries),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((subscribed.len(), refused.code()), (3, tonic::Code::ResourceExhausted));
+    assert!(refused.message().contains("--max-watchers-per-address"), "{refused}");
+    Speaker::connect(&node.url).await.create("x", &Counter::weights(0), 1).await;
+
+    let to: SocketAddr = node.address().parse().unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let asking: Vec<_> = (0..16)
+        .map(|_| {
+            let is_over = is_over.clone();
+            std::thread::spawn(move || {
+                let mut stream = connect_from(STRANGER, to);
+                // Whoever asks one thing after the other waits for its turn; of so many some cannot.
+                while !is_over.load(Ordering::SeqCst) {
+                    let answer = get(&mut stream, "/checkpoint");
+                    if !answer.starts_with("HTTP/1.1 200 ") {
+                        is_over.store(true, Ordering::SeqCst);
+                        return Some((answer, stream));
+                    }
+                }
+                None
+            })
+        })
+        .collect();
+    let mut refused = asking.into_iter().filter_map(|it| it.join().unwrap());
+    let (answer, mut stream) = refused.next().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    assert!(answer.contains("20 times a second (--max-calls-per-second)"), "{answer}");
+    assert!(get(&mut stream, "/healthz").ends_with("ok\n"));
+    Speaker::connect(&node.url).await.create("y", &Counter::weights(0), 1).await;
 }

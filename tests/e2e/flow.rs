@@ -11,7 +11,7 @@ use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 
-use crate::support::{NodeProcess, Speaker, channel, key, name};
+use crate::support::{NodeProcess, STRANGER, Speaker, channel_from, key, name};
 
 /// What a process has in memory.
 fn rss_mib(process: u32) -> u64 {
@@ -68,28 +68,38 @@ async fn three_hundred_streams_that_nobody_reads_take_little_memory() {
     }
 
     let before = most_mib(&node, &weights).await;
-    let channel = channel(&node.url).await;
+    // More than one connection may have.
+    let mut channels = Vec::new();
+    for _ in 0..4 {
+        channels.push(channel_from(STRANGER, &node.url).await);
+    }
     let mut told = Vec::new();
     let mut subscribed = Vec::new();
-    let mut ledger = LedgerServiceClient::new(channel.clone());
-    for _ in 0..STREAMS {
+    for number in 0..STREAMS {
+        let mut ledger = LedgerServiceClient::new(channels[number % 4].clone());
         let asked = v1::SubscribeRequest { start: 0 };
         subscribed.push(ledger.subscribe(asked).await.unwrap());
     }
     told.push(("subscribe", most_mib(&node, &weights).await.saturating_sub(before)));
     drop(subscribed);
     let mut downloaded = Vec::new();
-    let mut artifacts = ArtifactServiceClient::new(channel.clone());
-    for _ in 0..STREAMS {
+    let refused = loop {
+        let channel = channels[downloaded.len() % 4].clone();
         let digest = Bytes::copy_from_slice(&weights.digest().0);
         let asked = v1::DownloadArtifactRequest { digest, offset: 0 };
-        downloaded.push(artifacts.download_artifact(asked).await.unwrap());
-    }
+        match ArtifactServiceClient::new(channel).download_artifact(asked).await {
+            Ok(chunks) => downloaded.push(chunks),
+            Err(status) => break status,
+        }
+    };
+    // Each has a file open.
+    assert!(downloaded.len() < STREAMS);
+    assert!(refused.message().contains("128 downloads"), "{refused}");
     told.push(("download", most_mib(&node, &weights).await.saturating_sub(before)));
     drop(downloaded);
     let mut watched = Vec::new();
-    let mut coordinator = CoordinatorServiceClient::new(channel);
     for number in 0..STREAMS {
+        let mut coordinator = CoordinatorServiceClient::new(channels[number % 4].clone());
         let name = format!("x{}", number % 96);
         let asked = v1::WatchExperimentRequest { name, start: 0 };
         watched.push(coordinator.watch_experiment(asked).await.unwrap());

@@ -2,7 +2,7 @@
 
 pub(crate) mod network;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use colearn_contracts::{
 use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
 use ed25519_dalek::SigningKey;
+use socket2::{Domain, Socket, Type};
+use tonic::transport::{Channel, Endpoint};
 
 /// Longer than anything here takes on the slowest machine.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -316,6 +318,23 @@ pub(crate) fn copy_frozen(data: &Path) {
 }
 
 /// A channel to a node, for a client that is no client of ours.
-pub(crate) async fn channel(url: &str) -> tonic::transport::Channel {
-    tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap()
+pub(crate) async fn channel(url: &str) -> Channel {
+    Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap()
+}
+
+/// Somebody else, at another address of this machine.
+pub(crate) const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A channel from another address of this machine.
+pub(crate) async fn channel_from(from: Ipv4Addr, url: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+    endpoint.local_address(Some(from.into())).connect().await.unwrap()
+}
+
+/// A connection from another address of this machine.
+pub(crate) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
 }

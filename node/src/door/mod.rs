@@ -1,5 +1,6 @@
 //! Where the world comes in.
 
+pub(crate) mod calls;
 pub(crate) mod connections;
 pub(crate) mod rights;
 pub(crate) mod serve;

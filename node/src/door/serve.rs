@@ -1,6 +1,7 @@
 //! One listener for gRPC and HTTP.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service as _;
 
-use super::connections::{Activity, Counted, Slots};
+use super::calls::Calls;
+use super::connections::{Counted, Slot, Slots};
 use super::tls::Tls;
 use super::who::Who;
 use crate::grpc::artifact::Artifacts;
@@ -33,10 +35,9 @@ use crate::http::artifact;
 use crate::http::network::{self, Networks};
 use crate::http::tiles::{self, Tiles};
 use crate::in_flight;
-use crate::peer::Peer;
 
-/// How many calls one connection may have open.
-const MAX_STREAMS: u32 = 1024;
+/// How many calls one connection may have open: a learner has a few.
+const MAX_STREAMS: u32 = 128;
 /// How long a client may take to send its request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a silent connection is asked whether it lives, and how long it may take to answer.
@@ -48,10 +49,12 @@ const LITTLE: Duration = Duration::from_millis(500);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The largest gRPC message that is read: a transaction, or a chunk of 1 MiB.
-const MAX_MESSAGE_BYTES: usize = 2 << 20;
-/// What a client may send ahead on one call: a few chunks.
-const WINDOW_BYTES: u32 = 4 << 20;
+/// The largest gRPC message that is read: a transaction. While it comes what has come lies here.
+const MAX_MESSAGE_BYTES: usize = 128 << 10;
+/// And of weights: a chunk of 1 MiB, and what it is in.
+const MAX_CHUNK_BYTES: usize = (1 << 20) + (64 << 10);
+/// What a client may send ahead on one call: a chunk.
+const WINDOW_BYTES: u32 = 1 << 20;
 
 /// The first byte of what a client says that speaks TLS (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -81,13 +84,14 @@ pub(crate) struct Services {
 pub(crate) struct Door {
     pub(crate) listener: TcpListener,
     pub(crate) slots: Slots,
+    pub(crate) calls: Calls,
     pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// Serves until `stopping` is cancelled, then lets open calls end.
 pub(crate) async fn serve(door: Door, services: Services, stopping: CancellationToken) {
-    let Door { listener, slots, tls } = door;
-    let router = router(services);
+    let Door { listener, slots, calls, tls } = door;
+    let router = router(services, calls);
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
@@ -105,16 +109,18 @@ pub(crate) async fn serve(door: Door, services: Services, stopping: Cancellation
             () = stopping.cancelled() => break,
             accepted = accept(&listener) => accepted,
         };
-        let Some((stream, peer)) = accepted else { continue };
-        let Some(slot) = slots.take(peer) else {
+        let Some((stream, address)) = accepted else { continue };
+        let Some(slot) = slots.take(address) else {
             // Closed at once: whoever waits to be taken would wait for who has taken all.
-            tracing::debug!(?peer, "a connection too many");
+            tracing::debug!(%address, "a connection too many");
             continue;
         };
         let taking = taking.clone();
         connections.spawn(async move {
-            taking.take(stream, peer).await;
-            drop(slot);
+            tokio::select! {
+                () = taking.take(stream, &slot) => {}
+                () = slot.is_hung_up() => {}
+            }
         });
     }
     drop(listener);
@@ -124,12 +130,12 @@ pub(crate) async fn serve(door: Door, services: Services, stopping: Cancellation
     }
 }
 
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, Peer)> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
     match listener.accept().await {
         Ok((stream, address)) => {
             // Without this a small call takes 45 ms. A socket that refuses has gone already.
             stream.set_nodelay(true).ok()?;
-            Some((stream, Peer::at(address.ip())))
+            Some((stream, address.ip()))
         }
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
@@ -149,7 +155,7 @@ struct Taking {
 
 impl Taking {
     /// Serves a connection to its end.
-    async fn take(&self, stream: TcpStream, peer: Peer) {
+    async fn take(&self, stream: TcpStream, slot: &Slot) {
         let securing = tokio::time::timeout(HANDSHAKE, secure(stream, self.tls.as_deref()));
         let secured = tokio::select! {
             () = self.stopping.cancelled() => return,
@@ -157,10 +163,11 @@ impl Taking {
         };
         let Ok(Some(stream)) = secured else { return };
         let channel = channel(&stream);
-        let activity = Activity::begin();
+        let (peer, activity, hang_up) = (slot.peer(), slot.activity(), slot.hang_up());
         let (router, used) = (self.router.clone(), activity.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(hang_up.clone());
             if let Some(channel) = channel {
                 request.extensions_mut().insert(channel);
             }
@@ -233,7 +240,7 @@ async fn until_read(stream: TcpStream) {
     let _ = tokio::time::timeout(UNTIL_READ, tokio::io::copy(rest, &mut tokio::io::sink())).await;
 }
 
-fn router(services: Services) -> axum::Router {
+fn router(services: Services, calls: Calls) -> axum::Router {
     let Services {
         coordinator,
         ledger,
@@ -251,7 +258,7 @@ fn router(services: Services) -> axum::Router {
     #[cfg(unix)]
     let plain = plain.merge(network::router(networks));
     let artifacts =
-        ArtifactServiceServer::new(artifacts).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        ArtifactServiceServer::new(artifacts).max_decoding_message_size(MAX_CHUNK_BYTES);
     let (_, health) = tonic_health::server::health_reporter();
     let mut routes = tonic::service::Routes::new(coordinator)
         .add_service(ledger)
@@ -264,6 +271,6 @@ fn router(services: Services) -> axum::Router {
         Ok(reflection) => routes = routes.add_service(reflection),
         Err(error) => tracing::warn!(%error, "gRPC reflection is off"),
     }
-    // Who asks is known before what is on its way to it is counted.
-    who.guard(in_flight::bounded(routes.prepare().into_axum_router().merge(plain)))
+    // Who asks is known before it is counted what it asks, and what is on its way to it.
+    who.guard(calls.bound(in_flight::bounded(routes.prepare().into_axum_router().merge(plain))))
 }

@@ -19,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::*;
 use crate::disk::DiskReserve;
+use crate::door::calls::Calls;
 use crate::door::connections::Slots;
 use crate::door::rights::Rights;
 use crate::door::serve::{Door, serve};
@@ -408,7 +409,8 @@ impl Serving {
         let services = crate::services(&keys, &order, shared, &stopping);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let door = Door { listener, slots: Slots::new(64, 64), tls: None };
+        let calls = Calls::new(&Config::new(""));
+        let door = Door { listener, slots: Slots::new(64, 64), calls, tls: None };
         let serving = tokio::spawn(serve(door, services, stopping.clone()));
         Self { pulling, url, stopping, serving, order, seen }
     }
