@@ -1,10 +1,12 @@
 //! What TLS costs: votes that are recorded a second with it, as a share of those without, in the same run;
-//! handshakes a second; and the memory of a node that many idle connections are open to.
+//! handshakes a second; and the memory of a node that many idle connections are open to. And what attacks do to
+//! somebody honest.
 //!
-//! Run with `cargo bench --bench doors`; `-- --connections 10000` says how many are left open. All processes and
-//! the clients share the machine.
+//! Run with `cargo bench --bench doors`; `-- --connections 10000` says how many are left open, `-- attacks` measures
+//! the attacks (`-- attacks unread`: those whose names say so). All processes and the clients share the machine.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod attacks;
 #[allow(dead_code)]
 #[path = "network/load.rs"]
 mod load;
@@ -40,23 +42,34 @@ const SHAKING: Duration = Duration::from_secs(5);
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut connections = 1_000;
+    let mut attacks = None;
     while let Some(argument) = arguments.next() {
-        if argument == "--connections" {
-            connections = arguments.next().unwrap().parse().unwrap();
+        match &argument[..] {
+            "--connections" => connections = arguments.next().unwrap().parse().unwrap(),
+            "attacks" => attacks = Some(arguments.next().filter(|it| it != "--bench")),
+            "--attack" => {
+                return attacks::attack(&arguments.next().unwrap(), &arguments.next().unwrap());
+            }
+            // From cargo.
+            "--bench" => {}
+            other => panic!("it knows no {other}"),
         }
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let most = (connections + 1_000).to_string();
-    let node = |name: &str, more: &[&str]| {
+    let start = |name: &str, more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_colearn"));
         command.args(["node", "--until-eof", "--json", "--listen", "127.0.0.1:0", "--data"]);
-        command.arg(dir.path().join(name)).args(["--max-connections", &most]);
-        command.args(["--max-connections-per-address", &most]).args(more);
+        command.arg(dir.path().join(name)).args(more);
         NodeProcess::start(command).unwrap()
     };
-    let plain = node("plain", &[]);
-    let secure = node("tls", &["--tls-self-signed"]);
+    if let Some(only) = attacks {
+        return attacks::measure(start, &only.unwrap_or_default());
+    }
+    let most = (connections + 1_000).to_string();
+    let many = ["--max-connections", &most, "--max-connections-per-address", &most];
+    let plain = start("plain", &many);
+    let secure = start("tls", &[&many[..], &["--tls-self-signed"]].concat());
     let mut best = [[0.0_f64; 2]; 2];
     for run in 0..RUNS {
         for (kind, node) in [&plain, &secure].into_iter().enumerate() {
@@ -88,10 +101,10 @@ fn main() {
     );
 }
 
-async fn channel(url: &str) -> Channel {
+async fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {
     let address: Address = url.parse().unwrap();
     let connector = Connector::new(&address, &Trust::default(), Protocol::Http2).unwrap();
-    Endpoint::from(address.uri().clone()).connect_with_connector(connector).await.unwrap()
+    Endpoint::from(address.uri().clone()).connect_with_connector(connector).await
 }
 
 /// Votes that are recorded a second. They are joins, which cost what a vote does.
@@ -101,7 +114,7 @@ async fn rate(url: &str, name: &str, streamed: bool) -> f64 {
     let signed = joins.sign(0..CLIENTS * EACH);
     let mut clients = Vec::new();
     for mine in signed.chunks(EACH) {
-        clients.push((CoordinatorServiceClient::new(channel(url).await), mine.to_vec()));
+        clients.push((CoordinatorServiceClient::new(channel(url).await.unwrap()), mine.to_vec()));
     }
     let started = Instant::now();
     let submitting = clients.into_iter().map(|(client, mine)| match streamed {
@@ -159,7 +172,7 @@ async fn handshakes(url: &str) -> f64 {
 async fn hold(url: &str, count: usize) -> Vec<Channel> {
     let mut held = Vec::new();
     for _ in 0..count {
-        let channel = channel(url).await;
+        let channel = channel(url).await.unwrap();
         let mut client = CoordinatorServiceClient::new(channel.clone());
         let asked =
             client.list_experiments(v1::ListExperimentsRequest { page_size: 1, after: "~".into() });
