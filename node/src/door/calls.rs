@@ -12,16 +12,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::connections::Counted;
+use super::refusing::{is_grpc, refused};
 use crate::config::Config;
 use crate::limits::{
     BODY_TIME, CALLS_AHEAD, CALLS_OF_ALL, DOWNLOADS, READS, SUBMISSION_STREAMS, SUBMISSIONS, Share,
@@ -100,20 +99,16 @@ enum TooMuch {
     Slow(Duration),
 }
 
-impl TooMuch {
-    /// As it was asked.
-    fn answer(self, is_grpc: bool) -> Response {
-        let (code, status) = match self {
-            Self::Slow(_) => (Code::Aborted, StatusCode::REQUEST_TIMEOUT),
-            Self::OfPeer { .. }
-            | Self::OfAll { .. }
-            | Self::OftenByPeer(_)
-            | Self::OftenByAll(_) => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
+impl From<TooMuch> for Status {
+    fn from(too_much: TooMuch) -> Self {
+        let code = match too_much {
+            TooMuch::Slow(_) => Code::Aborted,
+            TooMuch::OfPeer { .. }
+            | TooMuch::OfAll { .. }
+            | TooMuch::OftenByPeer(_)
+            | TooMuch::OftenByAll(_) => Code::ResourceExhausted,
         };
-        match is_grpc {
-            true => Status::new(code, self.to_string()).into_http(),
-            false => (status, format!("{self}\n")).into_response(),
-        }
+        Self::new(code, too_much.to_string())
     }
 }
 
@@ -178,17 +173,16 @@ impl Calls {
 
 async fn bound(State(calls): State<Calls>, request: Request, next: Next) -> Response {
     let Some(kind) = Kind::of(request.uri().path()) else { return next.run(request).await };
-    let media = request.headers().get(CONTENT_TYPE).map(|it| it.as_bytes());
-    let is_grpc = media.is_some_and(|it| it.starts_with(b"application/grpc"));
+    let is_grpc = is_grpc(&request);
     let place = match calls.begin(kind, Peer::of(request.extensions())).await {
         Ok(place) => place,
-        Err(too_much) => return too_much.answer(is_grpc),
+        Err(too_much) => return refused(too_much.into(), is_grpc),
     };
     let answer = match kind.is_streamed() || request.body().is_end_stream() {
         true => next.run(request).await,
         false => match whole(calls.0.body_time, request, next).await {
             Ok(answer) => answer,
-            Err(slow) => return slow.answer(is_grpc),
+            Err(slow) => return refused(slow.into(), is_grpc),
         },
     };
     answer.map(|body| Body::new(Counted::new(body, place)))
@@ -359,6 +353,9 @@ mod tests {
     use axum::routing::{get, post};
     use http_body_util::BodyExt as _;
     use tower_service::Service as _;
+
+    use axum::http::StatusCode;
+    use axum::http::header::CONTENT_TYPE;
 
     use super::*;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod connections;
+pub(crate) mod refusing;
 pub(crate) mod rights;
 pub(crate) mod serve;
 pub(crate) mod tls;

@@ -11,16 +11,16 @@ use std::task::{Context, Poll, ready};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, FORWARDED, HeaderName};
+use axum::http::header::{AUTHORIZATION, FORWARDED, HeaderName};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use colearn_contracts::LearnerId;
 use colearn_net::{Asked, Authorization, Challenge, Channel, Content, content_of};
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Code;
 
+use super::refusing::{is_grpc, refused};
 use super::rights::{Caller, Right, Rights};
 use crate::limits::{
     CHALLENGE_LIFE, LOOKED_AT_AGAIN, MAX_SIGNED_BYTES, SIGNED_BODY_TIME, SIGNED_OF_ALL,
@@ -226,25 +226,11 @@ impl Who {
         Ok((request, key))
     }
 
-    /// A refusal, in the manner in which it was asked.
+    /// A refusal, with what is to be signed where that is missing.
     fn refuse(&self, refusal: Refusal, is_grpc: bool) -> Response {
-        let code = refusal.code();
-        let mut response = match is_grpc {
-            true => Status::from(refusal).into_http(),
-            false => {
-                let status = match code {
-                    Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-                    Code::PermissionDenied => StatusCode::FORBIDDEN,
-                    Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-                    Code::InvalidArgument => StatusCode::PAYLOAD_TOO_LARGE,
-                    _ => StatusCode::SERVICE_UNAVAILABLE,
-                };
-                (status, format!("{refusal}\n")).into_response()
-            }
-        };
-        if code == Code::Unauthenticated
-            && let Ok(challenge) = self.current()
-        {
+        let wants = refusal.code() == Code::Unauthenticated;
+        let mut response = refused(refusal.into(), is_grpc);
+        if wants && let Ok(challenge) = self.current() {
             response.headers_mut().extend([challenge.header()]);
         }
         response
@@ -273,8 +259,7 @@ async fn look(State(who): State<Who>, request: Request, next: Next) -> Response 
             return next.run(request).await;
         }
     }
-    let kind = request.headers().get(CONTENT_TYPE).map(|it| it.as_bytes());
-    let is_grpc = kind.is_some_and(|it| it.starts_with(b"application/grpc"));
+    let is_grpc = is_grpc(&request);
     match who.check(request, |key| who.0.rights.check(right, key)).await {
         Ok((request, key)) => {
             let response = next.run(request).await;
@@ -331,7 +316,8 @@ impl HttpBody for WhileAllowed {
 mod tests {
     use std::time::Duration;
 
-    use axum::http::HeaderMap;
+    use axum::http::header::CONTENT_TYPE;
+    use axum::http::{HeaderMap, StatusCode};
     use colearn_net::{Credential, Signing, Trust};
     use tower_service::Service as _;
 
@@ -496,6 +482,6 @@ mod tests {
         let shown = sign(&self::who(dir.path(), false), &signing("http://h", 1), None).to_string();
         let request = Request::builder().uri("/network").header("authorization", shown);
         let answer = routes.call(request.body(endless).unwrap()).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     }
 }

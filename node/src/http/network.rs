@@ -12,9 +12,9 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
 use crate::artifacts::ArtifactStore;
+use crate::door::refusing::refused;
 use crate::order::replicated::{MAX_CHANGE_BYTES, Network};
 use crate::pulling;
 use crate::refusal::Refusal;
@@ -92,19 +92,19 @@ async fn validator_change(State(networks): State<Networks>, payload: Bytes) -> R
     let Some(network) = networks.network else { return alone() };
     let answers = match network.submit_change(&payload) {
         Ok(answers) => answers,
-        Err(refusal) => return refused(&refusal),
+        Err(refusal) => return refused(refusal.into(), false),
     };
     let answered = tokio::select! {
-        () = networks.stopping.cancelled() => return refused(&Refusal::Stopped),
+        () = networks.stopping.cancelled() => return refused(Refusal::Stopped.into(), false),
         answered = tokio::time::timeout(PATIENCE, answers) => answered,
     };
     match answered {
         Ok(Ok(mut answers)) => match answers.pop() {
             Some(Ok(recorded)) => json_answer(json!({ "index": recorded.entry.index() })),
-            Some(Err(refusal)) => refused(&refusal),
-            None => refused(&Refusal::Stopped),
+            Some(Err(refusal)) => refused(refusal.into(), false),
+            None => refused(Refusal::Stopped.into(), false),
         },
-        Ok(Err(_)) => refused(&Refusal::Stopped),
+        Ok(Err(_)) => refused(Refusal::Stopped.into(), false),
         Err(_) => {
             let waits = "it was handed on, and is not signed by enough nodes yet; GET /network shows when it counts\n";
             (StatusCode::GATEWAY_TIMEOUT, waits).into_response()
@@ -114,15 +114,4 @@ async fn validator_change(State(networks): State<Networks>, payload: Bytes) -> R
 
 fn json_answer(value: Value) -> Response {
     ([(CONTENT_TYPE, JSON)], format!("{value}\n")).into_response()
-}
-
-fn refused(refusal: &Refusal) -> Response {
-    let status = match refusal.code() {
-        Code::InvalidArgument => StatusCode::BAD_REQUEST,
-        Code::FailedPrecondition => StatusCode::CONFLICT,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    (status, format!("{refusal}\n")).into_response()
 }
