@@ -56,7 +56,7 @@ pub(crate) struct Share {
 }
 
 /// Submissions that wait for their receipts: most of them for the disk.
-pub(crate) const SUBMISSIONS: Share = Share { of_peer: 1024, of_all: 4096 };
+pub(crate) const SUBMISSIONS: Share = Share { of_peer: 512, of_all: 4096 };
 /// Streams of submissions: of each as much as is sent ahead may lie here, where its answers are not read.
 pub(crate) const SUBMISSION_STREAMS: Share = Share { of_peer: 64, of_all: 512 };
 /// Calls that bring weights, before it is known which: of each a chunk may lie here, and what is sent ahead.
@@ -65,12 +65,22 @@ pub(crate) const UPLOAD_CALLS: Share = Share { of_peer: 2 * UPLOADS_OF_PEER, of_
 pub(crate) const DOWNLOADS: Share = Share { of_peer: 128, of_all: 768 };
 /// Other calls: their answers lie here whole, and the longest have a megabyte.
 pub(crate) const READS: Share = Share { of_peer: 128, of_all: 768 };
+/// Calls that everybody may make: for them members have no places of their own.
+pub(crate) const OPEN_CALLS: Share = Share { of_peer: 32, of_all: 512 };
+/// The nodes' words for how far they are, which they wait for.
+pub(crate) const WORDS: Share = Share { of_peer: 32, of_all: 512 };
+/// Requests of which it is looked who has signed them: of each a body may lie here.
+pub(crate) const LOOKS: Share = Share { of_peer: 64, of_all: 512 };
+/// How many times more often than a peer may ask it is looked at one address who asks there.
+pub(crate) const LOOKS_OF_ADDRESS: u32 = 4;
 /// For how long nobody can have asked for more than may be asked at once.
 pub(crate) const CALLS_AHEAD: Duration = Duration::from_secs(4);
 /// How long a call waits for its turn: who asks one thing after the other is slowed down, and not refused.
 pub(crate) const TURN_PATIENCE: Duration = Duration::from_millis(250);
 /// How many times what one peer may ask a second all together may.
 pub(crate) const CALLS_OF_ALL: u32 = 16;
+/// How long a transaction may take to come: honest ones are a packet or two.
+pub(crate) const SUBMISSION_TIME: Duration = Duration::from_secs(5);
 /// How long what is asked may take to come. What is asked in a stream may come as it likes; weights have their pace.
 pub(crate) const BODY_TIME: Duration = Duration::from_secs(20);
 /// How often it is looked for what is too old.

@@ -38,6 +38,11 @@ impl Peer {
         Self(Known::Key(key.0))
     }
 
+    /// Whether it is known who they are, and not only where.
+    pub(crate) fn is_key(&self) -> bool {
+        matches!(self.0, Known::Key(_))
+    }
+
     /// Whether something is known of them.
     pub(crate) fn is_known(&self) -> bool {
         self.0 != Known::Nothing

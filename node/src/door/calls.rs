@@ -23,8 +23,8 @@ use super::connections::Counted;
 use super::refusing::{is_grpc, refused};
 use crate::config::Config;
 use crate::limits::{
-    BODY_TIME, CALLS_AHEAD, CALLS_OF_ALL, DOWNLOADS, READS, SUBMISSION_STREAMS, SUBMISSIONS, Share,
-    TURN_PATIENCE, UPLOAD_CALLS,
+    BODY_TIME, CALLS_AHEAD, CALLS_OF_ALL, DOWNLOADS, LOOKS, LOOKS_OF_ADDRESS, OPEN_CALLS, READS,
+    SUBMISSION_STREAMS, SUBMISSION_TIME, SUBMISSIONS, Share, TURN_PATIENCE, UPLOAD_CALLS, WORDS,
 };
 use crate::peer::Peer;
 
@@ -37,6 +37,10 @@ enum Kind {
     Download,
     Watch,
     Read,
+    /// What everybody may ask, whoever else has to say who it is.
+    Open,
+    /// A node's word for how far it is, which the others wait for.
+    Word,
 }
 
 impl Kind {
@@ -47,8 +51,10 @@ impl Kind {
             "/colearn.v1.CoordinatorService/Submit" => Self::Submission,
             "/colearn.v1.CoordinatorService/SubmitStream" => Self::SubmissionStream,
             "/colearn.v1.CoordinatorService/WatchExperiment"
-            | "/colearn.v1.LedgerService/Subscribe"
-            | "/grpc.health.v1.Health/Watch" => Self::Watch,
+            | "/colearn.v1.LedgerService/Subscribe" => Self::Watch,
+            "/colearn.v1.LedgerService/GetLedger" | "/checkpoint" => Self::Open,
+            path if path.starts_with("/grpc.") => Self::Open,
+            path if path.starts_with("/checkpoint/") => Self::Word,
             "/colearn.v1.ArtifactService/UploadArtifact" => Self::Upload,
             "/colearn.v1.ArtifactService/DownloadArtifact" => Self::Download,
             path if path.starts_with("/artifact/") => Self::Download,
@@ -60,7 +66,12 @@ impl Kind {
     fn is_streamed(self) -> bool {
         match self {
             Self::SubmissionStream | Self::Upload => true,
-            Self::Submission | Self::Download | Self::Watch | Self::Read => false,
+            Self::Submission
+            | Self::Download
+            | Self::Watch
+            | Self::Read
+            | Self::Open
+            | Self::Word => false,
         }
     }
 
@@ -69,14 +80,14 @@ impl Kind {
     fn is_paced(self) -> bool {
         match self {
             Self::Submission | Self::SubmissionStream | Self::Upload => false,
-            Self::Download | Self::Watch | Self::Read => true,
+            Self::Download | Self::Watch | Self::Read | Self::Open | Self::Word => true,
         }
     }
 }
 
 /// Why a call is not answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-enum TooMuch {
+pub(crate) enum TooMuch {
     #[error(
         "one peer may have {most} {what} open at a time{changed_by}; end one, or try again in a moment"
     )]
@@ -123,8 +134,13 @@ struct Inner {
     downloads: Places,
     watches: Places,
     reads: Places,
+    open: Places,
+    words: Places,
+    looks: Places,
     paces: Paces,
+    look_paces: Paces,
     body_time: Duration,
+    submission_time: Duration,
 }
 
 impl Calls {
@@ -141,8 +157,13 @@ impl Calls {
                 ..Places::new("followers and watchers", watches)
             },
             reads: Places::new("calls", READS),
+            open: Places::new("calls that everybody may make", OPEN_CALLS),
+            words: Places::new("questions how far this node is", WORDS),
+            looks: Places::new("calls of which it is looked who makes them", LOOKS),
             paces: Paces::new(config.calls_per_second),
+            look_paces: Paces::new(config.calls_per_second.saturating_mul(LOOKS_OF_ADDRESS)),
             body_time: BODY_TIME,
+            submission_time: SUBMISSION_TIME,
         }))
     }
 
@@ -151,11 +172,25 @@ impl Calls {
         routes.layer(from_fn_with_state(self, bound))
     }
 
+    fn body_time(&self, kind: Kind) -> Duration {
+        match kind {
+            Kind::Submission => self.0.submission_time,
+            _ => self.0.body_time,
+        }
+    }
+
     async fn begin(&self, kind: Kind, peer: Peer) -> Result<Place, TooMuch> {
         let place = self.places(kind).take(peer)?;
         if kind.is_paced() {
             tokio::time::sleep_until(self.0.paces.turn(peer)?).await;
         }
+        Ok(place)
+    }
+
+    /// Room for finding out who asks, counted by where it comes from.
+    pub(crate) async fn look(&self, from: Peer) -> Result<Place, TooMuch> {
+        let place = self.0.looks.take(from)?;
+        tokio::time::sleep_until(self.0.look_paces.turn(from)?).await;
         Ok(place)
     }
 
@@ -167,6 +202,8 @@ impl Calls {
             Kind::Download => &self.0.downloads,
             Kind::Watch => &self.0.watches,
             Kind::Read => &self.0.reads,
+            Kind::Open => &self.0.open,
+            Kind::Word => &self.0.words,
         }
     }
 }
@@ -180,7 +217,7 @@ async fn bound(State(calls): State<Calls>, request: Request, next: Next) -> Resp
     };
     let answer = match kind.is_streamed() || request.body().is_end_stream() {
         true => next.run(request).await,
-        false => match whole(calls.0.body_time, request, next).await {
+        false => match whole(calls.body_time(kind), request, next).await {
             Ok(answer) => answer,
             Err(slow) => return refused(slow.into(), is_grpc),
         },
@@ -241,7 +278,9 @@ struct Places {
     share: Share,
     peers_changed_by: &'static str,
     changed_by: &'static str,
-    taken: Arc<Mutex<Taken>>,
+    /// Of those of whom it is known where they are, and of those of whom it is known who they are: strangers cannot
+    /// take what members have.
+    taken: [Arc<Mutex<Taken>>; 2],
 }
 
 #[derive(Default)]
@@ -251,20 +290,21 @@ struct Taken {
 }
 
 /// A call's place, until its answer has ended.
-struct Place {
+pub(crate) struct Place {
     peer: Peer,
     taken: Arc<Mutex<Taken>>,
 }
 
 impl Places {
     fn new(what: &'static str, share: Share) -> Self {
-        Self { what, share, peers_changed_by: "", changed_by: "", taken: Arc::default() }
+        Self { what, share, peers_changed_by: "", changed_by: "", taken: Default::default() }
     }
 
     fn take(&self, peer: Peer) -> Result<Place, TooMuch> {
         let &Self { what, share: Share { of_peer, of_all }, peers_changed_by, changed_by, .. } =
             self;
-        let mut taken = lock(&self.taken);
+        let places = &self.taken[usize::from(peer.is_key())];
+        let mut taken = lock(places);
         let by = taken.by.get(&peer).copied().unwrap_or_default();
         if by >= of_peer {
             return Err(TooMuch::OfPeer { what, most: of_peer, changed_by: peers_changed_by });
@@ -274,7 +314,7 @@ impl Places {
         }
         taken.by.insert(peer, by + 1);
         taken.count += 1;
-        Ok(Place { peer, taken: self.taken.clone() })
+        Ok(Place { peer, taken: places.clone() })
     }
 }
 
@@ -414,7 +454,7 @@ mod tests {
         drop(held);
         assert_eq!(text(watch(1).await).await, "x");
         drop(other);
-        let taken = lock(&calls.0.watches.taken);
+        let taken = lock(&calls.0.watches.taken[0]);
         assert_eq!((taken.count, taken.by.len()), (0, 0));
     }
 
@@ -488,12 +528,12 @@ mod tests {
         let answer = ask(&calls, peer(1), "/validator-change", false, slow()).await;
         assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
         assert_eq!(began.elapsed(), BODY_TIME);
-        for path in [WATCH, "/colearn.v1.CoordinatorService/Submit"] {
+        for (path, time) in [(WATCH, "20 s"), ("/colearn.v1.CoordinatorService/Submit", "5 s")] {
             let (code, why) = status(&ask(&calls, peer(1), path, true, slow()).await);
             assert_eq!(code, Code::Aborted);
-            assert!(why.contains("has not come whole within 20 s"), "{why}");
+            assert!(why.contains(&format!("has not come whole within {time}")), "{why}");
         }
-        assert_eq!(lock(&calls.0.watches.taken).count, 0);
+        assert_eq!(lock(&calls.0.watches.taken[0]).count, 0);
         // What comes as one likes does.
         let upload = ask(&calls, peer(1), UPLOAD, true, slow());
         assert!(tokio::time::timeout(3 * BODY_TIME, upload).await.is_err());
@@ -504,5 +544,23 @@ mod tests {
         let request = axum::http::Request::post("/x").body(Body::from("x")).unwrap();
         let answering = routes.call(request);
         assert!(tokio::time::timeout(3 * BODY_TIME, answering).await.is_err());
+    }
+
+    #[test]
+    fn strangers_do_not_take_the_places_of_those_who_say_who_they_are() {
+        let calls = Calls::new(&Config::new(""));
+        let places = calls.places(Kind::Read);
+        let addresses = (0..100).map(|it| Peer::at(std::net::Ipv4Addr::new(10, 0, 0, it).into()));
+        let held: Vec<_> =
+            addresses.flat_map(|peer| std::iter::from_fn(move || places.take(peer).ok())).collect();
+        assert_eq!(held.len(), READS.of_all);
+        let member = Peer::with_key(colearn_contracts::LearnerId([1; 32]));
+        let own: Vec<_> = std::iter::from_fn(|| places.take(member).ok()).collect();
+        assert_eq!(own.len(), READS.of_peer);
+        // What is open to everybody is no part of it.
+        for path in ["/checkpoint", "/grpc.health.v1.Health/Watch"] {
+            assert_eq!(Kind::of(path), Some(Kind::Open));
+        }
+        assert_eq!(Kind::of("/checkpoint/17"), Some(Kind::Word));
     }
 }

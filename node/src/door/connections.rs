@@ -187,7 +187,8 @@ impl Open {
         let mut sites: Vec<_> = self
             .sites
             .iter()
-            .filter(|(site, held)| **site == newcomer || held.len() > of_newcomer)
+            // One more would only change places.
+            .filter(|(site, held)| **site == newcomer || held.len() > of_newcomer + 1)
             .collect();
         sites.sort_unstable_by_key(|(_, held)| Reverse(held.len()));
         sites.into_iter().find_map(|(site, held)| {
@@ -360,10 +361,11 @@ mod tests {
         let last = from("10.0.0.5").unwrap();
         assert!(is_taken(&many[3]) && !is_taken(&many[1]));
         let again = from("10.0.0.4").unwrap();
-        assert!(is_taken(&many[1]) && !is_taken(&newcomer));
+        // It would have as many as those who have most: it takes its own.
+        assert!(!is_taken(&many[1]) && is_taken(&newcomer));
         // Whose room was taken gives none back.
         drop(many);
-        assert_eq!(slots.open().count, 5);
+        assert_eq!(slots.open().count, 4);
         drop((few, newcomer, last, again));
         let open = slots.open();
         assert_eq!((open.count, open.by.len(), open.sites.len()), (0, 0, 0));

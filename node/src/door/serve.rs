@@ -272,5 +272,6 @@ fn router(services: Services, calls: Calls) -> axum::Router {
         Err(error) => tracing::warn!(%error, "gRPC reflection is off"),
     }
     // Who asks is known before it is counted what it asks, and what is on its way to it.
-    who.guard(calls.bound(in_flight::bounded(routes.prepare().into_axum_router().merge(plain))))
+    let routes = in_flight::bounded(routes.prepare().into_axum_router().merge(plain));
+    who.guard(calls.clone().bound(routes), calls)
 }

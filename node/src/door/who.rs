@@ -20,6 +20,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::calls::Calls;
 use super::refusing::{is_grpc, refused};
 use super::rights::{Caller, Right, Rights};
 use crate::limits::{
@@ -137,8 +138,8 @@ impl Who {
     }
 
     /// Has whoever asks for these routes looked at.
-    pub(crate) fn guard(self, routes: Router) -> Router {
-        routes.layer(from_fn_with_state(self, look))
+    pub(crate) fn guard(self, routes: Router, calls: Calls) -> Router {
+        routes.layer(from_fn_with_state((self, calls), look))
     }
 
     fn challenge(&self, challenge: [u8; 16]) -> Challenge {
@@ -153,6 +154,13 @@ impl Who {
         Ok(self.challenge(challenges.now.challenge))
     }
 
+    /// Whether the challenge that was signed still counts.
+    fn is_drawn(&self, shown: &Authorization) -> Result<(), Refusal> {
+        let mut challenges = self.0.challenges.lock().unwrap_or_else(PoisonError::into_inner);
+        challenges.renew()?;
+        challenges.drawn(&shown.challenge).map(drop).ok_or(Refusal::OldSignature)
+    }
+
     /// Who has signed this, if it may, and has not signed it before.
     fn signer(
         &self,
@@ -162,11 +170,7 @@ impl Who {
         may: impl FnOnce(LearnerId) -> Result<(), Refusal>,
     ) -> Result<LearnerId, Refusal> {
         let lock = || self.0.challenges.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let mut challenges = lock();
-            challenges.renew()?;
-            challenges.drawn(&shown.challenge).ok_or(Refusal::OldSignature)?;
-        }
+        self.is_drawn(shown)?;
         // Not under the lock. Where TLS ends here there is no request without its channel.
         let channel = channel.filter(|_| self.0.bound);
         if self.0.bound && channel.is_none() {
@@ -198,6 +202,8 @@ impl Who {
         may: impl FnOnce(LearnerId) -> Result<(), Refusal>,
     ) -> Result<(Request, LearnerId), Refusal> {
         let shown = Authorization::of(request.headers()).ok_or(Refusal::WhoAsks)?;
+        // Before anything of it is read.
+        self.is_drawn(&shown)?;
         let (parts, body) = request.into_parts();
         let is_upload = parts.uri.path() == UPLOAD;
         let (content, body) = match is_upload {
@@ -250,7 +256,7 @@ impl Who {
     }
 }
 
-async fn look(State(who): State<Who>, request: Request, next: Next) -> Response {
+async fn look(State((who, calls)): State<(Who, Calls)>, request: Request, next: Next) -> Response {
     let Some(right) = needed(request.uri().path()) else { return next.run(request).await };
     if who.0.rights.is_public(right) {
         who.tell_of_proxy(&request);
@@ -260,7 +266,13 @@ async fn look(State(who): State<Who>, request: Request, next: Next) -> Response 
         }
     }
     let is_grpc = is_grpc(&request);
-    match who.check(request, |key| who.0.rights.check(right, key)).await {
+    let place = match calls.look(Peer::of(request.extensions())).await {
+        Ok(place) => place,
+        Err(too_much) => return refused(too_much.into(), is_grpc),
+    };
+    let checked = who.check(request, |key| who.0.rights.check(right, key)).await;
+    drop(place);
+    match checked {
         Ok((request, key)) => {
             let response = next.run(request).await;
             let rights = who.0.rights.clone();
@@ -442,7 +454,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let who = who(dir.path(), false);
         let routes = Router::new().fallback(|| async { "in" });
-        let mut routes = who.guard(routes);
+        let calls = Calls::new(&crate::Config::new(dir.path()));
+        let mut routes = who.clone().guard(routes, calls);
         for (path, is_open) in [
             ("/healthz", true),
             ("/checkpoint", true),
@@ -479,7 +492,7 @@ mod tests {
         );
         // A body that has no end is not waited for.
         let endless = Body::from(vec![0; MAX_SIGNED_BYTES + 1]);
-        let shown = sign(&self::who(dir.path(), false), &signing("http://h", 1), None).to_string();
+        let shown = sign(&who, &signing("http://h", 1), None).to_string();
         let request = Request::builder().uri("/network").header("authorization", shown);
         let answer = routes.call(request.body(endless).unwrap()).await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST);

@@ -1653,7 +1653,7 @@ pub struct GetEntriesRequest {
     /// The first entry's index.
     #[prost(uint64, tag = "1")]
     pub start: u64,
-    /// How many are wanted. The answer has at least one, but stops at about 2 MiB.
+    /// How many are wanted. The answer has at least one, but stops at about 64 KiB.
     #[prost(uint32, tag = "2")]
     pub count: u32,
 }
