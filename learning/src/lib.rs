@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builtin;
+mod contents;
 pub mod data;
 mod hardening;
 pub mod metric;
@@ -12,6 +13,7 @@ mod training;
 mod words;
 
 pub use builtin::{BuiltinError, BuiltinLearner};
+pub use contents::{Contents, Tensor};
 pub use training::Training;
 
 /// The seed of what learner `number` of a group draws at random.

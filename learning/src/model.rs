@@ -13,7 +13,7 @@ use colearn_sdk::records::words::Word as _;
 
 /// The key of the header among the safetensors metadata. The only key: the order of several would
 /// differ from run to run, and with it the digest.
-const HEADER: &str = "colearn.model";
+pub(super) const HEADER: &str = "colearn.model";
 /// What the header calls its own format.
 const FORMAT: &str = "colearn/model/v1";
 /// More hidden layers than this are refused.
@@ -230,7 +230,7 @@ impl ModelSpec {
     }
 }
 
-fn format_error(error: SafeTensorError) -> WeightsError {
+pub(super) fn format_error(error: SafeTensorError) -> WeightsError {
     WeightsError::Format(error.to_string())
 }
 
