@@ -8,12 +8,14 @@ pub mod metric;
 pub mod model;
 pub mod network;
 pub mod optimizer;
+mod predict;
 pub mod private;
 mod training;
 mod words;
 
 pub use builtin::{BuiltinError, BuiltinLearner};
 pub use contents::{Contents, Tensor};
+pub use predict::{Predictions, Predictor};
 pub use training::Training;
 
 /// The seed of what learner `number` of a group draws at random.

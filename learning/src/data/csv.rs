@@ -202,6 +202,15 @@ impl<'a> Table<'a> {
 
     /// The rows as the schema says.
     fn encode(&self, schema: Schema) -> Result<Dataset, DataError> {
+        let features = self.features(&schema)?.into_shared();
+        let at = self.at(schema.target.name())?;
+        let targets = self.targets(&schema.target, self.values(at))?;
+        let (name, rows) = (self.name.to_owned(), self.records.len());
+        Ok(Dataset { name, schema, features, targets, test_from: rows })
+    }
+
+    /// The rows' inputs.
+    fn features(&self, schema: &Schema) -> Result<Array2<f32>, DataError> {
         let (rows, width) = (self.records.len(), schema.width());
         let mismatch = |message: String| DataError::Schema { name: self.name.to_owned(), message };
         if rows.saturating_mul(width) > MAX_VALUES {
@@ -235,24 +244,97 @@ impl<'a> Table<'a> {
             }
             input += column.width();
         }
-        let at = self.at(schema.target.name())?;
-        let targets = match &schema.target {
+        Ok(features)
+    }
+
+    /// What is to be predicted of some rows.
+    fn targets<'b>(
+        &self,
+        target: &Target,
+        values: impl Iterator<Item = (u64, &'b str)>,
+    ) -> Result<Targets, DataError> {
+        Ok(match target {
             Target::Class { name, classes } => {
                 let position = positions(classes);
                 let class = |(line, text): (u64, &str)| {
                     let found = position.get(text).map(|at| *at as u32);
                     found.ok_or_else(|| self.fail(line, unknown(name, text, classes)))
                 };
-                Targets::Classes(self.values(at).map(class).collect::<Result<_, _>>()?)
+                Targets::Classes(values.map(class).collect::<Result<_, _>>()?)
             }
             Target::Number { name, mean, scale } => {
-                let numbers = self.numbers(name, at)?;
-                Targets::Numbers(numbers.iter().map(|x| ((x - mean) / scale) as f32).collect())
+                let number = |value| Ok(((self.number(name, value)? - mean) / scale) as f32);
+                Targets::Numbers(values.map(number).collect::<Result<_, DataError>>()?)
             }
-        };
-        let name = self.name.to_owned();
-        Ok(Dataset { name, schema, features: features.into_shared(), targets, test_from: rows })
+        })
     }
+
+    /// The rows for a model that is to say what their targets are.
+    fn unlabelled(&self, schema: &Schema) -> Result<Unlabelled, DataError> {
+        let schema = &self.with_columns(schema)?;
+        let needed: Vec<&str> = schema.features.iter().map(Column::name).collect();
+        let target = schema.target.name();
+        let missing: Vec<&str> =
+            needed.iter().copied().filter(|it| !self.columns.iter().any(|has| has == it)).collect();
+        if !missing.is_empty() {
+            let (missing, has) = (missing.join(", "), self.columns.join(", "));
+            let message =
+                format!("it has no column {missing}, which the model needs; it has: {has}");
+            return Err(DataError::Schema { name: self.name.to_owned(), message });
+        }
+        let passed_over = self.columns.iter();
+        let passed_over = passed_over.filter(|it| *it != target && !needed.contains(&it.as_str()));
+        let known = self.columns.iter().position(|column| column == target).map(|at| {
+            // What is not filled in is what somebody wants to know.
+            let filled = self.values(at).enumerate().filter(|(_, (_, text))| !text.is_empty());
+            let (rows, values): (Vec<usize>, Vec<(u64, &str)>) = filled.unzip();
+            self.targets(&schema.target, values.into_iter()).map(|targets| (rows, targets))
+        });
+        Ok(Unlabelled {
+            features: self.features(schema)?,
+            known: known.transpose()?,
+            passed_over: passed_over.cloned().collect(),
+        })
+    }
+
+    /// The schema with a column for each input of its block. A block's inputs have no names: they are all of the
+    /// file's columns but the target, in their order, and must be as many.
+    fn with_columns(&self, schema: &Schema) -> Result<Schema, DataError> {
+        let [Column::Block { name, width, mean, scale }] = &schema.features[..] else {
+            return Ok(schema.clone());
+        };
+        let columns = self.columns.iter().filter(|it| *it != schema.target.name());
+        let features: Vec<Column> = columns
+            .map(|name| Column::Number { name: name.clone(), mean: *mean, scale: *scale })
+            .collect();
+        if features.len() != *width {
+            let found = features.len();
+            let message = format!(
+                "the model needs the {width} columns of {name} in their order, and it has {found}"
+            );
+            return Err(DataError::Schema { name: self.name.to_owned(), message });
+        }
+        Ok(Schema { features, target: schema.target.clone() })
+    }
+}
+
+/// Rows whose targets are to be said by a model.
+pub(crate) struct Unlabelled {
+    /// Rows of inputs.
+    pub(crate) features: Array2<f32>,
+    /// The rows whose targets the file has, and these.
+    pub(crate) known: Option<(Vec<usize>, Targets)>,
+    /// The columns that mean nothing to the schema.
+    pub(crate) passed_over: Vec<String>,
+}
+
+/// Reads rows whose targets need not be there.
+pub(crate) fn unlabelled(
+    name: &str,
+    reader: &mut dyn Read,
+    schema: &Schema,
+) -> Result<Unlabelled, DataError> {
+    Table::read(name, reader)?.unlabelled(schema)
 }
 
 fn positions(words: &[String]) -> HashMap<&str, usize> {

@@ -1,6 +1,6 @@
 //! Data sets: embedded ones, CSV, IDX and NumPy files, and their split among learners.
 
-mod csv;
+pub(crate) mod csv;
 mod embedded;
 mod idx;
 mod npy;
@@ -248,7 +248,7 @@ impl Dataset {
 }
 
 /// A file, unpacked if it is gzip.
-fn open(path: &Path) -> Result<Box<dyn std::io::Read>, DataError> {
+pub(crate) fn open(path: &Path) -> Result<Box<dyn std::io::Read>, DataError> {
     use std::io::Read as _;
     let io = |source| DataError::Io { path: path.to_owned(), source };
     let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(io)?);
