@@ -1,9 +1,10 @@
 //! The audit itself: every entry is followed, then what the ledger has signed is compared.
 
-use colearn_contracts::{VERSION, Version};
+use colearn_contracts::{Contract, VERSION, Version};
 use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint, SignedNote};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
 use colearn_records::pins::Unpinned;
+use colearn_records::record::DecodedEntry;
 use rayon::prelude::*;
 
 use crate::checkpoint::StatedCheckpoints;
@@ -22,24 +23,18 @@ pub fn audit(
     source: &mut dyn Source,
     options: AuditOptions<'_>,
 ) -> Result<AuditReport, SourceError> {
-    let mut auditor = Auditor::new(options);
-    match auditor.run(source) {
-        Ok(()) => {}
-        Err(Trouble::Damaged { index, what }) => {
-            auditor.report.add(Finding::damaged(index, what));
-        }
-        Err(Trouble::Unreadable(error)) => return Err(error),
-    }
-    let mut report = auditor.report;
-    report.ok = report.findings.is_empty();
-    Ok(report)
+    Auditor::new(options).audit(source)
 }
+
+/// Is shown each entry once the contract has taken it, and the contract.
+pub(crate) type Watch<'a> = &'a mut (dyn FnMut(&DecodedEntry, &Contract) + Send);
 
 /// An audit under way.
 pub(crate) struct Auditor<'a> {
     options: AuditOptions<'a>,
     statements: Statements,
     merged: MergedRounds,
+    watch: Option<Watch<'a>>,
     pub(crate) report: AuditReport,
 }
 
@@ -53,7 +48,25 @@ pub(crate) struct Followed {
 impl<'a> Auditor<'a> {
     pub(crate) fn new(options: AuditOptions<'a>) -> Self {
         let (statements, merged) = (Statements::default(), MergedRounds::default());
-        Self { options, statements, merged, report: AuditReport::default() }
+        Self { options, statements, merged, watch: None, report: AuditReport::default() }
+    }
+
+    /// The same, which shows the entries to somebody.
+    pub(crate) fn watched_by(self, watch: Watch<'a>) -> Self {
+        Self { watch: Some(watch), ..self }
+    }
+
+    /// What the audit comes to.
+    pub(crate) fn audit(mut self, source: &mut dyn Source) -> Result<AuditReport, SourceError> {
+        match self.run(source) {
+            Ok(()) => {}
+            Err(Trouble::Damaged { index, what }) => {
+                self.report.add(Finding::damaged(index, what));
+            }
+            Err(Trouble::Unreadable(error)) => return Err(error),
+        }
+        self.report.ok = self.report.findings.is_empty();
+        Ok(self.report)
     }
 
     fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
@@ -185,6 +198,11 @@ impl<'a> Auditor<'a> {
                 return Ok(false);
             }
             report.count(index, entry, follower.keys());
+            if let (Some(watch), Some(contract), Some(decoded)) =
+                (&mut self.watch, follower.contract(), entry.decoded())
+            {
+                watch(decoded, contract);
+            }
             // Only what the contract has accepted is a statement.
             if let (Some(contract), Some(record)) = (follower.contract(), entry.record()) {
                 self.statements.take(index, record);

@@ -6,6 +6,7 @@ mod entries;
 pub mod explain;
 mod finding;
 pub mod merges;
+pub mod models;
 mod options;
 mod privacy;
 mod promise;

@@ -26,21 +26,36 @@ pub trait Weights: Sync {
     fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>>;
 }
 
+/// The folder of an exported ledger's weights. A node serves them at that path, and so does any web server that has
+/// the export.
+pub const EXPORTED: &str = "artifact";
+
 /// Weights in files that have the names of their digests, as a node keeps them.
 #[derive(Clone, Debug)]
 pub struct WeightsFolder(PathBuf);
 
 impl WeightsFolder {
-    /// Such a folder, or a node's data folder, which has one.
+    /// The folder of weights beside a ledger, if there is one: a node's data folder has `artifacts`, and an
+    /// exported folder the path under which a node serves them.
+    pub fn beside(ledger: &Path) -> Option<Self> {
+        let folders = ["artifacts", EXPORTED].map(|name| ledger.join(name));
+        folders.into_iter().find(|folder| folder.is_dir()).map(Self)
+    }
+
+    /// Such a folder itself, or one that has it.
     pub fn new(path: &Path) -> Self {
-        let inside = path.join("artifacts");
-        Self(if inside.is_dir() { inside } else { path.to_owned() })
+        Self::beside(path).unwrap_or_else(|| Self(path.to_owned()))
+    }
+
+    /// The file of these weights, whether it is there or not.
+    pub fn file(&self, digest: Digest) -> PathBuf {
+        self.0.join(digest.to_string())
     }
 }
 
 impl Weights for WeightsFolder {
     fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>> {
-        let file = match File::open(self.0.join(model.digest.to_string())) {
+        let file = match File::open(self.file(model.digest)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

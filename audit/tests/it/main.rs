@@ -4,6 +4,7 @@
 mod book;
 mod explain;
 mod merges;
+mod models;
 mod places;
 mod privacy;
 mod time;
