@@ -4,6 +4,7 @@
 extern crate self as colearn;
 
 mod cli;
+pub mod model;
 pub mod plot;
 pub mod simulate;
 pub mod supervise;

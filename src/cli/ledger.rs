@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use colearn::model::{Place, beside};
+use colearn_audit::models::Extent;
 use colearn_audit::{self as audit, Trouble};
 use colearn_ledger::note::from_bytes;
 use colearn_ledger::{
@@ -15,6 +17,7 @@ use colearn_records::receipts::{self, KeptReceipt, KeptReceipts};
 use colearn_records::record::Record;
 
 use super::args::Cosigners;
+use super::model::with_progress;
 use super::progress;
 use super::tell::{json, text};
 
@@ -41,14 +44,21 @@ pub(crate) enum Ledger {
     #[command(after_help = "Examples:
   colearn ledger export public --from colearn-data
   colearn ledger export public --from http://127.0.0.1:7400
+  colearn ledger export public --from colearn-data --artifacts accepted
 
-What is there already is left alone; a second export writes only what is new.")]
+What is there already is left alone; a second export writes only what is new. With --artifacts the ledger
+is audited, and the weights that it names are written to the folder artifact, each under its digest: the
+path at which a node serves them. model get, round and audit --merges find them there.")]
     Export {
         /// The folder to write to
         dir: PathBuf,
         /// A node's data folder (it may be running), an exported folder, or a node's URL
         #[arg(long, default_value = "http://127.0.0.1:7400", value_name = "PLACE")]
         from: String,
+        /// Also the weights of: the model of now (current), all that were accepted (accepted), or also what else was
+        /// proposed and sent (all)
+        #[arg(long, value_enum, value_name = "current|accepted|all")]
+        artifacts: Option<ExtentArg>,
     },
     /// Make a receipt for an entry: the proof that the signed ledger holds it (C2SP tlog-proof).
     #[command(after_help = "Example:
@@ -90,11 +100,27 @@ Beside the receipt, with the ending .entry, the entry itself is written.")]
     },
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ExtentArg {
+    /// The model that each experiment has now.
+    Current,
+    /// All that experiments have had.
+    Accepted,
+    /// Those, and all proposals and updates.
+    All,
+}
+
 impl Ledger {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Show { place, start, count, json } => show(&place, start, count, json),
-            Self::Export { dir, from } => export(&dir, &from),
+            Self::Export { dir, from, artifacts } => {
+                export(&dir, &from)?;
+                match artifacts {
+                    Some(extent) => export_weights(&dir, &from, extent),
+                    None => Ok(ExitCode::SUCCESS),
+                }
+            }
             Self::Proof { index, from, out } => {
                 let out = out.unwrap_or_else(|| format!("{index}.tlog-proof").into());
                 proof(index, &from, &out)
@@ -144,7 +170,7 @@ fn signed_checkpoint(place: &str) -> anyhow::Result<(Checkpoint, String)> {
         .with_context(|| format!("{place} cannot be trusted; run: colearn audit {place}"))
 }
 
-fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
+fn export(dir: &Path, place: &str) -> anyhow::Result<()> {
     let (checkpoint, note) = signed_checkpoint(place)?;
     let bar = progress::entries("exporting");
     bar.set_length(checkpoint.size);
@@ -157,6 +183,22 @@ fn export(dir: &Path, place: &str) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let written = exporter.finish(&note)?;
     println!("exported {} entries to {}, {written} files written", checkpoint.size, dir.display());
+    Ok(())
+}
+
+/// Brings the weights that an exported ledger names beside it.
+fn export_weights(dir: &Path, from: &str, extent: ExtentArg) -> anyhow::Result<ExitCode> {
+    let extent = match extent {
+        ExtentArg::Current => Extent::Current,
+        ExtentArg::Accepted => Extent::Accepted,
+        ExtentArg::All => Extent::All,
+    };
+    let from = Place::new(from);
+    let (there, lacking) = with_progress(|progress| beside(dir, &from, extent, progress))?;
+    for model in &lacking {
+        eprintln!("{} is not at {from} any more", model.digest);
+    }
+    println!("the weights of {there} of {} models are there", there + lacking.len() as u64);
     Ok(ExitCode::SUCCESS)
 }
 

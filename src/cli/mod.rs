@@ -17,9 +17,11 @@ mod key;
 mod key_file;
 mod learner;
 mod ledger;
+mod model;
 #[cfg(unix)]
 mod network;
 mod node;
+mod predict;
 mod progress;
 mod round;
 mod signals;
@@ -112,6 +114,7 @@ impl Command {
             | Self::Simulate(_)
             | Self::Attacks(_)
             | Self::Data(_)
+            | Self::Predict(_)
             | Self::Dp(_)
             // These sign with their own, or ask no node.
             | Self::Learner(_)
@@ -120,7 +123,11 @@ impl Command {
             #[cfg(unix)]
             Self::Network(_) => true,
             Self::Node(command) => command.may_ask(),
-            Self::Round(_) | Self::Experiment(_) | Self::Audit(_) | Self::Ledger(_) => true,
+            Self::Round(_)
+            | Self::Model(_)
+            | Self::Experiment(_)
+            | Self::Audit(_)
+            | Self::Ledger(_) => true,
         }
     }
 }
@@ -146,6 +153,11 @@ enum Command {
     Experiment(experiment::Experiment),
     /// Tell what happened in a round, why its proposer was chosen, and what was merged.
     Round(round::RoundArgs),
+    /// Get a model out of a ledger, look into its file, and tell of which round it is.
+    #[command(subcommand)]
+    Model(model::Model),
+    /// Have a built-in model predict the rows of a CSV file.
+    Predict(predict::Predict),
     /// Take part in an experiment with a built-in model on a data file.
     Learner(learner::LearnerArgs),
     /// Take part for a learner server of the original colearn package.
@@ -268,6 +280,8 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
         Command::Network(command) => block_on(command.run()),
         Command::Key(command) => block_on(command.run()),
         Command::Round(command) => command.run(),
+        Command::Model(command) => command.run(),
+        Command::Predict(command) => command.run(),
         Command::Experiment(command) => block_on(command.run()),
         Command::Learner(command) => block_on(command.run()),
         Command::Witness(command) => block_on(command.run()),

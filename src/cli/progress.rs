@@ -14,6 +14,13 @@ pub(crate) fn entries(doing: &str) -> ProgressBar {
     styled(ProgressBar::new(0), &template)
 }
 
+/// Shows how many bytes are done, how fast, and the time left.
+pub(crate) fn bytes(doing: &str) -> ProgressBar {
+    let template =
+        format!("{doing} {{bar:30}} {{bytes}}/{{total_bytes}} {{bytes_per_sec}} {{eta}} left");
+    styled(ProgressBar::new(0), &template)
+}
+
 /// Shows how much of a ledger's index is rebuilt; it appears only when one is.
 pub(crate) fn rebuilding() -> impl Fn(u64, u64) + Send + Sync {
     let template = "rebuilding the index {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
+use colearn::model::Place;
 use colearn_audit as audit;
 use colearn_audit::explain::{Explanation, explain};
 use colearn_audit::merges::MergeReport;
 use colearn_contracts::{Act, Decision, ExperimentName, Outcome};
 use colearn_records::record::Record;
-use colearn_sdk::client::Nodes;
 
 use super::args::WeightsArgs;
 use super::ledger::trouble_at;
@@ -47,7 +47,7 @@ pub(crate) struct RoundArgs {
 
 impl RoundArgs {
     pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
-        self.from = first_that_opens(&self.from)?;
+        self.from = Place::new(&self.from).one()?.to_owned();
         let experiment = match &self.experiment {
             Some(experiment) => experiment.clone(),
             None => only_experiment(&self.from)?,
@@ -72,19 +72,6 @@ impl RoundArgs {
         let Some(merged) = merged else { return Ok(None) };
         let weights = self.weights.weights_beside(&self.from, merged.bytes())?;
         Ok(weights.map(|weights| merged.compute(&*weights)))
-    }
-}
-
-/// Of several nodes' addresses, as the environment may name them, the first that answers.
-fn first_that_opens(place: &str) -> anyhow::Result<String> {
-    if !place.contains("://") {
-        return Ok(place.to_owned());
-    }
-    let nodes = Nodes::from(place);
-    let opens = |url: &&String| nodes.urls().len() == 1 || audit::open(url).is_ok();
-    match nodes.urls().iter().find(opens) {
-        Some(url) => Ok(url.clone()),
-        None => bail!("no node answers at any of {}", nodes.urls().join(", ")),
     }
 }
 

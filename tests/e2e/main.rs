@@ -25,6 +25,7 @@ mod members;
 mod memory;
 mod merged;
 mod merges;
+mod model;
 mod network;
 mod node;
 mod partition;

@@ -43,9 +43,8 @@ impl WeightsArgs {
             let connected = (bytes <= MAX_UNASKED_BYTES).then(|| AtNode::connect(ledger).ok());
             return Ok(connected.flatten().map(|node| Box::new(node) as Box<dyn Weights>));
         }
-        let folder = Path::new(ledger);
-        let there = folder.join("artifacts").is_dir();
-        Ok(there.then(|| Box::new(WeightsFolder::new(folder)) as Box<dyn Weights>))
+        let folder = WeightsFolder::beside(Path::new(ledger));
+        Ok(folder.map(|folder| Box::new(folder) as Box<dyn Weights>))
     }
 
     /// Where they are, if it was said.

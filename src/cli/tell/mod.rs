@@ -3,5 +3,6 @@
 
 pub(crate) mod json;
 pub(crate) mod merges;
+pub(crate) mod models;
 pub(crate) mod rounds;
 pub(crate) mod text;

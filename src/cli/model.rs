@@ -1,0 +1,202 @@
+//! `colearn model`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use colearn::model::{self, Place, Progress};
+use colearn_audit::models::Which;
+use colearn_audit::{AuditOptions, Promise};
+use colearn_contracts::ExperimentName;
+use colearn_records::pins::Pins;
+use indicatif::ProgressBar;
+
+use super::args::PinArgs;
+use super::progress;
+use super::tell::models;
+
+#[derive(Subcommand)]
+pub(crate) enum Model {
+    /// Get an experiment's model, once the ledger that it is in has been audited.
+    #[command(after_help = "Examples:
+  colearn model get digits --out digits.safetensors
+  colearn model get digits --best --from https://ledger.example.org --out digits.safetensors
+  colearn model get digits --round 7 --from colearn-data --out seven.safetensors
+  colearn model get digits --from public --out digits.safetensors
+
+Nothing that the place says is believed: every entry is verified up to the signed checkpoint, and what
+is written has the digest that an accepted round gives it. What was cut short is gone on from when the
+same is asked for again. A folder like public is made by: colearn ledger export --artifacts. Exit codes:
+0; 1 where there is no such model, nobody has its weights, or the ledger is not as it should be.")]
+    Get(GetArgs),
+    /// Show what is in a model's file: which model it is, its tensors, its digest. Nothing in it is executed.
+    #[command(after_help = "Examples:
+  colearn model show digits.safetensors
+  colearn model show digits.safetensors --json | jq .model.schema")]
+    Show {
+        /// The file
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say of which round a model's file is, who proposed it and how it was voted on.
+    #[command(after_help = "Examples:
+  colearn model verify deployed.safetensors http://127.0.0.1:7400
+  colearn model verify deployed.safetensors colearn-data digits --ledger cdf1c20e... --json
+  colearn model verify deployed.safetensors public --receipts a.pem.data/receipts
+
+The ledger is audited first. Exit codes: 0 an experiment has or had this model; 1 cannot be read; 2 none
+has: it is unknown to the ledger, or was not accepted; 10 to 27 the ledger is not as it should be, as
+colearn audit says it.")]
+    Verify(VerifyArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct GetArgs {
+    /// The experiment
+    name: ExperimentName,
+    /// A node's data folder, an exported folder that has weights, or a node's URL
+    #[arg(
+        long,
+        alias = "node",
+        env = "COLEARN_NODE",
+        default_value = "http://127.0.0.1:7400",
+        value_name = "PLACE"
+    )]
+    from: String,
+    /// The model's file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
+    pins: PinArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[group(multiple = false)]
+struct WhichArgs {
+    /// The model that the experiment has now, which is the default
+    #[arg(long)]
+    current: bool,
+    /// The model that this round came to; 0 is what the experiment began with
+    #[arg(long, value_name = "N")]
+    round: Option<u64>,
+    /// Of all that were accepted the one with the highest mean vote score; the last of several
+    #[arg(long)]
+    best: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The model's file
+    file: PathBuf,
+    /// A node's data folder (it may be running), an exported folder, or a node's URL
+    place: String,
+    /// The experiment [default: any]
+    name: Option<ExperimentName>,
+    #[command(flatten)]
+    pins: PinArgs,
+    /// Insist that the ledger still holds what the receipts in this folder promise
+    #[arg(long, value_name = "DIR")]
+    receipts: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Model {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Get(args) => args.run(),
+            Self::Show { file, json } => {
+                let shown = model::show(&file)
+                    .with_context(|| format!("cannot read {}", file.display()))?;
+                match json {
+                    true => println!("{}", serde_json::to_string_pretty(&shown.to_json())?),
+                    false => print!("{}", models::shown(&shown)),
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Verify(args) => args.run(),
+        }
+    }
+}
+
+impl WhichArgs {
+    fn which(&self) -> Which {
+        match (self.round, self.best) {
+            (Some(round), _) => Which::After(round),
+            (None, true) => Which::Best,
+            (None, false) => Which::Current,
+        }
+    }
+}
+
+impl GetArgs {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let (place, pins) = (Place::new(&self.from), self.pins.pins(&Pins::default())?);
+        let is_pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
+        let which = self.which.which();
+        let got = with_progress(|progress| {
+            model::get(&place, Some(&self.name), which, &self.out, pins, progress)
+        })?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&got.to_json()?)?);
+        } else {
+            print!("{}", models::got(&got, &got.held()?, is_pinned));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl VerifyArgs {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let pins = self.pins.pins(&Pins::default())?;
+        let is_pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
+        let promises = match &self.receipts {
+            Some(dir) => Promise::receipts(dir)?,
+            None => Vec::new(),
+        };
+        let bar = progress::entries("auditing");
+        let entries = |done, all| at(&bar, done, all);
+        let options =
+            AuditOptions { pins, promises, progress: Some(&entries), ..AuditOptions::default() };
+        let place = Place::new(&self.place);
+        let verified = model::verify(&self.file, &place, self.name.as_ref(), options);
+        bar.finish_and_clear();
+        let verified = verified?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&verified.to_json())?);
+        } else {
+            print!("{}", models::verified(&verified, &self.place, is_pinned));
+        }
+        Ok(ExitCode::from(verified.exit_code()))
+    }
+}
+
+/// Shows how far an audit is and what is got after it.
+pub(crate) fn with_progress<T>(work: impl FnOnce(Progress<'_>) -> T) -> T {
+    let (auditing, getting) = (progress::entries("auditing"), progress::bytes("getting"));
+    let entries = |done, all| {
+        at(&auditing, done, all);
+        if done == all {
+            auditing.finish_and_clear();
+        }
+    };
+    let bytes = |done, all| at(&getting, done, all);
+    let done = work(Progress { entries: &entries, bytes: &bytes });
+    auditing.finish_and_clear();
+    getting.finish_and_clear();
+    done
+}
+
+fn at(bar: &ProgressBar, done: u64, all: u64) {
+    bar.set_length(all);
+    bar.set_position(done);
+}

@@ -1,0 +1,143 @@
+//! Getting a model from where a ledger is, after the ledger has been audited.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use colearn_audit::models::{Extent, Held, Models, NoModel, Which, models, of};
+use colearn_audit::{AuditOptions, AuditReport, SourceError};
+use colearn_contracts::{ExperimentName, Model};
+use colearn_records::pins::Pins;
+
+use super::fetch::{FetchError, fetch};
+use super::{NoNode, Place};
+
+/// Is told how many bytes have come, and of how many.
+pub type Bytes<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// Who is told how far it is.
+#[derive(Clone, Copy)]
+pub struct Progress<'a> {
+    /// Told how many entries are audited, and of how many.
+    pub entries: &'a (dyn Fn(u64, u64) + Sync),
+    /// Told how many bytes have come, and of how many.
+    pub bytes: Bytes<'a>,
+}
+
+/// A model that was got.
+#[derive(Clone, Debug)]
+pub struct Got {
+    /// What was found of the ledger.
+    pub report: AuditReport,
+    /// The experiment.
+    pub models: Models,
+    /// Which of its models was asked for.
+    pub which: Which,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// Why a model cannot be got.
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// No node answers.
+    #[error(transparent)]
+    NoNode(#[from] NoNode),
+    /// The ledger is not as it should be.
+    #[error("the ledger at {place} is not as it should be: {finding}; run: colearn audit {place}")]
+    Ledger {
+        /// Where.
+        place: String,
+        /// The first thing that is wrong.
+        finding: String,
+    },
+    /// There is no such model.
+    #[error(transparent)]
+    NoModel(#[from] NoModel),
+    /// Its weights cannot be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+/// Audits the ledger of a place, and writes one of an experiment's models to a file: after a crash at any moment
+/// the file is as it was, or the model. What had come of it is gone on from.
+///
+/// # Errors
+/// If the ledger is not as it should be, there is no such model, or nobody has its weights.
+pub fn get(
+    place: &Place,
+    experiment: Option<&ExperimentName>,
+    which: Which,
+    out: &Path,
+    pins: Pins,
+    progress: Progress<'_>,
+) -> Result<Got, GetError> {
+    let (report, all) = audited(place, pins, progress.entries)?;
+    let models = of(&all, experiment)?.clone();
+    fetch(place, models.held(which)?.model, out, progress.bytes)?;
+    Ok(Got { report, models, which, path: out.to_owned() })
+}
+
+impl Got {
+    /// The model, and where it stands in the ledger.
+    ///
+    /// # Errors
+    /// None, once it was got.
+    pub fn held(&self) -> Result<Held<'_>, NoModel> {
+        self.models.held(self.which)
+    }
+
+    /// Whether that is the experiment's model of now.
+    pub fn is_current(&self, held: &Held<'_>) -> bool {
+        self.models.current().entry == held.entry
+    }
+}
+
+/// The models of a ledger that is as it should be.
+fn audited(
+    place: &Place,
+    pins: Pins,
+    entries: &(dyn Fn(u64, u64) + Sync),
+) -> Result<(AuditReport, BTreeMap<ExperimentName, Models>), GetError> {
+    let one = place.one()?;
+    let options = AuditOptions { pins, progress: Some(entries), ..AuditOptions::default() };
+    let (report, all) = models(&mut *colearn_audit::open(one)?, options)?;
+    match report.findings.first() {
+        None => Ok((report, all)),
+        Some(finding) => {
+            Err(GetError::Ledger { place: one.to_owned(), finding: finding.to_string() })
+        }
+    }
+}
+
+/// Fetches so many of the models of an exported ledger from the place that it was exported from, to where
+/// [`get`] finds them beside the export. Gives how many are there, and those that could not be had.
+///
+/// # Errors
+/// If the export is not as it should be, or cannot be written to.
+pub fn beside(
+    export: &Path,
+    from: &Place,
+    extent: Extent,
+    progress: Progress<'_>,
+) -> Result<(u64, Vec<Model>), GetError> {
+    let (_, all) =
+        audited(&Place::new(&export.to_string_lossy()), Pins::default(), progress.entries)?;
+    let folder = export.join(colearn_audit::merges::EXPORTED);
+    let io =
+        |source: std::io::Error| FetchError::Io { doing: "create", path: folder.clone(), source };
+    colearn_files::create_folder(&folder).map_err(|error| io(error.into()))?;
+    let (mut there, mut lacking) = (0, Vec::new());
+    for model in all.values().flat_map(|models| models.extent(extent)) {
+        let out = folder.join(model.digest.to_string());
+        match fetch(from, model, &out, progress.bytes) {
+            Ok(()) => there += 1,
+            // An operator may have let go of it.
+            Err(FetchError::Missing { .. }) => lacking.push(model.clone()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((there, lacking))
+}
