@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use colearn_audit::merges::{EXPORTED, WeightsFolder};
 use colearn_contracts::{Digest, Model};
-use colearn_net::{Address, Http, NetError, Trust};
-use http_body_util::BodyExt as _;
+use colearn_net::{Address, Answer, Http, NetError, Trust};
+use http_body_util::{BodyExt as _, Limited};
 
 use super::Place;
 use super::get::Bytes;
@@ -18,6 +18,8 @@ use super::get::Bytes;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a transfer goes on without having got further.
 const TRIES: u32 = 5;
+/// How much is read of a refusal.
+const MAX_TOLD_BYTES: usize = 4096;
 /// How much is read from a file at once.
 const PIECE_BYTES: usize = 1 << 18;
 
@@ -237,8 +239,13 @@ async fn transfer_once(
         // Web servers may know of no ranges.
         200 => part.restart()?,
         404 => return Err(part.missing(&url())),
+        // It may say what it wants: who asks, for one.
         status => {
-            return Err(FetchError::Answer { url: url(), told: format!("it answers {status}") });
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_TOLD_BYTES).collect().await;
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let told = Answer { status, headers: head.headers, body }.text();
+            return Err(FetchError::Answer { url: url(), told: told.err().unwrap_or_default() });
         }
     }
     let broken = |reason: String| NetError::Unreachable { url: url(), reason };
