@@ -12,6 +12,7 @@ mod errors;
 mod keys;
 mod learner;
 mod ledger;
+mod model;
 mod pins;
 mod run;
 mod schema;
@@ -35,6 +36,8 @@ mod _core {
     use crate::keys::Key;
     #[pymodule_export]
     use crate::ledger::{audit, checkpoint, entries, experiments};
+    #[pymodule_export]
+    use crate::model::{model_get, model_show, model_verify};
     #[pymodule_export]
     use crate::run::{run, run_local};
     #[pymodule_export]

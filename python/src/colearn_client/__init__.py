@@ -9,7 +9,7 @@ See docs/python.md.
 
 from importlib.metadata import version
 
-from . import adapters, arrays, dp, errors, experiments, keys
+from . import adapters, arrays, dp, errors, experiments, keys, model
 from ._core import Client, Key, Weights
 from .adapters import (
     KerasLearner,
@@ -98,6 +98,7 @@ __all__ = [
     "experiments",
     "keys",
     "local_node",
+    "model",
     "open",
     "run",
     "run_local",

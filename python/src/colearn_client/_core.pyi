@@ -23,7 +23,10 @@ __all__ = [
     "epsilon",
     "experiments",
     "main",
+    "model_get",
     "model_schema",
+    "model_show",
+    "model_verify",
     "noise_multiplier",
     "run",
     "run_local",
@@ -207,6 +210,25 @@ def audit(
     level: str,
     tell: Callable[[int, int], None] | None,
 ) -> tuple[dict[str, Any], str, int]: ...
+def model_show(path: _Path) -> dict[str, Any]: ...
+def model_get(
+    experiment: str,
+    place: str,
+    out: _Path,
+    *,
+    round: int | None,
+    best: bool,
+    pins: Pins,
+    tell: Callable[[int, int], None] | None,
+) -> dict[str, Any]: ...
+def model_verify(
+    path: _Path,
+    place: str,
+    experiment: str | None,
+    *,
+    pins: Pins,
+    tell: Callable[[int, int], None] | None,
+) -> dict[str, Any]: ...
 def simulate(
     scenario: str, *, tell: Callable[[int, str | None, float | None], None] | None
 ) -> dict[str, Any]: ...

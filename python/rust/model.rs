@@ -1,0 +1,107 @@
+//! The model out, as `colearn model` does it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use colearn::model::{self, FetchError, GetError, Place, Progress, VerifyError};
+use colearn_audit::AuditOptions;
+use colearn_audit::models::Which;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::calls::{self, Desk};
+use crate::errors::Failed;
+use crate::ledger::{give_up, in_pool};
+use crate::{pins, values};
+
+/// Looks into a model's file.
+#[pyfunction]
+pub(crate) fn model_show(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+    let shown = py.detach(|| model::show(&path))?;
+    values::object(py, &shown.to_json())
+}
+
+/// Audits a ledger, and writes a model to a file.
+#[pyfunction]
+#[pyo3(signature = (experiment, place, out, *, round, best, pins, tell))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn model_get<'py>(
+    py: Python<'py>,
+    experiment: String,
+    place: String,
+    out: PathBuf,
+    round: Option<u64>,
+    best: bool,
+    pins: &Bound<'py, PyDict>,
+    tell: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let pins = pins::pins(Some(pins))?;
+    let which = match (round, best) {
+        (Some(round), _) => Which::After(round),
+        (None, true) => Which::Best,
+        (None, false) => Which::Current,
+    };
+    let got = calls::serve(py, move |desk, _| {
+        let name = experiment.parse().map_err(Failed::other)?;
+        let progress = telling(&desk, tell);
+        // Whether anybody still waits shows here, too.
+        let bytes = |_, _| give_up(desk.call(|_| Ok(())));
+        let place = Place::new(&place);
+        let progress = Progress { entries: &progress, bytes: &bytes };
+        let get = || model::get(&place, Some(&name), which, &out, pins, progress);
+        in_pool(get)?.map_err(|error| failed(&error))?.to_json().map_err(Failed::other)
+    })?;
+    values::object(py, &got.map_err(|error| error.raise(py))?)
+}
+
+fn failed(error: &GetError) -> Failed {
+    let class = match error {
+        GetError::Ledger { .. } => "VerificationError",
+        GetError::Fetch(
+            FetchError::Missing { .. } | FetchError::NoWeights(_) | FetchError::WrongBytes { .. },
+        ) => "ArtifactError",
+        GetError::NoNode(_) | GetError::Fetch(FetchError::Net(_)) => "UnreachableError",
+        GetError::Source(_) => "MalformedError",
+        GetError::NoModel(_)
+        | GetError::Fetch(
+            FetchError::Answer { .. } | FetchError::Busy(_) | FetchError::Io { .. },
+        ) => "ColearnError",
+    };
+    Failed::of(class)(error)
+}
+
+/// Audits a ledger, and looks a model's file up in it.
+#[pyfunction]
+#[pyo3(signature = (path, place, experiment, *, pins, tell))]
+pub(crate) fn model_verify<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    place: String,
+    experiment: Option<String>,
+    pins: &Bound<'py, PyDict>,
+    tell: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let pins = pins::pins(Some(pins))?;
+    let verified = calls::serve(py, move |desk, _| {
+        let name = experiment.map(|name| name.parse()).transpose().map_err(Failed::other)?;
+        let progress = telling(&desk, tell);
+        let options = AuditOptions { pins, progress: Some(&progress), ..AuditOptions::default() };
+        let look = |path: &Path| model::verify(path, &Place::new(&place), name.as_ref(), options);
+        let verified = in_pool(|| look(&path))?;
+        verified
+            .map(|verified| verified.to_json())
+            .map_err(|error: VerifyError| Failed::other(error))
+    })?;
+    values::object(py, &verified.map_err(|error| error.raise(py))?)
+}
+
+/// Tells how many entries are audited; and ends the audit when nobody waits for it any more.
+fn telling(desk: &Desk, tell: Option<Py<PyAny>>) -> impl Fn(u64, u64) + Sync {
+    let (desk, tell) = (desk.clone(), tell.map(Arc::new));
+    move |done, all| {
+        let tell = tell.clone();
+        give_up(
+            desk.call(move |py| tell.map_or(Ok(()), |tell| tell.call1(py, (done, all)).map(drop))),
+        );
+    }
+}

@@ -1,0 +1,81 @@
+"""The model out: got by its round, looked into, and found again in the ledger."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import colearn
+from mean import Mean
+from test_run import new_keys, run_all
+
+from colearn_client import arrays, local_node, model
+from colearn_client.errors import ArtifactError, ColearnError, VerificationError
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A node's data folder, with an experiment of three learners in which some rounds were accepted."""
+    files = new_keys(tmp_path, "abc")
+    learners = {file: Mean([float(at), 10.0]) for at, file in enumerate(files, 1)}
+    (tmp_path / "initial").write_text("0")
+    with local_node(tmp_path / "node") as url:
+        colearn(
+            *["experiment", "create", "mean", "--node", url, "--key", str(files[0]), "--open"],
+            *["--weights", str(tmp_path / "initial"), "--min-learners", "3", "--max-rounds", "4"],
+        )
+        run_all(url, "mean", learners)
+        # The same from the node itself.
+        got = model.get("mean", url, tmp_path / "now")
+        assert got.current and (tmp_path / "now").stat().st_size == got.size
+    return tmp_path / "node"
+
+
+def test_a_model_is_got_by_its_round_and_found_again(recorded, tmp_path) -> None:
+    out = tmp_path / "out"
+    told: list[tuple[int, int]] = []
+    got = model.get("mean", recorded, out, progress=lambda done, of: told.append((done, of)))
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == got.digest
+    assert got.ledger["ok"] and told[-1] == (got.ledger["size"],) * 2
+    assert out.read_bytes() == (tmp_path / "now").read_bytes()
+    found = model.verify(out, recorded)
+    assert found.accepted and found.uses[0]["round"] == got.round and found.uses[0]["current"]
+    assert all(vote["entry"] < got.entry for vote in found.uses[0]["votes"])
+    best = model.get("mean", recorded, out, best=True)
+    assert best.mean_vote_score is not None and best.round > 0
+    assert model.get("mean", recorded, out, round=0).round == 0 and out.read_text() == "0"
+    out.write_text("something else")
+    unknown = model.verify(out, recorded, "mean")
+    assert not unknown.accepted and unknown.uses == [] and unknown.ledger["ok"]
+
+
+def test_what_cannot_be_got_is_told(recorded, tmp_path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="two models"):
+        model.get("mean", recorded, out, round=1, best=True)
+    with pytest.raises(ColearnError, match="no experiment other; it has: mean"):
+        model.get("other", recorded, out)
+    with pytest.raises(ColearnError, match="mean has no round 9; its last is 4"):
+        model.get("mean", recorded, out, round=9)
+    with pytest.raises(VerificationError, match="is not as it should be"):
+        model.get("mean", recorded, out, ledger="0" * 64)
+    colearn("ledger", "export", str(tmp_path / "bare"), "--from", str(recorded))
+    with pytest.raises(ArtifactError, match="no weights"):
+        model.get("mean", tmp_path / "bare", out)
+    with pytest.raises(ColearnError, match="cannot read"):
+        model.verify(out, recorded)
+    assert not out.exists()
+
+
+def test_a_file_shows_its_tensors(tmp_path) -> None:
+    weights = arrays.save({"b": np.zeros(3, np.float32), "w": np.zeros((3, 2), np.float32)})
+    file = tmp_path / "weights"
+    file.write_bytes(bytes(weights.data))
+    shown = model.show(file)
+    assert shown.digest == weights.digest.hex() and shown.size == len(weights)
+    assert (shown.media_type, shown.parameters, shown.model) == ("application/x-safetensors", 9, None)
+    assert {it.name: it.shape for it in shown.tensors} == {"b": (3,), "w": (3, 2)}
+    file.write_bytes(b"\x80\x04K*.")
+    assert model.show(file).media_type == "application/x-colearn-legacy"
+    with pytest.raises(OSError):
+        model.show(tmp_path / "none")
