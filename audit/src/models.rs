@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use colearn_contracts::{
     Act, Contract, Decision, Digest, ExperimentName, LearnerId, Merge, Model, Outcome, Verdict,
 };
-use colearn_records::history::{History, Round};
+use colearn_records::history::{History, Round, unit};
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 
@@ -70,7 +70,7 @@ pub enum Which {
     Current,
     /// The one that this round came to; 0 is the one that it began with.
     After(u64),
-    /// Of those that were accepted the one with the highest mean vote score, the last of several.
+    /// Of those that were accepted the one with the highest median vote score, the last of several.
     Best,
 }
 
@@ -143,10 +143,21 @@ pub enum NoModel {
     },
     /// Nobody has said how good any of them is.
     #[error(
-        "no vote score is recorded of any model that {0} accepted, so none is the best; the model of now is: \
+        "no voter's score is recorded of any model that {0} accepted, so none is the best; the model of now is: \
          --current"
     )]
     NoScores(ExperimentName),
+}
+
+/// The median of what the voters of a round have scored what it came to on their own rows, without the proposer's
+/// own figure: nobody makes their own model the best, and one voter among many moves it little.
+pub fn median_vote_score(round: &Round) -> Option<f64> {
+    let voters = round.ballots.iter().filter(|(voter, _)| Some(**voter) != round.proposer);
+    let mut scores: Vec<f64> = voters.filter_map(|(_, cast)| cast.scores.vote.map(unit)).collect();
+    scores.sort_unstable_by(f64::total_cmp);
+    let upper = scores.get(scores.len() / 2)?;
+    let lower = scores.get((scores.len() - 1) / 2)?;
+    Some(f64::midpoint(*lower, *upper))
 }
 
 fn has(names: &[ExperimentName]) -> String {
@@ -283,7 +294,7 @@ impl Models {
             Which::Current => Ok(self.current()),
             Which::After(number) => self.after(number),
             Which::Best => {
-                let score = |round: &Round| Some((round.mean_scores().0?, round.number));
+                let score = |round: &Round| Some((median_vote_score(round)?, round.number));
                 let scored = self.accepted().filter_map(|round| Some((score(round)?, round)));
                 // Scores are better the higher they are.
                 let best = scored.max_by(|(one, _), (other, _)| {

@@ -46,7 +46,8 @@ pub struct AuditReport {
     /// Merged rounds that were looked at, where they were to be computed again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub merges: Vec<MergeReport>,
-    /// What is not as it should be: the first ten.
+    /// What is not as it should be: the first ten, and among them the first that is more than a false statement
+    /// of privacy.
     pub findings: Vec<Finding>,
 }
 
@@ -114,6 +115,17 @@ impl AuditReport {
         }
     }
 
+    /// Whether the ledger can be gone by: nothing is wrong but statements of privacy. Any member can make a false
+    /// one, which says something of that member and nothing of what the ledger came to.
+    pub fn is_sound(&self) -> bool {
+        self.unsound().is_none()
+    }
+
+    /// The first finding because of which the ledger cannot be gone by.
+    pub fn unsound(&self) -> Option<&Finding> {
+        self.findings.iter().find(|it| it.kind != Kind::Privacy)
+    }
+
     /// 0, or the code of the first finding.
     pub fn exit_code(&self) -> u8 {
         self.findings.first().map_or(0, |finding| finding.kind.code())
@@ -136,7 +148,12 @@ impl AuditReport {
     }
 
     pub(crate) fn add(&mut self, finding: Finding) {
-        // One cause can make every later entry wrong; the first few say what it is.
+        // One cause can make every later entry wrong; the first few say what it is. But whoever makes many false
+        // statements must not keep from being told what is worse.
+        let is_worse = finding.kind != Kind::Privacy && self.is_sound();
+        if is_worse {
+            self.findings.truncate(MAX_FINDINGS - 1);
+        }
         if self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding);
         }
@@ -174,5 +191,24 @@ impl AuditReport {
             }
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_false_statements_hide_nothing_that_is_worse() {
+        let mut report = AuditReport::default();
+        for index in 0..20 {
+            report.find(Kind::Privacy, Some(index), "more", "less");
+        }
+        assert!(report.is_sound());
+        report.find(Kind::Signature, Some(20), "one that verifies", "none");
+        report.find(Kind::Root, None, "a root", "another");
+        assert_eq!(report.findings.len(), MAX_FINDINGS);
+        assert_eq!(report.unsound().map(|it| it.kind), Some(Kind::Signature));
+        assert!(!report.is_sound());
     }
 }

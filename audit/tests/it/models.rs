@@ -31,8 +31,14 @@ fn begun(merging: Option<Merging>) -> Book {
 
 /// A round in which `byte` is proposed, and all say that it scores so.
 fn round(book: &mut Book, byte: u8, choice: Choice, score: Option<i64>) {
+    praised(book, byte, choice, score, score);
+}
+
+/// A round in which `byte` is proposed by somebody who says that it scores like the first, and the others that it
+/// scores like the second.
+fn praised(book: &mut Book, byte: u8, choice: Choice, own: Option<i64>, score: Option<i64>) {
     let (number, base) = (book.experiment().round(), book.experiment().model().digest);
-    let scores = Scores { vote: score, test: None };
+    let scores = Scores { vote: own, test: None };
     let weights = Model { size: u64::from(byte), ..model(byte) };
     let proposal = Proposal { round: number, base, weights, scores, privacy: None };
     let proposer = book.proposer();
@@ -41,6 +47,7 @@ fn round(book: &mut Book, byte: u8, choice: Choice, score: Option<i64>) {
         // Who decides is enough.
         if book.experiment().round() == number {
             let weights = model(byte).digest;
+            let scores = Scores { vote: score, test: None };
             let vote = Vote { round: number, weights, choice, reason: None, scores, link: None };
             book.act(who, Act::Vote(vote));
         }
@@ -107,6 +114,16 @@ fn nothing_is_best_where_nobody_says_how_good_it_is() {
     assert_eq!(error.to_string(), "the ledger has no experiment other; it has: x");
     let error = of(&BTreeMap::new(), None).unwrap_err();
     assert_eq!(error.to_string(), "name the experiment; it has none");
+}
+
+#[test]
+fn nobody_makes_their_own_model_the_best() {
+    let mut book = begun(None);
+    round(&mut book, 1, Choice::Approve, Some(900_000));
+    praised(&mut book, 2, Choice::Approve, Some(i64::MAX), Some(100_000));
+    praised(&mut book, 3, Choice::Approve, Some(i64::MAX), None);
+    let all = all(&book);
+    assert_eq!(told(of(&all, None).unwrap(), Which::Best), Ok((1, 1, 1)));
 }
 
 #[test]

@@ -76,6 +76,8 @@ fn one_that_is_too_low_is_named_and_ends_nothing() {
     assert!(finding.expected.contains(&format!("{:.6} at delta 1e-5", right[2])), "{finding}");
     assert!(finding.got.contains(&format!("epsilon {:.5}", epsilons[2])[..10]), "{finding}");
     assert_eq!((report.exit_code(), report.statements), (24, 4));
+    // It says nothing of the models.
+    assert!(report.is_sound() && !report.ok);
     assert!(report.verdict_line().starts_with("AUDIT FAIL code=24 name=privacy index="));
     // All the rest was looked at.
     assert_eq!((report.size, report.rounds), (book.size(), 4));
