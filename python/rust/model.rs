@@ -58,9 +58,14 @@ fn failed(error: &GetError) -> Failed {
     let class = match error {
         GetError::Ledger { .. } => "VerificationError",
         GetError::Fetch(
-            FetchError::Missing { .. } | FetchError::NoWeights(_) | FetchError::WrongBytes { .. },
+            FetchError::Missing { .. }
+            | FetchError::NoWeights(_)
+            | FetchError::WrongBytes { .. }
+            | FetchError::Unreadable { .. },
         ) => "ArtifactError",
-        GetError::NoNode(_) | GetError::Fetch(FetchError::Net(_)) => "UnreachableError",
+        GetError::NoNode(_) | GetError::Fetch(FetchError::Net(_) | FetchError::Slow(_)) => {
+            "UnreachableError"
+        }
         GetError::Source(_) => "MalformedError",
         GetError::NoModel(_)
         | GetError::Fetch(
