@@ -42,7 +42,7 @@ def test_a_model_is_got_by_its_round_and_found_again(recorded, tmp_path) -> None
     assert found.accepted and found.uses[0]["round"] == got.round and found.uses[0]["current"]
     assert all(vote["entry"] < got.entry for vote in found.uses[0]["votes"])
     best = model.get("mean", recorded, out, best=True)
-    assert best.mean_vote_score is not None and best.round > 0
+    assert best.median_vote_score is not None and best.round > 0
     assert model.get("mean", recorded, out, round=0).round == 0 and out.read_text() == "0"
     out.write_text("something else")
     unknown = model.verify(out, recorded, "mean")

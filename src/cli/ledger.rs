@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Subcommand, ValueEnum};
-use colearn::model::{Place, beside};
+use colearn::model::{Beside, Place, beside};
 use colearn_audit::models::Extent;
 use colearn_audit::{self as audit, Trouble};
 use colearn_ledger::note::from_bytes;
@@ -17,7 +17,7 @@ use colearn_records::receipts::{self, KeptReceipt, KeptReceipts};
 use colearn_records::record::Record;
 
 use super::args::Cosigners;
-use super::model::with_progress;
+use super::model::{warn_of, with_progress};
 use super::progress;
 use super::tell::{json, text};
 
@@ -194,12 +194,14 @@ fn export_weights(dir: &Path, from: &str, extent: ExtentArg) -> anyhow::Result<E
         ExtentArg::All => Extent::All,
     };
     let from = Place::new(from);
-    let (there, lacking) = with_progress(|progress| beside(dir, &from, extent, progress))?;
-    for model in &lacking {
-        eprintln!("{} is not at {from} any more", model.digest);
+    let Beside { report, there, lacking } =
+        with_progress(|progress| beside(dir, &from, extent, progress))?;
+    warn_of(&report);
+    for (digest, why) in &lacking {
+        eprintln!("{digest} could not be had: {why}");
     }
     println!("the weights of {there} of {} models are there", there + lacking.len() as u64);
-    Ok(ExitCode::SUCCESS)
+    Ok(if lacking.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use colearn::model::{self, Place, Progress};
 use colearn_audit::models::Which;
-use colearn_audit::{AuditOptions, Promise};
+use colearn_audit::{AuditOptions, AuditReport, Promise};
 use colearn_contracts::ExperimentName;
 use colearn_records::pins::Pins;
 use indicatif::ProgressBar;
@@ -47,9 +47,9 @@ same is asked for again. A folder like public is made by: colearn ledger export 
   colearn model verify deployed.safetensors colearn-data digits --ledger cdf1c20e... --json
   colearn model verify deployed.safetensors public --receipts a.pem.data/receipts
 
-The ledger is audited first. Exit codes: 0 an experiment has or had this model; 1 cannot be read; 2 none
+The ledger is audited first. Exit codes: 0 an experiment has or had this model; 1 cannot be read; 3 none
 has: it is unknown to the ledger, or was not accepted; 10 to 27 the ledger is not as it should be, as
-colearn audit says it.")]
+colearn audit says it. A member's false statement of privacy is a warning only.")]
     Verify(VerifyArgs),
 }
 
@@ -87,7 +87,8 @@ struct WhichArgs {
     /// The model that this round came to; 0 is what the experiment began with
     #[arg(long, value_name = "N")]
     round: Option<u64>,
-    /// Of all that were accepted the one with the highest mean vote score; the last of several
+    /// Of all that were accepted the one with the highest median vote score, the proposer's own left out; the
+    /// last of several
     #[arg(long)]
     best: bool,
 }
@@ -146,6 +147,7 @@ impl GetArgs {
         let got = with_progress(|progress| {
             model::get(&place, Some(&self.name), which, &self.out, pins, progress)
         })?;
+        warn_of(&got.report);
         if self.json {
             println!("{}", serde_json::to_string_pretty(&got.to_json()?)?);
         } else {
@@ -171,12 +173,22 @@ impl VerifyArgs {
         let verified = model::verify(&self.file, &place, self.name.as_ref(), options);
         bar.finish_and_clear();
         let verified = verified?;
+        if verified.report.is_sound() {
+            warn_of(&verified.report);
+        }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&verified.to_json())?);
         } else {
             print!("{}", models::verified(&verified, &self.place, is_pinned));
         }
         Ok(ExitCode::from(verified.exit_code()))
+    }
+}
+
+/// Tells what is wrong with a ledger that can be gone by all the same.
+pub(crate) fn warn_of(report: &AuditReport) {
+    for finding in &report.findings {
+        eprintln!("warning: {finding}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use colearn_audit::models::{Extent, Held, Models, NoModel, Which, models, of};
 use colearn_audit::{AuditOptions, AuditReport, SourceError};
-use colearn_contracts::{ExperimentName, Model};
+use colearn_contracts::{Digest, ExperimentName, Model};
 use colearn_records::pins::Pins;
 
 use super::fetch::{FetchError, fetch};
@@ -95,7 +95,7 @@ impl Got {
     }
 }
 
-/// The models of a ledger that is as it should be.
+/// The models of a ledger that can be gone by.
 fn audited(
     place: &Place,
     pins: Pins,
@@ -104,7 +104,7 @@ fn audited(
     let one = place.one()?;
     let options = AuditOptions { pins, progress: Some(entries), ..AuditOptions::default() };
     let (report, all) = models(&mut *colearn_audit::open(one)?, options)?;
-    match report.findings.first() {
+    match report.unsound() {
         None => Ok((report, all)),
         Some(finding) => {
             Err(GetError::Ledger { place: one.to_owned(), finding: finding.to_string() })
@@ -112,32 +112,79 @@ fn audited(
     }
 }
 
+/// What came of fetching the models of an exported ledger.
+#[derive(Debug)]
+pub struct Beside {
+    /// What was found of the export.
+    pub report: AuditReport,
+    /// How many are there.
+    pub there: u64,
+    /// Those that could not be had, and why.
+    pub lacking: Vec<(Digest, FetchError)>,
+}
+
 /// Fetches so many of the models of an exported ledger from the place that it was exported from, to where
-/// [`get`] finds them beside the export. Gives how many are there, and those that could not be had.
+/// [`get`] finds them beside the export. One that cannot be had keeps no other from being fetched.
 ///
 /// # Errors
-/// If the export is not as it should be, or cannot be written to.
+/// If the export is not as it should be or cannot be written to, or the place is not reached.
 pub fn beside(
     export: &Path,
     from: &Place,
     extent: Extent,
     progress: Progress<'_>,
-) -> Result<(u64, Vec<Model>), GetError> {
-    let (_, all) =
+) -> Result<Beside, GetError> {
+    let (report, all) =
         audited(&Place::new(&export.to_string_lossy()), Pins::default(), progress.entries)?;
     let folder = export.join(colearn_audit::merges::EXPORTED);
     let io =
         |source: std::io::Error| FetchError::Io { doing: "create", path: folder.clone(), source };
     colearn_files::create_folder(&folder).map_err(|error| io(error.into()))?;
-    let (mut there, mut lacking) = (0, Vec::new());
+    // Experiments may have the same, and name it with sizes of which one is false.
+    let mut named: BTreeMap<Digest, Vec<&Model>> = BTreeMap::new();
     for model in all.values().flat_map(|models| models.extent(extent)) {
-        let out = folder.join(model.digest.to_string());
-        match fetch(from, model, &out, progress.bytes) {
-            Ok(()) => there += 1,
-            // An operator may have let go of it.
-            Err(FetchError::Missing { .. }) => lacking.push(model.clone()),
-            Err(error) => return Err(error.into()),
+        let same = named.entry(model.digest).or_default();
+        if same.iter().all(|it| it.size != model.size) {
+            same.push(model);
         }
     }
-    Ok((there, lacking))
+    let (mut there, mut lacking) = (0, Vec::new());
+    for (digest, models) in named {
+        let out = folder.join(digest.to_string());
+        match fetch_any(from, &models, &out, progress.bytes)? {
+            None => there += 1,
+            Some(why) => lacking.push((digest, why)),
+        }
+    }
+    Ok(Beside { report, there, lacking })
+}
+
+/// Fetches the first of these that can be had. Gives why there is none, where that says nothing of others.
+fn fetch_any(
+    from: &Place,
+    models: &[&Model],
+    out: &Path,
+    bytes: Bytes<'_>,
+) -> Result<Option<FetchError>, FetchError> {
+    let mut why = None;
+    for model in models {
+        match fetch(from, model, out, bytes) {
+            Ok(()) => return Ok(None),
+            // An operator may have let go of it, or gives it to others, or it has rotten.
+            Err(
+                error @ (FetchError::Missing { .. }
+                | FetchError::WrongBytes { .. }
+                | FetchError::Answer { .. }
+                | FetchError::Unreadable { .. }
+                | FetchError::Busy(_)),
+            ) => why = Some(error),
+            Err(
+                error @ (FetchError::NoWeights(_)
+                | FetchError::Net(_)
+                | FetchError::Slow(_)
+                | FetchError::Io { .. }),
+            ) => return Err(error),
+        }
+    }
+    Ok(why)
 }

@@ -1,7 +1,7 @@
 //! Models that were got or looked up, as JSON for programs.
 
 use colearn_audit::AuditReport;
-use colearn_audit::models::{NoModel, Role};
+use colearn_audit::models::{NoModel, Role, median_vote_score};
 use colearn_records::history::{Round, unit};
 use colearn_records::words::Word as _;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ impl Got {
         let held = self.held()?;
         let mut told = json!({
             "experiment": self.models.history().experiment.as_str(),
-            "path": self.path,
+            "file": self.path,
             "digest": held.model.digest.to_string(),
             "size": held.model.size,
             "media_type": held.model.media_type,
@@ -48,6 +48,7 @@ impl Verified {
 fn ledger_json(report: &AuditReport) -> Value {
     json!({
         "ok": report.ok,
+        "sound": report.is_sound(),
         "id": report.ledger_id,
         "verifier_key": report.verifier_key,
         "size": report.size,
@@ -58,21 +59,21 @@ fn ledger_json(report: &AuditReport) -> Value {
     })
 }
 
-/// Adds what there is to say of a round; 0 is before the first.
+/// Adds what there is to say of a round; 0 is before the first. What there is not is null.
 fn round_json(told: &mut Value, round: Option<&Round>) {
     told["round"] = round.map_or(0, |round| round.number).into();
-    let Some(round) = round else { return };
-    let (vote, test) = round.mean_scores();
-    told["proposer"] = round.proposer.map(|proposer| proposer.to_string()).into();
+    let (vote, test) = round.map(Round::mean_scores).unwrap_or_default();
+    let proposer = round.and_then(|round| round.proposer);
+    told["proposer"] = proposer.map(|proposer| proposer.to_string()).into();
+    told["median_vote_score"] = round.and_then(median_vote_score).into();
     told["mean_vote_score"] = vote.into();
     told["mean_test_score"] = test.into();
-    if let Some(result) = round.result {
-        told["verdict"] = result.verdict.word().into();
-        told["approvals"] = result.approvals.into();
-        told["rejections"] = result.rejections.into();
-        told["abstentions"] = result.abstentions.into();
-        told["electorate"] = result.electorate.into();
-    }
+    let result = round.and_then(|round| round.result);
+    told["verdict"] = result.map(|it| it.verdict.word()).into();
+    told["approvals"] = result.map(|it| it.approvals).into();
+    told["rejections"] = result.map(|it| it.rejections).into();
+    told["abstentions"] = result.map(|it| it.abstentions).into();
+    told["electorate"] = result.map(|it| it.electorate).into();
 }
 
 fn use_json(it: &Use) -> Vec<Value> {
@@ -92,6 +93,11 @@ fn use_json(it: &Use) -> Vec<Value> {
         });
         let round = history.rounds.iter().find(|round| round.number == number);
         round_json(&mut told, round);
+        for key in
+            ["creator", "learner", "merge", "entry", "proposed_in_entry", "votes", "merged_from"]
+        {
+            told[key] = Value::Null;
+        }
         match role {
             Role::Initial => {
                 told["creator"] = models.creator().to_string().into();

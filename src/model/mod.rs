@@ -8,7 +8,7 @@ mod show;
 mod verify;
 
 pub use fetch::FetchError;
-pub use get::{Bytes, GetError, Got, Progress, beside, get};
+pub use get::{Beside, Bytes, GetError, Got, Progress, beside, get};
 pub use place::{NoNode, Place};
 pub use show::{Kind, Shown, show};
 pub use verify::{Use, Verified, VerifyError, verify};

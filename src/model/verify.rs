@@ -10,8 +10,9 @@ use colearn_contracts::{Digest, ExperimentName};
 
 use super::{NoNode, Place};
 
-/// The exit code for a file that is no model that the ledger has accepted.
-const NOT_ACCEPTED: u8 = 2;
+/// The exit code for a file that is no model that the ledger has accepted. Not 2, which is that of a command line
+/// that makes no sense.
+const NOT_ACCEPTED: u8 = 3;
 
 /// What a ledger says of a file.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ pub fn verify(
     let size = opened.metadata().map_err(io)?.len();
     let digest = Digest(colearn_merge::digest(&opened).map_err(io)?);
     let (report, all) = models(&mut *colearn_audit::open(place.one()?)?, options)?;
-    if report.ok && experiment.is_some() {
+    if report.is_sound() && experiment.is_some() {
         of(&all, experiment)?;
     }
     let asked = all.into_iter().filter(|(name, _)| experiment.is_none_or(|asked| asked == name));
@@ -101,17 +102,17 @@ impl Use {
 }
 
 impl Verified {
-    /// Whether the ledger is as it should be, and some experiment has or had this model.
+    /// Whether the ledger can be gone by, and some experiment has or had this model.
     pub fn is_accepted(&self) -> bool {
-        self.report.ok && self.uses.iter().any(Use::is_accepted)
+        self.report.is_sound() && self.uses.iter().any(Use::is_accepted)
     }
 
-    /// 0 if it is accepted, 2 if it is not, or the audit's code if the ledger is not as it should be.
+    /// 0 if it is accepted, 3 if it is not, or the audit's code if the ledger cannot be gone by.
     pub fn exit_code(&self) -> u8 {
-        match (self.report.exit_code(), self.is_accepted()) {
-            (0, true) => 0,
-            (0, false) => NOT_ACCEPTED,
-            (code, _) => code,
+        match (self.report.unsound(), self.is_accepted()) {
+            (None, true) => 0,
+            (None, false) => NOT_ACCEPTED,
+            (Some(_), _) => self.report.exit_code(),
         }
     }
 }

@@ -21,7 +21,7 @@ enum Weighs {
     Honest,
     /// Sends others that are as many.
     Lies,
-    /// Sends so many bytes and then nothing, until it is gone.
+    /// Sends the first so many bytes of the weights and never another, until whoever asks is gone.
     Stalls(usize),
     /// Breaks off after so many.
     Breaks(usize),
@@ -98,7 +98,11 @@ fn serve(
         match how_now {
             Weighs::Honest => {}
             Weighs::Lies => body.iter_mut().for_each(|byte| *byte ^= 1),
-            Weighs::Stalls(bytes) | Weighs::Breaks(bytes) => sent = bytes.min(sent),
+            // However often it is asked.
+            Weighs::Stalls(bytes) => {
+                sent = (sent + bytes).saturating_sub(Counter::weights(4).bytes().len())
+            }
+            Weighs::Breaks(bytes) => sent = bytes.min(sent),
             Weighs::Lacks => status = 404,
         }
     }
@@ -189,8 +193,8 @@ async fn a_model_is_got_by_its_round_from_wherever_the_ledger_is() {
     let best = json(&["model", "get", "y", "--best", "--from", &node.url, "--out", &out]);
     assert_eq!((&best["round"], &best["current"]), (&4.into(), &true.into()), "{best}");
     assert_eq!(best["digest"], Counter::weights(4).digest().to_string());
-    assert_eq!((&best["size"], &best["mean_vote_score"]), (&8.into(), &4.0.into()));
-    assert_eq!((&best["ledger"]["ok"], &best["path"]), (&true.into(), &out.clone().into()));
+    assert_eq!((&best["size"], &best["median_vote_score"]), (&8.into(), &4.0.into()));
+    assert_eq!((&best["ledger"]["ok"], &best["file"]), (&true.into(), &out.clone().into()));
 
     let refused = |more: &[&str]| {
         let get = ["model", "get", "--from", &node.url, "--out", &path("none")];
@@ -237,7 +241,21 @@ async fn a_model_is_got_by_its_round_from_wherever_the_ledger_is() {
     let output =
         run(&["ledger", "export", other.to_str().unwrap(), "--from", &place, "--artifacts", "all"]);
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && told.contains(&digest), "{told}");
+    // All others are there; that something is lacking is told by the exit code.
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(&digest) && told.contains("--keep-artifacts"), "{told}");
+    let had = String::from_utf8(output.stdout).unwrap();
+    assert!(had.contains("the weights of 4 of 5 models are there"), "{had}");
+    // So it is where one has rotten.
+    let rotten = dir.join("data/artifacts").join(Counter::weights(0).digest().to_string());
+    std::fs::write(rotten, b"whatever").unwrap();
+    std::fs::remove_dir_all(&other).unwrap();
+    let output =
+        run(&["ledger", "export", other.to_str().unwrap(), "--from", &place, "--artifacts", "all"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("has other bytes than the ledger says"), "{told}");
+    let had = String::from_utf8(output.stdout).unwrap();
+    assert!(had.contains("the weights of 3 of 5 models are there"), "{had}");
     assert!(parts(dir).is_empty());
     node.stop();
 }
@@ -310,11 +328,15 @@ async fn a_get_that_was_killed_leaves_no_half_model_and_goes_on() {
     wait_for("a part", || {
         (parts(dir) == [Counter::weights(4).bytes()[..3].to_vec()]).then_some(())
     });
-    // Two at once would write the same.
-    assert!(fail(&get).contains("another process is getting the same"));
     process.kill();
     process.wait();
     assert!(!is_there(&out));
+    // Two at once would write the same.
+    let part = dir.join(format!("model.{:.16}.part", Counter::weights(4).digest().to_string()));
+    let held = std::fs::File::open(part).unwrap();
+    held.lock().unwrap();
+    assert!(fail(&get).contains("another process is getting the same"));
+    drop(held);
     between.asked();
     // And where the connection breaks it is gone on from, without being asked again.
     between.weighs(Weighs::Breaks(2));
@@ -377,7 +399,7 @@ async fn a_file_is_found_again_in_the_ledger_or_is_not() {
     assert!(told.contains("what y began with"), "{told}");
 
     let (code, told) = verify(&Counter::weights(99), &place, &[]);
-    assert_eq!(code, Some(2), "{told}");
+    assert_eq!(code, Some(3), "{told}");
     assert!(told.trim_end().ends_with(" reason=unknown"), "{told}");
     let unread = fail(&["model", "verify", &path("none"), &place]);
     assert!(unread.contains("cannot read"), "{unread}");

@@ -38,8 +38,11 @@ class Got:
         Whether it is the experiment's model of now.
     entry
         The ledger's entry that made it that.
+    median_vote_score
+        The median of what the voters have measured of it, the proposer's own left out; ``None`` where nothing
+        was recorded. Higher is better.
     mean_vote_score
-        The mean of what was measured of it, as far as that was recorded. Higher is better.
+        The mean of all that was measured of it, the proposer's own included.
     ledger
         What was verified: ``id``, ``size``, ``root`` and so on.
     """
@@ -52,6 +55,7 @@ class Got:
     media_type: str
     current: bool
     entry: int
+    median_vote_score: float | None
     mean_vote_score: float | None
     ledger: dict[str, Any]
 
@@ -119,7 +123,7 @@ class Verified:
     Attributes
     ----------
     accepted
-        Whether the ledger is as it should be, and an experiment has or had this model.
+        Whether the ledger can be gone by, and an experiment has or had this model.
     digest
         SHA-256 of the file's bytes, in hexadecimal.
     uses
@@ -162,7 +166,7 @@ def get(
         The round after which it was the experiment's model; 0 for what that began with. By default it
         is the model of now.
     best
-        Of all that were accepted the one with the highest mean vote score instead.
+        Of all that were accepted the one with the highest median vote score instead.
     progress
         Told how many entries are audited, and of how many.
     **pins
@@ -171,7 +175,8 @@ def get(
     Raises
     ------
     VerificationError
-        If the ledger is not as it should be.
+        If the ledger is not as it should be. A member's false statement of privacy is no reason: it is in
+        ``ledger``.
     ArtifactError
         If nobody has the weights, or has others in their place.
     ColearnError
@@ -182,9 +187,8 @@ def get(
     told: dict[str, Any] = _core.model_get(
         experiment, os.fspath(source), os.fspath(out), round=round, best=best, pins=pins, tell=progress
     )
-    # What the experiment began with nobody has scored.
-    known: dict[str, Any] = {"mean_vote_score": None, **told}
-    return Got(**{name: known[name] for name in Got.__dataclass_fields__})
+    told["path"] = told.pop("file")
+    return Got(**{name: told[name] for name in Got.__dataclass_fields__})
 
 
 def show(path: str | os.PathLike[str]) -> ModelFile:

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use colearn::model::{Got, Kind, Shown, Use, Verified};
 use colearn_audit::AuditReport;
-use colearn_audit::models::{Held, Models, Role};
+use colearn_audit::models::{Held, Models, Role, median_vote_score};
 use colearn_contracts::{Choice, Digest, LearnerId};
 use colearn_learning::data::Target;
 use colearn_learning::model::ModelSpec;
@@ -121,12 +121,12 @@ pub(crate) fn got(got: &Got, held: &Held<'_>, is_pinned: bool) -> String {
 
 /// What an accepted round came to.
 fn accepted(round: &Round, entry: u64) -> String {
-    let (vote, test) = round.mean_scores();
+    let (vote, test) = (median_vote_score(round), round.mean_scores().1);
     let counts = round.result.map_or_else(String::new, |result| {
         format!("accepted with {} of {} votes", result.approvals, result.electorate)
     });
     let (number, vote, test) = (round.number, score(vote), score(test));
-    format!("round {number}, {counts} (entry {entry}), mean vote score {vote}, test score {test}")
+    format!("round {number}, {counts} (entry {entry}), median vote score {vote}, test score {test}")
 }
 
 /// Who has made what a round came to.
@@ -162,7 +162,7 @@ fn audited(report: &AuditReport, is_pinned: bool) -> String {
 /// What a ledger says of a file, several lines; the last is for whoever reads only that.
 pub(crate) fn verified(verified: &Verified, place: &str, is_pinned: bool) -> String {
     let mut text = file(&verified.path, verified.size, verified.digest);
-    if !verified.report.ok {
+    if !verified.report.is_sound() {
         for finding in &verified.report.findings {
             let _ = writeln!(text, "{finding}");
         }
