@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::data::{Schema, Target};
@@ -125,6 +125,11 @@ impl ModelSpec {
     /// If they have none, or one that cannot be.
     pub fn of(weights: &Weights) -> Result<Self, WeightsError> {
         let (_, metadata) = SafeTensors::read_metadata(weights.bytes()).map_err(format_error)?;
+        Self::of_metadata(&metadata)
+    }
+
+    /// The same, of what stands before the weights' numbers.
+    pub(super) fn of_metadata(metadata: &Metadata) -> Result<Self, WeightsError> {
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get(HEADER));
         let header =
             header.ok_or_else(|| WeightsError::Header(format!("no {HEADER} in the metadata")))?;
@@ -132,6 +137,27 @@ impl ModelSpec {
             .map_err(|error| WeightsError::Header(error.to_string()))?;
         spec.check().map_err(WeightsError::Header)?;
         Ok(spec)
+    }
+
+    /// Whether these are its tensors, whatever their numbers are.
+    pub(super) fn check_tensors(&self, metadata: &Metadata) -> Result<(), WeightsError> {
+        let widths = self.widths();
+        let (found, expected) = (metadata.offset_keys().len(), 2 * (widths.len() - 1));
+        if found != expected {
+            return Err(WeightsError::Count { found, expected });
+        }
+        for (at, pair) in widths.windows(2).enumerate() {
+            let (inputs, outputs) = (pair[0], pair[1]);
+            let tensors =
+                [(weight_name(at), vec![outputs, inputs]), (bias_name(at), vec![outputs])];
+            for (name, shape) in tensors {
+                let Some(info) = metadata.info(&name) else {
+                    return Err(WeightsError::Missing(name));
+                };
+                check_shape(&name, info.dtype, &info.shape, &shape)?;
+            }
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -242,19 +268,29 @@ fn bias_name(layer: usize) -> String {
     format!("layers.{layer}.bias")
 }
 
+fn check_shape(
+    name: &str,
+    dtype: Dtype,
+    found: &[usize],
+    shape: &[usize],
+) -> Result<(), WeightsError> {
+    if dtype == Dtype::F32 && found == shape {
+        return Ok(());
+    }
+    Err(WeightsError::Shape {
+        name: name.to_owned(),
+        found: format!("{dtype:?} {found:?}"),
+        expected: format!("{:?} {shape:?}", Dtype::F32),
+    })
+}
+
 fn read_tensor(
     tensors: &SafeTensors<'_>,
     name: &str,
     shape: &[usize],
 ) -> Result<Vec<f32>, WeightsError> {
     let tensor = tensors.tensor(name).map_err(|_| WeightsError::Missing(name.to_owned()))?;
-    if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-        return Err(WeightsError::Shape {
-            name: name.to_owned(),
-            found: format!("{:?} {:?}", tensor.dtype(), tensor.shape()),
-            expected: format!("{:?} {shape:?}", Dtype::F32),
-        });
-    }
+    check_shape(name, tensor.dtype(), tensor.shape(), shape)?;
     let (words, _) = tensor.data().as_chunks::<4>();
     let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
     // Without leaving early, so that many values are looked at at once.

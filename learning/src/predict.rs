@@ -7,7 +7,7 @@ use colearn_sdk::learner::Weights;
 use ndarray::Array2;
 
 use crate::data::csv::{Unlabelled, unlabelled};
-use crate::data::{DataError, Target, Targets, open};
+use crate::data::{DataError, Target, Targets, unpacked};
 use crate::metric::Metric;
 use crate::model::{ModelSpec, WeightsError};
 use crate::network::Network;
@@ -51,20 +51,39 @@ impl Predictor {
     /// that it predicts need not be there.
     ///
     /// # Errors
-    /// If the file cannot be read, lacks a column, or has values that the model knows nothing about.
+    /// If the file cannot be read, lacks a column, or has values that the model knows nothing about, or such that
+    /// it comes to no number.
     pub fn predict_file(&self, path: &Path) -> Result<Predictions, DataError> {
-        self.predict(&path.display().to_string(), &mut open(path)?)
+        let file = std::fs::File::open(path);
+        let mut file = file.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+        self.predict(&path.display().to_string(), &mut file)
     }
 
-    /// The same of a table in the form of a CSV file, called `name` in messages.
+    /// The same of a table in the form of such a file, called `name` in messages.
     ///
     /// # Errors
     /// As [`Self::predict_file`].
     pub fn predict(&self, name: &str, table: &mut dyn Read) -> Result<Predictions, DataError> {
-        let Unlabelled { features, known, passed_over } =
-            unlabelled(name, table, &self.spec.schema)?;
+        let io = |source| DataError::Io { path: name.into(), source };
+        let mut table = unpacked(table).map_err(io)?;
+        let Unlabelled { features, known, passed_over, lines } =
+            unlabelled(name, &mut table, &self.spec.schema)?;
         let rows: Vec<usize> = (0..features.nrows()).collect();
         let outputs = self.network.predict(features.view(), &rows);
+        let told = |output: &f32| match &self.spec.schema.target {
+            Target::Class { .. } => output.is_finite(),
+            Target::Number { mean, scale, .. } => in_its_unit(*output, *mean, *scale).is_finite(),
+        };
+        let broken = outputs.rows().into_iter().position(|outputs| !outputs.iter().all(told));
+        if let Some(row) = broken {
+            let message = format!(
+                "what the model makes of row {} is no finite number; its values are far from those that it was \
+                 trained on, or the model is broken",
+                row + 1
+            );
+            let line = lines.get(row).copied().unwrap_or_default();
+            return Err(DataError::Csv { name: name.to_owned(), line, message });
+        }
         Ok(Predictions { target: self.spec.schema.target.clone(), outputs, known, passed_over })
     }
 }
@@ -102,9 +121,7 @@ impl Predictions {
                     writer.write_record(None::<&[u8]>)?;
                 }
                 Target::Number { mean, scale, .. } => {
-                    let number = f64::from(outputs[0]) * scale + mean;
-                    // Not with more digits than a model has.
-                    writer.write_record([(number as f32).to_string()])?;
+                    writer.write_record([in_its_unit(outputs[0], *mean, *scale).to_string()])?;
                 }
             }
         }
@@ -123,6 +140,11 @@ impl Predictions {
         let scores = metrics.map(|metric| (metric, metric.score(&outputs, targets, &all)));
         Some((rows.len(), scores.collect()))
     }
+}
+
+/// A number that was scaled, not with more digits than a model has.
+fn in_its_unit(output: f32, mean: f64, scale: f64) -> f32 {
+    (f64::from(output) * scale + mean) as f32
 }
 
 #[cfg(test)]
@@ -200,6 +222,28 @@ mod tests {
         assert_eq!(told.scores().unwrap(), (1, vec![(Metric::Loss, 0.0)]));
         let none = model.predict("x", &mut "job,age\n".as_bytes()).unwrap();
         assert_eq!(csv(&none), ["prediction"]);
+    }
+
+    #[test]
+    fn what_comes_to_no_number_is_an_error_with_its_row() {
+        let scale = f64::from(f32::MAX);
+        let number = predictor(Target::Number { name: "income".into(), mean: 100.0, scale });
+        let mut class = predictor(class());
+        class.network.set_values([0.0, 0.0, 0.0, 3e38, 0.0, 0.0, 0.0, 0.0]);
+        for model in [number, class] {
+            let table = "job,age\ncook,30\nsmith,3e38\n";
+            let told = model.predict("x", &mut table.as_bytes()).unwrap_err().to_string();
+            assert!(told.starts_with("x, line 3: ") && told.contains("row 2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked_wherever_it_comes_from() {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(b"job,age\ncook,50\n").unwrap();
+        let packed = packed.finish().unwrap();
+        let told = predictor(class()).predict("x", &mut &packed[..]).unwrap();
+        assert_eq!(told.rows(), 1);
     }
 
     #[test]

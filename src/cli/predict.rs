@@ -1,6 +1,6 @@
 //! `colearn predict`.
 
-use std::io::Read as _;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ pub(crate) struct Predict {
     /// A built-in model's file, as from: colearn model get
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// A CSV file (plain or gzip); - for standard input
+    /// A CSV file (plain or gzip); - for standard input, as either
     #[arg(long, value_name = "CSV")]
     data: PathBuf,
     /// Where the predictions are written; - for standard output
@@ -41,25 +41,45 @@ impl Predict {
         let weights = Weights::new(std::fs::read(&self.model).with_context(cannot)?);
         let model = Predictor::new(&weights).with_context(cannot)?;
         let predictions = if self.data == Path::new(STANDARD) {
-            let mut table = Vec::new();
-            std::io::stdin().read_to_end(&mut table).context("cannot read standard input")?;
-            model.predict("standard input", &mut &table[..])?
+            model.predict("standard input", &mut io::stdin().lock())?
         } else {
             model.predict_file(&self.data)?
         };
         if !predictions.passed_over.is_empty() {
             eprintln!("passed over: {}", predictions.passed_over.join(", "));
         }
-        let mut written = Vec::new();
-        predictions.write(&mut written)?;
         if self.out == Path::new(STANDARD) {
-            print!("{}", String::from_utf8_lossy(&written));
+            predictions.write(&mut Printed::default())?;
         } else {
+            // All at once: nobody is to find half of it.
+            let mut written = Vec::new();
+            predictions.write(&mut written)?;
             colearn_files::replace(&self.out, &written)?;
             eprintln!("{} predictions written to {}", predictions.rows(), self.out.display());
         }
         tell_scores(&predictions);
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Prints whole lines as they are made.
+#[derive(Default)]
+struct Printed(Vec<u8>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        if let Some(end) = self.0.iter().rposition(|byte| *byte == b'\n') {
+            let rest = self.0.split_off(end + 1);
+            print!("{}", String::from_utf8_lossy(&self.0));
+            self.0 = rest;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        print!("{}", String::from_utf8_lossy(&std::mem::take(&mut self.0)));
+        Ok(())
     }
 }
 

@@ -1,10 +1,12 @@
 //! What is in a model's file.
 
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
-use colearn_contracts::Digest;
-use colearn_learning::Contents;
-use colearn_sdk::learner::{SAFETENSORS, Weights};
+use colearn_contracts::{Digest, MAX_WEIGHTS_BYTES};
+use colearn_learning::{Contents, Tensor};
+use colearn_sdk::learner::SAFETENSORS;
 use serde_json::{Value, json};
 
 /// What a file looks like.
@@ -16,6 +18,8 @@ pub enum Kind {
     XgboostUbj,
     /// A pickle: whoever loads it executes what its author wants.
     Pickle,
+    /// A ZIP archive, as PyTorch and NumPy write them: it may hold a pickle.
+    Zip,
     /// Anything else.
     Other,
 }
@@ -33,30 +37,50 @@ pub struct Shown {
     pub kind: Kind,
 }
 
-/// Looks into a model's file, and executes nothing of it.
+/// Looks into a model's file, and executes nothing of it. It is read once for its digest, and its header again:
+/// never all of it at once.
 ///
 /// # Errors
-/// If it cannot be read.
-pub fn show(path: &Path) -> std::io::Result<Shown> {
-    let weights = Weights::new(std::fs::read(path)?);
-    let kind = Kind::of(&weights);
-    let (size, digest) = (weights.bytes().len() as u64, weights.digest());
+/// If it is no file, larger than weights can be, or cannot be read.
+pub fn show(path: &Path) -> io::Result<Shown> {
+    let refused = |told: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+    // Before it is opened, which of a pipe would wait for whoever writes.
+    if !std::fs::metadata(path)?.is_file() {
+        return refused("it is no regular file");
+    }
+    let mut file = File::open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return refused("it is no regular file");
+    }
+    let size = found.len();
+    if size > MAX_WEIGHTS_BYTES {
+        return refused("it is larger than weights can be");
+    }
+    let digest = Digest(colearn_merge::digest(&file)?);
+    let kind = Kind::of(&mut file, size)?;
     Ok(Shown { path: path.to_owned(), size, digest, kind })
 }
 
 impl Kind {
-    fn of(weights: &Weights) -> Self {
-        if let Ok(contents) = Contents::of(weights) {
-            return Self::Safetensors(contents);
+    fn of(file: &mut File, size: u64) -> io::Result<Self> {
+        file.rewind()?;
+        if let Ok(contents) = Contents::read(&mut BufReader::new(&mut *file), size)? {
+            return Ok(Self::Safetensors(contents));
         }
-        match &weights.bytes()[..] {
+        file.rewind()?;
+        let mut beginning = Vec::new();
+        file.take(17).read_to_end(&mut beginning)?;
+        Ok(match &beginning[..] {
             // The first key of its object is always this.
             [b'{', b'L', _, _, _, _, _, _, _, _, b'l', b'e', b'a', b'r', b'n', b'e', b'r', ..] => {
                 Self::XgboostUbj
             }
-            [0x80, 2..=5, .., b'.'] => Self::Pickle,
+            // What comes after its end does not keep it from being loaded.
+            [0x80, 2..=5, ..] => Self::Pickle,
+            [b'P', b'K', 3, 4, ..] => Self::Zip,
             _ => Self::Other,
-        }
+        })
     }
 
     /// The media type that such a file has in a ledger; `None` where that cannot be told.
@@ -65,7 +89,7 @@ impl Kind {
             Self::Safetensors(_) => Some(SAFETENSORS),
             Self::XgboostUbj => Some("application/x-xgboost-ubj"),
             Self::Pickle => Some(colearn_sdk::bridge::LEGACY),
-            Self::Other => None,
+            Self::Zip | Self::Other => None,
         }
     }
 }
@@ -73,31 +97,32 @@ impl Kind {
 impl Shown {
     /// As JSON for programs.
     pub fn to_json(&self) -> Value {
-        let mut told = json!({
+        let contents = match &self.kind {
+            Kind::Safetensors(contents) => Some(contents),
+            Kind::XgboostUbj | Kind::Pickle | Kind::Zip | Kind::Other => None,
+        };
+        let tensors = contents.map(|contents| {
+            let tensors = contents.tensors.iter();
+            let told = |it: &Tensor| json!({ "name": it.name, "type": it.kind, "shape": it.shape });
+            tensors.map(told).collect::<Vec<_>>()
+        });
+        let model = contents.and_then(|contents| contents.model.as_ref());
+        let spec = model.and_then(|model| model.as_ref().ok());
+        json!({
             "file": self.path,
             "size": self.size,
             "digest": self.digest.to_string(),
             "media_type": self.kind.media_type(),
-        });
-        if let Kind::Safetensors(contents) = &self.kind {
-            let tensors = contents.tensors.iter();
-            let tensors =
-                tensors.map(|it| json!({ "name": it.name, "type": it.kind, "shape": it.shape }));
-            told["parameters"] = contents.parameters().into();
-            told["tensors"] = tensors.collect();
-            told["metadata"] = json!(contents.metadata);
-            told["model"] = match &contents.model {
-                Some(Ok(spec)) => json!({
-                    "layers": spec.widths(),
-                    "activation": spec.activation,
-                    "schema": spec.schema,
-                }),
-                Some(Err(_)) | None => Value::Null,
-            };
-            let error = contents.model.as_ref().and_then(|model| model.as_ref().err());
-            told["error"] = error.map(ToString::to_string).into();
-        }
-        told
+            "parameters": contents.map(Contents::parameters),
+            "tensors": tensors,
+            "metadata": contents.map(|contents| &contents.metadata),
+            "model": spec.map(|spec| json!({
+                "layers": spec.widths(),
+                "activation": spec.activation,
+                "schema": spec.schema,
+            })),
+            "error": model.and_then(|model| model.as_ref().err()).map(ToString::to_string),
+        })
     }
 }
 
@@ -120,5 +145,22 @@ mod tests {
         assert_eq!(shown(b"{L\0\0\0\0\0\0\0\x07learner{").kind, Kind::XgboostUbj);
         assert_eq!((shown(b"").kind, shown(b"{}").kind), (Kind::Other, Kind::Other));
         assert!(show(&dir.path().join("none")).is_err());
+        // What is behind its end keeps nobody from loading it; nor does an archive around it.
+        assert_eq!(shown(b"\x80\x04K*.\n").kind, Kind::Pickle);
+        assert_eq!(shown(b"PK\x03\x04archive/data.pkl").kind, Kind::Zip);
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_large_is_refused_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = show(dir.path()).unwrap_err().to_string();
+        assert!(told.contains("no regular file"), "{told}");
+        let path = dir.path().join("large");
+        let file = File::create(&path).unwrap();
+        // A file with holes: it takes no room.
+        if file.set_len(MAX_WEIGHTS_BYTES + 1).is_ok() {
+            let told = show(&path).unwrap_err().to_string();
+            assert!(told.contains("larger than weights can be"), "{told}");
+        }
     }
 }

@@ -294,6 +294,7 @@ impl<'a> Table<'a> {
             features: self.features(schema)?,
             known: known.transpose()?,
             passed_over: passed_over.cloned().collect(),
+            lines: self.values(0).map(|(line, _)| line).collect(),
         })
     }
 
@@ -326,6 +327,8 @@ pub(crate) struct Unlabelled {
     pub(crate) known: Option<(Vec<usize>, Targets)>,
     /// The columns that mean nothing to the schema.
     pub(crate) passed_over: Vec<String>,
+    /// In which line each row is.
+    pub(crate) lines: Vec<u64>,
 }
 
 /// Reads rows whose targets need not be there.

@@ -249,14 +249,21 @@ impl Dataset {
 
 /// A file, unpacked if it is gzip.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn std::io::Read>, DataError> {
-    use std::io::Read as _;
     let io = |source| DataError::Io { path: path.to_owned(), source };
-    let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(io)?);
+    unpacked(std::fs::File::open(path).map_err(io)?).map_err(io)
+}
+
+/// What somebody sends, unpacked if it is gzip.
+pub(crate) fn unpacked<'a>(
+    from: impl std::io::Read + 'a,
+) -> std::io::Result<Box<dyn std::io::Read + 'a>> {
+    use std::io::Read as _;
+    let mut from = std::io::BufReader::new(from);
     let mut magic = Vec::new();
-    file.by_ref().take(2).read_to_end(&mut magic).map_err(io)?;
+    from.by_ref().take(2).read_to_end(&mut magic)?;
     let gzip = magic == [0x1f, 0x8b];
-    let file = std::io::Cursor::new(magic).chain(file);
-    Ok(if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+    let from = std::io::Cursor::new(magic).chain(from);
+    Ok(if gzip { Box::new(MultiGzDecoder::new(from)) } else { Box::new(from) })
 }
 
 /// Classes in the order that people expect: numbers by value, then words.

@@ -200,17 +200,17 @@ def show(path: str | os.PathLike[str]) -> ModelFile:
         If it cannot be read.
     """
     told: dict[str, Any] = _core.model_show(os.fspath(path))
-    tensors = [Tensor(it["name"], it["type"], tuple(it["shape"])) for it in told.get("tensors") or []]
+    tensors = [Tensor(it["name"], it["type"], tuple(it["shape"])) for it in told["tensors"] or []]
     return ModelFile(
         path=told["file"],
         digest=told["digest"],
         size=told["size"],
         media_type=told["media_type"],
-        parameters=told.get("parameters"),
+        parameters=told["parameters"],
         tensors=tensors,
-        metadata=told.get("metadata") or {},
-        model=told.get("model"),
-        error=told.get("error"),
+        metadata=told["metadata"] or {},
+        model=told["model"],
+        error=told["error"],
     )
 
 

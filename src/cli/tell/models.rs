@@ -14,8 +14,10 @@ use colearn_records::words::{Word as _, Words as _};
 
 use super::text::{called, score};
 
-/// Columns and classes that are listed; more are counted.
+/// Columns, classes, tensors and metadata that are listed; more are counted.
 const SHOWN: usize = 40;
+/// So much is shown of a name or a text that was written by others.
+const SHOWN_CHARS: usize = 200;
 
 /// A number with its thousands apart.
 fn thousands(number: u64) -> String {
@@ -40,36 +42,59 @@ pub(crate) fn shown(shown: &Shown) -> String {
             return text
                 + "format      looks like a pickle: whoever loads it executes what its author wants\n";
         }
+        Kind::Zip => {
+            return text
+                + "format      an archive, which may hold a pickle: whoever loads that executes what its author wants\n";
+        }
         Kind::Other => return text + "format      none that is known here\n",
     };
     text += "format      safetensors\n";
     match &contents.model {
         Some(Ok(spec)) => text += &built_in(spec),
         Some(Err(error)) => {
-            let _ = writeln!(text, "model       its header is not to be believed: {error}");
+            let _ =
+                writeln!(text, "model       its header is not to be believed: {}", one_line(error));
         }
         None => text += "model       none that is built in here; its learners know what it is\n",
     }
     let (tensors, parameters) = (contents.tensors.len(), thousands(contents.parameters()));
     let _ = writeln!(text, "parameters  {parameters} in {tensors} tensors");
-    for tensor in &contents.tensors {
+    for tensor in contents.tensors.iter().take(SHOWN) {
         let shape: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
-        let _ = writeln!(text, "  {:<28} {} [{}]", tensor.name, tensor.kind, shape.join(", "));
+        let _ = writeln!(
+            text,
+            "  {:<28} {} [{}]",
+            one_line(&tensor.name),
+            tensor.kind,
+            one_line(shape.join(", "))
+        );
     }
-    for (key, value) in &contents.metadata {
-        let _ = writeln!(text, "metadata    {key}: {}", first_line(value));
+    text += &more(tensors, "tensors");
+    for (key, value) in contents.metadata.iter().take(SHOWN) {
+        let _ = writeln!(text, "metadata    {}: {}", one_line(key), one_line(value));
     }
-    text
+    text + &more(contents.metadata.len(), "entries of metadata")
 }
 
 fn file(path: &Path, size: u64, digest: Digest) -> String {
     format!("file        {}, {} bytes\nsha-256     {digest}\n", path.display(), thousands(size))
 }
 
-/// So much of a text that was written by others.
-fn first_line(text: &str) -> String {
-    let line: String = text.lines().next().unwrap_or_default().chars().take(200).collect();
-    if line.len() < text.len() { line + "..." } else { line }
+/// What was written by others, in one line that says nothing in their name.
+fn one_line(text: impl ToString) -> String {
+    let text = text.to_string();
+    let breaks = |char: char| char.is_control() || matches!(char, '\u{2028}' | '\u{2029}');
+    let mut chars = text.chars().map(|char| if breaks(char) { '\u{fffd}' } else { char });
+    let line: String = chars.by_ref().take(SHOWN_CHARS).collect();
+    if chars.next().is_some() { line + "..." } else { line }
+}
+
+/// How many of so many are not listed.
+fn more(count: usize, what: &str) -> String {
+    match count.checked_sub(SHOWN) {
+        None | Some(0) => String::new(),
+        Some(more) => format!("  and {more} more {what}\n"),
+    }
 }
 
 /// What the header of a built-in model says.
@@ -85,23 +110,24 @@ fn built_in(spec: &ModelSpec) -> String {
     };
     match &schema.target {
         Target::Class { name, classes } => {
-            let few: Vec<&str> = classes.iter().take(SHOWN).map(String::as_str).collect();
-            let more = if few.len() < classes.len() { ", ..." } else { "" };
-            let (count, few) = (classes.len(), few.join(", "));
-            let _ = writeln!(text, "predicts    {name}, one of {count} classes: {few}{more}");
+            let few: Vec<String> = classes.iter().take(SHOWN).map(one_line).collect();
+            let (count, name, few) = (classes.len(), one_line(name), few.join(", "));
+            let _ = writeln!(text, "predicts    {name}, one of {count} classes: {few}");
+            text += &more(count, "classes");
         }
         Target::Number { name, mean, scale } => {
-            let _ = writeln!(text, "predicts    {name}, a number, as (x - {mean}) / {scale}");
+            let _ = writeln!(
+                text,
+                "predicts    {}, a number, as (x - {mean}) / {scale}",
+                one_line(name)
+            );
         }
     }
     let _ = writeln!(text, "from        {} inputs", schema.width());
     for column in schema.features.iter().take(SHOWN) {
-        let _ = writeln!(text, "  {column}");
+        let _ = writeln!(text, "  {}", one_line(column));
     }
-    if schema.features.len() > SHOWN {
-        let _ = writeln!(text, "  and {} more columns", schema.features.len() - SHOWN);
-    }
-    text
+    text + &more(schema.features.len(), "columns")
 }
 
 /// A model that was got, several lines.
@@ -261,7 +287,28 @@ fn votes(models: &Models, round: &Round) -> String {
 
 #[cfg(test)]
 mod tests {
+    use colearn_learning::{Contents, Tensor};
+
     use super::*;
+
+    #[test]
+    fn what_others_wrote_is_one_line_each_and_not_without_end() {
+        let evil = format!("a\nMODEL OK\u{1b}[2J{}", "x".repeat(1000));
+        let tensor =
+            |name: &str| Tensor { name: name.to_owned(), kind: "F32".into(), shape: vec![1] };
+        let mut tensors = vec![tensor(&evil)];
+        tensors.extend((0..100).map(|_| tensor("b")));
+        let metadata = (0..100).map(|at| (format!("{at}{evil}"), evil.clone())).collect();
+        let contents = Contents { tensors, metadata, model: None };
+        let (path, digest) = (Path::new("file").to_owned(), Digest([0; 32]));
+        let file = Shown { path, size: 1, digest, kind: Kind::Safetensors(contents) };
+        let told = shown(&file);
+        assert!(!told.lines().any(|line| line.starts_with("MODEL OK")), "{told}");
+        assert!(told.lines().all(|line| line.chars().count() < 500), "{told}");
+        assert!(told.contains("  and 61 more tensors\n"), "{told}");
+        assert!(told.contains("  and 60 more entries of metadata\n"), "{told}");
+        assert!(told.lines().count() < 2 * SHOWN + 10);
+    }
 
     #[test]
     fn long_numbers_are_read_by_their_thousands() {
