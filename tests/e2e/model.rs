@@ -6,8 +6,12 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use colearn_contracts::{
+    Act, Action, Admission, CreateExperiment, Join, Parameters, PrivacySegment, PrivacySpent,
+    PrivateTraining, Proposal, Scores, Selection, VERSION,
+};
 use colearn_sdk::client::{self, Options};
-use colearn_sdk::learner::Weights;
+use colearn_sdk::learner::{SAFETENSORS, Weights};
 use serde_json::Value;
 
 use crate::support::{
@@ -261,6 +265,62 @@ async fn a_model_is_got_by_its_round_from_wherever_the_ledger_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_false_statement_of_privacy_bars_nobody_from_the_models() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path();
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&dir.join("data"));
+    let mut speaker = Speaker::connect(&node.url).await;
+    let [initial, next] = [0, 1].map(Counter::weights);
+    for weights in [&initial, &next] {
+        speaker.client.upload(weights).await.unwrap();
+    }
+    let parameters =
+        Parameters { min_learners: 1, selection: Selection::RoundRobin, ..Parameters::default() };
+    let (version, model) = (VERSION.number(), initial.model(SAFETENSORS));
+    let admission = Admission::Open;
+    let create = CreateExperiment { version, parameters, admission, model, plan: None };
+    let steps = PrivacySegment {
+        noise_micros: 1_000_000,
+        clip_micros: 1_000_000,
+        sampling_nanos: 100_000_000,
+        steps: 1000,
+    };
+    let spent = PrivacySpent {
+        // Much less than so many steps reveal.
+        epsilon_micros: 1000,
+        delta_picos: 10_000_000,
+        training: PrivateTraining::All(vec![steps]),
+    };
+    let proposal = Proposal {
+        round: 1,
+        base: initial.digest(),
+        weights: next.model(SAFETENSORS),
+        scores: Scores::default(),
+        privacy: Some(spent),
+    };
+    for act in [Act::Create(create), Act::Join(Join::new(0, None)), Act::Propose(proposal)] {
+        speaker.act(&key(1), Action::new(name("y"), act)).await.unwrap();
+    }
+    let found = run(&["audit", &node.url]);
+    assert_eq!(found.status.code(), Some(24), "{found:?}");
+    let out = path("model");
+    let warned = |arguments: &[&str]| {
+        let done = run(arguments);
+        let told = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.success() && told.contains("warning: "), "{arguments:?}: {told}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    warned(&["model", "get", "y", "--from", &node.url, "--out", &out]);
+    assert_eq!(read(&out), next);
+    let told = warned(&["model", "verify", &out, &node.url]);
+    assert!(told.contains("MODEL OK "), "{told}");
+    let export = ["ledger", "export", &path("public"), "--from", &node.url];
+    warned(&[&export[..], &["--artifacts", "all"]].concat());
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_sends_other_bytes_gets_no_file_made() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path();
@@ -502,7 +562,22 @@ async fn a_built_in_model_is_shown_and_predicts() {
     let stderr = String::from_utf8(refused.stderr).unwrap();
     assert!(stderr.contains("no column y, which the model needs"), "{stderr}");
     assert_eq!(refused.status.code(), Some(1));
-    // From standard input.
+    // From standard input, plain or packed.
+    let table = "y,x\n0.9,0.9\n0.05,0.05\n";
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(table.as_bytes()).unwrap();
+    for (file, bytes) in [("plain", table.as_bytes().to_vec()), ("gz", packed.finish().unwrap())] {
+        std::fs::write(path(file), bytes).unwrap();
+        let mut command = crate::support::colearn(&["predict", "--model", &model, "--data", "-"]);
+        command.stdin(std::fs::File::open(path(file)).unwrap());
+        let done = command.output().unwrap();
+        let told = String::from_utf8(done.stdout).unwrap();
+        assert!(
+            done.status.success() && told.starts_with("prediction,p_high,p_low\nhigh,"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 3);
+    }
     let mut command = crate::support::colearn(&["predict", "--model", &model, "--data", "-"]);
     command.stdin(std::fs::File::open(path("new.csv")).unwrap());
     let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
