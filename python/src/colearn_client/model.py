@@ -39,8 +39,8 @@ class Got:
     entry
         The ledger's entry that made it that.
     median_vote_score
-        The median of what the voters have measured of it, the proposer's own left out; ``None`` where nothing
-        was recorded. Higher is better.
+        The median of what the voters have measured of it, the proposer's own left out; ``None`` where
+        nothing was recorded. Higher is better.
     mean_vote_score
         The mean of all that was measured of it, the proposer's own included.
     ledger
@@ -175,8 +175,8 @@ def get(
     Raises
     ------
     VerificationError
-        If the ledger is not as it should be. A member's false statement of privacy is no reason: it is in
-        ``ledger``.
+        If the ledger is not as it should be. A member's false statement of privacy is no reason: it is
+        in ``ledger``.
     ArtifactError
         If nobody has the weights, or has others in their place.
     ColearnError
