@@ -376,15 +376,6 @@ impl ClientError {
         }
     }
 
-    /// Whether no node that was asked lets this key in, which waiting does not mend.
-    pub(super) fn is_locked_out(&self) -> bool {
-        match self {
-            Self::Refused { refused: Refused::Forbidden, rule: None, .. } => true,
-            Self::NoNode(each) => each.iter().all(|(_, error)| error.is_locked_out()),
-            _ => false,
-        }
-    }
-
     /// Whether the round has moved on in the meantime, which is nobody's fault.
     pub fn is_stale(&self) -> bool {
         self.rule().is_some_and(rule_is_stale)

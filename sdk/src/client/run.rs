@@ -206,9 +206,6 @@ impl Prepared {
             tokio::time::sleep(FIRST_PAUSE).await;
             return Ok(());
         };
-        if error.is_locked_out() {
-            return Err(error);
-        }
         let Some(pause) = patience.pause() else { return Err(error) };
         let reason = error.to_string();
         self.tell(match error.is_a_lie() {
