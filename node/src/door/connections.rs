@@ -14,6 +14,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(unix)]
 use crate::limits::DOWNLOADS;
 use crate::peer::Peer;
 
