@@ -565,10 +565,16 @@ fn get(stream: &mut TcpStream, path: &str) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {
-        let read = stream.read(&mut buffer).unwrap();
+        // Whoever asks may outlive the node that it asks.
+        let read = stream.read(&mut buffer).unwrap_or(0);
         answer.extend_from_slice(&buffer[..read]);
         let text = String::from_utf8_lossy(&answer);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            if read == 0 {
+                return text.into_owned();
+            }
+            continue;
+        };
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         if read == 0 || body.len() >= length.unwrap().parse().unwrap() {
             return text.into_owned();
