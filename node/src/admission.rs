@@ -146,7 +146,7 @@ impl Admission {
         self.check_seen(transaction.seen()).await?;
         // Of who may not it says nothing what is here: the contract refuses it.
         if let Some(weights) = weights(transaction.action())
-            && self.0.rights.is_given(Right::Write, transaction.sender())
+            && self.0.rights.check(Right::Write, transaction.sender()).is_ok()
         {
             self.0.rights.check_naming(transaction.sender(), weights.digest).await?;
             let (artifacts, digest) = (self.0.artifacts.clone(), weights.digest);

@@ -190,8 +190,7 @@ impl Rights {
             || view.experiments_after("").any(|it| is_invited(it))
     }
 
-    /// Whether the right is the key's.
-    pub(crate) fn is_given(&self, right: Right, key: LearnerId) -> bool {
+    fn is_given(&self, right: Right, key: LearnerId) -> bool {
         let given = self.given(right);
         given.grant.is_public()
             || given.lists.iter().any(|file| file.has(key))
