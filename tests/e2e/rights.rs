@@ -139,6 +139,11 @@ async fn each_may_what_it_was_given() {
     done(AUDITOR, &["experiment", "list", "--node", url]);
     assert!(done(AUDITOR, &["audit", url]).contains("AUDIT OK"));
 
+    // A creator that is a member of nothing has to bring what an experiment begins with, as anybody.
+    let mut creator = Speaker::connect_as(url, &key(CREATOR)).await;
+    let act = invite(Counter::weights(77).model(SAFETENSORS), &[1], 1);
+    let error = creator.act(&key(CREATOR), Action::new(name("empty"), act)).await.unwrap_err();
+    assert!(refusal(&error).contains("upload them first"), "{error}");
     create_for(url, "ours", 100, &[1, 2, 3], 4).await;
     create_for(url, "theirs", 200, &[4, 5], 4).await;
     // Who takes part signs with its key, and needs nothing else.
