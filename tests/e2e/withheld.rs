@@ -160,7 +160,7 @@ fn explained(node: &NodeProcess, round: &str, more: &[&str]) -> String {
 /// Two of five, whose bytes reach nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_reaches_nobody_is_left_out_and_its_senders_lose_their_seats() {
-    const ROUNDS: u64 = 6;
+    const ROUNDS: u64 = 12;
     let dir = tempfile::tempdir().unwrap();
     let node = NodeProcess::start(&dir.path().join("data"));
     create(&node, ROUNDS, 3, 2000).await;
