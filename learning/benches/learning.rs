@@ -56,6 +56,7 @@ fn images(rows: usize) -> Dataset {
         features: features.into_shared(),
         targets: Targets::Classes((0..rows).map(|row| (row % 10) as u32).collect()),
         test_from: rows,
+        notes: Vec::new(),
     }
 }
 

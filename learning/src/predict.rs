@@ -7,7 +7,7 @@ use colearn_sdk::learner::Weights;
 use ndarray::Array2;
 
 use crate::data::csv::{Unlabelled, unlabelled};
-use crate::data::{DataError, Target, Targets, unpacked};
+use crate::data::{DataError, DialectOptions, Target, Targets, unpacked};
 use crate::metric::Metric;
 use crate::model::{ModelSpec, WeightsError};
 use crate::network::Network;
@@ -29,6 +29,8 @@ pub struct Predictions {
     known: Option<(Vec<usize>, Targets)>,
     /// The table's columns that mean nothing to the model.
     pub passed_over: Vec<String>,
+    /// What was found of how the table is written, that people might not expect.
+    pub notes: Vec<String>,
 }
 
 impl Predictor {
@@ -53,21 +55,30 @@ impl Predictor {
     /// # Errors
     /// If the file cannot be read, lacks a column, or has values that the model knows nothing about, or such that
     /// it comes to no number.
-    pub fn predict_file(&self, path: &Path) -> Result<Predictions, DataError> {
+    pub fn predict_file(
+        &self,
+        path: &Path,
+        dialect: &DialectOptions,
+    ) -> Result<Predictions, DataError> {
         let file = std::fs::File::open(path);
         let mut file = file.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-        self.predict(&path.display().to_string(), &mut file)
+        self.predict(&path.display().to_string(), &mut file, dialect)
     }
 
     /// The same of a table in the form of such a file, called `name` in messages.
     ///
     /// # Errors
     /// As [`Self::predict_file`].
-    pub fn predict(&self, name: &str, table: &mut dyn Read) -> Result<Predictions, DataError> {
+    pub fn predict(
+        &self,
+        name: &str,
+        table: &mut dyn Read,
+        dialect: &DialectOptions,
+    ) -> Result<Predictions, DataError> {
         let io = |source| DataError::Io { path: name.into(), source };
         let mut table = unpacked(table).map_err(io)?;
-        let Unlabelled { features, known, passed_over, lines } =
-            unlabelled(name, &mut table, &self.spec.schema)?;
+        let Unlabelled { features, known, passed_over, lines, notes } =
+            unlabelled(name, &mut table, &self.spec.schema, dialect)?;
         let rows: Vec<usize> = (0..features.nrows()).collect();
         let outputs = self.network.predict(features.view(), &rows);
         let told = |output: &f32| match &self.spec.schema.target {
@@ -84,7 +95,13 @@ impl Predictor {
             let line = lines.get(row).copied().unwrap_or_default();
             return Err(DataError::Csv { name: name.to_owned(), line, message });
         }
-        Ok(Predictions { target: self.spec.schema.target.clone(), outputs, known, passed_over })
+        Ok(Predictions {
+            target: self.spec.schema.target.clone(),
+            outputs,
+            known,
+            passed_over,
+            notes,
+        })
     }
 }
 
@@ -157,7 +174,7 @@ mod tests {
     /// A model that says `yes` where `age` is above 30, or twice the age, whatever the job.
     fn predictor(target: Target) -> Predictor {
         let features = vec![
-            Column::Number { name: "age".into(), mean: 30.0, scale: 10.0 },
+            Column::Number { name: "age".into(), mean: 30.0, scale: 10.0, missing: None },
             Column::Category {
                 name: "job".into(),
                 categories: vec!["cook".into(), "smith".into()],
@@ -186,7 +203,8 @@ mod tests {
     fn rows_are_predicted_in_their_order_and_what_means_nothing_is_passed_over() {
         let model = predictor(class());
         let table = "id,job,age\n7,cook,50\n8,smith,10\n";
-        let told = model.predict("the table", &mut table.as_bytes()).unwrap();
+        let told =
+            model.predict("the table", &mut table.as_bytes(), &DialectOptions::default()).unwrap();
         assert_eq!((told.rows(), &told.passed_over[..]), (2, &["id".to_owned()][..]));
         assert!(told.scores().is_none());
         let lines = csv(&told);
@@ -198,14 +216,18 @@ mod tests {
     fn where_the_target_is_there_it_is_scored_and_empty_ones_are_left_out() {
         let model = predictor(class());
         let table = "job,age,default\ncook,50,yes\nsmith,10,yes\ncook,20,\nsmith,40,yes\n";
-        let told = model.predict("the table", &mut table.as_bytes()).unwrap();
+        let told =
+            model.predict("the table", &mut table.as_bytes(), &DialectOptions::default()).unwrap();
         let (rows, scores) = told.scores().unwrap();
         assert_eq!((rows, csv(&told).len()), (3, 5));
         assert_eq!((scores[0].0, scores.len()), (Metric::Accuracy, 3));
         assert!((scores[0].1 - 2.0 / 3.0).abs() < 1e-9);
         assert!(told.passed_over.is_empty());
         let refused = |table: &str| {
-            model.predict("the table", &mut table.as_bytes()).unwrap_err().to_string()
+            model
+                .predict("the table", &mut table.as_bytes(), &DialectOptions::default())
+                .unwrap_err()
+                .to_string()
         };
         let table = "job,age,default\ncook,50,maybe\n";
         assert!(refused(table).contains("line 2: column \"default\": \"maybe\""));
@@ -217,10 +239,17 @@ mod tests {
     #[test]
     fn numbers_are_told_in_their_own_unit() {
         let model = predictor(Target::Number { name: "income".into(), mean: 100.0, scale: 50.0 });
-        let told = model.predict("x", &mut "job,age,income\ncook,40,200\n".as_bytes()).unwrap();
+        let told = model
+            .predict(
+                "x",
+                &mut "job,age,income\ncook,40,200\n".as_bytes(),
+                &DialectOptions::default(),
+            )
+            .unwrap();
         assert_eq!(csv(&told), ["prediction", "200"]);
         assert_eq!(told.scores().unwrap(), (1, vec![(Metric::Loss, 0.0)]));
-        let none = model.predict("x", &mut "job,age\n".as_bytes()).unwrap();
+        let none =
+            model.predict("x", &mut "job,age\n".as_bytes(), &DialectOptions::default()).unwrap();
         assert_eq!(csv(&none), ["prediction"]);
     }
 
@@ -232,7 +261,10 @@ mod tests {
         class.network.set_values([0.0, 0.0, 0.0, 3e38, 0.0, 0.0, 0.0, 0.0]);
         for model in [number, class] {
             let table = "job,age\ncook,30\nsmith,3e38\n";
-            let told = model.predict("x", &mut table.as_bytes()).unwrap_err().to_string();
+            let told = model
+                .predict("x", &mut table.as_bytes(), &DialectOptions::default())
+                .unwrap_err()
+                .to_string();
             assert!(told.starts_with("x, line 3: ") && told.contains("row 2"), "{told}");
         }
     }
@@ -242,7 +274,8 @@ mod tests {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(b"job,age\ncook,50\n").unwrap();
         let packed = packed.finish().unwrap();
-        let told = predictor(class()).predict("x", &mut &packed[..]).unwrap();
+        let told =
+            predictor(class()).predict("x", &mut &packed[..], &DialectOptions::default()).unwrap();
         assert_eq!(told.rows(), 1);
     }
 
@@ -254,10 +287,19 @@ mod tests {
         let mut network = spec.untrained(1);
         network.set_values([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
         let model = Predictor::new(&spec.write(&network).unwrap()).unwrap();
-        let told = model.predict("x", &mut "a,default,b\n1,no,0\n0,no,1\n".as_bytes()).unwrap();
+        let told = model
+            .predict(
+                "x",
+                &mut "a,default,b\n1,no,0\n0,no,1\n".as_bytes(),
+                &DialectOptions::default(),
+            )
+            .unwrap();
         let lines = csv(&told);
         assert!(lines[1].starts_with("no,") && lines[2].starts_with("yes,"), "{lines:?}");
-        let refused = model.predict("x", &mut "a,b,c\n1,2,3\n".as_bytes()).unwrap_err().to_string();
+        let refused = model
+            .predict("x", &mut "a,b,c\n1,2,3\n".as_bytes(), &DialectOptions::default())
+            .unwrap_err()
+            .to_string();
         assert!(
             refused.contains("needs the 2 columns of pixels in their order, and it has 3"),
             "{refused}"

@@ -166,6 +166,7 @@ mod tests {
             features: features.into_shared(),
             targets: Targets::Classes((0..21).map(|row| row % 2).collect()),
             test_from: 21,
+            notes: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a table's columns mean, and its rows as a model's inputs.
 
-use colearn_learning::data::{CsvOptions, Dataset, Schema, Targets};
+use colearn_learning::data::{CsvOptions, Dataset, DialectOptions, Schema, Targets};
 use colearn_learning::model::ModelSpec;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -29,6 +29,17 @@ fn text_of(py: Python<'_>, schema: &Schema) -> PyResult<String> {
     serde_json::to_string_pretty(schema).map_err(|error| Failed::other(error).raise(py))
 }
 
+/// The package writes the tables itself: nothing is to be found.
+fn written() -> CsvOptions {
+    let dialect = DialectOptions {
+        delimiter: Some(b','),
+        decimal: Some('.'),
+        encoding: Some("utf-8".to_owned()),
+        missing: Vec::new(),
+    };
+    CsvOptions { dialect, ..CsvOptions::default() }
+}
+
 /// The schema (JSON) that fits a table (CSV).
 #[pyfunction]
 pub(crate) fn derive(
@@ -38,7 +49,7 @@ pub(crate) fn derive(
     ignore: Vec<String>,
     regression: Option<bool>,
 ) -> PyResult<String> {
-    let options = CsvOptions { label: Some(label), ignore, schema: None, regression };
+    let options = CsvOptions { label: Some(label), ignore, regression, ..written() };
     text_of(py, &read(py, table, &options)?.schema)
 }
 
@@ -46,7 +57,7 @@ pub(crate) fn derive(
 #[pyfunction]
 pub(crate) fn encode<'py>(py: Python<'py>, schema: &str, table: &str) -> PyResult<Encoded<'py>> {
     let schema = Some(schema_of(py, schema)?);
-    let data = read(py, table, &CsvOptions { schema, ..CsvOptions::default() })?;
+    let data = read(py, table, &CsvOptions { schema, ..written() })?;
     let inputs: Vec<u8> = data.view().iter().flat_map(|it| it.to_ne_bytes()).collect();
     let (targets, classes) = match &data.targets {
         Targets::Classes(all) => (all.iter().flat_map(|it| it.to_ne_bytes()).collect(), true),

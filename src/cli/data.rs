@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
-use colearn_learning::data::{Composition, Dataset, Schema, Share, Target, outline};
+use colearn_learning::data::{Composition, Dataset, Outline, Schema, Share, Target, outline};
 use serde_json::json;
 
 use super::args::{Data as Source, SplitArgs};
@@ -40,8 +40,10 @@ pub(crate) enum Data {
         json: bool,
     },
     /// Derive from a data file what its columns mean (JSON), for all learners to agree on.
-    #[command(after_help = "Example:
+    #[command(after_help = "Examples:
   colearn data schema customers.csv --label default --ignore id > credit.json
+  colearn data schema kunden.csv --label ausfall --na NA --missing median --missing alter=indicator \\
+      --category plz --hash beruf=128 > credit.json
 
 Means and scales are those of this file, categories those that occur in it. Read it before you share it, and
 change what others' data needs: it is part of the model, which everybody sees.")]
@@ -68,7 +70,11 @@ impl Data {
                     && path.is_file()
                     && path.extension().is_none_or(|ending| ending != "npz")
                 {
-                    show_outline(&outline(path)?, json);
+                    let Outline { columns, notes } = outline(path, &source.dialect.options())?;
+                    for note in &notes {
+                        eprintln!("{}: {note}", path.display());
+                    }
+                    show_outline(&columns, json);
                     return Ok(ExitCode::SUCCESS);
                 }
                 let data = source.load(None)?;

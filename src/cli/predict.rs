@@ -10,6 +10,8 @@ use colearn_learning::metric::Metric;
 use colearn_learning::{Predictions, Predictor};
 use colearn_sdk::learner::Weights;
 
+use super::args::DialectArgs;
+
 /// What stands for standard input and output.
 const STANDARD: &str = "-";
 
@@ -33,6 +35,8 @@ pub(crate) struct Predict {
     /// Where the predictions are written; - for standard output
     #[arg(long, value_name = "FILE", default_value = STANDARD)]
     out: PathBuf,
+    #[command(flatten)]
+    dialect: DialectArgs,
 }
 
 impl Predict {
@@ -40,11 +44,15 @@ impl Predict {
         let cannot = || format!("{} cannot be used", self.model.display());
         let weights = Weights::new(std::fs::read(&self.model).with_context(cannot)?);
         let model = Predictor::new(&weights).with_context(cannot)?;
+        let dialect = self.dialect.options();
         let predictions = if self.data == Path::new(STANDARD) {
-            model.predict("standard input", &mut io::stdin().lock())?
+            model.predict("standard input", &mut io::stdin().lock(), &dialect)?
         } else {
-            model.predict_file(&self.data)?
+            model.predict_file(&self.data, &dialect)?
         };
+        for note in &predictions.notes {
+            eprintln!("{}: {note}", self.data.display());
+        }
         if !predictions.passed_over.is_empty() {
             eprintln!("passed over: {}", predictions.passed_over.join(", "));
         }

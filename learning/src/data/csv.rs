@@ -6,8 +6,10 @@ use std::path::Path;
 
 use csv::StringRecord;
 use ndarray::Array2;
+use sha2::{Digest as _, Sha256};
 
-use super::schema::{Column, Schema, Target, mean_and_scale};
+use super::dialect::{Dialect, DialectOptions};
+use super::schema::{Column, Missing, Schema, Target, mean_and_scale};
 use super::{DataError, Dataset, MAX_ROWS, MAX_VALUES, Targets, in_order, open};
 
 /// More different values than this make no category of a column.
@@ -26,6 +28,36 @@ pub struct CsvOptions {
     pub schema: Option<Schema>,
     /// Whether to predict a number rather than a class; decided by the column if `None`.
     pub regression: Option<bool>,
+    /// How the file is written.
+    pub dialect: DialectOptions,
+    /// What a derived schema has columns be; the others are what they look like.
+    pub kinds: Vec<(String, Kind)>,
+    /// What a derived schema has stand for numbers that are missing: of one column, or of all in which some are.
+    pub missing: Vec<(Option<String>, Fill)>,
+}
+
+/// What a column is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A number.
+    Number,
+    /// One of some words, whatever they look like.
+    Category,
+    /// One of many words, in so many buckets.
+    Hashed(usize),
+}
+
+/// What stands for numbers that are missing.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Fill {
+    /// The mean of those that are there.
+    Mean,
+    /// Their median: of an even number the mean of the middle two.
+    Median,
+    /// This.
+    Value(f64),
+    /// Their mean, and another input that says so.
+    Indicator,
 }
 
 /// Loads a file.
@@ -38,6 +70,7 @@ struct Table<'a> {
     name: &'a str,
     columns: Vec<String>,
     records: Vec<StringRecord>,
+    dialect: Dialect,
 }
 
 /// Reads a table and makes numbers of it.
@@ -46,7 +79,7 @@ pub(super) fn read(
     reader: &mut dyn Read,
     options: &CsvOptions,
 ) -> Result<Dataset, DataError> {
-    let table = Table::read(name, reader)?;
+    let table = Table::read(name, reader, &options.dialect)?;
     let schema = match &options.schema {
         Some(schema) => schema.clone(),
         None => table.derive(options)?,
@@ -55,14 +88,47 @@ pub(super) fn read(
 }
 
 impl<'a> Table<'a> {
-    fn read(name: &'a str, reader: &mut dyn Read) -> Result<Self, DataError> {
+    fn read(
+        name: &'a str,
+        reader: &mut dyn Read,
+        options: &DialectOptions,
+    ) -> Result<Self, DataError> {
         let fail = |line, message: String| DataError::Csv { name: name.to_owned(), line, message };
         let csv_error = |error: csv::Error| {
             let line = error.position().map_or(1, csv::Position::line);
-            fail(line, error.to_string())
+            match error.kind() {
+                csv::ErrorKind::Utf8 { .. } => {
+                    fail(line, format!("{error}; say what it is: --encoding windows-1252"))
+                }
+                csv::ErrorKind::UnequalLengths { .. } => fail(
+                    line,
+                    format!(
+                        "{error}; if something else stands between columns, say so: --delimiter"
+                    ),
+                ),
+                _ => fail(line, error.to_string()),
+            }
         };
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
-        let columns = reader.headers().map_err(csv_error)?.iter().map(str::to_owned).collect();
+        let format = |message| DataError::Format { name: name.to_owned(), message };
+        let opened = Dialect::of(reader, options);
+        let (text, mut dialect) =
+            opened.map_err(|error| fail(1, error.to_string()))?.map_err(format)?;
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .delimiter(dialect.delimiter)
+            .from_reader(text);
+        let headers = reader.headers().map_err(csv_error)?.iter();
+        let columns: Vec<String> = headers.map(str::to_owned).collect();
+        let mut names: Vec<&str> = columns.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.retain(|name| !name.is_empty());
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let message = format!("two columns are called {:?}; rename one", twice[0]);
+            return Err(fail(1, message));
+        }
+        if columns.len() > 1 && columns.iter().any(String::is_empty) {
+            dialect.notes.push("a column without a name is left out".to_owned());
+        }
         let mut records = Vec::new();
         for record in reader.records() {
             let record = record.map_err(csv_error)?;
@@ -74,7 +140,7 @@ impl<'a> Table<'a> {
             }
             records.push(record);
         }
-        Ok(Self { name, columns, records })
+        Ok(Self { name, columns, records, dialect })
     }
 
     fn at(&self, column: &str) -> Result<usize, DataError> {
@@ -102,16 +168,31 @@ impl<'a> Table<'a> {
         DataError::Csv { name: self.name.to_owned(), line, message }
     }
 
+    /// What is missing is a word of its own, the empty one.
+    fn word<'b>(&self, text: &'b str) -> &'b str {
+        if self.dialect.is_missing(text) { "" } else { text }
+    }
+
     fn number(&self, column: &str, (line, text): (u64, &str)) -> Result<f64, DataError> {
-        match text.parse::<f64>() {
-            // What does not fit an f32 would be infinite later.
-            Ok(number) if (number as f32).is_finite() => Ok(number),
-            _ if text.is_empty() => Err(self.fail(
+        match self.dialect.number(text) {
+            Some(number) => Ok(number),
+            None if self.dialect.is_missing(text) => Err(self.fail(
                 line,
-                format!("column {column:?} is empty; fill it in or leave the row out"),
+                format!(
+                    "column {column:?} is empty; fill it in, leave the row out, or have the schema say what stands \
+                     for it (colearn data schema --missing)"
+                ),
             )),
-            _ => {
-                Err(self.fail(line, format!("column {column:?}: {text:?} is not a finite number")))
+            None => {
+                let message = format!("column {column:?}: {text:?} is not a finite number");
+                let hint = match text {
+                    "NA" | "N/A" | "NaN" | "nan" | "NULL" | "null" | "None" | "?" | "-" | "." => {
+                        format!("; if it stands for nothing: --na {text}")
+                    }
+                    _ if text.contains(',') => "; see --decimal and --delimiter".to_owned(),
+                    _ => format!("; if these are words: --category {column}"),
+                };
+                Err(self.fail(line, message + &hint))
             }
         }
     }
@@ -128,13 +209,15 @@ impl<'a> Table<'a> {
             return Err(DataError::Format { name: self.name.to_owned(), message });
         };
         let label_at = self.at(label)?;
-        for ignored in &options.ignore {
-            self.at(ignored)?;
+        let named = options.ignore.iter().chain(options.kinds.iter().map(|(column, _)| column));
+        let named = named.chain(options.missing.iter().filter_map(|(column, _)| column.as_ref()));
+        for column in named {
+            self.at(column)?;
         }
         let mut features = Vec::new();
         for (at, column) in self.columns.iter().enumerate() {
-            if at != label_at && !options.ignore.contains(column) {
-                features.push(self.derive_column(column, at)?);
+            if at != label_at && !options.ignore.contains(column) && !column.is_empty() {
+                features.push(self.derive_column(column, at, options)?);
             }
         }
         let target = self.derive_target(label, label_at, options.regression)?;
@@ -152,28 +235,65 @@ impl<'a> Table<'a> {
         Ok(schema)
     }
 
-    fn derive_column(&self, column: &str, at: usize) -> Result<Column, DataError> {
+    fn derive_column(
+        &self,
+        column: &str,
+        at: usize,
+        options: &CsvOptions,
+    ) -> Result<Column, DataError> {
         let name = column.to_owned();
-        let numeric = |value: &(u64, &str)| value.1.parse::<f32>().is_ok();
-        let numbers = self.values(at).filter(numeric).count();
-        if 2 * numbers >= self.records.len() {
-            // A column of numbers with something else in it is a fault, not a category.
-            let values = self.numbers(column, at)?;
-            let (mean, scale) = mean_and_scale(values.into_iter());
-            return Ok(Column::Number { name, mean, scale });
+        let said = options.kinds.iter().find(|(known, _)| known == column).map(|(_, kind)| *kind);
+        let there: Vec<(u64, &str)> =
+            self.values(at).filter(|(_, text)| !self.dialect.is_missing(text)).collect();
+        let numbers = there.iter().filter(|(_, text)| self.dialect.number(text).is_some()).count();
+        // A column of numbers with something else in it is a fault, not a category.
+        let looks = if 2 * numbers >= there.len() { Kind::Number } else { Kind::Category };
+        match said.unwrap_or(looks) {
+            Kind::Number => return self.derive_number(name, at, &there, options),
+            Kind::Hashed(buckets) => return Ok(Column::Hashed { name, buckets }),
+            Kind::Category => {}
         }
         let mut categories: Vec<String> =
-            self.values(at).map(|(_, text)| text.to_owned()).collect();
+            self.values(at).map(|(_, text)| self.word(text).to_owned()).collect();
         categories.sort_unstable();
         categories.dedup();
         if categories.len() > MAX_DERIVED_CATEGORIES {
             let message = format!(
-                "column {column:?} has {} different words; leave it out with --ignore {column}",
+                "column {column:?} has {} different words; leave it out with --ignore {column}, or hash them into \
+                 a few with --hash {column}",
                 categories.len()
             );
             return Err(DataError::Format { name: self.name.to_owned(), message });
         }
         Ok(Column::Category { name, categories })
+    }
+
+    fn derive_number(
+        &self,
+        name: String,
+        at: usize,
+        there: &[(u64, &str)],
+        options: &CsvOptions,
+    ) -> Result<Column, DataError> {
+        let lacks = there.len() < self.records.len();
+        let said = options.missing.iter().find(|(column, _)| column.as_ref() == Some(&name));
+        let of_all = options.missing.iter().find(|(column, _)| column.is_none() && lacks);
+        let fill = said.or(of_all).map(|(_, fill)| *fill);
+        let values = match fill {
+            None => self.numbers(&name, at)?,
+            Some(_) => {
+                let numbers = there.iter().map(|value| self.number(&name, *value));
+                numbers.collect::<Result<Vec<f64>, _>>()?
+            }
+        };
+        let (mean, scale) = mean_and_scale(values.iter().copied());
+        let missing = fill.map(|fill| match fill {
+            Fill::Mean => Missing::Value(mean),
+            Fill::Median => Missing::Value(median(values)),
+            Fill::Value(value) => Missing::Value(value),
+            Fill::Indicator => Missing::Indicator(mean),
+        });
+        Ok(Column::Number { name, mean, scale, missing })
     }
 
     fn derive_target(
@@ -184,8 +304,8 @@ impl<'a> Table<'a> {
     ) -> Result<Target, DataError> {
         let name = label.to_owned();
         let classes = in_order(self.values(at).map(|(_, text)| text.to_owned()).collect());
-        let whole = |class: &String| class.parse::<f64>().is_ok_and(|x| x.fract() == 0.0);
-        let number = |class: &String| class.parse::<f64>().is_ok_and(f64::is_finite);
+        let whole = |class: &String| self.dialect.number(class).is_some_and(|x| x.fract() == 0.0);
+        let number = |class: &String| self.dialect.number(class).is_some();
         let regression = regression.unwrap_or_else(|| {
             classes.iter().all(number)
                 && (classes.len() > MAX_DERIVED_CLASSES || !classes.iter().all(whole))
@@ -194,7 +314,7 @@ impl<'a> Table<'a> {
             let (mean, scale) = mean_and_scale(self.numbers(label, at)?.into_iter());
             return Ok(Target::Number { name, mean, scale });
         }
-        if let Some((line, _)) = self.values(at).find(|(_, text)| text.is_empty()) {
+        if let Some((line, _)) = self.values(at).find(|(_, text)| self.dialect.is_missing(text)) {
             return Err(self.fail(line, format!("column {label:?} is empty")));
         }
         Ok(Target::Class { name, classes })
@@ -206,7 +326,8 @@ impl<'a> Table<'a> {
         let at = self.at(schema.target.name())?;
         let targets = self.targets(&schema.target, self.values(at))?;
         let (name, rows) = (self.name.to_owned(), self.records.len());
-        Ok(Dataset { name, schema, features, targets, test_from: rows })
+        let notes = self.dialect.notes.clone();
+        Ok(Dataset { name, schema, features, targets, test_from: rows, notes })
     }
 
     /// The rows' inputs.
@@ -221,11 +342,25 @@ impl<'a> Table<'a> {
         for column in &schema.features {
             let name = column.name();
             match column {
-                Column::Number { mean, scale, .. } => {
+                Column::Number { mean, scale, missing, .. } => {
                     let at = self.at(name)?;
                     for (row, value) in self.values(at).enumerate() {
-                        let number = self.number(name, value)?;
+                        let number = match missing {
+                            Some(missing) if self.dialect.is_missing(value.1) => {
+                                if let Missing::Indicator(_) = missing {
+                                    features[[row, input + 1]] = 1.0;
+                                }
+                                missing.value()
+                            }
+                            Some(_) | None => self.number(name, value)?,
+                        };
                         features[[row, input]] = ((number - mean) / scale) as f32;
+                    }
+                }
+                Column::Hashed { buckets, .. } => {
+                    let at = self.at(name)?;
+                    for (row, (_, text)) in self.values(at).enumerate() {
+                        features[[row, input + bucket(name, self.word(text), *buckets)]] = 1.0;
                     }
                 }
                 Column::Category { categories, .. } => {
@@ -233,7 +368,7 @@ impl<'a> Table<'a> {
                     let position = positions(categories);
                     for (row, (line, text)) in self.values(at).enumerate() {
                         let category = position
-                            .get(text)
+                            .get(self.word(text))
                             .ok_or_else(|| self.fail(line, unknown(name, text, categories)))?;
                         features[[row, input + category]] = 1.0;
                     }
@@ -286,7 +421,8 @@ impl<'a> Table<'a> {
         let passed_over = passed_over.filter(|it| *it != target && !needed.contains(&it.as_str()));
         let known = self.columns.iter().position(|column| column == target).map(|at| {
             // What is not filled in is what somebody wants to know.
-            let filled = self.values(at).enumerate().filter(|(_, (_, text))| !text.is_empty());
+            let filled =
+                self.values(at).enumerate().filter(|(_, (_, text))| !self.dialect.is_missing(text));
             let (rows, values): (Vec<usize>, Vec<(u64, &str)>) = filled.unzip();
             self.targets(&schema.target, values.into_iter()).map(|targets| (rows, targets))
         });
@@ -295,6 +431,7 @@ impl<'a> Table<'a> {
             known: known.transpose()?,
             passed_over: passed_over.cloned().collect(),
             lines: self.values(0).map(|(line, _)| line).collect(),
+            notes: self.dialect.notes.clone(),
         })
     }
 
@@ -306,7 +443,12 @@ impl<'a> Table<'a> {
         };
         let columns = self.columns.iter().filter(|it| *it != schema.target.name());
         let features: Vec<Column> = columns
-            .map(|name| Column::Number { name: name.clone(), mean: *mean, scale: *scale })
+            .map(|name| Column::Number {
+                name: name.clone(),
+                mean: *mean,
+                scale: *scale,
+                missing: None,
+            })
             .collect();
         if features.len() != *width {
             let found = features.len();
@@ -329,6 +471,8 @@ pub(crate) struct Unlabelled {
     pub(crate) passed_over: Vec<String>,
     /// In which line each row is.
     pub(crate) lines: Vec<u64>,
+    /// What was found of how the file is written.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Reads rows whose targets need not be there.
@@ -336,8 +480,30 @@ pub(crate) fn unlabelled(
     name: &str,
     reader: &mut dyn Read,
     schema: &Schema,
+    options: &DialectOptions,
 ) -> Result<Unlabelled, DataError> {
-    Table::read(name, reader)?.unlabelled(schema)
+    Table::read(name, reader, options)?.unlabelled(schema)
+}
+
+/// Of an even number of values the mean of the middle two; 0 of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match (values.get(middle.saturating_sub(1)), values.get(middle)) {
+        (Some(lower), Some(upper)) if values.len().is_multiple_of(2) => {
+            f64::midpoint(*lower, *upper)
+        }
+        (_, Some(middle)) => *middle,
+        (_, None) => 0.0,
+    }
+}
+
+/// The bucket of a word (see [`Column::Hashed`]).
+fn bucket(column: &str, word: &str, buckets: usize) -> usize {
+    let digest = Sha256::new().chain_update(column).chain_update([0]).chain_update(word).finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    (u64::from_be_bytes(first) % buckets as u64) as usize
 }
 
 fn positions(words: &[String]) -> HashMap<&str, usize> {
@@ -353,21 +519,37 @@ fn unknown(column: &str, text: &str, known: &[String]) -> String {
     )
 }
 
+/// What is in a file's columns, for people.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// Each column's name, and its kind and some of its values.
+    pub columns: Vec<(String, String)>,
+    /// What was found of how the file is written.
+    pub notes: Vec<String>,
+}
+
 /// What is in a file's columns, for people: each column's kind and some of its values.
 ///
 /// # Errors
 /// If the file cannot be read as CSV.
-pub fn outline(path: &Path) -> Result<Vec<(String, String)>, DataError> {
+pub fn outline(path: &Path, options: &DialectOptions) -> Result<Outline, DataError> {
     let name = path.display().to_string();
-    let table = Table::read(&name, &mut open(path)?)?;
+    let table = Table::read(&name, &mut open(path)?, options)?;
     let describe = |at: usize| {
-        let numbers: Vec<f64> =
-            table.values(at).filter_map(|(_, text)| text.parse().ok()).collect();
-        if numbers.len() == table.records.len() {
+        let there = table.values(at).filter(|(_, text)| !table.dialect.is_missing(text));
+        let (numbers, there) = there.fold((Vec::new(), 0), |(mut numbers, there), (_, text)| {
+            numbers.extend(table.dialect.number(text));
+            (numbers, there + 1)
+        });
+        let empty = match table.records.len() - there {
+            0 => String::new(),
+            empty => format!(", {empty} empty"),
+        };
+        if there > 0 && numbers.len() == there {
             let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
             let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let (mean, scale) = mean_and_scale(numbers.into_iter());
-            return format!("number, {low} to {high}, mean {mean}, deviation {scale}");
+            return format!("number, {low} to {high}, mean {mean}, deviation {scale}{empty}");
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         table.values(at).for_each(|(_, text)| *counts.entry(text).or_default() += 1);
@@ -376,12 +558,9 @@ pub fn outline(path: &Path) -> Result<Vec<(String, String)>, DataError> {
         let more = if counts.len() > few.len() { ", ..." } else { "" };
         format!("{} different values: {}{more}", counts.len(), few.join(", "))
     };
-    Ok(table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(at, column)| (column.clone(), describe(at)))
-        .collect())
+    let columns = table.columns.iter().enumerate();
+    let columns = columns.map(|(at, column)| (column.clone(), describe(at))).collect();
+    Ok(Outline { columns, notes: table.dialect.notes.clone() })
 }
 
 #[cfg(test)]
@@ -460,6 +639,101 @@ mod tests {
         let regression = CsvOptions { regression: Some(true), ..label("y") };
         let numbers = load_text(b"a,y\n1,0\n2,1\n", &regression).unwrap();
         assert_eq!(numbers.targets, Targets::Numbers(vec![-1.0, 1.0]));
+    }
+
+    #[test]
+    fn what_is_missing_is_what_the_schema_says() {
+        let text = b"age,income,job,y\n20,NA,cook,0\n,30,,1\n40,50,smith,0\n";
+        let read = |missing: &[(Option<&str>, Fill)]| {
+            let missing = missing.iter().map(|(column, fill)| (column.map(str::to_owned), *fill));
+            let dialect =
+                DialectOptions { missing: vec!["NA".to_owned()], ..DialectOptions::default() };
+            load_text(text, &CsvOptions { missing: missing.collect(), dialect, ..label("y") })
+        };
+        let said = read(&[]).unwrap_err().to_string();
+        assert!(
+            said.contains("line 3: column \"age\" is empty") && said.contains("--missing"),
+            "{said}"
+        );
+        let data = read(&[(None, Fill::Median), (Some("income"), Fill::Indicator)]).unwrap();
+        // Age, income and whether it is missing, and three kinds of job of which one is none.
+        assert_eq!(data.width(), 6);
+        let scale = 10.0;
+        assert_eq!(
+            data.features.row(1).to_vec(),
+            [0.0, -1.0, 0.0, 1.0, 0.0, 0.0],
+            "{:?}",
+            data.schema
+        );
+        assert_eq!(data.features.row(0).to_vec(), [-1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        let json = serde_json::to_value(&data.schema).unwrap();
+        assert_eq!(json["features"][0]["missing"]["value"], 30.0);
+        assert_eq!(json["features"][1]["missing"]["indicator"], 40.0);
+        assert_eq!(json["features"][1]["scale"], scale);
+        // Another file follows it, also where it has none, and a file without the rule is refused.
+        let agreed = |data: &Dataset| CsvOptions {
+            schema: Some(data.schema.clone()),
+            ..CsvOptions::default()
+        };
+        let other = load_text(b"income,job,age,y\n,cook,10,1\n", &agreed(&data)).unwrap();
+        assert_eq!(other.features.row(0).to_vec(), [-2.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        let none = load_text(b"a,y\n1,0\n2,1\n", &label("y")).unwrap();
+        let json = serde_json::to_string(&none.schema).unwrap();
+        assert!(!json.contains("missing"), "an older program reads it: {json}");
+        assert!(load_text(b"a,y\n,0\n2,1\n", &agreed(&none)).is_err());
+        // A column that is half blank is one of numbers all the same.
+        let zero = CsvOptions { missing: vec![(None, Fill::Value(0.0))], ..label("y") };
+        let blank = load_text(b"a,y\n,0\n,1\n,1\n8,1\n", &zero).unwrap();
+        assert!(matches!(blank.schema.features[0], Column::Number { .. }));
+    }
+
+    #[test]
+    fn columns_are_what_is_said_of_them() {
+        let text = b"plz,name,y\n10115,ann,0\n20095,bob,1\n10115,cyd,1\n";
+        let kinds = |kinds: &[(&str, Kind)]| CsvOptions {
+            kinds: kinds.iter().map(|(column, kind)| ((*column).to_owned(), *kind)).collect(),
+            ..label("y")
+        };
+        let data =
+            load_text(text, &kinds(&[("plz", Kind::Category), ("name", Kind::Hashed(8))])).unwrap();
+        assert_eq!(data.width(), 2 + 8);
+        assert_eq!(data.features.row(0).sum(), 2.0);
+        // SHA-256 of "name", a zero byte and the word, its first eight bytes modulo 8.
+        for (row, word) in ["ann", "bob", "cyd"].iter().enumerate() {
+            let digest = Sha256::digest([b"name\0", word.as_bytes()].concat());
+            assert_eq!(data.features[[row, 2 + usize::from(digest[7] % 8)]], 1.0, "{word}");
+        }
+        // A word that nobody knew has its place.
+        let agreed = CsvOptions { schema: Some(data.schema), ..CsvOptions::default() };
+        assert!(load_text(b"plz,name,y\n10115,zoe,0\n", &agreed).is_ok());
+        let unknown = load_text(text, &kinds(&[("zip", Kind::Category)])).unwrap_err();
+        assert!(unknown.to_string().contains("no column \"zip\""), "{unknown}");
+        let number = load_text(text, &kinds(&[("name", Kind::Number)])).unwrap_err().to_string();
+        assert!(number.contains("\"ann\" is not a finite number"), "{number}");
+    }
+
+    #[test]
+    fn files_are_read_as_people_have_them() {
+        let german = b"\xef\xbb\xbfalter;gr\xc3\xb6\xc3\x9fe;y\n20;1,5;ja\n40;1,9;nein\n";
+        let data = load_text(german, &label("y")).unwrap();
+        assert_eq!(data.schema.features[0].name(), "alter", "the mark before it is no part of it");
+        assert!(
+            (data.features[[0, 1]] + 1.0).abs() < 1e-5 && data.notes.len() == 2,
+            "{:?}",
+            data.notes
+        );
+        let latin = load_text(b"gr\xf6\xdfe,y\n1,0\n2,1\n", &label("y")).unwrap();
+        assert_eq!(latin.schema.features[0].name(), "gr\u{f6}\u{df}e");
+        let message = |text: &[u8]| load_text(text, &label("y")).unwrap_err().to_string();
+        assert!(message(b"a,a,y\n1,2,0\n3,4,1\n").contains("line 1: two columns are called \"a\""));
+        let indexed = load_text(b",a,y\n0,5,0\n1,6,1\n", &label("y")).unwrap();
+        assert_eq!((indexed.width(), indexed.notes.len()), (1, 1), "{:?}", indexed.notes);
+        assert!(message(b"a,y\n1,0\nNA,1\n").contains("--na NA"));
+        assert!(message(b"a,y\n1,0\n\"2,5\",1\n").contains("--decimal"));
+        let mut late = b"a,w,y\n".to_vec();
+        (0..20_000).for_each(|_| late.extend_from_slice(b"1,x,0\n"));
+        late.extend_from_slice(b"1,\xe4,1\n");
+        assert!(message(&late).contains("--encoding windows-1252"), "{}", message(&late));
     }
 
     #[test]

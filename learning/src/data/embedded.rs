@@ -56,7 +56,12 @@ pub(super) fn load(which: Embedded) -> Result<Dataset, DataError> {
     }
     let schema = Schema {
         features: (0..64)
-            .map(|at| Column::Number { name: format!("f{at}"), mean: 0.0, scale: 16.0 })
+            .map(|at| Column::Number {
+                name: format!("f{at}"),
+                mean: 0.0,
+                scale: 16.0,
+                missing: None,
+            })
             .collect(),
         target: Target::Class {
             name: "target".to_owned(),

@@ -58,7 +58,7 @@ pub(super) fn load(dir: &Path) -> Result<Dataset, DataError> {
         target: Target::Class { name: "label".to_owned(), classes: names },
     };
     let (features, targets) = (features.into_shared(), Targets::Classes(targets));
-    Ok(Dataset { name, schema, features, targets, test_from: train })
+    Ok(Dataset { name, schema, features, targets, test_from: train, notes: Vec::new() })
 }
 
 /// The file of a part, under any of its usual names.

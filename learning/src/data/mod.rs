@@ -1,6 +1,7 @@
 //! Data sets: embedded ones, CSV, IDX and NumPy files, and their split among learners.
 
 pub(crate) mod csv;
+pub(crate) mod dialect;
 mod embedded;
 mod idx;
 mod npy;
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ndarray::{ArcArray2, Array2, ArrayView2, Axis};
 
-pub use self::csv::{CsvOptions, outline};
+pub use self::csv::{CsvOptions, Fill, Kind, Outline, outline};
+pub use self::dialect::DialectOptions;
 pub use embedded::Embedded;
 pub use idx::MNIST_SOURCE;
-pub use schema::{Column, Schema, SchemaError, Target};
+pub use schema::{Column, Missing, Schema, SchemaError, Target};
 pub use split::{Composition, Share, Split};
 
 /// More rows than this are refused rather than half read.
@@ -135,6 +137,8 @@ pub struct Dataset {
     /// Rows from this one on are for testing only, as its makers decided; if there are none, a part
     /// is set aside at random.
     pub test_from: usize,
+    /// What was found of how its file is written, that people might not expect.
+    pub notes: Vec<String>,
 }
 
 impl Dataset {

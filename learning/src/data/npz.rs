@@ -59,7 +59,7 @@ pub(super) fn load(path: &Path) -> Result<Dataset, DataError> {
         features: vec![Column::Block { name: "x".to_owned(), width, mean, scale }],
         target,
     };
-    Ok(Dataset { name, schema, features, targets, test_from: train })
+    Ok(Dataset { name, schema, features, targets, test_from: train, notes: Vec::new() })
 }
 
 /// Bytes keep their zero and are divided by 255; other numbers get mean 0 and deviation 1 together.

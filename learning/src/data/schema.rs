@@ -57,6 +57,18 @@ pub enum Column {
         mean: f64,
         /// Divides what is left; positive.
         scale: f64,
+        /// What stands for a value that is not there; where this is not said, each must be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<Missing>,
+    },
+    /// Many words: one input for each bucket, 1 for that of the row's word. A word's bucket is the first 8 bytes of
+    /// SHA-256(column, a zero byte, word) as a big-endian number, modulo the buckets; so words that nobody
+    /// knew have one, too, and some share theirs.
+    Hashed {
+        /// The column's name.
+        name: String,
+        /// How many.
+        buckets: usize,
     },
     /// One input for each category: 1 for the row's own, 0 for the others.
     Category {
@@ -76,6 +88,25 @@ pub enum Column {
         /// Divides what is left; positive.
         scale: f64,
     },
+}
+
+/// What stands for a number that is not there.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Missing {
+    /// This number.
+    Value(f64),
+    /// This number, and one more input tells, which is 1 then and 0 else.
+    Indicator(f64),
+}
+
+impl Missing {
+    /// The number.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Value(value) | Self::Indicator(value) => value,
+        }
+    }
 }
 
 /// What is predicted.
@@ -104,16 +135,19 @@ impl Column {
     /// The column's name.
     pub fn name(&self) -> &str {
         match self {
-            Self::Number { name, .. } | Self::Category { name, .. } | Self::Block { name, .. } => {
-                name
-            }
+            Self::Number { name, .. }
+            | Self::Hashed { name, .. }
+            | Self::Category { name, .. }
+            | Self::Block { name, .. } => name,
         }
     }
 
     /// How many inputs it makes.
     pub fn width(&self) -> usize {
         match self {
+            Self::Number { missing: Some(Missing::Indicator(_)), .. } => 2,
             Self::Number { .. } => 1,
+            Self::Hashed { buckets, .. } => *buckets,
             Self::Category { categories, .. } => categories.len(),
             Self::Block { width, .. } => *width,
         }
@@ -123,7 +157,17 @@ impl Column {
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Number { name, mean, scale } => write!(f, "{name}: (x - {mean}) / {scale}"),
+            Self::Number { name, mean, scale, missing } => {
+                write!(f, "{name}: (x - {mean}) / {scale}")?;
+                match missing {
+                    None => Ok(()),
+                    Some(Missing::Value(value)) => write!(f, ", {value} where it is empty"),
+                    Some(Missing::Indicator(value)) => {
+                        write!(f, ", {value} where it is empty, which one more input tells")
+                    }
+                }
+            }
+            Self::Hashed { name, buckets } => write!(f, "{name}: hashed into {buckets}"),
             Self::Category { name, categories } => {
                 let few: Vec<&str> = categories.iter().take(8).map(String::as_str).collect();
                 let more = if categories.len() > few.len() { ", ..." } else { "" };
@@ -209,13 +253,30 @@ impl Schema {
         };
         for column in &self.features {
             match column {
-                Column::Number { name, mean, scale } => scaled(name, *mean, *scale)?,
+                Column::Number { name, mean, scale, missing } => {
+                    scaled(name, *mean, *scale)?;
+                    if missing.is_some_and(|missing| !(missing.value() as f32).is_finite()) {
+                        return Err(format!(
+                            "column {name:?} needs a finite number for what is missing"
+                        ));
+                    }
+                }
+                Column::Hashed { name, buckets } => {
+                    if !(2..=MAX_CATEGORIES).contains(buckets) {
+                        return Err(format!("column {name:?} needs 2 to {MAX_CATEGORIES} buckets"));
+                    }
+                }
                 Column::Category { name, categories } => distinct(name, categories, 1)?,
                 Column::Block { name, mean, scale, .. } => scaled(name, *mean, *scale)?,
             }
             if column.name() == self.target.name() {
                 return Err(format!("column {:?} is also the target", column.name()));
             }
+        }
+        let mut names: Vec<&str> = self.features.iter().map(Column::name).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("column {:?} is there twice", twice[0]));
         }
         match &self.target {
             Target::Class { name, classes } => distinct(name, classes, 2)?,

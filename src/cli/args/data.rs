@@ -6,9 +6,11 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::Args;
 use clap::builder::PossibleValue;
-use colearn_learning::data::{CsvOptions, Dataset, Embedded, MNIST_SOURCE, Schema};
+use colearn_learning::data::schema::MAX_CATEGORIES;
+use colearn_learning::data::{CsvOptions, Dataset, Embedded, Fill, Kind, MNIST_SOURCE, Schema};
 use colearn_records::words::Words as _;
 
+use super::DialectArgs;
 use super::word::{OneOf, values};
 
 /// What to learn from.
@@ -29,9 +31,58 @@ pub(crate) struct Data {
     /// Predict a number, whatever the column looks like
     #[arg(long)]
     pub(crate) regression: bool,
+    /// A CSV column of words, though they look like numbers, such as a code; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    category: Vec<String>,
+    /// A CSV column of numbers, though most of it looks like words; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    number: Vec<String>,
+    /// A CSV column of many different words, which are hashed into 64 inputs, or so many; may be repeated
+    #[arg(long, value_parser = hashed, value_name = "COLUMN[=INPUTS]")]
+    hash: Vec<(String, usize)>,
+    /// What stands for numbers that are missing: mean, median, a number, or indicator (the mean, and one more
+    /// input that tells); of one column, or of all in which some are; may be repeated
+    #[arg(long, value_parser = missing, value_name = "[COLUMN=]RULE")]
+    missing: Vec<(Option<String>, Fill)>,
+    #[command(flatten)]
+    pub(crate) dialect: DialectArgs,
     /// What the columns mean, as all learners agreed (JSON, from: colearn data schema)
     #[arg(long, value_name = "FILE")]
     pub(crate) schema: Option<PathBuf>,
+}
+
+/// Into how many inputs words are hashed unless it is said.
+const BUCKETS: usize = 64;
+
+fn hashed(text: &str) -> Result<(String, usize), String> {
+    let Some((column, buckets)) = text.rsplit_once('=') else {
+        return Ok((text.to_owned(), BUCKETS));
+    };
+    match buckets.parse() {
+        Ok(buckets) if (2..=MAX_CATEGORIES).contains(&buckets) => Ok((column.to_owned(), buckets)),
+        _ => Err(format!("write it as COLUMN, or COLUMN=INPUTS with 2 to {MAX_CATEGORIES}")),
+    }
+}
+
+fn missing(text: &str) -> Result<(Option<String>, Fill), String> {
+    let (column, rule) = match text.rsplit_once('=') {
+        Some((column, rule)) => (Some(column.to_owned()), rule),
+        None => (None, text),
+    };
+    let fill = match rule {
+        "mean" => Fill::Mean,
+        "median" => Fill::Median,
+        "indicator" => Fill::Indicator,
+        number => match number.parse::<f64>() {
+            Ok(number) if (number as f32).is_finite() => Fill::Value(number),
+            _ => {
+                return Err(
+                    "it is mean, median, indicator or a number, after COLUMN= or not".into()
+                );
+            }
+        },
+    };
+    Ok((column, fill))
 }
 
 /// What can be learned from.
@@ -69,6 +120,13 @@ fn task() -> OneOf<Task> {
 }
 
 impl Data {
+    fn kinds(&self) -> Vec<(String, Kind)> {
+        let category = self.category.iter().map(|column| (column.clone(), Kind::Category));
+        let number = self.number.iter().map(|column| (column.clone(), Kind::Number));
+        let hashed = self.hash.iter().map(|(column, into)| (column.clone(), Kind::Hashed(*into)));
+        category.chain(number).chain(hashed).collect()
+    }
+
     /// Loads it; with an agreed schema the data must follow that one.
     pub(crate) fn load(&self, agreed: Option<&Schema>) -> anyhow::Result<Arc<Dataset>> {
         let embedded = match (self.task, &self.data) {
@@ -101,8 +159,15 @@ impl Data {
                     ignore: self.ignore.clone(),
                     schema: agreed.cloned().or(own),
                     regression: self.regression.then_some(true),
+                    dialect: self.dialect.options(),
+                    kinds: self.kinds(),
+                    missing: self.missing.clone(),
                 };
-                Dataset::load(path, &options)?
+                let data = Dataset::load(path, &options)?;
+                for note in &data.notes {
+                    eprintln!("{}: {note}", path.display());
+                }
+                data
             }
             (None, None) => bail!("give --task or --data"),
         };

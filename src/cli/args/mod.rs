@@ -1,6 +1,7 @@
 //! Arguments that several commands share, by what they are about.
 
 mod data;
+mod dialect;
 mod limits;
 mod merging;
 mod model;
@@ -14,6 +15,7 @@ use clap::Args;
 use colearn_learning::data::Split;
 
 pub(crate) use data::Data;
+pub(crate) use dialect::DialectArgs;
 pub(crate) use limits::LimitArgs;
 pub(crate) use merging::{MergingArgs, SINGLE_ROUNDS};
 pub(crate) use model::ModelShape;

@@ -47,6 +47,7 @@ pub(super) fn plant_backdoor(share: &Share) -> Share {
         features: features.into_shared(),
         targets,
         test_from: own.len(),
+        notes: Vec::new(),
     };
     Share {
         train: (0..vote_from).chain(own.len()..data.rows()).collect(),

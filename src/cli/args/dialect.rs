@@ -1,0 +1,49 @@
+//! How a CSV file is written.
+
+use clap::Args;
+use colearn_learning::data::DialectOptions;
+
+/// How a CSV file is written; what is not said is found, and told.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "CSV")]
+pub(crate) struct DialectArgs {
+    /// What stands between columns: a character, or tab [default: found]
+    #[arg(long, value_parser = delimiter, value_name = "CHARACTER")]
+    delimiter: Option<u8>,
+    /// What stands before the decimals of numbers [default: found]
+    #[arg(long, value_parser = decimal, value_name = "MARK")]
+    decimal: Option<char>,
+    /// The encoding, such as utf-8, windows-1252 or utf-16le [default: found]
+    #[arg(long, value_name = "NAME")]
+    encoding: Option<String>,
+    /// What stands for a value that is not known, besides nothing, such as NA; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    na: Vec<String>,
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() => Ok(*byte),
+        _ => Err("it is one character that is neither a letter nor a digit, or tab".to_owned()),
+    }
+}
+
+fn decimal(text: &str) -> Result<char, String> {
+    match text {
+        "." => Ok('.'),
+        "," => Ok(','),
+        _ => Err("it is . or ,".to_owned()),
+    }
+}
+
+impl DialectArgs {
+    pub(crate) fn options(&self) -> DialectOptions {
+        DialectOptions {
+            delimiter: self.delimiter,
+            decimal: self.decimal,
+            encoding: self.encoding.clone(),
+            missing: self.na.clone(),
+        }
+    }
+}
