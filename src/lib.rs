@@ -5,6 +5,7 @@ extern crate self as colearn;
 
 mod cli;
 pub mod model;
+pub mod place;
 pub mod plot;
 pub mod simulate;
 pub mod supervise;

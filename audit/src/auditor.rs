@@ -3,6 +3,7 @@
 use colearn_contracts::{Contract, VERSION, Version};
 use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint, SignedNote};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
+use colearn_records::log_keys::LogKeys;
 use colearn_records::pins::Unpinned;
 use colearn_records::record::DecodedEntry;
 use rayon::prelude::*;
@@ -29,12 +30,19 @@ pub fn audit(
 /// Is shown each entry once the contract has taken it, and the contract.
 pub(crate) type Watch<'a> = &'a mut (dyn FnMut(&DecodedEntry, &Contract) + Send);
 
+/// What a ledger comes to whose entries could all be followed.
+pub(crate) struct End {
+    pub(crate) contract: Contract,
+    pub(crate) keys: LogKeys,
+}
+
 /// An audit under way.
 pub(crate) struct Auditor<'a> {
     options: AuditOptions<'a>,
     statements: Statements,
     merged: MergedRounds,
     watch: Option<Watch<'a>>,
+    end: Option<End>,
     pub(crate) report: AuditReport,
 }
 
@@ -48,7 +56,8 @@ pub(crate) struct Followed {
 impl<'a> Auditor<'a> {
     pub(crate) fn new(options: AuditOptions<'a>) -> Self {
         let (statements, merged) = (Statements::default(), MergedRounds::default());
-        Self { options, statements, merged, watch: None, report: AuditReport::default() }
+        let (watch, end) = (None, None);
+        Self { options, statements, merged, watch, end, report: AuditReport::default() }
     }
 
     /// The same, which shows the entries to somebody.
@@ -57,7 +66,16 @@ impl<'a> Auditor<'a> {
     }
 
     /// What the audit comes to.
-    pub(crate) fn audit(mut self, source: &mut dyn Source) -> Result<AuditReport, SourceError> {
+    pub(crate) fn audit(self, source: &mut dyn Source) -> Result<AuditReport, SourceError> {
+        Ok(self.audit_to_end(source)?.0)
+    }
+
+    /// What the audit comes to, and what the ledger does, if that is shown to somebody: none where it could not be
+    /// followed to its checkpoint.
+    pub(crate) fn audit_to_end(
+        mut self,
+        source: &mut dyn Source,
+    ) -> Result<(AuditReport, Option<End>), SourceError> {
         match self.run(source) {
             Ok(()) => {}
             Err(Trouble::Damaged { index, what }) => {
@@ -66,7 +84,7 @@ impl<'a> Auditor<'a> {
             Err(Trouble::Unreadable(error)) => return Err(error),
         }
         self.report.ok = self.report.findings.is_empty();
-        Ok(self.report)
+        Ok((self.report, self.end))
     }
 
     fn run(&mut self, source: &mut dyn Source) -> Result<(), Trouble> {
@@ -77,6 +95,11 @@ impl<'a> Auditor<'a> {
         let Some(signed) = checkpoint else { return Ok(()) };
         self.check_witnesses(&signed);
         let checkpoint = signed.checkpoint;
+        if self.watch.is_some()
+            && let Some(contract) = follower.contract()
+        {
+            self.end = Some(End { contract: contract.clone(), keys: follower.keys().clone() });
+        }
         self.check_due(&follower);
         self.check_block(&follower);
         self.check_merges();

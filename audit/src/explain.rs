@@ -198,7 +198,7 @@ pub fn explain(
         if explained.is_some() && opened.is_some() {
             break;
         }
-        history.record(record);
+        history.record(decoded);
         let recorded = follower.contract().and_then(|it| merges.take(index, record, it));
         if let Some(opened) = &opened {
             if opened.round == round {

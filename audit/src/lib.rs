@@ -3,6 +3,7 @@
 mod auditor;
 mod checkpoint;
 mod entries;
+pub mod experiments;
 pub mod explain;
 mod finding;
 pub mod merges;

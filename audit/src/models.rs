@@ -11,6 +11,7 @@ use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 
 use crate::auditor::Auditor;
+use crate::experiments::NoExperiment;
 use crate::{AuditOptions, AuditReport, Level, Source, SourceError};
 
 /// Audits a ledger, and tells the models of each of its experiments. They are worth what the report says.
@@ -114,12 +115,9 @@ pub enum Role {
 /// Why a model cannot be told.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NoModel {
-    /// The ledger has no such experiment.
-    #[error("the ledger has no experiment {0}; {has}", has = has(.1))]
-    NoExperiment(ExperimentName, Vec<ExperimentName>),
-    /// Nothing was said, and there are several, or none.
-    #[error("name the experiment; {has}", has = has(.0))]
-    Unnamed(Vec<ExperimentName>),
+    /// It is not known of which experiment.
+    #[error(transparent)]
+    NoExperiment(#[from] NoExperiment),
     /// There is no such round.
     #[error("{0} has no round {1}; its last is {2}")]
     NoSuchRound(ExperimentName, u64, u64),
@@ -160,33 +158,6 @@ pub fn median_vote_score(round: &Round) -> Option<f64> {
     Some(f64::midpoint(*lower, *upper))
 }
 
-fn has(names: &[ExperimentName]) -> String {
-    let names: Vec<&str> = names.iter().map(ExperimentName::as_str).collect();
-    if names.is_empty() {
-        "it has none".to_owned()
-    } else {
-        format!("it has: {}", names.join(", "))
-    }
-}
-
-/// The experiment of that name, or the only one.
-///
-/// # Errors
-/// If there is none.
-pub fn of<'a>(
-    all: &'a BTreeMap<ExperimentName, Models>,
-    name: Option<&ExperimentName>,
-) -> Result<&'a Models, NoModel> {
-    let names = || all.keys().cloned().collect();
-    match (name, all.len(), all.values().next()) {
-        (Some(name), _, _) => {
-            all.get(name).ok_or_else(|| NoModel::NoExperiment(name.clone(), names()))
-        }
-        (None, 1, Some(only)) => Ok(only),
-        (None, _, _) => Err(NoModel::Unnamed(names())),
-    }
-}
-
 impl Models {
     /// Of the experiment that an entry creates.
     fn begin(entry: &DecodedEntry) -> Option<Self> {
@@ -204,7 +175,7 @@ impl Models {
     }
 
     fn record(&mut self, entry: &DecodedEntry, contract: &Contract) {
-        self.history.record(&entry.record);
+        self.history.record(entry);
         if let Some(experiment) = contract.experiment(&self.history.experiment) {
             // Merges are named without their sizes, which the contract knows.
             if experiment.model().digest != self.current.digest {

@@ -35,7 +35,7 @@ struct Story {
 
 impl Story {
     fn record(&mut self, entry: &DecodedEntry) {
-        self.history.record(&entry.record);
+        self.history.record(entry);
         match &entry.record {
             Record::Transaction(transaction) => {
                 let round = self.history.rounds.last().map_or(0, |round| round.number);

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use colearn::model::{self, FetchError, GetError, Place, Progress, VerifyError};
+use colearn::model::{self, FetchError, GetError, Progress, VerifyError};
+use colearn::place::Place;
 use colearn_audit::AuditOptions;
 use colearn_audit::models::Which;
 use pyo3::prelude::*;
@@ -56,7 +57,7 @@ pub(crate) fn model_get<'py>(
 
 fn failed(error: &GetError) -> Failed {
     let class = match error {
-        GetError::Ledger { .. } => "VerificationError",
+        GetError::Ledger(_) => "VerificationError",
         GetError::Fetch(
             FetchError::Missing { .. }
             | FetchError::NoWeights(_)

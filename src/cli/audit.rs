@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use colearn::place::Place;
 use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
 use colearn_ledger::{Verifier, Verifiers};
 use colearn_records::pins::Pins;
 use indicatif::ProgressBar;
 
-use super::args::{PinArgs, WeightsArgs};
+use super::args::{NODE, PinArgs, WeightsArgs};
 use super::progress;
 use super::tell::merges::merges;
 
@@ -34,8 +35,9 @@ read or is another ledger's, or no receipt at all; 22 the index or a hash tile d
 as spent than was; 25 merges were agreed on that do not follow from the updates, or --merges has the
 weights of none; 27 a transaction was signed too long before it was recorded.")]
 pub(crate) struct Audit {
-    /// A node's data folder (it may be running), an exported folder, or a node's URL
-    place: String,
+    /// A node's URL, a node's data folder (it may be running), or an exported folder
+    #[arg(env = NODE)]
+    place: Place,
     #[command(flatten)]
     pins: PinArgs,
     /// What `--verifier-key` was called
@@ -90,7 +92,7 @@ impl Audit {
         }
         let weights = weights.as_deref();
         let options = AuditOptions { pins, level, promises, weights, ..AuditOptions::default() };
-        let report = audit_place(&self.place, options, &progress::entries("auditing"))?;
+        let report = audit_place(self.place.one()?, options, &progress::entries("auditing"))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {

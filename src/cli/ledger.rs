@@ -1,11 +1,13 @@
 //! `colearn ledger`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Subcommand, ValueEnum};
-use colearn::model::{Beside, Place, beside};
+use colearn::model::{Beside, beside};
+use colearn::place::Place;
 use colearn_audit::models::Extent;
 use colearn_audit::{self as audit, Trouble};
 use colearn_ledger::note::from_bytes;
@@ -15,8 +17,9 @@ use colearn_ledger::{
 use colearn_records::pins::Pins;
 use colearn_records::receipts::{self, KeptReceipt, KeptReceipts};
 use colearn_records::record::Record;
+use serde_json::{Value, json};
 
-use super::args::Cosigners;
+use super::args::{Cosigners, NODE, PlaceArgs};
 use super::model::{warn_of, with_progress};
 use super::progress;
 use super::tell::{json, text};
@@ -28,8 +31,9 @@ pub(crate) enum Ledger {
   colearn ledger show colearn-data
   colearn ledger show http://127.0.0.1:7400 --start 100 --count 20 --json")]
     Show {
-        /// A node's data folder (it may be running), an exported folder, or a node's URL
-        place: String,
+        /// A node's URL, a node's data folder (it may be running), or an exported folder
+        #[arg(env = NODE)]
+        place: Place,
         /// The first entry
         #[arg(long, default_value_t = 0, value_name = "INDEX")]
         start: u64,
@@ -52,13 +56,15 @@ path at which a node serves them. model get, round and audit --merges find them 
     Export {
         /// The folder to write to
         dir: PathBuf,
-        /// A node's data folder (it may be running), an exported folder, or a node's URL
-        #[arg(long, default_value = "http://127.0.0.1:7400", value_name = "PLACE")]
-        from: String,
+        #[command(flatten)]
+        place: PlaceArgs,
         /// Also the weights of: the model of now (current), all that were accepted (accepted), or also what else was
         /// proposed and sent (all)
         #[arg(long, value_enum, value_name = "current|accepted|all")]
         artifacts: Option<ExtentArg>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Make a receipt for an entry: the proof that the signed ledger holds it (C2SP tlog-proof).
     #[command(after_help = "Example:
@@ -68,12 +74,14 @@ Beside the receipt, with the ending .entry, the entry itself is written.")]
     Proof {
         /// The entry
         index: u64,
-        /// A node's data folder (it may be running), an exported folder, or a node's URL
-        #[arg(long, default_value = "http://127.0.0.1:7400", value_name = "PLACE")]
-        from: String,
+        #[command(flatten)]
+        place: PlaceArgs,
         /// The receipt's file [default: INDEX.tlog-proof]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Check a receipt offline, against nothing but the ledger's key.
     #[command(after_help = "Examples:
@@ -113,17 +121,25 @@ pub(crate) enum ExtentArg {
 impl Ledger {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Show { place, start, count, json } => show(&place, start, count, json),
-            Self::Export { dir, from, artifacts } => {
-                export(&dir, &from)?;
-                match artifacts {
-                    Some(extent) => export_weights(&dir, &from, extent),
-                    None => Ok(ExitCode::SUCCESS),
+            Self::Show { place, start, count, json } => show(place.one()?, start, count, json),
+            Self::Export { dir, place: PlaceArgs { from }, artifacts, json } => {
+                let exported = export(&dir, from.one()?)?;
+                if !json {
+                    println!("{exported}");
                 }
+                let beside = match artifacts {
+                    Some(extent) => Some(export_weights(&dir, &from, extent, json)?),
+                    None => None,
+                };
+                if json {
+                    println!("{}", exported.to_json(beside.as_ref()));
+                }
+                let whole = beside.is_none_or(|it| it.lacking.is_empty());
+                Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
-            Self::Proof { index, from, out } => {
+            Self::Proof { index, place, out, json } => {
                 let out = out.unwrap_or_else(|| format!("{index}.tlog-proof").into());
-                proof(index, &from, &out)
+                proof(index, place.from.one()?, &out, json)
             }
             Self::VerifyReceipt { file, index, verifier_key, cosigners, entry, json } => {
                 let pins = cosigners.pins()?;
@@ -170,7 +186,39 @@ fn signed_checkpoint(place: &str) -> anyhow::Result<(Checkpoint, String)> {
         .with_context(|| format!("{place} cannot be trusted; run: colearn audit {place}"))
 }
 
-fn export(dir: &Path, place: &str) -> anyhow::Result<()> {
+/// A ledger that was exported.
+struct Exported {
+    dir: PathBuf,
+    entries: u64,
+    /// How many files were not there yet.
+    written: u64,
+}
+
+impl fmt::Display for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dir, entries, written } = self;
+        write!(f, "exported {entries} entries to {}, {written} files written", dir.display())
+    }
+}
+
+impl Exported {
+    fn to_json(&self, weights: Option<&Beside>) -> Value {
+        let weights = weights.map(|Beside { there, lacking, .. }| {
+            let lacking = lacking.iter().map(
+                |(digest, why)| json!({ "digest": digest.to_string(), "reason": why.to_string() }),
+            );
+            json!({ "there": there, "lacking": lacking.collect::<Vec<_>>() })
+        });
+        json!({
+            "dir": self.dir.display().to_string(),
+            "entries": self.entries,
+            "files_written": self.written,
+            "weights": weights,
+        })
+    }
+}
+
+fn export(dir: &Path, place: &str) -> anyhow::Result<Exported> {
     let (checkpoint, note) = signed_checkpoint(place)?;
     let bar = progress::entries("exporting");
     bar.set_length(checkpoint.size);
@@ -182,29 +230,34 @@ fn export(dir: &Path, place: &str) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     let written = exporter.finish(&note)?;
-    println!("exported {} entries to {}, {written} files written", checkpoint.size, dir.display());
-    Ok(())
+    Ok(Exported { dir: dir.to_owned(), entries: checkpoint.size, written })
 }
 
 /// Brings the weights that an exported ledger names beside it.
-fn export_weights(dir: &Path, from: &str, extent: ExtentArg) -> anyhow::Result<ExitCode> {
+fn export_weights(
+    dir: &Path,
+    from: &Place,
+    extent: ExtentArg,
+    json: bool,
+) -> anyhow::Result<Beside> {
     let extent = match extent {
         ExtentArg::Current => Extent::Current,
         ExtentArg::Accepted => Extent::Accepted,
         ExtentArg::All => Extent::All,
     };
-    let from = Place::new(from);
-    let Beside { report, there, lacking } =
-        with_progress(|progress| beside(dir, &from, extent, progress))?;
-    warn_of(&report);
-    for (digest, why) in &lacking {
-        eprintln!("{digest} could not be had: {why}");
+    let done = with_progress(|progress| beside(dir, from, extent, progress))?;
+    warn_of(&done.report);
+    if !json {
+        for (digest, why) in &done.lacking {
+            eprintln!("{digest} could not be had: {why}");
+        }
+        let all = done.there + done.lacking.len() as u64;
+        println!("the weights of {} of {all} models are there", done.there);
     }
-    println!("the weights of {there} of {} models are there", there + lacking.len() as u64);
-    Ok(if lacking.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(done)
 }
 
-fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
+fn proof(index: u64, place: &str, out: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let (checkpoint, note) = signed_checkpoint(place)?;
     if index >= checkpoint.size {
         bail!("entry {index} does not exist; the ledger has {}", checkpoint.size);
@@ -238,8 +291,14 @@ fn proof(index: u64, place: &str, out: &Path) -> anyhow::Result<ExitCode> {
         std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
     };
     write(out, receipt.to_text().as_bytes())?;
-    write(&out.with_extension("entry"), &wanted)?;
-    println!("wrote {} and its entry", out.display());
+    let entry = out.with_extension("entry");
+    write(&entry, &wanted)?;
+    if json {
+        let (receipt, entry) = (out.display().to_string(), entry.display().to_string());
+        println!("{}", json!({ "index": index, "receipt": receipt, "entry": entry }));
+    } else {
+        println!("wrote {} and its entry", out.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -290,7 +349,7 @@ fn verify_receipt(
         bail!("the entry says it is {}, the receipt {}", decoded.index, receipt.index);
     }
     if json {
-        let receipt = serde_json::json!({
+        let receipt = json!({
             "index": receipt.index,
             "size": checkpoint.size,
             "root": checkpoint.root.to_string(),

@@ -205,6 +205,8 @@ impl Program {
 /// Runs the command that these arguments ask for, the program's name first; prints what comes of it,
 /// or why nothing does.
 pub fn main(arguments: Vec<OsString>, program: Program) -> ExitCode {
+    // Who reads the answer by a program reads there why there is none.
+    let json = arguments.iter().any(|argument| argument == "--json");
     let asked = match Arguments::try_parse_from(arguments) {
         Ok(asked) => asked,
         Err(told) => {
@@ -221,7 +223,11 @@ pub fn main(arguments: Vec<OsString>, program: Program) -> ExitCode {
         Err(error) if output::is_closed(&error) => ExitCode::from(output::CLOSED_EXIT_CODE),
         Err(error) if error.is::<key_file::Interrupted>() => signals::Asked::Interrupt.exit_code(),
         Err(error) => {
-            output::tell(format_args!("error: {}", one_line(&error)));
+            let error = one_line(&error);
+            match json {
+                true => output::tell(format_args!("{}", serde_json::json!({ "error": error }))),
+                false => output::tell(format_args!("error: {error}")),
+            }
             ExitCode::FAILURE
         }
     }

@@ -5,14 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use colearn::model::{self, Place, Progress};
+use colearn::model::{self, Progress};
+use colearn::place::Place;
 use colearn_audit::models::Which;
 use colearn_audit::{AuditOptions, AuditReport, Promise};
 use colearn_contracts::ExperimentName;
 use colearn_records::pins::Pins;
 use indicatif::ProgressBar;
 
-use super::args::PinArgs;
+use super::args::{NODE, PinArgs, PlaceArgs};
 use super::progress;
 use super::tell::models;
 
@@ -57,15 +58,8 @@ colearn audit says it. A member's false statement of privacy is a warning only."
 pub(crate) struct GetArgs {
     /// The experiment
     name: ExperimentName,
-    /// A node's data folder, an exported folder that has weights, or a node's URL
-    #[arg(
-        long,
-        alias = "node",
-        env = "COLEARN_NODE",
-        default_value = "http://127.0.0.1:7400",
-        value_name = "PLACE"
-    )]
-    from: String,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// The model's file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -97,8 +91,9 @@ struct WhichArgs {
 pub(crate) struct VerifyArgs {
     /// The model's file
     file: PathBuf,
-    /// A node's data folder (it may be running), an exported folder, or a node's URL
-    place: String,
+    /// A node's URL, a node's data folder (it may be running), or an exported folder
+    #[arg(env = NODE)]
+    place: Place,
     /// The experiment [default: any]
     name: Option<ExperimentName>,
     #[command(flatten)]
@@ -141,11 +136,11 @@ impl WhichArgs {
 
 impl GetArgs {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let (place, pins) = (Place::new(&self.from), self.pins.pins(&Pins::default())?);
+        let pins = self.pins.pins(&Pins::default())?;
         let is_pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
         let which = self.which.which();
         let got = with_progress(|progress| {
-            model::get(&place, Some(&self.name), which, &self.out, pins, progress)
+            model::get(&self.place.from, Some(&self.name), which, &self.out, pins, progress)
         })?;
         warn_of(&got.report);
         if self.json {
@@ -169,8 +164,7 @@ impl VerifyArgs {
         let entries = |done, all| at(&bar, done, all);
         let options =
             AuditOptions { pins, promises, progress: Some(&entries), ..AuditOptions::default() };
-        let place = Place::new(&self.place);
-        let verified = model::verify(&self.file, &place, self.name.as_ref(), options);
+        let verified = model::verify(&self.file, &self.place, self.name.as_ref(), options);
         bar.finish_and_clear();
         let verified = verified?;
         if verified.report.is_sound() {
@@ -179,7 +173,7 @@ impl VerifyArgs {
         if self.json {
             println!("{}", serde_json::to_string_pretty(&verified.to_json())?);
         } else {
-            print!("{}", models::verified(&verified, &self.place, is_pinned));
+            print!("{}", models::verified(&verified, &self.place.to_string(), is_pinned));
         }
         Ok(ExitCode::from(verified.exit_code()))
     }

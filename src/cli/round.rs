@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use colearn::model::Place;
 use colearn_audit as audit;
 use colearn_audit::explain::{Explanation, explain};
 use colearn_audit::merges::MergeReport;
 use colearn_contracts::{Act, Decision, ExperimentName, Outcome};
 use colearn_records::record::Record;
 
-use super::args::WeightsArgs;
+use super::args::{PlaceArgs, WeightsArgs};
 use super::ledger::trouble_at;
 use super::tell::{json, rounds, text};
 
@@ -26,14 +25,8 @@ pub(crate) struct RoundArgs {
     /// The experiment [default: the ledger's only one]
     #[arg(long, value_name = "NAME")]
     experiment: Option<ExperimentName>,
-    /// A node's data folder, an exported folder, or a node's URL
-    #[arg(
-        long,
-        env = "COLEARN_NODE",
-        default_value = "http://127.0.0.1:7400",
-        value_name = "PLACE"
-    )]
-    from: String,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Draw again who trained, and show from what; of a merged round also what was sent, who said what, and
     /// why it has its verdict; and, where the weights are at hand, what became of each update
     #[arg(long)]
@@ -46,15 +39,15 @@ pub(crate) struct RoundArgs {
 }
 
 impl RoundArgs {
-    pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
-        self.from = Place::new(&self.from).one()?.to_owned();
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let place = self.place.from.one()?;
         let experiment = match &self.experiment {
             Some(experiment) => experiment.clone(),
-            None => only_experiment(&self.from)?,
+            None => only_experiment(place)?,
         };
-        let explained = explain(&mut *audit::open(&self.from)?, &experiment, self.round)?;
+        let explained = explain(&mut *audit::open(place)?, &experiment, self.round)?;
         if self.explain || self.weights.are_named() {
-            let computed = self.computed(&explained)?;
+            let computed = self.computed(place, &explained)?;
             let (round, computed) = (self.round, computed.as_ref());
             if self.json {
                 println!("{}", json::explanation(&experiment, round, &explained, computed));
@@ -63,14 +56,18 @@ impl RoundArgs {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        entries(&self.from, &experiment, self.round, explained.index, self.json)
+        entries(place, &experiment, self.round, explained.index, self.json)
     }
 
     /// The merges of a merged round that is over, computed again, if the weights are at hand.
-    fn computed(&self, explained: &Explanation) -> anyhow::Result<Option<MergeReport>> {
+    fn computed(
+        &self,
+        place: &str,
+        explained: &Explanation,
+    ) -> anyhow::Result<Option<MergeReport>> {
         let merged = explained.merged.as_ref().and_then(|merged| merged.recorded.as_ref());
         let Some(merged) = merged else { return Ok(None) };
-        let weights = self.weights.weights_beside(&self.from, merged.bytes())?;
+        let weights = self.weights.weights_beside(place, merged.bytes())?;
         Ok(weights.map(|weights| merged.compute(&*weights)))
     }
 }

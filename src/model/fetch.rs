@@ -12,8 +12,8 @@ use colearn_net::{Address, Answer, Http, NetError, Trust};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::Instant;
 
-use super::Place;
 use super::get::Bytes;
+use crate::place::Place;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use colearn_audit::models::{Extent, Held, Models, NoModel, Which, models, of};
+use colearn_audit::experiments::of;
+use colearn_audit::models::{Extent, Held, Models, NoModel, Which, models};
 use colearn_audit::{AuditOptions, AuditReport, SourceError};
 use colearn_contracts::{Digest, ExperimentName, Model};
 use colearn_records::pins::Pins;
 
 use super::fetch::{FetchError, fetch};
-use super::{NoNode, Place};
+use crate::place::{NoNode, Place, Unsound};
 
 /// Is told how many bytes have come, and of how many.
 pub type Bytes<'a> = &'a (dyn Fn(u64, u64) + Sync);
@@ -46,13 +47,8 @@ pub enum GetError {
     #[error(transparent)]
     NoNode(#[from] NoNode),
     /// The ledger is not as it should be.
-    #[error("the ledger at {place} is not as it should be: {finding}; run: colearn audit {place}")]
-    Ledger {
-        /// Where.
-        place: String,
-        /// The first thing that is wrong.
-        finding: String,
-    },
+    #[error(transparent)]
+    Ledger(#[from] Unsound),
     /// There is no such model.
     #[error(transparent)]
     NoModel(#[from] NoModel),
@@ -75,7 +71,7 @@ pub fn get(
     progress: Progress<'_>,
 ) -> Result<Got, GetError> {
     let (report, all) = audited(place, pins, progress.entries)?;
-    let models = of(&all, experiment)?.clone();
+    let models = of(&all, experiment).map_err(NoModel::from)?.clone();
     fetch(place, models.held(which)?.model, out, progress.bytes)?;
     Ok(Got { report, models, which, path: out.to_owned() })
 }
@@ -104,12 +100,8 @@ fn audited(
     let one = place.one()?;
     let options = AuditOptions { pins, progress: Some(entries), ..AuditOptions::default() };
     let (report, all) = models(&mut *colearn_audit::open(one)?, options)?;
-    match report.unsound() {
-        None => Ok((report, all)),
-        Some(finding) => {
-            Err(GetError::Ledger { place: one.to_owned(), finding: finding.to_string() })
-        }
-    }
+    place.sound(&report)?;
+    Ok((report, all))
 }
 
 /// What came of fetching the models of an exported ledger.

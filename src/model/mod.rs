@@ -3,12 +3,10 @@
 mod fetch;
 mod get;
 mod json;
-mod place;
 mod show;
 mod verify;
 
 pub use fetch::FetchError;
 pub use get::{Beside, Bytes, GetError, Got, Progress, beside, get};
-pub use place::{NoNode, Place};
 pub use show::{Kind, Shown, show};
 pub use verify::{Use, Verified, VerifyError, verify};

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use colearn_audit::models::{Models, NoModel, Role, models, of};
+use colearn_audit::experiments::of;
+use colearn_audit::models::{Models, NoModel, Role, models};
 use colearn_audit::{AuditOptions, AuditReport, SourceError};
 use colearn_contracts::{Digest, ExperimentName};
 
-use super::{NoNode, Place};
+use crate::place::{NoNode, Place};
 
 /// The exit code for a file that is no model that the ledger has accepted. Not 2, which is that of a command line
 /// that makes no sense.
@@ -78,7 +79,7 @@ pub fn verify(
     let digest = Digest(colearn_merge::digest(&opened).map_err(io)?);
     let (report, all) = models(&mut *colearn_audit::open(place.one()?)?, options)?;
     if report.is_sound() && experiment.is_some() {
-        of(&all, experiment)?;
+        of(&all, experiment).map_err(NoModel::from)?;
     }
     let asked = all.into_iter().filter(|(name, _)| experiment.is_none_or(|asked| asked == name));
     let uses = asked.filter_map(|(_, models)| Use::of(models, digest)).collect();

@@ -303,13 +303,16 @@ async fn motions_and_new_keys_by_the_command_line() {
     assert!(moved.contains("motion 1\n"), "{moved}");
     let shown = succeed(&[&["experiment", "show", "x"], &at[..]].concat());
     assert!(
-        shown.contains("motion      1: set ") && shown.contains("1 for, 0 against, of 3"),
-        "{shown}"
+        shown.contains(": set max_rounds = 9; 1 for, 0 against, of 3 (needs "),
+        "what changes, and nothing else: {shown}"
     );
     say(&["ballot", "x", "1", "approve"], "2.pem");
     speaker.act(&new, pass).await.unwrap();
     let plan = succeed(&[&["experiment", "plan", "x"], &at[..]].concat());
     assert!(plan.contains("max_rounds = 9\n"), "{plan}");
+    // What came of it is still told.
+    let shown = succeed(&[&["experiment", "show", "x"], &at[..]].concat());
+    assert!(shown.contains("; adopted: 2 for, 0 against, of 3\n"), "{shown}");
     // Expelled by the others, with the reason in the ledger.
     let third = id(&key(3)).to_string();
     succeed(

@@ -29,6 +29,7 @@ mod model;
 mod network;
 mod node;
 mod partition;
+mod places;
 mod privacy;
 mod promises;
 mod proxy;

@@ -2,7 +2,7 @@
 
 use colearn_contracts::{
     Act, Action, Choice, Decision, Digest, Evaluation, Join, Limits, Measure, Merge, MergeVote,
-    Merges, Motion, Outcome, Reason, Scores, Sent, Update, Verdict, Version,
+    Merges, Motion, Outcome, Reason, Scores, Seat, Sent, Update, Verdict, Version,
 };
 use colearn_records::history::{Evaluated, History};
 use colearn_records::record::Record;
@@ -15,7 +15,7 @@ use crate::scribe::{Scribe, begin, founders, key, learner, model, named, steps};
 fn told(scribe: &Scribe) -> History {
     let mut history = History::new(scribe.name.clone());
     for bytes in &scribe.entries {
-        history.record(&Record::decode(bytes).unwrap().record);
+        history.record(&Record::decode(bytes).unwrap());
     }
     history
 }
@@ -44,6 +44,30 @@ proptest! {
             let recorded = experiment.member(who).map_or(0, |member| member.evaluations);
             let told = history.evaluations.iter().filter(|it| it.learner == who).count();
             prop_assert_eq!(told as u64, recorded);
+        }
+        // Who is a member now was one in the last round or will be in the next, and nobody else.
+        for who in (1..=6).map(learner) {
+            let seat = experiment.member(who).map(|member| member.seat);
+            let (now, next) = (experiment.round(), experiment.round() + 1);
+            let is_member = |round| history.is_member(who, round);
+            match seat {
+                Some(Seat::Seated(_)) => prop_assert!(is_member(next)),
+                Some(Seat::Joining) => prop_assert!(is_member(next)),
+                Some(Seat::Leaving(_)) => prop_assert!(is_member(now) && !is_member(next)),
+                _ => prop_assert!(!is_member(next), "{:?}", seat),
+            }
+        }
+        for round in &history.rounds {
+            for who in (1..=6).map(learner).filter(|who| !history.is_member(*who, round.number)) {
+                let alone = History { rounds: vec![round.clone()], ..history.clone() };
+                prop_assert_eq!(alone.totals_of(who).missed_votes, 0, "who is no member is not absent");
+            }
+            let took_part = round.ballots.keys().chain(&round.proposer).chain(round.voted_ms.keys());
+            for who in took_part {
+                prop_assert!(history.is_member(*who, round.number), "{} {:?}", who, round);
+            }
+            let times = [Some(round.opened_ms), round.voting_ms, round.closed_ms];
+            prop_assert!(times.iter().flatten().is_sorted(), "{:?}", round);
         }
         for round in history.closed() {
             let result = round.result.unwrap();

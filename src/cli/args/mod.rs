@@ -12,6 +12,7 @@ mod weights;
 mod word;
 
 use clap::Args;
+use colearn::place::Place;
 use colearn_learning::data::Split;
 
 pub(crate) use data::Data;
@@ -25,11 +26,30 @@ pub(crate) use training::TrainingArgs;
 pub(crate) use weights::WeightsArgs;
 pub(crate) use word::word;
 
+/// Where a ledger is read.
+#[derive(Args, Clone)]
+pub(crate) struct PlaceArgs {
+    /// Where the ledger is: a node's URL (of several, with commas, the first that answers), a node's data folder
+    /// (it may be running), or an exported folder
+    #[arg(
+        long,
+        visible_alias = "node",
+        env = NODE,
+        default_value = DEFAULT_NODE,
+        value_name = "PLACE"
+    )]
+    pub(crate) from: Place,
+}
+
+/// The variable that says where the node is.
+pub(crate) const NODE: &str = "COLEARN_NODE";
+const DEFAULT_NODE: &str = "http://127.0.0.1:7400";
+
 /// Where the node is.
 #[derive(Args, Clone)]
 pub(crate) struct NodeAddress {
     /// The node's address; of several that keep the ledger, with commas, the next is for when one will not do
-    #[arg(long, env = "COLEARN_NODE", default_value = "http://127.0.0.1:7400", value_name = "URL")]
+    #[arg(long, env = NODE, default_value = DEFAULT_NODE, value_name = "URL")]
     pub(crate) node: String,
 }
 

@@ -554,7 +554,7 @@ async fn follow(
     let mut history = History::new(name.clone());
     let mut told = 0;
     following::follow(url, name, None, |decoded| {
-        history.record(&decoded.record);
+        history.record(decoded);
         for round in history.closed().skip(told) {
             closed(&history, round)?;
             told += 1;

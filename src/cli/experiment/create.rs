@@ -8,6 +8,7 @@ use clap::Args;
 use colearn_contracts::ExperimentName;
 use colearn_learning::data::Schema;
 use colearn_sdk::learner::{SAFETENSORS, Weights};
+use serde_json::json;
 
 use super::rules::{Admitted, Rules};
 use crate::cli::args::{Data, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
@@ -58,6 +59,9 @@ pub(crate) struct Create {
     admitted: Admitted,
     #[command(flatten)]
     rules: Rules,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Create {
@@ -92,6 +96,22 @@ impl Create {
         let (key, mut followed) = self.signer.follow(&self.node.node, Some(&plan)).await?;
         let model = (&weights, self.media_type.as_str());
         let created = followed.create(&key, name.clone(), plan, agreed, model).await?;
+        let pins = pins.of_ledger(followed.keys());
+        if self.json {
+            println!(
+                "{:#}",
+                json!({
+                    "experiment": name.as_str(),
+                    "index": created.submitted.receipt.index,
+                    "model": weights.digest().to_string(),
+                    "plan": agreed.then(|| created.plan.digest().to_string()),
+                    "terms": created.terms.to_string(),
+                    "ledger": pins.ledger().map(|it| it.to_string()),
+                    "verifier_key": pins.verifier_key().map(ToString::to_string),
+                })
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
         println!(
             "created {name}, entry {}, initial model {}",
             created.submitted.receipt.index,
@@ -103,7 +123,7 @@ impl Create {
         // To be pasted into the plan that is handed around. What those who join compare: it says it all.
         println!("terms = \"{}\"", created.terms);
         // And what they insist on.
-        for (key, value) in pins.of_ledger(followed.keys()).in_plan() {
+        for (key, value) in pins.in_plan() {
             println!("{key} = {value}");
         }
         // Beside what is to be pasted.

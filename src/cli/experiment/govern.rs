@@ -15,6 +15,7 @@ use colearn_sdk::learner::Weights;
 
 use super::rules::{Rules, parse_share};
 use crate::cli::args::{NodeAddress, Signer};
+use crate::cli::tell::json;
 
 /// Who signs an action, and of which experiment.
 #[derive(Args)]
@@ -25,6 +26,9 @@ pub(crate) struct ActionArgs {
     node: NodeAddress,
     #[command(flatten)]
     signer: Signer,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl ActionArgs {
@@ -38,9 +42,20 @@ impl ActionArgs {
         let (key, mut followed) = self.signer.follow(&self.node.node, None).await?;
         let known = followed.described(&name, keys::learner_id(&key), 0)?;
         let action = Action::new(name, act(&known)?);
-        let submitted = followed.act(&key, action).await?;
+        let submitted = followed.act(&key, action.clone()).await?;
         followed.keep()?;
-        println!("{done} {}, entry {}", self.name, submitted.receipt.index);
+        let index = submitted.receipt.index;
+        if self.json {
+            println!("{}", json::acted(&action, index));
+            return Ok(ExitCode::SUCCESS);
+        }
+        // Said once it is recorded: what is refused has no number.
+        match &action.what {
+            Act::Move { number, .. } => println!("motion {number}"),
+            Act::Evaluate(evaluation) => println!("model {}", evaluation.model),
+            _ => {}
+        }
+        println!("{done} {}, entry {index}", self.name);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -145,7 +160,6 @@ impl MoveArgs {
                     MotionArg::Adopt { version } => Motion::Adopt(version),
                 };
                 let number = state.last_motion + 1;
-                println!("motion {number}");
                 Ok(Act::Move { number, motion })
             })
             .await
@@ -204,7 +218,6 @@ impl EvaluateArgs {
                 };
                 let number = member.evaluations + 1;
                 let model = model.unwrap_or(known.experiment.model.digest);
-                println!("model {model}");
                 Ok(Act::Evaluate(Evaluation { number, model, measures }))
             })
             .await

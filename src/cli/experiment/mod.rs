@@ -2,6 +2,7 @@
 
 mod create;
 mod govern;
+mod reading;
 mod rules;
 
 use std::ops::ControlFlow;
@@ -9,18 +10,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
+use colearn::place::Place;
 use colearn::plot;
+use colearn_audit::experiments::Told;
 use colearn_contracts::{Act, Decision, ExperimentName};
-use colearn_records::convert::ExperimentState;
 use colearn_records::history::History;
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
 use colearn_records::record::Record;
-use colearn_sdk::client::{Client, Followed, Memory, Trust};
 
 use self::govern::{ActionArgs, MoveArgs};
-use super::args::NodeAddress;
+use self::reading::{Reading, whose};
+use super::args::{NodeAddress, PlaceArgs};
 use super::following::follow;
 use super::tell::rounds::RoundTable;
 use super::tell::{json, text};
@@ -29,22 +32,33 @@ use super::tell::{json, text};
 pub(crate) enum Experiment {
     /// Create an experiment: its rules and its initial model.
     Create(Box<create::Create>),
-    /// List the node's experiments.
-    #[command(after_help = "Example:\n  colearn experiment list --json")]
+    /// List a ledger's experiments.
+    #[command(after_help = "Examples:
+  colearn experiment list
+  colearn experiment list --mine a.pem
+  colearn experiment list --from colearn-export --json")]
     List {
         #[command(flatten)]
-        node: NodeAddress,
+        place: PlaceArgs,
+        /// Only those that this key has created, is a member of or is invited to: a private key's file, or a
+        /// public key
+        #[arg(long, value_name = "KEY")]
+        mine: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Show an experiment: its rules, where it stands, its rounds and learners.
-    #[command(after_help = "Example:\n  colearn experiment show digits --plot digits.svg")]
+    #[command(after_help = "Examples:
+  colearn experiment show digits --plot digits.svg
+  colearn experiment show digits --from colearn-export
+
+A node is asked and says what it has. A folder is audited first, and shown as of its signed checkpoint.")]
     Show {
         /// The experiment
-        name: String,
+        name: ExperimentName,
         #[command(flatten)]
-        node: NodeAddress,
+        place: PlaceArgs,
         /// Draw scores and votes to this file (.svg, .png or .html)
         #[arg(long, value_name = "FILE")]
         plot: Option<PathBuf>,
@@ -53,28 +67,39 @@ pub(crate) enum Experiment {
         json: bool,
     },
     /// Print each round as it closes, until the experiment finishes.
-    #[command(after_help = "Example:\n  colearn experiment watch digits")]
+    #[command(after_help = "Examples:
+  colearn experiment watch digits
+  colearn experiment watch digits --json | jq -c 'select(.verdict)'
+
+With --json one object a line: each round as it closes, as in show --json, and what happens beside the
+rounds, as outcome or transaction.")]
     Watch {
         /// The experiment
-        name: String,
+        name: ExperimentName,
         #[command(flatten)]
         node: NodeAddress,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     /// Print the rules in force as a plan file.
     #[command(after_help = "Example:\n  colearn experiment plan xray > xray.toml")]
     Plan {
         /// The experiment
-        name: String,
+        name: ExperimentName,
         #[command(flatten)]
-        node: NodeAddress,
+        place: PlaceArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print what each learner's proposals have revealed, from the ledger alone.
     #[command(after_help = "Example:\n  colearn experiment privacy xray --json")]
     Privacy {
         /// The experiment
-        name: String,
+        name: ExperimentName,
         #[command(flatten)]
-        node: NodeAddress,
+        place: PlaceArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -128,19 +153,16 @@ impl Experiment {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Create(create) => create.run().await,
-            Self::List { node, json } => list(&node.node, json).await,
-            Self::Show { name, node, plot, json } => {
+            Self::List { place, mine, json } => list(&place.from, mine.as_deref(), json).await,
+            Self::Show { name, place, plot, json } => {
                 if let Some(path) = &plot {
                     plot::check_path(path)?;
                 }
-                show(&node.node, &name.parse()?, plot, json).await
+                show(&place.from, &name, plot, json).await
             }
-            Self::Watch { name, node } => watch(&node.node, &name.parse()?).await,
-            Self::Plan { name, node } => {
-                print!("{}", load_plan(&node.node, &name.parse()?).await?.to_text());
-                Ok(ExitCode::SUCCESS)
-            }
-            Self::Privacy { name, node, json } => privacy(&node.node, &name.parse()?, json).await,
+            Self::Watch { name, node, json } => watch(&node.node, &name, json).await,
+            Self::Plan { name, place, json } => plan(&place.from, &name, json).await,
+            Self::Privacy { name, place, json } => privacy(&place.from, &name, json).await,
             Self::Move(args) => args.run().await,
             Self::Ballot { action, number, vote } => {
                 action.ballot(number, vote == VoteArg::Approve).await
@@ -153,18 +175,20 @@ impl Experiment {
     }
 }
 
-/// The plan that an experiment on a node follows, with the ledger that it is in.
-async fn load_plan(node: &str, name: &ExperimentName) -> anyhow::Result<Plan> {
-    let client = Client::connect(node).await?;
-    let followed = Followed::open(client, Memory::default(), Trust::default()).await?;
-    let plan = text::plan_of(&followed.client().experiment(name, None).await?.experiment);
-    Ok(Plan { pins: Pins::default().of_ledger(followed.keys()), ..plan })
+/// Prints the plan that an experiment follows, with the ledger that it is in.
+async fn plan(place: &Place, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
+    let (keys, state) = Reading::open(place).await?.kept_by(name).await?;
+    let plan = Plan { pins: Pins::default().of_ledger(&keys), ..text::plan_of(&state) };
+    match json {
+        true => println!("{:#}", json::plan(&plan)),
+        false => print!("{}", plan.to_text()),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn privacy(node: &str, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
-    let client = Client::connect(node).await?;
-    let (experiment, history) = load_history(&client, name).await?;
-    let cap = experiment.parameters.privacy;
+async fn privacy(place: &Place, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
+    let Told { state, history } = Reading::open(place).await?.told(name).await?;
+    let cap = state.parameters.privacy;
     if json {
         println!("{}", serde_json::to_string_pretty(&json::privacy(&history, cap))?);
     } else {
@@ -173,12 +197,20 @@ async fn privacy(node: &str, name: &ExperimentName, json: bool) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(node: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let client = Client::connect(node).await?;
-    let experiments = client.experiments().await?;
+async fn list(place: &Place, mine: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
+    let mine = mine.map(whose).transpose()?;
+    let reading = Reading::open(place).await?;
+    let mut experiments = reading.list().await?;
+    if let Some(mine) = mine {
+        experiments = reading.of_learner(experiments, mine).await?;
+    }
     if json {
-        let list: Vec<_> = experiments.iter().map(|e| json::experiment(e, None)).collect();
+        let list: Vec<_> = experiments.iter().map(json::listed).collect();
         println!("{}", serde_json::to_string_pretty(&list)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let (true, Some(mine)) = (experiments.is_empty(), mine) {
+        println!("{mine} has created none, is a member of none and is invited to none");
         return Ok(ExitCode::SUCCESS);
     }
     if experiments.is_empty() {
@@ -198,29 +230,13 @@ async fn list(node: &str, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An experiment's state and everything that happened in it so far.
-pub(crate) async fn load_history(
-    client: &Client,
-    name: &ExperimentName,
-) -> anyhow::Result<(ExperimentState, History)> {
-    let experiment = client.experiment(name, None).await?.experiment;
-    let mut history = History::new(name.clone());
-    let mut entries = client.watch(name, 0).await?;
-    // The first message without an entry says that there is nothing more for now.
-    while let Some(entry) = entries.next().await?.entry {
-        history.record(&Record::decode(&entry)?.record);
-    }
-    Ok((experiment, history))
-}
-
 async fn show(
-    node: &str,
+    place: &Place,
     name: &ExperimentName,
     plot: Option<PathBuf>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let client = Client::connect(node).await?;
-    let (experiment, history) = load_history(&client, name).await?;
+    let Told { state: experiment, history } = Reading::open(place).await?.told(name).await?;
     if json {
         println!(
             "{}",
@@ -229,7 +245,7 @@ async fn show(
     } else {
         let model = &experiment.model;
         println!("experiment  {} ({})", experiment.name, text::phase(&experiment.phase));
-        println!("creator     {}", text::short(experiment.creator));
+        println!("creator     {}", text::who(&history.names, experiment.creator));
         println!("model       {} ({} bytes, {})", model.digest, model.size, model.media_type);
         println!("version     {} of the rules", experiment.version);
         println!("members     {}", experiment.member_count);
@@ -241,8 +257,9 @@ async fn show(
         for (at, line) in text::plan_of(&experiment).to_text().lines().skip(1).enumerate() {
             println!("{}{line}", if at == 0 { "rules       " } else { "            " });
         }
-        for open in &experiment.motions {
-            println!("motion      {}", text::open_motion(open));
+        for moved in &history.motions {
+            let open = experiment.motions.iter().find(|open| open.number == moved.number);
+            println!("motion      {}", text::moved(moved, open, &history.names));
         }
         println!();
         let mut table = RoundTable::default();
@@ -261,26 +278,41 @@ async fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
+async fn watch(node: &str, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = Place::new(node).folder().filter(|folder| folder.exists()) {
+        let folder = folder.display();
+        bail!(
+            "watch follows a running node; of a folder: colearn experiment show {name} --from {folder}"
+        );
+    }
     let mut history = History::new(name.clone());
     let (mut printed, mut table) = (0, RoundTable::default());
     // Who mistypes an address is told at once; a node that goes away later is waited for.
     follow(node, name, Some(Duration::ZERO), |decoded| {
-        history.record(&decoded.record);
-        if let Record::Transaction(transaction) = &decoded.record
+        history.record(decoded);
+        if !json
+            && let Record::Transaction(transaction) = &decoded.record
             && let Act::Create(create) = &transaction.action.what
         {
             println!("{}", table.begin(create.parameters.merging.is_some()));
         }
-        if let Some(line) = beside_rounds(&decoded.record) {
-            println!("       {line}");
+        match beside_rounds(&decoded.record, &history) {
+            Some(_) if json => println!("{}", json::happened(decoded)),
+            Some(line) => println!("       {line}"),
+            None => {}
         }
         for round in history.closed().skip(printed) {
-            println!("{}", table.line(&history, round));
+            match json {
+                true => println!("{}", round.to_json()),
+                false => println!("{}", table.line(&history, round)),
+            }
             printed += 1;
         }
         let Some(reason) = history.finished else { return Ok(ControlFlow::Continue(())) };
-        println!("{}", text::finished(reason));
+        match json {
+            true => println!("{}", json::happened(decoded)),
+            false => println!("{}", text::finished(reason)),
+        }
         Ok(ControlFlow::Break(()))
     })
     .await?;
@@ -288,7 +320,7 @@ async fn watch(node: &str, name: &ExperimentName) -> anyhow::Result<ExitCode> {
 }
 
 /// What the lines of the rounds do not tell.
-fn beside_rounds(record: &Record) -> Option<String> {
+fn beside_rounds(record: &Record, history: &History) -> Option<String> {
     match record {
         Record::Outcome(outcome) => match outcome.what {
             Decision::Waiting { .. }
@@ -296,7 +328,7 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Decision::Suspended { .. }
             | Decision::MotionOpened { .. }
             | Decision::MotionDecided { .. }
-            | Decision::MotionTookEffect { .. } => Some(text::outcome(outcome)),
+            | Decision::MotionTookEffect { .. } => Some(text::outcome(outcome, &history.names)),
             Decision::RoundOpened { .. }
             | Decision::VotingOpened { .. }
             | Decision::RevealOpened { .. }
@@ -308,11 +340,14 @@ fn beside_rounds(record: &Record) -> Option<String> {
             | Decision::Finished { .. } => None,
         },
         Record::Transaction(transaction) => match &transaction.action.what {
-            Act::Move { motion, number } => Some(format!(
-                "motion {number}: {} moves to {}",
-                text::short(transaction.sender),
-                text::motion(motion)
-            )),
+            Act::Move { motion, number } => {
+                let rules = history.motions.last().and_then(|moved| moved.rules.as_deref());
+                Some(format!(
+                    "motion {number}: {} moves to {}",
+                    text::who(&history.names, transaction.sender),
+                    text::motion_against(rules, motion)
+                ))
+            }
             Act::Create(_)
             | Act::Join(_)
             | Act::Leave { .. }

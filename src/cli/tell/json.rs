@@ -4,7 +4,7 @@
 use colearn_audit::explain::{Chosen, ChosenFrom, Explanation, Merged};
 use colearn_audit::merges::MergeReport;
 use colearn_contracts::{
-    Act, Admission, Choice, Commit, CommitUpdate, CreateExperiment, Digest, Evaluation,
+    Act, Action, Admission, Choice, Commit, CommitUpdate, CreateExperiment, Digest, Evaluation,
     ExperimentName, Invitation, Join, LearnerId, Limits, MergeStage, MergeVote, MergedRound, Model,
     Motion, Parameters, Phase, PrivacyCap, PrivacySegment, PrivacySpent, Proposal, Reveal,
     RevealMergeVote, RevealUpdate, Scores, Update, Vote,
@@ -14,6 +14,7 @@ use colearn_proto::v1;
 use colearn_records::convert::{ExperimentState, MotionState};
 use colearn_records::history::{History, unit};
 use colearn_records::json::{kind, merges, outcome};
+use colearn_records::plan::Plan;
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::upgrade;
 use colearn_records::words::Word as _;
@@ -371,6 +372,17 @@ pub fn experiment(experiment: &ExperimentState, history: Option<&History>) -> Va
     })
 }
 
+/// An experiment as one of a list: without its members, of whom a node lists none there, and what happened in it.
+pub(crate) fn listed(experiment: &ExperimentState) -> Value {
+    let mut told = self::experiment(experiment, None);
+    if let Some(told) = told.as_object_mut() {
+        for key in ["members", "names", "history"] {
+            told.remove(key);
+        }
+    }
+    told
+}
+
 /// A merged round that is open: what it waits for, and how far it has come.
 fn merged_round(round: &MergedRound) -> Value {
     let participants = round
@@ -408,6 +420,35 @@ fn open_motion(open: &MotionState) -> Value {
         "threshold": open.threshold.to_string(),
         "deadline_ms": open.deadline_ms,
     })
+}
+
+/// The rules that members agreed to.
+pub(crate) fn plan(plan: &Plan) -> Value {
+    json!({
+        "name": plan.name.as_ref().map(ExperimentName::as_str),
+        "digest": plan.digest().to_string(),
+        "terms": plan.terms.map(|terms| terms.to_string()),
+        "ledger": plan.pins.ledger().map(|ledger| ledger.to_string()),
+        "verifier_key": plan.pins.verifier_key().map(ToString::to_string),
+        "parameters": parameters(&plan.parameters),
+        "admission": plan.admission.as_ref().map(|admission| admission.word()),
+        "members": plan.admission.as_ref().map(members),
+        "toml": plan.to_text(),
+    })
+}
+
+/// What happened, with its entry.
+pub(crate) fn happened(entry: &DecodedEntry) -> Value {
+    let mut told = record(&entry.record);
+    (told["index"], told["time_ms"]) = (entry.index.into(), entry.time_ms.into());
+    told
+}
+
+/// What somebody has done, and the entry that says so.
+pub(crate) fn acted(action: &Action, index: u64) -> Value {
+    let mut told = kind(action.what.word(), &action.experiment, act(&action.what));
+    told["index"] = index.into();
+    told
 }
 
 /// What each learner has stated of its privacy budget, in the units of the ledger.

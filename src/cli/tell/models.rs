@@ -12,7 +12,7 @@ use colearn_learning::model::ModelSpec;
 use colearn_records::history::{Round, unit};
 use colearn_records::words::{Word as _, Words as _};
 
-use super::text::{called, score};
+use super::text::{score, who};
 
 /// Columns, classes, tensors and metadata that are listed; more are counted.
 const SHOWN: usize = 40;
@@ -157,7 +157,7 @@ fn accepted(round: &Round, entry: u64) -> String {
 
 /// Who has made what a round came to.
 fn proposer(models: &Models, round: &Round) -> String {
-    let who = |learner: LearnerId| called(models.history(), learner);
+    let who = |learner: LearnerId| who(&models.history().names, learner);
     match (&round.merged, round.proposer) {
         (Some(merged), _) => {
             let from: Vec<String> =
@@ -233,7 +233,7 @@ fn use_told(models: &Models, role: Role, is_current: bool) -> String {
     match role {
         Role::Initial => {
             let (entry, creator) = (models.initial().entry, models.creator());
-            let creator = called(history, creator);
+            let creator = who(&history.names, creator);
             format!(
                 "model       what {name} began with, created by {creator} (entry {entry}){now}\n"
             )
@@ -253,7 +253,7 @@ fn use_told(models: &Models, role: Role, is_current: bool) -> String {
                 + &votes(models, round)
         }
         Role::Update(number, learner) => {
-            format!("update      {name} round {number}, sent by {}\n", called(history, learner))
+            format!("update      {name} round {number}, sent by {}\n", who(&history.names, learner))
         }
         Role::Merge(number, which) => {
             format!("merge       {name} round {number}, the {} one, not accepted\n", which.word())
@@ -271,7 +271,7 @@ fn votes(models: &Models, round: &Round) -> String {
             Choice::Reject => "against",
             Choice::Abstain => "for neither",
         };
-        let who = called(models.history(), *voter);
+        let who = who(&models.history().names, *voter);
         let entry = entries.and_then(|entries| entries.votes.get(voter));
         let entry = entry.map_or_else(String::new, |entry| format!(" (entry {entry})"));
         let (vote, test) = (cast.scores.vote.map(unit), cast.scores.test.map(unit));

@@ -1,13 +1,16 @@
 //! What people read.
 
+use std::collections::BTreeMap;
+
 use colearn_contracts::{
-    Act, Action, Choice, Decision, Evaluation, FinishReason, Invitation, LearnerId, MergeVote,
-    Motion, Outcome, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores, Tally, Update, Vote,
+    Act, Action, Choice, Decision, Evaluation, FinishReason, Invitation, LearnerId, MemberName,
+    MergeVote, Motion, Outcome, Parameters, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores,
+    Tally, Update, Vote,
 };
 use colearn_learning::data::{Composition, Share, Target};
 use colearn_proto::v1;
 use colearn_records::convert::{ExperimentState, MotionState};
-use colearn_records::history::{Evaluated, History, unit};
+use colearn_records::history::{Evaluated, History, MotionResult, Moved, unit};
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
 use colearn_records::record::{DecodedEntry, Record};
@@ -36,15 +39,8 @@ pub(super) fn scores(scores: Scores) -> String {
 pub(crate) fn motion(motion: &Motion) -> String {
     match motion {
         Motion::SetParameters(parameters) => {
-            let plan = Plan {
-                name: None,
-                parameters: (**parameters).clone(),
-                limits_weights: true,
-                admission: None,
-                terms: None,
-                pins: Pins::default(),
-            };
-            format!("set {}", plan.to_text().trim_end().replace('\n', ", "))
+            let rules = rules_alone(parameters).to_text();
+            format!("set {}", rules.trim_end().replace('\n', ", "))
         }
         Motion::Admit(Invitation { learner, weight, judge, name }) => {
             let name = name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
@@ -58,12 +54,49 @@ pub(crate) fn motion(motion: &Motion) -> String {
     }
 }
 
+/// What a motion is to change about these rules.
+pub(crate) fn motion_against(rules: Option<&Parameters>, motion: &Motion) -> String {
+    let (Motion::SetParameters(new), Some(rules)) = (motion, rules) else {
+        return self::motion(motion);
+    };
+    let difference = rules_alone(rules).difference(&rules_alone(new));
+    let lines = |sign: &str| -> Vec<&str> {
+        difference.iter().filter_map(|line| line.strip_prefix(sign)).collect()
+    };
+    let key = |line: &str| line.split(" = ").next().map(str::to_owned);
+    let (gone, new) = (lines("- "), lines("+ "));
+    let unset = gone.iter().filter(|gone| !new.iter().any(|new| key(new) == key(gone)));
+    let unset = unset.map(|line| format!("no {}", key(line).unwrap_or_default()));
+    let set = new.iter().map(|new| match gone.iter().find(|gone| key(gone) == key(new)) {
+        Some(gone) => {
+            format!("{new} (was {})", gone.split_once(" = ").map_or(*gone, |(_, value)| value))
+        }
+        None => (*new).to_owned(),
+    });
+    let changes: Vec<String> = set.chain(unset).collect();
+    match changes.is_empty() {
+        true => "leave the rules as they are".to_owned(),
+        false => format!("set {}", changes.join(", ")),
+    }
+}
+
+fn rules_alone(parameters: &Parameters) -> Plan {
+    Plan {
+        name: None,
+        parameters: parameters.clone(),
+        limits_weights: true,
+        admission: None,
+        terms: None,
+        pins: Pins::default(),
+    }
+}
+
 /// A decision of the contract.
-pub(crate) fn outcome(outcome: &Outcome) -> String {
+pub(crate) fn outcome(outcome: &Outcome, names: &Names) -> String {
     let experiment = &outcome.experiment;
     match &outcome.what {
         Decision::RoundOpened { round, proposer, .. } => {
-            format!("{experiment} round {round} opened, proposer {}", short(*proposer))
+            format!("{experiment} round {round} opened, proposer {}", who(names, *proposer))
         }
         Decision::VotingOpened { round, electorate, .. } => {
             format!("{experiment} round {round}: {electorate} may vote")
@@ -97,7 +130,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
             }
         ),
         Decision::Suspended { learner, reason } => {
-            format!("{experiment}: {} {}", short(*learner), reason.meaning())
+            format!("{experiment}: {} {}", who(names, *learner), reason.meaning())
         }
         Decision::MotionOpened { number, electorate, .. } => {
             format!("{experiment} motion {number}: {electorate} may vote")
@@ -178,7 +211,9 @@ pub(crate) fn entry(decoded: &DecodedEntry) -> String {
         Record::Transaction(transaction) => {
             format!("{}     {}", short(transaction.sender), action(&transaction.action))
         }
-        Record::Outcome(outcome) => format!("contract     {}", self::outcome(outcome)),
+        Record::Outcome(outcome) => {
+            format!("contract     {}", self::outcome(outcome, &Names::new()))
+        }
     };
     format!(
         "{:>8}  {}  {what}",
@@ -384,14 +419,26 @@ pub fn plan_of(experiment: &ExperimentState) -> Plan {
     }
 }
 
-/// An open motion, and how the votes on it stand.
-pub(crate) fn open_motion(open: &MotionState) -> String {
-    let MotionState { number, motion, tally, threshold, .. } = open;
-    let what = self::motion(motion);
-    let Tally { approvals, rejections, electorate, .. } = tally;
-    format!(
-        "{number}: {what}; {approvals} for, {rejections} against, of {electorate} (needs {threshold})"
-    )
+/// A motion, and how the votes on it stand, or what became of it.
+pub(crate) fn moved(moved: &Moved, open: Option<&MotionState>, names: &Names) -> String {
+    let Moved { number, mover, motion, rules, decided, in_effect } = moved;
+    let (what, mover) = (motion_against(rules.as_deref(), motion), who(names, *mover));
+    let stands = match (decided, open) {
+        (Some(MotionResult { adopted, approvals, rejections, electorate }), _) => {
+            let word = match (adopted, in_effect) {
+                (true, true) => "adopted",
+                (true, false) => "adopted, in effect once the round is over",
+                (false, _) => "rejected",
+            };
+            format!("{word}: {approvals} for, {rejections} against, of {electorate}")
+        }
+        (None, Some(MotionState { tally, threshold, .. })) => {
+            let Tally { approvals, rejections, electorate, .. } = tally;
+            format!("{approvals} for, {rejections} against, of {electorate} (needs {threshold})")
+        }
+        (None, None) => "lapsed".to_owned(),
+    };
+    format!("{number} by {mover}: {what}; {stands}")
 }
 
 fn measured(scores: Scores) -> String {
@@ -475,13 +522,13 @@ pub fn event(event: &Event) -> String {
 pub(crate) fn learner_table(history: &History) -> String {
     let mut text = format!(
         "learner                {:<9}       votes                 last scores\n\
-         number  key         accepted  other   for  against  absent    vote    test  name\n",
+         number  key         accepted  other   for  against  absent    vote    test  votes in  name\n",
         sent(history)
     );
     for (at, learner) in history.learners.iter().enumerate() {
         let totals = history.totals_of(*learner);
         text += &format!(
-            "{:>6}  {:<10}  {:>8}  {:>5}  {:>4}  {:>7}  {:>6}  {:>6}  {:>6}  {}\n",
+            "{:>6}  {:<10}  {:>8}  {:>5}  {:>4}  {:>7}  {:>6}  {:>6}  {:>6}  {:>8}  {}\n",
             at + 1,
             short(*learner),
             totals.accepted,
@@ -491,6 +538,7 @@ pub(crate) fn learner_table(history: &History) -> String {
             totals.missed_votes,
             score(totals.last_vote_score),
             score(totals.last_test_score),
+            took(totals.mean_vote_ms),
             history.names.get(learner).map_or("", |name| name.as_str())
         );
         // Who has no name leaves no spaces behind.
@@ -498,6 +546,17 @@ pub(crate) fn learner_table(history: &History) -> String {
         text.push('\n');
     }
     text
+}
+
+/// How long something took, in the unit that suits it.
+fn took(ms: Option<u64>) -> String {
+    match ms {
+        None => "-".to_owned(),
+        Some(ms @ 0..1000) => format!("{ms}ms"),
+        Some(ms @ 1000..120_000) => format!("{:.1}s", ms as f64 / 1e3),
+        Some(ms @ 120_000..7_200_000) => format!("{:.0}min", ms as f64 / 6e4),
+        Some(ms) => format!("{:.1}h", ms as f64 / 3.6e6),
+    }
 }
 
 /// What learners send in their turns.
@@ -520,7 +579,7 @@ pub(crate) fn evaluation_table(history: &History) -> String {
             measures.map(|it| format!("{} {}", it.name, unit(it.value_micros))).collect();
         text += &format!(
             "{round:>5}  {:<30}  {:.8}  {}\n",
-            called(history, *learner),
+            who(&history.names, *learner),
             evaluation.model.to_string(),
             measures.join(", ")
         );
@@ -528,10 +587,13 @@ pub(crate) fn evaluation_table(history: &History) -> String {
     text
 }
 
-/// A learner's key, shortened, with its name if it has one.
-pub(crate) fn called(history: &History, learner: LearnerId) -> String {
-    match history.names.get(&learner) {
-        Some(name) => format!("{} {name}", short(learner)),
+/// What learners are called.
+pub(crate) type Names = BTreeMap<LearnerId, MemberName>;
+
+/// A learner by its name, if it has one, and its key, shortened: a name is whatever somebody calls itself.
+pub(crate) fn who(names: &Names, learner: LearnerId) -> String {
+    match names.get(&learner) {
+        Some(name) => format!("{name} ({})", short(learner)),
         None => short(learner),
     }
 }

@@ -1,16 +1,21 @@
 //! The story of one experiment, told from its actions and outcomes.
 
-use std::collections::BTreeMap;
+mod membership;
+mod motions;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use colearn_contracts::{
     Act, Action, Choice, Decision, Digest, Evaluation, ExperimentName, FinishReason, Invitation,
-    LearnerId, MemberName, Merge, MergeVote, Merges, Motion, Outcome, PrivacySpent, Reason, Scores,
-    Sent, Update, Verdict, Vote,
+    LearnerId, MemberName, Merge, MergeVote, Merges, Motion, Outcome, Parameters, PrivacySpent,
+    Reason, Scores, Sent, Update, Verdict, Vote,
 };
 use serde::Serialize;
 
+use self::membership::Membership;
+pub use self::motions::{MotionResult, Moved};
 use crate::json;
-use crate::record::Record;
+use crate::record::{DecodedEntry, Record};
 use crate::words::Word as _;
 
 /// Everything that happened in an experiment, round by round.
@@ -32,8 +37,17 @@ pub struct History {
     pub evaluations: Vec<Evaluated>,
     /// Who has or had each name: it is nobody else's (R64).
     bearers: BTreeMap<MemberName, LearnerId>,
-    /// Admissions that are moved, by the motion's number.
-    moved: BTreeMap<u64, Invitation>,
+    /// What was moved, in order.
+    pub motions: Vec<Moved>,
+    /// The ledger's time when each learner was last heard of, in ms since 1970.
+    pub last_seen_ms: BTreeMap<LearnerId, u64>,
+    membership: Membership,
+    /// The rules in force.
+    rules: Option<Parameters>,
+    /// Keys that somebody goes on under another from: what was moved for them gives nobody anything.
+    replaced: BTreeSet<LearnerId>,
+    /// The ledger's time, in ms since 1970.
+    now_ms: u64,
 }
 
 /// What a member has measured of a model.
@@ -76,6 +90,14 @@ pub struct Round {
     pub ballots: BTreeMap<LearnerId, CastVote>,
     /// Why the proposer passed, if it did and said so.
     pub passed: Option<Reason>,
+    /// When it was opened, in ms since 1970.
+    pub opened_ms: u64,
+    /// When voting began, in ms since 1970; `None` if it has not.
+    pub voting_ms: Option<u64>,
+    /// When each learner voted, or committed to a vote, in ms since 1970.
+    pub voted_ms: BTreeMap<LearnerId, u64>,
+    /// When it was closed, in ms since 1970.
+    pub closed_ms: Option<u64>,
     /// The result; `None` while the round is open, or if the experiment was stopped in it.
     pub result: Option<RoundResult>,
 }
@@ -280,8 +302,12 @@ impl RoundResult {
 
 impl Round {
     /// One that has just begun.
-    fn new(number: u64, base: Digest) -> Self {
+    fn new(number: u64, base: Digest, opened_ms: u64) -> Self {
         Self {
+            opened_ms,
+            voting_ms: None,
+            voted_ms: BTreeMap::new(),
+            closed_ms: None,
             number,
             proposer: None,
             merged: None,
@@ -320,6 +346,46 @@ impl Round {
     pub fn mean_scores(&self) -> (Option<f64>, Option<f64>) {
         let own = self.proposal.map(|(_, scores)| scores);
         means(own.into_iter().chain(self.ballots.values().map(|ballot| ballot.scores)))
+    }
+
+    /// As JSON for scripts.
+    pub fn to_json(&self) -> serde_json::Value {
+        let (vote_score, test_score) = self.mean_scores();
+        let votes: serde_json::Map<String, serde_json::Value> = self
+            .ballots
+            .iter()
+            .map(|(learner, ballot)| {
+                let mut vote = scores_json(ballot.scores);
+                vote["choice"] = ballot.choice.word().into();
+                vote["approve"] = (ballot.choice == Choice::Approve).into();
+                vote["reason"] = ballot.reason.map(|it| it.word()).into();
+                (learner.to_string(), vote)
+            })
+            .collect();
+        let voted_ms = self.voted_ms.iter().map(|(learner, at_ms)| (learner.to_string(), *at_ms));
+        let voted_ms: BTreeMap<String, u64> = voted_ms.collect();
+        serde_json::json!({
+            "round": self.number,
+            "proposer": self.proposer.map(|it| it.to_string()),
+            "base": self.base.to_string(),
+            "weights": self.proposal.map(|(digest, _)| digest.to_string()),
+            "proposer_scores": self.proposal.map(|(_, own)| scores_json(own)),
+            "votes": votes,
+            "verdict": self.result.map(|result| result.verdict.word()),
+            "approvals": self.result.map(|result| result.approvals),
+            "rejections": self.result.map(|result| result.rejections),
+            "abstentions": self.result.map(|result| result.abstentions),
+            "unavailable": self.result.map(|result| result.unavailable),
+            "merged": self.merged.as_ref().map(MergedRound::to_json),
+            "pass_reason": self.passed.map(|reason| reason.word()),
+            "electorate": self.result.map(|result| result.electorate),
+            "mean_vote_score": vote_score,
+            "mean_test_score": test_score,
+            "opened_ms": self.opened_ms,
+            "voting_ms": self.voting_ms,
+            "voted_ms": voted_ms,
+            "closed_ms": self.closed_ms,
+        })
     }
 }
 
@@ -369,8 +435,13 @@ impl History {
             privacy: BTreeMap::new(),
             names: BTreeMap::new(),
             evaluations: Vec::new(),
+            motions: Vec::new(),
+            last_seen_ms: BTreeMap::new(),
             bearers: BTreeMap::new(),
-            moved: BTreeMap::new(),
+            membership: Membership::default(),
+            rules: None,
+            replaced: BTreeSet::new(),
+            now_ms: 0,
         }
     }
 
@@ -379,9 +450,10 @@ impl History {
         self.rounds.iter().filter(|round| round.result.is_some())
     }
 
-    /// Adds a record of the ledger; those of other experiments are passed over.
-    pub fn record(&mut self, record: &Record) {
-        match record {
+    /// Adds an entry of the ledger; those of other experiments are passed over.
+    pub fn record(&mut self, entry: &DecodedEntry) {
+        self.now_ms = entry.time_ms;
+        match &entry.record {
             Record::Genesis(_)
             | Record::KeyRotation(_)
             | Record::Upgrade(_)
@@ -405,11 +477,14 @@ impl History {
         if let Some(spent) = action.what.privacy() {
             self.state(sender, spent);
         }
+        self.last_seen_ms.insert(sender, self.now_ms);
+        let round = self.rounds.last().map_or(0, |round| round.number);
         match &action.what {
             Act::Join(join) => {
                 if let Some(name) = &join.name {
                     self.call(sender, name);
                 }
+                self.membership.join(sender, round);
                 // Who rejoins keeps the first place.
                 if !self.learners.contains(&sender) {
                     self.learners.push(sender);
@@ -447,6 +522,7 @@ impl History {
             }
             Act::ReplaceKey { to, .. } => self.replace_key(sender, *to),
             Act::Create(create) => {
+                self.rules = Some(create.parameters.clone());
                 for invitation in create.admission.invitations() {
                     if let Some(name) = &invitation.name {
                         self.call(invitation.learner, name);
@@ -455,23 +531,32 @@ impl History {
             }
             Act::Evaluate(evaluation) => self.evaluations.push(Evaluated {
                 learner: sender,
-                round: self.rounds.last().map_or(0, |round| round.number),
+                round,
                 evaluation: evaluation.clone(),
             }),
-            Act::Move { number, motion: Motion::Admit(invitation) } => {
-                self.moved.insert(*number, invitation.clone());
-            }
-            Act::Leave { .. }
-            | Act::Commit(_)
-            | Act::CommitUpdate(_)
-            | Act::Resume { .. }
-            | Act::Move { .. }
-            | Act::MotionVote { .. }
-            | Act::Stop => {}
+            Act::Move { number, motion } => self.motions.push(Moved {
+                number: *number,
+                mover: sender,
+                motion: motion.clone(),
+                rules: self.rules.clone().map(Box::new),
+                decided: None,
+                in_effect: false,
+            }),
+            Act::Leave { .. } => self.membership.leave(sender, round),
+            Act::Commit(_) => self.votes(sender),
+            Act::CommitUpdate(_) | Act::Resume { .. } | Act::MotionVote { .. } | Act::Stop => {}
+        }
+    }
+
+    /// Somebody votes, or commits to a vote; to reveal it is no other time.
+    fn votes(&mut self, sender: LearnerId) {
+        if let Some(round) = self.rounds.last_mut() {
+            round.voted_ms.entry(sender).or_insert(self.now_ms);
         }
     }
 
     fn vote(&mut self, sender: LearnerId, vote: &Vote) {
+        self.votes(sender);
         if let Some(round) = self.rounds.last_mut() {
             // A sealed ballot counts when it is revealed; a commitment alone tells nothing.
             let Vote { choice, reason, scores, .. } = *vote;
@@ -498,6 +583,7 @@ impl History {
     }
 
     fn merge_vote(&mut self, sender: LearnerId, vote: &MergeVote) {
+        self.votes(sender);
         if let Some(merged) = self.merged_mut() {
             merged.votes.insert(sender, vote.clone());
         }
@@ -517,8 +603,10 @@ impl History {
         rename(&mut self.privacy, from, to);
         rename(&mut self.names, from, to);
         self.bearers.values_mut().filter(|bearer| **bearer == from).for_each(|bearer| *bearer = to);
-        // What was moved for the old key gives nobody anything.
-        self.moved.retain(|_, invitation| invitation.learner != from);
+        rename(&mut self.last_seen_ms, from, to);
+        self.membership.replace_key(from, to);
+        self.motions.iter_mut().filter(|it| it.mover == from).for_each(|it| it.mover = to);
+        self.replaced.insert(from);
         let evaluated = self.evaluations.iter_mut().filter(|it| it.learner == from);
         evaluated.for_each(|it| it.learner = to);
         for round in &mut self.rounds {
@@ -529,15 +617,17 @@ impl History {
                 merged.replace_key(from, to);
             }
             rename(&mut round.ballots, from, to);
+            rename(&mut round.voted_ms, from, to);
         }
     }
 
     /// Adds an outcome.
     pub fn outcome(&mut self, outcome: &Outcome) {
         match &outcome.what {
-            Decision::RoundOpened { round, proposer, base, .. } => {
-                self.rounds.push(Round { proposer: Some(*proposer), ..Round::new(*round, *base) })
-            }
+            Decision::RoundOpened { round, proposer, base, .. } => self.rounds.push(Round {
+                proposer: Some(*proposer),
+                ..Round::new(*round, *base, self.now_ms)
+            }),
             Decision::TrainingOpened { round, participants, checkers, base, previous, .. } => {
                 let merged = MergedRound {
                     participants: participants.clone(),
@@ -551,9 +641,11 @@ impl History {
                     votes: BTreeMap::new(),
                     decided: None,
                 };
-                self.rounds.push(Round { merged: Some(merged), ..Round::new(*round, *base) });
+                self.rounds
+                    .push(Round { merged: Some(merged), ..Round::new(*round, *base, self.now_ms) });
             }
             Decision::MergeVotingOpened { updates, .. } => {
+                self.voting_opens();
                 if let Some(merged) = self.merged_mut() {
                     merged.merging = Some(updates.clone());
                 }
@@ -594,6 +686,7 @@ impl History {
                 model,
             } => {
                 if let Some(round) = self.rounds.last_mut() {
+                    round.closed_ms = Some(self.now_ms);
                     round.result = Some(RoundResult {
                         verdict: *verdict,
                         approvals: *approvals,
@@ -606,21 +699,61 @@ impl History {
                 }
             }
             Decision::Finished { reason, .. } => self.finished = Some(*reason),
-            Decision::VotingOpened { .. }
-            | Decision::RevealOpened { .. }
+            Decision::VotingOpened { .. } => self.voting_opens(),
+            Decision::Suspended { learner, .. } => {
+                let round = self.rounds.last().map_or(0, |round| round.number);
+                self.membership.leave(*learner, round);
+            }
+            Decision::RevealOpened { .. }
             | Decision::Waiting { .. }
             | Decision::Paused { .. }
-            | Decision::Suspended { .. }
-            | Decision::MotionOpened { .. }
-            | Decision::MotionDecided { .. } => {}
-            Decision::MotionTookEffect { number } => {
-                if let Some(Invitation { learner, name: Some(name), .. }) =
-                    self.moved.remove(number)
-                {
-                    self.call(learner, &name);
+            | Decision::MotionOpened { .. } => {}
+            Decision::MotionDecided { number, adopted, approvals, rejections, electorate } => {
+                if let Some(moved) = self.moved_mut(*number) {
+                    moved.decided = Some(MotionResult {
+                        adopted: *adopted,
+                        approvals: *approvals,
+                        rejections: *rejections,
+                        electorate: *electorate,
+                    });
                 }
             }
+            Decision::MotionTookEffect { number } => self.takes_effect(*number),
         }
+    }
+
+    fn voting_opens(&mut self) {
+        if let Some(round) = self.rounds.last_mut() {
+            round.voting_ms = Some(self.now_ms);
+        }
+    }
+
+    fn moved_mut(&mut self, number: u64) -> Option<&mut Moved> {
+        self.motions.iter_mut().rev().find(|moved| moved.number == number)
+    }
+
+    fn takes_effect(&mut self, number: u64) {
+        let Some(moved) = self.moved_mut(number) else { return };
+        moved.in_effect = true;
+        match moved.motion.clone() {
+            Motion::SetParameters(rules) => self.rules = Some(*rules),
+            Motion::Admit(Invitation { learner, name: Some(name), .. })
+                if !self.replaced.contains(&learner) =>
+            {
+                self.call(learner, &name);
+            }
+            // Who loses a seat is told of besides.
+            Motion::Admit(_)
+            | Motion::Suspend(_)
+            | Motion::Expel(_)
+            | Motion::Stop
+            | Motion::Adopt(_) => {}
+        }
+    }
+
+    /// Whether a learner was a member in a round: took part, or could have.
+    pub fn is_member(&self, learner: LearnerId, round: u64) -> bool {
+        self.membership.contains(learner, round)
     }
 
     /// A learner's number in joining order, from 1; what people see instead of a key.
@@ -639,6 +772,7 @@ impl History {
     /// A learner's totals.
     pub fn totals_of(&self, learner: LearnerId) -> Totals {
         let mut totals = Totals::default();
+        let (mut took_ms, mut timed) = (0_u64, 0_u64);
         for round in &self.rounds {
             // A round that is still open is nobody's fault yet.
             let verdict = round.result.map(|result| result.verdict);
@@ -656,7 +790,10 @@ impl History {
                         Choice::Reject => totals.rejections += 1,
                         Choice::Abstain => totals.abstentions += 1,
                     }
-                } else if round.was_voted_on() && verdict.is_some() {
+                } else if round.was_voted_on()
+                    && verdict.is_some()
+                    && self.is_member(learner, round.number)
+                {
                     totals.missed_votes += 1;
                 }
                 if let (Some(merged), Some(verdict)) = (&round.merged, verdict)
@@ -669,55 +806,33 @@ impl History {
                     }
                 }
             }
+            if let (Some(voted_ms), Some(began_ms)) =
+                (round.voted_ms.get(&learner), round.voting_ms)
+            {
+                took_ms = took_ms.saturating_add(voted_ms.saturating_sub(began_ms));
+                timed += 1;
+            }
             if let Some(scores) = round.scores_of(learner) {
                 totals.last_vote_score = scores.vote.map(unit);
                 totals.last_test_score = scores.test.map(unit);
             }
         }
+        totals.mean_vote_ms = took_ms.checked_div(timed);
+        totals.last_seen_ms = self.last_seen_ms.get(&learner).copied();
         totals
     }
 
     /// As JSON for scripts.
     pub fn to_json(&self) -> serde_json::Value {
-        let rounds: Vec<serde_json::Value> = self
-            .rounds
-            .iter()
-            .map(|round| {
-                let (vote_score, test_score) = round.mean_scores();
-                let votes: serde_json::Map<String, serde_json::Value> = round
-                    .ballots
-                    .iter()
-                    .map(|(learner, ballot)| {
-                        let mut vote = scores_json(ballot.scores);
-                        vote["choice"] = ballot.choice.word().into();
-                        vote["approve"] = (ballot.choice == Choice::Approve).into();
-                        vote["reason"] = ballot.reason.map(|it| it.word()).into();
-                        (learner.to_string(), vote)
-                    })
-                    .collect();
-                serde_json::json!({
-                    "round": round.number,
-                    "proposer": round.proposer.map(|it| it.to_string()),
-                    "base": round.base.to_string(),
-                    "weights": round.proposal.map(|(digest, _)| digest.to_string()),
-                    "proposer_scores": round.proposal.map(|(_, own)| scores_json(own)),
-                    "votes": votes,
-                    "verdict": round.result.map(|result| result.verdict.word()),
-                    "approvals": round.result.map(|result| result.approvals),
-                    "rejections": round.result.map(|result| result.rejections),
-                    "abstentions": round.result.map(|result| result.abstentions),
-                    "unavailable": round.result.map(|result| result.unavailable),
-                    "merged": round.merged.as_ref().map(MergedRound::to_json),
-                    "pass_reason": round.passed.map(|reason| reason.word()),
-                    "electorate": round.result.map(|result| result.electorate),
-                    "mean_vote_score": vote_score,
-                    "mean_test_score": test_score,
-                })
-            })
-            .collect();
+        let rounds: Vec<_> = self.rounds.iter().map(Round::to_json).collect();
         let learners: Vec<String> = self.learners.iter().map(ToString::to_string).collect();
         let names: BTreeMap<String, &str> =
             self.names.iter().map(|(learner, name)| (learner.to_string(), name.as_str())).collect();
+        let totals: BTreeMap<String, Totals> = self
+            .learners
+            .iter()
+            .map(|learner| (learner.to_string(), self.totals_of(*learner)))
+            .collect();
         let evaluations: Vec<serde_json::Value> = self
             .evaluations
             .iter()
@@ -739,6 +854,8 @@ impl History {
             "learners": learners,
             "names": names,
             "evaluations": evaluations,
+            "motions": self.motions.iter().map(Moved::to_json).collect::<Vec<_>>(),
+            "totals": totals,
             "rounds": rounds,
             "finished": self.finished.is_some(),
             "finish_reason": self.finished.map(|reason| reason.word()),
@@ -768,4 +885,8 @@ pub struct Totals {
     pub last_vote_score: Option<f64>,
     /// The last test score it recorded.
     pub last_test_score: Option<f64>,
+    /// How long its votes took on average once they could be cast, in ms.
+    pub mean_vote_ms: Option<u64>,
+    /// When it was last heard of, in ms since 1970.
+    pub last_seen_ms: Option<u64>,
 }
