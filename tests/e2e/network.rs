@@ -48,7 +48,7 @@ fn a_demo_of_four_organisations_ends_with_four_audits_that_agree() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_node_after_another_dies_and_no_vote_is_lost() {
-    const ROUNDS: u64 = 24;
+    const ROUNDS: u64 = 60;
     let Some(mut network) = tokio::task::spawn_blocking(|| Network::start(4)).await.unwrap() else {
         return;
     };
@@ -58,7 +58,7 @@ async fn one_node_after_another_dies_and_no_vote_is_lost() {
     let at_round = async |closed: &mut watch::Receiver<u64>, round: u64| {
         closed.wait_for(|closed| *closed >= round).await.unwrap();
     };
-    for (turn, round) in (2..ROUNDS - 3).step_by(3).enumerate() {
+    for (turn, round) in (2..ROUNDS - 3).step_by(5).enumerate() {
         at_round(&mut closed, round).await;
         let at = turn % 4;
         match turn % 3 {
