@@ -23,16 +23,16 @@ pub(crate) async fn patiently<T>(
     }
 }
 
-/// Gives an experiment's records to `each`, in order and once, until that has had enough. A stream
-/// that breaks is opened again where it broke; only the first contact asks for patience.
+/// Gives an experiment's records to `each`, in order and once, until that has had enough, and says whether they
+/// have come since this began. A stream that breaks is opened again where it broke; only the first contact asks for patience.
 pub(crate) async fn follow(
     node: &str,
     name: &ExperimentName,
     first_contact: Option<Duration>,
-    mut each: impl FnMut(&DecodedEntry) -> anyhow::Result<ControlFlow<()>>,
+    mut each: impl FnMut(&DecodedEntry, bool) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let mut patience = Patience::new(first_contact);
-    let mut next = 0;
+    let (mut next, mut live) = (0, false);
     loop {
         let mut entries =
             patiently(&mut patience, async || Ok(open(node, name, next).await?)).await?;
@@ -41,8 +41,14 @@ pub(crate) async fn follow(
             match entries.next().await {
                 Ok(message) => {
                     next = message.next;
-                    let Some(entry) = message.entry else { continue };
-                    if each(&Record::decode(&entry)?)?.is_break() {
+                    let Some(entry) = message.entry else {
+                        if !live {
+                            tracing::info!(experiment = %name, "caught up");
+                        }
+                        live = true;
+                        continue;
+                    };
+                    if each(&Record::decode(&entry)?, live)?.is_break() {
                         return Ok(());
                     }
                 }

@@ -10,6 +10,7 @@ mod audit;
 mod bridge;
 mod data;
 mod demo;
+mod doctor;
 mod dp;
 mod experiment;
 mod following;
@@ -118,6 +119,7 @@ impl Command {
             | Self::Dp(_)
             // These sign with their own, or ask no node.
             | Self::Learner(_)
+            | Self::Doctor(_)
             | Self::Bridge(_)
             | Self::Witness(_) => false,
             #[cfg(unix)]
@@ -160,6 +162,8 @@ enum Command {
     Predict(predict::Predict),
     /// Take part in an experiment with a built-in model on a data file.
     Learner(learner::LearnerArgs),
+    /// Look whether a learner would get on here, and say what to do where not.
+    Doctor(Box<doctor::DoctorArgs>),
     /// Take part for a learner server of the original colearn package.
     Bridge(bridge::BridgeArgs),
     /// Re-derive a ledger's whole history from its bytes and say whether it is as it should be.
@@ -290,6 +294,7 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
         Command::Predict(command) => command.run(),
         Command::Experiment(command) => block_on(command.run()),
         Command::Learner(command) => block_on(command.run()),
+        Command::Doctor(command) => block_on(command.run()),
         Command::Witness(command) => block_on(command.run()),
         Command::Bridge(command) => block_on(command.run()),
         Command::Audit(command) => command.run(),

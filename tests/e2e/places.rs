@@ -1,5 +1,7 @@
-//! What reads a ledger reads it at a node, in a node's folder and in an export alike.
+//! What reads a ledger reads it at a node, in a node's folder and in an export alike; what stands in a learner's way
+//! is told before it begins.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use colearn_contracts::{
@@ -132,4 +134,129 @@ async fn an_experiment_is_read_anywhere_and_reads_the_same() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     let told = parsed(&String::from_utf8(output.stderr).unwrap());
     assert!(told["error"].as_str().unwrap().contains("is not as it should be"), "{told}");
+}
+
+/// What the doctor has found, by what was looked at.
+fn found(words: &[&str], healthy: bool) -> Value {
+    let output = run(&[&["doctor", "--json"], words].concat());
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.success(), healthy, "{words:?}: {told}");
+    let checks = parsed(&told);
+    let by_name = checks.as_array().unwrap().iter();
+    by_name.map(|it| (it["check"].as_str().unwrap().to_owned(), it.clone())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_says_what_is_in_a_learners_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let path = |file: &str| dir.path().join(file).to_str().unwrap().to_owned();
+    for seed in [1, 2] {
+        keys::save_new(&key(seed), &dir.path().join(format!("{seed}.pem"))).unwrap();
+    }
+    let (one, two) = (path("1.pem"), path("2.pem"));
+    let url = node.url.clone();
+    let at = ["--node", url.as_str()];
+    let public = id(&key(1)).to_string();
+    let create = [
+        "experiment",
+        "create",
+        "x",
+        "--key",
+        &one,
+        "--invite",
+        &public,
+        "--task",
+        "iris",
+        "--min-learners",
+        "1",
+    ];
+    let created = parsed(&succeed(&[&create[..], &at, &["--json"]].concat()));
+    assert_eq!(created["experiment"], "x");
+    let asked = ["--experiment", "x", "--key"];
+    let with = |key: &str, more: &[&str], healthy| {
+        found(&[&at[..], &asked, &[key], more].concat(), healthy)
+    };
+
+    let well = with(&one, &["--task", "iris"], true);
+    for check in ["key", "memory", "clock", "node", "ledger", "experiment", "membership", "data"] {
+        let found = well[check]["found"].as_str().unwrap();
+        assert!(found == "good" || (check, found) == ("data", "warning"), "{check}: {well:#}");
+    }
+    assert!(well["data"]["told"].as_str().unwrap().starts_with("150 rows"), "{well:#}");
+    assert!(!dir.path().join("1.pem.data/seen").exists(), "nothing is written");
+    let stranger = with(&two, &[], false);
+    assert_eq!(stranger["membership"]["found"], "bad");
+    let remedy = stranger["membership"]["remedy"].as_str().unwrap();
+    assert!(remedy.contains(&format!("admit {}", id(&key(2)))), "{remedy}");
+    assert_eq!(with(&one, &["--task", "wine"], false)["data"]["found"], "bad");
+    std::fs::write(dir.path().join("other.toml"), "threshold = \"9/10\"\n").unwrap();
+    let planned = with(&one, &["--plan", &path("other.toml")], false);
+    let told = planned["plan"]["told"].as_str().unwrap();
+    assert!(told.contains("- threshold = \"9/10\""), "{told}");
+    let other = ["--ledger", &"00".repeat(32)];
+    assert_eq!(with(&one, &other, false)["ledger"]["found"], "bad");
+    let none = found(&[&at[..], &["--key", &path("none.pem")]].concat(), false);
+    assert_eq!(none["key"]["found"], "bad");
+    let gone = found(&[&at[..], &["--key", &one, "--experiment", "y"]].concat(), false);
+    assert!(gone["experiment"]["remedy"].as_str().unwrap().contains("experiment list"), "{gone:#}");
+    // For people, and where there is no node.
+    let told = succeed(&[&["doctor"], &at[..]].concat());
+    assert!(told.contains("experiment  -     1 go on: --experiment NAME"), "{told}");
+    node.stop();
+    let output = run(&[&["doctor"], &at[..]].concat());
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && told.contains("node        BAD"), "{told}");
+    assert!(told.contains("is it running there"), "{told}");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_run_for_what_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.client.upload(&Counter::weights(0)).await.unwrap();
+    create(&mut speaker, "x", 200).await;
+    let (told, mine) = (dir.path().join("told"), id(&key(2)).to_string());
+    let command = format!(
+        "echo $COLEARN_EVENT $COLEARN_EXPERIMENT $COLEARN_ROUND $(cat) >> {}; [ $COLEARN_EVENT != my-vote ]",
+        told.display()
+    );
+    let watch =
+        ["experiment", "watch", "x", "--node", &node.url, "--mine", &mine, "--exec", &command];
+    let mut watching = crate::support::colearn(&[&watch[..], &["--json"]].concat());
+    let mut watching = watching
+        .env("COLEARN_LOG", "info")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(watching.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("caught up") {
+        assert!(errors.read_line(&mut line).unwrap() > 0, "{line}");
+    }
+    learn(&node, dir.path()).await;
+    let ended = tokio::task::spawn_blocking(move || {
+        let status = watching.wait().unwrap();
+        let (mut told, mut lines) = (String::new(), String::new());
+        errors.read_to_string(&mut told).unwrap();
+        watching.stdout.take().unwrap().read_to_string(&mut lines).unwrap();
+        (status, told, lines)
+    });
+    let (status, errors, lines) = ended.await.unwrap();
+    assert!(status.success(), "{errors}");
+    assert!(errors.contains("ended with exit status: 1"), "{errors}");
+    assert_eq!(lines.lines().map(parsed).filter(|it| it["verdict"] == "accepted").count(), 3);
+    let told = std::fs::read_to_string(told).unwrap();
+    let events: Vec<&str> = told.lines().filter_map(|line| line.split(' ').next()).collect();
+    // Of two learners each has its turn, and votes in the other's.
+    assert_eq!(events.iter().filter(|it| **it == "round").count() as u64, ROUNDS, "{told}");
+    let mine = events.iter().filter(|it| it.starts_with("my-")).count() as u64;
+    assert_eq!(mine, ROUNDS, "{told}");
+    assert!(events.contains(&"my-vote") && events.contains(&"my-turn"), "{told}");
+    assert_eq!(events.last(), Some(&"finished"), "{told}");
+    let round = told.lines().find(|line| line.starts_with("round x 1 ")).unwrap();
+    assert_eq!(parsed(round.strip_prefix("round x 1 ").unwrap())["verdict"], "accepted");
 }

@@ -120,6 +120,11 @@ fn task() -> OneOf<Task> {
 }
 
 impl Data {
+    /// Whether it was said what to learn from.
+    pub(crate) fn is_given(&self) -> bool {
+        self.task.is_some() || self.data.is_some()
+    }
+
     fn kinds(&self) -> Vec<(String, Kind)> {
         let category = self.category.iter().map(|column| (column.clone(), Kind::Category));
         let number = self.number.iter().map(|column| (column.clone(), Kind::Number));

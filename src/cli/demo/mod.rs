@@ -553,7 +553,7 @@ async fn follow(
 ) -> anyhow::Result<History> {
     let mut history = History::new(name.clone());
     let mut told = 0;
-    following::follow(url, name, None, |decoded| {
+    following::follow(url, name, None, |decoded, _| {
         history.record(decoded);
         for round in history.closed().skip(told) {
             closed(&history, round)?;

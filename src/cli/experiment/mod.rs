@@ -2,6 +2,7 @@
 
 mod create;
 mod govern;
+mod notices;
 mod reading;
 mod rules;
 
@@ -22,6 +23,7 @@ use colearn_records::plan::Plan;
 use colearn_records::record::Record;
 
 use self::govern::{ActionArgs, MoveArgs};
+use self::notices::Notices;
 use self::reading::{Reading, whose};
 use super::args::{NodeAddress, PlaceArgs};
 use super::following::follow;
@@ -70,7 +72,12 @@ A node is asked and says what it has. A folder is audited first, and shown as of
     #[command(after_help = "Examples:
   colearn experiment watch digits
   colearn experiment watch digits --json | jq -c 'select(.verdict)'
+  colearn experiment watch digits --mine a.pem --exec 'mail -s \"$COLEARN_EVENT\" ann@example.org'
 
+--exec runs a command by the shell for what happens from now on, with what happened as JSON on its standard input
+and, in the environment, COLEARN_EXPERIMENT, COLEARN_ROUND and COLEARN_EVENT: round, absent (members did not vote),
+motion, motion-decided, suspended, paused, finished; with --mine KEY also my-turn and my-vote. One runs after the
+other, and is ended after a minute.
 With --json one object a line: each round as it closes, as in show --json, and what happens beside the
 rounds, as outcome or transaction.")]
     Watch {
@@ -78,6 +85,12 @@ rounds, as outcome or transaction.")]
         name: ExperimentName,
         #[command(flatten)]
         node: NodeAddress,
+        /// Run this command for what happens
+        #[arg(long, value_name = "COMMAND")]
+        exec: Option<String>,
+        /// Also when it is this key's turn, or its time to vote: a private key's file, or a public key
+        #[arg(long, value_name = "KEY", requires = "exec")]
+        mine: Option<String>,
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,
@@ -160,7 +173,16 @@ impl Experiment {
                 }
                 show(&place.from, &name, plot, json).await
             }
-            Self::Watch { name, node, json } => watch(&node.node, &name, json).await,
+            Self::Watch { name, node, exec, mine, json } => {
+                let mine = mine.as_deref().map(whose).transpose()?;
+                let begin = |command| Notices::begin(command, name.to_string(), mine);
+                let notices = exec.map(begin).transpose()?;
+                let watched = watch(&node.node, &name, notices.as_ref(), json).await;
+                if let Some(notices) = notices {
+                    tokio::task::block_in_place(|| notices.end());
+                }
+                watched
+            }
             Self::Plan { name, place, json } => plan(&place.from, &name, json).await,
             Self::Privacy { name, place, json } => privacy(&place.from, &name, json).await,
             Self::Move(args) => args.run().await,
@@ -278,7 +300,12 @@ async fn show(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn watch(node: &str, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
+async fn watch(
+    node: &str,
+    name: &ExperimentName,
+    notices: Option<&Notices>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     if let Some(folder) = Place::new(node).folder().filter(|folder| folder.exists()) {
         let folder = folder.display();
         bail!(
@@ -288,8 +315,11 @@ async fn watch(node: &str, name: &ExperimentName, json: bool) -> anyhow::Result<
     let mut history = History::new(name.clone());
     let (mut printed, mut table) = (0, RoundTable::default());
     // Who mistypes an address is told at once; a node that goes away later is waited for.
-    follow(node, name, Some(Duration::ZERO), |decoded| {
+    follow(node, name, Some(Duration::ZERO), |decoded, live| {
         history.record(decoded);
+        if let Some(notices) = notices.filter(|_| live) {
+            notices.recorded(decoded, &history);
+        }
         if !json
             && let Record::Transaction(transaction) = &decoded.record
             && let Act::Create(create) = &transaction.action.what

@@ -1,0 +1,192 @@
+//! Running a command for what happens in an experiment, for people who do not watch.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use colearn_contracts::{Decision, LearnerId, Outcome};
+use colearn_records::history::{History, Round};
+use colearn_records::record::{DecodedEntry, Record};
+use serde_json::{Value, json};
+
+use crate::cli::tell::json as tell;
+
+/// How many commands may wait for their turn.
+const WAITING: usize = 256;
+/// A command that takes longer is ended.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What happens, as `COLEARN_EVENT` says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Event {
+    /// The learner whose key was given is to train.
+    MyTurn,
+    /// It is to vote.
+    MyVote,
+    /// A round is over.
+    Round,
+    /// Members have not voted in it.
+    Absent,
+    Motion,
+    MotionDecided,
+    Suspended,
+    Paused,
+    Finished,
+}
+
+impl Event {
+    fn word(self) -> &'static str {
+        match self {
+            Self::MyTurn => "my-turn",
+            Self::MyVote => "my-vote",
+            Self::Round => "round",
+            Self::Absent => "absent",
+            Self::Motion => "motion",
+            Self::MotionDecided => "motion-decided",
+            Self::Suspended => "suspended",
+            Self::Paused => "paused",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+/// A command that is to be run.
+struct Notice {
+    event: Event,
+    round: u64,
+    told: Value,
+}
+
+/// Runs a command for each thing that happens, one after the other.
+pub(super) struct Notices {
+    mine: Option<LearnerId>,
+    notices: SyncSender<Notice>,
+    running: JoinHandle<()>,
+}
+
+impl Notices {
+    pub(super) fn begin(
+        command: String,
+        experiment: String,
+        mine: Option<LearnerId>,
+    ) -> anyhow::Result<Self> {
+        let (notices, asked) = sync_channel(WAITING);
+        let running = std::thread::Builder::new()
+            .name("exec".to_owned())
+            .spawn(move || run_all(&command, &experiment, &asked))
+            .context("no thread to run the command in")?;
+        Ok(Self { mine, notices, running })
+    }
+
+    /// Something was recorded, which the history has already.
+    pub(super) fn recorded(&self, entry: &DecodedEntry, history: &History) {
+        let Record::Outcome(Outcome { what, .. }) = &entry.record else { return };
+        let Some(round) = history.rounds.last() else { return };
+        let happened = || tell::happened(entry);
+        match what {
+            Decision::RoundOpened { proposer, .. } if self.mine == Some(*proposer) => {
+                self.notify(Event::MyTurn, round, happened());
+            }
+            Decision::TrainingOpened { participants, .. }
+                if self.mine.is_some_and(|mine| participants.contains(&mine)) =>
+            {
+                self.notify(Event::MyTurn, round, happened());
+            }
+            Decision::VotingOpened { .. } | Decision::MergeVotingOpened { .. }
+                if self.mine.is_some_and(|mine| votes(history, round, mine)) =>
+            {
+                self.notify(Event::MyVote, round, happened());
+            }
+            Decision::RoundClosed { .. } => {
+                self.notify(Event::Round, round, round.to_json());
+                let learners = history.learners.iter().copied();
+                let absent = learners.filter(|who| votes(history, round, *who));
+                let absent: Vec<_> =
+                    absent.filter(|who| !round.ballots.contains_key(who)).collect();
+                if round.was_voted_on() && !absent.is_empty() {
+                    let name = |who| history.names.get(&who).map(ToString::to_string);
+                    let absent = absent
+                        .into_iter()
+                        .map(|who| json!({ "learner": who.to_string(), "name": name(who) }));
+                    let absent: Vec<Value> = absent.collect();
+                    self.notify(
+                        Event::Absent,
+                        round,
+                        json!({ "round": round.number, "absent": absent }),
+                    );
+                }
+            }
+            Decision::MotionOpened { .. } => self.notify(Event::Motion, round, happened()),
+            Decision::MotionDecided { .. } => {
+                self.notify(Event::MotionDecided, round, happened());
+            }
+            Decision::Suspended { .. } => self.notify(Event::Suspended, round, happened()),
+            Decision::Paused { .. } => self.notify(Event::Paused, round, happened()),
+            Decision::Finished { .. } => self.notify(Event::Finished, round, happened()),
+            _ => {}
+        }
+    }
+
+    fn notify(&self, event: Event, round: &Round, told: Value) {
+        match self.notices.try_send(Notice { event, round: round.number, told }) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                let event = event.word();
+                eprintln!("warning: {WAITING} commands wait to be run; none is for {event}");
+            }
+        }
+    }
+
+    /// Waits for the commands that are to be run still.
+    pub(super) fn end(self) {
+        drop(self.notices);
+        // It has said what went wrong with each.
+        let _ = self.running.join();
+    }
+}
+
+/// Whether somebody could vote in a round.
+fn votes(history: &History, round: &Round, who: LearnerId) -> bool {
+    round.proposer != Some(who) && history.is_member(who, round.number)
+}
+
+fn run_all(command: &str, experiment: &str, asked: &Receiver<Notice>) {
+    for notice in asked {
+        if let Err(error) = run(command, experiment, &notice) {
+            eprintln!("warning: {command}: {error:#}");
+        }
+    }
+}
+
+/// What others have written is in the input alone: nothing of it is part of the command.
+fn run(command: &str, experiment: &str, notice: &Notice) -> anyhow::Result<()> {
+    let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+    let mut child = Command::new(shell)
+        .args([flag, command])
+        .env("COLEARN_EVENT", notice.event.word())
+        .env("COLEARN_EXPERIMENT", experiment)
+        .env("COLEARN_ROUND", notice.round.to_string())
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("cannot be run")?;
+    if let Some(mut input) = child.stdin.take() {
+        let told = format!("{}\n", notice.told);
+        // Beside the command, which need not read it: it ends with that.
+        std::thread::spawn(move || drop(input.write_all(told.as_bytes())));
+    }
+    let began = std::time::Instant::now();
+    loop {
+        if let Some(ended) = child.try_wait().context("cannot be waited for")? {
+            anyhow::ensure!(ended.success(), "ended with {ended}");
+            return Ok(());
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill().and_then(|()| child.wait()).context("cannot be ended")?;
+            anyhow::bail!("took longer than {} s and was ended", PATIENCE.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
