@@ -3,6 +3,7 @@
 // The commands name this crate as whoever uses it does.
 extern crate self as colearn;
 
+pub mod backup;
 mod cli;
 pub mod model;
 pub mod place;

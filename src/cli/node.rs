@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use colearn::backup::{BackedUp, backup};
 use colearn_contracts::Limits;
 use colearn_ledger::IndexUse;
 use colearn_node::{
@@ -48,6 +49,25 @@ delete that file and start the node again. Learners and audit follow the change 
         /// Delete the old key at once, for example because it has leaked
         #[arg(long)]
         drop_old: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy what a node needs to go on elsewhere from its folder, and audit the copy; the node may be running.
+    #[command(after_help = "Examples:
+  colearn node backup --data /var/lib/colearn --to /backup/colearn
+  colearn node backup --data /var/lib/colearn --to /backup/colearn --json
+
+A second backup to the same place copies only what is new. To go on with it: colearn node --data with the copy.
+Entries that were recorded after it are lost then, and whoever has a receipt for one of them will say so: see
+docs/operations.md. The copy has the node's private key. Exit codes: 0, or 1 if it cannot be made or gone by.")]
+    Backup {
+        /// The node's data folder
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The folder of the backup: an empty one, or an earlier backup
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -108,6 +128,9 @@ impl Node {
                 }
                 Ok(ExitCode::SUCCESS)
             }
+            (Some(Command::Backup { data, to, json }), _) => {
+                tokio::task::spawn_blocking(move || back_up(&data, &to, json)).await?
+            }
             (Some(Command::Upgrade { data, limits, yes, json }), _) => {
                 upgrade(&data, limits.limits(), yes, json).await
             }
@@ -116,6 +139,35 @@ impl Node {
             (None, None) => anyhow::bail!("--data DIR is needed; see colearn node --help"),
         }
     }
+}
+
+fn back_up(data: &Path, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let bar = progress::entries("auditing the copy");
+    let done = backup(data, to, &|done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let BackedUp { report, ledger_bytes, models, new_models } = done?;
+    super::model::warn_of(&report);
+    if json {
+        let told = serde_json::json!({
+            "to": to.display().to_string(),
+            "ledger": report.ledger_id,
+            "entries": report.size,
+            "root": report.root,
+            "new_ledger_bytes": ledger_bytes,
+            "models": models,
+            "new_models": new_models,
+        });
+        println!("{told}");
+    } else {
+        println!("backup        {}", to.display());
+        println!("entries       {}, {ledger_bytes} bytes of them new", report.size);
+        println!("models        {models}, {new_models} of them new");
+        println!("root          {}", report.root);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Args)]

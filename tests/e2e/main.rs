@@ -4,6 +4,7 @@
 mod artifacts;
 mod attacks;
 mod audit;
+mod backup;
 mod bridge;
 mod consortium;
 mod crash;
