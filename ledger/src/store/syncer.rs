@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::log::note::SignedCheckpoint;
 use crate::store::anchor::Anchor;
@@ -20,7 +21,14 @@ pub(crate) struct Job {
 
 /// A batch that is on its way to the disk.
 #[must_use = "nothing may be acknowledged before it is durable"]
-pub struct Sealed(Receiver<Result<Arc<SignedCheckpoint>, Error>>);
+pub struct Sealed(Receiver<Result<Done, Error>>);
+
+/// A batch that is durable.
+struct Done {
+    signed: Arc<SignedCheckpoint>,
+    /// What its writes and syncs took.
+    took: Duration,
+}
 
 impl Sealed {
     /// Waits until the batch and its checkpoint are durable. Then what was appended may be
@@ -29,19 +37,28 @@ impl Sealed {
     /// # Errors
     /// If a write or sync failed. Nothing may be acknowledged then, and nothing more is taken.
     pub fn wait(self) -> Result<Arc<SignedCheckpoint>, Error> {
-        self.0.recv().unwrap_or(Err(Error::Stopped))
+        self.wait_timed().map(|(signed, _)| signed)
+    }
+
+    /// The same, with what it took to write and sync the batch; nothing if it was durable already.
+    ///
+    /// # Errors
+    /// As [`Sealed::wait`].
+    pub fn wait_timed(self) -> Result<(Arc<SignedCheckpoint>, Duration), Error> {
+        let Done { signed, took } = self.0.recv().unwrap_or(Err(Error::Stopped))?;
+        Ok((signed, took))
     }
 
     /// A batch that is durable already.
     fn done(signed: Arc<SignedCheckpoint>) -> Self {
         let (sender, receiver) = sync_channel(1);
         // The receiver is here and the channel has room.
-        let _ = sender.send(Ok(signed));
+        let _ = sender.send(Ok(Done { signed, took: Duration::ZERO }));
         Self(receiver)
     }
 }
 
-type Request = (Job, SyncSender<Result<Arc<SignedCheckpoint>, Error>>);
+type Request = (Job, SyncSender<Result<Done, Error>>);
 
 /// Hands batches to the thread.
 pub(crate) struct Syncer {
@@ -56,7 +73,9 @@ impl Syncer {
         let (jobs, requests) = sync_channel::<Request>(1);
         let thread = std::thread::spawn(move || {
             for (job, reply) in requests {
-                let done = sync(&mut journal, &mut anchor, &shared, job);
+                let began = Instant::now();
+                let done = sync(&mut journal, &mut anchor, &shared, job)
+                    .map(|signed| Done { signed, took: began.elapsed() });
                 let failed = done.is_err();
                 // Whoever does not wait does not acknowledge either.
                 let _ = reply.send(done);
