@@ -1,6 +1,7 @@
 //! The node under load: votes to durable receipts, and rounds of a trivial learner.
 //!
-//! Run with `cargo bench --bench node`, or a part of it with `-- acknowledgements`, `votes` or `rounds`. The
+//! Run with `cargo bench --bench node`, or a part of it with `-- acknowledgements`, `votes`, `rounds` or `scrapes`
+//! (what metrics cost, and the votes once more while they are collected each second). The
 //! votes are compared with `verify_strict` of the same signatures on all cores, and merged rounds with those of
 //! one proposer, measured in the same run; clients and node share the machine.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
@@ -11,7 +12,7 @@ use colearn_contracts::{
     Act, Action, Admission, Choice, CreateExperiment, ExperimentName, Join, Merging, Model,
     Parameters, Phase, Proposal, Scores, VERSION, Vote, terms,
 };
-use colearn_node::{Config, Node};
+use colearn_node::{Config, Node, OpsListen};
 use colearn_proto::v1;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_records::keys::learner_id;
@@ -78,7 +79,72 @@ fn main() {
             rounds(&url).await;
         }
         node.shutdown().await.unwrap();
+        if is_asked("scrapes") {
+            scrapes().await;
+        }
     });
+}
+
+/// What it takes to collect the metrics of many members, and what that does to those who vote.
+async fn scrapes() {
+    const EXPERIMENTS: usize = 100;
+    const EACH: usize = 20;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let config = Config { ops: OpsListen::NextPort, ..Config::new(dir.path()) };
+    let node = Node::start(config).await.unwrap();
+    let url = format!("http://{}", node.address());
+    let metrics = format!("http://{}/metrics", node.ops_address().unwrap());
+    let mut followed = Followed::connect(&*url, Memory::default()).await.unwrap();
+    followed.client().upload(&weights(0)).await.unwrap();
+    for number in 0..EXPERIMENTS {
+        let parameters = Parameters { min_learners: EACH as u32, ..Parameters::default() };
+        let model = weights(0).model(SAFETENSORS);
+        let create = create(name(&format!("scraped-{number}")), parameters.clone(), model);
+        // As many as one key may create.
+        let creator = number / 32;
+        let signed = followed.sign(&key(creator), create.clone()).unwrap();
+        followed.submit(&signed).await.unwrap();
+        followed.catch_up(&mut |_| {}).await.unwrap();
+        let terms = terms(VERSION, learner_id(&key(creator)), &parameters, &Admission::Open);
+        let join = Act::Join(Join::new(0, Some(terms)));
+        for member in 0..EACH {
+            let action = Action::new(create.experiment.clone(), join.clone());
+            let signed = followed.sign(&key(member), action).unwrap();
+            followed.submit(&signed).await.unwrap();
+        }
+    }
+    let scrape = move || ureq::get(&metrics).call().unwrap().body_mut().read_to_vec().unwrap();
+    let (scrape, bytes, times) = tokio::task::spawn_blocking(move || {
+        let mut times = Vec::new();
+        let mut bytes = 0;
+        for _ in 0..200 {
+            let started = Instant::now();
+            bytes = scrape().len();
+            times.push(started.elapsed());
+        }
+        times.sort_unstable();
+        (scrape, bytes, times)
+    })
+    .await
+    .unwrap();
+    println!(
+        "a scrape of {EXPERIMENTS} experiments of {EACH} members: p50 {:.2?} p99 {:.2?}, {bytes} bytes",
+        times[100], times[198]
+    );
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let scraping = std::thread::spawn(move || {
+        let mut count = 0;
+        while stopped.recv_timeout(Duration::from_secs(1)).is_err() {
+            scrape();
+            count += 1;
+        }
+        count
+    });
+    println!("while metrics are collected each second:");
+    votes(&url).await;
+    stop.send(()).unwrap();
+    println!("{} scrapes", scraping.join().unwrap());
+    node.shutdown().await.unwrap();
 }
 
 /// Everybody's signed action, in the given history.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use colearn_contracts::{Act, Action, Model};
@@ -12,6 +13,7 @@ use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified};
 
 use crate::artifacts::ArtifactStore;
 use crate::door::rights::{Right, Rights};
+use crate::metrics::Counts;
 use crate::order::{Answers, Recorded, RecordedEntry, Submissions};
 use crate::pulling::Pulling;
 use crate::reads::Reads;
@@ -33,6 +35,7 @@ struct Inner {
     rights: Rights,
     /// Fetches what was uploaded to another node, where several keep the ledger.
     pulling: Option<Pulling>,
+    counts: Counts,
     /// Roots of this ledger by size, as far as they were asked for.
     roots: Mutex<BTreeMap<u64, Hash>>,
 }
@@ -40,6 +43,7 @@ struct Inner {
 /// Transactions on their way: for each one that was sent whether it was admitted, and the answers for
 /// those that were.
 pub(crate) struct Queued {
+    arrived: Instant,
     admitted: Vec<Result<(), Refusal>>,
     answers: Option<Result<Answers, Refusal>>,
 }
@@ -52,9 +56,19 @@ impl Admission {
         artifacts: ArtifactStore,
         rights: Rights,
         pulling: Option<Pulling>,
+        counts: Counts,
     ) -> Self {
         let roots = Mutex::default();
-        Self(Arc::new(Inner { ledger, reads, submissions, artifacts, rights, pulling, roots }))
+        Self(Arc::new(Inner {
+            ledger,
+            reads,
+            submissions,
+            artifacts,
+            rights,
+            pulling,
+            counts,
+            roots,
+        }))
     }
 
     /// Records a transaction; resolves when it is durable.
@@ -69,6 +83,7 @@ impl Admission {
     /// Decodes, verifies and checks transactions, and queues those that pass in their order. Nothing
     /// that is queued later comes before them.
     pub(crate) async fn queue(&self, messages: Vec<Option<v1::SignedTransaction>>) -> Queued {
+        let arrived = Instant::now();
         let mut transactions = Vec::with_capacity(messages.len());
         let mut admitted = Vec::with_capacity(messages.len());
         for message in messages {
@@ -81,11 +96,21 @@ impl Admission {
             });
         }
         let answers = (!transactions.is_empty()).then(|| self.0.submissions.submit(transactions));
-        Queued { admitted, answers }
+        Queued { arrived, admitted, answers }
     }
 
     /// The receipts of queued transactions, when they are durable, or why there is none.
     pub(crate) async fn receipts(&self, queued: Queued) -> Vec<Result<v1::Receipt, Refusal>> {
+        let arrived = queued.arrived;
+        let answers = self.answers(queued).await;
+        let counts = &self.0.counts;
+        let refusals = answers.iter().filter_map(|answer| answer.as_ref().err());
+        refusals.for_each(|refusal| counts.refuse(refusal.class(), refusal));
+        counts.receipts(answers.iter().filter(|answer| answer.is_ok()).count(), arrived.elapsed());
+        answers
+    }
+
+    async fn answers(&self, queued: Queued) -> Vec<Result<v1::Receipt, Refusal>> {
         let recorded = match queued.answers {
             Some(Ok(answers)) => answers.await.unwrap_or_default(),
             Some(Err(Refusal::Busy)) => {

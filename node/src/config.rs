@@ -70,6 +70,8 @@ pub struct Config {
     pub witness_quorum: usize,
     /// How the ledger is kept together with others; of no meaning for one that this node keeps alone.
     pub network: NetworkConfig,
+    /// Where metrics and health are served.
+    pub ops: OpsListen,
     /// Told how far the rebuilding of the index is, where opening the ledger needs that.
     pub progress: Option<Progress>,
 }
@@ -96,7 +98,37 @@ impl Config {
             witnesses: Vec::new(),
             witness_quorum: 0,
             network: NetworkConfig::default(),
+            ops: OpsListen::default(),
             progress: None,
+        }
+    }
+}
+
+/// Where metrics and health are served, for whoever runs the node: in the clear, and to whoever asks there.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum OpsListen {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// On this machine, at the port after the node's own, or at any where the node's own may be any. If that is taken
+    /// the node says so and goes on without.
+    NextPort,
+    /// There. If that is taken the node does not start.
+    At(SocketAddr),
+}
+
+/// What is neither an address nor `off`.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0:?} is neither an address with its port, such as 127.0.0.1:7401, nor off")]
+pub struct BadOpsListen(String);
+
+impl FromStr for OpsListen {
+    type Err = BadOpsListen;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|_| BadOpsListen(text.to_owned())),
         }
     }
 }

@@ -48,7 +48,13 @@ impl DiskReserve {
         }
     }
 
-    fn free(&self) -> Option<u64> {
+    /// How many bytes stay free.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many bytes are free; `None` where the disk does not say.
+    pub(crate) fn free(&self) -> Option<u64> {
         #[cfg(test)]
         if let Some(free) = &self.pretended {
             return Some(free.load(Ordering::Relaxed));

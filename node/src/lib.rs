@@ -10,6 +10,7 @@ mod config;
 mod disk;
 mod door;
 mod error;
+mod events;
 mod founding;
 mod genesis;
 mod grpc;
@@ -20,9 +21,11 @@ mod keeper;
 mod key_files;
 mod limits;
 mod merging;
+mod metrics;
 #[cfg(unix)]
 pub mod network;
 mod open;
+mod ops;
 mod order;
 mod peer;
 mod pulling;
@@ -57,16 +60,20 @@ use self::disk::DiskReserve;
 use self::door::calls::Calls;
 use self::door::connections::{Slots, within_files};
 use self::door::rights::{Files, Rights};
-use self::door::serve::{Door, Services, serve};
+use self::door::serve::{Door, Services, router, serve};
 use self::door::tls::{self, Tls};
 use self::door::who::Who;
 use self::grpc::artifact::Artifacts;
 use self::grpc::coordinator::Coordinator;
 use self::grpc::ledger::Ledger;
+use self::http::health::Health;
 #[cfg(unix)]
 use self::http::network::Networks;
 use self::http::tiles::Tiles;
+use self::limits::OPS_CONNECTIONS;
+use self::metrics::{Chronicle, Class, Counts, Metrics};
 use self::open::OpenLedger;
+use self::ops::Listening;
 use self::order::Beginning;
 use self::order::Order;
 #[cfg(unix)]
@@ -81,10 +88,10 @@ use self::witness::Cosignatures;
 pub use self::access::{Access, BadGrant, CREATORS, Grant};
 pub use self::artifacts::{ArtifactKind, Lost, Shelf, Shelved};
 pub use self::config::{
-    BadKeepArtifacts, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
+    BadKeepArtifacts, BadOpsListen, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
     DEFAULT_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS,
     DEFAULT_MAX_WATCHERS, DEFAULT_RESERVE_BYTES, DEFAULT_WATCHERS_PER_ADDRESS, Keep, KeepArtifacts,
-    NetworkConfig, Progress, Security, TlsConfig,
+    NetworkConfig, OpsListen, Progress, Security, TlsConfig,
 };
 #[cfg(unix)]
 pub use self::error::CometError;
@@ -110,7 +117,14 @@ pub struct Node {
     replayed_from: u64,
     stopping: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
+    ops: Option<Ops>,
     order: Order,
+}
+
+/// What serves metrics and health.
+struct Ops {
+    address: SocketAddr,
+    serving: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
@@ -123,13 +137,16 @@ impl Node {
             let tls = security(&config)?;
             let slots =
                 Slots::new(within_files(config.max_connections), config.connections_per_address);
-            let calls = Calls::new(&config);
+            let counts = Counts::default();
+            let calls = Calls::new(&config, counts.clone());
             let listener = TcpListener::bind(config.listen).await.map_err(|source| {
                 NodeError::Io { doing: format!("listen on {}", config.listen), source }
             })?;
             let address = listener
                 .local_addr()
                 .map_err(|source| NodeError::Io { doing: "find the address".to_owned(), source })?;
+            // Before the ledger is opened, which may take its time: what cannot be had is told at once.
+            let ops = ops::listen(&config.ops, config.listen, address).await?;
             let reserve = DiskReserve::new(&config.data, config.reserve_bytes);
             let (max, quota) = (config.max_artifact_bytes, config.artifact_quota_bytes);
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
@@ -151,12 +168,15 @@ impl Node {
             let own = Credential::new(signer.signing_key()).for_ledger(keys.ledger().0);
             let reader = keeper.reader();
             let order = match keys.validators() {
-                None => Order::Alone(SoloThread::start(keeper, reserve, stopping.clone())),
+                None => {
+                    let (reserve, counts) = (reserve.clone(), counts.clone());
+                    Order::Alone(SoloThread::start(keeper, reserve, counts, stopping.clone()))
+                }
                 Some(_) => {
                     let keys = keys.clone();
-                    let config = network;
+                    let (data, config, counts) = (data.clone(), network, counts.clone());
                     let beginning =
-                        Beginning { keeper, keys, height, signer, vouched, data, config };
+                        Beginning { keeper, keys, height, signer, vouched, data, config, counts };
                     start_together(beginning, &stopping).await?
                 }
             };
@@ -182,25 +202,61 @@ impl Node {
                 tokio::spawn(pulling.clone().follow(order.views()));
             }
             tokio::spawn(merging::merge_rounds(order.views(), artifacts.clone(), stopping.clone()));
+            let chronicle = Chronicle::new(reader.size());
             tokio::spawn(artifacts::keep(
                 keep,
                 reads.clone(),
                 order.views(),
                 artifacts.clone(),
+                chronicle.clone(),
                 stopping.clone(),
             ));
             let rights = Rights::new(&access, order.views(), order.keys(&keys), artifacts.clone())?;
-            let who = Who::new(keys.ledger().0, own.public_key(), tls.is_some(), rights.clone())
+            let (ledger, own, is_bound) = (keys.ledger().0, own.public_key(), tls.is_some());
+            let who = Who::new(ledger, own, is_bound, rights.clone(), counts.clone())
                 .map_err(|refusal| NodeError::Stopped(refusal.to_string()))?;
             let files = rights.files();
-            let shared = Shared { reads, artifacts, pulling, cosignatures, rights, who };
-            let services = services(&keys, &order, shared, &stopping);
-            let door = Door { listener, slots, calls, tls: tls.clone() };
-            let serving = tokio::spawn(serve(door, services, stopping.clone()));
+            let health = Health::new(
+                stopping.clone(),
+                reserve.clone(),
+                #[cfg(unix)]
+                order.network(),
+            );
+            let metrics = Metrics {
+                counts: counts.clone(),
+                chronicle,
+                views: order.views(),
+                reads: reads.clone(),
+                artifacts: artifacts.clone(),
+                cosignatures: cosignatures.clone(),
+                slots: slots.clone(),
+                calls: calls.clone(),
+                disk: reserve,
+                health: health.clone(),
+                journal: data.join("ledger/journal"),
+                #[cfg(unix)]
+                network: order.network(),
+            };
+            let ops = serve_ops(ops, metrics, &stopping)?;
+            let shared = Shared {
+                reads,
+                artifacts,
+                pulling,
+                cosignatures,
+                rights,
+                who,
+                health,
+                counts: counts.clone(),
+            };
+            let router = router(services(&keys, &order, shared, &stopping), calls);
+            let (tls_of, full) = (tls.clone(), Class::Door("connections"));
+            let door = Door { listener, slots, tls: tls_of, counts: counts.clone(), full };
+            let serving = tokio::spawn(serve(door, router, stopping.clone()));
             let watched = (tls.clone(), files.clone());
             let look = move || {
                 watched.0.iter().for_each(|tls| tls.look());
                 watched.1.look();
+                counts.tell();
             };
             tokio::spawn(watched::every_now_and_then(look, stopping.clone()));
             let opened = report;
@@ -214,6 +270,7 @@ impl Node {
                 replayed_from,
                 stopping,
                 serving,
+                ops,
                 order,
             };
             Ok(node)
@@ -223,6 +280,11 @@ impl Node {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics and health are served, if they are.
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(|ops| ops.address)
     }
 
     /// Its address for clients; with the fingerprint of its certificate where nobody else vouches for that. (One
@@ -309,6 +371,9 @@ impl Node {
             self.stopping.cancel();
             // A panic while serving has been reported by the runtime; the ledger is closed all the same.
             let _ = self.serving.await;
+            if let Some(ops) = self.ops {
+                let _ = ops.serving.await;
+            }
             let joined = tokio::task::spawn_blocking(move || self.order.join()).await;
             match joined {
                 Ok(result) => result,
@@ -316,6 +381,41 @@ impl Node {
             }
         })
     }
+}
+
+/// Serves metrics and health, where that can be done.
+fn serve_ops(
+    listening: Listening,
+    metrics: Metrics,
+    stopping: &CancellationToken,
+) -> Result<Option<Ops>, NodeError> {
+    let listener = match listening {
+        Listening::Off => return Ok(None),
+        Listening::At(listener) => listener,
+        Listening::Not { address, why } => {
+            tracing::warn!(
+                %address, %why,
+                "metrics and health are not served: give --ops-listen another address, or off"
+            );
+            return Ok(None);
+        }
+    };
+    let address = listener.local_addr();
+    let address =
+        address.map_err(|source| NodeError::Io { doing: "find the address".to_owned(), source })?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "--ops-listen can be reached from other machines, has no TLS, and shows whoever asks the names of \
+             experiments, who takes part and how much"
+        );
+    }
+    let counts = metrics.counts.clone();
+    // One more than there are: where all are taken, whoever comes next has the one that was idle longest.
+    let slots = Slots::new(OPS_CONNECTIONS, OPS_CONNECTIONS + 1);
+    let door = Door { listener, slots, tls: None, counts, full: Class::Door("ops_connections") };
+    let serving = tokio::spawn(serve(door, ops::router(address, metrics), stopping.clone()));
+    Ok(Some(Ops { address, serving }))
 }
 
 /// What the node shows to those who connect.
@@ -373,6 +473,8 @@ struct Shared {
     cosignatures: Cosignatures,
     rights: Rights,
     who: Who,
+    health: Health,
+    counts: Counts,
 }
 
 /// Gives each service what it needs, and no more.
@@ -382,14 +484,15 @@ fn services(
     shared: Shared,
     stopping: &CancellationToken,
 ) -> Services {
-    let Shared { reads, artifacts, pulling, cosignatures, rights, who } = shared;
+    let Shared { reads, artifacts, pulling, cosignatures, rights, who, .. } = shared;
+    let Shared { health, counts, .. } = shared;
     let (views, stopping) = (order.views(), stopping.clone());
     #[cfg(unix)]
     let network = order.network();
     Services {
         #[cfg(unix)]
         networks: Networks {
-            network: network.clone(),
+            network,
             views: views.clone(),
             artifacts: artifacts.clone(),
             stopping: stopping.clone(),
@@ -402,6 +505,7 @@ fn services(
                 artifacts.clone(),
                 rights.clone(),
                 pulling.clone(),
+                counts.clone(),
             ),
             reads: reads.clone(),
             views: views.clone(),
@@ -416,7 +520,14 @@ fn services(
             stopping: stopping.clone(),
             max_artifact_bytes: artifacts.max_bytes(),
         },
-        artifacts: Artifacts { store: artifacts, pulling, rights, pace: limits::UPLOAD_PACE },
+        artifacts: Artifacts {
+            store: artifacts,
+            pulling,
+            rights,
+            pace: limits::UPLOAD_PACE,
+            counts,
+        },
+        health,
         who,
         tiles: Tiles {
             reads,
@@ -424,8 +535,6 @@ fn services(
             stopping,
             #[cfg(unix)]
             signatures: order.signatures(),
-            #[cfg(unix)]
-            network,
         },
     }
 }

@@ -48,6 +48,9 @@ pub(crate) const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) const BROUGHT: usize = 4096;
 /// An answer that goes on for longer than this ends when whoever has asked may not any more.
 pub(crate) const LOOKED_AT_AGAIN: Duration = Duration::from_secs(10);
+/// How many connections the operator's own listener has.
+pub(crate) const OPS_CONNECTIONS: usize = 16;
+
 /// How many calls of a kind may be open at a time.
 #[derive(Clone, Copy)]
 pub(crate) struct Share {

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use colearn_contracts::LearnerId;
 use tonic::Extensions;
 
+use crate::metrics::key_id;
+
 /// Who a request comes from, as far as that is known: what may be had of a node is counted by this. All of whom
 /// nothing is known are one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -46,6 +48,15 @@ impl Peer {
     /// Whether something is known of them.
     pub(crate) fn is_known(&self) -> bool {
         self.0 != Known::Nothing
+    }
+
+    /// Who it is, for people.
+    pub(crate) fn described(&self) -> String {
+        match self.0 {
+            Known::Nothing => "unknown".to_owned(),
+            Known::Address(address) => address.to_string(),
+            Known::Key(key) => key_id(&LearnerId(key)),
+        }
     }
 
     /// Whoever has this as a part of a file's name.

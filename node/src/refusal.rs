@@ -8,6 +8,7 @@ use colearn_proto::RULE_METADATA;
 use colearn_records::transaction::Invalid;
 
 use crate::door::rights::Right;
+use crate::metrics::Class;
 
 /// Why a transaction was not recorded.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +145,40 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// What it is counted as.
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Self::Rejected(rejection) => Class::Rule(rejection.rule()),
+            Self::Invalid(Invalid::BadSignature) => Class::Node("bad_transaction_signature"),
+            Self::Invalid(Invalid::NoConsent) => Class::Node("no_consent"),
+            Self::Invalid(Invalid::Malformed(_) | Invalid::NotCanonical) | Self::Empty => {
+                Class::Node("malformed")
+            }
+            Self::Invalid(Invalid::TooLarge(_)) => Class::Node("too_large"),
+            Self::UnknownSeen(_) => Class::Node("unknown_history"),
+            Self::NoSuchArtifact(_) => Class::Node("no_weights"),
+            Self::Unsigned => Class::Node("unsigned"),
+            Self::Behind(_) => Class::Node("behind"),
+            Self::NoChange(_) => Class::Node("no_change"),
+            Self::NoOrder(_) => Class::Node("no_order"),
+            Self::Contradicted { .. } => Class::Node("contradicted"),
+            Self::Busy => Class::Node("busy"),
+            Self::DiskFull { .. } => Class::Node("disk_full"),
+            Self::Stopped => Class::Node("stopping"),
+            Self::Ledger(_) => Class::Node("ledger"),
+            Self::Random(_) => Class::Node("random"),
+            Self::WhoAsks => Class::Door("who_asks"),
+            Self::OldSignature => Class::Door("old_signature"),
+            Self::BadSignature => Class::Door("bad_signature"),
+            Self::Repeated => Class::Door("repeated"),
+            Self::TooLong => Class::Door("too_long"),
+            Self::TooMuch { .. } => Class::Door("requests_of_key"),
+            Self::NoRight { .. } => Class::Door("no_right"),
+            Self::NoWeights { .. } => Class::Door("weights_of_others"),
+            Self::OtherContent => Class::Door("other_content"),
+        }
+    }
+
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Invalid(Invalid::BadSignature | Invalid::NoConsent) => Code::Unauthenticated,

@@ -1,16 +1,18 @@
 //! Keeping the store in order beside the ledger: it learns what is named, and lets go of what the operator does
-//! not want to keep of closed rounds.
+//! not want to keep of closed rounds. Whoever reads all entries for that tells the chronicle of them, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use colearn_contracts::{Digest, ExperimentName};
+use colearn_records::record::Record;
 use tokio_util::sync::CancellationToken;
 
 use super::ArtifactStore;
 use super::named::{Named, progress};
 use crate::config::{Keep, KeepArtifacts};
 use crate::limits::TIDY_EVERY;
+use crate::metrics::Chronicle;
 use crate::reads::Reads;
 use crate::view::{View, Views};
 
@@ -25,6 +27,7 @@ pub(crate) async fn keep(
     reads: Reads,
     views: Views,
     artifacts: ArtifactStore,
+    chronicle: Chronicle,
     stopping: CancellationToken,
 ) {
     let mut size = views.size();
@@ -35,10 +38,10 @@ pub(crate) async fn keep(
     while !stopping.is_cancelled() {
         size.mark_unchanged();
         let view = views.latest();
-        match follow(&mut named, &view, &reads).await {
+        match follow(&mut named, &chronicle, &view, &reads).await {
             Ok(new) => artifacts.are_named(new, named.followed()),
             Err(error) => {
-                tracing::warn!(%error, "artifacts are kept: the ledger cannot be read");
+                tracing::warn!(%error, "artifacts are kept, and nothing is told of rounds: the ledger cannot be read");
                 return;
             }
         }
@@ -75,6 +78,7 @@ pub(crate) async fn keep(
 /// Looks at the entries up to a picture; what they name.
 async fn follow(
     named: &mut Named,
+    chronicle: &Chronicle,
     view: &View,
     reads: &Reads,
 ) -> Result<Vec<(Option<ExperimentName>, Vec<Digest>)>, crate::refusal::Refusal> {
@@ -85,7 +89,11 @@ async fn follow(
         if entries.is_empty() {
             break;
         }
-        new.extend(entries.iter().filter_map(|entry| named.note(entry)));
+        for entry in &entries {
+            let entry = Record::decode(entry).ok();
+            chronicle.note(entry.as_ref());
+            new.extend(named.note_read(entry.as_ref()));
+        }
     }
     Ok(new)
 }

@@ -19,7 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use colearn_contracts::{Digest, ExperimentName};
+use tokio::io::AsyncRead;
 use tokio::sync::watch;
+use tokio_util::io::InspectReader;
 use tonic::{Code, Status};
 
 use crate::disk::DiskReserve;
@@ -169,6 +171,33 @@ struct Inner {
     begun: AtomicU64,
     /// In how many entries it was looked what the ledger names.
     followed: watch::Sender<u64>,
+    moved: Moved,
+}
+
+/// What was brought by others and read for others since this was opened.
+#[derive(Default)]
+struct Moved {
+    uploads: AtomicU64,
+    uploaded_bytes: AtomicU64,
+    downloaded_bytes: AtomicU64,
+}
+
+/// How full the store is, and what it did since it was opened.
+pub(crate) struct Standing {
+    /// How many artifacts are stored.
+    pub(crate) stored: usize,
+    /// What they and unfinished uploads take.
+    pub(crate) used_bytes: u64,
+    /// What they may take.
+    pub(crate) quota_bytes: u64,
+    /// How many uploads of others are on their way.
+    pub(crate) running: usize,
+    /// How many of them came whole.
+    pub(crate) uploads: u64,
+    /// What was uploaded, whole or not.
+    pub(crate) uploaded_bytes: u64,
+    /// What was read for others.
+    pub(crate) downloaded_bytes: u64,
 }
 
 /// What is there, and what it takes.
@@ -331,6 +360,7 @@ impl ArtifactStore {
             state: Mutex::new(state),
             begun: AtomicU64::new(0),
             followed: watch::Sender::new(0),
+            moved: Moved::default(),
         })))
     }
 
@@ -352,6 +382,21 @@ impl ArtifactStore {
 
     fn next_number(&self) -> u64 {
         self.0.begun.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How full it is, and what it did.
+    pub(crate) fn standing(&self) -> Standing {
+        let Moved { uploads, uploaded_bytes, downloaded_bytes } = &self.0.moved;
+        let state = self.state();
+        Standing {
+            stored: state.stored.len(),
+            used_bytes: state.used,
+            quota_bytes: self.0.quota_bytes,
+            running: state.running.values().sum(),
+            uploads: uploads.load(Ordering::Relaxed),
+            uploaded_bytes: uploaded_bytes.load(Ordering::Relaxed),
+            downloaded_bytes: downloaded_bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// The largest artifact that could be stored now.
@@ -577,6 +622,15 @@ impl ArtifactStore {
     /// What is stored.
     fn stored(&self) -> Vec<Digest> {
         self.state().stored.keys().copied().collect()
+    }
+
+    /// What was opened, to be read for somebody else: what is read is counted.
+    pub(crate) fn for_others(&self, file: File) -> impl AsyncRead + Send + use<> {
+        let store = self.clone();
+        InspectReader::new(tokio::fs::File::from_std(file), move |bytes: &[u8]| {
+            let downloaded = &store.0.moved.downloaded_bytes;
+            downloaded.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        })
     }
 
     /// Opens a stored artifact for reading from an offset on.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use colearn_contracts::{Act, Action, Digest, ExperimentName, Phase};
 use colearn_records::convert::ExperimentState;
-use colearn_records::record::Record;
+use colearn_records::record::{DecodedEntry, Record};
 
 use crate::config::{Keep, KeepArtifacts};
 use crate::pulling::models;
@@ -59,11 +59,16 @@ impl Named {
     /// Looks at the next entry; gives what it names, and in which experiment it is. None of the experiment's own need
     /// be what members say that a merge is: they may name anything.
     pub(super) fn note(&mut self, entry: &[u8]) -> Option<(Option<ExperimentName>, Vec<Digest>)> {
+        self.note_read(Record::decode(entry).ok().as_ref())
+    }
+
+    /// The same of an entry that was read; what a node has recorded it can decode.
+    pub(super) fn note_read(
+        &mut self,
+        entry: Option<&DecodedEntry>,
+    ) -> Option<(Option<ExperimentName>, Vec<Digest>)> {
         self.followed += 1;
-        // What a node has recorded it can decode.
-        let Ok(Record::Transaction(transaction)) = Record::decode(entry).map(|it| it.record) else {
-            return None;
-        };
+        let Record::Transaction(transaction) = &entry?.record else { return None };
         let Action { experiment, what } = &transaction.action;
         let named = self.note_act(experiment, what);
         let is_own = !matches!(what, Act::MergeVote(_) | Act::RevealMergeVote(_));

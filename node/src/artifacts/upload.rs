@@ -3,13 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use colearn_contracts::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::{ArtifactError, ArtifactStore, Part, PartName, Stored};
+use super::{ArtifactError, ArtifactStore, Bringer, Part, PartName, Stored};
 
 impl Part {
     pub(super) fn new(size: u64, touched: SystemTime) -> Self {
@@ -72,6 +73,9 @@ impl Upload {
         }
         self.hasher.update(chunk);
         self.written += bytes;
+        if let Bringer::Peer(_) = self.part.bringer {
+            self.store.0.moved.uploaded_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -129,7 +133,16 @@ impl Upload {
     }
 
     /// Checks the digest and puts the artifact in its place, durably.
-    pub(crate) fn finish(mut self) -> Result<u64, ArtifactError> {
+    pub(crate) fn finish(self) -> Result<u64, ArtifactError> {
+        let (store, bringer) = (self.store.clone(), self.part.bringer);
+        let size = self.place()?;
+        if let Bringer::Peer(_) = bringer {
+            store.0.moved.uploads.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(size)
+    }
+
+    fn place(mut self) -> Result<u64, ArtifactError> {
         if self.written < self.size {
             return Err(ArtifactError::Incomplete);
         }

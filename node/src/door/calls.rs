@@ -26,6 +26,7 @@ use crate::limits::{
     BODY_TIME, CALLS_AHEAD, CALLS_OF_ALL, DOWNLOADS, LOOKS, LOOKS_OF_ADDRESS, OPEN_CALLS, READS,
     SUBMISSION_STREAMS, SUBMISSION_TIME, SUBMISSIONS, Share, TURN_PATIENCE, UPLOAD_CALLS, WORDS,
 };
+use crate::metrics::{Class, Counts};
 use crate::peer::Peer;
 
 /// What a call takes of a node, and how long, differs.
@@ -110,6 +111,19 @@ pub(crate) enum TooMuch {
     Slow(Duration),
 }
 
+impl TooMuch {
+    /// What it is counted as.
+    fn class(self) -> Class {
+        Class::Door(match self {
+            Self::OfPeer { .. } => "calls_of_peer",
+            Self::OfAll { .. } => "calls_of_all",
+            Self::OftenByPeer(_) => "rate_of_peer",
+            Self::OftenByAll(_) => "rate_of_all",
+            Self::Slow(_) => "slow",
+        })
+    }
+}
+
 impl From<TooMuch> for Status {
     fn from(too_much: TooMuch) -> Self {
         let code = match too_much {
@@ -139,12 +153,13 @@ struct Inner {
     looks: Places,
     paces: Paces,
     look_paces: Paces,
+    counts: Counts,
     body_time: Duration,
     submission_time: Duration,
 }
 
 impl Calls {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, counts: Counts) -> Self {
         let watches = Share { of_peer: config.watchers_per_address, of_all: config.max_watchers };
         Self(Arc::new(Inner {
             submissions: Places::new("submissions", SUBMISSIONS),
@@ -162,6 +177,7 @@ impl Calls {
             looks: Places::new("calls of which it is looked who makes them", LOOKS),
             paces: Paces::new(config.calls_per_second),
             look_paces: Paces::new(config.calls_per_second.saturating_mul(LOOKS_OF_ADDRESS)),
+            counts,
             body_time: BODY_TIME,
             submission_time: SUBMISSION_TIME,
         }))
@@ -170,6 +186,34 @@ impl Calls {
     /// Has all calls of these routes bounded together.
     pub(crate) fn bound(self, routes: Router) -> Router {
         routes.layer(from_fn_with_state(self, bound))
+    }
+
+    /// How many are open of each kind, and how many of strangers, or of members, may be.
+    pub(crate) fn taken(&self) -> Vec<(&'static str, usize, usize)> {
+        let Inner { submissions, submission_streams, uploads, downloads, .. } = &*self.0;
+        let Inner { watches, reads, open, words, looks, .. } = &*self.0;
+        let kinds = [
+            ("submit", submissions),
+            ("submit_stream", submission_streams),
+            ("upload", uploads),
+            ("download", downloads),
+            ("watch", watches),
+            ("read", reads),
+            ("open", open),
+            ("word", words),
+            ("look", looks),
+        ];
+        let of = |(kind, places): (&'static str, &Places)| {
+            let open = places.taken.iter().map(|taken| lock(taken).count).sum();
+            (kind, open, places.share.of_all)
+        };
+        kinds.map(of).into()
+    }
+
+    /// A refusal, counted.
+    pub(crate) fn refuse(&self, too_much: TooMuch, is_grpc: bool) -> Response {
+        self.0.counts.refuse(too_much.class(), &too_much);
+        refused(too_much.into(), is_grpc)
     }
 
     fn body_time(&self, kind: Kind) -> Duration {
@@ -213,13 +257,13 @@ async fn bound(State(calls): State<Calls>, request: Request, next: Next) -> Resp
     let is_grpc = is_grpc(&request);
     let place = match calls.begin(kind, Peer::of(request.extensions())).await {
         Ok(place) => place,
-        Err(too_much) => return refused(too_much.into(), is_grpc),
+        Err(too_much) => return calls.refuse(too_much, is_grpc),
     };
     let answer = match kind.is_streamed() || request.body().is_end_stream() {
         true => next.run(request).await,
         false => match whole(calls.body_time(kind), request, next).await {
             Ok(answer) => answer,
-            Err(slow) => return refused(slow.into(), is_grpc),
+            Err(slow) => return calls.refuse(slow, is_grpc),
         },
     };
     answer.map(|body| Body::new(Counted::new(body, place)))
@@ -407,7 +451,7 @@ mod tests {
         let mut config = Config::new("");
         (config.max_watchers, config.watchers_per_address) = (watchers + 1, watchers);
         config.calls_per_second = per_second;
-        Calls::new(&config)
+        Calls::new(&config, Counts::default())
     }
 
     const WATCH: &str = "/colearn.v1.LedgerService/Subscribe";
@@ -548,7 +592,7 @@ mod tests {
 
     #[test]
     fn strangers_do_not_take_the_places_of_those_who_say_who_they_are() {
-        let calls = Calls::new(&Config::new(""));
+        let calls = Calls::new(&Config::new(""), Counts::default());
         let places = calls.places(Kind::Read);
         let addresses = (0..100).map(|it| Peer::at(std::net::Ipv4Addr::new(10, 0, 0, it).into()));
         let held: Vec<_> =

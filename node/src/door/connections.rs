@@ -154,6 +154,11 @@ impl Slots {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many there are, and how many there may be.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        (self.open().count, self.0.total)
+    }
+
     /// Room for a connection from this address, if there is some. Where all have taken all of it, those who have
     /// most make some.
     pub(crate) fn take(&self, address: IpAddr) -> Option<Slot> {

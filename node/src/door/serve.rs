@@ -30,11 +30,13 @@ use super::who::Who;
 use crate::grpc::artifact::Artifacts;
 use crate::grpc::coordinator::Coordinator;
 use crate::grpc::ledger::Ledger;
-use crate::http::artifact;
+use crate::http::health::Health;
 #[cfg(unix)]
 use crate::http::network::{self, Networks};
 use crate::http::tiles::{self, Tiles};
+use crate::http::{artifact, health};
 use crate::in_flight;
+use crate::metrics::{Class, Counts};
 
 /// How many calls one connection may have open: a learner has a few.
 const MAX_STREAMS: u32 = 128;
@@ -75,6 +77,7 @@ pub(crate) struct Services {
     pub(crate) ledger: Ledger,
     pub(crate) artifacts: Artifacts,
     pub(crate) tiles: Tiles,
+    pub(crate) health: Health,
     #[cfg(unix)]
     pub(crate) networks: Networks,
     pub(crate) who: Who,
@@ -84,14 +87,15 @@ pub(crate) struct Services {
 pub(crate) struct Door {
     pub(crate) listener: TcpListener,
     pub(crate) slots: Slots,
-    pub(crate) calls: Calls,
     pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) counts: Counts,
+    /// What a connection too many is counted as.
+    pub(crate) full: Class,
 }
 
 /// Serves until `stopping` is cancelled, then lets open calls end.
-pub(crate) async fn serve(door: Door, services: Services, stopping: CancellationToken) {
-    let Door { listener, slots, calls, tls } = door;
-    let router = router(services, calls);
+pub(crate) async fn serve(door: Door, router: axum::Router, stopping: CancellationToken) {
+    let Door { listener, slots, tls, counts, full } = door;
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
@@ -112,7 +116,7 @@ pub(crate) async fn serve(door: Door, services: Services, stopping: Cancellation
         let Some((stream, address)) = accepted else { continue };
         let Some(slot) = slots.take(address) else {
             // Closed at once: whoever waits to be taken would wait for who has taken all.
-            tracing::debug!(%address, "a connection too many");
+            counts.refuse(full, &format_args!("a connection too many, from {address}"));
             continue;
         };
         let taking = taking.clone();
@@ -240,12 +244,14 @@ async fn until_read(stream: TcpStream) {
     let _ = tokio::time::timeout(UNTIL_READ, tokio::io::copy(rest, &mut tokio::io::sink())).await;
 }
 
-fn router(services: Services, calls: Calls) -> axum::Router {
+/// Everything that is served, to those who may have it.
+pub(crate) fn router(services: Services, calls: Calls) -> axum::Router {
     let Services {
         coordinator,
         ledger,
         artifacts,
         tiles,
+        health: of_node,
         #[cfg(unix)]
         networks,
         who,
@@ -254,7 +260,8 @@ fn router(services: Services, calls: Calls) -> axum::Router {
         CoordinatorServiceServer::new(coordinator).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let ledger = LedgerServiceServer::new(ledger).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let plain = tiles::router(tiles)
-        .merge(artifact::router(artifacts.store.clone(), artifacts.rights.clone()));
+        .merge(artifact::router(artifacts.store.clone(), artifacts.rights.clone()))
+        .merge(health::health(of_node));
     #[cfg(unix)]
     let plain = plain.merge(network::router(networks));
     let artifacts =

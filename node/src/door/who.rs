@@ -27,6 +27,7 @@ use crate::limits::{
     CHALLENGE_LIFE, LOOKED_AT_AGAIN, MAX_SIGNED_BYTES, SIGNED_BODY_TIME, SIGNED_OF_ALL,
     SIGNED_OF_KEY,
 };
+use crate::metrics::Counts;
 use crate::peer::Peer;
 use crate::refusal::Refusal;
 
@@ -71,6 +72,7 @@ struct Inner {
     bound: bool,
     rights: Rights,
     challenges: Mutex<Challenges>,
+    counts: Counts,
     /// Whether it was told that a proxy lets everybody in.
     told: std::sync::Once,
 }
@@ -131,10 +133,11 @@ impl Who {
         server: [u8; 32],
         bound: bool,
         rights: Rights,
+        counts: Counts,
     ) -> Result<Self, Refusal> {
         let challenges = Mutex::new(Challenges::new()?);
         let told = std::sync::Once::new();
-        Ok(Self(Arc::new(Inner { ledger, server, bound, rights, challenges, told })))
+        Ok(Self(Arc::new(Inner { ledger, server, bound, rights, challenges, counts, told })))
     }
 
     /// Has whoever asks for these routes looked at.
@@ -234,6 +237,7 @@ impl Who {
 
     /// A refusal, with what is to be signed where that is missing.
     fn refuse(&self, refusal: Refusal, is_grpc: bool) -> Response {
+        self.0.counts.refuse(refusal.class(), &refusal);
         let wants = refusal.code() == Code::Unauthenticated;
         let mut response = refused(refusal.into(), is_grpc);
         if wants && let Ok(challenge) = self.current() {
@@ -268,7 +272,7 @@ async fn look(State((who, calls)): State<(Who, Calls)>, request: Request, next: 
     let is_grpc = is_grpc(&request);
     let place = match calls.look(Peer::of(request.extensions())).await {
         Ok(place) => place,
-        Err(too_much) => return refused(too_much.into(), is_grpc),
+        Err(too_much) => return calls.refuse(too_much, is_grpc),
     };
     let checked = who.check(request, |key| who.0.rights.check(right, key)).await;
     drop(place);
@@ -345,7 +349,7 @@ mod tests {
         let store = ArtifactStore::open(dir, 1 << 20, 1 << 20, DiskReserve::new(dir, 0)).unwrap();
         let elsewhere = [10, 0, 0, 1].into();
         let rights = Rights::test(&Access::by_default(elsewhere, dir), store);
-        Who::new([1; 32], [2; 32], bound, rights).unwrap()
+        Who::new([1; 32], [2; 32], bound, rights, Counts::default()).unwrap()
     }
 
     fn signing(url: &str, number: u8) -> Signing {
@@ -454,7 +458,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let who = who(dir.path(), false);
         let routes = Router::new().fallback(|| async { "in" });
-        let calls = Calls::new(&crate::Config::new(dir.path()));
+        let calls = Calls::new(&crate::Config::new(dir.path()), Counts::default());
         let mut routes = who.clone().guard(routes, calls);
         for (path, is_open) in [
             ("/healthz", true),

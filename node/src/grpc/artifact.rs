@@ -17,7 +17,9 @@ use super::{BoxStream, bad_field};
 use crate::artifacts::{ArtifactError, ArtifactStore, Bringer};
 use crate::door::rights::{Caller, Rights};
 use crate::door::who::Stated;
+use crate::events;
 use crate::limits::{PIECE_BYTES, UPLOAD_PACE_BYTES};
+use crate::metrics::{Class, Counts};
 use crate::peer::Peer;
 use crate::pulling::Pulling;
 use crate::refusal::Refusal;
@@ -30,6 +32,7 @@ pub(crate) struct Artifacts {
     pub(crate) rights: Rights,
     /// How long an upload may take to bring [`UPLOAD_PACE_BYTES`].
     pub(crate) pace: Duration,
+    pub(crate) counts: Counts,
 }
 
 impl Artifacts {
@@ -56,6 +59,84 @@ impl Artifacts {
             }
             (opened, _) => opened,
         }
+    }
+
+    /// Counts a refusal. Whoever has gone was refused nothing.
+    fn refuse(&self, refusal: &Status) {
+        let word = match refusal.code() {
+            Code::InvalidArgument => "invalid",
+            Code::NotFound => "missing",
+            Code::OutOfRange => "wrong_offset",
+            Code::Aborted => "aborted",
+            Code::ResourceExhausted => "full",
+            Code::PermissionDenied => "weights_of_others",
+            Code::Unauthenticated => "other_content",
+            Code::Internal => "store",
+            _ => return,
+        };
+        self.counts.refuse(Class::Weights(word), &refusal.message());
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<v1::UploadArtifactRequest>>,
+    ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
+        let peer = Peer::of(request.extensions());
+        let bringer = Bringer::Peer(peer);
+        let caller = caller(request.extensions());
+        let stated = request.extensions().get::<Stated>().copied();
+        let mut parts = request.into_inner();
+        let mut pace = Pace::begin(self.pace);
+        let Some(Part::Header(header)) = pace.next(&mut parts).await? else {
+            return Err(Status::invalid_argument("an upload begins with its header"));
+        };
+        let digest = convert::digest(&header.digest, "digest").map_err(bad_field)?;
+        if stated.is_some_and(|Stated(content)| content != digest.0) {
+            return Err(Refusal::OtherContent.into());
+        }
+        let store = self.store.clone();
+        let all_the_same = !self.is_told(caller, &digest).await;
+        let begun = blocking(move || match all_the_same {
+            true => {
+                store.upload_all_the_same(bringer, digest, header.size, header.offset).map(Some)
+            }
+            false => store.upload(bringer, digest, header.size, header.offset),
+        });
+        let Some(mut upload) = begun.await? else {
+            return Ok(Response::new(v1::UploadArtifactResponse { size: header.size }));
+        };
+        while let Some(part) = pace.next(&mut parts).await? {
+            let Part::Chunk(chunk) = part else {
+                return Err(Status::invalid_argument("after the header come chunks"));
+            };
+            upload = blocking(move || {
+                upload.write(&chunk)?;
+                Ok(upload)
+            })
+            .await?;
+        }
+        let size = blocking(move || upload.finish()).await?;
+        self.rights.note_brought(caller, digest);
+        events::uploaded(&digest, size, peer, caller.0);
+        Ok(Response::new(v1::UploadArtifactResponse { size }))
+    }
+
+    async fn download(
+        &self,
+        request: Request<v1::DownloadArtifactRequest>,
+    ) -> Result<Response<BoxStream<v1::DownloadArtifactResponse>>, Status> {
+        let caller = caller(request.extensions());
+        let request = request.into_inner();
+        let digest = convert::digest(&request.digest, "digest").map_err(bad_field)?;
+        self.rights.check_weights(caller, &digest)?;
+        let file = self.open(digest, request.offset).await?;
+        // Read only as fast as the client takes it; a stalled client holds no thread.
+        let file = self.store.for_others(file);
+        let chunks = ReaderStream::with_capacity(file, PIECE_BYTES).map(|chunk| match chunk {
+            Ok(chunk) => Ok(v1::DownloadArtifactResponse { chunk }),
+            Err(error) => Err(Status::internal(format!("cannot read it: {error}"))),
+        });
+        Ok(Response::new(Box::pin(chunks)))
     }
 }
 
@@ -138,42 +219,7 @@ impl ArtifactService for Artifacts {
         &self,
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
-        let bringer = Bringer::Peer(Peer::of(request.extensions()));
-        let caller = caller(request.extensions());
-        let stated = request.extensions().get::<Stated>().copied();
-        let mut parts = request.into_inner();
-        let mut pace = Pace::begin(self.pace);
-        let Some(Part::Header(header)) = pace.next(&mut parts).await? else {
-            return Err(Status::invalid_argument("an upload begins with its header"));
-        };
-        let digest = convert::digest(&header.digest, "digest").map_err(bad_field)?;
-        if stated.is_some_and(|Stated(content)| content != digest.0) {
-            return Err(Refusal::OtherContent.into());
-        }
-        let store = self.store.clone();
-        let all_the_same = !self.is_told(caller, &digest).await;
-        let begun = blocking(move || match all_the_same {
-            true => {
-                store.upload_all_the_same(bringer, digest, header.size, header.offset).map(Some)
-            }
-            false => store.upload(bringer, digest, header.size, header.offset),
-        });
-        let Some(mut upload) = begun.await? else {
-            return Ok(Response::new(v1::UploadArtifactResponse { size: header.size }));
-        };
-        while let Some(part) = pace.next(&mut parts).await? {
-            let Part::Chunk(chunk) = part else {
-                return Err(Status::invalid_argument("after the header come chunks"));
-            };
-            upload = blocking(move || {
-                upload.write(&chunk)?;
-                Ok(upload)
-            })
-            .await?;
-        }
-        let size = blocking(move || upload.finish()).await?;
-        self.rights.note_brought(caller, digest);
-        Ok(Response::new(v1::UploadArtifactResponse { size }))
+        self.upload(request).await.inspect_err(|refusal| self.refuse(refusal))
     }
 
     type DownloadArtifactStream = BoxStream<v1::DownloadArtifactResponse>;
@@ -182,18 +228,7 @@ impl ArtifactService for Artifacts {
         &self,
         request: Request<v1::DownloadArtifactRequest>,
     ) -> Result<Response<Self::DownloadArtifactStream>, Status> {
-        let caller = caller(request.extensions());
-        let request = request.into_inner();
-        let digest = convert::digest(&request.digest, "digest").map_err(bad_field)?;
-        self.rights.check_weights(caller, &digest)?;
-        let file = self.open(digest, request.offset).await?;
-        // Read only as fast as the client takes it; a stalled client holds no thread.
-        let file = tokio::fs::File::from_std(file);
-        let chunks = ReaderStream::with_capacity(file, PIECE_BYTES).map(|chunk| match chunk {
-            Ok(chunk) => Ok(v1::DownloadArtifactResponse { chunk }),
-            Err(error) => Err(Status::internal(format!("cannot read it: {error}"))),
-        });
-        Ok(Response::new(Box::pin(chunks)))
+        self.download(request).await.inspect_err(|refusal| self.refuse(refusal))
     }
 }
 
@@ -220,7 +255,13 @@ mod tests {
         let rights = Rights::public(store.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let service = ArtifactServiceServer::new(Artifacts { store, pulling: None, rights, pace });
+        let service = ArtifactServiceServer::new(Artifacts {
+            store,
+            pulling: None,
+            rights,
+            pace,
+            counts: Counts::default(),
+        });
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         ArtifactServiceClient::new(Endpoint::from_shared(url).unwrap().connect().await.unwrap())

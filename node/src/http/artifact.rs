@@ -42,7 +42,9 @@ async fn artifact(
         Some(Some(range)) => Some(range),
         Some(None) => return not_satisfiable("a range is bytes=FIRST-LAST or bytes=FIRST-\n"),
     };
+    let store = artifacts.clone();
     let found = tokio::task::spawn_blocking(move || -> Result<_, ArtifactError> {
+        let artifacts = store;
         let size = artifacts.size_of(&digest).ok_or(ArtifactError::Missing(digest))?;
         let (first, last) = asked.unwrap_or((0, None));
         Ok((artifacts.download(&digest, first)?, size, first, last))
@@ -65,7 +67,7 @@ async fn artifact(
     }
     let length = last - first + 1;
     // Read only as fast as it is taken; who stalls holds no thread.
-    let bytes = tokio::fs::File::from_std(file).take(length);
+    let bytes = artifacts.for_others(file).take(length);
     let body = Body::from_stream(ReaderStream::with_capacity(bytes, PIECE_BYTES));
     let whole = [
         (CONTENT_TYPE, BINARY),

@@ -1,4 +1,4 @@
-//! The HTTP read API: C2SP tlog-tiles, and a health check.
+//! The HTTP read API: C2SP tlog-tiles.
 
 #[cfg(unix)]
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::PIECE_BYTES;
 #[cfg(unix)]
-use crate::order::replicated::{Network, Signatures};
+use crate::order::replicated::Signatures;
 use crate::reads::Reads;
 use crate::refusal::Refusal;
 use crate::witness::Cosignatures;
@@ -39,9 +39,6 @@ pub(crate) struct Tiles {
     /// What signs for this node, where several keep the ledger.
     #[cfg(unix)]
     pub(crate) signatures: Option<Arc<Signatures>>,
-    /// How this node is, where several keep the ledger.
-    #[cfg(unix)]
-    pub(crate) network: Option<Arc<Network>>,
 }
 
 pub(crate) fn router(tiles: Tiles) -> Router {
@@ -49,7 +46,6 @@ pub(crate) fn router(tiles: Tiles) -> Router {
         .route("/checkpoint", get(checkpoint))
         .route("/checkpoint/{size}", get(checkpoint_of))
         .route("/tile/{*path}", get(tile))
-        .route("/healthz", get(health))
         .with_state(tiles)
 }
 
@@ -151,15 +147,4 @@ async fn bundle(reads: Reads, number: u64, width: u16) -> Result<Option<Body>, R
 async fn piece(reads: &Reads, start: u64, end: u64) -> Result<(Bytes, u64), Refusal> {
     let read = reads.read(move |reader| reader.bundle(start, end, PIECE_BYTES));
     read.await.map(|(bytes, next)| (Bytes::from(bytes), next))
-}
-
-async fn health(State(tiles): State<Tiles>) -> Response {
-    if tiles.stopping.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
-    }
-    #[cfg(unix)]
-    if let Some(trouble) = tiles.network.and_then(|network| network.trouble()) {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response();
-    }
-    "ok\n".into_response()
 }

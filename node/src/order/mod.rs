@@ -19,6 +19,7 @@ use self::solo::SoloThread;
 use crate::config::NetworkConfig;
 use crate::error::NodeError;
 use crate::keeper::Keeper;
+use crate::metrics::Counts;
 use crate::refusal::Refusal;
 use crate::resync::Vouched;
 use crate::view::Views;
@@ -167,6 +168,7 @@ pub(crate) struct Beginning {
     pub(crate) vouched: Option<Vouched>,
     pub(crate) data: PathBuf,
     pub(crate) config: NetworkConfig,
+    pub(crate) counts: Counts,
 }
 
 /// Takes transactions to whoever orders them; cheap to clone.

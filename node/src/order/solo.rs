@@ -15,6 +15,7 @@ use crate::clock::LedgerClock;
 use crate::disk::DiskReserve;
 use crate::error::NodeError;
 use crate::keeper::{Decision, Keeper, Snapshot};
+use crate::metrics::Counts;
 use crate::refusal::Refusal;
 use crate::view::{Publisher, View, Views};
 
@@ -34,13 +35,18 @@ pub(crate) struct SoloThread {
 
 impl SoloThread {
     /// Starts ordering. When it stops by itself it cancels `stopping`.
-    pub(crate) fn start(keeper: Keeper, reserve: DiskReserve, stopping: CancellationToken) -> Self {
+    pub(crate) fn start(
+        keeper: Keeper,
+        reserve: DiskReserve,
+        counts: Counts,
+        stopping: CancellationToken,
+    ) -> Self {
         let (queue, commands) = sync_channel(QUEUE);
         let head = keeper.head();
         let (publisher, views) = Publisher::new(keeper.contract(), head.size);
         let clock = LedgerClock::after(head.time_ms);
         let reader = keeper.reader();
-        let solo = Solo { keeper, reader, publisher, clock, reserve };
+        let solo = Solo { keeper, reader, publisher, clock, reserve, counts };
         let thread = std::thread::spawn(move || {
             let result = solo.run(&commands);
             stopping.cancel();
@@ -74,6 +80,7 @@ struct Solo {
     publisher: Publisher,
     clock: LedgerClock,
     reserve: DiskReserve,
+    counts: Counts,
 }
 
 type Reply = oneshot::Sender<Vec<Result<Recorded, Refusal>>>;
@@ -186,6 +193,10 @@ impl Solo {
             let decided = transactions.iter().map(|it| self.decide_one(now_ms, it));
             answers.push((decided.collect::<Result<_, Error>>()?, reply));
         }
+        let decided = answers.iter().map(|(answers, _)| answers.len()).sum();
+        if decided > 0 {
+            self.counts.batch(decided);
+        }
         let view = self.keeper.is_unsealed().then(|| {
             let touched = self.keeper.take_touched();
             self.publisher.draw(self.keeper.contract(), &touched, self.keeper.head().size)
@@ -209,7 +220,8 @@ impl Solo {
 
     /// Waits until a batch is durable, then answers.
     fn land(&mut self, mut batch: Batch, sealed: Sealed) -> Result<(), Error> {
-        let checkpoint = sealed.wait()?;
+        let (checkpoint, took) = sealed.wait_timed()?;
+        self.counts.sync(took);
         // Before anybody is answered: who has a receipt and asks for the state sees what it has done.
         if let Some(view) = batch.view.take() {
             self.publisher.publish(view);

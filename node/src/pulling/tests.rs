@@ -22,9 +22,11 @@ use crate::disk::DiskReserve;
 use crate::door::calls::Calls;
 use crate::door::connections::Slots;
 use crate::door::rights::Rights;
-use crate::door::serve::{Door, serve};
+use crate::door::serve::{Door, router, serve};
 use crate::door::who::Who;
+use crate::http::health::Health;
 use crate::keeper::{Decision, Keeper};
+use crate::metrics::{Class, Counts};
 use crate::order::Order;
 use crate::order::solo::SoloThread;
 use crate::peer::Peer;
@@ -396,22 +398,40 @@ impl Serving {
         let (reader, artifacts) = (keeper.reader(), store(dir));
         let seen = Seen { size: 1, root: reader.root(1).unwrap() };
         let stopping = CancellationToken::new();
-        let reserve = DiskReserve::new(dir, 0);
-        let order = Order::Alone(SoloThread::start(keeper, reserve, stopping.clone()));
+        let (reserve, counts) = (DiskReserve::new(dir, 0), Counts::default());
+        let health = Health::new(
+            stopping.clone(),
+            reserve.clone(),
+            #[cfg(unix)]
+            None,
+        );
+        let order =
+            Order::Alone(SoloThread::start(keeper, reserve, counts.clone(), stopping.clone()));
         let reads = Reads::new(reader, None);
         let pulling = pulling(&artifacts, others);
         let cosignatures = Cosignatures::new(0, 0);
         let rights = Rights::public(artifacts.clone());
         let keys = log_keys();
-        let who = Who::new(keys.ledger().0, [0; 32], false, rights.clone()).unwrap();
+        let who = Who::new(keys.ledger().0, [0; 32], false, rights.clone(), counts.clone());
+        let who = who.unwrap();
         let pulled = Some(pulling.clone());
-        let shared = Shared { reads, artifacts, pulling: pulled, cosignatures, rights, who };
+        let shared = Shared {
+            reads,
+            artifacts,
+            pulling: pulled,
+            cosignatures,
+            rights,
+            who,
+            health,
+            counts: counts.clone(),
+        };
         let services = crate::services(&keys, &order, shared, &stopping);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let calls = Calls::new(&Config::new(""));
-        let door = Door { listener, slots: Slots::new(64, 64), calls, tls: None };
-        let serving = tokio::spawn(serve(door, services, stopping.clone()));
+        let router = router(services, Calls::new(&Config::new(""), counts.clone()));
+        let (slots, full) = (Slots::new(64, 64), Class::Door("connections"));
+        let door = Door { listener, slots, tls: None, counts, full };
+        let serving = tokio::spawn(serve(door, router, stopping.clone()));
         Self { pulling, url, stopping, serving, order, seen }
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use colearn_contracts::{
     Contract, Experiment, ExperimentName, LearnerId, Limits, MemberName, Phase, Version,
 };
-use colearn_records::convert::{ExperimentState, MemberState};
+use colearn_records::convert::{ExperimentState, MemberState, SeatState};
 use tokio::sync::watch;
 
 use self::map::SharedMap;
@@ -155,6 +155,13 @@ impl ExperimentView {
         present.map(|(learner, member)| {
             (*learner, self.state.name_of(*learner).or(member.name.as_ref()))
         })
+    }
+
+    /// Who is a member, and how it stands: first those that take part, in joining order.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = (LearnerId, &MemberState)> {
+        let seated = self.seated.iter().filter_map(|it| Some((*it, self.members.get(it)?)));
+        let joining = self.members.iter().filter(|(_, it)| it.seat == SeatState::Joining);
+        seated.chain(joining.map(|(learner, member)| (*learner, member)))
     }
 
     pub(crate) fn member(&self, learner: LearnerId) -> Option<&MemberState> {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::witness::request;
+use crate::clock;
 use crate::https::Servers;
 use crate::reads::Reads;
 
@@ -65,6 +66,20 @@ struct Gathered {
     quorum: usize,
     /// By witness: the last checkpoint that it has cosigned.
     cosigned: BTreeMap<String, Cosigned>,
+    /// How many entries enough have cosigned, and when they had, in ms since 1970.
+    witnessed: Option<(u64, u64)>,
+}
+
+/// How well checkpoints are witnessed.
+pub(crate) struct Standing {
+    /// How many witnesses are asked.
+    pub(crate) asked: usize,
+    /// How many of them make a checkpoint witnessed.
+    pub(crate) quorum: usize,
+    /// How many entries the last one covers that is; 0 as long as none is.
+    pub(crate) size: u64,
+    /// When it was, in ms since 1970.
+    pub(crate) at_ms: Option<u64>,
 }
 
 struct Cosigned {
@@ -77,13 +92,34 @@ struct Cosigned {
 
 impl Cosignatures {
     pub(crate) fn new(asked: usize, quorum: usize) -> Self {
-        Self(Arc::new(Mutex::new(Gathered { asked, quorum, cosigned: BTreeMap::new() })))
+        Self(Arc::new(Mutex::new(Gathered { asked, quorum, ..Gathered::default() })))
     }
 
     fn add(&self, witness: &str, signed: &SignedCheckpoint, line: String) {
         let mut gathered = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let (size, note) = (signed.checkpoint.size, signed.note.clone());
         gathered.cosigned.insert(witness.to_owned(), Cosigned { size, note, line });
+        let mut sizes: Vec<u64> = gathered.cosigned.values().map(|it| it.size).collect();
+        sizes.sort_unstable();
+        // So many entries as the last of those has cosigned that are needed.
+        let enough = sizes.len().checked_sub(gathered.quorum).and_then(|at| sizes.get(at));
+        if let Some(size) = enough
+            && gathered.witnessed.is_none_or(|(before, _)| before < *size)
+        {
+            gathered.witnessed = Some((*size, clock::now_ms()));
+        }
+    }
+
+    /// How well checkpoints are witnessed; `None` if nobody is asked.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        let gathered = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let Gathered { asked, quorum, witnessed, .. } = *gathered;
+        (asked > 0).then(|| Standing {
+            asked,
+            quorum,
+            size: witnessed.map_or(0, |(size, _)| size),
+            at_ms: witnessed.map(|(_, at_ms)| at_ms),
+        })
     }
 
     /// The last checkpoint that each witness has cosigned, with its cosignature.

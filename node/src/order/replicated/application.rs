@@ -28,6 +28,7 @@ use super::shown::Shown;
 use super::waiting::Waiting;
 use crate::clock::Clock;
 use crate::keeper::Snapshot;
+use crate::metrics::Counts;
 use crate::refusal::Refusal;
 
 /// The version of the application that CometBFT writes into its blocks: of how blocks are recorded.
@@ -71,6 +72,7 @@ pub(super) struct Application {
     pub(super) observers: std::path::PathBuf,
     /// Has done what need not be done before CometBFT goes on.
     pub(super) landing: Mutex<Option<Sender<Landing>>>,
+    pub(super) counts: Counts,
 }
 
 /// What is done after a commit was answered.
@@ -291,8 +293,14 @@ impl Application {
 
     fn commit(&self) -> Result<ResponseCommit, Fatal> {
         let mut blocks = self.blocks();
-        let Committed { height, time_ms, empty, grown, became, keys, touched, snapshot } =
+        let Committed { height, time_ms, empty, grown, took, became, keys, touched, snapshot } =
             blocks.commit()?;
+        if !became.is_empty() {
+            self.counts.batch(became.len());
+        }
+        if let Some(took) = took {
+            self.counts.sync(took);
+        }
         lock(&self.pace).block(self.clock.now_ms(), time_ms, empty);
         let contract = blocks.keeper().contract();
         self.due_ms.store(contract.next_deadline_ms().unwrap_or(u64::MAX), Atomic::Relaxed);

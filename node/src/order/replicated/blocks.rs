@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use colearn_comet::abci::{
@@ -73,6 +74,8 @@ pub(super) struct Committed {
     pub(super) empty: bool,
     /// How many entries there are, if it has recorded something.
     pub(super) grown: Option<u64>,
+    /// What it took to make it durable, if it has recorded something.
+    pub(super) took: Option<Duration>,
     pub(super) became: Vec<(Key, Became)>,
     pub(super) keys: Option<LogKeys>,
     pub(super) touched: Touched,
@@ -290,9 +293,11 @@ impl Blocks {
             return Err(Fatal::new("a block is to be durable, and none was decided"));
         };
         let grown = self.keeper.is_unsealed();
+        let mut took = None;
         if grown {
             let sealed = self.keeper.seal().map_err(fatal)?;
-            sealed.wait().map_err(fatal)?;
+            let (_, sync) = sealed.wait_timed().map_err(fatal)?;
+            took = Some(sync);
         }
         let size = self.keeper.head().size;
         if !grown {
@@ -310,6 +315,7 @@ impl Blocks {
             time_ms,
             empty,
             grown: grown.then_some(size),
+            took,
             became,
             keys,
             touched: self.keeper.take_touched(),

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use colearn_comet::process::Ailment;
+use colearn_comet::rpc::Client;
 use colearn_ledger::SignedNote;
 use colearn_records::convert::BadField;
 use colearn_records::log_keys::KeyChange;
@@ -18,9 +19,26 @@ use crate::refusal::Refusal;
 /// The longest change of who keeps the ledger.
 pub(crate) const MAX_CHANGE_BYTES: usize = ordered::MAX_BYTES;
 
+/// How long CometBFT is asked for its peers: whoever wants to know that wants to know the rest, too.
+const PEERS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A node of several, as it is asked how it is.
 pub(crate) struct Network {
     submissions: Submissions,
+}
+
+/// A node of several in numbers.
+pub(crate) struct Standing {
+    /// Of the last block that is durable here.
+    pub(crate) height: u64,
+    /// How many keep the ledger.
+    pub(crate) nodes: usize,
+    /// To how many others CometBFT is connected; `None` where it does not say.
+    pub(crate) peers: Option<usize>,
+    /// How many transactions wait.
+    pub(crate) waiting: usize,
+    /// Whether it goes on with the others.
+    pub(crate) in_step: bool,
 }
 
 /// Why a node does not go on. Others may.
@@ -91,6 +109,19 @@ impl Network {
         }
         let idle = application.stuck()?;
         Some(Trouble::Stuck { waiting: application.waiting.count(), idle })
+    }
+
+    /// How it is, in numbers. For a moment it may wait for a block that is being recorded, and for CometBFT.
+    pub(crate) fn standing(&self) -> Standing {
+        let Submissions { application, rpc, .. } = &self.submissions;
+        let rpc = Client::with_patience(rpc.socket().to_owned(), PEERS_PATIENCE);
+        Standing {
+            height: application.blocks().height(),
+            nodes: application.keys.borrow().validators().map_or(0, |them| them.iter().count()),
+            peers: rpc.net_info().ok().map(|peers| peers.len()),
+            waiting: application.waiting.count(),
+            in_step: self.trouble().is_none(),
+        }
     }
 
     /// How it is, in JSON. For a moment it may wait for a block that is being recorded.

@@ -211,7 +211,7 @@ fn prepare(
     clock: Clock,
 ) -> Result<(Arc<Application>, Views, Arc<Signatures>), NodeError> {
     let begins_ms = begins_ms(&beginning)?;
-    let Beginning { keeper, keys, height, signer, vouched, data, .. } = beginning;
+    let Beginning { keeper, keys, height, signer, vouched, data, counts, .. } = beginning;
     let reader = keeper.reader();
     let size = reader.size();
     let before = Arc::new(Before::new(vouched));
@@ -237,6 +237,7 @@ fn prepare(
         begins_ms,
         observers: data.join("observers"),
         landing: Mutex::new(None),
+        counts,
     });
     let signatures = Arc::new(Signatures::new(
         signer,

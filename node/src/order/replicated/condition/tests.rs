@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use colearn_comet::abci::{RequestCommit, RequestFinalizeBlock, request};
-use colearn_comet::process::Health;
+use colearn_comet::process::Health as Comet;
 use colearn_comet::rpc::Client;
 use colearn_contracts::{Limits, VERSION};
 use colearn_ledger::{Checkpoint, Hash, Ledger, Options, Reader};
@@ -28,9 +28,11 @@ use crate::artifacts::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::NetworkConfig;
 use crate::disk::DiskReserve;
+use crate::http::health::{Health, health};
 use crate::http::network::{Networks, router};
 use crate::http::tiles::{self, Tiles};
 use crate::keeper::Keeper;
+use crate::metrics::Counts;
 use crate::reads::Reads;
 use crate::testing::key;
 use crate::witness::Cosignatures;
@@ -75,7 +77,9 @@ impl First {
         let (keeper, _) = Keeper::open(ledger, &keys).unwrap();
         let reader = keeper.reader();
         let (data, config) = (dir.path().to_owned(), NetworkConfig::default());
-        let beginning = Beginning { keeper, keys, height: 0, signer, vouched: None, data, config };
+        let (vouched, counts) = (None, Counts::default());
+        let beginning =
+            Beginning { keeper, keys, height: 0, signer, vouched, data, config, counts };
         let (mut application, views, signatures) =
             prepare(beginning, "test".to_owned(), Clock::default()).unwrap();
         // It was started long ago.
@@ -87,7 +91,7 @@ impl First {
             application: application.clone(),
             signatures: signatures.clone(),
             rpc: Client::new(socket),
-            health: Health::default(),
+            health: Comet::default(),
             runtime: Handle::current(),
         };
         let stopping = CancellationToken::new();
@@ -159,10 +163,11 @@ async fn serve(
         cosignatures: Cosignatures::new(0, 0),
         stopping: stopping.clone(),
         signatures: Some(signatures),
-        network: network.clone(),
     };
+    let disk = DiskReserve::new(std::path::Path::new("/"), 0);
+    let health = health(Health::new(stopping.clone(), disk, network.clone()));
     let networks = Networks { network, views, artifacts, stopping: stopping.clone() };
-    let routes = tiles::router(tiles).merge(router(networks));
+    let routes = tiles::router(tiles).merge(router(networks)).merge(health);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });

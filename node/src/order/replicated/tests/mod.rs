@@ -26,6 +26,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::NetworkConfig;
+use crate::metrics::Counts;
 use crate::testing::key;
 
 const BEGIN_MS: u64 = 1_000_000;
@@ -163,6 +164,7 @@ impl Running {
             vouched: crate::resync::vouched(dir).unwrap(),
             data: dir.to_owned(),
             config: NetworkConfig::default(),
+            counts: Counts::default(),
         };
         let (application, views, signatures) =
             prepare(beginning, "test".to_owned(), clock).unwrap();
