@@ -18,6 +18,7 @@ mod key;
 mod key_file;
 mod learner;
 mod ledger;
+mod logs;
 mod model;
 #[cfg(unix)]
 mod network;
@@ -30,33 +31,32 @@ mod simulate;
 mod tell;
 mod witness;
 
+use self::logs::LogArgs;
+
 pub use tell::json::experiment as experiment_json;
 pub use tell::text::{event as event_text, plan_of};
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use colearn_net::{Credential, Trust};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::layer;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Collective learning on a ledger: learners propose model updates, vote on each other's on their
 /// own data, and anyone can audit the history.
 #[derive(Parser)]
 #[command(name = "colearn", version, about, max_term_width = 100)]
 #[command(
-    after_help = "Start here:\n  colearn demo\n\nLogs go to stderr; COLEARN_LOG=debug shows more."
+    after_help = "Start here:\n  colearn demo\n\nLogs go to stderr; --log-level debug shows more."
 )]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    logs: LogArgs,
 }
 
 /// Whom a command believes, and what it shows, wherever it connects to.
@@ -220,7 +220,7 @@ pub fn main(arguments: Vec<OsString>, program: Program) -> ExitCode {
         }
     };
     hush_the_index();
-    log_to_stderr();
+    asked.logs.begin(matches!(&asked.command, Command::Node(node) if node.is_to_run()));
     match run(asked, &program) {
         Ok(code) => code,
         // What `| head` has read enough of is no error.
@@ -245,24 +245,6 @@ fn hush_the_index() {
             usual(panic);
         }
     }));
-}
-
-/// Logs to stderr what `COLEARN_LOG` asks for: `debug`, `colearn=debug`, several separated by
-/// commas. Warnings where it is unset or cannot be read, without those of the index's library: what
-/// they come to is told where the index is used.
-fn log_to_stderr() {
-    // Not `EnvFilter`: it can filter by a span's fields, and brings a regex engine for that.
-    let asked = std::env::var("COLEARN_LOG").ok().and_then(|text| text.parse().ok());
-    let filter = asked.unwrap_or_else(|| {
-        Targets::new().with_default(LevelFilter::WARN).with_target("sled", LevelFilter::OFF)
-    });
-    let colored = std::io::stderr().is_terminal();
-    let logged = tracing_subscriber::registry()
-        // Where nobody reads stderr, the complaint about that would be a panic.
-        .with(layer().with_writer(std::io::stderr).with_ansi(colored).log_internal_errors(false))
-        .with(filter);
-    // Whoever runs commands from a process that logs already has its own way.
-    let _ = logged.try_init();
 }
 
 /// Has files that this process makes readable for its own user alone: a node's folder holds everybody's weights.

@@ -13,7 +13,8 @@ use colearn_node::{
     Access, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
     DEFAULT_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS,
     DEFAULT_MAX_WATCHERS, DEFAULT_RESERVE_BYTES, DEFAULT_WATCHERS_PER_ADDRESS, Grant, Keep,
-    KeepArtifacts, NetworkConfig, Progress, Security, TlsConfig, Upgrade, WitnessAddress,
+    KeepArtifacts, NetworkConfig, OpsListen, Progress, Security, TlsConfig, Upgrade,
+    WitnessAddress,
 };
 use colearn_records::network_file::NetworkFile;
 use colearn_records::pins::Pins;
@@ -111,6 +112,11 @@ impl Node {
         matches!(self.command, Some(Command::Status { .. }))
     }
 
+    /// Whether it is a node that is to run.
+    pub(crate) fn is_to_run(&self) -> bool {
+        self.command.is_none()
+    }
+
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match (self.command, self.run) {
             (Some(Command::RotateKey { data, drop_old, json }), _) => {
@@ -175,9 +181,11 @@ fn back_up(data: &Path, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
   colearn node --data colearn-data
   colearn node --data /var/lib/colearn --listen 0.0.0.0:7400 --tls-cert node.pem --tls-key node-key.pem
   colearn node --data /var/lib/colearn --listen 0.0.0.0:7400 --tls-self-signed
+  colearn node --data /var/lib/colearn --ops-listen 10.0.0.5:9100 --log-format json
   curl http://127.0.0.1:7400/checkpoint
+  curl http://127.0.0.1:7401/metrics
 
-The node answers gRPC and HTTP on one port and stops cleanly on Ctrl-C or SIGTERM. Where others can reach it,
+The node answers gRPC and HTTP on one port, and whoever watches it on another; it stops cleanly on Ctrl-C or SIGTERM. Where others can reach it,
 it wants TLS. Files of certificates are read anew when they change, and on SIGHUP.")]
 struct NodeArgs {
     /// Where everything is kept; created on first start
@@ -186,6 +194,10 @@ struct NodeArgs {
     /// The address to listen on; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Where metrics and health are served to whoever asks, without TLS; off for nowhere [default: on this machine, at
+    /// the port after the node's own, or a free one]
+    #[arg(long, value_name = "ADDR|off")]
+    ops_listen: Option<OpsListen>,
     /// The node's certificate, and those that vouch for it, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = TLS)]
     tls_cert: Option<PathBuf>,
@@ -369,6 +381,7 @@ impl NodeArgs {
                 peers: self.peer,
                 block_interval: Duration::from_millis(self.block_interval),
             },
+            ops: self.ops_listen.unwrap_or(OpsListen::NextPort),
             progress: Some(Progress::new(progress::rebuilding())),
         })
         .await?;
@@ -523,9 +536,11 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
         IndexUse::UpTo(_) => None,
         IndexUse::Rebuilt(reason) => Some(reason.clone()),
     };
+    let ops = node.ops_address().map(|address| format!("http://{address}"));
     if json {
         let line = serde_json::json!({
             "address": node.url(),
+            "ops": ops,
             "fingerprint": node.fingerprint(),
             "ledger_id": node.ledger_id().to_string(),
             "verifier_key": node.verifiers().to_string(),
@@ -544,6 +559,9 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
         println!("address       {}", node.url());
         if let Some(fingerprint) = node.fingerprint() {
             println!("certificate   {fingerprint}");
+        }
+        if let Some(ops) = ops {
+            println!("metrics       {ops}/metrics");
         }
         println!("ledger id     {}", node.ledger_id());
         println!("verifier key  {}", node.verifiers());

@@ -33,7 +33,7 @@ pub(crate) struct WitnessArgs {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The address to listen on; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:7401", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:7402", value_name = "ADDR")]
     listen: SocketAddr,
     /// The witness's name in its cosignatures
     #[arg(long, default_value = "colearn-witness", value_name = "NAME")]

@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) fn colearn(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_colearn"));
-    command.args(arguments).env_remove("COLEARN_NODE").env_remove("COLEARN_LOG");
+    command.args(arguments).env_remove("COLEARN_NODE").env("COLEARN_LOG", "warn,sled=off");
     command
 }
 
@@ -122,10 +122,12 @@ impl NodeProcess {
         Self::start_command(Self::command(data, more))
     }
 
-    /// What starts a node.
+    /// What starts a node. One that is not about that serves no metrics: its next port may be another test's.
     pub(crate) fn command(data: &Path, more: &[&str]) -> Command {
         let arguments = ["node", "--json", "--data", data.to_str().unwrap()];
-        colearn(&[&arguments[..], more].concat())
+        let ops = ["--ops-listen", "off"];
+        let ops = if more.contains(&"--ops-listen") { &[][..] } else { &ops };
+        colearn(&[&arguments[..], more, ops].concat())
     }
 
     pub(crate) fn start_command(command: Command) -> Self {

@@ -52,6 +52,8 @@ impl Consortium {
         command.args(before).args(["node", "--json", "--until-eof", "--listen", listen]);
         command.arg("--data").arg(self.folder(at));
         command.arg("--network").arg(network_path(&self.dir));
+        // The demo tells what happens itself.
+        command.args(["--ops-listen", "off", "--log-level", "warn"]);
         Ok(NodeProcess::start(command)?)
     }
 

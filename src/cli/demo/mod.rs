@@ -580,6 +580,8 @@ fn node_command(
         let listen = listen.to_string();
         command.args(&before);
         command.args(["node", "--json", "--until-eof", "--listen", &listen, "--data"]).arg(&data);
+        // The demo tells what happens itself.
+        command.args(["--ops-listen", "off", "--log-level", "warn"]);
         command
     })
 }

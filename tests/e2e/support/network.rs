@@ -157,7 +157,10 @@ impl Network {
         if let Some(namespace) = &place.namespace {
             let mut inside = std::process::Command::new("ip");
             inside.args(["netns", "exec", namespace]).arg(command.get_program());
-            inside.args(command.get_args()).env_remove("COLEARN_NODE").env_remove("COLEARN_LOG");
+            inside
+                .args(command.get_args())
+                .env_remove("COLEARN_NODE")
+                .env("COLEARN_LOG", "warn,sled=off");
             command = inside;
         }
         let log = std::fs::File::options().append(true).create(true).open(log).unwrap();
