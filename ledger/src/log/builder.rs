@@ -55,14 +55,18 @@ impl TreeBuilder {
     /// What the tree can be built from again.
     pub fn hashes(&self) -> TreeHashes {
         let tiles = self.spine.leaf_tile_roots().to_vec();
-        let unfinished = self.spine.tile(0, tiles.len() as u64);
-        let leaves = unfinished.map_or_else(Vec::new, |tile| tile.hashes().to_vec());
-        TreeHashes { tiles, leaves }
+        TreeHashes { tiles, leaves: self.unfinished().to_vec() }
     }
 
     /// The number of leaves.
     pub fn size(&self) -> u64 {
         self.spine.size()
+    }
+
+    /// The leaves behind the last full tile, fewer than 256. None of them is ever forgotten.
+    pub fn unfinished(&self) -> &[Hash] {
+        let unfinished = self.spine.tile(0, self.spine.leaf_tile_roots().len() as u64);
+        unfinished.map_or(&[], |tile| tile.hashes())
     }
 
     /// What the next roots need of it. Nothing of it is ever forgotten.

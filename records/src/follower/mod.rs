@@ -14,7 +14,9 @@ mod times;
 use std::borrow::Cow;
 
 use colearn_contracts::{Contract, Digest, Limits, MAX_TIME_MS, Moment, Version};
-use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, TreeBuilder, TreeHashes, tree};
+use colearn_ledger::{
+    Checkpoint, Forgotten, Hash, Head, TILE_WIDTH, TreeBuilder, TreeHashes, tree,
+};
 
 pub use self::blocks::{BadBlock, Blocks};
 pub use self::fault::{BadGenesis, Fault, Unconfirmed};
@@ -425,6 +427,16 @@ impl Follower {
     /// were.
     pub fn recall(&mut self, tile: u64, leaves: impl IntoIterator<Item = Hash>) -> bool {
         self.tree.as_mut().is_some_and(|tree| tree.recall(tile, leaves))
+    }
+
+    /// Whether these are the leaf hashes of a tile that was followed: all 256, or those of the last one that
+    /// there are. For who gets old entries again from somebody who may lie.
+    pub fn has_leaves(&mut self, tile: u64, leaves: &[Hash]) -> bool {
+        let Some(tree) = &self.tree else { return false };
+        match tile == tree.size() / TILE_WIDTH {
+            true => !leaves.is_empty() && tree.unfinished() == leaves,
+            false => leaves.len() as u64 == TILE_WIDTH && self.recall(tile, leaves.iter().copied()),
+        }
     }
 
     /// Whether a signed checkpoint is the ledger's word for what was followed: signed by the key of

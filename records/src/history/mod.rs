@@ -824,7 +824,15 @@ impl History {
 
     /// As JSON for scripts.
     pub fn to_json(&self) -> serde_json::Value {
-        let rounds: Vec<_> = self.rounds.iter().map(Round::to_json).collect();
+        self.to_json_since(0)
+    }
+
+    /// The same without the rounds before one: whoever looks at a long experiment again and again needs the
+    /// last ones.
+    pub fn to_json_since(&self, first: u64) -> serde_json::Value {
+        let begin = self.rounds.partition_point(|round| round.number < first);
+        let rounds: Vec<serde_json::Value> =
+            self.rounds[begin..].iter().map(Round::to_json).collect();
         let learners: Vec<String> = self.learners.iter().map(ToString::to_string).collect();
         let names: BTreeMap<String, &str> =
             self.names.iter().map(|(learner, name)| (learner.to_string(), name.as_str())).collect();

@@ -187,6 +187,25 @@ fn old_histories_are_looked_up_in_leaves_that_are_handed_back() {
 }
 
 #[test]
+fn old_leaves_are_told_from_others_in_full_tiles_and_in_the_last_one() {
+    let scribe = long();
+    let mut follower = scribe.follow_all(&scribe.read()).unwrap();
+    let leaves = &scribe.leaves;
+    let size = leaves.len();
+    assert!(follower.has_leaves(0, &leaves[..256]) && follower.has_leaves(1, &leaves[256..512]));
+    assert!(follower.has_leaves(2, &leaves[512..]));
+    // Others, too few, of another place, none.
+    let mut other = leaves.clone();
+    (other[100], other[size - 1]) = (other[size - 1], other[100]);
+    assert!(!follower.has_leaves(0, &other[..256]) && !follower.has_leaves(2, &other[512..]));
+    assert!(
+        !follower.has_leaves(0, &leaves[..255]) && !follower.has_leaves(2, &leaves[512..size - 1])
+    );
+    assert!(!follower.has_leaves(1, &leaves[..256]) && !follower.has_leaves(3, &leaves[512..]));
+    assert!(!follower.has_leaves(3, &[]) && !follower.has_leaves(2, &[]));
+}
+
+#[test]
 fn what_another_reader_has_passed_over_is_checked() {
     let mut scribe = Scribe::new();
     let seen = Seen { size: 0, root: Hash::empty_root() };

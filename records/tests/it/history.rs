@@ -84,6 +84,12 @@ proptest! {
         }
         let json = history.to_json();
         prop_assert_eq!(json["rounds"].as_array().unwrap().len(), history.rounds.len());
+        // The last rounds are the end of all of them, and the rest is the same.
+        let mut last = history.to_json_since(2);
+        let rest = json["rounds"].as_array().unwrap().iter().skip(1);
+        prop_assert!(last["rounds"].as_array().unwrap().iter().eq(rest));
+        last["rounds"] = json["rounds"].clone();
+        prop_assert_eq!(last, json);
     }
 }
 
