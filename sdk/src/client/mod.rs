@@ -18,6 +18,7 @@ mod status;
 mod threads;
 mod transfer;
 mod updates;
+mod watching;
 mod witnesses;
 
 /// What the client's methods return. Boxed, so that what they do is compiled here once: the state machine
@@ -36,5 +37,6 @@ pub use patience::Patience;
 pub use receipts::Submitted;
 pub use run::{Options, Prepared, Summary, prepare, run};
 pub use status::{MemberProgram, NodeStatus};
+pub use watching::Watching;
 
 pub use crate::participant::Event;

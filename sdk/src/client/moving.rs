@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use colearn_ledger::Hash;
 use colearn_records::transaction::Transaction;
 
-use super::followed::Followed;
+use super::followed::{Followed, Sent};
 use super::nodes::Failures;
 use super::receipts::Pledge;
 use super::{BoxFuture, Client, ClientError, Progress, Submitted, Suspicion};
@@ -196,10 +196,7 @@ impl Others {
     /// # Errors
     /// [`ClientError::Behind`] if another one has shown more and this one has not reached it, and the other
     /// is the next to go on to; [`ClientError::Fork`] if it shows what does not fit.
-    pub(super) async fn watch(
-        &mut self,
-        followed: &mut Followed,
-    ) -> Result<Option<Instant>, ClientError> {
+    async fn watch(&mut self, followed: &mut Followed) -> Result<Option<Instant>, ClientError> {
         if !followed.client.nodes().are_several() {
             return Ok(None);
         }
@@ -248,8 +245,34 @@ impl Others {
         }))
     }
 
+    /// What the node sends next, if it does before the pause is over; it has been waited for since then.
+    /// Meanwhile the other nodes are asked whether it keeps anything back.
+    pub(super) async fn receive_within(
+        &mut self,
+        followed: &mut Followed,
+        since: Instant,
+        pause: Option<Duration>,
+    ) -> Result<Option<Sent>, ClientError> {
+        let until = pause.map(|pause| Instant::now() + pause);
+        loop {
+            let due = self.watch(followed).await?;
+            let Some(wake) = due.into_iter().chain(until).min() else {
+                return followed.receive_since(since).await.map(Some);
+            };
+            let began = Instant::now();
+            let received = tokio::time::timeout_at(wake, followed.receive_since(since)).await;
+            self.listened(began.elapsed());
+            match received {
+                Ok(received) => return received.map(Some),
+                Err(_) if until.is_some_and(|until| until <= wake) => return Ok(None),
+                // Something is due with the others.
+                Err(_) => {}
+            }
+        }
+    }
+
     /// The node that is spoken to was listened to for so long.
-    pub(super) fn listened(&mut self, time: Duration) {
+    fn listened(&mut self, time: Duration) {
         if let Stage::Ahead(_, left) = &mut self.stage {
             *left = left.saturating_sub(time);
         }

@@ -455,23 +455,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         pause: Option<Duration>,
     ) -> Result<Option<Sent>, ClientError> {
         let since = tokio::time::Instant::now();
-        let until = pause.map(|pause| since + pause);
-        loop {
-            let followed = self.place.followed()?;
-            let due = self.others.watch(followed).await?;
-            let Some(wake) = due.into_iter().chain(until).min() else {
-                return followed.receive_since(since).await.map(Some);
-            };
-            let began = tokio::time::Instant::now();
-            let received = tokio::time::timeout_at(wake, followed.receive_since(since)).await;
-            self.others.listened(began.elapsed());
-            match received {
-                Ok(received) => return received.map(Some),
-                Err(_) if until.is_some_and(|until| until <= wake) => return Ok(None),
-                // Something is due with the others.
-                Err(_) => {}
-            }
-        }
+        self.others.receive_within(self.place.followed()?, since, pause).await
     }
 
     /// Follows the ledger to where it stands, and goes on from there.

@@ -8,8 +8,8 @@ use colearn_ledger::{NoteError, SignedNote, Verifier};
 use colearn_records::pins::Unpinned;
 use tokio::time::{Instant, sleep};
 
-use super::ClientError;
 use super::followed::Followed;
+use super::{BoxFuture, ClientError};
 
 /// More checkpoints than witnesses that anybody would name.
 const MAX_COSIGNED: usize = 64;
@@ -47,6 +47,32 @@ impl Followed {
         }
     }
 
+    /// How many entries of this history each of the witnesses that are demanded has cosigned, as far as the
+    /// node shows it; 0 for none. Their names, in the order of the pins.
+    ///
+    /// # Errors
+    /// If the node does not answer; [`ClientError::Fork`] if one has cosigned another history.
+    pub fn witnessed(&mut self) -> BoxFuture<'_, Result<Vec<(String, u64)>, ClientError>> {
+        Box::pin(async move {
+            let witnesses = self.trust.pins.witnesses().to_vec();
+            if witnesses.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut notes = self.client.cosigned().await?;
+            notes.truncate(MAX_COSIGNED);
+            let mut witnessed = Vec::new();
+            for witness in &witnesses {
+                let mut most = 0;
+                for note in &notes {
+                    let size = self.cosigned_size(witness, note, 0).await?;
+                    most = most.max(size.unwrap_or(0));
+                }
+                witnessed.push((witness.name().to_owned(), most));
+            }
+            Ok(witnessed)
+        })
+    }
+
     /// Why which of the witnesses have not cosigned so many entries of this history.
     async fn missing_witnesses(&mut self, needed: u64) -> Result<Vec<NoteError>, ClientError> {
         let mut notes = self.client.cosigned().await?;
@@ -56,7 +82,7 @@ impl Followed {
         for witness in &witnesses {
             let mut cosigned = false;
             for note in &notes {
-                cosigned = cosigned || self.is_witnessed(witness, note, needed).await?;
+                cosigned = cosigned || self.cosigned_size(witness, note, needed).await?.is_some();
             }
             if !cosigned {
                 missing.push(NoteError::Unsigned(witness.name().to_owned()));
@@ -65,27 +91,29 @@ impl Followed {
         Ok(missing)
     }
 
-    async fn is_witnessed(
+    /// How many entries of this history a witness has cosigned with this, if it has and they are as many as
+    /// are needed.
+    async fn cosigned_size(
         &mut self,
         witness: &Verifier,
         note: &str,
         needed: u64,
-    ) -> Result<bool, ClientError> {
+    ) -> Result<Option<u64>, ClientError> {
         let signed = SignedNote::parse(note).and_then(|note| witness.verify(&note));
-        let (Ok(()), Ok(checkpoint)) = (signed, self.keys.open(note)) else { return Ok(false) };
+        let (Ok(()), Ok(checkpoint)) = (signed, self.keys.open(note)) else { return Ok(None) };
         if checkpoint.size < needed {
-            return Ok(false);
+            return Ok(None);
         }
         let size = self.size();
         if checkpoint.size <= size {
             return match self.root(checkpoint.size).await? == Some(checkpoint.root) {
-                true => Ok(true),
+                true => Ok(Some(checkpoint.size)),
                 false => Err(self.fork("a witness has cosigned another one", note)),
             };
         }
         let proof = self.client.consistency(size, checkpoint.size).await?;
         match self.follower.is_begun_by(&checkpoint, [], &proof) {
-            true => Ok(true),
+            true => Ok(Some(checkpoint.size)),
             false => {
                 let what = "what a witness has cosigned is not proven to go on from it";
                 Err(self.unproven(what.to_owned(), note, &[]))
