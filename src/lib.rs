@@ -10,5 +10,6 @@ pub mod place;
 pub mod plot;
 pub mod simulate;
 pub mod supervise;
+mod ui;
 
 pub use cli::{Program, event_text, experiment_json, main, plan_of};

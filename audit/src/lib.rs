@@ -21,4 +21,4 @@ pub use self::finding::{Finding, Kind};
 pub use self::options::{AuditOptions, Level};
 pub use self::promise::{Promise, PromiseError};
 pub use self::report::{AuditReport, MAX_FINDINGS};
-pub use self::source::{Source, SourceError, Trouble, open};
+pub use self::source::{Source, SourceError, Stated, Trouble, open};

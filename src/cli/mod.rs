@@ -28,7 +28,8 @@ mod progress;
 mod round;
 mod signals;
 mod simulate;
-mod tell;
+pub(crate) mod tell;
+mod ui;
 mod witness;
 
 use self::logs::LogArgs;
@@ -129,6 +130,7 @@ impl Command {
             | Self::Model(_)
             | Self::Experiment(_)
             | Self::Audit(_)
+            | Self::Ui(_)
             | Self::Ledger(_) => true,
         }
     }
@@ -168,6 +170,8 @@ enum Command {
     Bridge(bridge::BridgeArgs),
     /// Re-derive a ledger's whole history from its bytes and say whether it is as it should be.
     Audit(audit::Audit),
+    /// Show experiments, rounds and the ledger in the browser, verified by a follower of your own.
+    Ui(Box<ui::Ui>),
     /// Cosign a ledger's checkpoints, so that nobody can show two histories unnoticed.
     Witness(witness::WitnessArgs),
     /// Try learners, data splits, rules and attackers on this machine, in simulated time.
@@ -277,6 +281,7 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
         Command::Experiment(command) => block_on(command.run()),
         Command::Learner(command) => block_on(command.run()),
         Command::Doctor(command) => block_on(command.run()),
+        Command::Ui(command) => block_on(command.run()),
         Command::Witness(command) => block_on(command.run()),
         Command::Bridge(command) => block_on(command.run()),
         Command::Audit(command) => command.run(),

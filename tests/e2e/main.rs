@@ -29,6 +29,7 @@ mod merges;
 mod model;
 mod network;
 mod node;
+mod page;
 mod partition;
 mod places;
 mod privacy;

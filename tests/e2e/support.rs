@@ -1,5 +1,6 @@
 //! Starting real processes and talking to them.
 
+pub(crate) mod browser;
 pub(crate) mod network;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

@@ -1,0 +1,195 @@
+//! `colearn ui`.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use colearn_records::keys;
+use colearn_records::pins::Pins;
+use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes, Trust, Watching};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use tempfile::NamedTempFile;
+
+use super::args::{NodeAddress, PinArgs};
+use super::signals::Signals;
+use super::{key_file, progress};
+use crate::ui;
+use crate::ui::{Page, Place, Shared, Told, View};
+
+/// How many bytes of the address nobody can guess.
+const SECRET_BYTES: usize = 16;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  colearn ui
+  colearn ui --node https://node.example:7400 --key a.pem --open
+  colearn ui --node http://127.0.0.1:7400 --ledger cdf1c20e... --witness 'w1+...'
+  colearn ui colearn-data
+  colearn ui exported/ --listen 127.0.0.1:0
+
+It follows the ledger itself and verifies each entry, like a learner. The page says item by item what was verified.
+With --key it goes on from what the key remembers, and holds the ledger to it. A folder is audited and then shown as
+it was. The page is served on this machine only, and its address holds a secret: whoever has it reads what you may
+read. Ctrl-C ends it. docs/page.md has more.")]
+pub(crate) struct Ui {
+    /// A data folder or an exported folder to show instead, or a node's URL
+    #[arg(value_name = "PLACE")]
+    place: Option<String>,
+    #[command(flatten)]
+    node: NodeAddress,
+    /// Follow in the name of this private key, from where it stands (colearn key new FILE)
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Where the key remembers what must survive a restart [default: the key file's name with .data behind it]
+    #[arg(long, value_name = "DIR", requires = "key")]
+    memory: Option<PathBuf>,
+    #[command(flatten)]
+    pins: PinArgs,
+    /// The address to serve the page at, on this machine; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Open the page in the browser
+    #[arg(long)]
+    open: bool,
+    /// Print what was started as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Ui {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        super::keep_to_oneself();
+        // Before anyone is told that it runs, so that no signal is missed.
+        let mut signals = Signals::catch()?;
+        ensure!(
+            self.listen.ip().is_loopback(),
+            "the page is for this machine only, and {} is not: --listen takes 127.0.0.1:PORT or [::1]:PORT; for \
+             another machine, forward the port: ssh -L 7480:127.0.0.1:7480 HOST",
+            self.listen
+        );
+        let listener = tokio::net::TcpListener::bind(self.listen).await.with_context(|| {
+            format!("cannot listen on {} (--listen 127.0.0.1:0 picks a free port)", self.listen)
+        })?;
+        let at = listener.local_addr()?;
+        let pins = self.pins.pins(&Pins::default())?;
+        let place = self.place.clone().unwrap_or_else(|| self.node.node.clone());
+        let (view, watching) = tokio::select! {
+            opened = self.open_place(&place, pins) => opened?,
+            asked = signals.asked() => return Ok(asked.exit_code()),
+        };
+        let secret = secret()?;
+        let address = format!("http://{at}/{secret}/");
+        let opened = self.open.then(|| open(&address)).transpose()?;
+        self.tell(&view, &address);
+        let shared = Arc::new(Shared::new(view));
+        let page = Page::new(shared.clone());
+        tokio::select! {
+            () = ui::serve(listener, at, &secret, page) => {}
+            () = follow(watching, shared) => {}
+            _ = signals.asked() => {}
+        }
+        drop(opened);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The ledger at its end, and what goes on following it, if that can be.
+    async fn open_place(
+        &self,
+        place: &str,
+        pins: Pins,
+    ) -> anyhow::Result<(View, Option<Watching>)> {
+        if !place.contains("://") {
+            ensure!(
+                self.key.is_none(),
+                "{place} is a folder, and nobody is asked there: --key is for nodes (http://HOST:PORT)"
+            );
+            let (place, bar) = (place.to_owned(), progress::entries("auditing"));
+            let told = bar.clone();
+            let view = tokio::task::spawn_blocking(move || ui::read(&place, pins, &told)).await??;
+            bar.finish_and_clear();
+            return Ok((view, None));
+        }
+        let mut nodes = Nodes::from(place);
+        let mut memory = Memory::default();
+        if let Some(path) = &self.key {
+            let key = key_file::load(path)?;
+            let me = keys::learner_id(&key);
+            let dir = match &self.memory {
+                Some(dir) => dir.clone(),
+                None => Memory::beside(path, me)?,
+            };
+            memory = Memory::open(&dir, me)?;
+            nodes = nodes.signed_by(Credential::new(&key));
+        }
+        let client = Client::connect(nodes).await?;
+        let trust = Trust { pins: pins.clone(), checkpoint: None };
+        let mut followed = Followed::open(client, memory, trust).await?;
+        let bar = progress::entries("following the ledger");
+        followed
+            .catch_up_somewhere(&mut |progress| {
+                bar.set_length(progress.size);
+                bar.set_position(progress.followed);
+            })
+            .await?;
+        bar.finish_and_clear();
+        followed.keep()?;
+        let node = Place::Node(followed.client().url().to_owned());
+        let told = Told::of(node, pins, self.key.is_some());
+        let mut watching = Watching::new(followed);
+        let bar = progress::entries("reading the ledger");
+        let view = ui::fill(&mut watching, told, &bar).await?;
+        bar.finish_and_clear();
+        Ok((view, Some(watching)))
+    }
+
+    fn tell(&self, view: &View, address: &str) {
+        let id = view.keys().map(|keys| keys.ledger().to_string()).unwrap_or_default();
+        let entries = view.book.size();
+        if self.json {
+            let line = serde_json::json!({ "address": address, "ledger": id, "entries": entries });
+            return println!("{line}");
+        }
+        println!("ledger   {id}");
+        match &view.told.alarm {
+            None => println!("entries  {entries}, verified"),
+            Some(alarm) => println!("WRONG    {}", alarm.what),
+        }
+        println!("page     {address}");
+        println!("         The address is a secret: whoever has it reads what you may read.");
+    }
+}
+
+/// Keeps the view up to date; of a folder there is nothing to keep.
+async fn follow(watching: Option<Watching>, shared: Arc<Shared>) {
+    if let Some(watching) = watching {
+        ui::follow(watching, shared).await;
+    }
+    // What is there is shown until somebody ends it.
+    std::future::pending().await
+}
+
+/// What nobody guesses.
+fn secret() -> anyhow::Result<String> {
+    let mut bytes = [0; SECRET_BYTES];
+    SysRng.try_fill_bytes(&mut bytes).context("the system gives no random numbers")?;
+    Ok(hex::encode(bytes))
+}
+
+/// Opens the page in the browser. By way of a file that only this user can read: what a program is started with,
+/// every user of the machine can see. It goes with what is given.
+fn open(address: &str) -> anyhow::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("colearn-ui-").suffix(".html").tempfile()?;
+    writeln!(
+        file,
+        "<!doctype html><meta charset=utf-8><meta name=referrer content=no-referrer>\
+         <meta http-equiv=refresh content=\"0;url={address}\"><title>colearn</title><a href=\"{address}\">colearn</a>"
+    )?;
+    open::that_detached(file.path())
+        .context("no browser could be started; open the address yourself, without --open")?;
+    Ok(file)
+}

@@ -1,0 +1,303 @@
+//! The one document that the page is drawn from (docs/page.md has its schema).
+
+use colearn_contracts::{Experiment, ExperimentName, Verdict};
+use colearn_ledger::SignedNote;
+use colearn_records::convert::{ExperimentState, MemberState};
+use colearn_records::history::{Round, unit};
+use colearn_records::words::Word as _;
+use serde::Serialize as _;
+use serde_json::{Value, json};
+
+use super::claims::claims;
+use super::pace::owed;
+use super::view::{Connection, Place, Tale, View, now_ms};
+use crate::cli::tell::{json, text};
+
+/// The number of the document's schema. It grows when a field changes its meaning or goes.
+pub(crate) const SCHEMA: u32 = 1;
+/// How many experiments, members and points of a curve there are at most; how many rounds in full.
+const MAX_LISTED: usize = 200;
+const MAX_MEMBERS: usize = 1000;
+const MAX_POINTS: usize = 800;
+pub(crate) const MAX_ROUNDS: u64 = 500;
+
+/// What of it somebody wants.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// The experiment that is shown in full.
+    pub(crate) experiment: Option<ExperimentName>,
+    /// So many of its last rounds in full; at most [`MAX_ROUNDS`].
+    pub(crate) rounds: u64,
+}
+
+/// The document.
+pub(crate) fn document(view: &View, asked: &Asked, revision: u64) -> Value {
+    let shown = asked.experiment.as_ref().and_then(|name| view.experiment(name));
+    let (kind, place) = match &view.told.place {
+        Place::Node(url) => ("node", url),
+        Place::Folder(path) => ("folder", path),
+    };
+    json!({
+        "schema": SCHEMA,
+        "program": concat!("colearn ", env!("CARGO_PKG_VERSION")),
+        "revision": revision,
+        "now_ms": now_ms(),
+        "source": { "kind": kind, "place": place },
+        "connection": connection(&view.told.connection),
+        "alarm": view.told.alarm.as_ref().map(|alarm| json!({
+            "kind": alarm.kind,
+            "since_ms": alarm.since_ms,
+            "what": alarm.what,
+            "remedy": alarm.remedy,
+            "withdraws": alarm.withdraws,
+        })),
+        "claims": claims(view),
+        "ledger": ledger(view),
+        "experiments": experiments(view),
+        "experiment_count": view.tales.len(),
+        "shown": shown.map(|(experiment, tale)| self::shown(experiment, tale, asked.rounds)),
+    })
+}
+
+fn connection(connection: &Connection) -> Value {
+    match connection {
+        Connection::Live => json!({ "state": "live" }),
+        Connection::Away { since_ms, reason } => {
+            json!({ "state": "away", "since_ms": since_ms, "reason": reason })
+        }
+        Connection::Read { at_ms } => json!({ "state": "read", "since_ms": at_ms }),
+    }
+}
+
+fn ledger(view: &View) -> Value {
+    let keys = view.keys();
+    let signers = keys.map(|keys| keys.current());
+    let names = SignedNote::parse(&view.told.checkpoint).ok().and_then(|note| {
+        let signed = signers?.signed(&note).ok()?;
+        Some(signed.iter().map(|key| key.name().to_owned()).collect::<Vec<_>>())
+    });
+    let nodes = keys.and_then(|keys| keys.validators()).into_iter().flat_map(|it| it.iter());
+    let witnesses = view.told.witnesses.iter();
+    json!({
+        "id": keys.map(|keys| keys.ledger().to_string()),
+        "origin": signers.map(|keys| keys.name().to_owned()),
+        "verifier_key": signers.map(ToString::to_string),
+        "entries": view.book.size(),
+        "root": view.book.root().to_string(),
+        "last_ms": view.last_ms,
+        "checkpoint": view.told.checkpoint,
+        "signed_by": names,
+        "witnesses": witnesses
+            .map(|(name, size)| json!({ "name": name, "entries": size }))
+            .collect::<Vec<_>>(),
+        "witness_quorum": view.told.pins.quorum(),
+        "nodes": nodes.map(|node| json::validator(node.message())).collect::<Vec<_>>(),
+    })
+}
+
+/// The experiments, those that go on first, and of these those in which something happened last.
+fn experiments(view: &View) -> Value {
+    let all = view.tales.keys().filter_map(|name| view.experiment(name));
+    let mut all: Vec<(&Experiment, &Tale)> = all.collect();
+    all.sort_by_key(|(_, tale)| (tale.history.finished.is_some(), std::cmp::Reverse(tale.last_ms)));
+    let one = |(experiment, tale): &(&Experiment, &Tale)| {
+        let history = &tale.history;
+        let accepted = |round: &&Round| verdict(round) == Some(Verdict::Accepted);
+        let last = history.rounds.iter().rev().find(accepted);
+        let scores = last.map(Round::mean_scores).unwrap_or_default();
+        json!({
+            "name": experiment.name().as_str(),
+            "phase": experiment.phase().word(),
+            "phase_text": text::phase(experiment.phase()),
+            "finished": history.finished.is_some(),
+            "round": experiment.round(),
+            "max_rounds": experiment.parameters().max_rounds,
+            "member_count": experiment.seated().len(),
+            "accepted": history.rounds.iter().filter(accepted).count(),
+            "model_vote_score": scores.0,
+            "model_test_score": scores.1,
+            "last_ms": tale.last_ms,
+            "deadline_ms": experiment.deadline_ms(),
+            "waits_for": owed(experiment).len(),
+            "motions": experiment.motions().len(),
+        })
+    };
+    all.iter().take(MAX_LISTED).map(one).collect()
+}
+
+fn verdict(round: &Round) -> Option<Verdict> {
+    round.result.map(|result| result.verdict)
+}
+
+/// An experiment in full.
+fn shown(experiment: &Experiment, tale: &Tale, rounds: u64) -> Value {
+    let history = &tale.history;
+    let last = history.rounds.last().map_or(0, |round| round.number);
+    let first = (last + 1).saturating_sub(rounds.clamp(1, MAX_ROUNDS)).max(1);
+    let state = ExperimentState::of(experiment, MAX_MEMBERS);
+    let motions = state.motions.iter().filter_map(|open| {
+        let moved = history.motions.iter().rev().find(|moved| moved.number == open.number)?;
+        let told = text::moved(moved, Some(open), &history.names);
+        Some((open.number.to_string(), told.into()))
+    });
+    let cap = experiment.parameters().privacy;
+    let waits_for = owed(experiment).into_iter().map(|(learner, owed)| {
+        json!({
+            "learner": learner.to_string(),
+            "owes": owed.word(),
+            "usual_ms": tale.pace.usual_ms(learner, owed),
+        })
+    });
+    json!({
+        "experiment": json::experiment(&state, None),
+        "history": history.to_json_since(first),
+        "first_round": first,
+        "last_round": last,
+        "created": tale.created,
+        "phase": {
+            "text": text::phase(experiment.phase()),
+            "since_ms": tale.pace.since_ms,
+            "deadline_ms": experiment.deadline_ms(),
+            "waits_for": waits_for.collect::<Vec<_>>(),
+        },
+        "motions": motions.collect::<serde_json::Map<String, Value>>(),
+        "people": people(experiment, tale),
+        "privacy": json::privacy(history, cap),
+        "curve": curve(&history.rounds),
+    })
+}
+
+/// Everybody who ever joined, as they stand now.
+fn people(experiment: &Experiment, tale: &Tale) -> Value {
+    let history = &tale.history;
+    let one = |(at, learner): (usize, &colearn_contracts::LearnerId)| {
+        let member = experiment.member(*learner).map(MemberState::of);
+        let name = experiment.name_of(*learner).or_else(|| history.names.get(learner));
+        json!({
+            "learner": learner.to_string(),
+            "number": at + 1,
+            "name": name.map(|name| name.as_str()),
+            "seat": member.as_ref().map(|it| it.seat.word()),
+            "weight": member.as_ref().map(|it| it.weight),
+            "judge": member.as_ref().map(|it| it.judge),
+            "missed_in_a_row": member.as_ref().map(|it| it.missed),
+            "exhausted": member.as_ref().map(|it| it.exhausted),
+            "totals": history.totals_of(*learner).serialize(serde_json::value::Serializer).ok(),
+        })
+    };
+    history.learners.iter().enumerate().take(MAX_MEMBERS).map(one).collect()
+}
+
+/// A round as a point: its means, those of the model that the experiment has after it, and the range of what
+/// members measured.
+#[derive(Clone)]
+struct Point {
+    round: u64,
+    mean: (Option<f64>, Option<f64>),
+    model: (Option<f64>, Option<f64>),
+    range: Option<(f64, f64)>,
+    verdict: Option<&'static str>,
+}
+
+/// All rounds as points, thinned out: of neighbours those with the lowest and the highest score stay.
+fn curve(rounds: &[Round]) -> Value {
+    let mut model = (None, None);
+    let points: Vec<Point> = rounds
+        .iter()
+        .map(|round| {
+            let mean = round.mean_scores();
+            if verdict(round) == Some(Verdict::Accepted) {
+                model = mean;
+            }
+            Point {
+                round: round.number,
+                mean,
+                model,
+                range: range(round),
+                verdict: verdict(round).map(|it| it.word()),
+            }
+        })
+        .collect();
+    let kept = thinned(&points);
+    let rows = kept.iter().map(|it| {
+        json!([
+            it.round,
+            it.mean.0,
+            it.mean.1,
+            it.model.0,
+            it.model.1,
+            it.range.map(|range| range.0),
+            it.range.map(|range| range.1),
+            it.verdict,
+        ])
+    });
+    json!({
+        "columns": ["round", "mean_vote_score", "mean_test_score", "model_vote_score", "model_test_score",
+            "lowest_score", "highest_score", "verdict"],
+        "rows": rows.collect::<Vec<_>>(),
+        "rounds": points.len(),
+    })
+}
+
+/// The lowest and the highest of what members measured: what decides where it is there, or else the test score.
+fn range(round: &Round) -> Option<(f64, f64)> {
+    let own = round.proposal.iter().map(|(_, scores)| *scores);
+    let all = own.chain(round.ballots.values().map(|ballot| ballot.scores));
+    let scores = all.filter_map(|it| it.vote.or(it.test)).map(unit);
+    scores.fold(None, |range, it| match range {
+        None => Some((it, it)),
+        Some((low, high)) => Some((low.min(it), high.max(it))),
+    })
+}
+
+fn thinned(points: &[Point]) -> Vec<Point> {
+    if points.len() <= MAX_POINTS {
+        return points.to_vec();
+    }
+    let bucket = points.len().div_ceil(MAX_POINTS / 2);
+    let mut kept = Vec::with_capacity(MAX_POINTS + 1);
+    for bucket in points.chunks(bucket) {
+        let score = |point: &Point| point.mean.0.or(point.mean.1);
+        let scored = || bucket.iter().filter_map(|point| Some((score(point)?, point)));
+        let low = scored().min_by(|a, b| a.0.total_cmp(&b.0)).map(|it| it.1);
+        let high = scored().max_by(|a, b| a.0.total_cmp(&b.0)).map(|it| it.1);
+        let mut two: Vec<&Point> = low.into_iter().chain(high).collect();
+        if two.is_empty() {
+            two.extend(bucket.last());
+        }
+        two.sort_by_key(|point| point.round);
+        two.dedup_by_key(|point| point.round);
+        kept.extend(two.into_iter().cloned());
+    }
+    // How it stands now is always there.
+    if let Some(last) = points.last()
+        && kept.last().is_some_and(|it| it.round != last.round)
+    {
+        kept.push(last.clone());
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(round: u64, score: f64) -> Point {
+        let mean = (Some(score), None);
+        Point { round, mean, model: mean, range: None, verdict: None }
+    }
+
+    #[test]
+    fn a_long_curve_keeps_its_ends_and_its_extremes() {
+        let few: Vec<Point> = (1..=MAX_POINTS as u64).map(|at| point(at, 0.5)).collect();
+        assert_eq!(thinned(&few).len(), few.len());
+        let mut many: Vec<Point> = (1..=10_000).map(|at| point(at, 0.5)).collect();
+        many[4321].mean.0 = Some(0.1);
+        many[8765].mean.0 = Some(0.9);
+        let kept = thinned(&many);
+        assert!(kept.len() <= MAX_POINTS + 1, "{}", kept.len());
+        let has = |round: u64| kept.iter().any(|point| point.round == round);
+        assert!(has(1) && has(4322) && has(8766) && has(10_000));
+        assert!(kept.is_sorted_by_key(|point| point.round));
+    }
+}
