@@ -76,11 +76,11 @@ fn named(view: &View, asked: &str, found: &mut Found) {
 fn member(tale: &Tale, learner: LearnerId) -> Value {
     let history = &tale.history;
     let number = history.number_of(learner);
-    let called = history.names.get(&learner).map(|name| format!(", {name}")).unwrap_or_default();
+    let called = history.names.get(&learner).map(|name| format!("{name}, ")).unwrap_or_default();
     let who = number.map_or_else(|| "invited".to_owned(), |number| format!("learner {number}"));
     json!({
         "kind": "member",
-        "text": format!("{learner}: {who}{called} in {}", history.experiment),
+        "text": format!("{called}{who} in {}: {learner}", history.experiment),
         "experiment": history.experiment.as_str(),
         "learner": learner.to_string(),
     })

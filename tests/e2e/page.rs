@@ -350,6 +350,43 @@ async fn it_waits_for_a_node_that_is_away_and_says_when_it_lies() {
     assert!(!claimed(&state, "here"), "{state}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_goes_on_from_where_a_key_stands_with_all_that_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.create("x", &Counter::weights(0), 3).await;
+    let mut joined = async |seeds: std::ops::Range<u16>| {
+        for seed in seeds {
+            let mut bytes = [9; 32];
+            bytes[..2].copy_from_slice(&seed.to_le_bytes());
+            let key = ed25519_dalek::SigningKey::from_bytes(&bytes);
+            let join = Action::new(name("x"), Act::Join(Join::new(0, None)));
+            speaker.act(&key, join).await.unwrap();
+        }
+    };
+    // Beyond one tile.
+    joined(0..300).await;
+    let pem = dir.path().join("ui.pem");
+    let pem = pem.to_str().unwrap();
+    succeed(&["key", "new", pem]);
+    let key = ["--node", &node.url, "--key", pem];
+    let first = Ui::start(&key).get("api/state");
+    let size = first["ledger"]["entries"].as_u64().unwrap();
+    assert!(size > 300, "{size}");
+    // What was followed is remembered, and shown again. Then it grows.
+    let again = Ui::start(&key);
+    let state = again.state("x");
+    assert_eq!(state["ledger"]["root"], first["ledger"]["root"]);
+    assert_eq!(state["shown"]["people"].as_array().unwrap().len(), 300);
+    joined(300..302).await;
+    let grown = |state: &Value| state["ledger"]["entries"].as_u64() >= Some(size + 2);
+    let state = again.wait("two more", grown);
+    let audited = succeed(&["audit", &node.url]);
+    let root = state["ledger"]["root"].as_str().unwrap();
+    assert!(audited.contains(&format!("root={root}")), "{audited}");
+}
+
 #[test]
 fn it_is_seen_heard_and_used_in_a_browser() {
     let Some(mut browser) = Browser::start() else { return };
@@ -358,7 +395,7 @@ fn it_is_seen_heard_and_used_in_a_browser() {
     let ui = Ui::at(&node.url);
     browser.look(1024, 800, false);
     browser.open(&ui.address);
-    browser.wait_until("document.body.dataset.revision !== undefined");
+    browser.wait_until("document.body?.dataset.revision !== undefined");
     assert_eq!(browser.value("document.querySelector('h1').textContent"), "Experiments");
 
     // It changes by itself as rounds close.

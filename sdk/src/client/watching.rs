@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use colearn_ledger::{Hash, TILE_WIDTH};
+use colearn_proto::v1;
 use tokio::time::Instant;
+use tonic::Streaming;
 
 use super::followed::Followed;
 use super::moving::Others;
 use super::{BoxFuture, ClientError, Suspicion};
 
-/// How many entries are fetched again at once, at most: as many tiles as four.
+/// How many entries are given at once, at most: four tiles.
 const AT_ONCE: u64 = 4 * TILE_WIDTH;
 
 /// A ledger that is looked at as it grows. Where several nodes keep it, the others are asked now and then
@@ -21,13 +23,43 @@ pub struct Watching {
     others: Others,
     /// Since when the node has said nothing.
     silent: Instant,
+    /// What is sent again.
+    again: Option<Again>,
+}
+
+/// Entries of before, as they come again: in one stream, since nodes bound how often they are asked.
+struct Again {
+    stream: Streaming<v1::SubscribeResponse>,
+    /// The index of the first that was not looked at, and what was read from there on.
+    next: u64,
+    read: Vec<Bytes>,
+}
+
+impl Again {
+    async fn open(followed: &Followed, next: u64) -> Result<Self, ClientError> {
+        let client = followed.client();
+        let request = v1::SubscribeRequest { start: next };
+        let stream = client.answer(client.ledger().subscribe(request)).await?;
+        Ok(Self { stream, next, read: Vec::new() })
+    }
+
+    async fn read_on(&mut self, followed: &Followed) -> Result<(), ClientError> {
+        let client = followed.client();
+        let message = client.message(&mut self.stream).await?;
+        let ended = || ClientError::Unreachable {
+            url: client.url().to_owned(),
+            reason: "the stream ended".to_owned(),
+        };
+        self.read.extend(message.ok_or_else(ended)?.entries);
+        Ok(())
+    }
 }
 
 impl Watching {
     /// Looks at what is followed.
     pub fn new(followed: Followed) -> Self {
         let others = Others::new(Suspicion::default());
-        Self { followed, others, silent: Instant::now() }
+        Self { followed, others, silent: Instant::now(), again: None }
     }
 
     /// What is followed.
@@ -57,6 +89,7 @@ impl Watching {
     /// Those of [`Followed::recover`].
     pub fn recover(&mut self) -> BoxFuture<'_, Result<(), ClientError>> {
         self.others.begin_anew();
+        self.again = None;
         self.silent = Instant::now();
         self.followed.recover()
     }
@@ -69,21 +102,21 @@ impl Watching {
     pub fn past(&mut self, start: u64) -> BoxFuture<'_, Result<Vec<Bytes>, ClientError>> {
         Box::pin(async move {
             let size = self.followed.size();
-            let begin = start - start % TILE_WIDTH;
-            let count = size.saturating_sub(begin).min(AT_ONCE);
             if start >= size {
+                self.again = None;
                 return Ok(Vec::new());
             }
-            let mut entries: Vec<Bytes> = Vec::new();
-            while (entries.len() as u64) < count {
-                let next = begin + entries.len() as u64;
-                let left = count - entries.len() as u64;
-                let sent = self.followed.client().entries(next, left as u32).await?;
-                if sent.is_empty() {
-                    return Err(ClientError::Malformed(format!("entry {next} is missing")));
-                }
-                entries.extend(sent.into_iter().take(left as usize));
+            let begin = start - start % TILE_WIDTH;
+            let count = (size - begin).min(AT_ONCE) as usize;
+            let mut again = match self.again.take() {
+                Some(again) if again.next == begin => again,
+                Some(_) | None => Again::open(&self.followed, begin).await?,
+            };
+            while again.read.len() < count {
+                again.read_on(&self.followed).await?;
             }
+            let behind = again.read.split_off(count);
+            let mut entries = std::mem::replace(&mut again.read, behind);
             for (at, tile) in (begin / TILE_WIDTH..).zip(entries.chunks(TILE_WIDTH as usize)) {
                 let leaves: Vec<Hash> = tile.iter().map(|entry| Hash::leaf(entry)).collect();
                 if !self.followed.follower.has_leaves(at, &leaves) {
@@ -93,6 +126,11 @@ impl Watching {
                     );
                     return Err(self.followed.unproven(what, "", tile));
                 }
+            }
+            // Only whole tiles are gone on behind.
+            if (count as u64).is_multiple_of(TILE_WIDTH) {
+                again.next += count as u64;
+                self.again = Some(again);
             }
             Ok(entries.split_off((start - begin) as usize))
         })

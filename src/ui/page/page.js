@@ -342,7 +342,7 @@ function steps(low, high, count) {
 function chart(all, at) {
   const width = Math.max(280, Math.min(1440, document.getElementById('main').clientWidth - 66));
   const height = width < 520 ? 230 : 320;
-  const [left, right, top, bottom] = [46, 12, 10, 34];
+  const [left, right, top, bottom] = [46, 24, 10, 34];
   const values = all.flatMap((it) => [it.vote, it.test, it.modelVote, it.modelTest, it.low, it.high]).filter((it) => it !== null);
   let [low, high] = [Math.min(...values), Math.max(...values)];
   const room = Math.max((high - low) * 0.06, 0.005);
@@ -358,7 +358,7 @@ function chart(all, at) {
   const edge = (field) => (it) => `${p(x(it.round))} ${p(y(it[field]))}`;
   const area = band.length > 1 ? `M${band.map(edge('high')).join('L')}L${band.toReversed().map(edge('low')).join('L')}Z` : '';
   const across = steps(first, last, width < 520 ? 5 : 12).values.filter((it) => Number.isInteger(it));
-  const up = steps(low, high, 5);
+  const up = steps(low, high, height > 300 ? 7 : 5);
   const dots = all.length <= 120 ? all.filter((it) => it.vote !== null && it.verdict) : [];
   const told = `Scores of rounds ${first} to ${last}. ${readout(all.at(-1))} The same is in the table below.`;
   return svg('svg', { class: 'chart', viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': told, 'data-first': first, 'data-last': last, 'data-left': left, 'data-right': width - right, 'data-width': width },
@@ -499,10 +499,11 @@ function measuredCard(shown, called) {
 function roundPage(name, number) {
   const round = Number(number);
   const explained = besides(path('round', name, number));
+  const known = state.experiments.find((it) => it.name === name);
   const heading = [
     el('p', {}, link(path('x', name), '← ', name)),
     el('h1', {}, `Round ${round} of ${name}`),
-    el('p', { class: 'row' }, round > 1 ? link(path('x', name, 'round', round - 1), `← Round ${round - 1}`) : el('span'), link(path('x', name, 'round', round + 1), `Round ${round + 1} →`)),
+    el('p', { class: 'row' }, round > 1 ? link(path('x', name, 'round', round - 1), `← Round ${round - 1}`) : el('span'), known && round >= known.round ? null : link(path('x', name, 'round', round + 1), `Round ${round + 1} →`)),
   ];
   if (!explained) return [...heading, waiting()];
   const called = (key) => explained.names[key] || key.slice(0, 8);
@@ -625,10 +626,10 @@ function entryPage(index) {
   const found = besides(path('entry', index));
   return [
     el('h1', {}, `Entry ${index}`),
-    el('p', { class: 'row' }, Number(index) > 0 ? link(path('entry', Number(index) - 1), '← Entry before') : el('span'), link(path('entry', Number(index) + 1), 'Entry after →')),
+    el('p', { class: 'row' }, Number(index) > 0 ? link(path('entry', Number(index) - 1), '← Entry before') : el('span'), Number(index) + 1 < state.ledger.entries && link(path('entry', Number(index) + 1), 'Entry after →')),
     !found ? waiting() : el('section', { class: 'card', 'aria-label': 'The entry' },
       list(['Recorded', time(found.time_ms)], ['Leaf hash', el('span', { class: 'digest' }, found.leaf_hash)], ['Size', `${found.bytes} bytes`]),
-      el('pre', { tabindex: '0' }, found.text.trim()),
+      el('pre', { class: 'wrap' }, found.text.trim()),
       el('details', {}, el('summary', {}, 'In full'), el('pre', { tabindex: '0' }, JSON.stringify(found.record, null, 2)))),
   ];
 }
