@@ -587,7 +587,7 @@ function ledgerPage() {
 
 function claimsCard() {
   const by = { here: '✓ verified here', node: 'said by the node', members: 'said by members', nobody: 'not looked at', withdrawn: '✗ no longer claimed' };
-  return card('all', 'What is verified, and how', table('What is verified, and how', ['What', 'Who says so', 'How'], state.claims.map((it) => [it.what, pill(it.by, by[it.by] || it.by), it.how])));
+  return card('all', 'Item by item', el('ul', { class: 'plain' }, state.claims.map((it) => el('li', {}, el('div', { class: 'row' }, el('strong', {}, it.what), pill(it.by, by[it.by] || it.by)), el('p', { class: 'soft' }, it.how)))));
 }
 
 function verifiedPage() {
