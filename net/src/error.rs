@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use colearn_keys::SignerError;
+
 use crate::Fingerprint;
 
 /// Why a server is not reached.
@@ -53,6 +55,9 @@ pub enum NetError {
          address https://...?"
     )]
     NoChannel(String),
+    /// The key that says who asks does not sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(String),

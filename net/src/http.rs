@@ -182,7 +182,7 @@ impl Http {
                 request.headers_mut().insert(RANGE, range.clone());
             }
             let channel = way.connector.channel();
-            if let Some(value) = self.signing.authorization(asked, channel, false)? {
+            if let Some(value) = self.signing.authorize(asked, channel, false).await? {
                 request.headers_mut().insert(AUTHORIZATION, value);
             }
             let answer = way.client.request(request).await.map_err(|error| self.failed(&error))?;

@@ -15,7 +15,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use colearn_keys::{Key, SignerError};
+use ed25519_dalek::{Signature, VerifyingKey};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use sha2::{Digest as _, Sha256};
 
@@ -44,14 +45,14 @@ pub fn content_of(body: &[u8]) -> Content {
 /// Whose key signs what is asked for.
 #[derive(Clone)]
 pub struct Credential {
-    key: Arc<SigningKey>,
+    key: Key,
     ledger: Option<[u8; 32]>,
 }
 
 impl Credential {
     /// This key, for whatever server asks.
-    pub fn new(key: &SigningKey) -> Self {
-        Self { key: Arc::new(key.clone()), ledger: None }
+    pub fn new(key: impl Into<Key>) -> Self {
+        Self { key: key.into(), ledger: None }
     }
 
     /// The same, for servers of this ledger only.
@@ -330,11 +331,35 @@ impl Signing {
         Ok(true)
     }
 
-    /// What says who asks, once the server has said that it wants to know. The channel is that of the connection that
-    /// is used; the content is sent along where `is_stated`.
+    /// As [`Signing::authorization`]; a key that is kept elsewhere is waited for on a thread where that may take its
+    /// time.
     ///
     /// # Errors
-    /// If the system gives no random numbers.
+    /// Those of [`Signing::authorization`].
+    pub async fn authorize(
+        &self,
+        asked: Asked<'_>,
+        channel: Option<Channel>,
+        is_stated: bool,
+    ) -> Result<Option<HeaderValue>, NetError> {
+        let elsewhere = self.credential.as_ref().is_some_and(|it| it.key.here().is_none());
+        if !elsewhere || self.wanted().is_none() {
+            return self.authorization(asked, channel, is_stated);
+        }
+        let (this, content) = (self.clone(), asked.content);
+        let (method, path) = (asked.method.to_owned(), asked.path.to_owned());
+        let signed = tokio::task::spawn_blocking(move || {
+            let asked = Asked { method: &method, path: &path, content };
+            this.authorization(asked, channel, is_stated)
+        });
+        signed.await.unwrap_or(Err(NetError::Signer(SignerError::Panicked)))
+    }
+
+    /// What says who asks, once the server has said that it wants to know. The channel is that of the connection that
+    /// is used; the content is sent along where `is_stated`. Waits for whoever keeps the key, if it is kept elsewhere.
+    ///
+    /// # Errors
+    /// If the key does not sign, or the system gives no random numbers.
     pub fn authorization(
         &self,
         asked: Asked<'_>,
@@ -351,7 +376,7 @@ impl Signing {
         let channel = channel.filter(|_| challenge.bound);
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|error| NetError::Random(error.to_string()))?;
-        let signature = credential.key.sign(&message(&challenge, &nonce, channel, asked));
+        let signature = credential.key.sign(&message(&challenge, &nonce, channel, asked))?;
         let authorization = Authorization {
             key: credential.public_key(),
             challenge: challenge.challenge,
@@ -370,6 +395,8 @@ impl Signing {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+
     use super::*;
     use crate::{Address, Trust};
 

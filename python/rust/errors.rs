@@ -123,8 +123,10 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
         ClientError::Data { .. }
         | ClientError::ForeignMemory { .. }
         | ClientError::MemoryInUse { .. }
+        | ClientError::NoHome
         | ClientError::Spending(_)
         | ClientError::Merge(_) => "DataError",
+        ClientError::Signer(_) => "SignerError",
         ClientError::Chain(_)
         | ClientError::Random(_)
         | ClientError::Panicked

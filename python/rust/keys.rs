@@ -1,10 +1,9 @@
-//! Private keys, and the files that hold them.
+//! Private keys: in files, in an ssh-agent, behind a command.
 
 use std::path::PathBuf;
 
-use colearn_records::keys::{self, KeyFile, Passphrase};
+use colearn_records::keys::{self, KeyFile, Passphrase, Place};
 use colearn_sdk::client::Memory;
-use ed25519_dalek::SigningKey;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -13,11 +12,11 @@ use crate::errors::{self, Failed};
 /// A private key. It never shows what it is.
 #[pyclass(frozen, module = "colearn_client")]
 pub(crate) struct Key {
-    pub(crate) inner: SigningKey,
+    pub(crate) inner: keys::Key,
 }
 
 impl Key {
-    fn of(py: Python<'_>, made: Result<SigningKey, keys::KeyError>) -> PyResult<Self> {
+    fn of(py: Python<'_>, made: Result<keys::Key, keys::KeyError>) -> PyResult<Self> {
         match made {
             Ok(inner) => Ok(Self { inner }),
             Err(error) => Err(errors::raise(py, "KeyFileError", error)),
@@ -30,39 +29,46 @@ impl Key {
     /// A new key, from the system's random numbers.
     #[staticmethod]
     fn generate(py: Python<'_>) -> PyResult<Self> {
-        Self::of(py, keys::generate())
+        Self::of(py, keys::generate().map(Into::into))
     }
 
-    /// Reads a key file; one that is encrypted with the passphrase, or that in `COLEARN_KEY_PASSPHRASE`.
+    /// The key in a place: a file, `agent:COMMENT` or `exec:COMMAND`. An encrypted file opens with the passphrase, or
+    /// that in the environment.
     #[staticmethod]
     #[pyo3(signature = (path, passphrase = None))]
     fn load(py: Python<'_>, path: PathBuf, passphrase: Option<String>) -> PyResult<Self> {
-        let passphrase = passphrase.and_then(Passphrase::new);
-        let read = match passphrase {
-            Some(passphrase) => keys::read(&path).and_then(|file| match file {
+        let (place, passphrase) =
+            (Place::from(path.into_os_string()), passphrase.and_then(Passphrase::new));
+        let read = py.detach(|| match passphrase {
+            Some(passphrase) => place.open(|path| match keys::read(path)? {
                 KeyFile::Open(key) => Ok(key),
-                KeyFile::Locked(locked) => py.detach(|| locked.unlock(&passphrase)),
+                KeyFile::Locked(locked) => locked.unlock(&passphrase),
             }),
-            None => py.detach(|| keys::load(&path)),
-        };
+            None => place.load(),
+        });
         Self::of(py, read)
     }
 
-    /// Reads a key file, or makes one if there is none.
+    /// The key in a place; in a file that does not exist one is made.
     #[staticmethod]
     fn load_or_create(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Self::of(py, keys::load_or_create(&path))
+        let place = Place::from(path.into_os_string());
+        Self::of(py, py.detach(|| place.open(keys::load_or_create)))
     }
 
     /// Writes the key to a new file that nobody else can read.
     fn save_new(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        keys::save_new(&self.inner, &path).map_err(|error| errors::raise(py, "KeyFileError", error))
+        let failed = |error: &dyn std::fmt::Display| errors::raise(py, "KeyFileError", error);
+        match self.inner.here() {
+            Some(key) => keys::save_new(key, &path).map_err(|error| failed(&error)),
+            None => Err(failed(&"this key is kept elsewhere, and cannot be written to a file")),
+        }
     }
 
-    /// The folder that a key file has beside it, for what must survive a restart.
+    /// The folder that a key has by default for what must survive a restart: beside its file, or the user's.
     fn memory_beside(&self, py: Python<'_>, path: PathBuf) -> PyResult<PathBuf> {
-        let beside = Memory::beside(&path, keys::learner_id(&self.inner));
-        beside.map_err(|error| Failed::from(error).raise(py))
+        let memory = Memory::of(&Place::from(path.into_os_string()), keys::learner_id(&self.inner));
+        memory.map_err(|error| Failed::from(error).raise(py))
     }
 
     /// The public key, 32 bytes: who the learner is.

@@ -1,7 +1,7 @@
 //! Reading ledgers, and auditing them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use colearn_audit::{self as audit_crate, AuditOptions, AuditReport, Level, Promise};
@@ -191,11 +191,11 @@ fn opened(place: &str) -> Result<Box<dyn audit_crate::Source>, String> {
     static KEY: OnceLock<Result<(), String>> = OnceLock::new();
     if place.contains("://") {
         KEY.get_or_init(|| {
-            let Some(path) = std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty()) else {
+            let Some(place) = std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty()) else {
                 return Ok(());
             };
-            let key = keys::load(Path::new(&path)).map_err(|error| error.to_string())?;
-            Trust::of_process().signed_by(Credential::new(&key)).set_for_process();
+            let key = keys::Place::from(place).load().map_err(|error| error.to_string())?;
+            Trust::of_process().signed_by(Credential::new(key)).set_for_process();
             Ok(())
         })
         .clone()?;

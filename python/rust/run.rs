@@ -26,7 +26,7 @@ use crate::{ledger, pins, values, weights};
 struct Taking {
     node: Nodes,
     experiment: ExperimentName,
-    key: ed25519_dalek::SigningKey,
+    key: colearn_records::keys::Key,
     name: Option<MemberName>,
     /// The terms that were agreed on.
     terms: Option<Digest>,

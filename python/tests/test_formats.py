@@ -1,6 +1,7 @@
 """Weights, keys and tables: what the package and the program both read and write."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,14 @@ from conftest import colearn
 from lacking import need
 
 from colearn_client import Key, Schema, Weights, arrays, keys
-from colearn_client.errors import KeyFileError, ModelError, NotFiniteError, SchemaError
+from colearn_client.errors import (
+    KeyFileError,
+    ModelError,
+    NotFiniteError,
+    SchemaError,
+    SignerError,
+)
+from colearn_client.experiments import stop
 
 
 def test_weights_are_read_without_a_copy_and_go_through_pickles() -> None:
@@ -94,6 +102,43 @@ def test_key_files_are_private_and_shared_with_the_program(tmp_path) -> None:
     (tmp_path / "garbage.pem").chmod(0o600)
     with pytest.raises(KeyFileError, match="is not an Ed25519"):
         keys.load(tmp_path / "garbage.pem")
+
+
+#: Signs with the key in a file, as docs/keys.md has it.
+SIGN = """
+import sys
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+key = load_pem_private_key(open(sys.argv[1], "rb").read(), None)
+if sys.argv[2] == "public":
+    print(key.public_key().public_bytes_raw().hex())
+else:
+    print(key.sign(sys.stdin.buffer.read()).hex())
+"""
+
+
+def test_a_key_may_be_behind_a_command(tmp_path, monkeypatch, node, create) -> None:
+    need("cryptography")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    file = create("x", "--creator-may-stop")
+    script = tmp_path / "sign.py"
+    script.write_text(SIGN)
+    place = f"exec:{sys.executable} {script} {file}"
+    key = keys.load(place)
+    public = keys.public_bytes(key).hex()
+    assert public == keys.public_bytes(keys.load(file)).hex()
+    assert stop(node, "x", place) > 0
+    assert (tmp_path / "state" / "colearn" / public / "memory.json").is_file()
+    with pytest.raises(KeyFileError, match="is kept elsewhere"):
+        keys.save_new(key, tmp_path / "copy.pem")
+    with pytest.raises(KeyFileError, match="cannot run"):
+        keys.load("exec:/nowhere/sign")
+    with pytest.raises(KeyFileError, match="ssh-agent"):
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        keys.load("agent:ann")
+    # It signs no more: a command that does the wrong thing is told when it is asked.
+    script.write_text(SIGN.replace("key.sign(sys.stdin.buffer.read())", "bytes(64)"))
+    with pytest.raises(SignerError, match="does not verify"):
+        stop(node, "x", place)
 
 
 def test_tables_are_encoded_as_files_are(tmp_path) -> None:

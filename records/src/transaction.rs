@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use colearn_contracts::{Act, Action, ExperimentName, LearnerId};
+use colearn_keys::{Key, SignerError};
 use colearn_ledger::Hash;
 use colearn_proto::v1;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -12,6 +13,7 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::convert::{self, BadField};
+use crate::keys::learner_id;
 
 /// The longest body, in bytes; what is left of an entry is for the envelope and the signature.
 pub const MAX_BODY_BYTES: usize = 65_000;
@@ -206,7 +208,7 @@ fn verifying_key(learner: LearnerId) -> Option<VerifyingKey> {
     })
 }
 
-/// A transaction with a good signature. Only [`Transaction::sign`] and [`Unverified::verify`] make
+/// A transaction with a good signature. Only signing and [`Unverified::verify`] make
 /// one, so holding one is the proof.
 #[derive(Clone, Debug)]
 pub struct Transaction {
@@ -220,7 +222,25 @@ impl Transaction {
     /// Signs an action. Replacing a key also takes the new key: [`Transaction::replace_key`].
     pub fn sign(key: &SigningKey, ledger: &LedgerId, seen: Seen, action: Action) -> Self {
         let message = convert::action_message(&action);
-        Self::sign_message(key, ledger, seen, action, message)
+        let signing = Unsigned::new(learner_id(key), ledger, seen, action, message);
+        let signature = key.sign(&signing.bytes);
+        signing.signed(signature)
+    }
+
+    /// Signs an action with a key wherever that is kept.
+    ///
+    /// # Errors
+    /// If it does not sign; never for a key that is here.
+    pub fn sign_with(
+        key: &Key,
+        ledger: &LedgerId,
+        seen: Seen,
+        action: Action,
+    ) -> Result<Self, SignerError> {
+        let message = convert::action_message(&action);
+        let signing = Unsigned::new(learner_id(key), ledger, seen, action, message);
+        let signature = key.sign(&signing.bytes)?;
+        Ok(signing.signed(signature))
     }
 
     /// Signs, with both keys, that `new` goes on in an experiment in place of `old`.
@@ -231,37 +251,29 @@ impl Transaction {
         seen: Seen,
         experiment: ExperimentName,
     ) -> Self {
-        let [from, to] = [old, new].map(|key| LearnerId(key.verifying_key().to_bytes()));
+        let (from, to) = (learner_id(old), learner_id(new));
         let consent = new.sign(&consent_bytes(ledger, from, to, &experiment));
-        let message = v1::transaction::Action::ReplaceKey(v1::ReplaceKey {
-            experiment: experiment.to_string(),
-            new_public_key: Bytes::copy_from_slice(&to.0),
-            new_signature: Bytes::copy_from_slice(&consent.to_bytes()),
-        });
-        let action = Action::new(experiment, Act::ReplaceKey { to });
-        Self::sign_message(old, ledger, seen, action, message)
+        let signing = Unsigned::replacing(from, (to, consent), ledger, seen, experiment);
+        let signature = old.sign(&signing.bytes);
+        signing.signed(signature)
     }
 
-    fn sign_message(
-        key: &SigningKey,
+    /// As [`Transaction::replace_key`], with keys wherever they are kept.
+    ///
+    /// # Errors
+    /// If one of them does not sign; never for keys that are here.
+    pub fn replace_key_with(
+        old: &Key,
+        new: &Key,
         ledger: &LedgerId,
         seen: Seen,
-        action: Action,
-        message: v1::transaction::Action,
-    ) -> Self {
-        let body = v1::Transaction {
-            seen: Some(v1::Seen { size: seen.size, root: Bytes::copy_from_slice(&seen.root.0) }),
-            action: Some(message),
-        }
-        .encode_to_vec();
-        let signature = key.sign(&signed_bytes(ledger, &body));
-        let public_key = key.verifying_key();
-        let message = v1::SignedTransaction {
-            body: body.into(),
-            public_key: Bytes::copy_from_slice(public_key.as_bytes()),
-            signature: Bytes::copy_from_slice(&signature.to_bytes()),
-        };
-        Self { sender: LearnerId(public_key.to_bytes()), action, seen, message }
+        experiment: ExperimentName,
+    ) -> Result<Self, SignerError> {
+        let (from, to) = (learner_id(old), learner_id(new));
+        let consent = new.sign(&consent_bytes(ledger, from, to, &experiment))?;
+        let signing = Unsigned::replacing(from, (to, consent), ledger, seen, experiment);
+        let signature = old.sign(&signing.bytes)?;
+        Ok(signing.signed(signature))
     }
 
     /// Who signed it.
@@ -282,6 +294,62 @@ impl Transaction {
     /// The message that is sent and recorded.
     pub fn message(&self) -> &v1::SignedTransaction {
         &self.message
+    }
+}
+
+/// A transaction that lacks its signature.
+struct Unsigned {
+    sender: LearnerId,
+    action: Action,
+    seen: Seen,
+    body: Vec<u8>,
+    /// What the signature is to cover.
+    bytes: Vec<u8>,
+}
+
+impl Unsigned {
+    fn new(
+        sender: LearnerId,
+        ledger: &LedgerId,
+        seen: Seen,
+        action: Action,
+        message: v1::transaction::Action,
+    ) -> Self {
+        let body = v1::Transaction {
+            seen: Some(v1::Seen { size: seen.size, root: Bytes::copy_from_slice(&seen.root.0) }),
+            action: Some(message),
+        }
+        .encode_to_vec();
+        let bytes = signed_bytes(ledger, &body);
+        Self { sender, action, seen, body, bytes }
+    }
+
+    /// That a key takes this one's place, to which it has agreed with a signature.
+    fn replacing(
+        from: LearnerId,
+        (to, consent): (LearnerId, Signature),
+        ledger: &LedgerId,
+        seen: Seen,
+        experiment: ExperimentName,
+    ) -> Self {
+        let message = v1::transaction::Action::ReplaceKey(v1::ReplaceKey {
+            experiment: experiment.to_string(),
+            new_public_key: Bytes::copy_from_slice(&to.0),
+            new_signature: Bytes::copy_from_slice(&consent.to_bytes()),
+        });
+        let action = Action::new(experiment, Act::ReplaceKey { to });
+        Self::new(from, ledger, seen, action, message)
+    }
+
+    /// With a signature by its key over its bytes.
+    fn signed(self, signature: Signature) -> Transaction {
+        let Self { sender, action, seen, body, .. } = self;
+        let message = v1::SignedTransaction {
+            body: body.into(),
+            public_key: Bytes::copy_from_slice(&sender.0),
+            signature: Bytes::copy_from_slice(&signature.to_bytes()),
+        };
+        Transaction { sender, action, seen, message }
     }
 }
 

@@ -16,6 +16,7 @@ mod weights;
 
 pub use bytes;
 pub use colearn_contracts as contracts;
+pub use colearn_keys as keys;
 pub use colearn_ledger as ledger;
 pub use colearn_records as records;
 pub use ed25519_dalek;

@@ -16,8 +16,9 @@ use colearn_contracts::{
 };
 use colearn_records::convert::{ExperimentState, MemberState};
 use colearn_sdk::ed25519_dalek::SigningKey;
+use colearn_sdk::keys::Key;
 use colearn_sdk::learner::{Judgement, Score, Weights};
-use colearn_sdk::links::WrongChain;
+use colearn_sdk::links::{NoLink, WrongChain};
 use colearn_sdk::merging::{Judged, Worth};
 use colearn_sdk::participant::{
     Assignment, Duty, Ending, Event, Membership, MergeTask, Participant, Remembered, Secret,
@@ -319,7 +320,7 @@ impl Table {
     }
 
     fn sign(&mut self, at: usize, statement: &Statement) -> Act {
-        let act = statement.act_of(&key(at), self.contract.ledger(), &name()).unwrap();
+        let act = statement.act_of(&Key::from(key(at)), self.contract.ledger(), &name()).unwrap();
         let learner = &mut self.learners[at];
         learner.keep(statement);
         if let Some(turn) = &statement.once {
@@ -818,7 +819,8 @@ fn of_a_chain_that_is_not_its_own_nothing_is_revealed() {
     table.fulfil(1);
     let Duty::Submit(statement) = table.duty(1) else { panic!() };
     let ledger = table.contract.ledger();
-    assert_eq!(statement.act_of(&key(1), ledger, &name()), Err(WrongChain));
+    let wrong = Err(NoLink::WrongChain(WrongChain));
+    assert_eq!(statement.act_of(&Key::from(key(1)), ledger, &name()), wrong);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::Subcommand;
+use anyhow::{Context as _, bail};
+use clap::{Subcommand, ValueHint};
 use colearn_contracts::{Experiment, ExperimentName, LearnerId, Phase};
 use colearn_records::convert::{MemberState, SeatState};
-use colearn_records::keys::{self, KeyError, KeyFile, Passphrase};
+use colearn_records::keys::{self, KeyError, KeyFile, Passphrase, Place};
 use colearn_records::transaction::Transaction;
 use colearn_sdk::client::{ClientError, Credential, Followed, Memory, Nodes, Refused};
 use ed25519_dalek::SigningKey;
@@ -36,23 +36,36 @@ passphrase) has made can be used as they are.")]
         json: bool,
     },
     /// Print a private key's public key: what others invite you by.
-    #[command(after_help = "Example:\n  colearn key show hospital-a.pem")]
+    #[command(after_help = "Examples:
+  colearn key show hospital-a.pem
+  colearn key show agent:hospital-a
+  colearn key show 'exec:/usr/local/bin/hsm-sign --slot 2'")]
     Show {
-        /// The key file
-        file: PathBuf,
+        /// The key: a file, agent:COMMENT or exec:COMMAND (docs/keys.md)
+        #[arg(value_name = "KEY", value_hint = ValueHint::AnyPath)]
+        key: Place,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Change a learner's key: it keeps its place in its experiments. Its process must be stopped.
-    #[command(after_help = "Example:
+    #[command(after_help = "Examples:
   colearn key rotate hospital-a.pem --node http://10.0.0.5:7400
+  colearn key rotate hospital-a.pem --to agent:hospital-a --node http://10.0.0.5:7400
 
-The new key is made beside the old one (FILE.next) and takes its place when every experiment knows it; the
-old one is kept as FILE.old. Interrupted, run it again.")]
+Without --to a new key is made beside the old one (FILE.next) and takes its place when every experiment knows it;
+the old one is kept as FILE.old. With it nothing is renamed, and what the old key remembers is the new one's: use
+its folder with --memory. Interrupted, run it again.")]
     Rotate {
-        /// The learner's key file
-        file: PathBuf,
+        /// The learner's key: a file, agent:COMMENT or exec:COMMAND
+        #[arg(value_name = "KEY", value_hint = ValueHint::AnyPath)]
+        key: Place,
+        /// The key that goes on in its place, which exists already
+        #[arg(long, value_name = "KEY", value_hint = ValueHint::AnyPath)]
+        to: Option<Place>,
+        /// Where the old key remembers what must survive a restart [default: as for colearn learner]
+        #[arg(long, value_name = "DIR")]
+        memory: Option<PathBuf>,
         #[command(flatten)]
         node: NodeAddress,
         /// Print JSON
@@ -63,17 +76,19 @@ old one is kept as FILE.old. Interrupted, run it again.")]
 
 impl Key {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let (key, json) = match self {
+        let (id, json) = match self {
             Self::New { file, passphrase, json } => {
                 let key = keys::generate()?;
                 let passphrase = passphrase.then(|| key_file::new_passphrase(&file)).transpose()?;
                 save_new(&key, &file, passphrase.as_ref())?;
-                (key, json)
+                (keys::learner_id(&key), json)
             }
-            Self::Show { file, json } => (key_file::load(&file)?, json),
-            Self::Rotate { file, node, json } => return rotate(&file, &node.node, json).await,
+            Self::Show { key, json } => (keys::learner_id(&key_file::load(&key)?), json),
+            Self::Rotate { key, to, memory, node, json } => {
+                let rotation = Rotation::prepare(&key, to.as_ref(), memory)?;
+                return rotation.run(&node.node, json).await;
+            }
         };
-        let id = keys::learner_id(&key);
         if json {
             println!("{}", serde_json::json!({ "public_key": id.to_string() }));
         } else {
@@ -130,51 +145,98 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-async fn rotate(file: &Path, node: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let (old, passphrase) = key_file::open(file)?;
-    let next = beside(file, ".next");
-    // What an interrupted try has left is used: some experiments may know it already.
-    let new = load_or_create(&next, passphrase.as_ref())?;
-    let (from, to) = (keys::learner_id(&old), keys::learner_id(&new));
-    let memory = Memory::open(&Memory::beside(file, from)?, from)?;
-    let as_key = |key| Nodes::from(node).signed_by(Credential::new(key));
-    let mut followed = match Followed::connect(as_key(&old), memory.clone()).await {
-        // Where an earlier try was interrupted at its end, every experiment knows the new one alone.
-        Err(ClientError::Refused { refused: Refused::Forbidden, .. }) => {
-            Followed::connect(as_key(&new), memory).await?
+/// A key that goes on in another's place.
+struct Rotation {
+    old: keys::Key,
+    new: keys::Key,
+    /// What the old key remembers.
+    memory: PathBuf,
+    /// What comes of the files, where both keys are in one: the old key's.
+    file: Option<PathBuf>,
+    /// How the new key is named from then on.
+    named: Place,
+}
+
+impl Rotation {
+    fn prepare(key: &Place, to: Option<&Place>, memory: Option<PathBuf>) -> anyhow::Result<Self> {
+        let (old, new, file) = match (key, to) {
+            (_, Some(to)) => (key_file::load(key)?, key_file::load(to)?, None),
+            (Place::File(file), None) => {
+                let (old, passphrase) = key_file::open(file)?;
+                // What an interrupted try has left is used: some experiments may know it already.
+                let new = load_or_create(&beside(file, ".next"), passphrase.as_ref())?;
+                (old.into(), new.into(), Some(file.clone()))
+            }
+            (Place::Agent(_) | Place::Command(_), None) => {
+                bail!(
+                    "{key} is in no file that another key could be put in; say which goes on, with --to KEY"
+                )
+            }
+        };
+        let from = keys::learner_id(&old);
+        if from == keys::learner_id(&new) {
+            bail!("{} is the same key as {key}; make another one", to.unwrap_or(key));
         }
-        followed => followed?,
-    };
-    let concerned: Vec<ExperimentName> = followed
-        .contract()?
-        .experiments()
-        .filter(|experiment| concerns(experiment, from))
-        .map(|experiment| experiment.name().clone())
-        .collect();
-    let mut changed = Vec::new();
-    for name in concerned {
-        followed.catch_up(&mut |_| {}).await?;
-        let (seen, ledger) = (followed.seen()?, followed.ledger_id());
-        let signed = Transaction::replace_key(&old, &new, &ledger, seen, name.clone());
-        followed.submit(&signed).await?;
-        changed.push(name.to_string());
+        let memory = match memory {
+            Some(dir) => dir,
+            None => Memory::of(key, from)?,
+        };
+        Ok(Self { old, new, memory, file, named: to.unwrap_or(key).clone() })
     }
-    followed.keep()?;
-    followed.goes_on_as(to)?;
-    // Only now: until every experiment knows the new key, the old one is needed.
-    let kept = beside(file, ".old");
-    colearn_files::rename(file, &kept)
-        .and_then(|()| colearn_files::rename(&next, file))
-        .with_context(|| format!("cannot put {} in place", file.display()))?;
-    if json {
-        let done = serde_json::json!({
-            "from": from.to_string(), "to": to.to_string(), "experiments": changed,
-        });
-        println!("{done}");
-    } else {
+
+    async fn run(self, node: &str, json: bool) -> anyhow::Result<ExitCode> {
+        let Self { old, new, memory: dir, file, named } = self;
+        let (from, to) = (keys::learner_id(&old), keys::learner_id(&new));
+        let memory = Memory::open(&dir, from)?;
+        let as_key = |key: &keys::Key| Nodes::from(node).signed_by(Credential::new(key));
+        let mut followed = match Followed::connect(as_key(&old), memory.clone()).await {
+            // Where an earlier try was interrupted at its end, every experiment knows the new one alone.
+            Err(ClientError::Refused { refused: Refused::Forbidden, .. }) => {
+                Followed::connect(as_key(&new), memory).await?
+            }
+            followed => followed?,
+        };
+        let concerned: Vec<ExperimentName> = followed
+            .contract()?
+            .experiments()
+            .filter(|experiment| concerns(experiment, from))
+            .map(|experiment| experiment.name().clone())
+            .collect();
+        let mut changed = Vec::new();
+        for name in concerned {
+            followed.catch_up(&mut |_| {}).await?;
+            let (seen, ledger) = (followed.seen()?, followed.ledger_id());
+            let signed = Transaction::replace_key_with(&old, &new, &ledger, seen, name.clone())?;
+            followed.submit(&signed).await?;
+            changed.push(name.to_string());
+        }
+        followed.keep()?;
+        followed.goes_on_as(to)?;
+        let kept = file.as_ref().map(|file| put_in_place(file)).transpose()?;
+        if json {
+            let done = serde_json::json!({
+                "from": from.to_string(), "to": to.to_string(), "experiments": changed,
+                "memory": dir,
+            });
+            println!("{done}");
+            return Ok(ExitCode::SUCCESS);
+        }
         println!("{from} goes on as {to} in {} experiments", changed.len());
         changed.iter().for_each(|name| println!("  {name}"));
-        println!("the old key is kept in {}", kept.display());
+        match kept {
+            Some(kept) => println!("the old key is kept in {}", kept.display()),
+            None => println!("sign from now on with: --key {named} --memory {}", dir.display()),
+        }
+        Ok(ExitCode::SUCCESS)
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts the new key's file in the old one's place, and gives where that is kept. Only once every experiment knows the
+/// new key: until then the old one is needed.
+fn put_in_place(file: &Path) -> anyhow::Result<PathBuf> {
+    let kept = beside(file, ".old");
+    colearn_files::rename(file, &kept)
+        .and_then(|()| colearn_files::rename(&beside(file, ".next"), file))
+        .with_context(|| format!("cannot put {} in place", file.display()))?;
+    Ok(kept)
 }

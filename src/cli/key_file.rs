@@ -1,4 +1,4 @@
-//! Key files whose passphrase somebody may be asked for.
+//! Keys wherever they are kept, and files of them whose passphrase somebody may be asked for.
 
 #[cfg(unix)]
 use std::io::{BufRead, IsTerminal as _, stdin};
@@ -7,14 +7,14 @@ use std::path::Path;
 #[cfg(unix)]
 use anyhow::Context as _;
 use anyhow::bail;
-use colearn_records::keys::{self, KeyError, KeyFile, Passphrase};
+use colearn_records::keys::{self, Key, KeyError, KeyFile, Passphrase, Place};
 use ed25519_dalek::SigningKey;
 #[cfg(unix)]
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-/// Reads a key file.
-pub(crate) fn load(path: &Path) -> anyhow::Result<SigningKey> {
-    Ok(open(path)?.0)
+/// The key in a place.
+pub(crate) fn load(place: &Place) -> anyhow::Result<Key> {
+    place.open(|path| Ok(open(path)?.0))
 }
 
 /// Reads a key file, and gives what opened it if it is encrypted.
@@ -23,7 +23,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<(SigningKey, Option<Passphrase
         KeyFile::Open(key) => return Ok((key, None)),
         KeyFile::Locked(locked) => locked,
     };
-    let given = match Passphrase::from_environment() {
+    let given = match Passphrase::from_environment()? {
         Some(passphrase) => Some(passphrase),
         None => ask(&format!("Passphrase of {}: ", path.display()))?,
     };
@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<(SigningKey, Option<Passphrase
 
 /// The passphrase for a new key: from the environment, or asked for twice.
 pub(crate) fn new_passphrase(path: &Path) -> anyhow::Result<Passphrase> {
-    if let Some(passphrase) = Passphrase::from_environment() {
+    if let Some(passphrase) = Passphrase::from_environment()? {
         return Ok(passphrase);
     }
     let asked = ask(&format!("New passphrase of {}: ", path.display()))?;

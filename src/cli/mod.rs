@@ -41,8 +41,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueHint};
 use colearn_net::{Credential, Trust};
+use colearn_records::keys::Place;
 
 /// Collective learning on a ledger: learners propose model updates, vote on each other's on their
 /// own data, and anyone can audit the history.
@@ -73,10 +74,10 @@ struct TrustArgs {
     /// Its key [env: COLEARN_CLIENT_KEY]
     #[arg(long, global = true, value_name = "FILE")]
     client_key: Option<PathBuf>,
-    /// Say with this private key who asks, where a node wants to know; commands with --key say it with that
-    /// [env: COLEARN_AUTH_KEY]
-    #[arg(long, global = true, value_name = "FILE")]
-    auth_key: Option<PathBuf>,
+    /// Say with this private key who asks, where a node wants to know: a file, agent:COMMENT or exec:COMMAND; commands
+    /// with --key say it with that [env: COLEARN_AUTH_KEY]
+    #[arg(long, global = true, value_name = "KEY", value_hint = ValueHint::AnyPath)]
+    auth_key: Option<Place>,
 }
 
 /// The environment's variable for [`TrustArgs::auth_key`].
@@ -88,10 +89,11 @@ impl TrustArgs {
     fn trust(self, command: &Command) -> anyhow::Result<Trust> {
         let Self { ca, client_cert, client_key, auth_key } = self;
         let trust = Trust::given(ca, client_cert, client_key);
-        let named = || std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty()).map(PathBuf::from);
-        let key = auth_key.or_else(named).or_else(|| command.own_key());
+        let named = || std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty()).map(Place::from);
+        let own = || command.own_key().map(Place::File);
+        let key = auth_key.or_else(named).or_else(own);
         match key.filter(|_| command.may_ask()) {
-            Some(path) => Ok(trust.signed_by(Credential::new(&key_file::load(&path)?))),
+            Some(place) => Ok(trust.signed_by(Credential::new(key_file::load(&place)?))),
             None => Ok(trust),
         }
     }

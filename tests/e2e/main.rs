@@ -10,6 +10,7 @@ mod consortium;
 mod crash;
 mod demo;
 mod doors;
+mod elsewhere;
 mod failover;
 #[cfg(target_os = "linux")]
 mod flow;

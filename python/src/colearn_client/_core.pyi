@@ -72,15 +72,16 @@ class Key:
         """A new key, from the system's random numbers."""
     @staticmethod
     def load(path: _Path, passphrase: str | None = None) -> Key:
-        """Reads a key file; one that is encrypted with the passphrase, or that in the environment's
-        ``COLEARN_KEY_PASSPHRASE``."""
+        """The key in a place: a file, ``agent:COMMENT`` or ``exec:COMMAND``. An encrypted file opens with
+        the passphrase, or that in the environment's ``COLEARN_KEY_PASSPHRASE``."""
     @staticmethod
     def load_or_create(path: _Path) -> Key:
-        """Reads a key file, or makes one if there is none."""
+        """The key in a place; in a file that does not exist one is made."""
     def save_new(self, path: _Path) -> None:
         """Writes the key to a new file that nobody else can read."""
     def memory_beside(self, path: _Path) -> str:
-        """The folder that a key file has beside it, for what must survive a restart."""
+        """The folder that a key has by default for what must survive a restart: beside its file, or
+        the user's."""
     @property
     def public(self) -> bytes:
         """The public key, 32 bytes: who the learner is."""

@@ -79,7 +79,11 @@ class ArtifactError(ColearnError):
 
 
 class KeyFileError(ColearnError):
-    """A key file cannot be used."""
+    """A key cannot be had: its file, or whoever keeps it."""
+
+
+class SignerError(ColearnError):
+    """A key that is kept elsewhere has not signed."""
 
 
 class DataError(ColearnError):

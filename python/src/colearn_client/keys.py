@@ -1,4 +1,4 @@
-"""Key files: Ed25519 private keys in PKCS#8 PEM, the same as the colearn program's."""
+"""Ed25519 private keys, as the colearn program has them: in files, in an ssh-agent, behind a command."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from ._core import Key
 __all__ = ["Key", "load", "load_or_create", "public_bytes", "save_new"]
 
 _Path = str | os.PathLike[str]
-#: A private key, or the file with it.
+#: A private key, or where it is kept: a file, ``agent:COMMENT`` or ``exec:COMMAND``.
 KeyOrFile = _Path | Key
 
 
 def load(path: _Path, passphrase: str | None = None) -> Key:
-    """Reads a key file; one that is encrypted with the passphrase, or that in the environment's
+    """The key in a place: a file, ``agent:COMMENT`` for one in the ssh-agent, or ``exec:COMMAND`` for one
+    that a command signs with. An encrypted file opens with the passphrase, or that in the environment's
     ``COLEARN_KEY_PASSPHRASE``.
 
     Raises
     ------
     KeyFileError
-        If it does not exist, can be read by others, or cannot be opened.
+        If a file does not exist, can be read by others, or cannot be opened; or if there is no such key in
+        the agent or behind the command.
     """
     return Key.load(path, passphrase)
 
@@ -31,13 +33,13 @@ def save_new(key: Key, path: _Path) -> None:
     Raises
     ------
     KeyFileError
-        If the file exists.
+        If the file exists, or the key is kept elsewhere.
     """
     key.save_new(path)
 
 
 def load_or_create(path: _Path) -> Key:
-    """Reads a key file, or makes one if there is none."""
+    """The key in a place; in a file that does not exist one is made."""
     return Key.load_or_create(path)
 
 
@@ -54,9 +56,10 @@ def opened(
     Parameters
     ----------
     key
-        The key, or the file with it.
+        The key, or where it is kept.
     memory
-        The folder; by default the key file's name with ``.data``. A key that is no file has none then.
+        The folder; by default the key file's name with ``.data``, or, for a key in no file, one of the
+        user's. A ``Key`` has none then.
     make
         Whether to make the file if there is none.
     """

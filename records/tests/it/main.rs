@@ -8,7 +8,6 @@ mod fields;
 mod follower;
 mod history;
 #[cfg(all(feature = "files", unix))]
-mod keys;
 mod network;
 mod receipts;
 mod scribe;

@@ -3,9 +3,9 @@
 use colearn_contracts::{
     Act, Action, CreateExperiment, Digest, ExperimentName, InvalidParameters, Model, terms,
 };
+use colearn_keys::Key;
 use colearn_records::keys::learner_id;
 use colearn_records::plan::Plan;
-use ed25519_dalek::SigningKey;
 
 use super::{BoxFuture, ClientError, Followed, Submitted};
 use crate::weights::{SAFETENSORS, Weights};
@@ -51,12 +51,13 @@ impl Followed {
     /// If the plan is none for it, or the node refuses.
     pub fn create<'a>(
         &'a mut self,
-        key: &'a SigningKey,
+        key: impl Into<Key>,
         name: ExperimentName,
         mut plan: Plan,
         agreed: bool,
         (weights, media_type): (&'a Weights, &'a str),
     ) -> BoxFuture<'a, Result<Created, CreateError>> {
+        let key = key.into();
         Box::pin(async move {
             if let Some(planned) = plan.name.clone().filter(|planned| *planned != name) {
                 return Err(CreateError::OtherName { planned, asked: name });
@@ -74,7 +75,7 @@ impl Followed {
             // Before it is signed: what takes long would make that old.
             self.upload_somewhere(weights).await?;
             let parameters = plan.parameters.clone();
-            let terms = terms(version, learner_id(key), &parameters, &admission);
+            let terms = terms(version, learner_id(&key), &parameters, &admission);
             let create = CreateExperiment {
                 version: version.number(),
                 parameters,

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use colearn_contracts::{
     Digest, ExperimentName, LearnerId, PrivacyCap, SuspendReason, rule_is_stale,
 };
+use colearn_keys::SignerError;
 use colearn_ledger::NoteError;
 use colearn_net::NetError;
 use tonic::{Code, Status};
 
 use crate::learner::LearnerError;
-use crate::links::WrongChain;
+use crate::links::{NoLink, WrongChain};
 use crate::spending::SpendingError;
 use colearn_proto::RULE_METADATA;
 use colearn_records::convert::BadField;
@@ -184,6 +185,9 @@ pub enum ClientError {
     /// What the learner has spent of its privacy cannot be known or kept.
     #[error(transparent)]
     Spending(#[from] SpendingError),
+    /// The key is kept elsewhere, and does not sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The learner's hash chain is another than its key gives.
     #[error(transparent)]
     Chain(#[from] WrongChain),
@@ -214,6 +218,12 @@ pub enum ClientError {
         /// The one that was to use it.
         key: LearnerId,
     },
+    /// A key that is in no file has no folder for its memory.
+    #[error(
+        "this key is in no file, beside which its memory could lie, and neither XDG_STATE_HOME nor a home folder is \
+         known; say where with --memory DIR"
+    )]
+    NoHome,
     /// Another process signs with this key in this experiment.
     #[error(
         "another process takes part in this experiment with this key (it has locked {}); stop it first", dir.display()
@@ -338,6 +348,9 @@ impl ClientError {
     /// known what the ledger has; no other ledger's name is believed then, and no refusal that does not
     /// follow from it.
     pub(super) fn is_the_nodes_own(&self) -> bool {
+        if let Self::Signer(_) = self {
+            return false;
+        }
         self.is_transient()
             || self.is_a_lie()
             || matches!(
@@ -372,6 +385,7 @@ impl ClientError {
             // What the contract refuses it would refuse again.
             Self::Refused { refused, rule, .. } => rule.is_none() && *refused == Refused::Temporary,
             Self::NoNode(each) => each.iter().any(|(_, error)| error.is_transient()),
+            Self::Signer(error) => error.is_transient(),
             _ => false,
         }
     }
@@ -387,7 +401,17 @@ impl From<NetError> for ClientError {
         match error {
             NetError::Address(url) => Self::Address { url },
             NetError::Unreachable { url, reason } => Self::Unreachable { url, reason },
+            NetError::Signer(error) => Self::Signer(error),
             error => Self::Net(error),
+        }
+    }
+}
+
+impl From<NoLink> for ClientError {
+    fn from(error: NoLink) -> Self {
+        match error {
+            NoLink::WrongChain(error) => Self::Chain(error),
+            NoLink::Signer(error) => Self::Signer(error),
         }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use colearn_contracts::{
     Action, Contract, Experiment, ExperimentName, LearnerId, Moment, VERSION, Version,
 };
+use colearn_keys::Key;
 use colearn_ledger::{Checkpoint, Forgotten, Hash, NoteError, SignedNote, TILE_WIDTH, tree};
 use colearn_proto::v1;
 use colearn_records::convert::{ExperimentState, MemberState};
@@ -18,13 +19,13 @@ use colearn_records::log_keys::LogKeys;
 use colearn_records::pins::Pins;
 use colearn_records::record::Record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
-use ed25519_dalek::SigningKey;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use tokio::time::Instant;
 use tonic::Streaming;
 
 use super::connection::hashes;
+use super::elsewhere::in_its_time;
 use super::error::{Evidence, Refused};
 use super::memory::Kept;
 use super::nodes::Failures;
@@ -546,37 +547,47 @@ impl Followed {
         self.memory.goes_on_as(key)
     }
 
-    /// Signs an action over what was followed.
+    /// Signs an action over what was followed. Waits for whoever keeps the key, if it is kept elsewhere.
     ///
     /// # Errors
-    /// [`ClientError::Departed`] if there is nothing to vouch for.
-    pub fn sign(&self, key: &SigningKey, action: Action) -> Result<Transaction, ClientError> {
-        Ok(Transaction::sign(key, &self.ledger_id(), self.seen()?, action))
+    /// [`ClientError::Departed`] if there is nothing to vouch for, [`ClientError::Signer`] if the key does not sign.
+    pub fn sign(&self, key: impl Into<Key>, action: Action) -> Result<Transaction, ClientError> {
+        Ok(Transaction::sign_with(&key.into(), &self.ledger_id(), self.seen()?, action)?)
+    }
+
+    /// As [`Followed::sign`], on a thread where somebody who is asked may take their time.
+    pub(super) async fn signed_with(
+        &mut self,
+        key: &Key,
+        action: Action,
+    ) -> Result<Transaction, ClientError> {
+        let (ledger, seen) = (self.ledger_id(), self.seen()?);
+        in_its_time(key, move |key| Transaction::sign_with(key, &ledger, seen, action)).await
     }
 
     /// Follows the ledger to its end, waits for the witnesses that are demanded, signs an action, submits it, and keeps the receipt.
     ///
     /// # Errors
-    /// Those of [`Followed::catch_up`] and [`Followed::submit`].
+    /// Those of [`Followed::catch_up`], [`Followed::sign`] and [`Followed::submit`].
     pub fn act<'a>(
         &'a mut self,
-        key: &'a SigningKey,
+        key: impl Into<Key>,
         action: Action,
     ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
-        self.act_with(key, action, None)
+        self.act_with(key.into(), action, None)
     }
 
     /// Does something that names weights, which are uploaded wherever it is submitted.
     pub(super) fn act_with<'a>(
         &'a mut self,
-        key: &'a SigningKey,
+        key: Key,
         action: Action,
         weights: Option<&'a Weights>,
     ) -> BoxFuture<'a, Result<Submitted, ClientError>> {
         Box::pin(async move {
             self.catch_up_somewhere(&mut |_| {}).await?;
             self.wait_for_witnesses().await?;
-            let signed = self.sign(key, action)?;
+            let signed = self.signed_with(&key, action).await?;
             match self.submit_somewhere(&signed, weights).await {
                 Err(error) if error.rule().is_some() => {
                     self.catch_up(&mut |_| {}).await?;

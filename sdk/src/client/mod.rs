@@ -2,6 +2,7 @@
 
 mod connection;
 mod creating;
+mod elsewhere;
 mod entries;
 mod error;
 mod followed;

@@ -9,6 +9,7 @@ use colearn_contracts::{
     Act, Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Merges, Model, Phase,
     Rejection,
 };
+use colearn_keys::Key;
 use colearn_merge::Source;
 use colearn_net::Credential;
 use colearn_records::convert::ExperimentState;
@@ -16,9 +17,9 @@ use colearn_records::follower::ReadEntry;
 use colearn_records::keys::learner_id;
 use colearn_records::plan::Plan;
 use colearn_records::transaction::Transaction;
-use ed25519_dalek::SigningKey;
 use tokio::task::JoinSet;
 
+use super::elsewhere::in_its_time;
 use super::followed::Sent;
 use super::in_time::{self, InTime};
 use super::joining::{Joiner, check};
@@ -61,8 +62,8 @@ pub struct Options {
     pub node: Nodes,
     /// The experiment.
     pub experiment: ExperimentName,
-    /// The learner's private key.
-    pub key: SigningKey,
+    /// The learner's private key, wherever that is kept.
+    pub key: Key,
     /// What the learner calls itself, where its invitation does not say.
     pub name: Option<MemberName>,
     /// What the experiment has to be like, or it is not joined.
@@ -85,11 +86,11 @@ pub struct Options {
 
 impl Options {
     /// The defaults: no name, no plan, no memory, no pins, endless patience, nobody watching.
-    pub fn new(node: impl Into<Nodes>, experiment: ExperimentName, key: SigningKey) -> Self {
+    pub fn new(node: impl Into<Nodes>, experiment: ExperimentName, key: impl Into<Key>) -> Self {
         Self {
             node: node.into(),
             experiment,
-            key,
+            key: key.into(),
             name: None,
             plan: None,
             data: None,
@@ -126,7 +127,7 @@ pub async fn run<L: Learner + Send + 'static>(
     learner: L,
     options: Options,
 ) -> Result<(L, Summary), ClientError> {
-    Prepared::new(options)?.run(learner).await
+    Prepared::new(options).await?.run(learner).await
 }
 
 /// Follows the ledger to where it stands, and gets what a learner is made from: the experiment and its
@@ -135,7 +136,7 @@ pub async fn run<L: Learner + Send + 'static>(
 /// # Errors
 /// If there is no such experiment, it does not follow the plan, or the ledger cannot be trusted.
 pub async fn prepare(options: Options) -> Result<Prepared, ClientError> {
-    let mut prepared = Prepared::new(options)?;
+    let mut prepared = Prepared::new(options).await?;
     let mut patience = Patience::new(prepared.options.patience);
     loop {
         let ready = prepared.get_ready().await;
@@ -167,7 +168,9 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    fn new(options: Options) -> Result<Self, ClientError> {
+    async fn new(options: Options) -> Result<Self, ClientError> {
+        // Now, while somebody is there who can do something about it.
+        in_its_time(&options.key, Key::check).await?;
         let me = learner_id(&options.key);
         let memory = match &options.data {
             Some(dir) => Memory::open(dir, me)?,
@@ -219,6 +222,8 @@ impl Prepared {
     /// Goes on to the next of several nodes. What is wrong, where there is none that was not tried.
     fn move_on(&mut self, error: ClientError) -> Option<ClientError> {
         let several = self.followed.as_mut().map(|followed| &mut followed.client.nodes);
+        // A key that does not sign does so at no node.
+        let several = several.filter(|_| !matches!(error, ClientError::Signer(_)));
         let Some(nodes) = several.filter(|nodes| nodes.are_several()) else { return Some(error) };
         let (from, reason) = (nodes.url().to_owned(), error.to_string());
         let all = self.failures.go_on(nodes, error);
@@ -327,6 +332,7 @@ impl Prepared {
             place: self,
             participant: None,
             takes_part: false,
+            lacks_key: false,
             in_time: InTime::default(),
             merging_round: None,
             merged: None,
@@ -342,7 +348,13 @@ impl Prepared {
                     return Ok((learner, summary));
                 }
                 Err(error) => {
-                    if std::mem::take(&mut run.takes_part) && !error.is_a_lie() {
+                    let took_part = std::mem::take(&mut run.takes_part);
+                    if let ClientError::Signer(_) = error {
+                        // The node is in reach each time, the key was until the first.
+                        if !std::mem::replace(&mut run.lacks_key, true) {
+                            patience.renew();
+                        }
+                    } else if took_part && !error.is_a_lie() {
                         // It was in reach until now.
                         patience.renew();
                         run.place.failures = Failures::default();
@@ -390,6 +402,8 @@ struct Run<L> {
     participant: Option<Participant>,
     /// Whether it has taken part over the present connection.
     takes_part: bool,
+    /// Whether its key has not signed what is owed.
+    lacks_key: bool,
     /// How long there is for what is owed.
     in_time: InTime,
     /// The round whose updates are here.
@@ -425,7 +439,10 @@ impl<L: Learner + Send + 'static> Run<L> {
     async fn session(&mut self) -> Result<Summary, ClientError> {
         self.sync().await?;
         loop {
-            match self.fulfil().await? {
+            let step = self.fulfil().await?;
+            // Nothing is owed any more that it could not sign.
+            self.lacks_key &= !matches!(step, Step::Wait | Step::Resume(_));
+            match step {
                 Step::Done(summary) => return Ok(summary),
                 Step::Again => continue,
                 Step::Wait => {
@@ -674,7 +691,9 @@ impl<L: Learner + Send + 'static> Run<L> {
         }
         let ledger = Digest(self.followed()?.ledger_id().0);
         let experiment = self.place.options.experiment.clone();
-        let act = statement.act_of(&self.place.options.key, ledger, &experiment)?;
+        let (said, name) = (statement.clone(), experiment.clone());
+        let act = in_its_time(&self.place.options.key, move |key| said.act_of(key, ledger, &name))
+            .await?;
         // An outage after signing must not lead to a second signature for the same turn: another one only
         // takes the place of what was refused for good.
         let signed = statement.once.as_ref().and_then(|turn| self.signed_for(turn));
@@ -683,16 +702,16 @@ impl<L: Learner + Send + 'static> Run<L> {
         let unanswered = self.unanswered.take().filter(|sent| *sent.action() == action);
         let signed = match signed.or(unanswered) {
             Some(signed) => signed,
-            None => self.sign(action, statement.instead)?,
+            None => self.sign(action, statement.instead).await?,
         };
         self.deliver(owed, signed).await
     }
 
     /// Signs over what was followed, and remembers what is signed once.
-    fn sign(&mut self, action: Action, instead: bool) -> Result<Transaction, ClientError> {
+    async fn sign(&mut self, action: Action, instead: bool) -> Result<Transaction, ClientError> {
         let Prepared { followed, options, turns, .. } = &mut self.place;
-        let followed = followed.as_ref().ok_or(ClientError::Panicked)?;
-        let signed = followed.sign(&options.key, action)?;
+        let followed = followed.as_mut().ok_or(ClientError::Panicked)?;
+        let signed = followed.signed_with(&options.key, action).await?;
         turns.keep_signed(&signed, instead)?;
         Ok(signed)
     }
@@ -755,7 +774,7 @@ impl<L: Learner + Send + 'static> Run<L> {
                 return Err(self.followed()?.refusal_of(&signed, refused));
             }
             renewals += 1;
-            signed = self.sign(signed.action().clone(), false)?;
+            signed = self.sign(signed.action().clone(), false).await?;
         }
     }
 

@@ -35,14 +35,14 @@ impl SignedChannel {
         Self { channel, connector, signing }
     }
 
-    fn authorization(
+    async fn authorization(
         &self,
         path: &str,
         content: Content,
         is_stated: bool,
     ) -> Result<Option<HeaderValue>, NetError> {
         let asked = Asked { method: Method::POST.as_str(), path, content };
-        self.signing.authorization(asked, self.connector.channel(), is_stated)
+        self.signing.authorize(asked, self.connector.channel(), is_stated).await
     }
 
     async fn call_channel(&mut self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
@@ -56,7 +56,7 @@ impl SignedChannel {
         mut request: Request<Body>,
         Brings(content): Brings,
     ) -> Result<Response<Body>, BoxError> {
-        if let Some(value) = self.authorization(request.uri().path(), content, true)? {
+        if let Some(value) = self.authorization(request.uri().path(), content, true).await? {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         let response = self.call_channel(request).await?;
@@ -72,7 +72,7 @@ impl SignedChannel {
         let mut tries = 0;
         loop {
             let mut request = again(&parts, body.clone());
-            if let Some(value) = self.authorization(parts.uri.path(), content, false)? {
+            if let Some(value) = self.authorization(parts.uri.path(), content, false).await? {
                 request.headers_mut().insert(AUTHORIZATION, value);
             }
             let response = self.call_channel(request).await?;

@@ -7,6 +7,7 @@ use colearn_contracts::{
     Act, Action, Admission, Contract, CreateExperiment, Decision, Digest, Experiment,
     ExperimentName, LearnerId, Limits, Moment, Outcome, Parameters, Rejection, VERSION,
 };
+use colearn_keys::Key;
 use colearn_ledger::{Entry, Hash, Head, TreeBuilder, tree};
 use colearn_proto::v1;
 use ed25519_dalek::SigningKey;
@@ -123,7 +124,7 @@ impl LocalLedger {
         statement: &Statement,
     ) -> Result<(Act, Vec<Decision>), LocalError> {
         let (ledger, name) = (self.ledger_id(), &self.history.experiment);
-        let act = statement.act_of(&self.keys[learner], ledger, name)?;
+        let act = statement.act_of(&Key::from(&self.keys[learner]), ledger, name)?;
         let decided = self.act(at_ms, learner, act.clone())?;
         Ok((act, decided))
     }

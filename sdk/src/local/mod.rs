@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::learner::{self, Learner, LearnerError, Score};
-use crate::links::WrongChain;
+use crate::links::NoLink;
 use crate::participant::{Duty, Participant, Remembered};
 use crate::spending::Spending;
 use crate::turn::{self, Attempt, Trained};
@@ -36,7 +36,7 @@ pub enum LocalError {
     Rejected(#[from] Rejection),
     /// A chain is not the one that a learner's key gives.
     #[error(transparent)]
-    Chain(#[from] WrongChain),
+    Chain(#[from] NoLink),
     /// The updates of a round cannot be merged.
     #[error(transparent)]
     Merge(#[from] colearn_merge::Error),

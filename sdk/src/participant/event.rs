@@ -138,7 +138,8 @@ pub enum Event {
         /// In the node's words.
         reason: String,
     },
-    /// The connection is lost, or weights are not to be had; it is tried again.
+    /// The connection is lost, weights are not to be had, or a key that is kept elsewhere does not sign; it is tried
+    /// again.
     Reconnecting {
         /// Why.
         reason: String,

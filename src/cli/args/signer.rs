@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueHint};
 use colearn_contracts::LearnerId;
-use colearn_records::keys;
+use colearn_records::keys::{self, Key, Place};
 use colearn_records::plan::Plan;
 use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes, Trust};
 use colearn_sdk::participant::Event;
-use ed25519_dalek::SigningKey;
 
 use super::PinArgs;
 use crate::cli::tell::text;
@@ -21,11 +20,12 @@ use crate::cli::{key_file, progress};
 #[derive(Args, Clone)]
 #[group(args = ["key"])]
 pub(crate) struct Signer {
-    /// The private key to sign with (colearn key new FILE)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
+    /// The private key to sign with: a file (colearn key new FILE), agent:COMMENT for one in an ssh-agent, or
+    /// exec:COMMAND for one that a command signs with (docs/keys.md)
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::AnyPath)]
+    pub(crate) key: Place,
     /// Where the key remembers what must survive a restart [default: the key file's name with .data behind
-    /// it]
+    /// it; for a key in no file, colearn/PUBLIC_KEY in ~/.local/state]
     #[arg(long, value_name = "DIR")]
     memory: Option<PathBuf>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) struct Signer {
 
 impl Signer {
     /// The key and the folder of its memory.
-    pub(crate) fn load(&self) -> anyhow::Result<(SigningKey, PathBuf)> {
+    pub(crate) fn load(&self) -> anyhow::Result<(Key, PathBuf)> {
         let key = key_file::load(&self.key)?;
         let memory = self.folder(keys::learner_id(&key))?;
         Ok((key, memory))
@@ -47,7 +47,7 @@ impl Signer {
     fn folder(&self, key: LearnerId) -> anyhow::Result<PathBuf> {
         Ok(match &self.memory {
             Some(dir) => dir.clone(),
-            None => Memory::beside(&self.key, key)?,
+            None => Memory::of(&self.key, key)?,
         })
     }
 
@@ -67,7 +67,7 @@ impl Signer {
         &self,
         node: &str,
         plan: Option<&Plan>,
-    ) -> anyhow::Result<(SigningKey, Followed)> {
+    ) -> anyhow::Result<(Key, Followed)> {
         let (key, dir) = self.load()?;
         let memory = Memory::open(&dir, keys::learner_id(&key))?;
         let nodes = Nodes::from(node).signed_by(Credential::new(&key));

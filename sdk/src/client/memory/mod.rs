@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use colearn_contracts::{ExperimentName, LearnerId};
 use colearn_files::Lock;
+use colearn_keys::Place;
 use colearn_ledger::Receipt;
 use colearn_records::follower::{Follower, FollowerState};
 use colearn_records::receipts::KeptReceipt;
@@ -75,6 +76,24 @@ impl Memory {
         let dir = key_file.with_file_name(name);
         earlier::move_here(&key_file.with_extension("data"), &dir, key)?;
         Ok(dir)
+    }
+
+    /// The folder that a key has by default: beside its file ([`Memory::beside`]), or, where it is in no file,
+    /// `colearn/PUBLIC_KEY` in the user's folder for what programs keep: the one that `XDG_STATE_HOME` names, or else
+    /// `.local/state` in the home folder.
+    ///
+    /// # Errors
+    /// [`ClientError::NoHome`] if there is no such folder; and those of [`Memory::beside`].
+    pub fn of(place: &Place, key: LearnerId) -> Result<PathBuf, ClientError> {
+        if let Some(file) = place.file() {
+            return Self::beside(file, key);
+        }
+        // As the specification has it: what is not absolute is passed over.
+        let named = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+        let named = named.filter(|dir| dir.is_absolute());
+        let state = named.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
+        let state = state.filter(|dir| dir.is_absolute()).ok_or(ClientError::NoHome)?;
+        Ok(state.join("colearn").join(key.to_string()))
     }
 
     /// Opens the memory of a key in a folder, creating that if need be.

@@ -3,10 +3,11 @@
 
 use ed25519_dalek::SigningKey;
 
+use crate::ssh::{ED25519 as KIND, Reader, Short};
+
 /// The label of such a file's PEM.
 pub(super) const LABEL: &str = "OPENSSH PRIVATE KEY";
 const MAGIC: &[u8] = b"openssh-key-v1\0";
-const KIND: &[u8] = b"ssh-ed25519";
 
 /// Why a file of OpenSSH's gives no key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +18,12 @@ pub(super) enum NoKey {
     Encrypted,
     /// It is a key of this kind.
     Kind(String),
+}
+
+impl From<Short> for NoKey {
+    fn from(_: Short) -> Self {
+        Self::Malformed
+    }
 }
 
 /// Reads what the PEM holds.
@@ -51,22 +58,4 @@ pub(super) fn decode(bytes: &[u8]) -> Result<SigningKey, NoKey> {
         return Err(NoKey::Malformed);
     }
     Ok(key)
-}
-
-/// Reads numbers and strings of SSH's encoding.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn number(&mut self) -> Result<u32, NoKey> {
-        let (number, rest) = self.0.split_first_chunk().ok_or(NoKey::Malformed)?;
-        self.0 = rest;
-        Ok(u32::from_be_bytes(*number))
-    }
-
-    fn string(&mut self) -> Result<&'a [u8], NoKey> {
-        let length = self.number()? as usize;
-        let (string, rest) = self.0.split_at_checked(length).ok_or(NoKey::Malformed)?;
-        self.0 = rest;
-        Ok(string)
-    }
 }

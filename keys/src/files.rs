@@ -15,8 +15,9 @@ use pkcs8::{
     DecodePrivateKey as _, EncodePrivateKey as _, EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef,
 };
 
-use super::openssh::{self, NoKey};
-use super::passphrase::Passphrase;
+use crate::key::SignerError;
+use crate::openssh::{self, NoKey};
+use crate::passphrase::Passphrase;
 
 /// A key file is a few hundred bytes; anything much larger is something else.
 const MAX_KEY_FILE_BYTES: u64 = 16_384;
@@ -48,8 +49,8 @@ pub enum KeyError {
     },
     /// The file is encrypted, and nothing to open it with was given.
     #[error(
-        "the private key {} is encrypted; set {} to its passphrase",
-        path.display(), Passphrase::VARIABLE
+        "the private key {} is encrypted; set {} to its passphrase, or {} to a file that holds it",
+        path.display(), Passphrase::VARIABLE, Passphrase::FILE_VARIABLE
     )]
     Locked {
         /// The file.
@@ -73,9 +74,9 @@ pub enum KeyError {
     },
     /// OpenSSH's own encryption is not read here.
     #[error(
-        "{} is encrypted as OpenSSH does it, which is not read here; take the passphrase from a copy \
-         with: ssh-keygen -p -N '' -f COPY",
-        path.display()
+        "{} is encrypted as OpenSSH does it, which is not read here; have an agent use it (ssh-add {}, then \
+         agent: in the file's place), or take the passphrase from a copy with: ssh-keygen -p -N '' -f COPY",
+        path.display(), path.display()
     )]
     EncryptedByOpenssh {
         /// The file.
@@ -101,6 +102,17 @@ pub enum KeyError {
         /// The cause.
         source: std::io::Error,
     },
+    /// The file that is to hold the passphrase cannot be read.
+    #[error("cannot read the passphrase in {} ({}): {source}", path.display(), Passphrase::FILE_VARIABLE)]
+    PassphraseFile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The key is in no file, and not to be had.
+    #[error(transparent)]
+    Elsewhere(#[from] SignerError),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -157,14 +169,14 @@ impl LockedKey {
     }
 }
 
-/// Reads a key file; one that is encrypted with the passphrase in [`Passphrase::VARIABLE`].
+/// Reads a key file; one that is encrypted with the passphrase that the environment has.
 ///
 /// # Errors
 /// If it does not exist, is readable by others, is not a key, or cannot be opened.
 pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
     match read(path)? {
         KeyFile::Open(key) => Ok(key),
-        KeyFile::Locked(locked) => match Passphrase::from_environment() {
+        KeyFile::Locked(locked) => match Passphrase::from_environment()? {
             Some(passphrase) => locked.unlock(&passphrase),
             None => Err(KeyError::Locked { path: path.to_owned() }),
         },
@@ -184,13 +196,24 @@ pub fn read(path: &Path) -> Result<KeyFile, KeyError> {
     #[cfg(unix)]
     {
         let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        if mode & others(path, credentials.as_deref()) != 0 {
             return Err(KeyError::Exposed { path: path.to_owned(), mode });
         }
     }
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(MAX_KEY_FILE_BYTES).read_to_end(&mut bytes).map_err(io)?;
     parse(path, &bytes)
+}
+
+/// The permissions that a key file may not have. What systemd shows to a service is for that alone, by a list of who may
+/// read it, and the most that such a list gives is shown as what the group may.
+#[cfg(unix)]
+fn others(path: &Path, credentials: Option<&Path>) -> u32 {
+    match credentials {
+        Some(folder) if folder.is_absolute() && path.parent() == Some(folder) => 0o037,
+        _ => 0o077,
+    }
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<KeyFile, KeyError> {
@@ -304,6 +327,21 @@ pub fn load_or_create(path: &Path) -> Result<SigningKey, KeyError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_systemd_shows_to_a_service_alone_may_have_a_list_of_who_reads_it() {
+        let folder = Path::new("/run/credentials/colearn-learner@x.service");
+        let key = folder.join("key.pem");
+        assert_eq!(others(&key, Some(folder)), 0o037);
+        for (path, credentials) in [
+            (&*key, None),
+            (&*key, Some(Path::new("/run/credentials"))),
+            (Path::new("key.pem"), Some(Path::new(""))),
+            (Path::new("/run/credentials/x/../y/key.pem"), Some(Path::new("/run/credentials/y"))),
+        ] {
+            assert_eq!(others(path, credentials), 0o077, "{}", path.display());
+        }
+    }
 
     #[test]
     fn a_key_survives_its_file_and_is_guarded() {
