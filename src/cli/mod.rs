@@ -8,6 +8,7 @@ mod artifacts;
 mod attacks;
 mod audit;
 mod bridge;
+mod completions;
 mod data;
 mod demo;
 mod doctor;
@@ -19,6 +20,7 @@ mod key_file;
 mod learner;
 mod ledger;
 mod logs;
+mod man;
 mod model;
 #[cfg(unix)]
 mod network;
@@ -120,6 +122,8 @@ impl Command {
             | Self::Data(_)
             | Self::Predict(_)
             | Self::Dp(_)
+            | Self::Completions(_)
+            | Self::Man(_)
             // These sign with their own, or ask no node.
             | Self::Learner(_)
             | Self::Doctor(_)
@@ -189,6 +193,10 @@ enum Command {
     /// Look into a ledger.
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Print what has a shell complete commands and flags.
+    Completions(completions::Completions),
+    /// Write a manual page for each command.
+    Man(man::Man),
 }
 
 /// How the process that runs a command can be started again: by its own file, and such arguments
@@ -292,6 +300,8 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
         Command::Data(command) => command.run(),
         Command::Dp(command) => command.run(),
         Command::Ledger(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
 }
 
