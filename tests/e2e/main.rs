@@ -31,6 +31,7 @@ mod model;
 mod network;
 mod node;
 mod page;
+mod packaging;
 mod partition;
 mod places;
 mod privacy;
