@@ -94,7 +94,7 @@ async fn fill(url: &str) {
         };
         let name = format!("large-{number}").parse().unwrap();
         let key = SigningKey::from_bytes(&[200 + (number / 30) as u8; 32]);
-        followed.act(&key, Action::new(name, Act::Create(create))).await.unwrap();
+        followed.act(key, Action::new(name, Act::Create(create))).await.unwrap();
     }
 }
 

@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn nothing_is_signed_for_another_ledger_or_a_channel_that_is_not_there() {
-        let credential = || Credential::new(&SigningKey::from_bytes(&[7; 32]));
+        let credential = || Credential::new(SigningKey::from_bytes(&[7; 32]));
         let here = signing("https://h", credential().for_ledger([1; 32]));
         assert_eq!(here.hear(&refusal(&challenge())), Ok(true));
         let there = signing("https://h", credential().for_ledger([2; 32]));

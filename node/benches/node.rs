@@ -266,7 +266,7 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
         let model = weights(0).model(SAFETENSORS);
         let create = create(experiment.clone(), parameters, model);
         let joining = join(&create);
-        let signed = followed.sign(&key(0), create).unwrap();
+        let signed = followed.sign(key(0), create).unwrap();
         followed.submit(&signed).await.unwrap();
         followed.catch_up(&mut |_| {}).await.unwrap();
         let seen = followed.seen().unwrap();
@@ -293,7 +293,7 @@ async fn votes(url: &str) {
     let model = weights(0).model(SAFETENSORS);
     let create = create(name("votes"), parameters, model);
     let joining = join(&create);
-    let signed = followed.sign(&key(0), create).unwrap();
+    let signed = followed.sign(key(0), create).unwrap();
     followed.submit(&signed).await.unwrap();
     followed.catch_up(&mut |_| {}).await.unwrap();
     let seen = followed.seen().unwrap();
@@ -320,7 +320,7 @@ async fn votes(url: &str) {
                 privacy: None,
             }),
         );
-        let signed = followed.sign(&key(proposer), proposal).unwrap();
+        let signed = followed.sign(key(proposer), proposal).unwrap();
         followed.submit(&signed).await.unwrap();
         followed.catch_up(&mut |_| {}).await.unwrap();
         let seen = followed.seen().unwrap();
@@ -434,7 +434,7 @@ async fn run_rounds(url: &str, experiment: &str, merging: Option<Merging>) -> Du
     };
     let model = Near::weights(0.0).model(SAFETENSORS);
     let create = create(name(experiment), parameters, model);
-    let signed = followed.sign(&key(0), create).unwrap();
+    let signed = followed.sign(key(0), create).unwrap();
     followed.submit(&signed).await.unwrap();
     let (closed, times) = std::sync::mpsc::channel();
     let tasks: Vec<_> = (0..LEARNERS)

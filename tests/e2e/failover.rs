@@ -343,7 +343,7 @@ async fn what_is_signed_by_hand_and_what_one_node_lacks_is_had_from_the_other() 
     followed.catch_up(&mut |_| {}).await.unwrap();
     let known = followed.described(&name("x"), id(&key(1)), 0).unwrap();
     let join = Act::Join(Join::new(0, Some(known.experiment.terms)));
-    let joined = followed.act(&key(1), Action::new(name("x"), join)).await.unwrap();
+    let joined = followed.act(key(1), Action::new(name("x"), join)).await.unwrap();
     assert_eq!((joined.receipt.index, followed.client().url()), (2, second_url.as_str()));
     assert_eq!(first.sent().1, second.sent().0);
 }
@@ -364,7 +364,7 @@ async fn an_experiment_whose_node_is_gone_before_it_is_recorded_is_created_at_th
     let mut followed = Followed::open(client, Memory::default(), Trust::default()).await.unwrap();
     let plan = Plan { admission: Some(Admission::Open), ..Plan::default() };
     let (creator, with) = (key(1), (&weights, SAFETENSORS));
-    followed.create(&creator, name("x"), plan, false, with).await.unwrap();
+    followed.create(creator, name("x"), plan, false, with).await.unwrap();
     assert_eq!(followed.client().url(), second_url);
     for node in [first, second] {
         assert!(node.brought().contains(&weights.digest()));

@@ -152,7 +152,7 @@ async fn a_transaction_that_was_held_back_comes_too_late_and_is_signed_again() {
     speaker.create("x", &Counter::weights(0), 5).await;
     let join = || Action::new(name("x"), Act::Join(Join::new(0, None)));
     let action = speaker.agree(join()).await;
-    let held_back = speaker.followed.sign(&key(1), action).unwrap();
+    let held_back = speaker.followed.sign(key(1), action).unwrap();
     // As long as nothing happens nothing is old, however long that is.
     speaker.create("y", &Counter::weights(0), 5).await;
     wait_for("the expiry", || {

@@ -121,7 +121,7 @@ async fn a_node_that_forks_its_history_is_found_out_by_both_learners() {
     ann.act(&key(3), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();
     ann.followed.catch_up(&mut |_| {}).await.unwrap();
     let action = Action::new(name("x"), Act::Join(Join::new(0, None)));
-    let seen_by_ann = ann.followed.sign(&key(4), action).unwrap();
+    let seen_by_ann = ann.followed.sign(key(4), action).unwrap();
     node.stop();
     let node = NodeProcess::start_at(&other, &address);
     bob.act(&key(5), Action::new(name("x"), Act::Join(Join::new(0, None)))).await.unwrap();

@@ -168,7 +168,7 @@ async fn each_may_what_it_was_given() {
     assert!(refusal(&error).contains("may not have these weights"), "{error}");
     let address: Address = url.parse().unwrap();
     let http = |seed| {
-        let trust = Trust::default().signed_by(Credential::new(&key(seed)));
+        let trust = Trust::default().signed_by(Credential::new(key(seed)));
         Http::new(&address, &trust, Duration::from_secs(10)).unwrap()
     };
     let path = format!("/artifact/{}", model.digest);
@@ -243,7 +243,7 @@ struct Recorder {
 
 impl Recorder {
     fn new(url: &str, seed: u8) -> Self {
-        let trust = Trust::default().signed_by(Credential::new(&key(seed)));
+        let trust = Trust::default().signed_by(Credential::new(key(seed)));
         Self { url: url.to_owned(), signing: Signing::new(&url.parse().unwrap(), &trust) }
     }
 
@@ -316,7 +316,7 @@ fn ledger_of(node: &NodeProcess) -> [u8; 32] {
 async fn what_is_uploaded_is_what_was_signed() {
     let lists = Lists::new();
     let node = lists.start("127.0.0.1:0", &[]);
-    let trust = Trust::default().signed_by(Credential::new(&key(CREATOR)));
+    let trust = Trust::default().signed_by(Credential::new(key(CREATOR)));
     let signing = Signing::new(&node.url.parse().unwrap(), &trust);
     let mut artifacts = ArtifactServiceClient::new(crate::support::channel(&node.url).await);
     let (signed, other) = (Counter::weights(1), Counter::weights(2));
@@ -354,7 +354,7 @@ fn what_is_signed_for_one_connection_is_not_good_on_another() {
     let node = lists.start("127.0.0.1:0", &["--tls-self-signed"]);
     let address: Address = node.url.parse().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let trust = Trust::default().signed_by(Credential::new(&key(AUDITOR)));
+    let trust = Trust::default().signed_by(Credential::new(key(AUDITOR)));
     let path = "/tile/0/000.p/1";
     // Several at once, over connections of their own and over one,
     runtime.block_on(async {

@@ -48,7 +48,7 @@ fn record(data: &Path, log: &Path, more: &[&str], runtime: &tokio::runtime::Runt
         runtime.block_on(async {
             let work = async {
                 let mut followed = Followed::connect(&url, Memory::default()).await?;
-                let signed = followed.sign(&key(7), join("x", 3, 0))?;
+                let signed = followed.sign(key(7), join("x", 3, 0))?;
                 followed.submit(&signed).await
             };
             // A node that hangs fails the test below, since its end is waited for.

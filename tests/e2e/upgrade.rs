@@ -69,7 +69,7 @@ async fn a_ledger_is_upgraded_and_its_members_adopt_the_new_rules() {
     let join = |experiment: &str| Action::new(name(experiment), Act::Join(Join::new(0, None)));
     for seed in 1..=2 {
         // In version 1 nobody names terms.
-        speaker.followed.act(&key(seed), join("before")).await.unwrap();
+        speaker.followed.act(key(seed), join("before")).await.unwrap();
     }
     // What version 2 brought is refused, and says what it needs.
     let files: Vec<PathBuf> = (1..=4).map(|seed| key_file(dir.path(), seed)).collect();
@@ -105,7 +105,7 @@ async fn a_ledger_is_upgraded_and_its_members_adopt_the_new_rules() {
     let versions = |experiment| shown(&node, experiment)["version"].as_u64().unwrap();
     assert_eq!((versions("before"), versions("after")), (1, 2));
     // Who would join what it has not seen is told to look again.
-    let blind = speaker.followed.act(&key(1), join("after")).await.unwrap_err();
+    let blind = speaker.followed.act(key(1), join("after")).await.unwrap_err();
     assert!(matches!(blind, ClientError::Refused { .. }) && blind.to_string().contains("R53: "));
     speaker.act(&key(1), join("after")).await.unwrap();
 

@@ -49,7 +49,7 @@ async fn the_very_same_transaction_gets_its_original_receipt() {
     let mut speaker = Speaker::connect(&node.url).await;
     speaker.create("x", &Counter::weights(0), 3).await;
     speaker.followed.catch_up(&mut |_| {}).await.unwrap();
-    let signed = speaker.followed.sign(&key(1), join()).unwrap();
+    let signed = speaker.followed.sign(key(1), join()).unwrap();
     let first = speaker.followed.submit(&signed).await.unwrap();
     let again = speaker.followed.submit(&signed).await.unwrap();
     assert_eq!(first.receipt.index, again.receipt.index);

@@ -353,7 +353,7 @@ mod tests {
     }
 
     fn signing(url: &str, number: u8) -> Signing {
-        let trust = Trust::default().signed_by(Credential::new(&key(number)));
+        let trust = Trust::default().signed_by(Credential::new(key(number)));
         Signing::new(&url.parse().unwrap(), &trust)
     }
 

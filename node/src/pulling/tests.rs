@@ -95,7 +95,7 @@ fn pulling(artifacts: &ArtifactStore, others: &[String]) -> Pulling {
 }
 
 fn pulling_with(patience: Patience, artifacts: &ArtifactStore, others: &[String]) -> Pulling {
-    let own = Credential::new(&key(OWN));
+    let own = Credential::new(key(OWN));
     let stopping = CancellationToken::new();
     Pulling::new(artifacts.clone(), network(others), own, patience, &stopping)
 }
