@@ -32,6 +32,7 @@ mod network;
 mod node;
 mod page;
 mod packaging;
+mod operations;
 mod partition;
 mod places;
 mod privacy;
