@@ -111,6 +111,11 @@ pub(crate) fn uploaded(digest: &dyn Display, bytes: u64, from: Peer, key: Option
     info!(%digest, bytes, from, "upload finished");
 }
 
+/// Tells how many uploads had no line of their own, since that was last told.
+pub(crate) fn more_uploaded(count: u64) {
+    info!(count, "more uploads finished");
+}
+
 /// Tells that so much was refused for one reason since that was last told; `latest` is what was answered last.
 pub(crate) fn refused(class: Class, count: u64, latest: &str) {
     let (by, latest) = (class.by(), latest.escape_debug());

@@ -17,7 +17,6 @@ use super::{BoxStream, bad_field};
 use crate::artifacts::{ArtifactError, ArtifactStore, Bringer};
 use crate::door::rights::{Caller, Rights};
 use crate::door::who::Stated;
-use crate::events;
 use crate::limits::{PIECE_BYTES, UPLOAD_PACE_BYTES};
 use crate::metrics::{Class, Counts};
 use crate::peer::Peer;
@@ -117,7 +116,7 @@ impl Artifacts {
         }
         let size = blocking(move || upload.finish()).await?;
         self.rights.note_brought(caller, digest);
-        events::uploaded(&digest, size, peer, caller.0);
+        self.counts.uploaded(&digest, size, peer, caller.0);
         Ok(Response::new(v1::UploadArtifactResponse { size }))
     }
 

@@ -6,12 +6,17 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use colearn_contracts::LearnerId;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::events;
+use crate::peer::Peer;
 
 /// How often at most one class of refusals is logged.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How many uploads are logged in that time, each with a line of its own. Of what is here already an upload costs
+/// whoever brings it nothing; it is not to cost the operator a disk of logs.
+const UPLOADS_TOLD: u64 = 100;
 
 /// What a refusal is counted as. There are few, whatever is sent: none holds anything that a peer chose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,6 +57,7 @@ pub(crate) struct Counts(Arc<Inner>);
 
 struct Inner {
     refused: Mutex<BTreeMap<Class, Refused>>,
+    uploads: Mutex<Uploads>,
     receipts: Histogram,
     batches: Histogram,
     syncs: Histogram,
@@ -67,6 +73,33 @@ struct Refused {
     told: Option<Instant>,
     /// What was answered last, as far as that is not logged yet.
     latest: String,
+}
+
+/// Uploads, as far as they are logged.
+#[derive(Default)]
+struct Uploads {
+    /// Since when these are counted.
+    since: Option<Instant>,
+    told: u64,
+    untold: u64,
+}
+
+impl Uploads {
+    /// Whether another one has a line of its own.
+    fn take(&mut self) -> bool {
+        let has_line = self.told < UPLOADS_TOLD;
+        *(if has_line { &mut self.told } else { &mut self.untold }) += 1;
+        has_line
+    }
+
+    /// Begins anew where it is time; gives how many have had no line.
+    fn renew(&mut self, now: Instant) -> u64 {
+        if self.since.is_some_and(|since| now.duration_since(since) < TOLD_EVERY) {
+            return 0;
+        }
+        (self.since, self.told) = (Some(now), 0);
+        std::mem::take(&mut self.untold)
+    }
 }
 
 impl Refused {
@@ -85,6 +118,7 @@ impl Default for Counts {
     fn default() -> Self {
         Self(Arc::new(Inner {
             refused: Mutex::default(),
+            uploads: Mutex::default(),
             // From half a millisecond to 16 s.
             receipts: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             // From one transaction to all that share a sync.
@@ -122,8 +156,29 @@ impl Counts {
         }
     }
 
-    /// Logs what was refused and is not logged yet, each class once a minute at most.
+    /// Weights came whole.
+    pub(crate) fn uploaded(
+        &self,
+        digest: &dyn Display,
+        bytes: u64,
+        from: Peer,
+        key: Option<LearnerId>,
+    ) {
+        if self.uploads().take() {
+            events::uploaded(digest, bytes, from, key);
+        }
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, Uploads> {
+        self.0.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs what is not logged yet: of refusals each class once a minute at most, and how many uploads had no line.
     pub(crate) fn tell(&self) {
+        let uploads = self.uploads().renew(Instant::now());
+        if uploads > 0 {
+            events::more_uploaded(uploads);
+        }
         for (class, count, latest) in self.take_untold(Instant::now()) {
             events::refused(class, count, &latest);
         }
@@ -186,5 +241,17 @@ mod tests {
         assert_eq!(counts.take_untold(start + 2 * TOLD_EVERY), []);
         assert_eq!(counts.refusals(), [(class, 1_000), (Class::Door("calls"), 1)]);
         assert_eq!((class.by(), &*class.word()), ("contract", "R8"));
+    }
+
+    #[test]
+    fn of_many_uploads_some_have_a_line_and_the_others_are_counted() {
+        let (mut uploads, start) = (Uploads::default(), Instant::now());
+        assert_eq!(uploads.renew(start), 0);
+        assert_eq!((0..1_000).filter(|_| uploads.take()).count(), 100);
+        assert_eq!(uploads.renew(start + TOLD_EVERY / 2), 0);
+        assert!(!uploads.take());
+        assert_eq!(uploads.renew(start + TOLD_EVERY), 901);
+        assert!(uploads.take());
+        assert_eq!(uploads.renew(start + 2 * TOLD_EVERY), 0);
     }
 }
