@@ -581,20 +581,20 @@ function ledgerPage() {
       card('all', 'Nodes that keep it', it.nodes.length
         ? table('Nodes', ['Name', 'Address', 'Key that signs checkpoints'], it.nodes.map((one) => [one.name, one.url || '–', el('span', { class: 'digest' }, one.log_public_key)]))
         : el('p', { class: 'none' }, 'One node keeps this ledger.')),
-      claimsCard()),
+      claimsCard('What is verified, and how')),
   ];
 }
 
-function claimsCard() {
+function claimsCard(title) {
   const by = { here: '✓ verified here', node: 'said by the node', members: 'said by members', nobody: 'not looked at', withdrawn: '✗ no longer claimed' };
-  return card('all', 'Item by item', el('ul', { class: 'plain' }, state.claims.map((it) => el('li', {}, el('div', { class: 'row' }, el('strong', {}, it.what), pill(it.by, by[it.by] || it.by)), el('p', { class: 'soft' }, it.how)))));
+  return card('all', title, el('ul', { class: 'plain' }, state.claims.map((it) => el('li', {}, el('div', { class: 'row' }, el('strong', {}, it.what), pill(it.by, by[it.by] || it.by)), el('p', { class: 'soft' }, it.how)))));
 }
 
 function verifiedPage() {
   return [
     el('h1', {}, 'What is verified, and how'),
     el('p', { class: 'lead' }, 'What this page shows comes from different mouths. Here is which, item by item.'),
-    claimsCard(),
+    claimsCard('Item by item'),
   ];
 }
 
