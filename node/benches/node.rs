@@ -100,8 +100,8 @@ async fn scrapes() {
         let parameters = Parameters { min_learners: EACH as u32, ..Parameters::default() };
         let model = weights(0).model(SAFETENSORS);
         let create = create(name(&format!("scraped-{number}")), parameters.clone(), model);
-        // As many as one key may create.
-        let creator = number / 32;
+        // Fewer than one key may create: the first creates another to vote in.
+        let creator = number / 25;
         let signed = followed.sign(&key(creator), create.clone()).unwrap();
         followed.submit(&signed).await.unwrap();
         followed.catch_up(&mut |_| {}).await.unwrap();
