@@ -87,10 +87,8 @@ fn member(tale: &Tale, learner: LearnerId) -> Value {
 }
 
 fn digests(view: &View, digits: &str, found: &mut Found) {
-    if let Some(keys) = view.keys() {
-        if keys.ledger().to_string().starts_with(digits) {
-            found.add(json!({ "kind": "ledger", "text": "the id of this ledger" }));
-        }
+    if view.keys().is_some_and(|keys| keys.ledger().to_string().starts_with(digits)) {
+        found.add(json!({ "kind": "ledger", "text": "the id of this ledger" }));
     }
     for (name, tale) in &view.tales {
         let history = &tale.history;
