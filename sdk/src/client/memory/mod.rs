@@ -230,11 +230,20 @@ impl Memory {
     /// Keeps what did not fit; where, if there is a folder.
     pub(super) fn keep_evidence(&self, what: &str, evidence: &[u8]) -> Option<PathBuf> {
         let dir = self.dir.as_ref()?.join("evidence");
-        colearn_files::create_folder(&dir).ok()?;
-        let kept = std::fs::read_dir(&dir).ok()?.count();
-        let path = (kept..MAX_EVIDENCE).map(|at| dir.join(format!("{at:02}-{what}.txt")));
-        let path = path.into_iter().find(|path| !path.exists())?;
         let evidence = evidence.get(..MAX_EVIDENCE_BYTES).unwrap_or(evidence);
+        colearn_files::create_folder(&dir).ok()?;
+        let kept = std::fs::read_dir(&dir).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        let kept: Vec<PathBuf> = kept.take(MAX_EVIDENCE).collect();
+        // What is shown again and again is kept once: there would be no room for what comes after it.
+        let is_same = |path: &PathBuf| {
+            let as_long = path.metadata().is_ok_and(|it| it.len() == evidence.len() as u64);
+            as_long && std::fs::read(path).is_ok_and(|bytes| bytes == evidence)
+        };
+        if let Some(same) = kept.iter().find(|path| is_same(path)) {
+            return Some(same.clone());
+        }
+        let path = (kept.len()..MAX_EVIDENCE).map(|at| dir.join(format!("{at:02}-{what}.txt")));
+        let path = path.into_iter().find(|path| !path.exists())?;
         colearn_files::replace(&path, evidence).ok()?;
         Some(path)
     }
@@ -277,8 +286,11 @@ mod tests {
         let memory = Memory::open(dir.path(), LearnerId([1; 32])).unwrap();
         let path = memory.keep_evidence("unproven", &[b'x'; 3 * MAX_EVIDENCE_BYTES]).unwrap();
         assert_eq!(path.metadata().unwrap().len(), MAX_EVIDENCE_BYTES as u64);
-        for _ in 1..MAX_EVIDENCE {
-            assert!(memory.keep_evidence("fork", b"short").is_some());
+        for at in 1..MAX_EVIDENCE {
+            let shown = at.to_string();
+            let kept = memory.keep_evidence("fork", shown.as_bytes());
+            assert!(kept.is_some());
+            assert_eq!(memory.keep_evidence("fork", shown.as_bytes()), kept, "it is kept once");
         }
         assert_eq!(memory.keep_evidence("fork", b"one too many"), None);
     }
