@@ -10,11 +10,10 @@ use colearn_contracts::{Admission, ExperimentName, Phase};
 use colearn_learning::data::{Composition, Dataset};
 use colearn_learning::model::ModelSpec;
 use colearn_net::{Address, Http, Trust};
-use colearn_records::keys;
+use colearn_records::keys::{self, Key};
 use colearn_records::plan::Plan;
 use colearn_sdk::client::{self, Client, ClientError, Credential, Described, Nodes, Options};
 use colearn_sdk::learner::{SAFETENSORS, Weights};
-use ed25519_dalek::SigningKey;
 use serde::Serialize;
 
 use super::args::{Data, NodeAddress, Signer};
@@ -140,7 +139,7 @@ impl DoctorArgs {
         Ok(if findings.is_bad() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
-    fn look_at_key(&self, findings: &mut Findings) -> Option<SigningKey> {
+    fn look_at_key(&self, findings: &mut Findings) -> Option<Key> {
         let Some(signer) = &self.signer else {
             findings.add("key", Skipped { told: "none is given: --key FILE".to_owned() });
             return None;
@@ -186,7 +185,7 @@ impl DoctorArgs {
     /// The experiment, with its weights, if it is there to be taken part in.
     async fn look_at_ledger(
         &self,
-        key: Option<&SigningKey>,
+        key: Option<&Key>,
         findings: &mut Findings,
     ) -> Option<(Described, Option<Weights>)> {
         let nodes = Nodes::from(&self.node.node);
@@ -304,8 +303,7 @@ impl DoctorArgs {
         match self.source.load(Some(&spec.schema)) {
             Ok(data) => findings.add("data", rows_of(&data)),
             Err(error) => {
-                let remedy =
-                    "compare: colearn data show FILE says what is in it, colearn model show what the model wants";
+                let remedy = "compare: colearn data show FILE says what is in it, colearn model show what the model wants";
                 findings.add("data", bad(one_line(&error), remedy));
             }
         }
@@ -358,7 +356,7 @@ async fn node_is_ahead(url: &str) -> anyhow::Result<Option<i64>> {
     Ok(Some(ms(there).saturating_add(500).saturating_sub(ms(here))))
 }
 
-fn look_at_experiment(described: &Described, key: &SigningKey, findings: &mut Findings) {
+fn look_at_experiment(described: &Described, key: &Key, findings: &mut Findings) {
     let Described { experiment, member, .. } = described;
     let (me, name) = (keys::learner_id(key), &experiment.name);
     let phase = text::phase(&experiment.phase);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use colearn::place;
 use colearn_records::keys;
 use colearn_records::pins::Pins;
 use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes, Trust, Watching};
@@ -37,15 +38,15 @@ With --key it goes on from what the key remembers, and holds the ledger to it. A
 it was. The page is served on this machine only, and its address holds a secret: whoever has it reads what you may
 read. Ctrl-C ends it. docs/page.md has more.")]
 pub(crate) struct Ui {
-    /// A data folder or an exported folder to show instead, or a node's URL
+    /// What to show instead: a node's URL, a node's data folder (it may be running), or an exported folder
     #[arg(value_name = "PLACE")]
     place: Option<String>,
     #[command(flatten)]
     node: NodeAddress,
-    /// Follow in the name of this private key, from where it stands (colearn key new FILE)
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
-    /// Where the key remembers what must survive a restart [default: the key file's name with .data behind it]
+    /// Follow in the name of this private key, from where it stands: a file, agent:COMMENT or exec:COMMAND
+    #[arg(long, value_name = "KEY")]
+    key: Option<keys::Place>,
+    /// Where the key remembers what must survive a restart [default: as for a learner]
     #[arg(long, value_name = "DIR", requires = "key")]
     memory: Option<PathBuf>,
     #[command(flatten)]
@@ -103,7 +104,7 @@ impl Ui {
         place: &str,
         pins: Pins,
     ) -> anyhow::Result<(View, Option<Watching>)> {
-        if !place.contains("://") {
+        if place::Place::new(place).folder().is_some() {
             ensure!(
                 self.key.is_none(),
                 "{place} is a folder, and nobody is asked there: --key is for nodes (http://HOST:PORT)"
@@ -116,12 +117,12 @@ impl Ui {
         }
         let mut nodes = Nodes::from(place);
         let mut memory = Memory::default();
-        if let Some(path) = &self.key {
-            let key = key_file::load(path)?;
+        if let Some(kept) = &self.key {
+            let key = key_file::load(kept)?;
             let me = keys::learner_id(&key);
             let dir = match &self.memory {
                 Some(dir) => dir.clone(),
-                None => Memory::beside(path, me)?,
+                None => Memory::of(kept, me)?,
             };
             memory = Memory::open(&dir, me)?;
             nodes = nodes.signed_by(Credential::new(&key));

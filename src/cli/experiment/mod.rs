@@ -42,8 +42,8 @@ pub(crate) enum Experiment {
     List {
         #[command(flatten)]
         place: PlaceArgs,
-        /// Only those that this key has created, is a member of or is invited to: a private key's file, or a
-        /// public key
+        /// Only those that this key has created, is a member of or is invited to: a private key, or a public
+        /// one
         #[arg(long, value_name = "KEY")]
         mine: Option<String>,
         /// Print JSON
@@ -88,7 +88,7 @@ rounds, as outcome or transaction.")]
         /// Run this command for what happens
         #[arg(long, value_name = "COMMAND")]
         exec: Option<String>,
-        /// Also when it is this key's turn, or its time to vote: a private key's file, or a public key
+        /// Also when it is this key's turn, or its time to vote: a private key, or a public one
         #[arg(long, value_name = "KEY", requires = "exec")]
         mine: Option<String>,
         /// Print one JSON object a line

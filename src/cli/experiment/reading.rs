@@ -1,6 +1,6 @@
 //! Experiments as a place tells them: a node is asked and says what it has, a folder is audited on the way.
 
-use std::path::Path;
+use std::ffi::OsStr;
 
 use colearn::place::Place;
 use colearn_audit::experiments::{Experiments, Told, experiments};
@@ -86,11 +86,11 @@ impl Reading {
     }
 }
 
-/// Whose key this is: in 64 hex digits, or in a private key's file.
+/// Whose key this is: in 64 hex digits, or a private key, wherever that is kept.
 pub(super) fn whose(key: &str) -> anyhow::Result<LearnerId> {
     match keys::parse_learner_id(key) {
         Ok(learner) => Ok(learner),
-        Err(_) => Ok(keys::learner_id(&key_file::load(Path::new(key))?)),
+        Err(_) => Ok(keys::learner_id(&key_file::load(&keys::Place::from(OsStr::new(key)))?)),
     }
 }
 
