@@ -102,14 +102,14 @@ async fn scrapes() {
         let create = create(name(&format!("scraped-{number}")), parameters.clone(), model);
         // Fewer than one key may create: the first creates another to vote in.
         let creator = number / 25;
-        let signed = followed.sign(&key(creator), create.clone()).unwrap();
+        let signed = followed.sign(key(creator), create.clone()).unwrap();
         followed.submit(&signed).await.unwrap();
         followed.catch_up(&mut |_| {}).await.unwrap();
         let terms = terms(VERSION, learner_id(&key(creator)), &parameters, &Admission::Open);
         let join = Act::Join(Join::new(0, Some(terms)));
         for member in 0..EACH {
             let action = Action::new(create.experiment.clone(), join.clone());
-            let signed = followed.sign(&key(member), action).unwrap();
+            let signed = followed.sign(key(member), action).unwrap();
             followed.submit(&signed).await.unwrap();
         }
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use colearn_audit::models::{Extent, Models, NoModel, Role, Which, models, of};
+use colearn_audit::experiments::of;
+use colearn_audit::models::{Extent, Models, NoModel, Role, Which, models};
 use colearn_audit::{AuditOptions, open};
 use colearn_contracts::*;
 use colearn_records::transaction::{Seen, Transaction};
@@ -112,7 +113,7 @@ fn nothing_is_best_where_nobody_says_how_good_it_is() {
     let other: ExperimentName = "other".parse().unwrap();
     let error = of(&all, Some(&other)).unwrap_err();
     assert_eq!(error.to_string(), "the ledger has no experiment other; it has: x");
-    let error = of(&BTreeMap::new(), None).unwrap_err();
+    let error = of(&BTreeMap::<_, Models>::new(), None).unwrap_err();
     assert_eq!(error.to_string(), "name the experiment; it has none");
 }
 
