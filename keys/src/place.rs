@@ -17,11 +17,15 @@ pub(crate) const TIME_LIMIT: &str = "COLEARN_KEY_TIMEOUT";
 /// How long somebody who has to agree may take where nothing else is said.
 const USUAL_LIMIT: Duration = Duration::from_secs(60);
 
+/// Longer than anybody waits: a day.
+const MOST_SECONDS: u64 = 24 * 60 * 60;
+
 /// How long a key that is kept elsewhere may take for a signature: what `COLEARN_KEY_TIMEOUT` says in seconds, from 1
-/// on; a minute where it says nothing that can be read.
+/// on and a day at most; a minute where it says nothing that can be read.
 pub fn time_limit() -> Duration {
     let named = std::env::var(TIME_LIMIT).ok().and_then(|text| text.parse().ok());
-    named.filter(|seconds| *seconds > 0).map_or(USUAL_LIMIT, Duration::from_secs)
+    let limit = |seconds: u64| Duration::from_secs(seconds.min(MOST_SECONDS));
+    named.filter(|seconds| *seconds > 0).map_or(USUAL_LIMIT, limit)
 }
 
 /// Which key of an agent is meant.

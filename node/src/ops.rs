@@ -92,8 +92,8 @@ fn next_port(asked: SocketAddr, own: SocketAddr) -> io::Result<SocketAddr> {
 
 /// What is served there. Whatever else is for the operator alone is mounted here, by another `merge`.
 pub(crate) fn router(address: SocketAddr, metrics: Metrics) -> Router {
-    let of_metrics = Scrapes(Arc::new((metrics, Semaphore::new(1))));
-    let health_of: Health = of_metrics.0.0.health.clone();
+    let of_metrics = Scrapes(Arc::new(metrics), Arc::new(Semaphore::new(1)));
+    let health_of: Health = of_metrics.0.health.clone();
     let routes = Router::new()
         .route("/", get(INDEX))
         .route("/metrics", get(scrape))
@@ -112,14 +112,20 @@ pub(crate) fn router(address: SocketAddr, metrics: Metrics) -> Router {
 
 /// What answers scrapes, one after the other: of many at once each would only take longer.
 #[derive(Clone)]
-struct Scrapes(Arc<(Metrics, Semaphore)>);
+struct Scrapes(Arc<Metrics>, Arc<Semaphore>);
 
 async fn scrape(State(scrapes): State<Scrapes>) -> Response {
-    let Ok(_turn) = scrapes.0.1.acquire().await else {
+    let Scrapes(metrics, turns) = scrapes;
+    let Ok(turn) = turns.acquire_owned().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let gathering = scrapes.clone();
-    match tokio::task::spawn_blocking(move || gathering.0.0.text()).await {
+    // It has the turn until it is done, also when whoever has asked has gone.
+    let gathering = move || {
+        let text = metrics.text();
+        drop(turn);
+        text
+    };
+    match tokio::task::spawn_blocking(gathering).await {
         Ok(Ok(text)) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         // The runtime is shutting down.

@@ -149,8 +149,11 @@ fn troubled(view: &mut View, error: &ClientError) {
     };
     let reason = error.to_string();
     let alarm = alarm(error, since);
-    // Who was caught is not forgiven because it has gone away since.
-    if alarm.is_some() || view.told.alarm.is_none() {
+    // Who was caught is not forgiven because it has gone away since, nor because it says something else that is wrong
+    // and less bad.
+    let known = view.told.alarm.as_ref();
+    let is_worse = |new: &Alarm| new.withdraws || known.is_none_or(|known| !known.withdraws);
+    if alarm.as_ref().map_or(known.is_none(), is_worse) {
         view.told.alarm = alarm;
     }
     view.told.connection = Connection::Away { since_ms: since, reason };

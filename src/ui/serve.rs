@@ -65,13 +65,13 @@ const ICON: &str = include_str!("page/icon.svg");
 pub(crate) struct Page {
     shared: Arc<Shared>,
     streams: Arc<Semaphore>,
-    explained: Semaphore,
+    explained: Arc<Semaphore>,
 }
 
 impl Page {
     pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        Arc::new(Self { shared, streams, explained: Semaphore::new(MAX_EXPLAINED) })
+        Arc::new(Self { shared, streams, explained: Arc::new(Semaphore::new(MAX_EXPLAINED)) })
     }
 
     /// The page's addresses, relative to its own.
@@ -213,19 +213,23 @@ async fn round(
     let Ok(experiment) = experiment.parse::<ExperimentName>() else {
         return not(StatusCode::NOT_FOUND, "there is no experiment of this name");
     };
-    let Ok(_turn) = page.explained.acquire().await else {
+    let Ok(turn) = page.explained.clone().acquire_owned().await else {
         return not(StatusCode::SERVICE_UNAVAILABLE, "this program ends");
     };
     // From what was verified, not from what anybody says again.
     let mut source = page.shared.read().book.source();
-    aside(move || match explain(&mut source, &experiment, round) {
-        Ok(explained) => {
-            let mut value = json::explanation(&experiment, round, &explained, None);
-            value["text"] = rounds::explanation(&experiment, round, &explained, None).into();
-            told(&value)
+    aside(move || {
+        // It has its turn until it is done, also when whoever has asked has gone.
+        let _turn = turn;
+        match explain(&mut source, &experiment, round) {
+            Ok(explained) => {
+                let mut value = json::explanation(&experiment, round, &explained, None);
+                value["text"] = rounds::explanation(&experiment, round, &explained, None).into();
+                told(&value)
+            }
+            Err(error @ Unexplained::NoSuchRound(..)) => not(StatusCode::NOT_FOUND, error),
+            Err(error) => not(StatusCode::INTERNAL_SERVER_ERROR, error),
         }
-        Err(error @ Unexplained::NoSuchRound(..)) => not(StatusCode::NOT_FOUND, error),
-        Err(error) => not(StatusCode::INTERNAL_SERVER_ERROR, error),
     })
     .await
 }

@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use colearn_contracts::{ExperimentName, LearnerId, Phase};
+use colearn_contracts::{ExperimentName, LearnerId, Phase, Verdict};
 use colearn_records::convert::MemberState;
-use colearn_records::words::Word as _;
+use colearn_records::words::{Word as _, Words as _};
 
 use super::chronicle::{Story, Told};
 use super::family::{Families, Label};
@@ -60,6 +60,10 @@ pub(super) fn experiments(families: &mut Families, view: &View, told: &Told, now
     all.sort_by_key(|shown| shown.story.map_or(u64::MAX, |story| story.created));
     let left_out = all.len().saturating_sub(MAX_EXPERIMENTS);
     all.truncate(MAX_EXPERIMENTS);
+    // Counters of what is half read would seem to have fallen with a restart, and then to rise by all.
+    if !told.is_caught_up() {
+        all.iter_mut().for_each(|shown| shown.story = None);
+    }
     each(families, &all, now_ms);
     let members_left_out = members(families, &all);
     let family = families.gauge(
@@ -96,8 +100,11 @@ fn each(families: &mut Families, all: &[Shown<'_>], now_ms: u64) {
     }
     let family = families.counter("experiment_rounds", "Closed rounds, by verdict.");
     for shown in all {
-        for (verdict, count) in shown.story.iter().flat_map(|story| &story.rounds) {
-            family.sample([shown.label(), ("verdict", (*verdict).into())], *count);
+        let Some(story) = shown.story else { continue };
+        // Those that did not occur, too: what begins with its first event has not risen by it.
+        for (verdict, _, _) in Verdict::WORDS {
+            let count = story.rounds.get(verdict).copied().unwrap_or(0);
+            family.sample([shown.label(), ("verdict", (*verdict).into())], count);
         }
     }
     let help = "When the last round was closed, in seconds since 1970.";

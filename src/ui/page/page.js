@@ -746,9 +746,11 @@ async function load() {
     if (error.told && state) state = { ...state, asked: experiment, shown: null };
     else lost = lost || now();
     render();
+  } finally {
+    // Also where nothing could be drawn: it goes on with what comes next.
+    loading.busy = false;
+    loading.last = Date.now();
   }
-  loading.busy = false;
-  loading.last = Date.now();
   if (loading.again) {
     loading.again = false;
     soon();
@@ -839,4 +841,4 @@ window.addEventListener('hashchange', () => {
 window.addEventListener('resize', () => state && render());
 
 setInterval(tick, 1000);
-load().then(listen);
+load().finally(listen);

@@ -115,9 +115,13 @@ impl Network {
     pub(crate) fn standing(&self) -> Standing {
         let Submissions { application, rpc, .. } = &self.submissions;
         let rpc = Client::with_patience(rpc.socket().to_owned(), PEERS_PATIENCE);
+        // Each by itself: within the struct's expression the locks would be held until the last field is there, which
+        // asks for them, too, and while CometBFT is asked.
+        let height = application.blocks().height();
+        let nodes = application.keys.borrow().validators().map_or(0, |them| them.iter().count());
         Standing {
-            height: application.blocks().height(),
-            nodes: application.keys.borrow().validators().map_or(0, |them| them.iter().count()),
+            height,
+            nodes,
             peers: rpc.net_info().ok().map(|peers| peers.len()),
             waiting: application.waiting.count(),
             in_step: self.trouble().is_none(),
