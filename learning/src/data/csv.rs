@@ -174,7 +174,9 @@ impl<'a> Table<'a> {
     }
 
     fn number(&self, column: &str, (line, text): (u64, &str)) -> Result<f64, DataError> {
-        match self.dialect.number(text) {
+        // First: what stands for nothing may be a number, such as -999.
+        let number = self.dialect.number(text).filter(|_| !self.dialect.is_missing(text));
+        match number {
             Some(number) => Ok(number),
             None if self.dialect.is_missing(text) => Err(self.fail(
                 line,
@@ -252,6 +254,14 @@ impl<'a> Table<'a> {
             Kind::Number => return self.derive_number(name, at, &there, options),
             Kind::Hashed(buckets) => return Ok(Column::Hashed { name, buckets }),
             Kind::Category => {}
+        }
+        let otherwise = there.iter().filter(|(_, text)| self.dialect.is_number_otherwise(text));
+        if said.is_none() && 2 * otherwise.count() > there.len() {
+            let message = format!(
+                "column {column:?} has numbers with another decimal mark; say which: --decimal, or that they are words: \
+                 --category {column}"
+            );
+            return Err(DataError::Format { name: self.name.to_owned(), message });
         }
         let mut categories: Vec<String> =
             self.values(at).map(|(_, text)| self.word(text).to_owned()).collect();
@@ -418,7 +428,8 @@ impl<'a> Table<'a> {
             return Err(DataError::Schema { name: self.name.to_owned(), message });
         }
         let passed_over = self.columns.iter();
-        let passed_over = passed_over.filter(|it| *it != target && !needed.contains(&it.as_str()));
+        let passed_over = passed_over
+            .filter(|it| *it != target && !it.is_empty() && !needed.contains(&it.as_str()));
         let known = self.columns.iter().position(|column| column == target).map(|at| {
             // What is not filled in is what somebody wants to know.
             let filled =
@@ -441,7 +452,9 @@ impl<'a> Table<'a> {
         let [Column::Block { name, width, mean, scale }] = &schema.features[..] else {
             return Ok(schema.clone());
         };
-        let columns = self.columns.iter().filter(|it| *it != schema.target.name());
+        let target = schema.target.name();
+        // One without a name, such as a row's number, is left out here, too: it would shift all the others.
+        let columns = self.columns.iter().filter(|it| *it != target && !it.is_empty());
         let features: Vec<Column> = columns
             .map(|name| Column::Number {
                 name: name.clone(),
@@ -685,6 +698,29 @@ mod tests {
         let zero = CsvOptions { missing: vec![(None, Fill::Value(0.0))], ..label("y") };
         let blank = load_text(b"a,y\n,0\n,1\n,1\n8,1\n", &zero).unwrap();
         assert!(matches!(blank.schema.features[0], Column::Number { .. }));
+    }
+
+    #[test]
+    fn a_number_may_stand_for_nothing() {
+        let text = b"a,y\n1,0\n-999,1\n3,1\n";
+        let dialect = DialectOptions { missing: vec!["-999".into()], ..DialectOptions::default() };
+        let options = CsvOptions { dialect, ..label("y") };
+        let error = load_text(text, &options).unwrap_err().to_string();
+        assert!(error.contains("line 3: column \"a\" is empty"), "{error}");
+        let mean = CsvOptions { missing: vec![(None, Fill::Mean)], ..options.clone() };
+        let data = load_text(text, &mean).unwrap();
+        assert_eq!(data.features.column(0).to_vec(), [-1.0, 0.0, 1.0]);
+        let target = b"a,y\n1,0.5\n2,-999\n";
+        assert!(load_text(target, &CsvOptions { regression: Some(true), ..options }).is_err());
+    }
+
+    #[test]
+    fn numbers_with_another_decimal_mark_are_no_words() {
+        let mut text = b"a;y\n".to_vec();
+        (0..60).for_each(|_| text.extend_from_slice(b"1;x\n"));
+        (0..80).for_each(|_| text.extend_from_slice(b"2,5;z\n"));
+        let error = load_text(&text, &label("y")).unwrap_err().to_string();
+        assert!(error.contains("--decimal"), "{error}");
     }
 
     #[test]

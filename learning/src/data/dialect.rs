@@ -104,6 +104,11 @@ impl Dialect {
         text.is_empty() || self.missing.iter().any(|missing| missing == text)
     }
 
+    /// Whether it would be a number with decimals if the other mark stood before them.
+    pub(super) fn is_number_otherwise(&self, text: &str) -> bool {
+        is_decimal(text.as_bytes(), if self.decimal == ',' { b'.' } else { b',' })
+    }
+
     /// A finite number that an `f32` can hold, too: what does not fit would be infinite later.
     pub(super) fn number(&self, text: &str) -> Option<f64> {
         let number: f64 = match self.decimal {
