@@ -2,17 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 
-use colearn_audit::{self as audit, AuditOptions, AuditReport, SourceError};
+use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise, SourceError};
 use colearn_contracts::Digest;
 
 /// Files that say what the ledger has signed, which a crash leaves as they are.
 const ANCHORS: [&str; 2] = ["anchor-a", "anchor-b"];
-/// What only the node's user may read.
-const SECRETS: [&str; 4] = ["node.pem", "node-old.pem", "node-next.pem", "tls-key.pem"];
-/// What an operator has made, or may have.
-const OTHERS: [&str; 2] = ["tls.pem", "creators.txt"];
+/// The keys, and what an operator has made, or may have.
+const SMALL: [&str; 6] =
+    ["node.pem", "node-old.pem", "node-next.pem", "tls-key.pem", "tls.pem", "creators.txt"];
 /// How often what was copied is copied again where the node has written to it meanwhile.
 const TRIES: usize = 5;
 const PIECE: usize = 1 << 20;
@@ -28,6 +28,8 @@ pub struct BackedUp {
     pub models: u64,
     /// Those of them that were not there before.
     pub new_models: u64,
+    /// Those that are not what their names say, and were not copied.
+    pub damaged: Vec<Digest>,
 }
 
 /// Why there is no backup that can be gone by.
@@ -47,18 +49,29 @@ pub enum BackupError {
     #[error("{} is not empty, and no backup: say an empty folder", .0.display())]
     Occupied(PathBuf),
     /// A node has it open.
-    #[error("a node is running on {}: a backup that a node goes on with is no backup any more", .0.display())]
+    #[error("a node, or another backup, is at work in {}; what a node goes on with is no backup any more", .0.display())]
     InUse(PathBuf),
-    /// Another ledger's, or one that has gone on by itself.
-    #[error("{} holds {there}, and {} has {has}: say an empty folder", to.display(), data.display())]
+    /// It would lie in what is to be copied.
+    #[error("{} lies in {}: say another folder", to.display(), data.display())]
+    Within {
+        /// The backup.
+        to: PathBuf,
+        /// The folder.
+        data: PathBuf,
+    },
+    /// Another ledger's, or one that has gone on by itself; or what is to be copied is damaged.
+    #[error(
+        "nothing was copied: {} does not continue what {} holds: {has}; see what colearn audit says of both, or say an \
+         empty folder",
+        data.display(),
+        to.display()
+    )]
     Other {
         /// The backup.
         to: PathBuf,
-        /// What is in it.
-        there: String,
         /// The folder.
         data: PathBuf,
-        /// What is in that.
+        /// What is wrong.
         has: String,
     },
     /// The copy is not as it should be.
@@ -107,64 +120,110 @@ pub fn backup(
     if data.join("comet").is_dir() || data.join("network.json").exists() {
         return Err(BackupError::Several(data.to_owned()));
     }
-    let is_backup = to.join("ledger/journal").is_dir();
-    let is_empty = || to.read_dir().map_or(true, |mut all| all.next().is_none());
-    if !is_backup && !is_empty() {
-        return Err(BackupError::Occupied(to.to_owned()));
+    let (real, to_be) = (data.canonicalize(), to.canonicalize());
+    if let (Ok(real), Ok(to_be)) = (real, to_be)
+        && to_be.starts_with(&real)
+    {
+        return Err(BackupError::Within { to: to.to_owned(), data: data.to_owned() });
     }
     let journal = to.join("ledger/journal");
+    let is_backup = journal.is_dir();
+    if !is_backup && !is_empty(to) {
+        return Err(BackupError::Occupied(to.to_owned()));
+    }
     colearn_files::create_folder(&journal).map_err(|it| io_at("create", &journal)(it.into()))?;
     let lock = to.join("ledger/LOCK");
     let locked = colearn_files::Lock::try_take(&lock).map_err(io_at("lock", &lock))?;
     let Some(_locked) = locked else { return Err(BackupError::InUse(to.to_owned())) };
     if is_backup {
-        check_same(data, to)?;
+        check_continues(data, to)?;
     }
 
-    let mut ledger_bytes = 0;
-    for _ in 1..TRIES {
+    // Before the ledger and after it: what it names then may be gone by then, or not be there yet.
+    let mut models = copy_models(&data.join("artifacts"), &to.join("artifacts"))?;
+    let (mut ledger_bytes, mut keys) = (0, small_files(data)?);
+    for _ in 0..TRIES {
         ledger_bytes += copy_ledger(data, to)?;
-        // What a node was writing while it was read is whole the next time.
-        if audit::signed_checkpoint(&mut *audit::open(&to.to_string_lossy())?).is_ok() {
+        let before = std::mem::replace(&mut keys, small_files(data)?);
+        // What a node was writing while it was read is whole the next time; and keys that were changed meanwhile are
+        // those of the ledger that is copied next.
+        let is_whole = audit::signed_checkpoint(&mut *audit::open(&to.to_string_lossy())?).is_ok();
+        if is_whole && before == keys {
             break;
         }
     }
-    let (models, new_models) = copy_models(&data.join("artifacts"), &to.join("artifacts"))?;
-    // Last: who finds a key finds a ledger, or would begin another one with it.
-    for name in SECRETS.iter().chain(&OTHERS) {
-        copy_small(&data.join(name), &to.join(name))?;
-    }
+    models += copy_models(&data.join("artifacts"), &to.join("artifacts"))?;
     let options = AuditOptions { progress: Some(progress), ..AuditOptions::default() };
     let report = audit::audit(&mut *audit::open(&to.to_string_lossy())?, options)?;
+    if let Some(finding) = report.unsound() {
+        let (to, data) = (to.to_owned(), data.to_owned());
+        return Err(BackupError::Unsound { to, data, finding: finding.to_string() });
+    }
+    // Last: who finds a key finds a ledger, or would begin another one with it; and keys that were there are those of
+    // a ledger that can be gone by.
+    for (name, bytes) in keys {
+        write_small(&to.join(name), bytes.as_deref())?;
+    }
+    let Models { there, new, damaged } = models;
+    Ok(BackedUp { report, ledger_bytes, models: there, new_models: new, damaged })
+}
+
+/// Whether there is nothing, or what a backup that was cut short at once has made.
+fn is_empty(to: &Path) -> bool {
+    let Ok(mut all) = to.read_dir() else { return true };
+    all.all(|entry| {
+        entry.is_ok_and(|entry| {
+            let is_bare =
+                || entry.path().read_dir().is_ok_and(|mut within| within.next().is_none());
+            entry.file_name() == "ledger" && is_bare()
+        })
+    })
+}
+
+/// What is there must be what the ledger was: nothing that is only there is written over. Where its entries differ
+/// from the ledger's, be it that one of the two is damaged, the ledger has to be sound and to hold what the backup's
+/// checkpoint states.
+fn check_continues(data: &Path, to: &Path) -> Result<(), BackupError> {
+    if !differs(&data.join("ledger/journal"), &to.join("ledger/journal"))? {
+        return Ok(());
+    }
+    let source = audit::open(&to.to_string_lossy()).ok();
+    let there = source.and_then(|mut source| audit::signed_checkpoint(&mut *source).ok());
+    let other = |has: String| BackupError::Other { to: to.to_owned(), data: data.to_owned(), has };
+    let Some((_, note)) = there else {
+        return Err(other(
+            "it holds entries of another ledger, and nothing that says which".into(),
+        ));
+    };
+    let promises = vec![Promise::stated(to, note)];
+    let options = AuditOptions { promises, level: Level::Signatures, ..AuditOptions::default() };
+    let report = audit::audit(&mut *audit::open(&data.to_string_lossy())?, options)?;
     match report.unsound() {
-        None => Ok(BackedUp { report, ledger_bytes, models, new_models }),
-        Some(finding) => Err(BackupError::Unsound {
-            to: to.to_owned(),
-            data: data.to_owned(),
-            finding: finding.to_string(),
-        }),
+        None => Ok(()),
+        Some(finding) => Err(other(finding.to_string())),
     }
 }
 
-/// What is there must be of the same ledger, and not ahead of it.
-fn check_same(data: &Path, to: &Path) -> Result<(), BackupError> {
-    let checkpoint = |dir: &Path| {
-        let source = audit::open(&dir.to_string_lossy()).ok();
-        source.and_then(|mut source| audit::signed_checkpoint(&mut *source).ok())
-    };
-    // One that was cut short before it had a checkpoint is gone on from.
-    let (Some((there, _)), Some((has, _))) = (checkpoint(to), checkpoint(data)) else {
-        return Ok(());
-    };
-    if there.origin == has.origin && there.size <= has.size {
-        return Ok(());
+/// Whether a copied journal has bytes that the journal has not.
+fn differs(from: &Path, to: &Path) -> Result<bool, BackupError> {
+    for entry in to.read_dir().map_err(io_at("list", to))? {
+        let path = entry.map_err(io_at("list", to))?.path();
+        let Some(name) = path.file_name() else { continue };
+        let mut copy = File::open(&path).map_err(io_at("read", &path))?;
+        let length = copy.metadata().map_err(io_at("read", &path))?.len();
+        let source = from.join(name);
+        let same = match File::open(&source) {
+            Ok(mut source) => {
+                same_bytes(&mut source, &mut copy).map_err(io_at("compare", &path))?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(io_at("read", &source)(error)),
+        };
+        if same < length {
+            return Ok(true);
+        }
     }
-    Err(BackupError::Other {
-        to: to.to_owned(),
-        there: format!("{} entries of {}", there.size, there.origin),
-        data: data.to_owned(),
-        has: format!("{} of {}", has.size, has.origin),
-    })
+    Ok(false)
 }
 
 /// Copies what a ledger is, and gives how many bytes that took. First what it has signed, then the entries: those
@@ -252,36 +311,56 @@ fn same_bytes(a: &mut File, b: &mut File) -> io::Result<u64> {
     }
 }
 
-/// Copies the models that are not there yet. Gives how many are, and how many of them are new.
-fn copy_models(from: &Path, to: &Path) -> Result<(u64, u64), BackupError> {
+/// What is there of the models.
+#[derive(Default)]
+struct Models {
+    there: u64,
+    new: u64,
+    damaged: Vec<Digest>,
+}
+
+impl AddAssign for Models {
+    /// Those of a later look, which has found the earlier ones there.
+    fn add_assign(&mut self, later: Self) {
+        *self = Self { there: later.there, new: self.new + later.new, damaged: later.damaged };
+    }
+}
+
+/// Copies the models that are not there yet, or not whole.
+fn copy_models(from: &Path, to: &Path) -> Result<Models, BackupError> {
     let listed = match from.read_dir() {
         Ok(listed) => listed,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Models::default()),
         Err(error) => return Err(io_at("list", from)(error)),
     };
     colearn_files::create_folder(to).map_err(|it| io_at("create", to)(it.into()))?;
-    let (mut models, mut new) = (0, 0);
+    let mut models = Models::default();
     for entry in listed {
         let name = entry.map_err(io_at("list", from))?.file_name();
         // What is on its way has another name.
         let Some(digest) = name.to_str().and_then(digest_of) else { continue };
         let (source, copy) = (from.join(&name), to.join(&name));
-        if copy.exists() {
-            models += 1;
-        } else if copy_model(&source, &copy, digest)? {
-            (models, new) = (models + 1, new + 1);
+        let length = |path: &Path| path.metadata().ok().map(|it| it.len());
+        if length(&copy).is_some_and(|there| length(&source).is_none_or(|it| it == there)) {
+            models.there += 1;
+            continue;
+        }
+        match copy_model(&source, &copy, digest)? {
+            Some(true) => (models.there, models.new) = (models.there + 1, models.new + 1),
+            Some(false) => models.damaged.push(digest),
+            None => {}
         }
     }
     colearn_files::sync_folder(to).map_err(|it| io_at("sync", to)(it.into()))?;
-    Ok((models, new))
+    Ok(models)
 }
 
-/// Copies a model, if it is there and what its name says.
-fn copy_model(from: &Path, to: &Path, digest: Digest) -> Result<bool, BackupError> {
+/// Copies a model, if it is there, and says whether it is what its name says: what is damaged is not copied.
+fn copy_model(from: &Path, to: &Path, digest: Digest) -> Result<Option<bool>, BackupError> {
     let mut source = match File::open(from) {
         Ok(source) => source,
         // The node has let go of it meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_at("read", from)(error)),
     };
     let part = to.with_extension("part");
@@ -290,28 +369,39 @@ fn copy_model(from: &Path, to: &Path, digest: Digest) -> Result<bool, BackupErro
     copy.sync_all().map_err(io_at("sync", &part))?;
     let copied = File::open(&part).and_then(|copy| colearn_merge::digest(&copy));
     if copied.map_err(io_at("read", &part))? != digest.0 {
-        // Damaged there, it is not to be taken for the model here.
         std::fs::remove_file(&part).map_err(io_at("remove", &part))?;
-        return Ok(false);
+        return Ok(Some(false));
     }
     std::fs::rename(&part, to).map_err(io_at("write", to))?;
-    Ok(true)
+    Ok(Some(true))
 }
 
-/// Has a copy of a small file as it is now: none, if there is none.
-fn copy_small(from: &Path, to: &Path) -> Result<(), BackupError> {
-    match std::fs::read(from) {
-        Ok(bytes) => {
-            colearn_files::replace_secret(to, &bytes).map_err(|it| io_at("write", to)(it.into()))
+/// A small file's name and content; `None` if it is not there.
+type Small = (&'static str, Option<Vec<u8>>);
+
+/// The keys and what else is small, as it is now.
+fn small_files(data: &Path) -> Result<Vec<Small>, BackupError> {
+    let read = |name: &&'static str| {
+        let path = data.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok((*name, Some(bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((*name, None)),
+            Err(error) => Err(io_at("read", &path)(error)),
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match std::fs::remove_file(to) {
+    };
+    SMALL.iter().map(read).collect()
+}
+
+fn write_small(path: &Path, bytes: Option<&[u8]>) -> Result<(), BackupError> {
+    let Some(bytes) = bytes else {
+        return match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(io_at("remove", to)(error))
+                Err(io_at("remove", path)(error))
             }
             Ok(()) | Err(_) => Ok(()),
-        },
-        Err(error) => Err(io_at("read", from)(error)),
-    }
+        };
+    };
+    colearn_files::replace_secret(path, bytes).map_err(|it| io_at("write", path)(it.into()))
 }
 
 fn digest_of(name: &str) -> Option<Digest> {

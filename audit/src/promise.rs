@@ -96,6 +96,12 @@ impl Promise {
         Ok(Self { path: path.to_owned(), held })
     }
 
+    /// An older checkpoint's note, which is called by this path in findings.
+    pub fn stated(path: &Path, checkpoint: String) -> Self {
+        let held = Ok(Held { receipt: None, entry: None, checkpoint });
+        Self { path: path.to_owned(), held }
+    }
+
     /// A receipt from a file, with its entry if that lies beside it (`.entry`).
     pub fn receipt(path: &Path) -> Self {
         Self { path: path.to_owned(), held: read_receipt(path) }

@@ -154,7 +154,7 @@ fn back_up(data: &Path, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    let BackedUp { report, ledger_bytes, models, new_models } = done?;
+    let BackedUp { report, ledger_bytes, models, new_models, damaged } = done?;
     super::model::warn_of(&report);
     if json {
         let told = serde_json::json!({
@@ -165,6 +165,7 @@ fn back_up(data: &Path, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
             "new_ledger_bytes": ledger_bytes,
             "models": models,
             "new_models": new_models,
+            "damaged": damaged.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         println!("{told}");
     } else {
@@ -173,7 +174,10 @@ fn back_up(data: &Path, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
         println!("models        {models}, {new_models} of them new");
         println!("root          {}", report.root);
     }
-    Ok(ExitCode::SUCCESS)
+    for digest in &damaged {
+        eprintln!("the model {digest} is damaged in {} and was not copied", data.display());
+    }
+    Ok(if damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[derive(Args)]

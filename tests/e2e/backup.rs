@@ -48,6 +48,24 @@ async fn a_backup_of_a_running_node_is_whole_and_goes_on() {
     assert_eq!(back_up(&data, &to)["root"], first["root"]);
     assert_eq!(std::fs::read(&journal).unwrap(), whole);
 
+    // What has been damaged where it is copied from does no harm to what is there.
+    let path = data.join("ledger/journal/00000000.journal");
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    for bad in [&damaged[..], &whole[..whole.len() / 2]] {
+        std::fs::write(&path, bad).unwrap();
+        let told = refused(&data, &to);
+        assert!(told.contains("nothing was copied"), "{told}");
+        assert_eq!(std::fs::read(&journal).unwrap(), whole);
+    }
+    std::fs::write(&path, &whole).unwrap();
+    let model = std::fs::read_dir(to.join("artifacts")).unwrap().next().unwrap().unwrap().path();
+    let kept = data.join("artifacts").join(model.file_name().unwrap());
+    let bytes = std::fs::read(&kept).unwrap();
+    std::fs::write(&model, &bytes[1..]).unwrap();
+    assert_eq!(back_up(&data, &to)["new_models"], 1);
+    assert_eq!(std::fs::read(&model).unwrap(), bytes);
+
     // While entries are recorded, each is whole.
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -72,7 +90,7 @@ async fn a_backup_of_a_running_node_is_whole_and_goes_on() {
         let entries = backing.join().unwrap();
         stop.store(true, Ordering::Relaxed);
         let node = speaking.join().unwrap();
-        assert!(entries.is_sorted(), "{entries:?}");
+        assert!(entries.is_sorted() && entries.last() > entries.first(), "{entries:?}");
         // Stopped, it is the same to the byte.
         let told = shown(&node.url);
         node.stop();
@@ -85,7 +103,7 @@ async fn a_backup_of_a_running_node_is_whole_and_goes_on() {
     let restored = NodeProcess::start(&to);
     assert_eq!(shown(&restored.url), shown(data.to_str().unwrap()));
     let told = refused(&data, &to);
-    assert!(told.contains("a node is running on"), "{told}");
+    assert!(told.contains("a node, or another backup, is at work in"), "{told}");
     let mut speaker = Speaker::connect(&restored.url).await;
     crate::places::create(&mut speaker, "later", 99).await;
     restored.stop();
@@ -112,7 +130,9 @@ fn what_is_no_node_or_no_backup_is_left_alone() {
     let to = dir.path().join("fresh");
     back_up(&data, &to);
     let told = refused(&other, &to);
-    assert!(told.contains("holds 1 entries of"), "{told}");
+    assert!(told.contains("nothing was copied") && told.contains("does not continue"), "{told}");
+    let told = refused(&data, &data.join("within"));
+    assert!(!data.join("within").exists() || told.contains("lies in"), "{told}");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
