@@ -159,8 +159,11 @@ impl DoctorArgs {
 
     /// Deadlines are the ledger's time; a learner goes by its own clock until then.
     async fn look_at_clock(&self, findings: &mut Findings) {
-        for url in Nodes::from(&self.node.node).urls() {
+        let nodes = Nodes::from(&self.node.node);
+        for url in nodes.urls() {
             let found = match node_is_ahead(url).await {
+                // Of several one is enough: whether one is there is looked at next.
+                Err(error) if nodes.urls().len() > 1 => warning(one_line(&error), unreachable(url)),
                 Err(error) => bad(one_line(&error), unreachable(url)),
                 Ok(None) => Skipped { told: format!("{url} does not say what time it is") },
                 Ok(Some(ahead_ms)) => {
@@ -313,16 +316,31 @@ impl DoctorArgs {
 /// Whether what must survive a restart can be kept here.
 fn memory_of(dir: &Path) -> Found {
     let remedy = "say another folder with --memory DIR";
-    let (there, beside) = (dir.display(), dir.ancestors().find(|dir| dir.is_dir()));
-    match beside.map(|dir| dir.metadata()) {
-        Some(Ok(metadata)) if metadata.permissions().readonly() => {
-            bad(format!("{there} cannot be written to"), remedy)
-        }
-        Some(Ok(_)) if dir.is_dir() => good(format!("{there}")),
-        Some(Ok(_)) => good(format!("{there}, which is made when something is to be remembered")),
-        Some(Err(error)) => bad(format!("{there}: {error}"), remedy),
-        None => bad(format!("{there}: no folder to make it in"), remedy),
+    let there = dir.display();
+    if dir.exists() && !dir.is_dir() {
+        return bad(format!("{there} is a file"), remedy);
     }
+    // Of a relative path the folder above it all is the one that this runs in.
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let Some(beside) = absolute.ancestors().find(|dir| dir.is_dir()) else {
+        return bad(format!("{there}: no folder to make it in"), remedy);
+    };
+    match (may_write(beside), dir.is_dir()) {
+        (false, _) => bad(format!("{there} cannot be written to"), remedy),
+        (true, true) => good(format!("{there}")),
+        (true, false) => good(format!("{there}, which is made when something is to be remembered")),
+    }
+}
+
+#[cfg(unix)]
+fn may_write(dir: &Path) -> bool {
+    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// What is marked there says nothing of a folder.
+#[cfg(not(unix))]
+fn may_write(_: &Path) -> bool {
+    true
 }
 
 /// What keeps others from reading along on the way to a node.

@@ -184,7 +184,7 @@ async fn the_doctor_says_what_is_in_a_learners_way() {
         assert!(found == "good" || (check, found) == ("data", "warning"), "{check}: {well:#}");
     }
     assert!(well["data"]["told"].as_str().unwrap().starts_with("150 rows"), "{well:#}");
-    assert!(!dir.path().join("1.pem.data/seen").exists(), "nothing is written");
+    assert!(!dir.path().join("1.pem.data").join("memory.json").exists(), "nothing is written");
     let stranger = with(&two, &[], false);
     assert_eq!(stranger["membership"]["found"], "bad");
     let remedy = stranger["membership"]["remedy"].as_str().unwrap();

@@ -1,7 +1,7 @@
 //! Running a command for what happens in an experiment, for people who do not watch.
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use anyhow::Context as _;
 use colearn_contracts::{Decision, LearnerId, Outcome};
 use colearn_records::history::{History, Round};
 use colearn_records::record::{DecodedEntry, Record};
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use crate::cli::tell::json as tell;
@@ -84,7 +86,9 @@ impl Notices {
     /// Something was recorded, which the history has already.
     pub(super) fn recorded(&self, entry: &DecodedEntry, history: &History) {
         let Record::Outcome(Outcome { what, .. }) = &entry.record else { return };
-        let Some(round) = history.rounds.last() else { return };
+        let Some(round) = history.rounds.last() else {
+            return self.before_the_first(what, entry);
+        };
         let happened = || tell::happened(entry);
         match what {
             Decision::RoundOpened { proposer, .. } if self.mine == Some(*proposer) => {
@@ -130,8 +134,24 @@ impl Notices {
         }
     }
 
+    /// What may happen while no round was opened yet.
+    fn before_the_first(&self, what: &Decision, entry: &DecodedEntry) {
+        let event = match what {
+            Decision::MotionOpened { .. } => Event::Motion,
+            Decision::MotionDecided { .. } => Event::MotionDecided,
+            Decision::Suspended { .. } => Event::Suspended,
+            Decision::Finished { .. } => Event::Finished,
+            _ => return,
+        };
+        self.send(event, 0, tell::happened(entry));
+    }
+
     fn notify(&self, event: Event, round: &Round, told: Value) {
-        match self.notices.try_send(Notice { event, round: round.number, told }) {
+        self.send(event, round.number, told);
+    }
+
+    fn send(&self, event: Event, round: u64, told: Value) {
+        match self.notices.try_send(Notice { event, round, told }) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(_)) => {
                 let event = event.word();
@@ -163,13 +183,13 @@ fn run_all(command: &str, experiment: &str, asked: &Receiver<Notice>) {
 
 /// What others have written is in the input alone: nothing of it is part of the command.
 fn run(command: &str, experiment: &str, notice: &Notice) -> anyhow::Result<()> {
-    let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
-    let mut child = Command::new(shell)
-        .args([flag, command])
+    let mut child = shell(command)
         .env("COLEARN_EVENT", notice.event.word())
         .env("COLEARN_EXPERIMENT", experiment)
         .env("COLEARN_ROUND", notice.round.to_string())
         .stdin(Stdio::piped())
+        // Standard output is what the watcher prints.
+        .stdout(std::io::stderr())
         .spawn()
         .context("cannot be run")?;
     if let Some(mut input) = child.stdin.take() {
@@ -184,9 +204,36 @@ fn run(command: &str, experiment: &str, notice: &Notice) -> anyhow::Result<()> {
             return Ok(());
         }
         if began.elapsed() > PATIENCE {
-            child.kill().and_then(|()| child.wait()).context("cannot be ended")?;
+            end(&mut child).context("cannot be ended")?;
             anyhow::bail!("took longer than {} s and was ended", PATIENCE.as_secs());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A group of its own, so that all that it starts can be ended with it.
+#[cfg(unix)]
+fn shell(command: &str) -> Command {
+    use std::os::unix::process::CommandExt as _;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).process_group(0);
+    shell
+}
+
+/// As it is: quotes in it are for the shell.
+#[cfg(windows)]
+fn shell(command: &str) -> Command {
+    use std::os::windows::process::CommandExt as _;
+    let mut shell = Command::new("cmd");
+    shell.raw_arg("/C").raw_arg(command);
+    shell
+}
+
+fn end(child: &mut Child) -> std::io::Result<()> {
+    #[cfg(unix)]
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        kill_process_group(group, Signal::KILL)?;
+    }
+    child.kill()?;
+    child.wait().map(drop)
 }
