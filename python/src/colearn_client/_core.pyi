@@ -72,8 +72,8 @@ class Key:
         """A new key, from the system's random numbers."""
     @staticmethod
     def load(path: _Path, passphrase: str | None = None) -> Key:
-        """The key in a place: a file, ``agent:COMMENT`` or ``exec:COMMAND``. An encrypted file opens with
-        the passphrase, or that in the environment's ``COLEARN_KEY_PASSPHRASE``."""
+        """The key in a place: a file, ``agent:COMMENT`` or ``exec:COMMAND``. An encrypted file opens
+        with the passphrase, or that in the environment's ``COLEARN_KEY_PASSPHRASE``."""
     @staticmethod
     def load_or_create(path: _Path) -> Key:
         """The key in a place; in a file that does not exist one is made."""

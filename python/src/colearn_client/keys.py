@@ -1,4 +1,4 @@
-"""Ed25519 private keys, as the colearn program has them: in files, in an ssh-agent, behind a command."""
+"""Ed25519 private keys, as the colearn program has them: in files, an ssh-agent, behind a command."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ KeyOrFile = _Path | Key
 
 
 def load(path: _Path, passphrase: str | None = None) -> Key:
-    """The key in a place: a file, ``agent:COMMENT`` for one in the ssh-agent, or ``exec:COMMAND`` for one
-    that a command signs with. An encrypted file opens with the passphrase, or that in the environment's
-    ``COLEARN_KEY_PASSPHRASE``.
+    """The key in a place: a file, ``agent:COMMENT`` for one in the ssh-agent, or ``exec:COMMAND`` for
+    one that a command signs with. An encrypted file opens with the passphrase, or that in the
+    environment's ``COLEARN_KEY_PASSPHRASE``.
 
     Raises
     ------
     KeyFileError
-        If a file does not exist, can be read by others, or cannot be opened; or if there is no such key in
-        the agent or behind the command.
+        If a file does not exist, can be read by others, or cannot be opened; or if there is no such key
+        in the agent or behind the command.
     """
     return Key.load(path, passphrase)
 
