@@ -120,9 +120,11 @@ pub fn backup(
     if data.join("comet").is_dir() || data.join("network.json").exists() {
         return Err(BackupError::Several(data.to_owned()));
     }
-    let (real, to_be) = (data.canonicalize(), to.canonicalize());
-    if let (Ok(real), Ok(to_be)) = (real, to_be)
-        && to_be.starts_with(&real)
+    // It need not be there yet, but some folder above it is.
+    let absolute = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
+    let above = absolute.ancestors().find_map(|dir| dir.canonicalize().ok());
+    if let (Ok(real), Some(above)) = (data.canonicalize(), above)
+        && above.starts_with(&real)
     {
         return Err(BackupError::Within { to: to.to_owned(), data: data.to_owned() });
     }
