@@ -64,13 +64,18 @@ pub(crate) async fn follow(mut watching: Watching, shared: Arc<Shared>) {
         let error = match live(&mut watching, &shared).await {
             End::Client(error) => error,
             End::Own(error) => {
-                return shared.change(|view| view.told.alarm = Some(stopped(&error)));
+                return shared.change(|view| {
+                    view.told.alarm = Some(stopped(&error));
+                    ended(view);
+                });
             }
         };
         let mut error = Some(error);
         while let Some(wrong) = error.take() {
             shared.change(|view| troubled(view, &wrong));
-            let Ok((reason, pause)) = patience.pause_after(wrong) else { return };
+            let Ok((reason, pause)) = patience.pause_after(wrong) else {
+                return shared.change(ended);
+            };
             tracing::info!(reason, "waiting for the node");
             tokio::time::sleep(pause).await;
             error = watching.recover().await.err();
@@ -141,10 +146,19 @@ fn take(watching: &Watching, shared: &Shared, entries: &[Bytes]) -> anyhow::Resu
     })
 }
 
+/// Nothing is followed any more.
+fn ended(view: &mut View) {
+    let since_ms = match view.told.connection {
+        Connection::Away { since_ms, .. } | Connection::Ended { since_ms } => since_ms,
+        Connection::Live | Connection::Read { .. } => now_ms(),
+    };
+    view.told.connection = Connection::Ended { since_ms };
+}
+
 /// The node is not reached, or shows what it should not.
 fn troubled(view: &mut View, error: &ClientError) {
     let since = match view.told.connection {
-        Connection::Away { since_ms, .. } => since_ms,
+        Connection::Away { since_ms, .. } | Connection::Ended { since_ms } => since_ms,
         Connection::Live | Connection::Read { .. } => now_ms(),
     };
     let reason = error.to_string();

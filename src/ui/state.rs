@@ -65,6 +65,7 @@ fn connection(connection: &Connection) -> Value {
         Connection::Away { since_ms, reason } => {
             json!({ "state": "away", "since_ms": since_ms, "reason": reason })
         }
+        Connection::Ended { since_ms } => json!({ "state": "ended", "since_ms": since_ms }),
         Connection::Read { at_ms } => json!({ "state": "read", "since_ms": at_ms }),
     }
 }

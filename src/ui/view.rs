@@ -36,6 +36,11 @@ pub(crate) enum Connection {
         /// Why.
         reason: String,
     },
+    /// It is not followed any more, since trying again does not help; what is here stays.
+    Ended {
+        /// Since when, in ms since 1970.
+        since_ms: u64,
+    },
     /// It was read once, and is not read again.
     Read {
         /// When, in ms since 1970.

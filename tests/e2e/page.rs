@@ -320,6 +320,8 @@ async fn it_waits_for_a_node_that_is_away_and_says_when_it_lies() {
     assert!(forked["alarm"]["what"].as_str().unwrap().contains("evidence"), "{forked}");
     assert!(!claimed(&forked, "here"), "{forked}");
     assert_eq!(forked["ledger"]["entries"], 3, "nothing of it is shown");
+    let ended = ui.wait("it is given up", |state| state["connection"]["state"] == "ended");
+    assert_eq!(ended["alarm"]["kind"], "fork");
     // The key remembers it, so that a page that is started later is not taken in.
     drop(ui);
     let error = fail(&[

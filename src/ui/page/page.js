@@ -164,6 +164,8 @@ function standing() {
     parts.push(el('div', { class: 'away', role: 'alert' }, el('p', {}, 'The program that serves this page has not answered for ', clock('since', lost), '. What is shown is what it said last. Start it again, and open the address that it prints: ', el('code', {}, 'colearn ui'))));
   } else if (reading.state === 'away') {
     parts.push(el('div', { class: 'away' }, el('p', {}, el('strong', {}, 'The node is not reached'), ' for ', clock('since', reading.since_ms), ': what is shown is as it was then. It is tried again all the time. ', el('span', { class: 'soft' }, reading.reason))));
+  } else if (reading.state === 'ended') {
+    parts.push(el('div', { class: 'away' }, el('p', {}, el('strong', {}, 'Nothing is followed any more'), ' for ', clock('since', reading.since_ms), ': what is shown is as it was then.')));
   } else if (reading.state === 'read') {
     parts.push(el('div', {}, el('p', {}, 'A copy of the ledger in ', place, ', audited and read at ', time(reading.since_ms), '. ', link('verified', 'What was verified, and how'))));
   } else if (!state.alarm) {
