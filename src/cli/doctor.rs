@@ -16,7 +16,7 @@ use colearn_sdk::client::{self, Client, ClientError, Credential, Described, Node
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use serde::Serialize;
 
-use super::args::{Data, NodeAddress, Signer};
+use super::args::{Data, NodeAddress, PinArgs, Signer};
 use super::one_line;
 use super::tell::text;
 
@@ -43,8 +43,17 @@ Takes the flags of colearn learner, joins nothing and writes nothing. Exit codes
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     node: NodeAddress,
+    /// The private key to look at: a file, agent:COMMENT or exec:COMMAND
+    #[arg(long, value_name = "KEY")]
+    key: Option<keys::Place>,
+    /// Where the key remembers what must survive a restart [default: as for a learner]
+    #[arg(long, value_name = "DIR", requires = "key")]
+    memory: Option<PathBuf>,
     #[command(flatten)]
-    signer: Option<Signer>,
+    pins: PinArgs,
+    /// A signed checkpoint, as for a learner
+    #[arg(long, value_name = "FILE", requires = "key")]
+    trust: Option<PathBuf>,
     /// The experiment that is to be taken part in
     #[arg(long, value_name = "NAME", requires = "key")]
     experiment: Option<ExperimentName>,
@@ -139,8 +148,13 @@ impl DoctorArgs {
         Ok(if findings.is_bad() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
+    fn signer(&self) -> Option<Signer> {
+        let (memory, trust) = (self.memory.clone(), self.trust.clone());
+        Some(Signer::of(self.key.clone()?, memory, self.pins.clone(), trust))
+    }
+
     fn look_at_key(&self, findings: &mut Findings) -> Option<Key> {
-        let Some(signer) = &self.signer else {
+        let Some(signer) = self.signer() else {
             findings.add("key", Skipped { told: "none is given: --key FILE".to_owned() });
             return None;
         };
@@ -205,7 +219,7 @@ impl DoctorArgs {
         };
         let url = client.url().to_owned();
         findings.add("node", secured(&url));
-        let (Some(signer), Some(key), Some(name)) = (&self.signer, key, &self.experiment) else {
+        let (Some(signer), Some(key), Some(name)) = (self.signer(), key, &self.experiment) else {
             findings.add("experiment", self.experiments_of(&client).await);
             return None;
         };
@@ -304,6 +318,14 @@ impl DoctorArgs {
             return;
         }
         match self.source.load(Some(&spec.schema)) {
+            // What comes with the program has its own schema.
+            Ok(data) if data.schema != spec.schema => findings.add(
+                "data",
+                bad(
+                    format!("{} has other columns than the experiment agreed on", data.name),
+                    "give the data that it is about: --data or --task",
+                ),
+            ),
             Ok(data) => findings.add("data", rows_of(&data)),
             Err(error) => {
                 let remedy = "compare: colearn data show FILE says what is in it, colearn model show what the model wants";

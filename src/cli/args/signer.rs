@@ -37,6 +37,16 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
+    /// Of a command in which a key need not be given.
+    pub(crate) fn of(
+        key: Place,
+        memory: Option<PathBuf>,
+        pins: PinArgs,
+        trust: Option<PathBuf>,
+    ) -> Self {
+        Self { key, memory, pins, trust }
+    }
+
     /// The key and the folder of its memory.
     pub(crate) fn load(&self) -> anyhow::Result<(Key, PathBuf)> {
         let key = key_file::load(&self.key)?;
