@@ -8,7 +8,7 @@ use std::fmt::Display;
 use colearn_contracts::{Act, Decision, LearnerId};
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
-use tracing::field::debug;
+use tracing::field::display;
 use tracing::info;
 
 use crate::metrics::{Class, key_id};
@@ -26,8 +26,7 @@ pub(crate) fn recorded(entry: &DecodedEntry) {
                     info!(entry = index, %experiment, member = sender, "experiment created");
                 }
                 Act::Join(join) => {
-                    let (term, name) =
-                        (join.term, join.name.as_ref().map(|name| debug(name.as_str())));
+                    let (term, name) = (join.term, join.name.as_ref().map(display));
                     info!(entry = index, %experiment, member = sender, name, term, "member joined");
                 }
                 Act::Leave { .. } => {
