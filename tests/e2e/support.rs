@@ -49,6 +49,10 @@ pub(crate) fn fail(arguments: &[&str]) -> String {
     assert!(!stderr.contains("panicked"), "{stderr}");
     let lines: Vec<&str> = stderr.lines().collect();
     assert_eq!(lines.len(), 1, "one line, not: {stderr}");
+    if arguments.contains(&"--json") {
+        let told: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        return format!("error: {}", told["error"].as_str().unwrap());
+    }
     assert!(lines[0].starts_with("error: "), "{stderr}");
     lines[0].to_owned()
 }

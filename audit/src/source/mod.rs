@@ -17,7 +17,8 @@ use self::tiles::{Store, Tiles};
 pub enum SourceError {
     /// There is no ledger there.
     #[error(
-        "{0} holds no ledger: a data folder has ledger/journal, an exported folder or a URL has a checkpoint"
+        "{0} holds no ledger: a data folder has ledger/journal, an exported folder or a URL has a checkpoint; if it is a \
+         node's address, it looks like http://HOST:PORT"
     )]
     NoLedger(String),
     /// A file cannot be read.
