@@ -261,6 +261,13 @@ mod tests {
         let names: HashSet<String> =
             unfinished.iter().map(|it| format!("experiment=\"{}\"", it.state().name)).collect();
         closed.retain(|labels, _| names.iter().any(|name| labels.contains(name)));
+        // Verdicts that did not occur are there, too.
+        for (name, (verdict, _, _)) in
+            names.iter().flat_map(|name| Verdict::WORDS.iter().map(move |verdict| (name, verdict)))
+        {
+            let labels = format!("colearn_experiment_rounds_total{{{name},verdict=\"{verdict}\"}}");
+            closed.entry(labels).or_default();
+        }
         let rounds = samples.iter().filter(|(it, _)| it.contains("experiment_rounds_total"));
         let rounds: BTreeMap<String, u64> =
             rounds.map(|(labels, count)| ((*labels).to_owned(), *count as u64)).collect();
@@ -270,6 +277,12 @@ mod tests {
         assert!(seen > 0 && seen <= members);
         let missed = samples.keys().filter(|it| it.contains("member_missed_turns")).count();
         assert_eq!(missed, members);
+        // Of what is half read nothing is counted.
+        let half = Chronicle::new(reader.size());
+        for index in 0..reader.size() / 2 {
+            half.note(Record::decode(&reader.entry(index).unwrap()).ok().as_ref());
+        }
+        assert!(!text(&view, &half).contains("colearn_experiment_rounds_total{"));
     }
 
     #[test]
