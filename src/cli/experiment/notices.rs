@@ -86,68 +86,51 @@ impl Notices {
     /// Something was recorded, which the history has already.
     pub(super) fn recorded(&self, entry: &DecodedEntry, history: &History) {
         let Record::Outcome(Outcome { what, .. }) = &entry.record else { return };
-        let Some(round) = history.rounds.last() else {
-            return self.before_the_first(what, entry);
+        // Motions are decided, and experiments end, before there is a first one, too.
+        let round = history.rounds.last();
+        let mine_votes = || {
+            let both = self.mine.zip(round);
+            both.is_some_and(|(mine, round)| votes(history, round, mine))
         };
-        let happened = || tell::happened(entry);
-        match what {
-            Decision::RoundOpened { proposer, .. } if self.mine == Some(*proposer) => {
-                self.notify(Event::MyTurn, round, happened());
-            }
+        let event = match what {
+            Decision::RoundOpened { proposer, .. } if self.mine == Some(*proposer) => Event::MyTurn,
             Decision::TrainingOpened { participants, .. }
                 if self.mine.is_some_and(|mine| participants.contains(&mine)) =>
             {
-                self.notify(Event::MyTurn, round, happened());
+                Event::MyTurn
             }
-            Decision::VotingOpened { .. } | Decision::MergeVotingOpened { .. }
-                if self.mine.is_some_and(|mine| votes(history, round, mine)) =>
-            {
-                self.notify(Event::MyVote, round, happened());
+            Decision::VotingOpened { .. } | Decision::MergeVotingOpened { .. } if mine_votes() => {
+                Event::MyVote
             }
             Decision::RoundClosed { .. } => {
-                self.notify(Event::Round, round, round.to_json());
-                let learners = history.learners.iter().copied();
-                let absent = learners.filter(|who| votes(history, round, *who));
-                let absent: Vec<_> =
-                    absent.filter(|who| !round.ballots.contains_key(who)).collect();
-                if round.was_voted_on() && !absent.is_empty() {
-                    let name = |who| history.names.get(&who).map(ToString::to_string);
-                    let absent = absent
-                        .into_iter()
-                        .map(|who| json!({ "learner": who.to_string(), "name": name(who) }));
-                    let absent: Vec<Value> = absent.collect();
-                    self.notify(
-                        Event::Absent,
-                        round,
-                        json!({ "round": round.number, "absent": absent }),
-                    );
-                }
+                return round.map_or((), |round| self.closed(round, history));
             }
-            Decision::MotionOpened { .. } => self.notify(Event::Motion, round, happened()),
-            Decision::MotionDecided { .. } => {
-                self.notify(Event::MotionDecided, round, happened());
-            }
-            Decision::Suspended { .. } => self.notify(Event::Suspended, round, happened()),
-            Decision::Paused { .. } => self.notify(Event::Paused, round, happened()),
-            Decision::Finished { .. } => self.notify(Event::Finished, round, happened()),
-            _ => {}
-        }
-    }
-
-    /// What may happen while no round was opened yet.
-    fn before_the_first(&self, what: &Decision, entry: &DecodedEntry) {
-        let event = match what {
             Decision::MotionOpened { .. } => Event::Motion,
             Decision::MotionDecided { .. } => Event::MotionDecided,
             Decision::Suspended { .. } => Event::Suspended,
+            Decision::Paused { .. } => Event::Paused,
             Decision::Finished { .. } => Event::Finished,
             _ => return,
         };
-        self.send(event, 0, tell::happened(entry));
+        self.send(event, round.map_or(0, |round| round.number), tell::happened(entry));
     }
 
-    fn notify(&self, event: Event, round: &Round, told: Value) {
-        self.send(event, round.number, told);
+    /// A round is over, and perhaps members have not voted in it.
+    fn closed(&self, round: &Round, history: &History) {
+        self.send(Event::Round, round.number, round.to_json());
+        let could_vote = |who: &&LearnerId| votes(history, round, **who);
+        let voted = |who: &&LearnerId| round.ballots.contains_key(*who);
+        let absent = history.learners.iter().filter(could_vote).filter(|who| !voted(who));
+        let absent: Vec<Value> = absent
+            .map(|who| {
+                let name = history.names.get(who).map(ToString::to_string);
+                json!({ "learner": who.to_string(), "name": name })
+            })
+            .collect();
+        if round.was_voted_on() && !absent.is_empty() {
+            let told = json!({ "round": round.number, "absent": absent });
+            self.send(Event::Absent, round.number, told);
+        }
     }
 
     fn send(&self, event: Event, round: u64, told: Value) {
