@@ -124,10 +124,7 @@ pub(crate) fn audit_place(
     bar: &ProgressBar,
 ) -> anyhow::Result<AuditReport> {
     let mut source = audit::open(place)?;
-    let progress = |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    };
+    let progress = progress::on(bar);
     let options = AuditOptions { progress: Some(&progress), ..options };
     let report = audit::audit(&mut *source, options)?;
     bar.finish_and_clear();

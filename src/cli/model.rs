@@ -11,7 +11,6 @@ use colearn_audit::models::Which;
 use colearn_audit::{AuditOptions, AuditReport, Promise};
 use colearn_contracts::ExperimentName;
 use colearn_records::pins::Pins;
-use indicatif::ProgressBar;
 
 use super::args::{NODE, PinArgs, PlaceArgs};
 use super::progress;
@@ -161,7 +160,7 @@ impl VerifyArgs {
             None => Vec::new(),
         };
         let bar = progress::entries("auditing");
-        let entries = |done, all| at(&bar, done, all);
+        let entries = progress::on(&bar);
         let options =
             AuditOptions { pins, promises, progress: Some(&entries), ..AuditOptions::default() };
         let verified = model::verify(&self.file, &self.place, self.name.as_ref(), options);
@@ -189,20 +188,16 @@ pub(crate) fn warn_of(report: &AuditReport) {
 /// Shows how far an audit is and what is got after it.
 pub(crate) fn with_progress<T>(work: impl FnOnce(Progress<'_>) -> T) -> T {
     let (auditing, getting) = (progress::entries("auditing"), progress::bytes("getting"));
+    let audited = progress::on(&auditing);
     let entries = |done, all| {
-        at(&auditing, done, all);
+        audited(done, all);
         if done == all {
             auditing.finish_and_clear();
         }
     };
-    let bytes = |done, all| at(&getting, done, all);
+    let bytes = progress::on(&getting);
     let done = work(Progress { entries: &entries, bytes: &bytes });
     auditing.finish_and_clear();
     getting.finish_and_clear();
     done
-}
-
-fn at(bar: &ProgressBar, done: u64, all: u64) {
-    bar.set_length(all);
-    bar.set_position(done);
 }

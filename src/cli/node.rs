@@ -149,10 +149,7 @@ impl Node {
 
 fn back_up(data: &Path, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let bar = progress::entries("auditing the copy");
-    let done = backup(data, to, &|done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    });
+    let done = backup(data, to, &progress::on(&bar));
     bar.finish_and_clear();
     let BackedUp { report, ledger_bytes, models, new_models, damaged } = done?;
     super::model::warn_of(&report);

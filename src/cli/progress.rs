@@ -34,6 +34,14 @@ pub(crate) fn rebuilding() -> impl Fn(u64, u64) + Send + Sync {
     }
 }
 
+/// Has a bar show how many are done, and of how many.
+pub(crate) fn on(bar: &ProgressBar) -> impl Fn(u64, u64) + Send + Sync {
+    move |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    }
+}
+
 fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

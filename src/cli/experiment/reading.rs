@@ -97,10 +97,7 @@ pub(super) fn whose(key: &str) -> anyhow::Result<LearnerId> {
 /// The experiments of a folder that can be gone by.
 fn audited(place: &Place) -> anyhow::Result<Experiments> {
     let bar = progress::entries("auditing");
-    let progress = |done, all| {
-        bar.set_length(all);
-        bar.set_position(done);
-    };
+    let progress = progress::on(&bar);
     let options = AuditOptions { progress: Some(&progress), ..AuditOptions::default() };
     let audited = experiments(&mut *audit::open(place.one()?)?, options);
     bar.finish_and_clear();
