@@ -99,7 +99,13 @@ impl Connector {
         })
     }
 
-    /// What is bound to the last connection that was made, where it has TLS.
+    /// The address it leads to.
+    pub(crate) fn url(&self) -> &str {
+        self.address.url()
+    }
+
+    /// What is bound to the last connection that was made, where it has TLS: good for those who make one after the
+    /// other only.
     pub fn channel(&self) -> Option<Channel> {
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +132,7 @@ impl Connector {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    async fn connect(self) -> Result<Stream, NetError> {
+    pub(crate) async fn connect(self) -> Result<Stream, NetError> {
         // What was told of connections before says nothing of this one.
         self.trouble();
         let url = self.address.url().to_owned();
@@ -174,7 +180,7 @@ impl Connector {
 
     #[cfg(not(feature = "tls"))]
     async fn secure(&self, stream: TcpStream) -> Result<Stream, NetError> {
-        Ok(self.stream(stream, false))
+        Ok(self.stream(stream, false, None))
     }
 
     #[cfg(feature = "tls")]
@@ -185,7 +191,7 @@ impl Connector {
         use crate::signed::CHANNEL_LABEL;
 
         let Some(tls) = &self.tls else {
-            return Ok(self.stream(Either::Left(stream), false));
+            return Ok(self.stream(Either::Left(stream), false, None));
         };
         let url = self.address.url();
         let host = self.address.uri().host().unwrap_or_default();
@@ -208,13 +214,13 @@ impl Connector {
             connection.export_keying_material(Channel::default(), CHANNEL_LABEL, Some(&[])).ok();
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = exported;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok(self.stream(Either::Right(Box::new(stream)), is_http2))
+        Ok(self.stream(Either::Right(Box::new(stream)), is_http2, exported))
     }
 
-    fn stream(&self, io: Io, is_http2: bool) -> Stream {
+    fn stream(&self, io: Io, is_http2: bool, channel: Option<Channel>) -> Stream {
         let (url, trouble) = (self.address.url().to_owned(), self.trouble.clone());
         let is_first = !self.address.is_https();
-        Stream { io: TokioIo::new(io), is_http2, is_first, url, trouble }
+        Stream { io: TokioIo::new(io), is_http2, channel, is_first, url, trouble }
     }
 }
 
@@ -263,6 +269,7 @@ type Io = TcpStream;
 pub struct Stream {
     io: TokioIo<Io>,
     is_http2: bool,
+    channel: Option<Channel>,
     /// Whether nothing was read yet, and nothing is encrypted.
     is_first: bool,
     url: String,
@@ -284,6 +291,11 @@ const WANTS_TLS: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0c";
 const FIRST: usize = 64;
 
 impl Stream {
+    /// What is bound to it, where it has TLS.
+    pub(crate) fn channel(&self) -> Option<Channel> {
+        self.channel
+    }
+
     fn tell(&self, told: NetError) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
     }

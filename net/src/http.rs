@@ -1,6 +1,6 @@
 //! Asking a server over HTTP.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::bound::Bound;
 use crate::connect::root_cause;
 use crate::signed::{Asked, Signing, content_of};
 use crate::{Address, Connector, NetError, Protocol, Trust};
@@ -19,7 +20,7 @@ pub type Body = hyper::body::Incoming;
 
 /// How long a connection that is not used is kept: less than servers do, a node for 10 s, so that none is used that is
 /// just being closed.
-const IDLE: Duration = Duration::from_secs(8);
+pub(crate) const IDLE: Duration = Duration::from_secs(8);
 /// How much of a refusal is told: a line of what others wrote.
 const MAX_TOLD: usize = 200;
 /// How often it is asked again because of who asks: signed, over a connection that can be told apart, and with what
@@ -30,30 +31,12 @@ const SIGNED_TRIES: usize = 3;
 /// asked answers, and nobody it points to.
 #[derive(Clone)]
 pub struct Http {
-    way: Way,
-    /// Where what is signed is bound to a connection: over HTTP/2, of which there is one for all requests, so that it
-    /// is known which one that is.
-    bound: Arc<OnceLock<Way>>,
+    client: Client<Connector, Full<Bytes>>,
+    /// Where what is signed is bound to a connection.
+    bound: Arc<Bound>,
     signing: Signing,
     address: Address,
     patience: Duration,
-}
-
-#[derive(Clone)]
-struct Way {
-    client: Client<Connector, Full<Bytes>>,
-    connector: Connector,
-}
-
-impl Way {
-    fn new(connector: Connector, is_http2: bool) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .http2_only(is_http2)
-            .build(connector.clone());
-        Self { client, connector }
-    }
 }
 
 /// A whole answer; one that says no is an answer, too.
@@ -94,9 +77,14 @@ impl Http {
     /// # Errors
     /// If files in which the trust is kept cannot be used.
     pub fn new(address: &Address, trust: &Trust, patience: Duration) -> Result<Self, NetError> {
-        let way = Way::new(Connector::new(address, trust, Protocol::Http1)?, false);
-        let (bound, signing) = (Arc::default(), Signing::new(address, trust));
-        Ok(Self { way, bound, signing, address: address.clone(), patience })
+        let connector = Connector::new(address, trust, Protocol::Http1)?;
+        let bound = Arc::new(Bound::new(connector.speaking(Protocol::Http2)));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        let signing = Signing::new(address, trust);
+        Ok(Self { client, bound, signing, address: address.clone(), patience })
     }
 
     /// The same, where a whole answer may take so long.
@@ -129,7 +117,7 @@ impl Http {
         let shown = HeaderValue::try_from(shown).map_err(|_| self.no_address(path))?;
         request.headers_mut().insert(AUTHORIZATION, shown);
         let answering = async {
-            let answer = self.way.client.request(request).await;
+            let answer = self.client.request(request).await;
             self.read(answer.map_err(|error| self.failed(&error))?, limit).await
         };
         tokio::time::timeout(self.patience, answering).await.unwrap_or_else(|_| Err(self.silent()))
@@ -171,23 +159,33 @@ impl Http {
         let asked = Asked { method: method.as_str(), path, content: content_of(&body) };
         let mut tries = 0;
         loop {
-            let way = match self.signing.is_bound() {
-                true => self
-                    .bound
-                    .get_or_init(|| Way::new(self.way.connector.speaking(Protocol::Http2), true)),
-                false => &self.way,
-            };
             let mut request = self.request(method.clone(), path, body.clone())?;
             if let Some(range) = &range {
                 request.headers_mut().insert(RANGE, range.clone());
             }
-            let channel = way.connector.channel();
+            let connection = match self.signing.is_bound() {
+                true => Some(self.bound.connection().await?),
+                false => None,
+            };
+            let channel = connection.as_ref().and_then(|connection| connection.channel);
             if let Some(value) = self.signing.authorize(asked, channel, false).await? {
                 request.headers_mut().insert(AUTHORIZATION, value);
             }
-            let answer = way.client.request(request).await.map_err(|error| self.failed(&error))?;
+            let is_last = tries == SIGNED_TRIES;
+            let answer = match connection {
+                None => self.client.request(request).await.map_err(|error| self.failed(&error))?,
+                Some(mut connection) => match connection.requests.send_request(request).await {
+                    Ok(answer) => answer,
+                    // It was ended before the request went out, which is for another one then.
+                    Err(error) if error.is_canceled() && !is_last => {
+                        tries += 1;
+                        continue;
+                    }
+                    Err(error) => return Err(self.failed(&error)),
+                },
+            };
             let is_asked_who = answer.status() == StatusCode::UNAUTHORIZED;
-            if !is_asked_who || tries == SIGNED_TRIES || !self.signing.hear(answer.headers())? {
+            if !is_asked_who || is_last || !self.signing.hear(answer.headers())? {
                 return Ok(answer);
             }
             tries += 1;
@@ -242,7 +240,7 @@ impl Http {
         NetError::Unreachable { url: self.address.url().to_owned(), reason }
     }
 
-    fn failed(&self, error: &hyper_util::client::legacy::Error) -> NetError {
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> NetError {
         NetError::below(self.address.url(), error).unwrap_or_else(|| NetError::Unreachable {
             url: self.address.url().to_owned(),
             reason: root_cause(error),

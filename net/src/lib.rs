@@ -2,6 +2,7 @@
 
 mod address;
 pub mod blocking;
+mod bound;
 mod connect;
 mod error;
 mod http;
