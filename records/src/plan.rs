@@ -435,7 +435,7 @@ fn member_table(weight: u32, name: &Option<MemberName>, judge: bool) -> String {
 
 /// A text as TOML has it. Quoted here and not by a library, which may find another way to do it one day: the
 /// digest of the plan is recorded.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
         match char {

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Subcommand;
-use colearn_learning::data::{Composition, Dataset, Outline, Schema, Share, Target, outline};
+use colearn_learning::data::{
+    Composition, Dataset, Embedded, Outline, Schema, Share, Target, outline,
+};
 use serde_json::json;
 
-use super::args::{Data as Source, SplitArgs};
+use super::args::{Data as Source, SplitArgs, share, word};
 use super::tell::text;
 
 /// Columns that are listed; more are counted.
@@ -54,11 +56,36 @@ change what others' data needs: it is part of the model, which everybody sees.")
         #[command(flatten)]
         source: Source,
     },
+    /// Print one of the data sets that come with the program, or a part of it, as a CSV file to try things with.
+    #[command(after_help = "Examples:
+  colearn data sample breast_cancer > patients.csv
+  colearn data sample breast_cancer --share 2/3 > hospital-b.csv
+
+The column to predict is called target.")]
+    Sample {
+        /// Which one
+        #[arg(value_parser = word::<Embedded>(), value_name = "TASK")]
+        task: Embedded,
+        /// Only one of so many parts of even size, such as 2/3: the second of three
+        #[arg(long, default_value = "1/1", value_parser = share, value_name = "I/N")]
+        share: (usize, usize),
+    },
 }
 
 impl Data {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Sample { task, share: (part, of) } => {
+                let text = task.csv()?;
+                let mut lines = text.lines();
+                if let Some(header) = lines.next() {
+                    println!("{header}");
+                }
+                // By turns: some of these files are sorted.
+                for line in lines.skip(part - 1).step_by(of) {
+                    println!("{line}");
+                }
+            }
             Self::Schema { file, source } => {
                 let data = with_file(source, Some(file))?.load(None)?;
                 println!("{}", serde_json::to_string_pretty(&data.schema)?);

@@ -14,7 +14,7 @@ use colearn_records::plan::Plan;
 use colearn_sdk::client::{self, ClientError, Event, Options};
 use colearn_sdk::learner::SAFETENSORS;
 
-use super::args::{Data, NodeAddress, Signer, SplitArgs, TrainingArgs};
+use super::args::{Data, NodeAddress, Signer, SplitArgs, TrainingArgs, share};
 use super::signals::Signals;
 use super::tell::{json, text};
 
@@ -71,14 +71,6 @@ pub(crate) struct LearnerArgs {
     /// Print one JSON object an event
     #[arg(long)]
     json: bool,
-}
-
-fn share(text: &str) -> Result<(usize, usize), String> {
-    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-    match parts {
-        Some((i, n)) if 1 <= i && i <= n => Ok((i, n)),
-        _ => Err("write it as I/N, for example 2/5".to_owned()),
-    }
 }
 
 impl LearnerArgs {

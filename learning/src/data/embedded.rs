@@ -1,5 +1,7 @@
 //! Small public data sets that come with the program.
 
+use std::io::Read as _;
+
 use flate2::read::MultiGzDecoder;
 
 use super::csv::{self, CsvOptions};
@@ -43,6 +45,20 @@ impl Embedded {
             Self::Wine => include_bytes!("../../datasets/wine.csv.gz"),
             Self::Diabetes => include_bytes!("../../datasets/diabetes.csv.gz"),
         }
+    }
+}
+
+impl Embedded {
+    /// It as a CSV file, of which the first line names the columns.
+    ///
+    /// # Errors
+    /// If it cannot be unpacked.
+    pub fn csv(self) -> Result<String, DataError> {
+        let mut text = String::new();
+        open(self)
+            .read_to_string(&mut text)
+            .map_err(|source| DataError::Io { path: self.name().into(), source })?;
+        Ok(text)
     }
 }
 

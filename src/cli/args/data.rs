@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::PossibleValue;
 use colearn_learning::data::schema::MAX_CATEGORIES;
 use colearn_learning::data::{CsvOptions, Dataset, Embedded, Fill, Kind, MNIST_SOURCE, Schema};
-use colearn_records::words::Words as _;
+use colearn_records::words::{Word as _, Words as _};
 
 use super::DialectArgs;
 use super::word::{OneOf, values};
@@ -123,6 +123,18 @@ impl Data {
     /// Whether it was said what to learn from.
     pub(crate) fn is_given(&self) -> bool {
         self.task.is_some() || self.data.is_some()
+    }
+
+    /// The task, as it is written.
+    pub(crate) fn task_word(&self) -> Option<String> {
+        self.task.map(|task| {
+            let word = match task {
+                Task::Embedded(embedded) => embedded.word(),
+                Task::Mnist => MNIST,
+                Task::Csv => CSV,
+            };
+            word.to_owned()
+        })
     }
 
     fn kinds(&self) -> Vec<(String, Kind)> {

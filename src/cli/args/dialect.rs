@@ -38,6 +38,27 @@ fn decimal(text: &str) -> Result<char, String> {
 }
 
 impl DialectArgs {
+    /// As they were written, for another command.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let delimiter = self.delimiter.map(|byte| match byte {
+            b'\t' => "tab".to_owned(),
+            byte => char::from(byte).to_string(),
+        });
+        let decimal = self.decimal.map(String::from);
+        let mut words = Vec::new();
+        for (flag, value) in [
+            ("--delimiter", delimiter),
+            ("--decimal", decimal),
+            ("--encoding", self.encoding.clone()),
+        ] {
+            words.extend(value.map(|value| [flag.to_owned(), value]).into_iter().flatten());
+        }
+        for text in &self.na {
+            words.extend(["--na".to_owned(), text.clone()]);
+        }
+        words
+    }
+
     pub(crate) fn options(&self) -> DialectOptions {
         DialectOptions {
             delimiter: self.delimiter,

@@ -69,3 +69,12 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     u64::try_from(duration.as_millis()).map_err(|_| "too long".to_owned())
 }
+
+/// One of several even parts, such as `2/5`: the second of five.
+pub(crate) fn share(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((i, n)) if 1 <= i && i <= n => Ok((i, n)),
+        _ => Err("write it as I/N, for example 2/5".to_owned()),
+    }
+}
