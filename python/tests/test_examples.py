@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from conftest import ROOT, colearn
 from lacking import need, skip
 from mean import Mean
@@ -70,6 +71,76 @@ def test_read_ledger(node: str, create: Callable[..., Path], tmp_path: Path) -> 
     colearn("ledger", "export", str(exported), "--from", str(tmp_path / "node"))
     told = run_example("read_ledger.py", str(exported), "local", str(plot))
     assert "chained, signed" in told and plot.stat().st_size > 1000
+
+
+def learn_together(node: str, tmp_path: Path, script: str, data: list[str], *more: str) -> None:
+    """Two take part with what ``colearn init`` writes, as it says."""
+    folders = [tmp_path / name for name in ("a", "b")]
+    common = ["--experiment", "own", "--node", node, "--learner", script, *more]
+    schema = ["--label", "class"] if script != "images" else []
+    rules = ["--min-learners", "2", "--max-rounds", "2"]
+    colearn("init", str(folders[0]), "--create", "--data", data[0], *schema, *rules, *common)
+    colearn("init", str(folders[1]), "--join", "--data", data[1], *common)
+    a, b = folders
+    with (a / "plan.toml").open("a") as plan:
+        plan.write((b / "member.toml").read_text())
+    of = ["--schema", str(a / "schema.json")] if schema else list(more)
+    initial, agreed = str(a / "initial.safetensors"), str(a / "agreed.toml")
+    begun = run_script(a / "learner.py", "--data", data[0], *of, "--initial", initial)
+    assert begun.wait() == 0
+    created = ["--key", str(a / "key.pem"), "--plan", str(a / "plan.toml"), "--agreed", agreed]
+    colearn("experiment", "create", "own", "--node", node, "--weights", initial, *created)
+    joins = ["--experiment", "own", "--node", node, "--plan", agreed]
+    running = [
+        run_script(folder / "learner.py", "--data", path, *of, *joins, "--key", str(folder / "key.pem"))
+        for folder, path in zip(folders, data, strict=True)
+    ]
+    for learner in running:
+        told = learner.communicate(timeout=300)[0]
+        assert learner.returncode == 0, told
+        assert "max_rounds" in told, told
+
+
+def run_script(script: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(script), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def points(tmp_path: Path) -> list[str]:
+    """Two files of points in two classes."""
+    files = []
+    for at in range(2):
+        rows = [(i % 20 / 20, i // 20 / 10) for i in range(at, 200, 2)]
+        lines = [f"{x},{y},{'high' if x + y > 0.9 else 'low'}" for x, y in rows]
+        path = tmp_path / f"points{at}.csv"
+        path.write_text("\n".join(["x,y,class", *lines]) + "\n")
+        files.append(str(path))
+    return files
+
+
+def test_own_sklearn(node: str, tmp_path: Path) -> None:
+    need("sklearn")
+    need("pandas")
+    learn_together(node, tmp_path, "sklearn", points(tmp_path))
+
+
+def test_own_torch(node: str, tmp_path: Path) -> None:
+    need("torch")
+    need("pandas")
+    learn_together(node, tmp_path, "pytorch", points(tmp_path))
+
+
+def test_own_images(node: str, tmp_path: Path) -> None:
+    need("torch")
+    random = np.random.default_rng(1)
+    files = []
+    for at in range(2):
+        y = np.arange(100) % 2
+        x = random.integers(0, 40, (100, 8, 8)) + 200 * y[:, None, None]
+        path = tmp_path / f"images{at}.npz"
+        np.savez(path, x=x.astype(np.uint8), y=y)
+        files.append(str(path))
+    learn_together(node, tmp_path, "images", files, "--classes", "2")
 
 
 def test_examples_are_short() -> None:

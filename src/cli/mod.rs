@@ -15,6 +15,7 @@ mod doctor;
 mod dp;
 mod experiment;
 mod following;
+mod init;
 mod key;
 mod key_file;
 mod learner;
@@ -127,6 +128,7 @@ impl Command {
             // These sign with their own, or ask no node.
             | Self::Learner(_)
             | Self::Doctor(_)
+            | Self::Init(_)
             | Self::Bridge(_)
             | Self::Witness(_) => false,
             #[cfg(unix)]
@@ -170,6 +172,8 @@ enum Command {
     Predict(predict::Predict),
     /// Take part in an experiment with a built-in model on a data file.
     Learner(learner::LearnerArgs),
+    /// Write what an organisation needs to take part, and say what to do next.
+    Init(Box<init::Init>),
     /// Look whether a learner would get on here, and say what to do where not.
     Doctor(Box<doctor::DoctorArgs>),
     /// Take part for a learner server of the original colearn package.
@@ -290,6 +294,7 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
         Command::Predict(command) => command.run(),
         Command::Experiment(command) => block_on(command.run()),
         Command::Learner(command) => block_on(command.run()),
+        Command::Init(command) => command.run(),
         Command::Doctor(command) => block_on(command.run()),
         Command::Ui(command) => block_on(command.run()),
         Command::Witness(command) => block_on(command.run()),

@@ -19,6 +19,7 @@ mod frozen;
 #[cfg(target_os = "linux")]
 mod full;
 mod hostile;
+mod init;
 mod interop;
 mod keys;
 mod killed;
@@ -46,6 +47,7 @@ mod support;
 mod sweep;
 mod terminal;
 mod transcript;
+mod tutorials;
 mod upgrade;
 mod wire;
 mod withheld;

@@ -24,6 +24,7 @@ use crate::cli::args::{Data, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
   colearn experiment create xray --key a.pem --weights initial.safetensors \\
       --founder \"3b6a27bc...:City Hospital\" --founder \"d75a9801...:judge:The regulator\"
   colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml
+  colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml --agreed agreed.toml
   colearn experiment create credit --key a.pem --open --schema credit.json --model mlp --hidden 64,32
 
 A plan file holds the same in TOML, for all members to agree on:
@@ -57,6 +58,10 @@ pub(crate) struct Create {
     seed: u64,
     #[command(flatten)]
     admitted: Admitted,
+    /// Write the plan as it was recorded here, with its terms, the ledger and its key: with it those who take part
+    /// join nothing else, nowhere else
+    #[arg(long, value_name = "FILE")]
+    agreed: Option<PathBuf>,
     #[command(flatten)]
     rules: Rules,
     /// Print JSON
@@ -97,6 +102,17 @@ impl Create {
         let model = (&weights, self.media_type.as_str());
         let created = followed.create(&key, name.clone(), plan, agreed, model).await?;
         let pins = pins.of_ledger(followed.keys());
+        let mut plan = created.plan.clone();
+        (plan.terms, plan.pins) = (Some(created.terms), pins.clone());
+        if let Some(path) = &self.agreed {
+            let text =
+                format!("# {name} as it was created: for all who take part.\n{}", plan.to_text());
+            colearn_files::replace(path, text.as_bytes()).with_context(|| {
+                format!(
+                    "{name} is created; its plan is not written: see colearn experiment plan {name}"
+                )
+            })?;
+        }
         if self.json {
             println!(
                 "{:#}",
@@ -119,6 +135,9 @@ impl Create {
         );
         if agreed {
             println!("plan {}", created.plan.digest());
+        }
+        if let Some(path) = &self.agreed {
+            println!("wrote {}, for all who take part", path.display());
         }
         // To be pasted into the plan that is handed around. What those who join compare: it says it all.
         println!("terms = \"{}\"", created.terms);
