@@ -243,7 +243,7 @@ async fn list(place: &Place, mine: Option<&str>, json: bool) -> anyhow::Result<E
     for experiment in &experiments {
         println!(
             "{:<24}  {:>6}  {:>7}  {}",
-            experiment.name,
+            experiment.name.as_str(),
             experiment.round,
             experiment.member_count,
             text::phase(&experiment.phase)
