@@ -199,7 +199,7 @@ enum Command {
     Ledger(ledger::Ledger),
     /// Print what has a shell complete commands and flags.
     Completions(completions::Completions),
-    /// Write a manual page for each command.
+    /// Write a manual page for each command, or print one page of Markdown with all.
     Man(man::Man),
 }
 

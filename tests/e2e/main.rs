@@ -40,6 +40,7 @@ mod privacy;
 mod promises;
 mod proxy;
 mod python;
+mod reference;
 mod resync;
 mod rights;
 mod rounds;
