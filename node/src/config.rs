@@ -11,6 +11,7 @@ use colearn_contracts::Limits;
 use colearn_records::network_file::NetworkFile;
 
 use crate::access::Access;
+use crate::mounted::Mount;
 use crate::witness::WitnessAddress;
 
 /// The largest artifact a node stores unless told otherwise: 2 GiB.
@@ -72,6 +73,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// Where metrics and health are served.
     pub ops: OpsListen,
+    /// What is served there besides.
+    pub mount: Option<Mount>,
     /// Told how far the rebuilding of the index is, where opening the ledger needs that.
     pub progress: Option<Progress>,
 }
@@ -99,6 +102,7 @@ impl Config {
             witness_quorum: 0,
             network: NetworkConfig::default(),
             ops: OpsListen::default(),
+            mount: None,
             progress: None,
         }
     }

@@ -22,6 +22,7 @@ mod key_files;
 mod limits;
 mod merging;
 mod metrics;
+mod mounted;
 #[cfg(unix)]
 pub mod network;
 mod open;
@@ -96,6 +97,7 @@ pub use self::config::{
 #[cfg(unix)]
 pub use self::error::CometError;
 pub use self::error::NodeError;
+pub use self::mounted::{Mount, Shown};
 pub use self::resync::Diverged;
 pub use self::rotation::{Rotated, rotate_key};
 pub use self::upgrade::{Upgrade, plan_upgrade, upgrade};
@@ -152,6 +154,7 @@ impl Node {
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
             let keep = config.keep;
             let (data, network) = (config.data.clone(), config.network.clone());
+            let mount = config.mount.clone();
             let access = config.access.clone();
             let access = access.unwrap_or_else(|| Access::by_default(config.listen.ip(), &data));
             let opening = tokio::task::spawn_blocking(move || open::open(&config));
@@ -237,7 +240,17 @@ impl Node {
                 #[cfg(unix)]
                 network: order.network(),
             };
-            let ops = serve_ops(ops, metrics, &stopping)?;
+            let mounted = mount.map(|mount| {
+                // Nobody is asked there who it is.
+                let shown = access.read.is_public().then(|| Shown {
+                    origin: keys.current().name().to_owned(),
+                    reads: reads.clone(),
+                    size: order.views().size(),
+                    stopping: stopping.clone(),
+                });
+                (mount.about, mount.routes(shown))
+            });
+            let ops = serve_ops(ops, metrics, mounted, &stopping)?;
             let shared = Shared {
                 reads,
                 artifacts,
@@ -387,6 +400,7 @@ impl Node {
 fn serve_ops(
     listening: Listening,
     metrics: Metrics,
+    mounted: Option<(&'static str, axum::Router)>,
     stopping: &CancellationToken,
 ) -> Result<Option<Ops>, NodeError> {
     let listener = match listening {
@@ -414,7 +428,8 @@ fn serve_ops(
     // One more than there are: where all are taken, whoever comes next has the one that was idle longest.
     let slots = Slots::new(OPS_CONNECTIONS, OPS_CONNECTIONS + 1);
     let door = Door { listener, slots, tls: None, counts, full: Class::Door("ops_connections") };
-    let serving = tokio::spawn(serve(door, ops::router(address, metrics), stopping.clone()));
+    let serving =
+        tokio::spawn(serve(door, ops::router(address, metrics, mounted), stopping.clone()));
     Ok(Some(Ops { address, serving }))
 }
 

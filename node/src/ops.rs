@@ -90,16 +90,23 @@ fn next_port(asked: SocketAddr, own: SocketAddr) -> io::Result<SocketAddr> {
     Ok(SocketAddr::new(ip, port))
 }
 
-/// What is served there. Whatever else is for the operator alone is mounted here, by another `merge`.
-pub(crate) fn router(address: SocketAddr, metrics: Metrics) -> Router {
+/// What is served there, with what else is mounted, which has a line at `/`.
+pub(crate) fn router(
+    address: SocketAddr,
+    metrics: Metrics,
+    mounted: Option<(&'static str, Router)>,
+) -> Router {
+    let (line, mounted) = mounted.unwrap_or_default();
+    let index = format!("{INDEX}{line}{}", if line.is_empty() { "" } else { "\n" });
     let of_metrics = Scrapes(Arc::new(metrics), Arc::new(Semaphore::new(1)));
     let health_of: Health = of_metrics.0.health.clone();
     let routes = Router::new()
-        .route("/", get(INDEX))
+        .route("/", get(index))
         .route("/metrics", get(scrape))
         .with_state(of_metrics)
         .merge(health(health_of.clone()))
-        .merge(readiness(health_of));
+        .merge(readiness(health_of))
+        .merge(mounted);
     let routes = routes.layer(from_fn(only_reads));
     // Where only this machine can connect a page of somebody else's could still have a browser ask here, under a name
     // of its own that it says is this address.

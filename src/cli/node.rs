@@ -383,6 +383,7 @@ impl NodeArgs {
                 block_interval: Duration::from_millis(self.block_interval),
             },
             ops: self.ops_listen.unwrap_or(OpsListen::NextPort),
+            mount: None,
             progress: Some(Progress::new(progress::rebuilding())),
         })
         .await?;
