@@ -21,6 +21,7 @@ mod key_file;
 mod learner;
 mod ledger;
 mod logs;
+mod looking;
 mod man;
 mod model;
 #[cfg(unix)]

@@ -24,6 +24,7 @@ use super::args::{LimitArgs, NodeAddress, duration_ms};
 use super::progress;
 use super::signals::{Hangups, Signals, input_ended};
 use super::tell::text;
+use crate::ui;
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -383,7 +384,7 @@ impl NodeArgs {
                 block_interval: Duration::from_millis(self.block_interval),
             },
             ops: self.ops_listen.unwrap_or(OpsListen::NextPort),
-            mount: None,
+            mount: Some(ui::page_of_node()),
             progress: Some(Progress::new(progress::rebuilding())),
         })
         .await?;
@@ -539,10 +540,13 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
         IndexUse::Rebuilt(reason) => Some(reason.clone()),
     };
     let ops = node.ops_address().map(|address| format!("http://{address}"));
+    let is_shown = node.access().read.is_public();
+    let page = ops.as_ref().filter(|_| is_shown).map(|ops| format!("{ops}/page/"));
     if json {
         let line = serde_json::json!({
             "address": node.url(),
             "ops": ops,
+            "page": page,
             "fingerprint": node.fingerprint(),
             "ledger_id": node.ledger_id().to_string(),
             "verifier_key": node.verifiers().to_string(),
@@ -564,6 +568,9 @@ fn tell_started(node: &colearn_node::Node, witnesses: Pins, data: &Path, json: b
         }
         if let Some(ops) = ops {
             println!("metrics       {ops}/metrics");
+        }
+        if let Some(page) = page {
+            println!("page          {page}");
         }
         println!("ledger id     {}", node.ledger_id());
         println!("verifier key  {}", node.verifiers());

@@ -2,25 +2,20 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use colearn::place;
-use colearn_records::keys;
-use colearn_records::pins::Pins;
-use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes, Trust, Watching};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use tempfile::NamedTempFile;
 
-use super::args::{NodeAddress, PinArgs};
+use super::args::NodeAddress;
+use super::looking::{self, LookingArgs};
 use super::signals::Signals;
-use super::{key_file, progress};
 use crate::ui;
-use crate::ui::{Page, Place, Shared, Told, View};
+use crate::ui::{Page, Shared, View};
 
 /// How many bytes of the address nobody can guess.
 const SECRET_BYTES: usize = 16;
@@ -43,14 +38,8 @@ pub(crate) struct Ui {
     place: Option<String>,
     #[command(flatten)]
     node: NodeAddress,
-    /// Follow in the name of this private key, from where it stands: a file, agent:COMMENT or exec:COMMAND
-    #[arg(long, value_name = "KEY")]
-    key: Option<keys::Place>,
-    /// Where the key remembers what must survive a restart [default: as for a learner]
-    #[arg(long, value_name = "DIR", requires = "key")]
-    memory: Option<PathBuf>,
     #[command(flatten)]
-    pins: PinArgs,
+    looking: LookingArgs,
     /// The address to serve the page at, on this machine; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:7480", value_name = "ADDR")]
     listen: SocketAddr,
@@ -77,10 +66,9 @@ impl Ui {
             format!("cannot listen on {} (--listen 127.0.0.1:0 picks a free port)", self.listen)
         })?;
         let at = listener.local_addr()?;
-        let pins = self.pins.pins(&Pins::default())?;
         let place = self.place.clone().unwrap_or_else(|| self.node.node.clone());
         let (view, watching) = tokio::select! {
-            opened = self.open_place(&place, pins) => opened?,
+            opened = self.looking.open(&place) => opened?,
             asked = signals.asked() => return Ok(asked.exit_code()),
         };
         let secret = secret()?;
@@ -88,64 +76,15 @@ impl Ui {
         let opened = self.open.then(|| open(&address)).transpose()?;
         self.tell(&view, &address);
         let shared = Arc::new(Shared::new(view));
-        let page = Page::new(shared.clone());
+        let shown = shared.clone();
+        let page = Page::new(move || shown.clone(), ui::MAX_STREAMS);
         tokio::select! {
             () = ui::serve(listener, at, &secret, page) => {}
-            () = follow(watching, shared) => {}
+            () = looking::follow(watching, shared) => {}
             _ = signals.asked() => {}
         }
         drop(opened);
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// The ledger at its end, and what goes on following it, if that can be.
-    async fn open_place(
-        &self,
-        place: &str,
-        pins: Pins,
-    ) -> anyhow::Result<(View, Option<Watching>)> {
-        if place::Place::new(place).folder().is_some() {
-            ensure!(
-                self.key.is_none(),
-                "{place} is a folder, and nobody is asked there: --key is for nodes (http://HOST:PORT)"
-            );
-            let (place, bar) = (place.to_owned(), progress::entries("auditing"));
-            let told = bar.clone();
-            let view = tokio::task::spawn_blocking(move || ui::read(&place, pins, &told)).await??;
-            bar.finish_and_clear();
-            return Ok((view, None));
-        }
-        let mut nodes = Nodes::from(place);
-        let mut memory = Memory::default();
-        if let Some(kept) = &self.key {
-            let key = key_file::load(kept)?;
-            let me = keys::learner_id(&key);
-            let dir = match &self.memory {
-                Some(dir) => dir.clone(),
-                None => Memory::of(kept, me)?,
-            };
-            memory = Memory::open(&dir, me)?;
-            nodes = nodes.signed_by(Credential::new(&key));
-        }
-        let client = Client::connect(nodes).await?;
-        let trust = Trust { pins: pins.clone(), checkpoint: None };
-        let mut followed = Followed::open(client, memory, trust).await?;
-        let bar = progress::entries("following the ledger");
-        followed
-            .catch_up_somewhere(&mut |progress| {
-                bar.set_length(progress.size);
-                bar.set_position(progress.followed);
-            })
-            .await?;
-        bar.finish_and_clear();
-        followed.keep()?;
-        let node = Place::Node(followed.client().url().to_owned());
-        let told = Told::of(node, pins, self.key.is_some());
-        let mut watching = Watching::new(followed);
-        let bar = progress::entries("reading the ledger");
-        let view = ui::fill(&mut watching, told, &bar).await?;
-        bar.finish_and_clear();
-        Ok((view, Some(watching)))
     }
 
     fn tell(&self, view: &View, address: &str) {
@@ -163,15 +102,6 @@ impl Ui {
         println!("page     {address}");
         println!("         The address is a secret: whoever has it reads what you may read.");
     }
-}
-
-/// Keeps the view up to date; of a folder there is nothing to keep.
-async fn follow(watching: Option<Watching>, shared: Arc<Shared>) {
-    if let Some(watching) = watching {
-        ui::follow(watching, shared).await;
-    }
-    // What is there is shown until somebody ends it.
-    std::future::pending().await
 }
 
 /// What nobody guesses.

@@ -1,5 +1,6 @@
 //! The entries of a ledger, as they were verified, in a temporary file without a name: so that a round is
-//! explained, and an entry shown, from what was verified and not from what somebody says again.
+//! explained, and an entry shown, from what was verified and not from what somebody says again. Of a ledger that
+//! is this process's own they are read where they lie.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
@@ -12,13 +13,28 @@ use colearn_ledger::{Frontier, Hash, TILE_WIDTH};
 /// How many entries are read at once.
 const AT_ONCE: usize = 4096;
 
-/// Verified entries, in order. Each costs 40 bytes of memory, and its own bytes of disk.
+/// Entries that lie somewhere for as long as they are asked for.
+pub(crate) trait Kept: Send + Sync {
+    /// The entries from `start` on, at least one and at most `count`, all of which there are.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn entries(&self, start: u64, count: u64) -> io::Result<Vec<Vec<u8>>>;
+}
+
+/// Verified entries, in order. Each costs 40 bytes of memory, and in a temporary file its own bytes of disk.
 pub(crate) struct Book {
-    file: Arc<Mutex<File>>,
-    /// Where each entry ends in the file.
-    ends: Vec<u64>,
+    place: Place,
     leaves: Vec<Hash>,
     frontier: Frontier,
+}
+
+/// Where the entries lie.
+enum Place {
+    /// In a file, and where each ends there.
+    File(Arc<Mutex<File>>, Vec<u64>),
+    /// Where they were read.
+    Elsewhere(Arc<dyn Kept>),
 }
 
 impl Book {
@@ -28,12 +44,19 @@ impl Book {
     /// If there is no room for temporary files.
     pub(crate) fn new() -> io::Result<Self> {
         let file = Arc::new(Mutex::new(tempfile::tempfile()?));
-        Ok(Self { file, ends: Vec::new(), leaves: Vec::new(), frontier: Frontier::default() })
+        let place = Place::File(file, Vec::new());
+        Ok(Self { place, leaves: Vec::new(), frontier: Frontier::default() })
+    }
+
+    /// An empty one of what is kept elsewhere.
+    pub(crate) fn of(kept: Arc<dyn Kept>) -> Self {
+        let place = Place::Elsewhere(kept);
+        Self { place, leaves: Vec::new(), frontier: Frontier::default() }
     }
 
     /// How many entries there are.
     pub(crate) fn size(&self) -> u64 {
-        self.ends.len() as u64
+        self.leaves.len() as u64
     }
 
     /// The hashes of the entries, in order.
@@ -51,9 +74,9 @@ impl Book {
     /// # Errors
     /// If they cannot be written.
     pub(crate) fn push(&mut self, entries: &[Bytes]) -> io::Result<()> {
-        let mut end = self.ends.last().copied().unwrap_or(0);
-        {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Place::File(file, ends) = &mut self.place {
+            let mut end = ends.last().copied().unwrap_or(0);
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(end))?;
             let mut out = BufWriter::new(&mut *file);
             for entry in entries {
@@ -61,10 +84,12 @@ impl Book {
                 out.write_all(entry)?;
             }
             out.flush()?;
+            ends.extend(entries.iter().map(|entry| {
+                end += 4 + entry.len() as u64;
+                end
+            }));
         }
         for entry in entries {
-            end += 4 + entry.len() as u64;
-            self.ends.push(end);
             let leaf = Hash::leaf(entry);
             self.leaves.push(leaf);
             self.frontier.push(leaf);
@@ -77,18 +102,27 @@ impl Book {
     /// # Errors
     /// If it cannot be read.
     pub(crate) fn entry(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
-        let Ok(at) = usize::try_from(index) else { return Ok(None) };
-        if at >= self.ends.len() {
+        if index >= self.size() {
             return Ok(None);
         }
-        let begin = if at == 0 { 0 } else { self.ends[at - 1] };
-        let (read, _) = read(&self.file, begin, 1)?;
+        let read = match &self.place {
+            Place::File(file, ends) => {
+                let before = usize::try_from(index).ok().and_then(|index| index.checked_sub(1));
+                let begin = before.and_then(|before| ends.get(before)).copied();
+                read(file, begin.unwrap_or(0), 1)?.0
+            }
+            Place::Elsewhere(kept) => kept.entries(index, 1)?,
+        };
         Ok(read.into_iter().next())
     }
 
     /// All entries that there are now, for whoever replays them.
     pub(crate) fn source(&self) -> Replayed {
-        Replayed { file: self.file.clone(), size: self.size(), index: 0, at: 0 }
+        let place = match &self.place {
+            Place::File(file, _) => Replaying::File(file.clone(), 0),
+            Place::Elsewhere(kept) => Replaying::Elsewhere(kept.clone()),
+        };
+        Replayed { place, size: self.size(), index: 0 }
     }
 }
 
@@ -111,20 +145,42 @@ fn read(file: &Mutex<File>, begin: u64, count: usize) -> io::Result<(Vec<Vec<u8>
 
 /// A ledger as it stood when this was made.
 pub(crate) struct Replayed {
-    file: Arc<Mutex<File>>,
+    place: Replaying,
     size: u64,
-    /// The index of the next entry, and where it begins.
+    /// The index of the next entry.
     index: u64,
-    at: u64,
+}
+
+/// Where entries are replayed from.
+#[derive(Clone)]
+enum Replaying {
+    /// A file, and where the next entry begins there.
+    File(Arc<Mutex<File>>, u64),
+    Elsewhere(Arc<dyn Kept>),
 }
 
 impl Replayed {
     fn take(&mut self, count: u64) -> Result<Vec<Vec<u8>>, Trouble> {
         let count = count.min(self.size - self.index);
-        let (entries, at) = read(&self.file, self.at, count as usize).map_err(|source| {
-            SourceError::Io { path: "the temporary file of verified entries".into(), source }
-        })?;
-        (self.index, self.at) = (self.index + count, at);
+        let failed = |path: &str, source| SourceError::Io { path: path.into(), source };
+        let entries = match &mut self.place {
+            Replaying::File(file, at) => {
+                let (entries, end) = read(file, *at, count as usize)
+                    .map_err(|source| failed("the temporary file of verified entries", source))?;
+                *at = end;
+                entries
+            }
+            Replaying::Elsewhere(kept) => {
+                let mut entries = Vec::new();
+                while (entries.len() as u64) < count {
+                    let next = self.index + entries.len() as u64;
+                    let more = kept.entries(next, count - entries.len() as u64);
+                    entries.extend(more.map_err(|source| failed("the node's ledger", source))?);
+                }
+                entries
+            }
+        };
+        self.index += count;
         Ok(entries)
     }
 }
@@ -136,7 +192,10 @@ impl Source for Replayed {
     }
 
     fn begin(&mut self) -> Result<(), SourceError> {
-        (self.index, self.at) = (0, 0);
+        self.index = 0;
+        if let Replaying::File(_, at) = &mut self.place {
+            *at = 0;
+        }
         Ok(())
     }
 
@@ -156,7 +215,8 @@ impl Source for Replayed {
     }
 
     fn leaves(&mut self, tile: u64) -> Result<Vec<Hash>, Trouble> {
-        let mut again = Self { file: self.file.clone(), index: 0, at: 0, ..*self };
+        let mut again = Self { place: self.place.clone(), ..*self };
+        again.begin()?;
         again.skip(tile * TILE_WIDTH)?;
         Ok(again.take(TILE_WIDTH)?.iter().map(|entry| Hash::leaf(entry)).collect())
     }
@@ -167,11 +227,24 @@ impl Source for Replayed {
 mod tests {
     use super::*;
 
+    struct Few(Vec<Bytes>);
+
+    impl Kept for Few {
+        fn entries(&self, start: u64, count: u64) -> io::Result<Vec<Vec<u8>>> {
+            let some = self.0[start as usize..].iter().take(count.min(3) as usize);
+            Ok(some.map(|entry| entry.to_vec()).collect())
+        }
+    }
+
     #[test]
     fn what_was_put_in_is_read_by_number_and_in_order() {
-        let mut book = Book::new().unwrap();
         let entries: Vec<Bytes> =
             (0..1000_u32).map(|at| Bytes::from(vec![at as u8; at as usize % 7])).collect();
+        holds(Book::new().unwrap(), &entries);
+        holds(Book::of(Arc::new(Few(entries.clone()))), &entries);
+    }
+
+    fn holds(mut book: Book, entries: &[Bytes]) {
         book.push(&entries[..10]).unwrap();
         let early = book.source();
         book.push(&entries[10..]).unwrap();

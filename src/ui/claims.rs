@@ -29,6 +29,16 @@ impl By {
             Self::Nobody => "nobody",
         }
     }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Here => "✓ verified here",
+            Self::Withdrawn => "✗ no longer claimed",
+            Self::Node => "said by the node",
+            Self::Members => "said by members",
+            Self::Nobody => "not looked at",
+        }
+    }
 }
 
 /// All that the page shows, by who says it.
@@ -36,6 +46,7 @@ pub(crate) fn claims(view: &View) -> Value {
     let mut claims: Vec<(&str, By, String)> = match view.told.place {
         Place::Node(_) => followed(view),
         Place::Folder(_) => audited(view),
+        Place::Own(_) => return said(),
     };
     claims.push((
         "Times, and with them who is late",
@@ -70,9 +81,18 @@ pub(crate) fn claims(view: &View) -> Value {
             }
         }
     }
-    let claim =
-        |(what, by, how): (&str, By, String)| json!({ "what": what, "by": by.word(), "how": how });
     claims.into_iter().map(claim).collect()
+}
+
+fn claim((what, by, how): (&str, By, String)) -> Value {
+    json!({ "what": what, "by": by.word(), "by_text": by.text(), "how": how })
+}
+
+/// Where the node tells it itself.
+fn said() -> Value {
+    let how = "The node says it, and whoever runs the node could have it say anything. On your own machine colearn ui \
+               and colearn top show the same, and verify it.";
+    [claim(("All that is shown here", By::Node, how.to_owned()))].into_iter().collect()
 }
 
 fn followed(view: &View) -> Vec<(&'static str, By, String)> {

@@ -147,10 +147,10 @@ fn take(watching: &Watching, shared: &Shared, entries: &[Bytes]) -> anyhow::Resu
 }
 
 /// Nothing is followed any more.
-fn ended(view: &mut View) {
+pub(super) fn ended(view: &mut View) {
     let since_ms = match view.told.connection {
         Connection::Away { since_ms, .. } | Connection::Ended { since_ms } => since_ms,
-        Connection::Live | Connection::Read { .. } => now_ms(),
+        Connection::Live | Connection::Reading { .. } | Connection::Read { .. } => now_ms(),
     };
     view.told.connection = Connection::Ended { since_ms };
 }
@@ -159,7 +159,7 @@ fn ended(view: &mut View) {
 fn troubled(view: &mut View, error: &ClientError) {
     let since = match view.told.connection {
         Connection::Away { since_ms, .. } | Connection::Ended { since_ms } => since_ms,
-        Connection::Live | Connection::Read { .. } => now_ms(),
+        Connection::Live | Connection::Reading { .. } | Connection::Read { .. } => now_ms(),
     };
     let reason = error.to_string();
     let alarm = alarm(error, since);
@@ -212,7 +212,7 @@ fn alarm(error: &ClientError, since_ms: u64) -> Option<Alarm> {
         // What does not pass, and is nobody's lie: the key's folder, the node's refusal.
         error if !error.is_transient() => (
             "stopped",
-            "This page is told nothing new. Mend what is said here, and start colearn ui again.",
+            "Nothing new is followed. Mend what is said here, and start this program again.",
             false,
         ),
         _ => return None,
@@ -220,12 +220,12 @@ fn alarm(error: &ClientError, since_ms: u64) -> Option<Alarm> {
     Some(Alarm { kind, since_ms, what: error.to_string(), remedy, withdraws })
 }
 
-fn stopped(error: &anyhow::Error) -> Alarm {
+pub(super) fn stopped(error: &anyhow::Error) -> Alarm {
     Alarm {
         kind: "stopped",
         since_ms: now_ms(),
         what: format!("{error:#}"),
-        remedy: "This page is told nothing new. Mend what is said here, and start colearn ui again.",
+        remedy: "Nothing new is followed. Mend what is said here, and start this program again.",
         withdraws: false,
     }
 }

@@ -1,7 +1,8 @@
-//! The page of `colearn ui`: what its own follower has verified, told to a browser on this machine.
+//! What has become of a ledger's experiments, for people who look: verified by their own follower, in a browser
+//! (`colearn ui`) or a terminal (`colearn top`), or as a node says it, at the node's own port.
 //!
 //! ```text
-//! feed ──► view (book, tales) ──► state, search, explain ──► serve ──► page/
+//! feed, own ──► view (book, tales) ──► state (grid, claims), search, explain ──► serve ──► page/
 //! ```
 //!
 //! The page needs one JSON document and a stream that says when there is a new one, both at addresses relative
@@ -10,7 +11,9 @@
 mod book;
 mod claims;
 mod feed;
+mod grid;
 mod idle;
+mod own;
 mod pace;
 mod search;
 mod serve;
@@ -18,5 +21,6 @@ mod state;
 mod view;
 
 pub(crate) use self::feed::{fill, follow, read};
-pub(crate) use self::serve::{Page, serve};
+pub(crate) use self::own::page_of_node;
+pub(crate) use self::serve::{MAX_STREAMS, Page, serve};
 pub(crate) use self::view::{Place, Shared, Told, View};

@@ -32,6 +32,16 @@ impl Owes {
             Self::Holding => "holding",
         }
     }
+
+    /// For people.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Training => "what it trains",
+            Self::Vote => "a vote",
+            Self::Reveal => "a reveal",
+            Self::Holding => "what it holds",
+        }
+    }
 }
 
 /// How fast an experiment's learners are.

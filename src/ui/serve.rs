@@ -1,8 +1,9 @@
-//! The page over HTTP, for browsers on this machine and nobody else.
+//! The page over HTTP: [`Page`] has its addresses, for whoever mounts them, and [`serve`] has them at a port of their
+//! own, for browsers on this machine and nobody else.
 //!
 //! Nothing can be changed here. But what a follower may read, not every user of the machine may, and every web page
-//! that a browser has open can send requests to it: so all addresses begin with a secret, a request has to name this
-//! machine as its host, and the page may load nothing from elsewhere.
+//! that a browser has open can send requests to it: so at that port all addresses begin with a secret, a request has to
+//! name this machine as its host, and the page may load nothing from elsewhere.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -39,10 +40,12 @@ use crate::cli::tell::{json, rounds};
 
 /// Connections at a time; a browser opens six at most.
 const MAX_CONNECTIONS: usize = 64;
-/// Of these, streams that tell of changes: one for each open page.
-const MAX_STREAMS: usize = 24;
+/// Of these, streams that tell of changes: one for each page that somebody sees.
+pub(crate) const MAX_STREAMS: usize = 24;
 /// Rounds that are explained at a time: each replays the ledger.
 const MAX_EXPLAINED: usize = 2;
+/// Answers that are made at a time: each takes a thread, and the longest lie here whole.
+const MAX_MADE: usize = 8;
 /// How long a request's head may take to come, and what is written to be read.
 const HEAD: Duration = Duration::from_secs(10);
 const UNREAD: Duration = Duration::from_secs(30);
@@ -63,19 +66,30 @@ const ICON: &str = include_str!("page/icon.svg");
 
 /// What the page is answered from.
 pub(crate) struct Page {
-    shared: Arc<Shared>,
+    /// Gives what is shown, to somebody who looks; what is shown goes on for as long as somebody has it.
+    shared: Box<dyn Fn() -> Arc<Shared> + Send + Sync>,
     streams: Arc<Semaphore>,
     explained: Arc<Semaphore>,
+    made: Arc<Semaphore>,
 }
 
 impl Page {
-    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
-        let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        Arc::new(Self { shared, streams, explained: Arc::new(Semaphore::new(MAX_EXPLAINED)) })
+    /// One of what this gives, with so many streams that tell of changes at most.
+    pub(crate) fn new(
+        shared: impl Fn() -> Arc<Shared> + Send + Sync + 'static,
+        max_streams: usize,
+    ) -> Arc<Self> {
+        let room = |places| Arc::new(Semaphore::new(places));
+        Arc::new(Self {
+            shared: Box::new(shared),
+            streams: room(max_streams),
+            explained: room(MAX_EXPLAINED),
+            made: room(MAX_MADE),
+        })
     }
 
     /// The page's addresses, relative to its own.
-    fn routes(self: Arc<Self>) -> Router {
+    pub(crate) fn routes(self: Arc<Self>) -> Router {
         let file = |kind: &'static str, text: &'static str| {
             get(async move || ([(CONTENT_TYPE, kind)], text))
         };
@@ -90,7 +104,37 @@ impl Page {
             .route("/api/entry/{index}", get(entry))
             .route("/api/search", get(found))
             .with_state(self)
+            .layer(middleware::from_fn(safe))
     }
+
+    /// Does what takes time on a thread of its own, in turn.
+    async fn aside(&self, work: impl FnOnce() -> Response + Send + 'static) -> Response {
+        let Ok(turn) = self.made.clone().acquire_owned().await else {
+            return not(StatusCode::SERVICE_UNAVAILABLE, "this program ends");
+        };
+        // It has its turn until it is done, also when whoever has asked has gone.
+        let work = move || (work(), turn);
+        match tokio::task::spawn_blocking(work).await {
+            Ok((answer, _)) => answer,
+            Err(_) => not(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be computed"),
+        }
+    }
+}
+
+/// Has a browser load, show and tell others nothing but what is meant.
+async fn safe(request: Request, next: Next) -> Response {
+    let mut answer = next.run(request).await;
+    let fixed: [(HeaderName, &'static str); 5] = [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in fixed {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
 }
 
 /// Serves the page below the secret, until the process ends.
@@ -101,7 +145,8 @@ pub(crate) async fn serve(listener: TcpListener, at: SocketAddr, secret: &str, p
             let told = "Nothing is here. Open the whole address that colearn ui has printed.\n";
             (StatusCode::NOT_FOUND, told)
         })
-        .layer(middleware::from_fn(move |request: Request, next: Next| guard(at, request, next)));
+        .layer(middleware::from_fn(move |request: Request, next: Next| guard(at, request, next)))
+        .layer(middleware::from_fn(safe));
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = free.clone().acquire_owned().await else { return };
@@ -131,24 +176,13 @@ pub(crate) async fn serve(listener: TcpListener, at: SocketAddr, secret: &str, p
 /// site to a browser, and that site's scripts could read what is answered.
 async fn guard(at: SocketAddr, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-    let mut answer = match is_own(at, host) {
+    match is_own(at, host) {
         true => next.run(request).await,
         false => {
             let told = format!("This is answered only at http://{at}/.\n");
             (StatusCode::MISDIRECTED_REQUEST, told).into_response()
         }
-    };
-    let fixed: [(HeaderName, &'static str); 5] = [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        (CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ];
-    for (name, value) in fixed {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    answer
 }
 
 /// Whether a request is for this machine by its own name.
@@ -185,20 +219,23 @@ async fn state(State(page): State<Arc<Page>>, RawQuery(query): RawQuery) -> Resp
         Err(error) => return not(StatusCode::BAD_REQUEST, format!("rounds: {error}")),
     };
     let asked = Asked { experiment, rounds };
-    aside(move || {
-        let revision = page.shared.revision();
-        told(&document(&page.shared.read(), &asked, revision))
+    let shared = (page.shared)();
+    page.aside(move || {
+        let revision = shared.revision();
+        told(&document(&shared.read(), &asked, revision))
     })
     .await
 }
 
 async fn found(State(page): State<Arc<Page>>, RawQuery(query): RawQuery) -> Response {
     let asked = asked(query.as_deref(), "q").unwrap_or_default();
-    aside(move || told(&search::search(&page.shared.read(), &asked))).await
+    let shared = (page.shared)();
+    page.aside(move || told(&search::search(&shared.read(), &asked))).await
 }
 
 async fn entry(State(page): State<Arc<Page>>, Path(index): Path<u64>) -> Response {
-    aside(move || match search::entry(&page.shared.read(), index) {
+    let shared = (page.shared)();
+    page.aside(move || match search::entry(&shared.read(), index) {
         Ok(Some(entry)) => told(&entry),
         Ok(None) => not(StatusCode::NOT_FOUND, format!("there is no entry {index} here")),
         Err(error) => not(StatusCode::INTERNAL_SERVER_ERROR, error),
@@ -217,9 +254,8 @@ async fn round(
         return not(StatusCode::SERVICE_UNAVAILABLE, "this program ends");
     };
     // From what was verified, not from what anybody says again.
-    let mut source = page.shared.read().book.source();
-    aside(move || {
-        // It has its turn until it is done, also when whoever has asked has gone.
+    let mut source = (page.shared)().read().book.source();
+    page.aside(move || {
         let _turn = turn;
         match explain(&mut source, &experiment, round) {
             Ok(explained) => {
@@ -234,17 +270,9 @@ async fn round(
     .await
 }
 
-/// Does what takes time on a thread of its own.
-async fn aside(work: impl FnOnce() -> Response + Send + 'static) -> Response {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(answer) => answer,
-        Err(_) => not(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be computed"),
-    }
-}
-
 async fn events(State(page): State<Arc<Page>>) -> Response {
     let Ok(place) = page.streams.clone().try_acquire_owned() else {
-        let why = format!("{MAX_STREAMS} pages are open already; close some");
+        let why = "as many pages are open already as there may be; close some";
         return not(StatusCode::SERVICE_UNAVAILABLE, why);
     };
     Sse::new(changes(page, place)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
@@ -255,17 +283,21 @@ fn changes(
     page: Arc<Page>,
     place: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let mut changes = page.shared.changes();
+    let shared = (page.shared)();
+    let mut changes = shared.changes();
     changes.mark_changed();
-    unfold((changes, place, false), async |(mut changes, place, paused)| {
+    unfold((shared, changes, place, false), async |(shared, mut changes, place, paused)| {
         if paused {
             tokio::time::sleep(PAUSE).await;
         }
-        changes.changed().await.ok()?;
+        tokio::select! {
+            () = shared.ended() => return None,
+            changed = changes.changed() => changed.ok()?,
+        }
         let revision = *changes.borrow_and_update();
         let event =
             Event::default().event("changed").data(json!({ "revision": revision }).to_string());
-        Some((Ok(event), (changes, place, true)))
+        Some((Ok(event), (shared, changes, place, true)))
     })
 }
 

@@ -1,6 +1,6 @@
 //! The one document that the page is drawn from (docs/page.md has its schema).
 
-use colearn_contracts::{Experiment, ExperimentName, Verdict};
+use colearn_contracts::{Experiment, ExperimentName, LearnerId, Verdict};
 use colearn_ledger::SignedNote;
 use colearn_records::convert::{ExperimentState, MemberState};
 use colearn_records::history::{Round, unit};
@@ -9,6 +9,7 @@ use serde::Serialize as _;
 use serde_json::{Value, json};
 
 use super::claims::claims;
+use super::grid::grid;
 use super::pace::owed;
 use super::view::{Connection, Place, Tale, View, now_ms};
 use crate::cli::tell::{json, text};
@@ -36,6 +37,7 @@ pub(crate) fn document(view: &View, asked: &Asked, revision: u64) -> Value {
     let (kind, place) = match &view.told.place {
         Place::Node(url) => ("node", url),
         Place::Folder(path) => ("folder", path),
+        Place::Own(name) => ("says", name),
     };
     json!({
         "schema": SCHEMA,
@@ -46,6 +48,7 @@ pub(crate) fn document(view: &View, asked: &Asked, revision: u64) -> Value {
         "connection": connection(&view.told.connection),
         "alarm": view.told.alarm.as_ref().map(|alarm| json!({
             "kind": alarm.kind,
+            "title": alarm.title(),
             "since_ms": alarm.since_ms,
             "what": alarm.what,
             "remedy": alarm.remedy,
@@ -66,6 +69,7 @@ fn connection(connection: &Connection) -> Value {
             json!({ "state": "away", "since_ms": since_ms, "reason": reason })
         }
         Connection::Ended { since_ms } => json!({ "state": "ended", "since_ms": since_ms }),
+        Connection::Reading { size } => json!({ "state": "reading", "size": size }),
         Connection::Read { at_ms } => json!({ "state": "read", "since_ms": at_ms }),
     }
 }
@@ -142,13 +146,20 @@ fn shown(experiment: &Experiment, tale: &Tale, rounds: u64) -> Value {
         Some((open.number.to_string(), told.into()))
     });
     let cap = experiment.parameters().privacy;
-    let waits_for = owed(experiment).into_iter().map(|(learner, owed)| {
+    let owed = owed(experiment);
+    let waited_for: Vec<LearnerId> = owed.iter().map(|(learner, _)| *learner).collect();
+    let waits_for = owed.into_iter().map(|(learner, owed)| {
+        let usual_ms = tale.pace.usual_ms(learner, owed);
         json!({
             "learner": learner.to_string(),
             "owes": owed.word(),
-            "usual_ms": tale.pace.usual_ms(learner, owed),
+            "owes_text": owed.text(),
+            "usual_ms": usual_ms,
+            "late_from_ms": usual_ms.map(|usual_ms| tale.pace.since_ms.saturating_add(usual_ms)),
         })
     });
+    let points = points(&history.rounds);
+    let recent = points.iter().filter(|point| point.round >= first).cloned().collect::<Vec<_>>();
     json!({
         "experiment": json::experiment(&state, None),
         "history": history.to_json_since(first),
@@ -164,7 +175,9 @@ fn shown(experiment: &Experiment, tale: &Tale, rounds: u64) -> Value {
         "motions": motions.collect::<serde_json::Map<String, Value>>(),
         "people": people(experiment, tale),
         "privacy": json::privacy(history, cap),
-        "curve": curve(&history.rounds),
+        "grid": grid(history, &waited_for),
+        "curve": curve(&thinned(&points), points.len()),
+        "recent": curve(&recent, recent.len()),
     })
 }
 
@@ -200,10 +213,10 @@ struct Point {
     verdict: Option<&'static str>,
 }
 
-/// All rounds as points, thinned out: of neighbours those with the lowest and the highest score stay.
-fn curve(rounds: &[Round]) -> Value {
+/// All rounds as points.
+fn points(rounds: &[Round]) -> Vec<Point> {
     let mut model = (None, None);
-    let points: Vec<Point> = rounds
+    rounds
         .iter()
         .map(|round| {
             let mean = round.mean_scores();
@@ -218,9 +231,12 @@ fn curve(rounds: &[Round]) -> Value {
                 verdict: verdict(round).map(|it| it.word()),
             }
         })
-        .collect();
-    let kept = thinned(&points);
-    let rows = kept.iter().map(|it| {
+        .collect()
+}
+
+/// Points as a table, and how many there are where not all of them are in it.
+fn curve(points: &[Point], all: usize) -> Value {
+    let rows = points.iter().map(|it| {
         json!([
             it.round,
             it.mean.0,
@@ -236,7 +252,7 @@ fn curve(rounds: &[Round]) -> Value {
         "columns": ["round", "mean_vote_score", "mean_test_score", "model_vote_score", "model_test_score",
             "lowest_score", "highest_score", "verdict"],
         "rows": rows.collect::<Vec<_>>(),
-        "rounds": points.len(),
+        "rounds": all,
     })
 }
 
@@ -251,6 +267,7 @@ fn range(round: &Round) -> Option<(f64, f64)> {
     })
 }
 
+/// Of neighbours those with the lowest and the highest score stay.
 fn thinned(points: &[Point]) -> Vec<Point> {
     if points.len() <= MAX_POINTS {
         return points.to_vec();

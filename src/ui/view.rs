@@ -23,6 +23,8 @@ pub(crate) enum Place {
     Node(String),
     /// A folder that was audited. Its path.
     Folder(String),
+    /// The node in whose process this is, which says what is shown. Its ledger's name.
+    Own(String),
 }
 
 /// How the place is reached.
@@ -40,6 +42,11 @@ pub(crate) enum Connection {
     Ended {
         /// Since when, in ms since 1970.
         since_ms: u64,
+    },
+    /// It is being read for the first time.
+    Reading {
+        /// How many entries there are to read.
+        size: u64,
     },
     /// It was read once, and is not read again.
     Read {
@@ -60,6 +67,21 @@ pub(crate) struct Alarm {
     pub(crate) remedy: &'static str,
     /// Whether what was verified here is still worth something.
     pub(crate) withdraws: bool,
+}
+
+impl Alarm {
+    /// It in a few words.
+    pub(crate) fn title(&self) -> &'static str {
+        match self.kind {
+            "fork" => "FORK: the ledger has two histories",
+            "rolled_back" => "ROLLED BACK: the node shows less than it had",
+            "broken_rules" => "The ledger breaks its own rules",
+            "other_ledger" => "This is another ledger",
+            "not_proven" => "The node sends what its ledger has not signed",
+            "audit_failed" => "The audit has failed",
+            _ => "Nothing new is followed",
+        }
+    }
 }
 
 /// What there is to tell beside the entries.
@@ -85,6 +107,7 @@ impl Told {
         let connection = match place {
             Place::Node(_) => Connection::Live,
             Place::Folder(_) => Connection::Read { at_ms: now_ms() },
+            Place::Own(_) => Connection::Reading { size: 0 },
         };
         Self {
             place,
@@ -126,8 +149,12 @@ impl View {
     /// # Errors
     /// If there is no room for temporary files.
     pub(crate) fn new(told: Told) -> std::io::Result<Self> {
-        let book = Book::new()?;
-        Ok(Self { book, follower: None, tales: BTreeMap::new(), last_ms: 0, told })
+        Ok(Self::over(Book::new()?, told))
+    }
+
+    /// One without entries, which go into this book.
+    pub(crate) fn over(book: Book, told: Told) -> Self {
+        Self { book, follower: None, tales: BTreeMap::new(), last_ms: 0, told }
     }
 
     /// The contract after the entries so far.
@@ -188,11 +215,14 @@ pub(crate) struct Shared {
     view: RwLock<View>,
     /// Grows with each change.
     revision: watch::Sender<u64>,
+    /// Whether nobody is to wait for changes any more.
+    over: watch::Sender<bool>,
 }
 
 impl Shared {
     pub(crate) fn new(view: View) -> Self {
-        Self { view: RwLock::new(view), revision: watch::Sender::new(1) }
+        let (revision, over) = (watch::Sender::new(1), watch::Sender::new(false));
+        Self { view: RwLock::new(view), revision, over }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, View> {
@@ -214,6 +244,17 @@ impl Shared {
     /// Is told of changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
+    }
+
+    /// Has everybody go who waits for changes.
+    pub(crate) fn end(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Resolves when nobody is to wait any more.
+    pub(crate) async fn ended(&self) {
+        // It fails when the sender has gone, and that is here.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// What somebody might call itself, so that who looks at it does something.
-const HOSTILE: &str = "<img src=x onerror=alert(1)>";
+pub(crate) const HOSTILE: &str = "<img src=x onerror=alert(1)>";
 
 /// A page that is served.
 struct Ui {
@@ -68,7 +68,7 @@ impl Ui {
 }
 
 /// Has three learners finish four rounds of the digits, one of them with a hostile name.
-fn digits(node: &NodeProcess, dir: &Path) -> Vec<String> {
+pub(crate) fn digits(node: &NodeProcess, dir: &Path) -> Vec<String> {
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let keys = ["a.pem", "b.pem", "c.pem"].map(path);
     let ids = keys.clone().map(|key| succeed(&["key", "new", &key]).trim().to_owned());
@@ -135,6 +135,25 @@ fn it_tells_what_the_commands_tell_and_as_it_happens() {
     let means: Vec<&Value> = points.iter().map(|point| &point[1]).collect();
     let expected = history["rounds"].as_array().unwrap().iter().map(|it| &it["mean_vote_score"]);
     assert_eq!(means, expected.collect::<Vec<_>>());
+    // Each has its sign in each round.
+    let grid = &state["shown"]["grid"];
+    assert_eq!(grid["rounds"], json!([1, 2, 3, 4]));
+    assert_eq!(grid["rows"].as_array().unwrap().len(), 3);
+    for row in grid["rows"].as_array().unwrap() {
+        let learner = row["learner"].as_str().unwrap();
+        for (at, round) in history["rounds"].as_array().unwrap().iter().enumerate() {
+            let is_proposer = round["proposer"] == learner;
+            let expected = match round["votes"][learner]["choice"].as_str() {
+                None if is_proposer && round["verdict"] == "accepted" => "won",
+                None if is_proposer => "lost",
+                // A round may be decided before everybody has voted.
+                None => "absent",
+                Some(choice) => choice,
+            };
+            assert_eq!(row["deeds"][at], expected, "{round}");
+            assert!(grid["signs"][expected]["meaning"].is_string(), "{grid}");
+        }
+    }
     let people = state["shown"]["people"].as_array().unwrap();
     assert!(people.iter().any(|it| it["name"] == HOSTILE && it["learner"] == ids[2].as_str()));
 
@@ -425,6 +444,27 @@ fn it_is_seen_heard_and_used_in_a_browser() {
     assert!(spoken.as_str().unwrap().starts_with("Round 3: "), "{spoken}");
     assert_eq!(browser.value("document.activeElement.id"), "cursor", "the focus stays");
 
+    // A page that nobody sees holds none of the six connections that a browser has to a server, and is up to date
+    // when it is seen again.
+    let see = |browser: &mut Browser, hidden: bool| {
+        browser.value(&format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); \
+             document.dispatchEvent(new Event('visibilitychange'))"
+        ));
+    };
+    browser.wait_until("events !== null && events.readyState === EventSource.OPEN");
+    see(&mut browser, true);
+    assert_eq!(browser.value("events === null"), true);
+    let before = ui.get("api/state")["ledger"]["entries"].as_u64().unwrap();
+    let key = dir.path().join("a.pem");
+    let create = ["experiment", "create", "unseen", "--node", &node.url, "--open", "--key"];
+    succeed(&[&create[..], &[key.to_str().unwrap()]].concat());
+    ui.wait("the other experiment", |state| state["ledger"]["entries"] == before + 1);
+    assert_eq!(browser.value("state.ledger.entries"), before);
+    see(&mut browser, false);
+    browser.wait_until(&format!("state.ledger.entries === {}", before + 1));
+    browser.wait_until("events !== null && events.readyState === EventSource.OPEN");
+
     let pages = [
         ("#/", "Experiments"),
         ("#/x/digits", "digits"),
@@ -487,4 +527,92 @@ fn it_is_seen_heard_and_used_in_a_browser() {
         browser.value("document.querySelector('h1').textContent") == "Entry 7",
         "what was there stays"
     );
+}
+
+#[test]
+fn a_node_shows_the_same_at_its_own_port_to_everybody_who_may_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let ops = |node: &NodeProcess| node.started["ops"].as_str().unwrap().to_owned();
+    let more = ["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
+    let node = NodeProcess::start_with(&dir.path().join("data"), &more);
+    let page = node.started["page"].as_str().unwrap().to_owned();
+    assert_eq!(page, format!("{}/page/", ops(&node)));
+    digits(&node, dir.path());
+    let get = |path: &str| -> Value {
+        let (status, body) = http(&format!("{page}{path}"));
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    };
+    let of_node = wait_for("the reading of the ledger", || {
+        let state = get("api/state?experiment=digits&rounds=500");
+        (state["connection"]["state"] == "live").then_some(state)
+    });
+
+    // It is the same document, which says that the node says it.
+    let ui = Ui::at(&node.url);
+    let of_ui = ui.state("digits");
+    for part in ["shown", "experiments", "experiment_count", "ledger"] {
+        assert_eq!(of_node[part], of_ui[part], "{part}");
+    }
+    assert_eq!(of_node["source"]["kind"], "says");
+    let claims = of_node["claims"].as_array().unwrap();
+    assert!(!claims.is_empty() && claims.iter().all(|claim| claim["by"] == "node"), "{of_node}");
+    let answers = ["api/round/digits/2", "api/entry/7", "api/search?q=ann"];
+    answers.iter().for_each(|path| assert_eq!(get(path), ui.get(path), "{path}"));
+    let (status, index) = http(&format!("{}/", ops(&node)));
+    assert!(status == 200 && String::from_utf8(index).unwrap().contains("\n/page/  "));
+    let (status, html) = http(page.strip_suffix('/').unwrap());
+    assert!(status == 200 && html.starts_with(b"<!doctype html>"), "it leads to the page");
+
+    // What holds at that port holds for the page; and it is told of what happens.
+    let host = page.strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
+    let raw = |request: String| {
+        let mut stream = TcpStream::connect(&host).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap() > 0 {}
+        (head.to_lowercase(), reader)
+    };
+    let asked = |method: &str, host: &str, path: &str| {
+        raw(format!("{method} /page/{path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+    };
+    assert!(asked("GET", "evil.example", "api/state").0.starts_with("http/1.1 421"));
+    assert!(asked("POST", &host, "api/state").0.starts_with("http/1.1 405"));
+    let (head, events) = asked("GET", &host, "api/events");
+    assert!(head.contains("text/event-stream") && head.contains("default-src 'none'"), "{head}");
+    let mut events = events.lines().map(Result::unwrap);
+    let mut next = || events.by_ref().find(|line| line.starts_with("data: "));
+    let first = next().unwrap();
+    let key = dir.path().join("a.pem");
+    let create = ["experiment", "create", "more", "--node", &node.url, "--open", "--key"];
+    succeed(&[&create[..], &[key.to_str().unwrap()]].concat());
+    assert_ne!(next().unwrap(), first);
+    // Not more listen than leave room for who collects metrics.
+    let mut open = Vec::new();
+    let refused = loop {
+        let (head, stream) = asked("GET", &host, "api/events");
+        match head.starts_with("http/1.1 200") {
+            true => open.push(stream),
+            false => break head,
+        }
+    };
+    assert!(refused.starts_with("http/1.1 503") && open.len() == 5, "{refused} {}", open.len());
+    assert_eq!(http(&format!("{}/metrics", ops(&node))).0, 200);
+    // Whoever listens does not keep the node from stopping.
+    node.stop();
+    assert_eq!(next(), None);
+
+    // Where not everybody may read, nobody is told, on this machine neither.
+    let more = [&more[..], &["--read", "members"]].concat();
+    let node = NodeProcess::start_with(&dir.path().join("data"), &more);
+    assert_eq!(node.started["page"], Value::Null);
+    for path in ["/page", "/page/"] {
+        let (status, told) = http(&format!("{}{path}", ops(&node)));
+        assert_eq!(status, 403);
+        assert!(String::from_utf8(told).unwrap().contains("colearn top with --key"));
+    }
+    for path in ["/page/api/state", "/page/api/events", "/page/api/entry/1"] {
+        assert_eq!(http(&format!("{}{path}", ops(&node))).0, 404, "{path}");
+    }
 }

@@ -9,6 +9,7 @@ const WINDOWS = [['30', 'last 30 rounds'], ['60', 'last 60 rounds'], ['200', 'la
 const MAX_IN_GRID = 60;
 const ANNOUNCE_EVERY_MS = 5000;
 const RELOAD_EVERY_MS = 1000;
+const RETRY_EVERY_MS = 3000;
 
 let state = null; // the last document
 let offset = 0; // what the clock of who serves it is ahead of this one
@@ -90,7 +91,6 @@ function list(...pairs) {
 
 const WORDS = {
   accepted: 'accepted', rejected: 'rejected', expired: 'expired', passed: 'passed',
-  training: 'what it trains', vote: 'a vote', reveal: 'a reveal', holding: 'what it holds',
 };
 const words = (word) => WORDS[word] || String(word).replaceAll('_', ' ');
 const score = (value) => (value === null || value === undefined ? '–' : value.toFixed(3));
@@ -151,7 +151,7 @@ function standing() {
   const parts = [];
   if (state.alarm) {
     parts.push(el('div', { class: 'alarm', role: 'alert' },
-      el('p', {}, el('strong', {}, alarmTitle(state.alarm.kind))),
+      el('p', {}, el('strong', {}, state.alarm.title)),
       el('p', {}, state.alarm.what),
       el('p', {}, el('strong', {}, 'What to do: '), state.alarm.remedy),
       el('p', {}, 'Since ', time(state.alarm.since_ms), '. ', state.alarm.withdraws
@@ -161,11 +161,14 @@ function standing() {
   const place = el('span', { class: 'digest' }, state.source.place);
   const reading = state.connection;
   if (lost) {
-    parts.push(el('div', { class: 'away', role: 'alert' }, el('p', {}, 'The program that serves this page has not answered for ', clock('since', lost), '. What is shown is what it said last. Start it again, and open the address that it prints: ', el('code', {}, 'colearn ui'))));
+    const remedy = state.source.kind === 'says' ? 'It is the node: look whether that runs.' : ['Start it again, and open the address that it prints: ', el('code', {}, 'colearn ui')];
+    parts.push(el('div', { class: 'away', role: 'alert' }, el('p', {}, 'The program that serves this page has not answered for ', clock('since', lost), '. What is shown is what it said last. ', remedy)));
   } else if (reading.state === 'away') {
     parts.push(el('div', { class: 'away' }, el('p', {}, el('strong', {}, 'The node is not reached'), ' for ', clock('since', reading.since_ms), ': what is shown is as it was then. It is tried again all the time. ', el('span', { class: 'soft' }, reading.reason))));
   } else if (reading.state === 'ended') {
     parts.push(el('div', { class: 'away' }, el('p', {}, el('strong', {}, 'Nothing is followed any more'), ' for ', clock('since', reading.since_ms), ': what is shown is as it was then.')));
+  } else if (reading.state === 'reading') {
+    parts.push(el('div', {}, el('p', {}, `The ledger is being read: ${state.ledger.entries} of ${plural(reading.size, 'entry', 'entries')} so far.`)));
   } else if (reading.state === 'read') {
     parts.push(el('div', {}, el('p', {}, 'A copy of the ledger in ', place, ', audited and read at ', time(reading.since_ms), '. ', link('verified', 'What was verified, and how'))));
   } else if (!state.alarm) {
@@ -175,18 +178,6 @@ function standing() {
     parts.push(el('div', {}, el('p', {}, el('span', { class: 'live-dot', 'aria-hidden': 'true' }), 'Live. ', said)));
   }
   return el('div', { id: 'standing' }, parts);
-}
-
-function alarmTitle(kind) {
-  return {
-    fork: 'FORK: the ledger has two histories',
-    rolled_back: 'ROLLED BACK: the node shows less than it had',
-    broken_rules: 'The ledger breaks its own rules',
-    other_ledger: 'This is another ledger',
-    not_proven: 'The node sends what its ledger has not signed',
-    audit_failed: 'The audit has failed',
-    stopped: 'Nothing new is followed',
-  }[kind] || kind;
 }
 
 // ---- Experiments ----
@@ -254,9 +245,9 @@ function waitingCard(shown, called) {
   const waits = shown.phase.waits_for;
   if (!waits.length) return card('third', 'Waited for', el('p', { class: 'none' }, 'Nobody'));
   return card('third', 'Waited for', el('ul', { class: 'plain' }, waits.slice(0, 12).map((it) => el('li', {},
-    el('strong', {}, called(it.learner)), ` owes ${words(it.owes)}`,
+    el('strong', {}, called(it.learner)), ` owes ${it.owes_text}`,
     isLive() && [' for ', clock('since', shown.phase.since_ms)],
-    it.usual_ms !== null && [`; it usually takes ${brief(it.usual_ms)}`, isLive() && [': ', clock('late', shown.phase.since_ms + it.usual_ms)]]))),
+    it.usual_ms !== null && [`; it usually takes ${brief(it.usual_ms)}`, isLive() && [': ', clock('late', it.late_from_ms)]]))),
   waits.length > 12 && el('p', { class: 'soft' }, `and ${waits.length - 12} more`));
 }
 
@@ -275,20 +266,8 @@ function modelCard(shown) {
 
 /** The points of the chart: every round of a window, or all of them thinned out. */
 function points(shown) {
-  const rows = shown.curve.rows.map(([round, vote, test, modelVote, modelTest, low, high, verdict]) => ({ round, vote, test, modelVote, modelTest, low, high, verdict }));
-  if (chosen === 'all' || rows.length === shown.curve.rounds) {
-    return chosen === 'all' ? rows : rows.slice(-Number(chosen));
-  }
-  let [modelVote, modelTest] = [null, null];
-  for (const row of rows) if (row.round < shown.first_round) [modelVote, modelTest] = [row.modelVote, row.modelTest];
-  return shown.history.rounds.map((it) => {
-    const [vote, test] = [it.mean_vote_score, it.mean_test_score];
-    if (it.verdict === 'accepted') [modelVote, modelTest] = [vote, test];
-    const all = Object.values(it.votes).concat(it.proposer_scores || []);
-    const scores = all.map((one) => one.vote_score ?? one.test_score).filter((one) => one !== null && one !== undefined);
-    const [low, high] = scores.length ? [Math.min(...scores), Math.max(...scores)] : [null, null];
-    return { round: it.round, vote, test, modelVote, modelTest, low, high, verdict: it.verdict };
-  });
+  const rows = (chosen === 'all' ? shown.curve : shown.recent).rows.map(([round, vote, test, modelVote, modelTest, low, high, verdict]) => ({ round, vote, test, modelVote, modelTest, low, high, verdict }));
+  return chosen === 'all' ? rows : rows.slice(-Number(chosen));
 }
 
 function scoresCard(shown, called) {
@@ -391,59 +370,33 @@ function roundsTable(shown, called, all) {
 
 // ---- Who did what ----
 
-const CELLS = {
-  approve: ['yes', '✓', 'voted for'],
-  reject: ['no', '✗', 'voted against'],
-  abstain: ['neither', '–', 'abstained'],
-  other: ['no', '≠', 'named another pair of merges'],
-  absent: ['absent', '·', 'did not vote'],
-  won: ['turn', '▲', 'proposed, accepted'],
-  lost: ['turn', '△', 'proposed, not accepted'],
-  missed: ['absent', '∅', 'had its turn and proposed nothing'],
-  due: ['turn open', '…', 'is waited for'],
-  done: ['turn', '•', 'has done its part'],
-  none: ['', '', 'took no part'],
+/** How each deed looks; what its sign is, and means, the document says. */
+const LOOKS = {
+  approve: 'yes', reject: 'no', abstain: 'neither', other: 'no', absent: 'absent',
+  won: 'turn', lost: 'turn', missed: 'absent', due: 'turn open', done: 'turn', none: '',
 };
 
-function cell(round, learner, waits) {
-  const open = round.verdict === null;
-  if (open && waits.has(learner)) return 'due';
-  if (round.proposer === learner) {
-    if (!round.weights) return 'missed';
-    return open ? 'done' : round.verdict === 'accepted' ? 'won' : 'lost';
-  }
-  if (round.merged && round.merged.named_another.includes(learner)) return 'other';
-  const vote = round.votes[learner] || (round.merged && round.merged.votes[learner]);
-  if (vote) return vote.choice || 'done';
-  if (open) return round.merged && (round.merged.updates[learner] || learner in round.merged.passed) ? 'done' : 'none';
-  if (round.merged ? round.merged.agreed || round.merged.participants.includes(learner) : round.weights) return 'absent';
-  return 'none';
-}
-
 function gridCard(shown, called) {
-  const rounds = shown.history.rounds.slice(-MAX_IN_GRID);
-  const people = shown.people.slice(0, 100);
-  if (!rounds.length || !people.length) return card('all', 'Who did what', el('p', { class: 'none' }, 'No round was opened yet.'));
-  const waits = new Set(shown.phase.waits_for.map((it) => it.learner));
+  const { rounds, rows, signs } = shown.grid;
+  if (!rounds.length || !rows.length) return card('all', 'Who did what', el('p', { class: 'none' }, 'No round was opened yet.'));
   const name = shown.experiment.name;
   const used = new Set();
-  const body = people.map((person) => el('tr', {},
-    el('th', { scope: 'row', title: person.learner }, called(person.learner)),
-    rounds.map((round) => {
-      const kind = cell(round, person.learner, waits);
-      used.add(kind);
-      const [look, sign, meaning] = CELLS[kind];
-      return el('td', { class: look, title: `${called(person.learner)}, round ${round.round}: ${meaning}` }, el('span', { 'aria-hidden': 'true' }, sign), el('span', { class: 'hidden' }, meaning));
+  const body = rows.map(({ learner, deeds }) => el('tr', {},
+    el('th', { scope: 'row', title: learner }, called(learner)),
+    rounds.map((round, at) => {
+      const { sign, meaning } = signs[deeds[at]];
+      used.add(deeds[at]);
+      return el('td', { class: LOOKS[deeds[at]], title: `${called(learner)}, round ${round}: ${meaning}` }, el('span', { 'aria-hidden': 'true' }, sign), el('span', { class: 'hidden' }, meaning));
     })));
   return el('section', { class: 'card all' },
     el('h2', {}, 'Who did what'),
     el('div', { class: 'wide', id: 'grid', tabindex: '0', role: 'region', 'aria-label': 'Who did what in which round' },
       el('table', { class: 'grid' },
-        el('caption', { class: 'hidden' }, `Members in rounds ${rounds[0].round} to ${rounds.at(-1).round}`),
-        el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, el('span', { class: 'hidden' }, 'Member')), rounds.map((round) => el('th', { scope: 'col' }, link(path('x', name, 'round', round.round), el('span', { class: 'hidden' }, 'Round '), round.round))))),
+        el('caption', { class: 'hidden' }, `Members in rounds ${rounds[0]} to ${rounds.at(-1)}`),
+        el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, el('span', { class: 'hidden' }, 'Member')), rounds.map((round) => el('th', { scope: 'col' }, link(path('x', name, 'round', round), el('span', { class: 'hidden' }, 'Round '), round))))),
         el('tbody', {}, body))),
-    el('ul', { class: 'legend' }, Object.entries(CELLS).filter(([kind, it]) => it[1] && used.has(kind)).map(([, [look, sign, meaning]]) => el('li', {}, el('span', { class: 'key ' + look, 'aria-hidden': 'true' }, sign), meaning))),
-    shown.people.length > people.length && el('p', { class: 'soft' }, `${shown.people.length - people.length} more members are in the table below.`));
+    el('ul', { class: 'legend' }, Object.entries(LOOKS).filter(([deed]) => signs[deed].sign && used.has(deed)).map(([deed, look]) => [look, signs[deed]]).map(([look, { sign, meaning }]) => el('li', {}, el('span', { class: 'key ' + look, 'aria-hidden': 'true' }, sign), meaning))),
+    shown.people.length > rows.length && el('p', { class: 'soft' }, `${shown.people.length - rows.length} more members are in the table below.`));
 }
 
 function peopleCard(shown) {
@@ -456,7 +409,7 @@ function peopleCard(shown) {
       [seat, it.judge && ', judges only', it.exhausted && ', budget spent'],
       it.weight ?? '–', totals.accepted, totals.rejected, totals.missed_turns, totals.approvals, totals.rejections, totals.missed_votes,
       score(totals.last_vote_score), score(totals.last_test_score),
-      owed ? pill('late', words(owed.owes)) : '–',
+      owed ? pill('late', owed.owes_text) : '–',
     ];
   });
   if (!rows.length) return card('all', 'Members', el('p', { class: 'none' }, 'Nobody has joined yet.'));
@@ -588,8 +541,7 @@ function ledgerPage() {
 }
 
 function claimsCard(title) {
-  const by = { here: '✓ verified here', node: 'said by the node', members: 'said by members', nobody: 'not looked at', withdrawn: '✗ no longer claimed' };
-  return card('all', title, el('ul', { class: 'plain' }, state.claims.map((it) => el('li', {}, el('div', { class: 'row' }, el('strong', {}, it.what), pill(it.by, by[it.by] || it.by)), el('p', { class: 'soft' }, it.how)))));
+  return card('all', title, el('ul', { class: 'plain' }, state.claims.map((it) => el('li', {}, el('div', { class: 'row' }, el('strong', {}, it.what), pill(it.by, it.by_text)), el('p', { class: 'soft' }, it.how)))));
 }
 
 function verifiedPage() {
@@ -769,17 +721,34 @@ function soon() {
   loading.timer = setTimeout(load, Math.max(0, loading.last + RELOAD_EVERY_MS - Date.now()));
 }
 
+let events = null; // what tells of changes, while somebody sees the page
+let retry = 0;
+
+/** Is told of changes, unless nobody sees them: a browser has six connections to a server for all its tabs. */
 function listen() {
-  const events = new EventSource('api/events');
-  events.addEventListener('changed', (event) => {
+  if (events || document.hidden) return;
+  const source = new EventSource('api/events');
+  events = source;
+  source.addEventListener('changed', (event) => {
     if (!state || lost || JSON.parse(event.data).revision !== state.revision) soon();
   });
   // It is tried again by the browser, or here where that gives up.
-  events.onerror = () => {
+  source.onerror = () => {
+    if (source.readyState === EventSource.CLOSED) {
+      deafen();
+      // Where too many listen it still answers what it is asked.
+      retry = setTimeout(() => load().finally(listen), RETRY_EVERY_MS);
+      return;
+    }
     lost = lost || now();
     render();
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
   };
+}
+
+function deafen() {
+  clearTimeout(retry);
+  if (events) events.close();
+  events = null;
 }
 
 // ---- What somebody does ----
@@ -828,10 +797,10 @@ document.addEventListener('click', (event) => {
   document.getElementById('main').focus();
 });
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden && loading.again) {
-    loading.again = false;
-    load();
-  }
+  deafen();
+  if (document.hidden) return;
+  loading.again = false;
+  load().finally(listen);
 });
 window.addEventListener('hashchange', () => {
   cursor = null;
