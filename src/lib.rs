@@ -10,6 +10,7 @@ pub mod place;
 pub mod plot;
 pub mod simulate;
 pub mod supervise;
+mod top;
 mod ui;
 
 pub use cli::{Program, event_text, experiment_json, main, plan_of};

@@ -40,11 +40,24 @@ pub(super) struct LogArgs {
     log_level: Option<LevelFilter>,
 }
 
+/// What logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Logging {
+    Usual,
+    /// A node, which tells besides what happens.
+    Node,
+    /// What draws on the whole terminal: lines that went there, too, would be in what is drawn.
+    BesideScreen,
+}
+
 impl LogArgs {
     /// Logs from here on what was asked for: by `--log-level`, or else by `COLEARN_LOG`: `debug`, `colearn=debug`,
     /// several separated by commas. Warnings where nothing is or it cannot be read, without those of the index's
-    /// library: what they come to is told where the index is used. A node tells besides what happens.
-    pub(super) fn begin(&self, is_node: bool) {
+    /// library: what they come to is told where the index is used.
+    pub(super) fn begin(&self, logging: Logging) {
+        if logging == Logging::BesideScreen && std::io::stderr().is_terminal() {
+            return;
+        }
         let by_default =
             |level| Targets::new().with_default(level).with_target("sled", LevelFilter::OFF);
         // Not `EnvFilter`: it can filter by a span's fields, and brings a regex engine for that.
@@ -53,9 +66,9 @@ impl LogArgs {
             Some(level) => by_default(level),
             None => named().unwrap_or_else(|| {
                 let warnings = by_default(LevelFilter::WARN);
-                match is_node {
-                    true => warnings.with_target(NODE_EVENTS, LevelFilter::INFO),
-                    false => warnings,
+                match logging {
+                    Logging::Node => warnings.with_target(NODE_EVENTS, LevelFilter::INFO),
+                    Logging::Usual | Logging::BesideScreen => warnings,
                 }
             }),
         };

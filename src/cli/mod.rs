@@ -1,7 +1,7 @@
 //! The commands, one file each.
 
 #[macro_use]
-mod output;
+pub(crate) mod output;
 
 mod args;
 mod artifacts;
@@ -30,13 +30,14 @@ mod node;
 mod predict;
 mod progress;
 mod round;
-mod signals;
+pub(crate) mod signals;
 mod simulate;
 pub(crate) mod tell;
+mod top;
 mod ui;
 mod witness;
 
-use self::logs::LogArgs;
+use self::logs::{LogArgs, Logging};
 
 pub use tell::json::experiment as experiment_json;
 pub use tell::text::{event as event_text, plan_of};
@@ -140,6 +141,7 @@ impl Command {
             | Self::Experiment(_)
             | Self::Audit(_)
             | Self::Ui(_)
+            | Self::Top(_)
             | Self::Ledger(_) => true,
         }
     }
@@ -183,6 +185,8 @@ enum Command {
     Audit(audit::Audit),
     /// Show experiments, rounds and the ledger in the browser, verified by a follower of your own.
     Ui(Box<ui::Ui>),
+    /// Show experiments live in the terminal, verified by a follower of your own.
+    Top(Box<top::Top>),
     /// Cosign a ledger's checkpoints, so that nobody can show two histories unnoticed.
     Witness(witness::WitnessArgs),
     /// Try learners, data splits, rules and attackers on this machine, in simulated time.
@@ -239,7 +243,11 @@ pub fn main(arguments: Vec<OsString>, program: Program) -> ExitCode {
         }
     };
     hush_the_index();
-    asked.logs.begin(matches!(&asked.command, Command::Node(node) if node.is_to_run()));
+    asked.logs.begin(match &asked.command {
+        Command::Node(node) if node.is_to_run() => Logging::Node,
+        Command::Top(_) => Logging::BesideScreen,
+        _ => Logging::Usual,
+    });
     match run(asked, &program) {
         Ok(code) => code,
         // What `| head` has read enough of is no error.
@@ -298,6 +306,7 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
         Command::Init(command) => command.run(),
         Command::Doctor(command) => block_on(command.run()),
         Command::Ui(command) => block_on(command.run()),
+        Command::Top(command) => block_on(command.run()),
         Command::Witness(command) => block_on(command.run()),
         Command::Bridge(command) => block_on(command.run()),
         Command::Audit(command) => command.run(),

@@ -57,30 +57,33 @@ pub(crate) fn print(text: Arguments<'_>) {
 /// If that is not possible.
 pub(crate) fn try_print(text: Arguments<'_>) -> Result<(), OutputError> {
     let mut out = io::stdout().lock();
-    out.write_all(harmless(text).as_bytes()).and_then(|()| out.flush()).map_err(|error| match error
-        .kind()
-    {
-        io::ErrorKind::BrokenPipe => OutputError::Closed,
-        _ => OutputError::Io(error),
+    out.write_all(harmless_of(text).as_bytes()).and_then(|()| out.flush()).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => OutputError::Closed,
+            _ => OutputError::Io(error),
+        }
     })
 }
 
 /// Writes a line to stderr, if anybody reads it.
 pub(crate) fn tell(text: Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
+    let _ = writeln!(io::stderr().lock(), "{}", harmless_of(text));
 }
 
-/// The text without what would steer a terminal: much of what is printed was written by others, who could move
-/// the cursor, change what stands there already or turn the direction of a line. Here, where all of it passes,
-/// and nowhere else.
-fn harmless(text: Arguments<'_>) -> Cow<'_, str> {
-    let text = match text.as_str() {
-        Some(text) => Cow::Borrowed(text),
-        None => Cow::Owned(text.to_string()),
-    };
+/// What is printed, harmless: here, where all of it passes, and nowhere else.
+fn harmless_of(text: Arguments<'_>) -> Cow<'_, str> {
+    match text.as_str() {
+        Some(text) => harmless(text),
+        None => Cow::Owned(harmless(&text.to_string()).into_owned()),
+    }
+}
+
+/// The text without what would steer a terminal: much of what is shown was written by others, who could move
+/// the cursor, change what stands there already or turn the direction of a line.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     match text.contains(steers) {
         true => Cow::Owned(text.replace(steers, "\u{fffd}")),
-        false => text,
+        false => Cow::Borrowed(text),
     }
 }
 
@@ -102,8 +105,8 @@ mod tests {
     #[test]
     fn what_others_wrote_does_not_steer_the_terminal() {
         let name = "ann\u{1b}[2J\u{1b}]0;x\u{7}\r\u{9b}1m\u{202e}bob\t\n";
-        let told = harmless(format_args!("{name}")).into_owned();
+        let told = harmless_of(format_args!("{name}")).into_owned();
         assert_eq!(told, "ann\u{fffd}[2J\u{fffd}]0;x\u{fffd}\u{fffd}\u{fffd}1m\u{fffd}bob\t\n");
-        assert!(matches!(harmless(format_args!("a line\n")), Cow::Borrowed(_)));
+        assert!(matches!(harmless_of(format_args!("a line\n")), Cow::Borrowed(_)));
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! feed, own ──► view (book, tales) ──► state (grid, claims), search, explain ──► serve ──► page/
+//!                                      └──► src/top
 //! ```
 //!
 //! The page needs one JSON document and a stream that says when there is a new one, both at addresses relative
@@ -23,4 +24,5 @@ mod view;
 pub(crate) use self::feed::{fill, follow, read};
 pub(crate) use self::own::page_of_node;
 pub(crate) use self::serve::{MAX_STREAMS, Page, serve};
-pub(crate) use self::view::{Place, Shared, Told, View};
+pub(crate) use self::state::{Asked, document};
+pub(crate) use self::view::{Place, Shared, Told, View, now_ms};

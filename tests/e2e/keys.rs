@@ -1,6 +1,5 @@
 //! Changing keys: the node's and the learners'.
 
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use colearn_ledger::{Checkpoint, SignedNote, Signer, Verifier};
 use colearn_records::keys;
 use colearn_sdk::client::{Followed, Memory};
 
+use crate::support::terminal;
 use crate::support::{
     Counter, NodeProcess, Speaker, copy, fail, http, id, key, name, run, succeed,
 };
@@ -206,17 +206,6 @@ fn an_encrypted_key_is_used_like_any_other_and_stays_encrypted() {
     assert_eq!(rotated["to"], next.trim());
 }
 
-/// A terminal: what its user has, and what the programs in it have.
-fn terminal() -> (File, File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let path = ptsname(&user, Vec::new()).unwrap();
-    let inside = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
-    (File::from(user), inside)
-}
-
 #[test]
 fn at_a_terminal_a_passphrase_is_asked_for_and_not_shown() {
     let dir = tempfile::tempdir().unwrap();
@@ -224,7 +213,7 @@ fn at_a_terminal_a_passphrase_is_asked_for_and_not_shown() {
     // Answers each question with what is typed; gives the exit code and what was shown, and whether the
     // terminal shows again what is typed.
     let answer = |arguments: &[&str], typed: &[&str]| {
-        let (mut user, inside) = terminal();
+        let (mut user, inside) = terminal::pair();
         let mut command = crate::support::colearn(arguments);
         command.stdin(inside.try_clone().unwrap()).stderr(inside.try_clone().unwrap());
         let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();

@@ -47,6 +47,8 @@ mod rounds;
 mod support;
 mod sweep;
 mod terminal;
+#[cfg(target_os = "linux")]
+mod top;
 mod transcript;
 mod tutorials;
 mod upgrade;

@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod network;
+pub(crate) mod terminal;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};

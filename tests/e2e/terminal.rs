@@ -255,6 +255,8 @@ fn every_command_has_help_with_an_example() {
         &["ledger", "proof"],
         &["ledger", "verify-receipt"],
         &["audit"],
+        &["top"],
+        &["ui"],
         &["ledger", "show"],
     ] {
         let help = succeed(&[command, &["--help"]].concat());
