@@ -13,6 +13,7 @@ use colearn_contracts::{
 use serde::Serialize;
 
 use self::membership::Membership;
+pub use self::membership::Stay;
 pub use self::motions::{MotionResult, Moved};
 use crate::json;
 use crate::record::{DecodedEntry, Record};
@@ -484,7 +485,7 @@ impl History {
                 if let Some(name) = &join.name {
                     self.call(sender, name);
                 }
-                self.membership.join(sender, round);
+                self.membership.join(sender, round, self.now_ms);
                 // Who rejoins keeps the first place.
                 if !self.learners.contains(&sender) {
                     self.learners.push(sender);
@@ -539,12 +540,18 @@ impl History {
                 mover: sender,
                 motion: motion.clone(),
                 rules: self.rules.clone().map(Box::new),
+                votes: BTreeMap::new(),
                 decided: None,
                 in_effect: false,
             }),
-            Act::Leave { .. } => self.membership.leave(sender, round),
+            Act::Leave { .. } => self.membership.leave(sender, round, self.now_ms, None),
             Act::Commit(_) => self.votes(sender),
-            Act::CommitUpdate(_) | Act::Resume { .. } | Act::MotionVote { .. } | Act::Stop => {}
+            Act::MotionVote { number, approve } => {
+                if let Some(moved) = self.moved_mut(*number) {
+                    moved.votes.insert(sender, *approve);
+                }
+            }
+            Act::CommitUpdate(_) | Act::Resume { .. } | Act::Stop => {}
         }
     }
 
@@ -605,7 +612,12 @@ impl History {
         self.bearers.values_mut().filter(|bearer| **bearer == from).for_each(|bearer| *bearer = to);
         rename(&mut self.last_seen_ms, from, to);
         self.membership.replace_key(from, to);
-        self.motions.iter_mut().filter(|it| it.mover == from).for_each(|it| it.mover = to);
+        for moved in &mut self.motions {
+            if moved.mover == from {
+                moved.mover = to;
+            }
+            rename(&mut moved.votes, from, to);
+        }
         self.replaced.insert(from);
         let evaluated = self.evaluations.iter_mut().filter(|it| it.learner == from);
         evaluated.for_each(|it| it.learner = to);
@@ -700,9 +712,9 @@ impl History {
             }
             Decision::Finished { reason, .. } => self.finished = Some(*reason),
             Decision::VotingOpened { .. } => self.voting_opens(),
-            Decision::Suspended { learner, .. } => {
+            Decision::Suspended { learner, reason } => {
                 let round = self.rounds.last().map_or(0, |round| round.number);
-                self.membership.leave(*learner, round);
+                self.membership.leave(*learner, round, self.now_ms, Some(*reason));
             }
             Decision::RevealOpened { .. }
             | Decision::Waiting { .. }
@@ -756,9 +768,34 @@ impl History {
         self.membership.contains(learner, round)
     }
 
+    /// The times in which a learner was a member, in order.
+    pub fn stays_of(&self, learner: LearnerId) -> &[Stay] {
+        self.membership.stays(learner)
+    }
+
     /// A learner's number in joining order, from 1; what people see instead of a key.
     pub fn number_of(&self, learner: LearnerId) -> Option<usize> {
         self.learners.iter().position(|known| *known == learner).map(|at| at + 1)
+    }
+
+    /// Whether a learner has missed its turn in a closed round: nothing of it was voted on, or merged.
+    pub fn missed_turn(&self, round: &Round, learner: LearnerId) -> bool {
+        let trained = round.merged.as_ref().is_some_and(|it| it.participants.contains(&learner));
+        let merged = round.merged.as_ref().is_some_and(|it| it.merges(learner));
+        round.result.is_some()
+            && match round.proposer {
+                Some(proposer) => proposer == learner && round.proposal.is_none(),
+                None => trained && !merged,
+            }
+    }
+
+    /// Whether a learner could have voted in a closed round and has not.
+    pub fn missed_vote(&self, round: &Round, learner: LearnerId) -> bool {
+        round.result.is_some()
+            && round.was_voted_on()
+            && round.proposer != Some(learner)
+            && !round.ballots.contains_key(&learner)
+            && self.is_member(learner, round.number)
     }
 
     /// The mean test score of the global model: that of the last accepted proposal.
@@ -780,8 +817,7 @@ impl History {
                 match (round.proposal, verdict) {
                     (Some(_), Some(Verdict::Accepted)) => totals.accepted += 1,
                     (Some(_), Some(_)) => totals.rejected += 1,
-                    (None, Some(_)) => totals.missed_turns += 1,
-                    (_, None) => {}
+                    (None, _) | (_, None) => {}
                 }
             } else {
                 if let Some(ballot) = round.ballots.get(&learner) {
@@ -790,11 +826,6 @@ impl History {
                         Choice::Reject => totals.rejections += 1,
                         Choice::Abstain => totals.abstentions += 1,
                     }
-                } else if round.was_voted_on()
-                    && verdict.is_some()
-                    && self.is_member(learner, round.number)
-                {
-                    totals.missed_votes += 1;
                 }
                 if let (Some(merged), Some(verdict)) = (&round.merged, verdict)
                     && merged.participants.contains(&learner)
@@ -802,10 +833,12 @@ impl History {
                     match (merged.merges(learner), verdict) {
                         (true, Verdict::Accepted) => totals.accepted += 1,
                         (true, _) => totals.rejected += 1,
-                        (false, _) => totals.missed_turns += 1,
+                        (false, _) => {}
                     }
                 }
             }
+            totals.missed_turns += u32::from(self.missed_turn(round, learner));
+            totals.missed_votes += u32::from(self.missed_vote(round, learner));
             if let (Some(voted_ms), Some(began_ms)) =
                 (round.voted_ms.get(&learner), round.voting_ms)
             {

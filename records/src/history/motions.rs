@@ -1,5 +1,7 @@
 //! What was moved, and what became of it.
 
+use std::collections::BTreeMap;
+
 use colearn_contracts::{LearnerId, Motion, Parameters};
 
 use crate::words::Word as _;
@@ -15,6 +17,9 @@ pub struct Moved {
     pub motion: Motion,
     /// The rules that were in force then.
     pub rules: Option<Box<Parameters>>,
+    /// Who voted for it (`true`) or against it. Its mover is not among them: from version 2 of the rules on its own
+    /// vote counts for it.
+    pub votes: BTreeMap<LearnerId, bool>,
     /// How the vote ended, if it has.
     pub decided: Option<MotionResult>,
     /// Whether it is in effect: some only are once a round is over.
@@ -37,10 +42,13 @@ pub struct MotionResult {
 impl Moved {
     /// As JSON for scripts.
     pub(super) fn to_json(&self) -> serde_json::Value {
+        let votes = self.votes.iter().map(|(voter, approve)| (voter.to_string(), *approve));
+        let votes: BTreeMap<String, bool> = votes.collect();
         serde_json::json!({
             "number": self.number,
             "mover": self.mover.to_string(),
             "motion": self.motion.word(),
+            "votes": votes,
             "adopted": self.decided.map(|it| it.adopted),
             "approvals": self.decided.map(|it| it.approvals),
             "rejections": self.decided.map(|it| it.rejections),
