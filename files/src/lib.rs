@@ -39,7 +39,19 @@ pub fn replace_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// [`io::ErrorKind::AlreadyExists`] at [`Step::Rename`] if there is one, which is left as it is;
 /// and if a step fails.
 pub fn create_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let new = write_beside(path, bytes, Access::Owner)?;
+    create_as(path, bytes, Access::Owner)
+}
+
+/// Creates a file that was not there: after a crash at any moment it is there with all its content, or not at all.
+///
+/// # Errors
+/// Those of [`create_secret`].
+pub fn create(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    create_as(path, bytes, Access::Usual)
+}
+
+fn create_as(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
+    let new = write_beside(path, bytes, access)?;
     // A rename would replace a file that another process has created since. A link does not.
     let linked = std::fs::hard_link(&new, path).map_err(Error::at(Step::Rename, path));
     // Its other name is not needed either way; one that stays is overwritten the next time.
