@@ -30,10 +30,13 @@ pub fn audit(
 /// Is shown each entry once the contract has taken it, and the contract.
 pub(crate) type Watch<'a> = &'a mut (dyn FnMut(&DecodedEntry, &Contract) + Send);
 
-/// What a ledger comes to whose entries could all be followed.
+/// What a ledger comes to, as far as it could be followed.
 pub(crate) struct End {
-    pub(crate) contract: Contract,
+    /// `None` where the entries depart from the contract.
+    pub(crate) contract: Option<Contract>,
     pub(crate) keys: LogKeys,
+    /// The checkpoint that the entries were held to; `None` if there is none, or they do not reach it.
+    pub(crate) checkpoint: Option<SignedCheckpoint>,
 }
 
 /// An audit under way.
@@ -70,8 +73,8 @@ impl<'a> Auditor<'a> {
         Ok(self.audit_to_end(source)?.0)
     }
 
-    /// What the audit comes to, and what the ledger does, if that is shown to somebody: none where it could not be
-    /// followed to its checkpoint.
+    /// What the audit comes to, and what the ledger does, if that is shown to somebody: none where it has no
+    /// beginning, or was damaged on the way.
     pub(crate) fn audit_to_end(
         mut self,
         source: &mut dyn Source,
@@ -91,15 +94,14 @@ impl<'a> Auditor<'a> {
         let Some(Followed { mut follower, checkpoint }) = self.follow_all(source)? else {
             return Ok(());
         };
+        if self.watch.is_some() {
+            let (contract, keys) = (follower.contract().cloned(), follower.keys().clone());
+            self.end = Some(End { contract, keys, checkpoint: checkpoint.clone() });
+        }
         self.check_pinned_keys(&follower);
         let Some(signed) = checkpoint else { return Ok(()) };
         self.check_witnesses(&signed);
         let checkpoint = signed.checkpoint;
-        if self.watch.is_some()
-            && let Some(contract) = follower.contract()
-        {
-            self.end = Some(End { contract: contract.clone(), keys: follower.keys().clone() });
-        }
         self.check_due(&follower);
         self.check_block(&follower);
         self.check_merges();

@@ -86,7 +86,10 @@ pub fn experiments(
     // Where an experiment stands, only the contract says.
     let options = AuditOptions { level: Level::Contract, ..options };
     let (report, end) = Auditor::new(options).watched_by(&mut watch).audit_to_end(source)?;
-    let told = end.map(|End { contract, keys }| Experiments { keys, contract, histories });
+    let told = end.and_then(|End { contract, keys, checkpoint }| {
+        checkpoint?;
+        Some(Experiments { keys, contract: contract?, histories })
+    });
     Ok((report, told))
 }
 

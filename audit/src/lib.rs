@@ -11,6 +11,7 @@ pub mod models;
 mod options;
 mod privacy;
 mod promise;
+pub mod reached;
 mod report;
 mod source;
 

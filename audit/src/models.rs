@@ -23,19 +23,26 @@ pub fn models(
     options: AuditOptions<'_>,
 ) -> Result<(AuditReport, BTreeMap<ExperimentName, Models>), SourceError> {
     let mut all: BTreeMap<ExperimentName, Models> = BTreeMap::new();
-    let mut watch = |entry: &DecodedEntry, contract: &Contract| {
-        let Some(name) = entry.record.experiment() else { return };
-        if let Some(begun) = Models::begin(entry) {
-            all.insert(name.clone(), begun);
-        }
-        if let Some(models) = all.get_mut(name) {
-            models.record(entry, contract);
-        }
-    };
+    let mut watch = |entry: &DecodedEntry, contract: &Contract| take(&mut all, entry, contract);
     // Which model a round came to, only the contract says.
     let options = AuditOptions { level: Level::Contract, ..options };
     let report = Auditor::new(options).watched_by(&mut watch).audit(source)?;
     Ok((report, all))
+}
+
+/// Takes in an entry that the contract has taken.
+pub(crate) fn take(
+    all: &mut BTreeMap<ExperimentName, Models>,
+    entry: &DecodedEntry,
+    contract: &Contract,
+) {
+    let Some(name) = entry.record.experiment() else { return };
+    if let Some(begun) = Models::begin(entry) {
+        all.insert(name.clone(), begun);
+    }
+    if let Some(models) = all.get_mut(name) {
+        models.record(entry, contract);
+    }
 }
 
 /// The models of one experiment.
@@ -110,6 +117,19 @@ pub enum Role {
     Update(u64, LearnerId),
     /// They are this merge of this round, which was agreed on and not accepted.
     Merge(u64, Merge),
+}
+
+impl Role {
+    /// The word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Initial => "initial",
+            Self::Accepted(_) => "model",
+            Self::Proposed(_) => "proposal",
+            Self::Update(..) => "update",
+            Self::Merge(..) => "merge",
+        }
+    }
 }
 
 /// Why a model cannot be told.

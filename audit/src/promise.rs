@@ -150,7 +150,7 @@ impl Promise {
     }
 
     /// The entry it is about, if it is a receipt.
-    pub(super) fn index(&self) -> Option<u64> {
+    pub fn index(&self) -> Option<u64> {
         let held = self.held.as_ref().ok()?;
         held.receipt.as_ref().map(|receipt| receipt.index)
     }
