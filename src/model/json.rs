@@ -34,12 +34,15 @@ impl Verified {
     /// As JSON for programs.
     pub fn to_json(&self) -> Value {
         let uses: Vec<Value> = self.uses.iter().flat_map(use_json).collect();
+        let mut ledger = ledger_json(&self.report);
+        ledger["checkpoint"] = self.checkpoint.as_deref().into();
         json!({
             "file": self.path,
             "digest": self.digest.to_string(),
             "size": self.size,
             "accepted": self.is_accepted(),
-            "ledger": ledger_json(&self.report),
+            "ledger": ledger,
+            "receipts": self.receipts,
             "uses": uses,
         })
     }
@@ -79,16 +82,16 @@ fn round_json(told: &mut Value, round: Option<&Round>) {
 fn use_json(it: &Use) -> Vec<Value> {
     let (history, models) = (it.models.history(), &it.models);
     let one = |role: &Role| {
-        let (word, number) = match role {
-            Role::Initial => ("initial", 0),
-            Role::Accepted(number) => ("model", *number),
-            Role::Proposed(number) => ("proposal", *number),
-            Role::Update(number, _) => ("update", *number),
-            Role::Merge(number, _) => ("merge", *number),
+        let number = match role {
+            Role::Initial => 0,
+            Role::Accepted(number)
+            | Role::Proposed(number)
+            | Role::Update(number, _)
+            | Role::Merge(number, _) => *number,
         };
         let mut told = json!({
             "experiment": history.experiment.as_str(),
-            "role": word,
+            "role": role.word(),
             "current": it.is_current,
         });
         let round = history.rounds.iter().find(|round| round.number == number);

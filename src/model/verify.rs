@@ -1,12 +1,14 @@
 //! What a ledger says of a model's file: whether it was accepted, in which round, by whose votes.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use colearn_audit::experiments::of;
-use colearn_audit::models::{Models, NoModel, Role, models};
-use colearn_audit::{AuditOptions, AuditReport, SourceError};
+use colearn_audit::models::{Models, NoModel, Role};
+use colearn_audit::reached::{Reached, reached};
+use colearn_audit::{AuditOptions, AuditReport, Promise, SourceError};
 use colearn_contracts::{Digest, ExperimentName};
 
 use crate::place::{NoNode, Place};
@@ -26,6 +28,10 @@ pub struct Verified {
     pub size: u64,
     /// What was found of the ledger.
     pub report: AuditReport,
+    /// The checkpoint under which all that is told was proven, as it was signed; `None` if there is none.
+    pub checkpoint: Option<String>,
+    /// The entries of which receipts were handed in: where the ledger can be gone by, it still holds them.
+    pub receipts: BTreeSet<u64>,
     /// What the file is to the ledger's experiments.
     pub uses: Vec<Use>,
 }
@@ -77,13 +83,15 @@ pub fn verify(
     let opened = File::open(file).map_err(io)?;
     let size = opened.metadata().map_err(io)?.len();
     let digest = Digest(colearn_merge::digest(&opened).map_err(io)?);
-    let (report, all) = models(&mut *colearn_audit::open(place.one()?)?, options)?;
+    let receipts = options.promises.iter().filter_map(Promise::index).collect();
+    let (report, reached) = reached(&mut *colearn_audit::open(place.one()?)?, options)?;
+    let Reached { experiments: all, checkpoint, .. } = reached;
     if report.is_sound() && experiment.is_some() {
         of(&all, experiment).map_err(NoModel::from)?;
     }
     let asked = all.into_iter().filter(|(name, _)| experiment.is_none_or(|asked| asked == name));
     let uses = asked.filter_map(|(_, models)| Use::of(models, digest)).collect();
-    Ok(Verified { path: file.to_owned(), digest, size, report, uses })
+    Ok(Verified { path: file.to_owned(), digest, size, report, checkpoint, receipts, uses })
 }
 
 impl Use {
@@ -106,6 +114,12 @@ impl Verified {
     /// Whether the ledger can be gone by, and some experiment has or had this model.
     pub fn is_accepted(&self) -> bool {
         self.report.is_sound() && self.uses.iter().any(Use::is_accepted)
+    }
+
+    /// What a file that was not accepted is to the experiments that know it, each once: `proposal`, `update`, `merge`.
+    pub fn roles(&self) -> Vec<&'static str> {
+        let roles = self.uses.iter().flat_map(|it| it.roles.iter().map(Role::word));
+        roles.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// 0 if it is accepted, 3 if it is not, or the audit's code if the ledger cannot be gone by.

@@ -1,5 +1,6 @@
 //! What is told of models in files: what is in them, where they come from, what a ledger says of them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -195,9 +196,14 @@ pub(crate) fn verified(verified: &Verified, place: &str, is_pinned: bool) -> Str
         return text + &format!("{}\n", verified.report.verdict_line());
     }
     text += &audited(&verified.report, is_pinned);
+    if verified.report.promises > 0 {
+        let honoured = verified.report.promises;
+        let _ =
+            writeln!(text, "promised    {honoured} receipts and older checkpoints are honoured");
+    }
     for it in &verified.uses {
         for role in &it.roles {
-            text += &use_told(&it.models, *role, it.is_current);
+            text += &use_told(&it.models, *role, it.is_current, &verified.receipts);
         }
     }
     let digest = verified.digest;
@@ -210,8 +216,11 @@ pub(crate) fn verified(verified: &Verified, place: &str, is_pinned: bool) -> Str
             verified.uses.iter().filter(|it| it.is_accepted()).map(ok).collect();
         return text + &format!("MODEL OK digest={digest} {}\n", models.join(" "));
     }
-    let why = if verified.uses.is_empty() { "unknown" } else { "not_accepted" };
-    text + &format!("MODEL FAIL digest={digest} reason={why}\n")
+    if verified.uses.is_empty() {
+        return text + &format!("MODEL FAIL digest={digest} reason=unknown\n");
+    }
+    let roles = verified.roles().join(",");
+    text + &format!("MODEL FAIL digest={digest} reason=not_accepted as={roles}\n")
 }
 
 fn ok(it: &Use) -> String {
@@ -226,7 +235,7 @@ fn ok(it: &Use) -> String {
 }
 
 /// What a file is to an experiment.
-fn use_told(models: &Models, role: Role, is_current: bool) -> String {
+fn use_told(models: &Models, role: Role, is_current: bool, receipts: &BTreeSet<u64>) -> String {
     let (history, name) = (models.history(), &models.history().experiment);
     let find = |number| history.rounds.iter().find(|round| round.number == number);
     let now = if is_current { ", the model of now" } else { "" };
@@ -243,14 +252,14 @@ fn use_told(models: &Models, role: Role, is_current: bool) -> String {
             let entry = models.entries_of(number).and_then(|it| it.closed).unwrap_or_default();
             format!("model       {name} {}{now}\n", accepted(round, entry))
                 + &proposer(models, round)
-                + &votes(models, round)
+                + &votes(models, round, receipts)
         }
         Role::Proposed(number) => {
             let Some(round) = find(number) else { return String::new() };
             let verdict = round.result.map_or("still open", |result| result.verdict.word());
             format!("proposal    {name} round {number}: {verdict}\n")
                 + &proposer(models, round)
-                + &votes(models, round)
+                + &votes(models, round, receipts)
         }
         Role::Update(number, learner) => {
             format!("update      {name} round {number}, sent by {}\n", who(&history.names, learner))
@@ -262,7 +271,7 @@ fn use_told(models: &Models, role: Role, is_current: bool) -> String {
 }
 
 /// How each has voted in a round, and in which entry.
-fn votes(models: &Models, round: &Round) -> String {
+fn votes(models: &Models, round: &Round, receipts: &BTreeSet<u64>) -> String {
     let mut text = String::new();
     let entries = models.entries_of(round.number);
     for (voter, cast) in &round.ballots {
@@ -273,7 +282,10 @@ fn votes(models: &Models, round: &Round) -> String {
         };
         let who = who(&models.history().names, *voter);
         let entry = entries.and_then(|entries| entries.votes.get(voter));
-        let entry = entry.map_or_else(String::new, |entry| format!(" (entry {entry})"));
+        let entry = entry.map_or_else(String::new, |entry| match receipts.contains(entry) {
+            true => format!(" (entry {entry}, as its receipt promises)"),
+            false => format!(" (entry {entry})"),
+        });
         let (vote, test) = (cast.scores.vote.map(unit), cast.scores.test.map(unit));
         let (vote, test) = (score(vote), score(test));
         let reason = cast.reason.map_or_else(String::new, |it| format!(", {}", it.meaning()));
