@@ -4,10 +4,12 @@
 extern crate self as colearn;
 
 pub mod backup;
+mod claims;
 mod cli;
 pub mod model;
 pub mod place;
 pub mod plot;
+mod report;
 pub mod simulate;
 pub mod supervise;
 mod top;

@@ -1,12 +1,15 @@
 //! `colearn audit`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use colearn::place::Place;
+use colearn_audit::reached::{Reached, reached};
 use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
+use colearn_contracts::ExperimentName;
 use colearn_ledger::{Verifier, Verifiers};
 use colearn_records::pins::Pins;
 use indicatif::ProgressBar;
@@ -14,6 +17,8 @@ use indicatif::ProgressBar;
 use super::args::{NODE, PinArgs, WeightsArgs};
 use super::progress;
 use super::tell::merges::merges;
+use crate::report::{Audited, document, page};
+use crate::ui::now_ms;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -23,6 +28,10 @@ use super::tell::merges::merges;
   colearn audit colearn-data --merges colearn-data
   colearn audit http://127.0.0.1:7400 --ledger cdf1c20e... --verifier-key 'colearn/0011223344556677+...'
   colearn audit http://127.0.0.1:7400 --witness 'w1+...' --witness 'w2+...' --witness 'w3+...' --json
+  colearn audit colearn-data --report audit.html --report audit.json
+
+A report is written whatever the audit finds, and says that first. It holds names, keys, votes and scores as the
+ledger does, and no weights.
 
 Cosignatures are beside the checkpoint that a node serves or that was exported from it, not in its folder.
 
@@ -54,9 +63,67 @@ pub(crate) struct Audit {
     level: LevelArg,
     #[command(flatten)]
     weights: WeightsArgs,
+    /// Write a report to hand in: a page (FILE.html), or the document that it is made from (FILE.json); may be
+    /// repeated
+    #[arg(long, value_name = "FILE")]
+    report: Vec<ReportFile>,
+    /// Tell of this experiment only in the report; may be repeated [default: all]
+    #[arg(long, value_name = "NAME", requires = "report")]
+    experiment: Vec<ExperimentName>,
+    /// Replace reports that are there
+    #[arg(long, requires = "report")]
+    force: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Where a report is written, and as what.
+#[derive(Clone)]
+struct ReportFile {
+    path: PathBuf,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Page,
+    Document,
+}
+
+impl FromStr for ReportFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = PathBuf::from(text);
+        let form = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("html") => Form::Page,
+            Some("json") => Form::Document,
+            Some(_) | None => return Err("a report ends in .html or .json".to_owned()),
+        };
+        Ok(Self { path, form })
+    }
+}
+
+impl ReportFile {
+    /// Nobody is to wait for an audit whose report cannot be written.
+    fn check(&self, force: bool) -> anyhow::Result<()> {
+        let path = self.path.display();
+        let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty());
+        let folder = parent.unwrap_or(Path::new("."));
+        anyhow::ensure!(
+            folder.is_dir(),
+            "{path} cannot be written: {} is no folder",
+            folder.display()
+        );
+        match self.path.symlink_metadata() {
+            Ok(found) if !found.is_file() => {
+                bail!("{path} cannot be written: it is no regular file")
+            }
+            Ok(_) if !force => bail!("{path} is there already; to replace it: --force"),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -71,7 +138,7 @@ enum LevelArg {
 
 impl Audit {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let planned = Pins::new(None, self.key, Vec::new(), None)?;
+        let planned = Pins::new(None, self.key.clone(), Vec::new(), None)?;
         let pins = self.pins.pins(&planned)?;
         let pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
         let mut promises = match &self.receipts {
@@ -90,9 +157,41 @@ impl Audit {
         if weights.is_some() && level != Level::Contract {
             bail!("what is merged follows from the contract: --merges needs --level contract");
         }
+        if !self.report.is_empty() && level != Level::Contract {
+            bail!(
+                "what became of rounds follows from the contract: --report needs --level contract"
+            );
+        }
+        for file in &self.report {
+            file.check(self.force)?;
+        }
+        let (place, at_ms, promised) = (self.place.one()?, now_ms(), promises.len());
         let weights = weights.as_deref();
-        let options = AuditOptions { pins, level, promises, weights, ..AuditOptions::default() };
-        let report = audit_place(self.place.one()?, options, &progress::entries("auditing"))?;
+        let options = AuditOptions {
+            pins: pins.clone(),
+            level,
+            promises,
+            weights,
+            ..AuditOptions::default()
+        };
+        let bar = progress::entries("auditing");
+        let (report, written) = if self.report.is_empty() {
+            (audit_place(place, options, &bar)?, Ok(()))
+        } else {
+            let (report, reached) = reached_at(place, options, &bar)?;
+            let audited = Audited {
+                place,
+                at_ms,
+                pins: &pins,
+                promises: promised,
+                merges: weights.is_some(),
+                report: &report,
+                reached: &reached,
+                asked: &self.experiment,
+            };
+            let written = self.write(&audited);
+            (report, written)
+        };
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
@@ -113,7 +212,36 @@ impl Audit {
             }
             println!("{}", report.verdict_line());
         }
+        match written {
+            // What the audit has found is worse.
+            Err(error) if !report.ok => eprintln!("error: {error:#}"),
+            written => written?,
+        }
         Ok(ExitCode::from(report.exit_code()))
+    }
+
+    /// Writes each report, all of it or none of it.
+    fn write(&self, audited: &Audited<'_>) -> anyhow::Result<()> {
+        let unknown = |name: &&ExperimentName| !audited.reached.experiments.contains_key(*name);
+        if let Some(name) = self.experiment.iter().find(unknown)
+            && audited.report.is_sound()
+        {
+            bail!("no report was written: the ledger has no experiment {name}");
+        }
+        let document = document(audited);
+        for ReportFile { path, form } in &self.report {
+            let text = match form {
+                Form::Page => page(&document).context("the page cannot be made")?,
+                Form::Document => format!("{document}\n"),
+            };
+            // It may be there since.
+            match self.force {
+                true => colearn_files::replace(path, text.as_bytes())?,
+                false => colearn_files::create(path, text.as_bytes())?,
+            }
+            eprintln!("report written to {}, {} bytes", path.display(), text.len());
+        }
+        Ok(())
     }
 }
 
@@ -129,4 +257,17 @@ pub(crate) fn audit_place(
     let report = audit::audit(&mut *source, options)?;
     bar.finish_and_clear();
     Ok(report)
+}
+
+/// The same, with what the ledger has come to.
+fn reached_at(
+    place: &str,
+    options: AuditOptions<'_>,
+    bar: &ProgressBar,
+) -> anyhow::Result<(AuditReport, Reached)> {
+    let progress = progress::on(bar);
+    let options = AuditOptions { progress: Some(&progress), ..options };
+    let reached = reached(&mut *audit::open(place)?, options)?;
+    bar.finish_and_clear();
+    Ok(reached)
 }

@@ -38,6 +38,7 @@ mod ui;
 mod witness;
 
 use self::logs::{LogArgs, Logging};
+pub(crate) use self::output::harmless;
 
 pub use tell::json::experiment as experiment_json;
 pub use tell::text::{event as event_text, plan_of};

@@ -41,6 +41,7 @@ mod promises;
 mod proxy;
 mod python;
 mod reference;
+mod report;
 mod resync;
 mod rights;
 mod rounds;

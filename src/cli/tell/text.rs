@@ -80,6 +80,11 @@ pub(crate) fn motion_against(rules: Option<&Parameters>, motion: &Motion) -> Str
     }
 }
 
+/// Rules without who may join, as a plan has them.
+pub(crate) fn rules(parameters: &Parameters) -> String {
+    rules_alone(parameters).to_text()
+}
+
 fn rules_alone(parameters: &Parameters) -> Plan {
     Plan {
         name: None,
@@ -421,7 +426,7 @@ pub fn plan_of(experiment: &ExperimentState) -> Plan {
 
 /// A motion, and how the votes on it stand, or what became of it.
 pub(crate) fn moved(moved: &Moved, open: Option<&MotionState>, names: &Names) -> String {
-    let Moved { number, mover, motion, rules, decided, in_effect } = moved;
+    let Moved { number, mover, motion, rules, votes: _, decided, in_effect } = moved;
     let (what, mover) = (motion_against(rules.as_deref(), motion), who(names, *mover));
     let stands = match (decided, open) {
         (Some(MotionResult { adopted, approvals, rejections, electorate }), _) => {
