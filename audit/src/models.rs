@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use colearn_contracts::{
-    Act, Contract, Decision, Digest, ExperimentName, LearnerId, Merge, Model, Outcome, Verdict,
+    Act, Contract, CreateExperiment, Decision, Digest, ExperimentName, LearnerId, Merge, Model,
+    Outcome, Verdict,
 };
 use colearn_records::history::{History, Round, unit};
 use colearn_records::record::{DecodedEntry, Record};
@@ -50,7 +51,7 @@ pub(crate) fn take(
 pub struct Models {
     history: History,
     creator: LearnerId,
-    initial: Model,
+    creation: CreateExperiment,
     current: Model,
     /// All that were named with their sizes.
     named: BTreeMap<Digest, Model>,
@@ -186,7 +187,7 @@ impl Models {
         Some(Self {
             history: History::new(transaction.action.experiment.clone()),
             creator: transaction.sender,
-            initial: create.model.clone(),
+            creation: create.clone(),
             current: create.model.clone(),
             named: BTreeMap::from([(create.model.digest, create.model.clone())]),
             created: entry.index,
@@ -271,6 +272,11 @@ impl Models {
         self.creator
     }
 
+    /// What it was created with.
+    pub fn creation(&self) -> &CreateExperiment {
+        &self.creation
+    }
+
     /// The entries of a round.
     pub fn entries_of(&self, round: u64) -> Option<&RoundEntries> {
         self.entries.get(&round)
@@ -305,7 +311,7 @@ impl Models {
 
     /// The model that it began with.
     pub fn initial(&self) -> Held<'_> {
-        Held { model: &self.initial, round: None, entry: self.created }
+        Held { model: &self.creation.model, round: None, entry: self.created }
     }
 
     fn after(&self, number: u64) -> Result<Held<'_>, NoModel> {
@@ -361,7 +367,7 @@ impl Models {
     /// What these weights are to the experiment, in the order of its rounds.
     pub fn roles_of(&self, digest: Digest) -> Vec<Role> {
         let mut roles = Vec::new();
-        if self.initial.digest == digest {
+        if self.creation.model.digest == digest {
             roles.push(Role::Initial);
         }
         for round in &self.history.rounds {

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use colearn_contracts::{
-    Admission, BallotKind, Close, Digest, ExperimentName, Invitation, MemberName, Merging,
-    Parameters, PrivacyCap, Selection, Threshold,
+    Admission, BallotKind, Close, CreateExperiment, Digest, ExperimentName, Invitation, MemberName,
+    Merging, Parameters, PrivacyCap, Selection, Threshold,
 };
 use colearn_ledger::Verifier;
 use serde::Deserialize;
@@ -75,9 +75,21 @@ struct Written {
     #[serde(default)]
     witnesses: Vec<Text<Verifier>>,
     witness_quorum: Option<usize>,
+    /// `agreement = [{ title = "...", sha256 = "..." }]`, or `[[agreement]]` tables.
+    #[serde(default)]
+    agreement: Vec<WrittenAgreement>,
     /// Public key to weight, or more.
     #[serde(default)]
     members: BTreeMap<String, WrittenMember>,
+}
+
+/// An agreement as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenAgreement {
+    title: String,
+    /// 64 hex digits.
+    sha256: String,
 }
 
 /// A member: `4`, or `{ weight = 4, name = "St. Mary's", judge = true }`.
@@ -205,6 +217,90 @@ impl<'de> Deserialize<'de> for Millis {
 #[serde(transparent)]
 struct Choice<T: Words>(#[serde(deserialize_with = "words::deserialize", bound = "")] T);
 
+/// The most agreements of a plan.
+pub const MAX_AGREEMENTS: usize = 16;
+
+/// An agreement that an experiment stands on, such as one on sharing data, or an ethics board's approval. Its text is
+/// nobody's but its holders'; the plan has its digest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Agreement {
+    /// What it is called: 1 to 64 printable characters without spaces at the ends.
+    title: String,
+    /// SHA-256 of the document's bytes.
+    digest: Digest,
+}
+
+impl Agreement {
+    /// The agreement of this title, of a document with this SHA-256.
+    ///
+    /// # Errors
+    /// What is wrong with the title.
+    pub fn new(title: &str, digest: Digest) -> Result<Self, String> {
+        // The same characters as in a member's name: a plan is shown in terminals.
+        let _: MemberName = title.parse().map_err(|_| {
+            format!(
+                "an agreement's title {title:?} is not 1 to 64 printable characters, without spaces at its ends"
+            )
+        })?;
+        Ok(Self { title: title.to_owned(), digest })
+    }
+
+    /// What it is called.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// SHA-256 of the document's bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// Whether an experiment stands on some agreements.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stands {
+    /// It was created from a plan with just these.
+    On,
+    /// It was created from a plan with others, or none.
+    OnOthers,
+    /// It was created from no plan.
+    OnNone,
+}
+
+impl Stands {
+    /// Whether an experiment that was created so stands on just these agreements, in this order. All else that its
+    /// plan says its creation tells, so the digest there decides.
+    pub fn of(
+        experiment: &ExperimentName,
+        create: &CreateExperiment,
+        agreements: &[Agreement],
+    ) -> Self {
+        let plan = Plan::of_creation(experiment, create);
+        let plan = Plan { agreements: agreements.to_vec(), ..plan };
+        match create.plan {
+            Some(recorded) if recorded == plan.digest() => Self::On,
+            Some(_) => Self::OnOthers,
+            None => Self::OnNone,
+        }
+    }
+}
+
+/// Checks that there are not too many agreements, and no two of one title.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_agreements(agreements: &[Agreement]) -> Result<(), String> {
+    if agreements.len() > MAX_AGREEMENTS {
+        return Err(format!("a plan has at most {MAX_AGREEMENTS} agreements"));
+    }
+    let mut titles: Vec<&str> = agreements.iter().map(Agreement::title).collect();
+    titles.sort_unstable();
+    match titles.windows(2).find(|two| two[0] == two[1]) {
+        Some(two) => Err(format!("two agreements are called {:?}", two[0])),
+        None => Ok(()),
+    }
+}
+
 /// A plan: the rules of an experiment, and who may join.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Plan {
@@ -216,6 +312,9 @@ pub struct Plan {
     pub limits_weights: bool,
     /// Who may join; `None` if the plan does not say.
     pub admission: Option<Admission>,
+    /// What its members have agreed on besides, at most [`MAX_AGREEMENTS`] of different titles. They are part of the
+    /// plan's digest, by which the ledger holds them.
+    pub agreements: Vec<Agreement>,
     /// The digest of the terms of an experiment that was created from it, if the plan says it: then who
     /// joins compares no more than that. It is no part of the plan's own digest.
     pub terms: Option<Digest>,
@@ -275,7 +374,14 @@ impl Plan {
             let learner = keys::parse_learner_id(&key)?;
             shares.push(Invitation { learner, weight, name, judge });
         }
-        let terms = written.terms.as_deref().map(parse_digest).transpose()?;
+        let terms = written.terms.as_deref();
+        let terms = terms.map(|text| parse_digest("terms", text)).transpose()?;
+        let agreement = |it: &WrittenAgreement| {
+            Agreement::new(&it.title, parse_digest(&format!("{:?}: sha256", it.title), &it.sha256)?)
+        };
+        let agreements: Vec<Agreement> =
+            written.agreement.iter().map(agreement).collect::<Result<_, String>>()?;
+        check_agreements(&agreements)?;
         let witnesses = written.witnesses.into_iter().map(|it| it.0).collect();
         let (ledger, key) = (written.ledger.map(|it| it.0), written.verifier_key.map(|it| it.0));
         let pins = Pins::new(ledger, key, witnesses, written.witness_quorum)
@@ -304,9 +410,24 @@ impl Plan {
             parameters,
             limits_weights: written.max_weights_bytes.is_some(),
             admission,
+            agreements,
             terms,
             pins,
         })
+    }
+
+    /// The plan that an experiment was created from, if there was one, as far as its creation tells: all but its
+    /// agreements.
+    pub fn of_creation(experiment: &ExperimentName, create: &CreateExperiment) -> Self {
+        Self {
+            name: Some(experiment.clone()),
+            parameters: create.parameters.clone(),
+            limits_weights: true,
+            admission: Some(create.admission.clone()),
+            agreements: Vec::new(),
+            terms: None,
+            pins: Pins::default(),
+        }
     }
 
     /// How this plan differs from an experiment's, line by line: `-` what the plan says, `+` what
@@ -320,6 +441,8 @@ impl Plan {
         expected.admission = self.admission.clone().or_else(|| actual.admission.clone());
         expected.terms = self.terms.or(actual.terms);
         expected.pins = actual.pins.clone();
+        // An experiment shows none: whether it stands on these, the plan's digest says.
+        expected.agreements = actual.agreements.clone();
         let (expected, actual) = (expected.to_text(), actual.to_text());
         let (planned, found): (Vec<&str>, Vec<&str>) =
             (expected.lines().collect(), actual.lines().collect());
@@ -333,7 +456,7 @@ impl Plan {
 
     /// The plan in full, in its one form, which can be read again.
     pub fn to_text(&self) -> String {
-        let Self { name, parameters, admission, terms, pins, .. } = self;
+        let Self { name, parameters, admission, agreements, terms, pins, .. } = self;
         let mut text = String::new();
         let mut line = |key: &str, value: String| {
             // Writing into a string cannot fail.
@@ -398,6 +521,9 @@ impl Plan {
         for (key, value) in pins.in_plan() {
             line(key, value);
         }
+        if !agreements.is_empty() {
+            line("agreement", agreements_line(agreements));
+        }
         if let Some(admission) = admission {
             line("admission", format!("\"{}\"", admission.word()));
             if !admission.invitations().is_empty() {
@@ -433,6 +559,14 @@ fn member_table(weight: u32, name: &Option<MemberName>, judge: bool) -> String {
     table
 }
 
+/// Agreements as a plan has them behind `agreement = `: in one line, so that it can be pasted above any other.
+pub fn agreements_line(agreements: &[Agreement]) -> String {
+    let one = |Agreement { title, digest }: &Agreement| {
+        format!("{{ title = {}, sha256 = \"{digest}\" }}", quoted(title))
+    };
+    format!("[{}]", agreements.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
 /// A text as TOML has it. Quoted here and not by a library, which may find another way to do it one day: the
 /// digest of the plan is recorded.
 pub fn quoted(text: &str) -> String {
@@ -450,9 +584,9 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// A digest from 64 hex digits.
-fn parse_digest(text: &str) -> Result<Digest, String> {
+fn parse_digest(what: &str, text: &str) -> Result<Digest, String> {
     let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.map(Digest).ok_or_else(|| format!("terms {text:?} are not a digest of 64 hex digits"))
+    bytes.map(Digest).ok_or_else(|| format!("{what} {text:?} is not a digest of 64 hex digits"))
 }
 
 /// A cap from ordinary numbers.
@@ -610,6 +744,42 @@ mod tests {
         assert_eq!(plan.difference(&other), [planned, found]);
     }
 
+    #[test]
+    fn agreements_are_part_of_the_digest_and_plans_without_them_are_what_they_were() {
+        let sha256 = "44".repeat(32);
+        let text = format!(
+            "threshold = \">1/2\"\n\n[[agreement]]\ntitle = \"Data \\\"A\\\"\"\nsha256 = \"{sha256}\"\n"
+        );
+        let plan = Plan::parse(&text).unwrap();
+        let [agreement] = &plan.agreements[..] else { panic!("one") };
+        assert_eq!((agreement.title(), agreement.digest()), ("Data \"A\"", Digest([0x44; 32])));
+        let line =
+            format!("agreement = [{{ title = \"Data \\\"A\\\"\", sha256 = \"{sha256}\" }}]\n");
+        assert!(plan.to_text().ends_with(&line), "{}", plan.to_text());
+        let again = Plan::parse(&plan.to_text()).unwrap();
+        assert_eq!((again.digest(), &again.agreements), (plan.digest(), &plan.agreements));
+        let without = Plan { agreements: Vec::new(), ..plan.clone() };
+        assert!(!without.to_text().contains("agreement") && without.digest() != plan.digest());
+        // What an experiment shows has none: the digest tells.
+        assert!(plan.difference(&without).is_empty() && without.difference(&plan).is_empty());
+        let one = |title: &str| format!("{{ title = \"{title}\", sha256 = \"{sha256}\" }}");
+        let many: Vec<String> = (0..17).map(|at| one(&at.to_string())).collect();
+        for (written, what) in [
+            (one("a\\u202Eb"), "is not 1 to 64 printable characters"),
+            (one(""), "is not 1 to 64 printable characters"),
+            (
+                "{ title = \"a\", sha256 = \"44\" }".to_owned(),
+                "\"a\": sha256 \"44\" is not a digest",
+            ),
+            ("{ title = \"a\" }".to_owned(), "line 1: missing field `sha256`"),
+            (format!("{0}, {0}", one("a")), "two agreements are called \"a\""),
+            (many.join(", "), "a plan has at most 16 agreements"),
+        ] {
+            let error = Plan::parse(&format!("agreement = [{written}]")).unwrap_err();
+            assert!(error.contains(what), "{written}: {error}");
+        }
+    }
+
     fn verifier(name: &str, kind: KeyKind, seed: u8) -> Verifier {
         let key = SigningKey::from_bytes(&[seed; 32]).verifying_key();
         Verifier::new(name, kind, key).unwrap()
@@ -667,7 +837,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_line() {
         for (text, what) in [
-            ("terms = \"22\"", "terms \"22\" are not a digest of 64 hex digits"),
+            ("terms = \"22\"", "terms \"22\" is not a digest of 64 hex digits"),
             ("threshold = \"1/2\"\nthreshhold = \"1/2\"", "line 2: unknown field `threshhold`"),
             ("\nballot = \"secret\"", "line 2: \"secret\" is not one of open, sealed"),
             ("threshold = \"3/2\"", "line 1: a threshold is a fraction"),

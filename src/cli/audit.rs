@@ -12,6 +12,7 @@ use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
 use colearn_contracts::ExperimentName;
 use colearn_ledger::{Verifier, Verifiers};
 use colearn_records::pins::Pins;
+use colearn_records::plan::Plan;
 use indicatif::ProgressBar;
 
 use super::args::{NODE, PinArgs, WeightsArgs};
@@ -70,6 +71,10 @@ pub(crate) struct Audit {
     /// Tell of this experiment only in the report; may be repeated [default: all]
     #[arg(long, value_name = "NAME", requires = "report")]
     experiment: Vec<ExperimentName>,
+    /// A plan file, to show in the report which agreements the experiment that was created from it stands on; may be
+    /// repeated
+    #[arg(long, value_name = "FILE", requires = "report")]
+    plan: Vec<PathBuf>,
     /// Replace reports that are there
     #[arg(long, requires = "report")]
     force: bool,
@@ -165,6 +170,8 @@ impl Audit {
         for file in &self.report {
             file.check(self.force)?;
         }
+        let plans = self.plan.iter().map(|path| Plan::read(path));
+        let plans: Vec<Plan> = plans.collect::<Result<_, _>>()?;
         let (place, at_ms, promised) = (self.place.one()?, now_ms(), promises.len());
         let weights = weights.as_deref();
         let options = AuditOptions {
@@ -188,6 +195,7 @@ impl Audit {
                 report: &report,
                 reached: &reached,
                 asked: &self.experiment,
+                plans: &plans,
             };
             let written = self.write(&audited);
             (report, written)

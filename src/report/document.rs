@@ -6,6 +6,7 @@ use colearn_contracts::ExperimentName;
 use colearn_ledger::SignedNote;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::pins::Pins;
+use colearn_records::plan::Plan;
 use serde_json::{Value, json};
 
 use super::experiment::{Budget, experiment};
@@ -35,6 +36,8 @@ pub(crate) struct Audited<'a> {
     pub(crate) reached: &'a Reached,
     /// The experiments that are told of in full; all if none is named.
     pub(crate) asked: &'a [ExperimentName],
+    /// Plans that were handed in, for their agreements.
+    pub(crate) plans: &'a [Plan],
 }
 
 /// The document.
@@ -44,9 +47,12 @@ pub(crate) fn document(audit: &Audited<'_>) -> Value {
     let mut budget = Budget::default();
     let (mut told, mut others) = (Vec::new(), Vec::new());
     for (name, models) in &reached.experiments {
-        match is_asked(name) && budget.has_room() {
-            true => told.push(experiment(name, models, reached.state(name), &mut budget)),
-            false => others.push(name.as_str()),
+        if is_asked(name) && budget.has_room() {
+            let one = experiment(name, models, reached.state(name), audit.plans, &mut budget);
+            budget.take(&one);
+            told.push(one);
+        } else {
+            others.push(name.as_str());
         }
     }
     let other_count = others.len();

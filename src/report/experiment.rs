@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use colearn_audit::models::Models;
-use colearn_contracts::{ExperimentName, LearnerId};
+use colearn_contracts::{CreateExperiment, ExperimentName, LearnerId};
 use colearn_records::convert::ExperimentState;
 use colearn_records::history::{History, Moved, Round, Stay, unit};
+use colearn_records::plan::{Plan, Stands};
 use colearn_records::words::Word as _;
 use serde::Serialize as _;
 use serde_json::{Value, json};
@@ -16,28 +17,38 @@ use crate::cli::tell::{json, text};
 const MAX_ROUNDS: usize = 20_000;
 const MAX_VOTES: usize = 400_000;
 const MAX_MEMBERS: usize = 5000;
+/// After so many bytes of the document no other experiment is begun: any stranger may be able to begin many.
+const MAX_BYTES: usize = 32 << 20;
 /// Of each experiment.
 const MAX_EXPERIMENT_MEMBERS: usize = 1000;
 const MAX_MOTIONS: usize = 500;
 const MAX_EVALUATIONS: usize = 500;
+/// Of each motion, on each side.
+const MAX_VOTERS: usize = 100;
 
 /// How much room there is left.
 pub(crate) struct Budget {
     rounds: usize,
     votes: usize,
     members: usize,
+    bytes: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { rounds: MAX_ROUNDS, votes: MAX_VOTES, members: MAX_MEMBERS }
+        Self { rounds: MAX_ROUNDS, votes: MAX_VOTES, members: MAX_MEMBERS, bytes: MAX_BYTES }
     }
 }
 
 impl Budget {
     /// Whether another experiment has room.
     pub(crate) fn has_room(&self) -> bool {
-        self.rounds > 0 && self.votes > 0 && self.members > 0
+        self.rounds > 0 && self.votes > 0 && self.members > 0 && self.bytes > 0
+    }
+
+    /// Takes the room of what was told.
+    pub(crate) fn take(&mut self, told: &Value) {
+        self.bytes = self.bytes.saturating_sub(told.to_string().len());
     }
 }
 
@@ -64,6 +75,7 @@ pub(crate) fn experiment(
     name: &ExperimentName,
     models: &Models,
     state: Option<ExperimentState>,
+    plans: &[Plan],
     budget: &mut Budget,
 ) -> Value {
     let history = models.history();
@@ -71,16 +83,15 @@ pub(crate) fn experiment(
     let listed = history.learners.len().min(MAX_EXPERIMENT_MEMBERS).min(budget.members);
     budget.members -= listed;
     let listed = &history.learners[..listed];
-    let shown = shown(&history.rounds, budget);
+    let shown = shown(&history.rounds, listed.len(), budget);
     let rounds = shown.iter().map(|round| self::round(models, &numbers, listed, round));
     let rounds: Vec<Value> = rounds.collect();
     let initial = models.initial();
     let current = models.current();
     let motions = &history.motions[history.motions.len().saturating_sub(MAX_MOTIONS)..];
     let rules = state.as_ref().map(|state| text::plan_of(state).to_text());
-    // A motion remembers the rules that it was moved under; where none was moved they have not changed.
-    let first = history.motions.first().and_then(|moved| moved.rules.as_deref());
-    let initial_rules = first.or(state.as_ref().map(|state| &state.parameters)).map(text::rules);
+    let creation = models.creation();
+    let initial_rules = Plan::of_creation(name, creation).to_text();
     let cap = state.as_ref().and_then(|state| state.parameters.privacy);
     json!({
         "name": name.as_str(),
@@ -90,7 +101,8 @@ pub(crate) fn experiment(
         "creator": person(history, &numbers, models.creator()),
         "created_in_entry": initial.entry,
         "terms": state.as_ref().map(|state| state.terms.to_string()),
-        "plan": state.as_ref().and_then(|state| state.plan).map(|plan| plan.to_string()),
+        "plan": creation.plan.map(|plan| plan.to_string()),
+        "agreements": agreements(name, creation, plans),
         "initial_model": {
             "digest": initial.model.digest.to_string(),
             "size": initial.model.size,
@@ -120,16 +132,37 @@ pub(crate) fn experiment(
     })
 }
 
-/// The last rounds for which there is room.
-fn shown<'a>(rounds: &'a [Round], budget: &mut Budget) -> &'a [Round] {
+/// What its members have agreed on besides its rules. The ledger has the digest of the plan only, so the plan has to be
+/// shown.
+fn agreements(name: &ExperimentName, creation: &CreateExperiment, plans: &[Plan]) -> Value {
+    let alone = Plan::of_creation(name, creation);
+    let with = |plan: &&Plan| Stands::of(name, creation, &plan.agreements) == Stands::On;
+    let of_it = |plan: &&Plan| plan.name.as_ref().is_none_or(|planned| planned == name);
+    let shown = plans.iter().filter(of_it).filter(|plan| !plan.agreements.is_empty());
+    let held = shown.clone().find(with);
+    let state = match (creation.plan, held) {
+        (_, Some(_)) => "held",
+        (None, None) => "none",
+        (Some(digest), None) if digest == alone.digest() => "none",
+        (Some(_), None) if shown.clone().next().is_some() => "other",
+        (Some(_), None) => "not_shown",
+    };
+    let list = held.into_iter().flat_map(|plan| &plan.agreements);
+    let list = list.map(|it| json!({ "title": it.title(), "sha256": it.digest().to_string() }));
+    json!({ "state": state, "list": list.collect::<Vec<_>>() })
+}
+
+/// The last rounds for which there is room, with a vote or an absence of each of so many members.
+fn shown<'a>(rounds: &'a [Round], members: usize, budget: &mut Budget) -> &'a [Round] {
+    let votes = |round: &Round| round.ballots.len().max(members);
     let mut begin = rounds.len();
     while let Some(before) = begin.checked_sub(1)
         && let Some(round) = rounds.get(before)
         && budget.rounds > 0
-        && budget.votes >= round.ballots.len()
+        && budget.votes >= votes(round)
     {
         (begin, budget.rounds) = (before, budget.rounds - 1);
-        budget.votes -= round.ballots.len();
+        budget.votes -= votes(round);
     }
     &rounds[begin..]
 }
@@ -206,6 +239,7 @@ fn person(history: &History, numbers: &Numbers, learner: LearnerId) -> Value {
 fn motion(history: &History, numbers: &Numbers, moved: &Moved) -> Value {
     let voters = |approve: bool| -> Vec<Value> {
         let voters = moved.votes.iter().filter(|(_, approved)| **approved == approve);
+        let voters = voters.take(MAX_VOTERS);
         voters.map(|(voter, _)| person(history, numbers, *voter)).collect()
     };
     json!({
@@ -215,6 +249,7 @@ fn motion(history: &History, numbers: &Numbers, moved: &Moved) -> Value {
         "text": text::motion_against(moved.rules.as_deref(), &moved.motion),
         "votes_for": voters(true),
         "votes_against": voters(false),
+        "vote_count": moved.votes.len(),
         "adopted": moved.decided.map(|it| it.adopted),
         "approvals": moved.decided.map(|it| it.approvals),
         "rejections": moved.decided.map(|it| it.rejections),
@@ -332,11 +367,14 @@ mod tests {
                 },
             ));
         }
-        let mut budget = Budget { rounds: 7, votes: 1, members: 1 };
-        assert_eq!(shown(&history.rounds, &mut budget).len(), 5);
+        let mut budget = Budget { rounds: 7, votes: 1, members: 1, bytes: 1 };
+        assert_eq!(shown(&history.rounds, 0, &mut budget).len(), 5);
         let last: Vec<u64> =
-            shown(&history.rounds, &mut budget).iter().map(|round| round.number).collect();
+            shown(&history.rounds, 0, &mut budget).iter().map(|round| round.number).collect();
         assert_eq!(last, [4, 5]);
+        assert!(!budget.has_room());
+        let mut budget = Budget::default();
+        budget.take(&Value::String("x".repeat(MAX_BYTES)));
         assert!(!budget.has_room());
     }
 }

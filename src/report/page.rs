@@ -91,6 +91,7 @@ mod tests {
             report: &report,
             reached: &reached,
             asked: &[],
+            plans: &[],
         })
     }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use colearn_contracts::{
-    Act, Action, Admission, Choice, Close, CreateExperiment, Join, Motion, Parameters, Proposal,
-    Scores, VERSION, Vote,
+    Act, Action, Admission, Choice, Close, CreateExperiment, Evaluation, Join, Measure, Motion,
+    Parameters, Proposal, Scores, VERSION, Vote,
 };
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ struct Members {
 impl Members {
     /// Three members of an experiment `y`, the second with a hostile name.
     async fn join(node: &NodeProcess, rounds: u64) -> Self {
-        let mut speaker = Speaker::connect(&node.url).await;
+        let speaker = Speaker::connect(&node.url).await;
         let model = Counter::weights(0);
         speaker.client.upload(&model).await.unwrap();
         let create = CreateExperiment {
@@ -92,6 +92,9 @@ async fn three_rounds(node: &NodeProcess) -> Members {
     let motion = Motion::SetParameters(Box::new(parameters));
     members.act(2, Act::Move { number: 1, motion }).await;
     members.act(1, Act::MotionVote { number: 1, approve: true }).await;
+    let measures = vec![Measure { name: "auc".parse().unwrap(), value_micros: 912_000 }];
+    let model = members.model.digest();
+    members.act(1, Act::Evaluate(Evaluation { number: 1, model, measures })).await;
     let bad = members.propose(2, 2).await;
     members.vote(1, 2, &bad, Choice::Reject).await;
     members.vote(3, 2, &bad, Choice::Reject).await;
@@ -155,6 +158,7 @@ async fn a_report_tells_of_members_rules_rounds_and_absences() {
     assert_eq!(motion["text"], "set patience = 9");
     assert!(!told["initial_rules"].as_str().unwrap().contains("patience"));
     assert!(told["rules"].as_str().unwrap().contains("patience = 9\n"));
+    assert_eq!(told["evaluations"][0]["measures"], json!({ "auc": 0.912 }));
     let rounds = told["rounds"].as_array().unwrap();
     assert_eq!(rounds[0]["proposed"], Counter::weights(1).digest().to_string());
     assert_eq!((&rounds[0]["proposer"], &rounds[0]["missed_votes"]), (&1.into(), &json!([3])));
@@ -191,6 +195,34 @@ async fn a_report_tells_of_members_rules_rounds_and_absences() {
     let tree = ["audit", &node.url, "--report", &text("z.html"), "--level", "tree"];
     assert!(fail(&tree).contains("--level contract"));
     node.stop();
+}
+
+#[test]
+fn ledgers_of_earlier_versions_with_merges_and_privacy_have_reports() {
+    let dir = tempfile::tempdir().unwrap();
+    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frozen");
+    let (mut merged, mut private) = (0, 0);
+    for version in ["v1", "v2", "transcript"] {
+        let place = frozen.join(version);
+        let [page, document] =
+            ["html", "json"].map(|form| dir.path().join(version).with_extension(form));
+        let report = |path: &Path| path.to_str().unwrap().to_owned();
+        let audit = ["audit", place.to_str().unwrap(), "--report", &report(&page)];
+        succeed(&[&audit[..], &["--report", &report(&document)]].concat());
+        assert!(read(&page).contains("PASSED"));
+        let experiments = read_json(&document)["experiments"].take();
+        for told in experiments.as_array().unwrap() {
+            merged += told["rounds"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|it| !it["merged"].is_null())
+                .count();
+            private += told["privacy"]["learners"].as_array().unwrap().len();
+            assert_ne!(told["rules"], Value::Null, "{told}");
+        }
+    }
+    assert!(merged > 0 && private > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -255,7 +287,9 @@ async fn a_browser_opens_a_long_report_and_asks_nobody_for_anything() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let node = NodeProcess::start(&path("data"));
-    let rounds = 300;
+    // More than are open at once; many more, to measure: COLEARN_REPORT_ROUNDS=10000.
+    let rounds =
+        std::env::var("COLEARN_REPORT_ROUNDS").map_or(300, |rounds| rounds.parse().unwrap());
     let mut members = Members::join(&node, rounds).await;
     for round in 1..=rounds {
         members.accepted(round).await;
@@ -264,10 +298,13 @@ async fn a_browser_opens_a_long_report_and_asks_nobody_for_anything() {
     succeed(&["audit", &node.url, "--report", page.to_str().unwrap()]);
     let url = format!("file://{}", page.display());
     browser.look(1024, 800, false);
+    let began = std::time::Instant::now();
     browser.open(&url);
     browser.wait_until(
         "document.readyState === 'complete' && document.querySelector('main') !== null",
     );
+    let (took, bytes) = (began.elapsed(), std::fs::metadata(&page).unwrap().len());
+    println!("{rounds} rounds, a page of {bytes} bytes, opened in {took:?}");
     let rows = "document.querySelectorAll('details table tbody tr').length";
     assert_eq!(browser.value(rows), rounds);
     // Long ones are folded up.
@@ -292,5 +329,92 @@ async fn a_browser_opens_a_long_report_and_asks_nobody_for_anything() {
     let complaints = browser.complaints();
     assert!(complaints.is_empty(), "{complaints:?}");
     assert!(browser.asked().iter().all(|asked| *asked == url || asked.starts_with("about:")));
+    node.stop();
+}
+
+#[test]
+fn an_experiment_stands_on_the_agreements_of_its_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let text = |name: &str| path(name).to_str().unwrap().to_owned();
+    let node = NodeProcess::start(&path("data"));
+    let (contract, other) = (text("contract.txt"), text("other.txt"));
+    std::fs::write(&contract, "We share gradients.").unwrap();
+    std::fs::write(&other, "We share everything.").unwrap();
+    std::fs::write(path("weights"), Counter::weights(0).bytes()).unwrap();
+    std::fs::write(path("plan.toml"), "max_rounds = 9\nadmission = \"open\"\n").unwrap();
+    let (weights, plan, key) = (text("weights"), text("plan.toml"), text("a.pem"));
+    succeed(&["key", "new", &key]);
+    let create = |name: &str, more: &[&str]| {
+        let create = ["experiment", "create", name, "--key", &key, "--weights", &weights];
+        succeed(&[&create[..], &["--node", &node.url, "--plan", &plan], more].concat())
+    };
+    let created = create("x", &["--agreement", &format!("Data \"sharing\"={contract}")]);
+    create("bare", &[]);
+    // What is printed is pasted into the plan that is handed around.
+    let line = created.lines().find(|line| line.starts_with("agreement = ")).unwrap();
+    let agreed = text("agreed.toml");
+    std::fs::write(&agreed, format!("{line}\n{}", read(&path("plan.toml")))).unwrap();
+    let show = |name: &str, plan: &str, files: &[&str]| {
+        let show = ["experiment", "agreements", name, "--plan", plan, "--from", &node.url];
+        let output = run(&[&show[..], files].concat());
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, told) = show("x", &agreed, &[&contract]);
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        told.contains("contract.txt, sha-256 ") && told.contains(": Data \"sharing\"\n"),
+        "{told}"
+    );
+    assert!(told.ends_with("AGREEMENTS OK experiment=x agreements=1 files=1\n"), "{told}");
+    // Another document, another title, an experiment without any.
+    let failed = |(code, told): (i32, String), reason: &str| {
+        assert!(code == 3 && told.ends_with(&format!("reason={reason}\n")), "{told}");
+    };
+    failed(show("x", &agreed, &[&contract, &other]), "unknown_file");
+    let renamed = text("renamed.toml");
+    std::fs::write(&renamed, read(&path("agreed.toml")).replace("sharing", "selling")).unwrap();
+    failed(show("x", &renamed, &[]), "other_plan");
+    failed(show("bare", &agreed, &[&contract]), "other_plan");
+    assert!(fail(&["experiment", "agreements", "x", "--plan", &plan]).contains("no agreements"));
+    let json = ["experiment", "agreements", "x", "--plan", &agreed, "--from", &node.url, "--json"];
+    let told: Value = serde_json::from_str(&succeed(&json)).unwrap();
+    assert_eq!(
+        (&told["ok"], &told["agreements"][0]["title"]),
+        (&true.into(), &"Data \"sharing\"".into())
+    );
+
+    // Who joins by a plan insists on its agreements, whatever else fits.
+    let doctor = |plan: &str| {
+        let doctor = ["doctor", "--experiment", "x", "--key", &key, "--plan", plan];
+        let output = run(&[&doctor[..], &["--node", &node.url]].concat());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let learner =
+        ["learner", "--experiment", "x", "--key", &key, "--node", &node.url, "--plan", &renamed];
+    let output = run(&learner);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        told.contains("- agreement = ") && told.contains("created from another plan"),
+        "{told}"
+    );
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing was joined"), "{output:?}");
+    assert_ne!(doctor(&agreed), doctor(&renamed));
+
+    // The report shows them to whoever hands in the plan.
+    let report = |more: &[&str]| {
+        let audit = ["audit", &node.url, "--force", "--report", &text("audit.json")];
+        succeed(&[&audit[..], &["--report", &text("audit.html")], more].concat());
+        read_json(&path("audit.json"))["experiments"].take()
+    };
+    let told = report(&["--plan", &agreed]);
+    assert_eq!(
+        (&told[0]["name"], &told[0]["agreements"]["state"]),
+        (&"bare".into(), &"none".into())
+    );
+    assert_eq!(told[1]["agreements"]["list"][0]["title"], "Data \"sharing\"");
+    assert!(read(&path("audit.html")).contains("Data &quot;sharing&quot;"));
+    assert_eq!(report(&[])[1]["agreements"]["state"], "not_shown");
+    assert_eq!(report(&["--plan", &renamed])[1]["agreements"]["state"], "other");
     node.stop();
 }

@@ -1,9 +1,9 @@
 //! What a learner looks at before it joins.
 
-use colearn_contracts::{LearnerId, Version, terms};
+use colearn_contracts::{Digest, LearnerId, Version, terms};
 use colearn_records::convert::ExperimentState;
 use colearn_records::pins::Pins;
-use colearn_records::plan::Plan;
+use colearn_records::plan::{Plan, agreements_line};
 
 use super::ClientError;
 use crate::learner::Privacy;
@@ -42,16 +42,45 @@ pub(super) fn check(
     if let Some(joiner) = joiner {
         joiner.check_privacy(experiment)?;
     }
-    let Some(plan) = plan.filter(|plan| plan.terms != Some(terms)) else { return Ok(()) };
-    let difference = plan.difference(&Plan {
+    let Some(plan) = plan else { return Ok(()) };
+    let shown = Plan {
         name: Some(experiment.name.clone()),
         parameters: parameters.clone(),
         limits_weights: true,
         admission: Some(admission.clone()),
+        agreements: Vec::new(),
         terms: Some(terms),
         pins: Pins::default(),
-    });
+    };
+    let mut difference = match plan.terms == Some(terms) {
+        true => Vec::new(),
+        false => plan.difference(&shown),
+    };
+    if !stands_on(plan, &shown, experiment.plan) {
+        let agreements = agreements_line(&plan.agreements);
+        difference.push(format!("- agreement = {agreements}"));
+        difference.push(match experiment.plan {
+            Some(digest) => format!("+ (created from another plan, of digest {digest})"),
+            None => "+ (created from no plan)".to_owned(),
+        });
+    }
     if difference.is_empty() { Ok(()) } else { Err(ClientError::OtherPlan(difference)) }
+}
+
+/// Whether an experiment was created from a plan with these agreements: its rules were then those that it has now, or
+/// those of this plan.
+fn stands_on(plan: &Plan, shown: &Plan, recorded: Option<Digest>) -> bool {
+    if plan.agreements.is_empty() {
+        return true;
+    }
+    let agreed = |rules: &Plan| Plan { agreements: plan.agreements.clone(), ..rules.clone() };
+    let mut own = plan.clone();
+    own.name = shown.name.clone();
+    own.admission = plan.admission.clone().or_else(|| shown.admission.clone());
+    if !plan.limits_weights {
+        own.parameters.max_weights_bytes = shown.parameters.max_weights_bytes;
+    }
+    recorded.is_some() && [agreed(shown), own].iter().any(|it| recorded == Some(it.digest()))
 }
 
 impl Joiner {
@@ -80,6 +109,7 @@ mod tests {
         Admission, Context, CreateExperiment, Digest, Experiment, Invitation, LearnerId, Model,
         Moment, Parameters, PrivacyCap, PrivacySegment,
     };
+    use colearn_records::plan::Agreement;
 
     use super::*;
 
@@ -184,5 +214,51 @@ mod tests {
         assert!(check(None, &shown, Membership::Outside, Some(stranger())).is_ok());
         let other = Joiner { me: LearnerId([4; 32]), ..stranger() };
         assert!(check(None, &shown, Membership::Outside, Some(other)).is_err());
+    }
+
+    #[test]
+    fn agreements_of_a_plan_are_those_that_the_experiment_was_created_under() {
+        let mut state = described(Version::V2);
+        let called = |title: &str| vec![Agreement::new(title, Digest([4; 32])).unwrap()];
+        let agreeing = |title: &str| Plan { agreements: called(title), ..Plan::default() };
+        let recorded = |state: &ExperimentState, agreements| {
+            let plan = Plan {
+                name: Some(state.name.clone()),
+                parameters: state.parameters.clone(),
+                limits_weights: true,
+                admission: Some(state.admission.clone()),
+                agreements,
+                ..Plan::default()
+            };
+            Some(plan.digest())
+        };
+        let is_it = |plan: &Plan, state: &ExperimentState| match check(
+            Some(plan),
+            state,
+            Membership::Outside,
+            None,
+        ) {
+            Ok(()) => true,
+            Err(ClientError::OtherPlan(difference)) => {
+                assert!(difference[0].starts_with("- agreement = [{"), "{difference:?}");
+                false
+            }
+            Err(error) => panic!("{error}"),
+        };
+        // From no plan, and from one without any.
+        assert!(!is_it(&agreeing("Data"), &state));
+        state.plan = recorded(&state, Vec::new());
+        assert!(!is_it(&agreeing("Data"), &state) && is_it(&Plan::default(), &state));
+        state.plan = recorded(&state, called("Data"));
+        assert!(is_it(&agreeing("Data"), &state) && !is_it(&agreeing("Date"), &state));
+        // Terms say nothing of agreements.
+        let pinned = |title| Plan { terms: Some(state.terms), ..agreeing(title) };
+        assert!(is_it(&pinned("Data"), &state) && !is_it(&pinned("Date"), &state));
+        // Who has the plan as it was can follow it when the members have changed the rules since.
+        let parameters = Parameters { patience: Some(7), ..Parameters::default() };
+        let mut changed = described_with(Version::V2, parameters, Admission::Open);
+        changed.plan = recorded(&state, called("Data"));
+        let first = Plan { terms: Some(changed.terms), ..agreeing("Data") };
+        assert!(is_it(&first, &changed));
     }
 }

@@ -7,9 +7,11 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use colearn_contracts::ExperimentName;
 use colearn_learning::data::Schema;
+use colearn_records::plan::{Agreement, agreements_line, check_agreements};
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use serde_json::json;
 
+use super::agreements::parse_agreement;
 use super::rules::{Admitted, Rules};
 use crate::cli::args::{Data, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
 
@@ -25,6 +27,8 @@ use crate::cli::args::{Data, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
       --founder \"3b6a27bc...:City Hospital\" --founder \"d75a9801...:judge:The regulator\"
   colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml
   colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml --agreed agreed.toml
+  colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml \\
+      --agreement 'Data sharing=contract.pdf' --agreement 'Ethics board, 2026-11=approval.pdf'
   colearn experiment create credit --key a.pem --open --schema credit.json --model mlp --hidden 64,32
 
 A plan file holds the same in TOML, for all members to agree on:
@@ -35,7 +39,10 @@ A plan file holds the same in TOML, for all members to agree on:
   merging = {}
   [members]
   3b6a27bc... = 2
-  d75a9801... = {{ weight = 1, name = \"The regulator\", judge = true }}")]
+  d75a9801... = {{ weight = 1, name = \"The regulator\", judge = true }}
+
+The ledger has the digest of the plan, and with it those of the agreements. Who has the plan and the documents shows
+that with: colearn experiment agreements NAME --plan FILE")]
 pub(crate) struct Create {
     /// Its name: 1 to 64 of a-z 0-9 . _ -
     name: String,
@@ -62,6 +69,10 @@ pub(crate) struct Create {
     /// join nothing else, nowhere else
     #[arg(long, value_name = "FILE")]
     agreed: Option<PathBuf>,
+    /// Have it stand on this document, besides those of the plan: a title, and the file, of which the plan has the
+    /// SHA-256; may be repeated
+    #[arg(long, value_name = "TITLE=FILE", value_parser = parse_agreement)]
+    agreement: Vec<Agreement>,
     #[command(flatten)]
     rules: Rules,
     /// Print JSON
@@ -94,7 +105,9 @@ impl Create {
         };
         self.rules.apply(&mut plan.parameters)?;
         plan.limits_weights |= self.rules.limits_weights();
-        let agreed = self.admitted.has_plan();
+        plan.agreements.extend(self.agreement.iter().cloned());
+        check_agreements(&plan.agreements).map_err(anyhow::Error::msg)?;
+        let agreed = self.admitted.has_plan() || !plan.agreements.is_empty();
         let pins = self.signer.trust(Some(&plan))?.pins;
         // Other models than these cannot be merged.
         let could_merge = plan.parameters.merging.is_none() && self.media_type == SAFETENSORS;
@@ -121,6 +134,10 @@ impl Create {
                     "index": created.submitted.receipt.index,
                     "model": weights.digest().to_string(),
                     "plan": agreed.then(|| created.plan.digest().to_string()),
+                    "agreements": created.plan.agreements.iter().map(|it| json!({
+                        "title": it.title(),
+                        "sha256": it.digest().to_string(),
+                    })).collect::<Vec<_>>(),
                     "terms": created.terms.to_string(),
                     "ledger": pins.ledger().map(|it| it.to_string()),
                     "verifier_key": pins.verifier_key().map(ToString::to_string),
@@ -141,6 +158,9 @@ impl Create {
         }
         // To be pasted into the plan that is handed around. What those who join compare: it says it all.
         println!("terms = \"{}\"", created.terms);
+        if !created.plan.agreements.is_empty() {
+            println!("agreement = {}", agreements_line(&created.plan.agreements));
+        }
         // And what they insist on.
         for (key, value) in pins.in_plan() {
             println!("{key} = {value}");

@@ -1,5 +1,6 @@
 //! `colearn experiment`.
 
+mod agreements;
 mod create;
 mod govern;
 mod notices;
@@ -117,6 +118,8 @@ rounds, as outcome or transaction.")]
         #[arg(long)]
         json: bool,
     },
+    /// Show with its plan which agreements an experiment stands on, such as one on sharing data.
+    Agreements(Box<agreements::Agreements>),
     /// Move that the members decide something: other rules, who may join, to stop.
     Move(Box<MoveArgs>),
     /// Vote on a motion.
@@ -185,6 +188,7 @@ impl Experiment {
             }
             Self::Plan { name, place, json } => plan(&place.from, &name, json).await,
             Self::Privacy { name, place, json } => privacy(&place.from, &name, json).await,
+            Self::Agreements(args) => tokio::task::spawn_blocking(|| args.run()).await?,
             Self::Move(args) => args.run().await,
             Self::Ballot { action, number, vote } => {
                 action.ballot(number, vote == VoteArg::Approve).await

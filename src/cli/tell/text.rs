@@ -80,17 +80,13 @@ pub(crate) fn motion_against(rules: Option<&Parameters>, motion: &Motion) -> Str
     }
 }
 
-/// Rules without who may join, as a plan has them.
-pub(crate) fn rules(parameters: &Parameters) -> String {
-    rules_alone(parameters).to_text()
-}
-
 fn rules_alone(parameters: &Parameters) -> Plan {
     Plan {
         name: None,
         parameters: parameters.clone(),
         limits_weights: true,
         admission: None,
+        agreements: Vec::new(),
         terms: None,
         pins: Pins::default(),
     }
@@ -419,6 +415,7 @@ pub fn plan_of(experiment: &ExperimentState) -> Plan {
         parameters: experiment.parameters.clone(),
         limits_weights: true,
         admission: Some(experiment.admission.clone()),
+        agreements: Vec::new(),
         terms: Some(experiment.terms),
         pins: Pins::default(),
     }
