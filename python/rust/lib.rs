@@ -37,7 +37,7 @@ mod _core {
     #[pymodule_export]
     use crate::ledger::{audit, checkpoint, entries, experiments};
     #[pymodule_export]
-    use crate::model::{model_get, model_show, model_verify};
+    use crate::model::{model_get, model_predict, model_show, model_verify};
     #[pymodule_export]
     use crate::run::{run, run_local};
     #[pymodule_export]

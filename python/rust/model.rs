@@ -1,5 +1,6 @@
 //! The model out, as `colearn model` does it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,13 +8,17 @@ use colearn::model::{self, FetchError, GetError, Progress, VerifyError};
 use colearn::place::Place;
 use colearn_audit::AuditOptions;
 use colearn_audit::models::Which;
+use colearn_learning::Predictor;
+use colearn_learning::data::DialectOptions;
+use colearn_sdk::learner::Weights;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use serde_json::json;
 
 use crate::calls::{self, Desk};
 use crate::errors::Failed;
 use crate::ledger::{give_up, in_pool};
-use crate::{pins, values};
+use crate::{pins, schema, values};
 
 /// Looks into a model's file.
 #[pyfunction]
@@ -99,6 +104,47 @@ pub(crate) fn model_verify<'py>(
             .map_err(|error: VerifyError| Failed::other(error))
     })?;
     values::object(py, &verified.map_err(|error| error.raise(py))?)
+}
+
+/// Has a built-in model predict the rows of a CSV file, or of a table that the package has written: what
+/// `colearn predict` writes, and what it tells besides.
+#[pyfunction]
+#[pyo3(signature = (path, *, file, table))]
+pub(crate) fn model_predict<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    file: Option<PathBuf>,
+    table: Option<String>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let predicted = py.detach(|| {
+        let cannot = |error: &dyn std::fmt::Display| {
+            Failed::of("ModelError")(&format_args!("{} cannot be used: {error}", path.display()))
+        };
+        let weights = Weights::new(std::fs::read(&path).map_err(|error| cannot(&error))?);
+        let model = Predictor::new(&weights).map_err(|error| cannot(&error))?;
+        let predictions = match (file, table) {
+            (Some(file), _) => model.predict_file(&file, &DialectOptions::default()),
+            (None, table) => {
+                let table = table.unwrap_or_default();
+                model.predict("the table", &mut table.as_bytes(), &schema::written().dialect)
+            }
+        };
+        let predictions = predictions.map_err(|error| Failed::of("SchemaError")(&error))?;
+        let mut csv = Vec::new();
+        predictions.write(&mut csv).map_err(Failed::other)?;
+        let scores = predictions.scores().map(|(rows, scores)| {
+            let scores = scores.into_iter().map(|(metric, score)| (metric.name(), score));
+            json!({ "rows": rows, "scores": scores.collect::<BTreeMap<_, _>>() })
+        });
+        Ok(json!({
+            "csv": String::from_utf8_lossy(&csv),
+            "classes": model.spec().schema.target.classes(),
+            "scored": scores,
+            "passed_over": predictions.passed_over,
+            "notes": predictions.notes,
+        }))
+    });
+    values::object(py, &predicted.map_err(|error: Failed| error.raise(py))?)
 }
 
 /// Tells how many entries are audited; and ends the audit when nobody waits for it any more.

@@ -30,7 +30,7 @@ fn text_of(py: Python<'_>, schema: &Schema) -> PyResult<String> {
 }
 
 /// The package writes the tables itself: nothing is to be found.
-fn written() -> CsvOptions {
+pub(crate) fn written() -> CsvOptions {
     let dialect = DialectOptions {
         delimiter: Some(b','),
         decimal: Some('.'),

@@ -1,5 +1,6 @@
 """The model out: got by its round, looked into, and found again in the ledger."""
 
+import csv
 import hashlib
 from pathlib import Path
 
@@ -10,7 +11,13 @@ from mean import Mean
 from test_run import new_keys, run_all
 
 from colearn_client import arrays, local_node, model
-from colearn_client.errors import ArtifactError, ColearnError, VerificationError
+from colearn_client.errors import (
+    ArtifactError,
+    ColearnError,
+    ModelError,
+    SchemaError,
+    VerificationError,
+)
 
 
 @pytest.fixture
@@ -79,3 +86,66 @@ def test_a_file_shows_its_tensors(tmp_path) -> None:
     assert model.show(file).media_type == "application/x-colearn-legacy"
     with pytest.raises(OSError):
         model.show(tmp_path / "none")
+
+
+def built_in(node: str, folder: Path, table: str, label: str) -> Path:
+    """The file of an untrained built-in model for a table."""
+    data, out = folder / f"{label}.csv", folder / f"{label}.safetensors"
+    data.write_text(table)
+    (key,) = new_keys(folder, label[:1])
+    colearn(
+        *["experiment", "create", label, "--node", node, "--key", str(key), "--open"],
+        *["--data", str(data), "--label", label, "--model", "mlp", "--hidden", "4"],
+    )
+    model.get(label, node, out)
+    return out
+
+
+def test_a_built_in_model_predicts_what_the_command_predicts(node: str, tmp_path: Path) -> None:
+    table = "age,job,default\n" + "".join(
+        f"{20 + at},{['cook', 'smith'][at % 2]},{['no', 'yes'][at // 10 % 2]}\n" for at in range(40)
+    )
+    file = built_in(node, tmp_path, table, "default")
+    data, out = tmp_path / "default.csv", tmp_path / "predicted.csv"
+    colearn("predict", "--model", str(file), "--data", str(data), "--out", str(out))
+    predicted = model.predict(file, data)
+    assert predicted.csv == out.read_text()
+    assert predicted.classes == ["no", "yes"] and predicted.scored_rows == 40
+    assert set(predicted.scores) > {"accuracy"} and predicted.passed_over == []
+    lines = list(csv.DictReader(out.open()))
+    assert list(predicted.predictions) == [line["prediction"] for line in lines]
+    assert predicted.probabilities is not None and predicted.probabilities.shape == (40, 2)
+    told = np.array([[line["p_no"], line["p_yes"]] for line in lines], np.float32)
+    assert (predicted.probabilities == told).all()
+    # The same from memory.
+    rows = [line.split(",")[:2] for line in table.splitlines()[1:]]
+    inputs = np.array([[float(age), job] for age, job in rows], object)
+    shown = model.show(file).model
+    assert shown is not None
+    names = [column["name"] for column in shown["schema"]["features"]]
+    array = model.predict(file, inputs[:, [["age", "job"].index(name) for name in names]])
+    assert (array.csv, array.scored_rows, array.scores) == (predicted.csv, 0, {})
+    with pytest.raises(
+        SchemaError, match=r"the array's shape is \(40, 1\), and the model needs \[rows, 2\]"
+    ):
+        model.predict(file, inputs[:, :1])
+    with pytest.raises(SchemaError, match="line 2"):
+        model.predict(file, np.array([["pilot" if name == "job" else 1.0 for name in names]], object))
+    with pytest.raises(SchemaError, match="no column"):
+        (tmp_path / "other.csv").write_text("x\n1\n")
+        model.predict(file, tmp_path / "other.csv")
+    with pytest.raises(ModelError, match="cannot be used"):
+        model.predict(data, data)
+    with pytest.raises(ModelError, match="cannot be used"):
+        model.predict(data, inputs)
+
+
+def test_numbers_are_predicted_in_their_own_unit(node: str, tmp_path: Path) -> None:
+    table = "age,income\n" + "".join(f"{at}.5,{at * 1000}.25\n" for at in range(30))
+    file = built_in(node, tmp_path, table, "income")
+    predicted = model.predict(file, tmp_path / "income.csv")
+    assert predicted.probabilities is None and predicted.classes == []
+    assert predicted.predictions.dtype == np.float32 and len(predicted.predictions) == 30
+    ages = np.array([[at + 0.5] for at in range(30)])
+    assert model.predict(file, ages).csv == predicted.csv
+    assert model.predict(file, ages[:0]).predictions.shape == (0,)

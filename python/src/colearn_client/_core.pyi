@@ -24,6 +24,7 @@ __all__ = [
     "experiments",
     "main",
     "model_get",
+    "model_predict",
     "model_schema",
     "model_show",
     "model_verify",
@@ -222,6 +223,7 @@ def model_get(
     pins: Pins,
     tell: Callable[[int, int], None] | None,
 ) -> dict[str, Any]: ...
+def model_predict(path: _Path, *, file: _Path | None, table: str | None) -> dict[str, Any]: ...
 def model_verify(
     path: _Path,
     place: str,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from . import _core
+from .errors import ModelError, SchemaError
 from .pins import Pins
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Got", "ModelFile", "Tensor", "Verified", "get", "show", "verify"]
+__all__ = ["Got", "ModelFile", "Predictions", "Tensor", "Verified", "get", "predict", "show", "verify"]
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,41 @@ class Verified:
     ledger: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What a built-in model makes of some rows, in their order.
+
+    Attributes
+    ----------
+    predictions
+        ``[rows]``: of each row the likeliest class, as text, or the number in its own unit.
+    probabilities
+        ``[rows, classes]``: of each class its probability; ``None`` of numbers.
+    classes
+        The classes, in the order of ``probabilities``; empty of numbers.
+    csv
+        The same as ``colearn predict`` writes it.
+    scores
+        Where rows had the column that is predicted: how good the predictions of these are, by each
+        measure that suits; higher is better. Otherwise empty.
+    scored_rows
+        How many rows had it.
+    passed_over
+        Columns that mean nothing to the model.
+    notes
+        What was found of how a file is written, that might not be expected.
+    """
+
+    predictions: npt.NDArray[Any]
+    probabilities: npt.NDArray[np.float32] | None
+    classes: list[str]
+    csv: str
+    scores: dict[str, float]
+    scored_rows: int
+    passed_over: list[str]
+    notes: list[str]
+
+
 def get(
     experiment: str,
     source: str | os.PathLike[str],
@@ -246,3 +287,71 @@ def verify(
         os.fspath(path), os.fspath(source), experiment, pins=pins, tell=progress
     )
     return Verified(told["accepted"], told["digest"], told["uses"], told["ledger"])
+
+
+def predict(path: str | os.PathLike[str], data: Any) -> Predictions:
+    """Has a built-in model predict rows, as ``colearn predict`` does: its header says what it needs.
+
+    Parameters
+    ----------
+    path
+        The model's file, as from :func:`get`.
+    data
+        A CSV file (plain or gzip), or a pandas DataFrame, or anything with a ``to_csv(index=False)``,
+        with the columns that the model was trained on, in any order; or an array ``[rows, columns]``
+        with just these columns, in the model's order and in their own units.
+
+    Raises
+    ------
+    ModelError
+        If the file is none of a built-in model.
+    SchemaError
+        If a column is missing, or a value is one that the model knows nothing about; names the column
+        and the line.
+    """
+    file, table = None, None
+    if isinstance(data, (str, os.PathLike)):
+        file = os.fspath(data)
+    elif hasattr(data, "to_csv"):
+        table = str(data.to_csv(index=False))
+    else:
+        table = _table(path, np.asarray(data))
+    told: dict[str, Any] = _core.model_predict(os.fspath(path), file=file, table=table)
+    rows = list(csv.reader(io.StringIO(told["csv"])))[1:]
+    classes = list(told["classes"])
+    scored = told["scored"] or {"rows": 0, "scores": {}}
+    firsts = [row[0] for row in rows]
+    probabilities = np.array([row[1:] for row in rows], np.float32).reshape(len(rows), len(classes))
+    return Predictions(
+        predictions=np.array(firsts, np.str_) if classes else np.array(firsts, np.float32),
+        probabilities=probabilities if classes else None,
+        classes=classes,
+        csv=told["csv"],
+        scores=scored["scores"],
+        scored_rows=scored["rows"],
+        passed_over=told["passed_over"],
+        notes=told["notes"],
+    )
+
+
+def _table(path: str | os.PathLike[str], rows: npt.NDArray[Any]) -> str:
+    """An array as CSV, with the names of the model's columns."""
+    told = show(path)
+    if told.model is None:
+        why = f": {told.error}" if told.error else ""
+        raise ModelError(f"{os.fspath(path)} cannot be used: it is of no built-in model{why}")
+    names: list[str] = []
+    for column in told.model["schema"]["features"]:
+        # Inputs without names are known by their order.
+        width = column.get("width")
+        names += [column["name"]] if width is None else [f"{column['name']}{at}" for at in range(width)]
+    if rows.ndim != 2 or rows.shape[1] != len(names):
+        raise SchemaError(
+            f"the array's shape is {rows.shape}, and the model needs [rows, {len(names)}]"
+        )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    # As numbers of Python's, which are written so that they are read back the same.
+    writer.writerows(rows.tolist())
+    return text.getvalue()
