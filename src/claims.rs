@@ -85,9 +85,7 @@ pub(crate) fn withdraw(claims: &mut [Claim], why: &str) {
 
 /// As JSON.
 pub(crate) fn to_json(claims: Vec<Claim>) -> Value {
-    let claim = |(what, by, how): Claim| {
-        json!({ "what": what, "by": by.word(), "by_text": by.text(), "how": how })
-    };
+    let claim = |(what, by, how): Claim| json!({ "what": what, "by": by.word(), "by_text": by.text(), "how": how });
     claims.into_iter().map(claim).collect()
 }
 

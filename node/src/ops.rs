@@ -152,7 +152,10 @@ async fn only_reads(request: Request, next: Next) -> Response {
         return (StatusCode::BAD_REQUEST, "no body is taken here\n").into_response();
     }
     let mut answer = next.run(request).await;
-    answer.headers_mut().extend([(CACHE_CONTROL, NO_STORE), (X_CONTENT_TYPE_OPTIONS, NO_SNIFF)]);
+    // In place of what a page has said of itself already.
+    for (name, value) in [(CACHE_CONTROL, NO_STORE), (X_CONTENT_TYPE_OPTIONS, NO_SNIFF)] {
+        answer.headers_mut().insert(name, value);
+    }
     answer
 }
 

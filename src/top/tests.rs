@@ -44,7 +44,7 @@ fn document() -> Value {
             (11, true) => "done",
             (11, false) if at < 2 => "due",
             (11, false) => "none",
-            (_, true) if round % 3 == 0 => "lost",
+            (_, true) if round.is_multiple_of(3) => "lost",
             (_, true) => "won",
             _ if round % 5 == at => "reject",
             _ => "approve",

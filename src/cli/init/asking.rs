@@ -78,6 +78,7 @@ impl<R: BufRead> Asking<R> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -127,6 +127,7 @@ tokio = {{ version = "1", features = ["rt-multi-thread"] }}
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -283,6 +283,7 @@ fn plan(rules: &Rules, settled: &Settled, member: &str) -> anyhow::Result<String
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use colearn_contracts::{Admission, Threshold};
 
