@@ -178,7 +178,7 @@ fn a_learner_in_rust_is_begun_with_one_that_learns() {
     }
     let shown = succeed(&["experiment", "show", "credit", "--node", &node.url, "--json"]);
     let shown: Value = serde_json::from_str(&shown).unwrap();
-    let rounds = shown["rounds"].as_array().unwrap();
+    let rounds = shown["history"]["rounds"].as_array().unwrap();
     assert!(rounds.iter().any(|round| round["verdict"] == "accepted"), "{shown:#}");
     // What is agreed on is the plan in force, and a learner with another one joins nothing.
     assert!(read(&agreed).contains("terms = \"") && read(&agreed).contains("verifier_key = \""));
