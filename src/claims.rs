@@ -98,6 +98,12 @@ pub(crate) fn audited(report: &AuditReport, pins: &Pins) -> Vec<Claim> {
              signed."
         ),
     };
+    // An audit goes on after that, and all else holds.
+    let is_misstated = report.findings.iter().any(|it| it.kind == colearn_audit::Kind::Privacy);
+    let (privacy, misstated) = match is_misstated {
+        true => (By::Withdrawn, "Some are lower than what was spent, see what was found. "),
+        false => (By::Here, ""),
+    };
     let pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
     vec![
         ("That what is shown is in the ledger", By::Here, signed),
@@ -115,9 +121,9 @@ pub(crate) fn audited(report: &AuditReport, pins: &Pins) -> Vec<Claim> {
         ),
         (
             "Privacy spent",
-            By::Here,
+            privacy,
             format!(
-                "{} statements were computed again from the steps that they name. That all steps are named, the \
+                "{misstated}{} statements were computed again from the steps that they name. That all steps are named, the \
                  members say.",
                 report.statements
             ),

@@ -149,8 +149,15 @@ impl Promise {
         held.map(of).collect()
     }
 
+    /// The entry that it is proven to be about, once it is verified: without the entry's bytes a receipt only says a
+    /// number.
+    pub fn proven_index(&self) -> Option<u64> {
+        self.held.as_ref().ok()?.entry.as_ref()?;
+        self.index()
+    }
+
     /// The entry it is about, if it is a receipt.
-    pub fn index(&self) -> Option<u64> {
+    pub(super) fn index(&self) -> Option<u64> {
         let held = self.held.as_ref().ok()?;
         held.receipt.as_ref().map(|receipt| receipt.index)
     }

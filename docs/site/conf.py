@@ -14,7 +14,7 @@ root_doc = "docs/index"
 source_suffix = {".md": "markdown"}
 include_patterns = ["**.md"]
 # Builds, and what explains test data to whoever looks at it.
-exclude_patterns = ["target", ".git", "**/target", "vendor", "**/tests/**", "tests/**", "python/build", "**/.*"]
+exclude_patterns = ["target", ".git", "**/target", "vendor", "**/tests/**", "tests/**", "python/build", ".*", "**/.*"]
 
 # Anchors are what they are in the repository's browsers: words of the heading, in lower case, with hyphens.
 myst_heading_anchors = 6

@@ -51,9 +51,19 @@ pub fn create(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn create_as(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
+    let is_secret = matches!(access, Access::Owner);
     let new = write_beside(path, bytes, access)?;
     // A rename would replace a file that another process has created since. A link does not.
-    let linked = std::fs::hard_link(&new, path).map_err(Error::at(Step::Rename, path));
+    let linked = match std::fs::hard_link(&new, path) {
+        // Not every file system has links, such as that of a memory stick. No secret is risked for that.
+        Err(error)
+            if error.kind() != io::ErrorKind::AlreadyExists && !is_secret && !path.exists() =>
+        {
+            std::fs::rename(&new, path)
+        }
+        linked => linked,
+    };
+    let linked = linked.map_err(Error::at(Step::Rename, path));
     // Its other name is not needed either way; one that stays is overwritten the next time.
     let _ = std::fs::remove_file(&new);
     linked?;

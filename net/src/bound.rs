@@ -51,8 +51,13 @@ impl Bound {
         *current = None;
         let stream = self.connector.clone().connect().await?;
         let (url, channel) = (self.connector.url().to_owned(), stream.channel());
-        let handshake =
-            Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(stream);
+        // A server that is gone without a word is noticed while it is asked something: the next one asks over another
+        // connection.
+        let handshake = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(IDLE)
+            .keep_alive_timeout(IDLE)
+            .handshake(stream);
         let (requests, driver) = handshake.await.map_err(|error| {
             let told = NetError::below(&url, &error);
             told.unwrap_or_else(|| NetError::Unreachable { url, reason: root_cause(&error) })

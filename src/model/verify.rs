@@ -83,7 +83,7 @@ pub fn verify(
     let opened = File::open(file).map_err(io)?;
     let size = opened.metadata().map_err(io)?.len();
     let digest = Digest(colearn_merge::digest(&opened).map_err(io)?);
-    let receipts = options.promises.iter().filter_map(Promise::index).collect();
+    let receipts = options.promises.iter().filter_map(Promise::proven_index).collect();
     let (report, reached) = reached(&mut *colearn_audit::open(place.one()?)?, options)?;
     let Reached { experiments: all, checkpoint, .. } = reached;
     if report.is_sound() && experiment.is_some() {

@@ -191,7 +191,8 @@ fn merged(audit: &Audited<'_>) -> Claim {
         "{} of {all} merged rounds were computed again from the weights; of {missing} the weights are not all there.",
         all - missing
     );
-    (what, By::Here, how)
+    // Of what was not computed, only what those who did have named is shown.
+    (what, if missing == 0 { By::Here } else { By::Members }, how)
 }
 
 /// What no audit of a ledger shows.

@@ -1,6 +1,7 @@
 //! The terminal: taken over while something is drawn on it, and left as it was however that ends.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event};
@@ -14,7 +15,8 @@ const LOOKS: Duration = Duration::from_millis(100);
 
 /// A terminal that is drawn on.
 pub(super) struct Screen {
-    terminal: DefaultTerminal,
+    /// Never dropped: see what this is dropped by.
+    terminal: ManuallyDrop<DefaultTerminal>,
     events: Receiver<io::Result<Event>>,
 }
 
@@ -24,7 +26,7 @@ impl Screen {
     /// # Errors
     /// If it cannot be had.
     pub(super) fn open() -> io::Result<Self> {
-        let terminal = ratatui::try_init().inspect_err(|_| give_back())?;
+        let terminal = ManuallyDrop::new(ratatui::try_init().inspect_err(|_| give_back())?);
         let (tell, events) = channel(WAITING);
         let reading = move || {
             while !tell.is_closed() {
@@ -67,6 +69,8 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        // Its own end complains on stderr where the terminal has gone, which would be a panic.
+        let _ = self.terminal.show_cursor();
         give_back();
     }
 }

@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::Redirect;
+use axum::extract::Request;
+use axum::http::{StatusCode, Version};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use colearn_node::{Mount, Shown};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::book::{Book, Kept};
@@ -20,6 +23,8 @@ use super::view::{Connection, Place, Shared, Told, View};
 
 /// Pages that are told of changes at a time: each has one of the few connections of that port.
 const MAX_STREAMS: usize = 6;
+/// What may be asked of the page at a time, besides these.
+const MAX_ASKED: usize = 8;
 /// What nobody has looked at for so long is let go of.
 const UNSEEN: Duration = Duration::from_secs(60);
 /// How often it is looked whether somebody does.
@@ -34,9 +39,11 @@ pub(crate) fn page_of_node() -> Mount {
         Some(shown) => {
             let own = Own::new(shown, UNSEEN, LOOKED_FOR);
             let page = Page::new(move || own.clone().shared(), MAX_STREAMS);
+            let at_once = Arc::new(Semaphore::new(MAX_ASKED));
             Router::new()
                 .nest("/page/", page.routes())
                 .route("/page", get(async || Redirect::permanent("/page/")))
+                .layer(from_fn(move |request, next| bounded(at_once.clone(), request, next)))
         }
         None => {
             let told = "This node tells only whom --read says, and nobody is asked here who it is: so there is no \
@@ -45,6 +52,20 @@ pub(crate) fn page_of_node() -> Mount {
             Router::new().route("/page", refused.clone()).route("/page/", refused)
         }
     })
+}
+
+/// Answers are whole documents, and each lies here until it is read: one for a connection, and fewer than there are
+/// connections, so that health and metrics are answered beside them.
+async fn bounded(at_once: Arc<Semaphore>, request: Request, next: Next) -> Response {
+    if request.version() == Version::HTTP_2 {
+        let told = "the page is there by HTTP/1.1\n";
+        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, told).into_response();
+    }
+    let Ok(_turn) = at_once.try_acquire() else {
+        let told = "others are asking as much as may be asked at a time; ask again\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, told).into_response();
+    };
+    next.run(request).await
 }
 
 /// A ledger of this process.
@@ -123,10 +144,18 @@ impl<L: Ledger + 'static> Own<L> {
         self.looked_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps it at the ledger's end for as long as somebody looks.
+    /// Keeps it at the ledger's end for as long as somebody looks, and the node runs.
     async fn follow(self: Arc<Self>, shared: Arc<Shared>) {
+        tokio::select! {
+            () = self.keep(&shared) => {}
+            // There are never more: the node stops, and waits for none who look.
+            _ = self.ledger.grown(u64::MAX) => shared.end(),
+        }
+    }
+
+    async fn keep(&self, shared: &Arc<Shared>) {
         let mut is_over = false;
-        while !self.let_go(&shared) {
+        while !self.let_go(shared) {
             if is_over {
                 tokio::time::sleep(self.looked_for).await;
                 continue;
@@ -134,7 +163,13 @@ impl<L: Ledger + 'static> Own<L> {
             let next = shared.read().book.size();
             let size = self.ledger.size();
             if next < size {
-                if let Err(error) = self.take(&shared, next, size).await {
+                if let Err(error) = self.take(shared, next, size).await {
+                    // Such as too many open files: what was not read is read later.
+                    if error.is::<io::Error>() {
+                        tracing::warn!(%error, "the page's entries cannot be read; it is tried again");
+                        tokio::time::sleep(self.looked_for).await;
+                        continue;
+                    }
                     is_over = true;
                     shared.change(|view| {
                         view.told.alarm = Some(stopped(&error));
@@ -147,11 +182,7 @@ impl<L: Ledger + 'static> Own<L> {
                 shared.change(|view| view.told.connection = Connection::Live);
             }
             tokio::select! {
-                more = self.ledger.grown(next) => if !more {
-                    // The node stops, and waits for none who look.
-                    shared.end();
-                    return;
-                },
+                more = self.ledger.grown(next) => if !more { return },
                 () = tokio::time::sleep(self.looked_for) => {}
             }
         }

@@ -254,9 +254,11 @@ async fn round(
         return not(StatusCode::SERVICE_UNAVAILABLE, "this program ends");
     };
     // From what was verified, not from what anybody says again.
-    let mut source = (page.shared)().read().book.source();
+    let shared = (page.shared)();
     page.aside(move || {
         let _turn = turn;
+        let mut source = shared.read().book.source();
+        drop(shared);
         match explain(&mut source, &experiment, round) {
             Ok(explained) => {
                 let mut value = json::explanation(&experiment, round, &explained, None);

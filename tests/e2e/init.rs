@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{NodeProcess, Process, fail, succeed, write_csv};
+#[cfg(target_os = "linux")]
+use crate::support::terminal::Terminal;
+use crate::support::{NodeProcess, Process, colearn, fail, run, succeed, write_csv};
 
 fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(path).unwrap()
@@ -45,6 +47,11 @@ fn what_is_there_is_kept_and_what_is_not_is_written() {
     assert_eq!(again["written"], serde_json::json!(["schema.json"]));
     assert_eq!(again["public_key"], Value::from(key));
     assert_eq!(read(folder.join("plan.toml")), "threshold = \"2/3\"\n");
+
+    // A line of another key is of no use to anybody.
+    std::fs::remove_file(folder.join("key.pem")).unwrap();
+    let told = fail(&init);
+    assert!(told.contains("member.toml is of another key"), "{told}");
 }
 
 #[test]
@@ -68,6 +75,16 @@ fn what_cannot_be_is_told_before_anything_is_written() {
     let number = ["--data", &csv, "--label", "x", "--learner", "sklearn"];
     let told = refused(&[&create[..], &number].concat());
     assert!(told.contains("predicts a class, which \"x\" is not"), "{told}");
+    for (flag, none) in [("--min-learners", "0"), ("--max-rounds", "0")] {
+        assert_eq!(run(&["init", &folder, "--create", flag, none]).status.code(), Some(2));
+    }
+    let own = [&create[..], &["--label", "class", "--learner", "sklearn"]].concat();
+    let told = refused(&[&own[..], &["--task", "iris"]].concat());
+    assert!(told.contains("reads a file"), "{told}");
+    let other = dir.path().join("semicolons.csv");
+    std::fs::write(&other, read(&csv).replace(',', ";")).unwrap();
+    let told = refused(&[&own[..], &["--data", &text(&other)]].concat());
+    assert!(told.contains("plain CSV file") && told.contains(";"), "{told}");
     let spaced = dir.path().join("with space.csv");
     std::fs::copy(&csv, &spaced).unwrap();
     let told = refused(&[&create[..], &["--data", &text(&spaced), "--label", "class"]].concat());
@@ -122,6 +139,28 @@ fn whoever_sits_at_a_terminal_is_asked() {
     assert!(schema.contains("\"x\"") && !schema.contains("\"y\""), "{schema}");
 }
 
+/// Questions are answered and a passphrase is typed at the same terminal.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_passphrase_is_asked_for_after_the_questions() {
+    let dir = tempfile::tempdir().unwrap();
+    let locked = text(&dir.path().join("locked"));
+    let init = ["init", &locked, "--join", "--experiment", "e", "--passphrase", "--task", "iris"];
+    let mut terminal = Terminal::run(&colearn(&init), (100, 40));
+    terminal.wait(&["What is this organisation called"]);
+    terminal.press("Bank\n");
+    terminal.wait(&["What learns?"]);
+    terminal.press("\n");
+    terminal.wait(&["New passphrase of"]);
+    terminal.press("correct horse\n");
+    terminal.wait(&["Once more: "]);
+    terminal.press("correct horse\n");
+    terminal.wait(&["next:", "give "]);
+    assert_eq!(terminal.end(), Some(0));
+    assert!(read(dir.path().join("locked/key.pem")).contains("ENCRYPTED"));
+    assert!(read(dir.path().join("locked/member.toml")).contains("Bank"));
+}
+
 #[test]
 fn a_learner_in_rust_is_begun_with_one_that_learns() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,7 +209,7 @@ fn a_learner_in_rust_is_begun_with_one_that_learns() {
         let mut command = Command::new(&example);
         command.args([&csv, &schema, "join", &node.url, "credit"]);
         command.args([&path(&format!("{name}/key.pem")), &agreed]);
-        Process::of(colearn::supervise::Process::start(command).unwrap())
+        Process::of(::colearn::supervise::Process::start(command).unwrap())
     };
     for mut learner in ["a", "b"].map(takes_part) {
         assert_eq!(learner.line().as_deref(), Some("finished after 4 rounds"));

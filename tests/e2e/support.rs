@@ -25,7 +25,11 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) fn colearn(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_colearn"));
-    command.args(arguments).env_remove("COLEARN_NODE").env("COLEARN_LOG", "warn,sled=off");
+    command
+        .args(arguments)
+        .env_remove("COLEARN_NODE")
+        .env_remove("NO_COLOR")
+        .env("COLEARN_LOG", "warn,sled=off");
     command
 }
 

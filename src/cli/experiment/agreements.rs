@@ -11,7 +11,6 @@ use colearn_audit::models::NoModel;
 use colearn_audit::reached::reached;
 use colearn_audit::{self as audit, AuditOptions};
 use colearn_contracts::{Digest, ExperimentName};
-use colearn_records::pins::Pins;
 use colearn_records::plan::{Agreement, Plan, Stands};
 use serde_json::json;
 
@@ -77,7 +76,7 @@ impl Agreements {
         }
         let files = self.files.iter().map(|path| Ok((path, digest(path)?)));
         let files: Vec<(&PathBuf, Digest)> = files.collect::<anyhow::Result<_>>()?;
-        let pins = self.pins.pins(&Pins::default())?;
+        let pins = self.pins.pins(&plan.pins)?;
         let bar = progress::entries("auditing");
         let told = progress::on(&bar);
         let options = AuditOptions { pins, progress: Some(&told), ..AuditOptions::default() };

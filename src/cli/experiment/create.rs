@@ -1,6 +1,6 @@
 //! `colearn experiment create`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -83,6 +83,12 @@ pub(crate) struct Create {
 impl Create {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let name: ExperimentName = self.name.parse()?;
+        // What is created cannot be taken back.
+        if let Some(path) = &self.agreed {
+            let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+            let is_there = parent.unwrap_or(Path::new(".")).is_dir() && !path.is_dir();
+            anyhow::ensure!(is_there, "{} cannot be written; nothing was created", path.display());
+        }
         let mut plan = self.admitted.plan()?;
         if plan.admission.is_none() {
             bail!("say who may join: --open, --invite, --founder, or a plan with [members]");
@@ -120,11 +126,12 @@ impl Create {
         if let Some(path) = &self.agreed {
             let text =
                 format!("# {name} as it was created: for all who take part.\n{}", plan.to_text());
-            colearn_files::replace(path, text.as_bytes()).with_context(|| {
-                format!(
-                    "{name} is created; its plan is not written: see colearn experiment plan {name}"
-                )
-            })?;
+            if let Err(error) = colearn_files::replace(path, text.as_bytes()) {
+                // The ledger does not have all of it.
+                eprintln!("{text}");
+                return Err(error)
+                    .context(format!("{name} is created; its plan, told above, is not written"));
+            }
         }
         if self.json {
             println!(

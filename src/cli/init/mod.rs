@@ -4,6 +4,7 @@ mod asking;
 mod template;
 mod writing;
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -57,10 +58,10 @@ pub(crate) struct Init {
     colearn_source: Option<PathBuf>,
     /// Rounds open only while there are at least this many members [default: 3]
     #[arg(long, value_name = "N", conflicts_with = "join")]
-    min_learners: Option<u32>,
+    min_learners: Option<NonZeroU32>,
     /// Finish after this many rounds [default: 30]
     #[arg(long, value_name = "N", conflicts_with = "join")]
-    max_rounds: Option<u64>,
+    max_rounds: Option<NonZeroU64>,
     /// The share of the votes that accepts a proposal: at least 2/3, or more than >1/2 [default: 1/2]
     #[arg(long, value_name = "[>]N/D", conflicts_with = "join")]
     threshold: Option<Threshold>,
@@ -99,8 +100,8 @@ struct Rows {
 /// The rules that are asked for; a plan has more of them.
 #[derive(Clone)]
 struct Rules {
-    min_learners: u32,
-    max_rounds: u64,
+    min_learners: NonZeroU32,
+    max_rounds: NonZeroU64,
     threshold: Threshold,
     merging: bool,
 }
@@ -125,6 +126,8 @@ impl Init {
         let folder = Folder::new(&self.dir);
         // Before anything is written.
         let settled = self.settle(&mut asking)?;
+        // It holds the terminal, at which a passphrase may be asked for.
+        drop(asking);
         let written = folder.write(&settled, self.passphrase)?;
         let steps = writing::steps(&folder, &settled)?;
         if self.json {
@@ -265,6 +268,27 @@ impl Init {
         let file = source.data.clone();
         if !learner.is_of_columns() {
             return Ok(Rows { file, words, schema: None });
+        }
+        // What is written for these knows a plain file and no more.
+        if !is_built_in {
+            let notes = match &source.data {
+                Some(path) if learner.is_of_columns() => {
+                    outline(path, &source.dialect.options())?.notes
+                }
+                Some(_) => Vec::new(),
+                None => bail!(
+                    "the learner that is written for {} reads a file: say --data FILE",
+                    learner.word()
+                ),
+            };
+            if !words.is_empty() || !notes.is_empty() {
+                let told = notes.first().map(|note| format!(" ({note})")).unwrap_or_default();
+                bail!(
+                    "the learner that is written for {} reads a plain CSV file, with commas and points, in UTF-8{told}; \
+                     write the file so, or begin with --learner built-in",
+                    learner.word()
+                );
+            }
         }
         let is_csv = source.data.as_ref().is_some_and(|path| {
             path.is_file() && path.extension().is_none_or(|ending| ending != "npz")

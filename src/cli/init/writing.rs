@@ -68,6 +68,14 @@ impl<'a> Folder<'a> {
         files.extend(own.into_iter().map(|(name, text)| (name.to_owned(), text)));
         files.push((UNIT.to_owned(), settled.learner.unit()));
         files.push((format!("learner-{}.env", settled.experiment), environment));
+        let there = std::fs::read_to_string(self.path(MEMBER)).unwrap_or(member);
+        if !there.contains(&public_key.to_string()) {
+            bail!(
+                "{} is of another key than {}: move it away, and what else was written with it",
+                self.path(MEMBER).display(),
+                self.path(KEY).display()
+            );
+        }
         for (name, text) in files {
             let path = self.path(&name);
             if path.exists() {
@@ -169,10 +177,15 @@ impl<'a> Folder<'a> {
                 String::new()
             }
         };
-        if let Some(word) = options.iter().find(|word| word.contains(char::is_whitespace)) {
+        // As systemd takes what it puts between spaces apart again.
+        let is_split = |word: &&String| {
+            let splits = |it: char| it.is_whitespace() || matches!(it, '\'' | '"' | '\\' | '$');
+            word.is_empty() || word.contains(splits)
+        };
+        if let Some(word) = options.iter().find(is_split) {
             bail!(
-                "a service is told what it takes with spaces between, and {word:?} has one in it: give it another \
-                 name"
+                "a service is told what it takes with spaces between, and {word:?} is nothing, or has a space, a quote, \
+                 a backslash or $ in it: give it another name"
             );
         }
         let options = options.join(" ");
@@ -300,8 +313,8 @@ mod tests {
             classes: Some(10),
             colearn_source: None,
             rules: Some(Rules {
-                min_learners: 4,
-                max_rounds: 9,
+                min_learners: 4.try_into().unwrap(),
+                max_rounds: 9.try_into().unwrap(),
                 threshold: "2/3".parse::<Threshold>().unwrap(),
                 merging: true,
             }),
