@@ -352,6 +352,7 @@ def _table(path: str | os.PathLike[str], rows: npt.NDArray[Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
-    # As numbers of Python's, which are written so that they are read back the same; what is missing as nothing.
+    # As numbers of Python's, which are written so that they are read back the same; what is missing as
+    # nothing.
     writer.writerows([["" if it is None or it != it else it for it in row] for row in rows.tolist()])
     return text.getvalue()
