@@ -28,7 +28,7 @@ html_show_sphinx = False
 html_show_copyright = False
 html_last_updated_fmt = None
 # The root of a web server leads to the first page.
-html_extra_path = ["root"]
+html_extra_path = ["first"]
 
 LINK = re.compile(r"\]\(([^)#\s]+\.md)(?:#[^)]*)?\)")
 
