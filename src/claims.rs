@@ -30,9 +30,7 @@ impl By {
             Self::Nobody => "nobody",
         }
     }
-}
 
-impl By {
     /// The same, for people.
     fn text(self) -> &'static str {
         match self {

@@ -11,9 +11,9 @@ use colearn_records::history::{History, Round, unit};
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 
-use crate::auditor::Auditor;
 use crate::experiments::NoExperiment;
-use crate::{AuditOptions, AuditReport, Level, Source, SourceError};
+use crate::reached::reached;
+use crate::{AuditOptions, AuditReport, Source, SourceError};
 
 /// Audits a ledger, and tells the models of each of its experiments. They are worth what the report says.
 ///
@@ -23,12 +23,8 @@ pub fn models(
     source: &mut dyn Source,
     options: AuditOptions<'_>,
 ) -> Result<(AuditReport, BTreeMap<ExperimentName, Models>), SourceError> {
-    let mut all: BTreeMap<ExperimentName, Models> = BTreeMap::new();
-    let mut watch = |entry: &DecodedEntry, contract: &Contract| take(&mut all, entry, contract);
-    // Which model a round came to, only the contract says.
-    let options = AuditOptions { level: Level::Contract, ..options };
-    let report = Auditor::new(options).watched_by(&mut watch).audit(source)?;
-    Ok((report, all))
+    let (report, reached) = reached(source, options)?;
+    Ok((report, reached.experiments))
 }
 
 /// Takes in an entry that the contract has taken.

@@ -57,7 +57,9 @@ fn create_as(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
     let linked = match std::fs::hard_link(&new, path) {
         // Not every file system has links, such as that of a memory stick. No secret is risked for that.
         Err(error)
-            if error.kind() != io::ErrorKind::AlreadyExists && !is_secret && !path.exists() =>
+            if error.kind() != io::ErrorKind::AlreadyExists
+                && !is_secret
+                && path.symlink_metadata().is_err() =>
         {
             std::fs::rename(&new, path)
         }
@@ -243,7 +245,12 @@ fn move_into_place(new: &Path, path: &Path) -> Result<(), Error> {
 }
 
 fn sync_parent(path: &Path) -> Result<(), Error> {
-    sync_folder(parent(path).unwrap_or(Path::new(".")))
+    sync_folder(folder_of(path))
+}
+
+/// The folder in which a path's last name is or would be.
+pub fn folder_of(path: &Path) -> &Path {
+    parent(path).unwrap_or(Path::new("."))
 }
 
 /// The folder that holds a path's last name; `None` where that is the working folder or a root.

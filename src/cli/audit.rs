@@ -1,6 +1,6 @@
 //! `colearn audit`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -114,8 +114,7 @@ impl ReportFile {
     /// Nobody is to wait for an audit whose report cannot be written.
     fn check(&self, force: bool) -> anyhow::Result<()> {
         let path = self.path.display();
-        let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty());
-        let folder = parent.unwrap_or(Path::new("."));
+        let folder = colearn_files::folder_of(&self.path);
         anyhow::ensure!(
             folder.is_dir(),
             "{path} cannot be written: {} is no folder",

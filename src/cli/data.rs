@@ -93,10 +93,7 @@ impl Data {
             Self::Show { file, source, learners, split, seed, json } => {
                 let source = with_file(source, file)?;
                 // Without a column to predict a CSV file can still be looked at.
-                if let (Some(path), None, None) = (&source.data, &source.label, &source.schema)
-                    && path.is_file()
-                    && path.extension().is_none_or(|ending| ending != "npz")
-                {
+                if let (Some(path), None, None) = (source.csv(), &source.label, &source.schema) {
                     let Outline { columns, notes } = outline(path, &source.dialect.options())?;
                     for note in &notes {
                         eprintln!("{}: {note}", path.display());

@@ -1,11 +1,13 @@
-//! Waiting for a node, and following an experiment on it whatever happens to it in between.
+//! Waiting for a node, and following a ledger to its end, or an experiment on it whatever happens to it in between.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use colearn_contracts::ExperimentName;
 use colearn_records::record::{DecodedEntry, Record};
-use colearn_sdk::client::{Client, ClientError, Entries, Patience};
+use colearn_sdk::client::{Client, ClientError, Entries, Followed, Patience};
+
+use super::progress;
 
 /// Tries until it works, while trying again may help and for as long as there is patience.
 pub(crate) async fn patiently<T>(
@@ -21,6 +23,20 @@ pub(crate) async fn patiently<T>(
         tracing::info!(reason, "waiting for the node");
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Follows the ledger to its end, and keeps what was verified.
+pub(crate) async fn to_the_end(followed: &mut Followed) -> anyhow::Result<()> {
+    let bar = progress::entries("following the ledger");
+    followed
+        .catch_up_somewhere(&mut |progress| {
+            bar.set_length(progress.size);
+            bar.set_position(progress.followed);
+        })
+        .await?;
+    bar.finish_and_clear();
+    followed.keep()?;
+    Ok(())
 }
 
 /// Gives an experiment's records to `each`, in order and once, until that has had enough, and says whether they

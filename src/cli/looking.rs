@@ -10,8 +10,8 @@ use colearn_records::keys;
 use colearn_records::pins::Pins;
 use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes, Trust, Watching};
 
-use super::args::PinArgs;
-use super::{key_file, progress};
+use super::args::{PinArgs, Signer};
+use super::{following, progress};
 use crate::ui;
 use crate::ui::{Place, Shared, Told, View};
 
@@ -47,27 +47,15 @@ impl LookingArgs {
         let mut nodes = Nodes::from(asked.urls().to_vec());
         let mut memory = Memory::default();
         if let Some(kept) = &self.key {
-            let key = key_file::load(kept)?;
-            let me = keys::learner_id(&key);
-            let dir = match &self.memory {
-                Some(dir) => dir.clone(),
-                None => Memory::of(kept, me)?,
-            };
-            memory = Memory::open(&dir, me)?;
+            let signer = Signer::of(kept.clone(), self.memory.clone(), self.pins.clone(), None);
+            let (key, dir) = signer.load()?;
+            memory = Memory::open(&dir, keys::learner_id(&key))?;
             nodes = nodes.signed_by(Credential::new(&key));
         }
         let client = Client::connect(nodes).await?;
         let trust = Trust { pins: pins.clone(), checkpoint: None };
         let mut followed = Followed::open(client, memory, trust).await?;
-        let bar = progress::entries("following the ledger");
-        followed
-            .catch_up_somewhere(&mut |progress| {
-                bar.set_length(progress.size);
-                bar.set_position(progress.followed);
-            })
-            .await?;
-        bar.finish_and_clear();
-        followed.keep()?;
+        following::to_the_end(&mut followed).await?;
         let node = Place::Node(followed.client().url().to_owned());
         let told = Told::of(node, pins, self.key.is_some());
         let mut watching = Watching::new(followed);

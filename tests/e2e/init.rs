@@ -81,6 +81,9 @@ fn what_cannot_be_is_told_before_anything_is_written() {
     let own = [&create[..], &["--label", "class", "--learner", "sklearn"]].concat();
     let told = refused(&[&own[..], &["--task", "iris"]].concat());
     assert!(told.contains("reads a file"), "{told}");
+    let images = ["--learner", "images", "--classes", "3", "--task", "iris"];
+    let told = refused(&[&create[..], &images].concat());
+    assert!(told.contains("reads a file"), "{told}");
     let other = dir.path().join("semicolons.csv");
     std::fs::write(&other, read(&csv).replace(',', ";")).unwrap();
     let told = refused(&[&own[..], &["--data", &text(&other)]].concat());

@@ -1,6 +1,6 @@
 //! What to learn from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -123,6 +123,13 @@ impl Data {
     /// Whether it was said what to learn from.
     pub(crate) fn is_given(&self) -> bool {
         self.task.is_some() || self.data.is_some()
+    }
+
+    /// The file, if it is one of CSV.
+    pub(crate) fn csv(&self) -> Option<&Path> {
+        let is_csv =
+            |path: &&Path| path.is_file() && path.extension().is_none_or(|ending| ending != "npz");
+        self.data.as_deref().filter(is_csv)
     }
 
     /// The task, as it is written.

@@ -12,7 +12,7 @@ use colearn_sdk::participant::Event;
 
 use super::PinArgs;
 use crate::cli::tell::text;
-use crate::cli::{key_file, progress};
+use crate::cli::{following, key_file};
 
 /// Whose key signs, what it remembers, and what it believes before anything was verified.
 // The group says when an `Option<Signer>` is given: clap does not by itself where arguments are flattened
@@ -87,15 +87,7 @@ impl Signer {
             let size = followed.trusted();
             eprintln!("{}", text::event(&Event::Trusting { size }));
         }
-        let bar = progress::entries("following the ledger");
-        followed
-            .catch_up_somewhere(&mut |progress| {
-                bar.set_length(progress.size);
-                bar.set_position(progress.followed);
-            })
-            .await?;
-        bar.finish_and_clear();
-        followed.keep()?;
+        following::to_the_end(&mut followed).await?;
         Ok((key, followed))
     }
 }

@@ -1,6 +1,6 @@
 //! `colearn experiment create`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -85,8 +85,7 @@ impl Create {
         let name: ExperimentName = self.name.parse()?;
         // What is created cannot be taken back.
         if let Some(path) = &self.agreed {
-            let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
-            let is_there = parent.unwrap_or(Path::new(".")).is_dir() && !path.is_dir();
+            let is_there = colearn_files::folder_of(path).is_dir() && !path.is_dir();
             anyhow::ensure!(is_there, "{} cannot be written; nothing was created", path.display());
         }
         let mut plan = self.admitted.plan()?;

@@ -4,6 +4,7 @@ mod asking;
 mod template;
 mod writing;
 
+use std::io::BufRead;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use colearn_contracts::{ExperimentName, MemberName, Threshold};
-use colearn_learning::data::{Schema, Target, outline};
+use colearn_learning::data::{Outline, Schema, Target, outline};
 use serde_json::json;
 
 use self::asking::{Asking, Question};
@@ -156,7 +157,7 @@ impl Init {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn settle<R: std::io::BufRead>(&self, asking: &mut Asking<R>) -> anyhow::Result<Settled> {
+    fn settle<R: BufRead>(&self, asking: &mut Asking<R>) -> anyhow::Result<Settled> {
         let said = match (self.create, self.join) {
             (true, _) => Some(Role::Creates),
             (_, true) => Some(Role::Joins),
@@ -231,7 +232,7 @@ impl Init {
     }
 
     /// Looks for the data, and what is to be predicted.
-    fn rows<R: std::io::BufRead>(
+    fn rows<R: BufRead>(
         &self,
         asking: &mut Asking<R>,
         role: Role,
@@ -266,75 +267,28 @@ impl Init {
             words.extend(["--task".to_owned(), task]);
         }
         let file = source.data.clone();
+        if file.is_none() && !is_built_in {
+            bail!(
+                "the learner that is written for {} reads a file: say --data FILE",
+                learner.word()
+            );
+        }
         if !learner.is_of_columns() {
             return Ok(Rows { file, words, schema: None });
         }
-        // What is written for these knows a plain file and no more.
+        let chooses = role == Role::Creates && source.label.is_none() && source.schema.is_none();
+        // Also of whoever joins, who learns from the experiment what the columns mean: that it can be read is seen now.
+        let is_looked_at = chooses || role == Role::Joins || !is_built_in;
+        let found = source.csv().filter(|_| is_looked_at);
+        let found = found.map(|path| outline(path, &source.dialect.options())).transpose()?;
         if !is_built_in {
-            let notes = match &source.data {
-                Some(path) if learner.is_of_columns() => {
-                    outline(path, &source.dialect.options())?.notes
-                }
-                Some(_) => Vec::new(),
-                None => bail!(
-                    "the learner that is written for {} reads a file: say --data FILE",
-                    learner.word()
-                ),
-            };
-            if !words.is_empty() || !notes.is_empty() {
-                let told = notes.first().map(|note| format!(" ({note})")).unwrap_or_default();
-                bail!(
-                    "the learner that is written for {} reads a plain CSV file, with commas and points, in UTF-8{told}; \
-                     write the file so, or begin with --learner built-in",
-                    learner.word()
-                );
-            }
+            is_plain(learner, &words, found.as_ref())?;
         }
-        let is_csv = source.data.as_ref().is_some_and(|path| {
-            path.is_file() && path.extension().is_none_or(|ending| ending != "npz")
-        });
-        // Whoever joins learns from the experiment what the columns mean; that the file can be read is seen now.
         if role == Role::Joins {
-            if let Some(path) = file.as_ref().filter(|_| is_csv) {
-                outline(path, &source.dialect.options())?;
-            }
             return Ok(Rows { file, words, schema: None });
         }
-        if let Some(path) = source.data.as_ref().filter(|_| is_csv)
-            && source.label.is_none()
-            && source.schema.is_none()
-        {
-            let columns = outline(path, &source.dialect.options())?.columns;
-            let has = |name: &str| columns.iter().any(|(column, _)| column == name);
-            if asking.is_asking() {
-                for (column, what) in &columns {
-                    eprintln!("  {column:<28} {what}");
-                }
-            }
-            let question = Question {
-                text: "Which column is to be predicted?",
-                usual: None,
-                flag: "--label COLUMN",
-            };
-            source.label = asking.ask(None, &question, |text| match has(text) {
-                true => Ok(Some(text.to_owned())),
-                false => Err(format!("there is no column {text:?}")),
-            })?;
-            let question = Question {
-                text: "Which columns are left out, such as numbers of patients? (with commas between; nothing for none)",
-                usual: Some(""),
-                flag: "--ignore COLUMN",
-            };
-            let said = Some(source.ignore.clone()).filter(|said| !said.is_empty());
-            source.ignore = asking.ask(said, &question, |text| {
-                let named = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-                named
-                    .map(|name| match has(name) {
-                        true => Ok(name.to_owned()),
-                        false => Err(format!("there is no column {name:?}")),
-                    })
-                    .collect()
-            })?;
+        if let Some(Outline { columns, .. }) = found.filter(|_| chooses) {
+            choose(asking, &columns, &mut source)?;
         }
         let schema = source.load(None).context("the data")?.schema.clone();
         match (&schema.target, learner) {
@@ -351,7 +305,7 @@ impl Init {
         Ok(Rows { file, words, schema: Some(schema) })
     }
 
-    fn rules<R: std::io::BufRead>(&self, asking: &mut Asking<R>) -> anyhow::Result<Rules> {
+    fn rules<R: BufRead>(&self, asking: &mut Asking<R>) -> anyhow::Result<Rules> {
         let question = Question {
             text: "How many members must there be at least?",
             usual: Some("3"),
@@ -382,4 +336,49 @@ impl Init {
         })?;
         Ok(Rules { min_learners, max_rounds, threshold, merging })
     }
+}
+
+/// Whether what is written for a learner can read a file: it knows a plain one, and no more.
+fn is_plain(learner: Template, words: &[String], found: Option<&Outline>) -> anyhow::Result<()> {
+    let note = found.and_then(|found| found.notes.first());
+    if found.is_some() && note.is_none() && words.is_empty() {
+        return Ok(());
+    }
+    let told = note.map(|note| format!(" ({note})")).unwrap_or_default();
+    bail!(
+        "the learner that is written for {} reads a plain CSV file, with commas and points, in UTF-8{told}; write the \
+         file so, or begin with --learner built-in",
+        learner.word()
+    )
+}
+
+/// Asks which column is predicted, and which are left out.
+fn choose<R: BufRead>(
+    asking: &mut Asking<R>,
+    columns: &[(String, String)],
+    source: &mut Data,
+) -> anyhow::Result<()> {
+    let known = |text: &str| match columns.iter().any(|(column, _)| column == text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("there is no column {text:?}")),
+    };
+    if asking.is_asking() {
+        for (column, what) in columns {
+            eprintln!("  {column:<28} {what}");
+        }
+    }
+    let question =
+        Question { text: "Which column is to be predicted?", usual: None, flag: "--label COLUMN" };
+    source.label = Some(asking.ask(None, &question, known)?);
+    let question = Question {
+        text: "Which columns are left out, such as numbers of patients? (with commas between; nothing for none)",
+        usual: Some(""),
+        flag: "--ignore COLUMN",
+    };
+    let said = Some(source.ignore.clone()).filter(|said| !said.is_empty());
+    source.ignore = asking.ask(said, &question, |text| {
+        let named = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        named.map(known).collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 use clap::ValueEnum;
 use colearn_records::plan::quoted;
+use colearn_sdk::learner::SAFETENSORS;
 
 const SKLEARN: &str = include_str!("../../../python/examples/own_sklearn.py");
 const TORCH: &str = include_str!("../../../python/examples/own_torch.py");
@@ -28,14 +29,8 @@ pub(crate) enum Template {
 
 impl Template {
     /// As it is written on the command line.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::BuiltIn => "built-in",
-            Self::Sklearn => "sklearn",
-            Self::Pytorch => "pytorch",
-            Self::Images => "images",
-            Self::Rust => "rust",
-        }
+    pub(super) fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Whether it learns from the columns of a table, of which all have to know what they mean.
@@ -49,7 +44,7 @@ impl Template {
             Self::BuiltIn => None,
             Self::Rust => Some(("application/json", "initial.json")),
             Self::Sklearn | Self::Pytorch | Self::Images => {
-                Some(("application/x-safetensors", "initial.safetensors"))
+                Some((SAFETENSORS, "initial.safetensors"))
             }
         }
     }
