@@ -6,6 +6,8 @@ extern crate self as colearn;
 pub mod backup;
 mod claims;
 mod cli;
+mod curve;
+mod deeds;
 pub mod model;
 pub mod place;
 pub mod plot;

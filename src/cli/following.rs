@@ -1,7 +1,6 @@
 //! Waiting for a node, and following a ledger to its end, or an experiment on it whatever happens to it in between.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use colearn_contracts::ExperimentName;
 use colearn_records::record::{DecodedEntry, Record};
@@ -39,32 +38,24 @@ pub(crate) async fn to_the_end(followed: &mut Followed) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives an experiment's records to `each`, in order and once, until that has had enough, and says whether they
-/// have come since this began. A stream that breaks is opened again where it broke; only the first contact asks for patience.
+/// Gives an experiment's records to `each`, in order and once, until that has had enough, as the node says them: it is
+/// one's own. A stream that breaks is opened again where it broke.
 pub(crate) async fn follow(
     node: &str,
     name: &ExperimentName,
-    first_contact: Option<Duration>,
-    mut each: impl FnMut(&DecodedEntry, bool) -> anyhow::Result<ControlFlow<()>>,
+    mut each: impl FnMut(&DecodedEntry) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
-    let mut patience = Patience::new(first_contact);
-    let (mut next, mut live) = (0, false);
+    let (mut patience, mut next) = (Patience::new(None), 0);
     loop {
         let mut entries =
             patiently(&mut patience, async || Ok(open(node, name, next).await?)).await?;
-        patience = Patience::new(None);
+        patience.renew();
         let broken = loop {
             match entries.next().await {
                 Ok(message) => {
                     next = message.next;
-                    let Some(entry) = message.entry else {
-                        if !live {
-                            tracing::info!(experiment = %name, "caught up");
-                        }
-                        live = true;
-                        continue;
-                    };
-                    if each(&Record::decode(&entry)?, live)?.is_break() {
+                    let Some(entry) = message.entry else { continue };
+                    if each(&Record::decode(&entry)?)?.is_break() {
                         return Ok(());
                     }
                 }

@@ -44,7 +44,18 @@ impl LookingArgs {
             bar.finish_and_clear();
             return Ok((view, None));
         }
-        let mut nodes = Nodes::from(asked.urls().to_vec());
+        let mut watching = self.watching(&asked).await?;
+        let node = Place::Node(watching.followed().client().url().to_owned());
+        let told = Told::of(node, pins, self.key.is_some());
+        let bar = progress::entries("reading the ledger");
+        let view = ui::fill(&mut watching, told, &bar).await?;
+        bar.finish_and_clear();
+        Ok((view, Some(watching)))
+    }
+
+    /// A node's ledger, followed to its end.
+    pub(super) async fn watching(&self, place: &place::Place) -> anyhow::Result<Watching> {
+        let mut nodes = Nodes::from(place.urls().to_vec());
         let mut memory = Memory::default();
         if let Some(kept) = &self.key {
             let signer = Signer::of(kept.clone(), self.memory.clone(), self.pins.clone(), None);
@@ -53,16 +64,10 @@ impl LookingArgs {
             nodes = nodes.signed_by(Credential::new(&key));
         }
         let client = Client::connect(nodes).await?;
-        let trust = Trust { pins: pins.clone(), checkpoint: None };
+        let trust = Trust { pins: self.pins.pins(&Pins::default())?, checkpoint: None };
         let mut followed = Followed::open(client, memory, trust).await?;
         following::to_the_end(&mut followed).await?;
-        let node = Place::Node(followed.client().url().to_owned());
-        let told = Told::of(node, pins, self.key.is_some());
-        let mut watching = Watching::new(followed);
-        let bar = progress::entries("reading the ledger");
-        let view = ui::fill(&mut watching, told, &bar).await?;
-        bar.finish_and_clear();
-        Ok((view, Some(watching)))
+        Ok(Watching::new(followed))
     }
 }
 

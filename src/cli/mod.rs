@@ -235,6 +235,9 @@ impl Program {
 pub fn main(arguments: Vec<OsString>, program: Program) -> ExitCode {
     // Who reads the answer by a program reads there why there is none.
     let json = arguments.iter().any(|argument| argument == "--json");
+    if json {
+        progress::be_quiet();
+    }
     let asked = match Arguments::try_parse_from(arguments) {
         Ok(asked) => asked,
         Err(told) => {

@@ -3,18 +3,18 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::{Backend, Drawn, FONT, LABELS, MARGIN, Picture, draw_legend};
+use super::figure::{Figure, Kind, Series};
+use super::{Backend, Drawn, FONT, LABELS, MARGIN, Picture, colors, draw_legend};
 
 const HEIGHT: u32 = 460;
-/// Colours that the colour-blind tell apart (Okabe and Ito).
 const COLORS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(60, 60, 60),
+    colors::BLUE,
+    colors::VERMILLION,
+    colors::GREEN,
+    colors::PURPLE,
+    colors::ORANGE,
+    colors::SKY,
+    colors::DARK,
 ];
 
 /// A named line.
@@ -51,11 +51,24 @@ impl Picture for Curves<'_> {
     fn draw<B: Backend>(&self, area: &DrawingArea<B, Shift>) -> Drawn {
         draw(self, area)
     }
+
+    fn figure(&self) -> Figure {
+        let series = self.curves.iter().zip(COLORS.iter().cycle()).map(|(curve, color)| {
+            let points = curve.points.iter().filter(|at| is_finite(at)).map(|at| vec![at.0, at.1]);
+            Series::new(&curve.name, Kind::Line, *color, points.collect())
+        });
+        Figure {
+            title: self.title.to_owned(),
+            x: self.x.to_owned(),
+            y: self.y.to_owned(),
+            series: series.collect(),
+            rows: None,
+        }
+    }
 }
 
 fn draw<B: Backend>(curves: &Curves<'_>, area: &DrawingArea<B, Shift>) -> Drawn {
-    let finite = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
-    let all = || curves.curves.iter().flat_map(|curve| &curve.points).filter(|at| finite(at));
+    let all = || curves.curves.iter().flat_map(|curve| &curve.points).filter(|at| is_finite(at));
     let range = |pick: fn(&(f64, f64)) -> f64| {
         let low = all().map(pick).fold(f64::INFINITY, f64::min);
         let high = all().map(pick).fold(f64::NEG_INFINITY, f64::max);
@@ -81,11 +94,15 @@ fn draw<B: Backend>(curves: &Curves<'_>, area: &DrawingArea<B, Shift>) -> Drawn 
         .axis_desc_style((FONT, 15))
         .draw()?;
     for (curve, color) in curves.curves.iter().zip(COLORS.iter().cycle()) {
-        let points = curve.points.iter().copied().filter(|at| finite(at));
+        let points = curve.points.iter().copied().filter(is_finite);
         chart
             .draw_series(LineSeries::new(points, color.stroke_width(2)))?
             .label(curve.name.as_str())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
     }
     draw_legend(&mut chart)
+}
+
+fn is_finite((x, y): &(f64, f64)) -> bool {
+    x.is_finite() && y.is_finite()
 }

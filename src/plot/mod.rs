@@ -1,7 +1,9 @@
 //! Pictures: of an experiment, and of curves.
 
+mod colors;
 mod curves;
 mod experiment;
+mod figure;
 mod pixels;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
+use self::experiment::Experiment;
+use self::figure::Figure;
 use colearn_records::history::History;
 pub use curves::{Curve, Curves};
 
@@ -36,6 +40,9 @@ trait Picture {
 
     /// Draws it on all of an area of its size.
     fn draw<B: Backend>(&self, area: &DrawingArea<B, Shift>) -> Drawn;
+
+    /// All that there is to see, for who wants to look closer.
+    fn figure(&self) -> Figure;
 }
 
 /// Why a plot could not be made.
@@ -57,12 +64,13 @@ pub enum PlotError {
     Draw(String),
 }
 
-/// Draws an experiment to a file; its ending decides between SVG, PNG and HTML.
+/// Draws an experiment to a file; its ending decides between SVG, PNG and HTML. The metric is what its scores are
+/// called, where that is known.
 ///
 /// # Errors
 /// If the ending is another, or the file cannot be written.
-pub fn write(history: &History, path: &Path) -> Result<(), PlotError> {
-    save(history, path)
+pub fn write(history: &History, metric: Option<&str>, path: &Path) -> Result<(), PlotError> {
+    save(&Experiment { history, metric }, path)
 }
 
 /// Draws curves to a file; its ending decides between SVG, PNG and HTML.
@@ -100,7 +108,7 @@ fn save(picture: &impl Picture, path: &Path) -> Result<(), PlotError> {
     let bytes = match path.extension().and_then(|ending| ending.to_str()) {
         Some("svg") => svg(picture)?.into_bytes(),
         Some("png") => png(picture)?,
-        Some("html") => html(&svg(picture)?, picture.title()).into_bytes(),
+        Some("html") => html(picture)?.into_bytes(),
         _ => return Err(PlotError::Format(path.to_owned())),
     };
     std::fs::write(path, bytes).map_err(|source| PlotError::Io { path: path.to_owned(), source })
@@ -113,11 +121,26 @@ fn svg(picture: &impl Picture) -> Result<String, PlotError> {
     Ok(text)
 }
 
-fn html(svg: &str, title: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>colearn: {title}</title>\n\
-         <body style=\"margin:1em auto;max-width:1000px\">\n{svg}\n</body>\n</html>\n"
-    )
+/// A page of its own: the picture, which a script replaces by one that can be looked at more closely. It asks nobody
+/// for anything.
+fn html(picture: &impl Picture) -> Result<String, PlotError> {
+    let svg = svg(picture)?;
+    let figure = serde_json::to_string(&picture.figure());
+    // Names were written by others; none of them ends the script that they are in.
+    let figure =
+        figure.map_err(|error| PlotError::Draw(error.to_string()))?.replace('<', "\\u003c");
+    let title = picture.title().replace('&', "&amp;").replace('<', "&lt;");
+    let (style, script) = (include_str!("plot.css"), include_str!("plot.js"));
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         script-src 'unsafe-inline'; style-src 'unsafe-inline'\">\n\
+         <title>colearn: {title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n\
+         <main id=\"figure\">\n{svg}\n</main>\n\
+         <script type=\"application/json\" id=\"data\">{figure}</script>\n\
+         <script>\n{script}</script>\n</body>\n</html>\n"
+    ))
 }
 
 fn png(picture: &impl Picture) -> Result<Vec<u8>, PlotError> {

@@ -173,7 +173,8 @@ fn troubled(view: &mut View, error: &ClientError) {
     view.told.connection = Connection::Away { since_ms: since, reason };
 }
 
-fn alarm(error: &ClientError, since_ms: u64) -> Option<Alarm> {
+/// What is to be said of an error that is more than a node that is away.
+pub(crate) fn alarm(error: &ClientError, since_ms: u64) -> Option<Alarm> {
     let (kind, remedy, withdraws) = match error {
         ClientError::Fork(..) => (
             "fork",
@@ -220,7 +221,8 @@ fn alarm(error: &ClientError, since_ms: u64) -> Option<Alarm> {
     Some(Alarm { kind, since_ms, what: error.to_string(), remedy, withdraws })
 }
 
-pub(super) fn stopped(error: &anyhow::Error) -> Alarm {
+/// Following has ended, and why.
+pub(crate) fn stopped(error: &anyhow::Error) -> Alarm {
     Alarm {
         kind: "stopped",
         since_ms: now_ms(),

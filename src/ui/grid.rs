@@ -1,128 +1,31 @@
-//! Who did what in which round: one sign for each, which the page and the terminal draw alike.
+//! Who did what in the last rounds, as the page's document has it.
 
-use colearn_contracts::{Choice, LearnerId, Verdict};
-use colearn_records::history::{History, Round};
+use colearn_contracts::LearnerId;
+use colearn_records::history::History;
 use serde_json::{Value, json};
+
+use crate::deeds::{Deed, deeds};
 
 /// How many rounds, the last ones, and learners, the first ones, there are at most.
 const MAX_ROUNDS: usize = 60;
 const MAX_LEARNERS: usize = 100;
 
-/// What a learner did in a round.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Deed {
-    Approved,
-    Rejected,
-    Abstained,
-    Other,
-    Absent,
-    Won,
-    Lost,
-    Missed,
-    Due,
-    Done,
-    None,
-}
-
-impl Deed {
-    const ALL: [Self; 11] = [
-        Self::Approved,
-        Self::Rejected,
-        Self::Abstained,
-        Self::Other,
-        Self::Absent,
-        Self::Won,
-        Self::Lost,
-        Self::Missed,
-        Self::Due,
-        Self::Done,
-        Self::None,
-    ];
-
-    /// For programs, as a sign, and for people.
-    fn told(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Approved => ("approve", "✓", "voted for"),
-            Self::Rejected => ("reject", "✗", "voted against"),
-            Self::Abstained => ("abstain", "–", "abstained"),
-            Self::Other => ("other", "≠", "named another pair of merges"),
-            Self::Absent => ("absent", "·", "did not vote"),
-            Self::Won => ("won", "▲", "proposed, accepted"),
-            Self::Lost => ("lost", "△", "proposed, not accepted"),
-            Self::Missed => ("missed", "∅", "had its turn and sent nothing"),
-            Self::Due => ("due", "…", "is waited for"),
-            Self::Done => ("done", "•", "has done its part"),
-            Self::None => ("none", "", "took no part"),
-        }
-    }
-}
-
 /// The last rounds by learner, and what the signs mean.
 pub(crate) fn grid(history: &History, waited_for: &[LearnerId]) -> Value {
     let rounds = &history.rounds[history.rounds.len().saturating_sub(MAX_ROUNDS)..];
-    let rounds: Vec<(&Round, Vec<LearnerId>)> = rounds
-        .iter()
-        .map(|round| {
-            let another = round.merged.as_ref().map(|merged| merged.named_another());
-            (round, another.unwrap_or_default())
-        })
-        .collect();
-    let rows = history.learners.iter().take(MAX_LEARNERS).map(|learner| {
-        let deeds = rounds.iter().map(|(round, another)| {
-            let deed = match another.contains(learner) {
-                true => Deed::Other,
-                false => deed(history, round, *learner, waited_for.contains(learner)),
-            };
-            deed.told().0
-        });
-        json!({ "learner": learner.to_string(), "deeds": deeds.collect::<Vec<_>>() })
+    let learners = &history.learners[..history.learners.len().min(MAX_LEARNERS)];
+    let rows = learners.iter().zip(deeds(history, rounds, learners, waited_for));
+    let rows = rows.map(|(learner, deeds)| {
+        let deeds: Vec<&str> = deeds.into_iter().map(|deed| deed.told().0).collect();
+        json!({ "learner": learner.to_string(), "deeds": deeds })
     });
     let signs = Deed::ALL.map(|deed| {
         let (word, sign, meaning) = deed.told();
         (word.to_owned(), json!({ "sign": sign, "meaning": meaning }))
     });
     json!({
-        "rounds": rounds.iter().map(|(round, _)| round.number).collect::<Vec<_>>(),
+        "rounds": rounds.iter().map(|round| round.number).collect::<Vec<_>>(),
         "rows": rows.collect::<Vec<_>>(),
         "signs": signs.into_iter().collect::<serde_json::Map<String, Value>>(),
     })
-}
-
-fn deed(history: &History, round: &Round, learner: LearnerId, is_waited_for: bool) -> Deed {
-    let verdict = round.result.map(|result| result.verdict);
-    if verdict.is_none() && is_waited_for {
-        return Deed::Due;
-    }
-    if round.proposer == Some(learner) {
-        return match (round.proposal, verdict) {
-            (None, _) => Deed::Missed,
-            (Some(_), None) => Deed::Done,
-            (Some(_), Some(Verdict::Accepted)) => Deed::Won,
-            (
-                Some(_),
-                Some(Verdict::Rejected | Verdict::Expired | Verdict::Passed | Verdict::NoAgreement),
-            ) => Deed::Lost,
-        };
-    }
-    if let Some(ballot) = round.ballots.get(&learner) {
-        return match ballot.choice {
-            Choice::Approve => Deed::Approved,
-            Choice::Reject => Deed::Rejected,
-            Choice::Abstain => Deed::Abstained,
-        };
-    }
-    let (mut has_sent, mut was_to_train) = (false, false);
-    if let Some(merged) = &round.merged {
-        if merged.votes.contains_key(&learner) {
-            return Deed::Done;
-        }
-        has_sent = merged.updates.contains_key(&learner) || merged.passed.contains_key(&learner);
-        was_to_train = merged.participants.contains(&learner);
-    }
-    match verdict.is_some() && history.is_member(learner, round.number) {
-        true if round.was_voted_on() => Deed::Absent,
-        true if was_to_train && !has_sent => Deed::Missed,
-        true | false if has_sent => Deed::Done,
-        true | false => Deed::None,
-    }
 }

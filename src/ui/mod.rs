@@ -21,7 +21,7 @@ mod serve;
 mod state;
 mod view;
 
-pub(crate) use self::feed::{fill, follow, read};
+pub(crate) use self::feed::{alarm, fill, follow, read, stopped};
 pub(crate) use self::own::page_of_node;
 pub(crate) use self::serve::{MAX_STREAMS, Page, serve};
 pub(crate) use self::state::{Asked, document};

@@ -3,7 +3,7 @@
 use colearn_contracts::{Experiment, ExperimentName, LearnerId, Verdict};
 use colearn_ledger::SignedNote;
 use colearn_records::convert::{ExperimentState, MemberState};
-use colearn_records::history::{Round, unit};
+use colearn_records::history::Round;
 use colearn_records::words::Word as _;
 use serde::Serialize as _;
 use serde_json::{Value, json};
@@ -13,13 +13,13 @@ use super::grid::grid;
 use super::pace::owed;
 use super::view::{Connection, Place, Tale, View, now_ms};
 use crate::cli::tell::{json, text};
+use crate::curve::{self, Point, verdict};
 
 /// The number of the document's schema. It grows when a field changes its meaning or goes.
 pub(crate) const SCHEMA: u32 = 1;
-/// How many experiments, members and points of a curve there are at most; how many rounds in full.
+/// How many experiments and members there are at most; how many rounds in full.
 const MAX_LISTED: usize = 200;
 const MAX_MEMBERS: usize = 1000;
-const MAX_POINTS: usize = 800;
 pub(crate) const MAX_ROUNDS: u64 = 500;
 
 /// What of it somebody wants.
@@ -130,10 +130,6 @@ fn experiments(view: &View) -> Value {
     all.iter().take(MAX_LISTED).map(one).collect()
 }
 
-fn verdict(round: &Round) -> Option<Verdict> {
-    round.result.map(|result| result.verdict)
-}
-
 /// An experiment in full.
 fn shown(experiment: &Experiment, tale: &Tale, rounds: u64) -> Value {
     let history = &tale.history;
@@ -158,7 +154,7 @@ fn shown(experiment: &Experiment, tale: &Tale, rounds: u64) -> Value {
             "late_from_ms": usual_ms.map(|usual_ms| tale.pace.since_ms.saturating_add(usual_ms)),
         })
     });
-    let points = points(&history.rounds);
+    let points = curve::points(&history.rounds);
     let recent = points.iter().filter(|point| point.round >= first).cloned().collect::<Vec<_>>();
     json!({
         "experiment": json::experiment(&state, None),
@@ -176,8 +172,8 @@ fn shown(experiment: &Experiment, tale: &Tale, rounds: u64) -> Value {
         "people": people(experiment, tale),
         "privacy": json::privacy(history, cap),
         "grid": grid(history, &waited_for),
-        "curve": curve(&thinned(&points), points.len()),
-        "recent": curve(&recent, recent.len()),
+        "curve": rows(&curve::thinned(&points), points.len()),
+        "recent": rows(&recent, recent.len()),
     })
 }
 
@@ -202,40 +198,8 @@ fn people(experiment: &Experiment, tale: &Tale) -> Value {
     history.learners.iter().enumerate().take(MAX_MEMBERS).map(one).collect()
 }
 
-/// A round as a point: its means, those of the model that the experiment has after it, and the range of what
-/// members measured.
-#[derive(Clone)]
-struct Point {
-    round: u64,
-    mean: (Option<f64>, Option<f64>),
-    model: (Option<f64>, Option<f64>),
-    range: Option<(f64, f64)>,
-    verdict: Option<&'static str>,
-}
-
-/// All rounds as points.
-fn points(rounds: &[Round]) -> Vec<Point> {
-    let mut model = (None, None);
-    rounds
-        .iter()
-        .map(|round| {
-            let mean = round.mean_scores();
-            if verdict(round) == Some(Verdict::Accepted) {
-                model = mean;
-            }
-            Point {
-                round: round.number,
-                mean,
-                model,
-                range: range(round),
-                verdict: verdict(round).map(|it| it.word()),
-            }
-        })
-        .collect()
-}
-
 /// Points as a table, and how many there are where not all of them are in it.
-fn curve(points: &[Point], all: usize) -> Value {
+fn rows(points: &[Point], all: usize) -> Value {
     let rows = points.iter().map(|it| {
         json!([
             it.round,
@@ -245,7 +209,7 @@ fn curve(points: &[Point], all: usize) -> Value {
             it.model.1,
             it.range.map(|range| range.0),
             it.range.map(|range| range.1),
-            it.verdict,
+            it.verdict.map(|it| it.word()),
         ])
     });
     json!({
@@ -254,68 +218,4 @@ fn curve(points: &[Point], all: usize) -> Value {
         "rows": rows.collect::<Vec<_>>(),
         "rounds": all,
     })
-}
-
-/// The lowest and the highest of what members measured: what decides where it is there, or else the test score.
-fn range(round: &Round) -> Option<(f64, f64)> {
-    let own = round.proposal.iter().map(|(_, scores)| *scores);
-    let all = own.chain(round.ballots.values().map(|ballot| ballot.scores));
-    let scores = all.filter_map(|it| it.vote.or(it.test)).map(unit);
-    scores.fold(None, |range, it| match range {
-        None => Some((it, it)),
-        Some((low, high)) => Some((low.min(it), high.max(it))),
-    })
-}
-
-/// Of neighbours those with the lowest and the highest score stay.
-fn thinned(points: &[Point]) -> Vec<Point> {
-    if points.len() <= MAX_POINTS {
-        return points.to_vec();
-    }
-    let bucket = points.len().div_ceil(MAX_POINTS / 2);
-    let mut kept = Vec::with_capacity(MAX_POINTS + 1);
-    for bucket in points.chunks(bucket) {
-        let score = |point: &Point| point.mean.0.or(point.mean.1);
-        let scored = || bucket.iter().filter_map(|point| Some((score(point)?, point)));
-        let low = scored().min_by(|a, b| a.0.total_cmp(&b.0)).map(|it| it.1);
-        let high = scored().max_by(|a, b| a.0.total_cmp(&b.0)).map(|it| it.1);
-        let mut two: Vec<&Point> = low.into_iter().chain(high).collect();
-        if two.is_empty() {
-            two.extend(bucket.last());
-        }
-        two.sort_by_key(|point| point.round);
-        two.dedup_by_key(|point| point.round);
-        kept.extend(two.into_iter().cloned());
-    }
-    // How it stands now is always there.
-    if let Some(last) = points.last()
-        && kept.last().is_some_and(|it| it.round != last.round)
-    {
-        kept.push(last.clone());
-    }
-    kept
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn point(round: u64, score: f64) -> Point {
-        let mean = (Some(score), None);
-        Point { round, mean, model: mean, range: None, verdict: None }
-    }
-
-    #[test]
-    fn a_long_curve_keeps_its_ends_and_its_extremes() {
-        let few: Vec<Point> = (1..=MAX_POINTS as u64).map(|at| point(at, 0.5)).collect();
-        assert_eq!(thinned(&few).len(), few.len());
-        let mut many: Vec<Point> = (1..=10_000).map(|at| point(at, 0.5)).collect();
-        many[4321].mean.0 = Some(0.1);
-        many[8765].mean.0 = Some(0.9);
-        let kept = thinned(&many);
-        assert!(kept.len() <= MAX_POINTS + 1, "{}", kept.len());
-        let has = |round: u64| kept.iter().any(|point| point.round == round);
-        assert!(has(1) && has(4322) && has(8766) && has(10_000));
-        assert!(kept.is_sorted_by_key(|point| point.round));
-    }
 }

@@ -446,6 +446,24 @@ async fn proxies_that_end_tls_lead_to_a_node() {
     if let Some((_caddy, url)) = caddy {
         learns(&node, "by-caddy", &url, &ca, shown(&auth)).await;
     }
+    let folder = at("haproxy");
+    // It takes the certificate and its key from one file.
+    let both = [&certificate, &key_file].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(folder.join("node.pem"), both.concat()).unwrap();
+    let haproxy = in_front("haproxy", "haproxy", &folder, |address| {
+        let folder = shown(&folder);
+        let config = format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout http-request 20s\n timeout client 1h\n \
+             timeout server 1h\n timeout tunnel 1h\nfrontend node\n \
+             bind {address} ssl crt {folder}/node.pem alpn h2,http/1.1\n option forwardfor\n \
+             default_backend node\nbackend node\n server node {to} proto h2\n"
+        );
+        let arguments = ["-db", "-f", &format!("{folder}/config")];
+        (config, arguments.map(str::to_owned).to_vec())
+    });
+    if let Some((_haproxy, url)) = haproxy {
+        learns(&node, "by-haproxy", &url, &ca, shown(&auth)).await;
+    }
     // Whoever stands between and is believed cannot pass on what was signed to a node where TLS ends.
     let data = dir.path().join("behind");
     let secure = ["--listen", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key_file];

@@ -36,6 +36,7 @@ mod packaging;
 mod page;
 mod partition;
 mod places;
+mod plots;
 mod privacy;
 mod promises;
 mod proxy;

@@ -268,3 +268,44 @@ async fn a_command_is_run_for_what_happens() {
     let round = told.lines().find(|line| line.starts_with("round x 1 ")).unwrap();
     assert_eq!(parsed(round.strip_prefix("round x 1 ").unwrap())["verdict"], "accepted");
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_run_where_the_node_shows_another_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(&dir.path().join("data"));
+    let other = NodeProcess::start(&dir.path().join("other"));
+    let mut speaker = Speaker::connect(&node.url).await;
+    speaker.client.upload(&Counter::weights(0)).await.unwrap();
+    create(&mut speaker, "x", 200).await;
+    let (proxy, url) = crate::proxy::Proxy::start(&node.url, None).await;
+    let told = dir.path().join("told");
+    let command = format!("echo $COLEARN_EVENT $COLEARN_EXPERIMENT $(cat) >> {}", told.display());
+    let mut watching =
+        crate::support::colearn(&["experiment", "watch", "x", "--node", &url, "--exec", &command]);
+    let mut watching = watching
+        .env("COLEARN_LOG", "info")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(watching.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("caught up") {
+        assert!(errors.read_line(&mut line).unwrap() > 0, "{line}");
+    }
+    proxy.turn_to(&other.url);
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut told = String::new();
+        errors.read_to_string(&mut told).unwrap();
+        (watching.wait().unwrap(), told)
+    });
+    let (status, errors) = ended.await.unwrap();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    let told = std::fs::read_to_string(told).unwrap();
+    let alarm = told.strip_prefix("alarm x ").unwrap_or_else(|| panic!("{told}"));
+    assert_eq!(parsed(alarm)["kind"], "other_ledger", "{told}");
+    // An experiment that there is none of is said at once.
+    let none = fail(&["experiment", "watch", "none", "--node", &node.url]);
+    assert!(none.contains("there is no experiment none"), "{none}");
+}

@@ -446,6 +446,11 @@ impl History {
         }
     }
 
+    /// Whether nothing of it was recorded, so that there is no such experiment.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_none()
+    }
+
     /// The rounds that are closed, in order.
     pub fn closed(&self) -> impl Iterator<Item = &Round> {
         self.rounds.iter().filter(|round| round.result.is_some())

@@ -179,7 +179,7 @@ impl Demo {
         let seconds = started.elapsed().as_secs_f64();
         let baselines = if self.baselines { Some(self.baselines(&shares)?) } else { None };
         let plot = self.plot.clone().unwrap_or_else(|| dir.join("rounds.svg"));
-        plot::write(&outcome.history, &plot)?;
+        plot::write(&outcome.history, Some(outcome.metric), &plot)?;
         self.report(&outcome, seconds, baselines, &plot, &dir)?;
         let codes = outcome.audits.iter().map(AuditReport::exit_code);
         Ok(ExitCode::from(codes.max().unwrap_or(0)))
@@ -553,7 +553,7 @@ async fn follow(
 ) -> anyhow::Result<History> {
     let mut history = History::new(name.clone());
     let mut told = 0;
-    following::follow(url, name, None, |decoded, _| {
+    following::follow(url, name, |decoded| {
         history.record(decoded);
         for round in history.closed().skip(told) {
             closed(&history, round)?;

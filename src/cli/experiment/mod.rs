@@ -6,28 +6,22 @@ mod govern;
 mod notices;
 mod reading;
 mod rules;
+mod watch;
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::bail;
 use clap::{Subcommand, ValueEnum};
 use colearn::place::Place;
 use colearn::plot;
 use colearn_audit::experiments::Told;
-use colearn_contracts::{Act, Decision, ExperimentName};
-use colearn_records::history::History;
+use colearn_contracts::ExperimentName;
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
-use colearn_records::record::Record;
 
 use self::govern::{ActionArgs, MoveArgs};
-use self::notices::Notices;
 use self::reading::{Reading, whose};
-use super::args::{NodeAddress, PlaceArgs};
-use super::following::follow;
+use super::args::PlaceArgs;
 use super::tell::rounds::RoundTable;
 use super::tell::{json, text};
 
@@ -70,32 +64,7 @@ A node is asked and says what it has. A folder is audited first, and shown as of
         json: bool,
     },
     /// Print each round as it closes, until the experiment finishes.
-    #[command(after_help = "Examples:
-  colearn experiment watch digits
-  colearn experiment watch digits --json | jq -c 'select(.verdict)'
-  colearn experiment watch digits --mine a.pem --exec 'mail -s \"$COLEARN_EVENT\" ann@example.org'
-
---exec runs a command by the shell for what happens from now on, with what happened as JSON on its standard input
-and, in the environment, COLEARN_EXPERIMENT, COLEARN_ROUND and COLEARN_EVENT: round, absent (members did not vote),
-motion, motion-decided, suspended, paused, finished; with --mine KEY also my-turn and my-vote. One runs after the
-other, and is ended after a minute.
-With --json one object a line: each round as it closes, as in show --json, and what happens beside the
-rounds, as outcome or transaction.")]
-    Watch {
-        /// The experiment
-        name: ExperimentName,
-        #[command(flatten)]
-        node: NodeAddress,
-        /// Run this command for what happens
-        #[arg(long, value_name = "COMMAND")]
-        exec: Option<String>,
-        /// Also when it is this key's turn, or its time to vote: a private key, or a public one
-        #[arg(long, value_name = "KEY", requires = "exec")]
-        mine: Option<String>,
-        /// Print one JSON object a line
-        #[arg(long)]
-        json: bool,
-    },
+    Watch(Box<watch::Watch>),
     /// Print the rules in force as a plan file.
     #[command(after_help = "Example:\n  colearn experiment plan xray > xray.toml")]
     Plan {
@@ -176,16 +145,7 @@ impl Experiment {
                 }
                 show(&place.from, &name, plot, json).await
             }
-            Self::Watch { name, node, exec, mine, json } => {
-                let mine = mine.as_deref().map(whose).transpose()?;
-                let begin = |command| Notices::begin(command, name.to_string(), mine);
-                let notices = exec.map(begin).transpose()?;
-                let watched = watch(&node.node, &name, notices.as_ref(), json).await;
-                if let Some(notices) = notices {
-                    tokio::task::block_in_place(|| notices.end());
-                }
-                watched
-            }
+            Self::Watch(watch) => watch.run().await,
             Self::Plan { name, place, json } => plan(&place.from, &name, json).await,
             Self::Privacy { name, place, json } => privacy(&place.from, &name, json).await,
             Self::Agreements(args) => tokio::task::spawn_blocking(|| args.run()).await?,
@@ -298,114 +258,8 @@ async fn show(
         }
     }
     if let Some(path) = plot {
-        plot::write(&history, &path)?;
+        plot::write(&history, None, &path)?;
         eprintln!("plot written to {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn watch(
-    node: &str,
-    name: &ExperimentName,
-    notices: Option<&Notices>,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    if let Some(folder) = Place::new(node).folder().filter(|folder| folder.exists()) {
-        let folder = folder.display();
-        bail!(
-            "watch follows a running node; of a folder: colearn experiment show {name} --from {folder}"
-        );
-    }
-    let mut history = History::new(name.clone());
-    let (mut printed, mut table) = (0, RoundTable::default());
-    // Who mistypes an address is told at once; a node that goes away later is waited for.
-    follow(node, name, Some(Duration::ZERO), |decoded, live| {
-        history.record(decoded);
-        if let Some(notices) = notices.filter(|_| live) {
-            notices.recorded(decoded, &history);
-        }
-        if !json
-            && let Record::Transaction(transaction) = &decoded.record
-            && let Act::Create(create) = &transaction.action.what
-        {
-            println!("{}", table.begin(create.parameters.merging.is_some()));
-        }
-        match beside_rounds(&decoded.record, &history) {
-            Some(_) if json => println!("{}", json::happened(decoded)),
-            Some(line) => println!("       {line}"),
-            None => {}
-        }
-        for round in history.closed().skip(printed) {
-            match json {
-                true => println!("{}", round.to_json()),
-                false => println!("{}", table.line(&history, round)),
-            }
-            printed += 1;
-        }
-        let Some(reason) = history.finished else { return Ok(ControlFlow::Continue(())) };
-        match json {
-            true => println!("{}", json::happened(decoded)),
-            false => println!("{}", text::finished(reason)),
-        }
-        Ok(ControlFlow::Break(()))
-    })
-    .await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What the lines of the rounds do not tell.
-fn beside_rounds(record: &Record, history: &History) -> Option<String> {
-    match record {
-        Record::Outcome(outcome) => match outcome.what {
-            Decision::Waiting { .. }
-            | Decision::Paused { .. }
-            | Decision::Suspended { .. }
-            | Decision::MotionOpened { .. }
-            | Decision::MotionDecided { .. }
-            | Decision::MotionTookEffect { .. } => Some(text::outcome(outcome, &history.names)),
-            Decision::RoundOpened { .. }
-            | Decision::VotingOpened { .. }
-            | Decision::RevealOpened { .. }
-            | Decision::RoundClosed { .. }
-            | Decision::TrainingOpened { .. }
-            | Decision::GatheringOpened { .. }
-            | Decision::MergeVotingOpened { .. }
-            | Decision::MergeDecided { .. }
-            | Decision::Finished { .. } => None,
-        },
-        Record::Transaction(transaction) => match &transaction.action.what {
-            Act::Move { motion, number } => {
-                let rules = history.motions.last().and_then(|moved| moved.rules.as_deref());
-                Some(format!(
-                    "motion {number}: {} moves to {}",
-                    text::who(&history.names, transaction.sender),
-                    text::motion_against(rules, motion)
-                ))
-            }
-            Act::Create(_)
-            | Act::Join(_)
-            | Act::Leave { .. }
-            | Act::Propose(_)
-            | Act::Pass { .. }
-            | Act::Vote(_)
-            | Act::Commit(_)
-            | Act::Reveal(_)
-            | Act::Resume { .. }
-            | Act::ReplaceKey { .. }
-            | Act::MotionVote { .. }
-            | Act::Update(_)
-            | Act::CommitUpdate(_)
-            | Act::RevealUpdate(_)
-            | Act::Have { .. }
-            | Act::MergeVote(_)
-            | Act::RevealMergeVote(_)
-            | Act::Stop => None,
-            Act::Evaluate(_) => Some(text::entry_action(transaction.sender, &transaction.action)),
-        },
-        Record::Genesis(_)
-        | Record::KeyRotation(_)
-        | Record::Upgrade(_)
-        | Record::Block(_)
-        | Record::ValidatorChange(_) => None,
-    }
 }

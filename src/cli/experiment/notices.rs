@@ -37,6 +37,8 @@ enum Event {
     Suspended,
     Paused,
     Finished,
+    /// The node has shown what cannot be, or is followed no more.
+    Alarm,
 }
 
 impl Event {
@@ -51,6 +53,7 @@ impl Event {
             Self::Suspended => "suspended",
             Self::Paused => "paused",
             Self::Finished => "finished",
+            Self::Alarm => "alarm",
         }
     }
 }
@@ -131,6 +134,12 @@ impl Notices {
             let told = json!({ "round": round.number, "absent": absent });
             self.send(Event::Absent, round.number, told);
         }
+    }
+
+    /// Something is wrong with the node, or with following it.
+    pub(super) fn alarm(&self, history: &History, kind: &str, what: &str, remedy: &str) {
+        let round = history.rounds.last().map_or(0, |round| round.number);
+        self.send(Event::Alarm, round, json!({ "kind": kind, "what": what, "remedy": remedy }));
     }
 
     fn send(&self, event: Event, round: u64, told: Value) {
