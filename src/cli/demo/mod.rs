@@ -502,7 +502,7 @@ fn start_learners(
         .enumerate()
         .map(|(at, (learner, key))| {
             let options = Options {
-                data: Some(dir.join(format!("learners/{}.data", at + 1))),
+                data: Some(dir.join(format!("learners/{}.pem.data", at + 1))),
                 ..Options::new(nodes(at), name.clone(), key)
             };
             tokio::spawn(client::run(learner, options))
