@@ -1,4 +1,4 @@
-"""PyTorch learners on MNIST: an MLP, five learners, one model.
+"""PyTorch learners on MNIST: a small convolutional network, five learners, one model.
 
 Run it: ``python torch_mnist.py MNIST_FOLDER [ROUNDS] [ROWS]``, the folder with the four IDX files.
 """
@@ -33,8 +33,12 @@ def loaders(images: torch.Tensor, labels: torch.Tensor, at: int) -> list[DataLoa
 
 
 def learner(images: torch.Tensor, labels: torch.Tensor, at: int) -> TorchLearner:
-    layers = [torch.nn.Linear(784, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10)]
-    model = torch.nn.Sequential(*layers)
+    def convolution(inputs: int, outputs: int) -> list[torch.nn.Module]:
+        convolution = torch.nn.Conv2d(inputs, outputs, 5, padding=2)
+        return [convolution, torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+
+    layers = [*convolution(1, 16), *convolution(16, 32), torch.nn.Flatten(), torch.nn.Linear(1568, 10)]
+    model = torch.nn.Sequential(torch.nn.Unflatten(1, (1, 28, 28)), *layers)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     return TorchLearner(model, optimizer, *loaders(images, labels, at), epochs=2)
 

@@ -30,6 +30,9 @@ def program() -> list[str]:
 
 
 def pytest_configure() -> None:
+    # The libraries' threads wait for each other by spinning: where other tests run beside these, a
+    # training of seconds takes minutes.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if built := find("colearn"):
         os.environ["COLEARN_PROGRAM"] = built
     # Keras asks for TensorFlow unless told otherwise; PyTorch computes the same.

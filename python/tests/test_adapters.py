@@ -342,6 +342,114 @@ def test_a_torch_model_of_any_numbers_is_shared_and_its_optimizer_starts_afresh(
         assert learner.test(first).test is not None
 
 
+def test_only_a_part_of_a_torch_model_is_shared_and_it_belongs_to_its_rest() -> None:
+    torch = need("torch")
+    from colearn_client import TorchLearner
+
+    def make(share, seed=1, parameters="trainable", frozen=True, **more):
+        torch.manual_seed(seed)
+        body = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU())
+        model = torch.nn.Sequential(body, torch.nn.Linear(8, 2))
+        if frozen:
+            body.requires_grad_(False)
+        optimizer = torch.optim.SGD(model[1].parameters(), lr=0.3)
+        loaders = []
+        for x, y in share:
+            data = torch.utils.data.TensorDataset(torch.tensor(x, dtype=torch.float32), torch.tensor(y))
+            loaders.append(torch.utils.data.DataLoader(data, batch_size=30))
+        return TorchLearner(model, optimizer, *loaders, parameters=parameters, epochs=5, **more)
+
+    first, *_ = list(shares(1))
+    learners = [make(share) for share in shares(3)]
+    told = learns(learners, least=0.75)
+    sent = arrays.load(learners[0].current())
+    # The running statistics change in training, so that they travel too.
+    body = {f"0.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    assert set(sent) == {"1.weight", "1.bias"} | body
+    assert told.model == learners[0].current().digest.hex()
+    # What nobody sends stays the same to the bit.
+    assert all(torch.equal(it.model[0][0].weight, learners[0].model[0][0].weight) for it in learners)
+    names = {"1.weight", "1.bias"}
+    assert make(first, parameters=names).current() == make(first).current()
+    with pytest.raises(ModelError, match="belong to another model"):
+        make(first, seed=2).accept(learners[0].current())
+    with pytest.raises(ModelError, match="belong to another model"):
+        learners[0].accept(arrays.save(sent))
+    whole = make(first, parameters=None, frozen=False)
+    with pytest.raises(ModelError, match="another model"):
+        whole.accept(learners[0].current())
+    for parameters, frozen, why in (
+        ({"2.weight"}, True, "the model has no"),
+        (names, False, "would be trained and not shared"),
+        ("adapters", True, "names themselves"),
+        ([], True, "nothing that is trained"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            make(first, parameters=parameters, frozen=frozen)
+    with pytest.raises(ValueError, match="one batch or more"):
+        make(first, accumulate=0)
+    with pytest.raises(ValueError, match="do not go together"):
+        make(first, accumulate=2, privacy={"noise_multiplier": 1.0, "max_grad_norm": 1.0})
+
+
+def test_batches_are_accumulated_and_the_learning_rate_is_scheduled_afresh_for_each_proposal() -> None:
+    torch = need("torch")
+    from colearn_client import TorchLearner
+
+    ((x, y), *_), *_ = list(shares(1))
+    rows = list(zip(torch.tensor(x, dtype=torch.float32), torch.tensor(y), strict=True))
+
+    def proposed(size, accumulate, gamma=None):
+        torch.manual_seed(1)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 2)).double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scheduler = gamma and torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
+        loader = [(x.double(), y) for x, y in torch.utils.data.DataLoader(rows, batch_size=size)]
+        more = {"accumulate": accumulate, "scheduler": scheduler}
+        learner = TorchLearner(model, optimizer, loader, loader, **more)
+        first, second = (arrays.load(learner.propose().weights) for _ in range(2))
+        assert all((first[name] == second[name]).all() for name in first)
+        return first["0.weight"]
+
+    whole = proposed(40, 1)
+    assert np.allclose(proposed(10, 4), whole, atol=1e-12)
+    assert not np.allclose(proposed(10, 1), whole, atol=1e-4)
+    # With a rate of nothing behind the first step there is only the first step.
+    assert not np.allclose(proposed(40, 1, gamma=1e-12), whole, atol=1e-4)
+
+
+def test_adapters_of_a_transformer_are_what_travels() -> None:
+    need("peft")
+    need("transformers")
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from colearn_client import TorchLearner
+
+    def make(at, kind=torch.bfloat16):
+        torch.manual_seed(1)
+        sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16, "vocab_size": 20}
+        model = GPT2LMHeadModel(GPT2Config(**sizes)).to(kind)
+        model = get_peft_model(model, LoraConfig(r=4, target_modules=["c_attn"], fan_in_fan_out=True))
+        trained = [it for it in model.parameters() if it.requires_grad]
+        # A language of one sentence, and a batch that says so.
+        words = ((torch.arange(16) + at) % 4).repeat(8, 1)
+        batches = [{"input_ids": words, "labels": words}]
+        optimizer = torch.optim.AdamW(trained, lr=0.05)
+        return TorchLearner(
+            model, optimizer, batches, batches, batches, parameters="trainable", epochs=20
+        )
+
+    learners = [make(at) for at in range(3)]
+    sent = arrays.load(learners[0].current())
+    assert len(sent) == 4 and all("lora" in name for name in sent)
+    told = run_local(learners, rounds=4)
+    # Without one class a row it is the loss that is scored.
+    scores = [item.mean_test_score() for item in told.rounds if item.verdict == "accepted"]
+    assert scores and -3 < max(scores) < 0 and max(scores) > learners[0].test(make(0).current()).test
+
+
 def test_keras_models() -> None:
     keras = need("keras")
     from colearn_client import KerasLearner

@@ -45,6 +45,13 @@ def test_torch_mnist() -> None:
     assert "round 2: " in run_example("torch_mnist.py", str(MNIST), "2", "2000")
 
 
+def test_lora_text() -> None:
+    need("peft")
+    need("transformers")
+    told = run_example("lora_text.py", "3")
+    assert "bytes of " in told and "round 3: " in told
+
+
 def test_xgboost_csv() -> None:
     assert "the shared model has" in run_example("xgboost_csv.py", "3")
 

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from typing import Any
+import hashlib
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 
 from .. import arrays
 from .._core import Weights
+from ..errors import ModelError
 from ..learner import Pass, Privacy, PrivacySegment
 from .base import ModelLearner
 
+#: Where the metadata of weights that are a part of a model says which model the rest is of.
+_BASE = "colearn.base"
+
 
 class TorchLearner(ModelLearner):
-    """A learner around a ``torch.nn.Module``.
+    """A learner around a ``torch.nn.Module``, also one of ``transformers`` or ``peft``.
 
-    Every proposal begins with the optimizer as it was given: what it has gathered on the way to weights
-    that were not accepted is forgotten.
+    Every proposal begins with the optimizer and the scheduler as they were given: what they have
+    gathered on the way to weights that were not accepted is forgotten.
+
+    A batch is ``(inputs, targets)``, or a mapping that the model is called with (``model(**batch)``)
+    and whose loss it gives, as those of ``transformers`` do; then it is scored by accuracy where it
+    gives one row of ``logits`` for each of ``batch["labels"]``, and by minus its loss otherwise.
 
     Parameters
     ----------
     model
-        The module. All learners of an experiment need the same architecture.
+        The module. All learners of an experiment need the same architecture; where only a part of it is
+        shared, also the same rest.
     optimizer
         Made from the module's parameters.
     train_loader
@@ -36,6 +47,14 @@ class TorchLearner(ModelLearner):
         The loss, ``criterion(outputs, targets)``.
     epochs
         Passes over ``train_loader`` for a proposal.
+    parameters
+        What is shared: names out of ``model.state_dict()``, or ``"trainable"`` for the parameters that
+        require a gradient, such as the adapters of ``peft``; buffers always are. The rest never
+        travels, and weights that belong to another rest are refused. By default everything.
+    scheduler
+        Of the optimizer's learning rate; it takes a step after each of the optimizer's.
+    accumulate
+        How many batches make a step of the optimizer; their losses are averaged.
     loss
         ``loss(model, batch)``, for batches of another form than ``(inputs, targets)``, instead of
         ``criterion``; it moves the batch to the device itself, and goes with a ``score`` of one's own.
@@ -63,6 +82,9 @@ class TorchLearner(ModelLearner):
         criterion: Callable[[Any, Any], Any] | None = None,
         *,
         epochs: int = 1,
+        parameters: Collection[str] | Literal["trainable"] | None = None,
+        scheduler: Any = None,
+        accumulate: int = 1,
         loss: Callable[[Any, Any], Any] | None = None,
         score: Callable[[Any, Iterable[Any]], float] | None = None,
         privacy: dict[str, float] | None = None,
@@ -73,11 +95,18 @@ class TorchLearner(ModelLearner):
         import torch
 
         super().__init__(margin=margin, hide_scores=hide_scores)
+        if accumulate < 1:
+            raise ValueError(f"accumulate is {accumulate}, and a step takes one batch or more")
+        if privacy is not None and accumulate > 1:
+            raise ValueError("privacy and accumulate do not go together: make the batches larger")
         self.model = model.to(device)
+        self._shared = _shared(self.model, parameters)
+        self._base: str | None = None
         self.criterion = criterion or torch.nn.CrossEntropyLoss()
         self._optimizer, self._train_loader = optimizer, train_loader
         self._vote_loader, self._test_loader = vote_loader, test_loader
         self._epochs, self._device = epochs, device
+        self._scheduler, self._accumulate = scheduler, accumulate
         self._loss = loss or self._usual_loss
         self._score_by = score or self._accuracy
         self._trained = self.model
@@ -97,6 +126,7 @@ class TorchLearner(ModelLearner):
             planned = PrivacySegment(noise, clip, 1 / batches, epochs * batches)
             self._privacy = Privacy(planned, privacy.get("delta", 1e-5), privacy.get("epsilon"))
         self._fresh = copy.deepcopy(self._optimizer.state_dict())
+        self._fresh_scheduler = None if scheduler is None else copy.deepcopy(scheduler.state_dict())
 
     def privacy(self) -> Privacy | None:
         """What the next training takes, if it is private."""
@@ -106,14 +136,39 @@ class TorchLearner(ModelLearner):
         import torch
 
         halves, named = set(), {}
-        for name, tensor in self.model.state_dict().items():
+        for name, tensor in self._state().items():
             tensor = tensor.cpu()
             if tensor.dtype is torch.bfloat16:
                 # NumPy has no such numbers: their bits go as they are.
                 halves.add(name)
                 tensor = tensor.view(torch.int16)
             named[name] = tensor.numpy()
-        return arrays.save(named, bfloat16=frozenset(halves), statistics=self._statistics(set(named)))
+        metadata = None if self._shared is None else {_BASE: self._digest_of_the_rest()}
+        statistics = self._statistics(set(named))
+        return arrays.save(named, metadata, bfloat16=frozenset(halves), statistics=statistics)
+
+    def _state(self) -> dict[str, Any]:
+        """What is shared, by name."""
+        state = self.model.state_dict()
+        if self._shared is None:
+            return dict(state)
+        return {name: tensor for name, tensor in state.items() if name in self._shared}
+
+    def _digest_of_the_rest(self) -> str:
+        """The SHA-256 of all that is not shared, which no training changes: names, kinds, shapes and
+        numbers, in the order of the names."""
+        if self._base is None:
+            import torch
+
+            digest = hashlib.sha256()
+            for name, tensor in sorted(self.model.state_dict().items()):
+                if self._shared is None or name in self._shared:
+                    continue
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                numbers = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+                digest.update(numbers.numpy().data)
+            self._base = digest.hexdigest()
+        return self._base
 
     def _statistics(self, saved: set[str]) -> list[str]:
         """What is estimated and not trained, such as the running means and variances of BatchNorm."""
@@ -124,7 +179,14 @@ class TorchLearner(ModelLearner):
         import torch
 
         loaded = arrays.load(weights)
-        state = self.model.state_dict()
+        state = self._state()
+        if self._shared is not None:
+            base, own = arrays.metadata(weights).get(_BASE), self._digest_of_the_rest()
+            if base != own:
+                raise ModelError(
+                    "the weights belong to another model: what they do not hold has the digest "
+                    f"{base}, here {own}"
+                )
         arrays.check_like(loaded, {name: _Like(tensor) for name, tensor in state.items()})
         with torch.no_grad():
             for name, tensor in state.items():
@@ -134,20 +196,31 @@ class TorchLearner(ModelLearner):
 
     def _train(self) -> PrivacySegment | Pass | None:
         self._optimizer.load_state_dict(copy.deepcopy(self._fresh))
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(copy.deepcopy(self._fresh_scheduler))
         self._trained.train()
         steps = 0
         for _ in range(self._epochs):
-            for batch in self._train_loader:
+            for batches in _groups(self._train_loader, self._accumulate):
                 self._optimizer.zero_grad()
-                self._loss(self._trained, batch).backward()
+                for batch in batches:
+                    (self._loss(self._trained, batch) / len(batches)).backward()
                 self._optimizer.step()
+                if self._scheduler is not None:
+                    self._scheduler.step()
                 steps += 1
         if self._privacy is None:
             return None
         planned = self._privacy.segment
         return PrivacySegment(planned.noise_multiplier, planned.clip, planned.sampling_rate, steps)
 
+    def _moved(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """A batch that is a mapping, on the device."""
+        return {name: it.to(self._device) if hasattr(it, "to") else it for name, it in batch.items()}
+
     def _usual_loss(self, model: Any, batch: Any) -> Any:
+        if isinstance(batch, Mapping):
+            return model(**self._moved(batch)).loss
         inputs, targets = batch
         return self.criterion(model(inputs.to(self._device)), targets.to(self._device))
 
@@ -165,22 +238,75 @@ class TorchLearner(ModelLearner):
         import torch
 
         self.model.eval()
-        total, rows = 0.0, 0
         with torch.no_grad():
-            for batch in self._vote_loader:
-                # A batch of another form counts as one row.
-                count = len(batch[1]) if self._loss == self._usual_loss else 1
-                total += float(self._loss(self.model, batch)) * count
-                rows += count
-        return -total / rows if rows else None
+            return self._minus_loss(self.model, self._vote_loader)
 
     def _accuracy(self, model: Any, loader: Iterable[Any]) -> float:
         right = total = 0
-        for inputs, targets in loader:
-            best = model(inputs.to(self._device)).argmax(dim=1)
-            right += int((best == targets.to(self._device)).sum())
+        for batch in loader:
+            if isinstance(batch, Mapping):
+                moved = self._moved(batch)
+                outputs, targets = model(**moved).logits, moved["labels"]
+            else:
+                outputs, targets = model(batch[0].to(self._device)), batch[1].to(self._device)
+            if isinstance(batch, Mapping) and not (outputs.ndim == 2 and targets.ndim == 1):
+                # Not one class for each row: there is the loss to go by.
+                return self._minus_loss(model, loader)
+            right += int((outputs.argmax(dim=1) == targets).sum())
             total += len(targets)
         return right / max(total, 1)
+
+    def _minus_loss(self, model: Any, loader: Iterable[Any]) -> float:
+        total, rows = 0.0, 0
+        for batch in loader:
+            # A batch of a form that only its own loss knows counts as one row.
+            count = _rows(batch) if self._loss == self._usual_loss else 1
+            total += float(self._loss(model, batch)) * count
+            rows += count
+        return -total / rows if rows else math.nan
+
+
+def _rows(batch: Any) -> int:
+    """How many rows a batch has."""
+    return len(batch["labels"]) if isinstance(batch, Mapping) else len(batch[1])
+
+
+def _groups(batches: Iterable[Any], size: int) -> Iterable[list[Any]]:
+    """Batches by so many; the last ones may be fewer."""
+    group: list[Any] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _shared(model: Any, parameters: Collection[str] | str | None) -> frozenset[str] | None:
+    """The names of what is shared; ``None`` for everything."""
+    if parameters is None:
+        return None
+    names = set(model.state_dict())
+    if parameters == "trainable":
+        shared = {name for name, it in model.named_parameters() if it.requires_grad} & names
+    elif isinstance(parameters, str):
+        raise ValueError(f'parameters is {parameters!r}; it is "trainable", or the names themselves')
+    else:
+        shared = set(parameters)
+    # What training changes without a gradient, such as the running means of BatchNorm, is shared too.
+    shared |= {name for name, _ in model.named_buffers()} & names
+    if unknown := sorted(shared - names)[:5]:
+        raise ValueError(f"the model has no {unknown}; model.state_dict() names what there is")
+    if not shared & {name for name, _ in model.named_parameters()}:
+        raise ValueError("nothing that is trained would be shared")
+    left = [name for name, it in model.named_parameters() if it.requires_grad and name not in shared]
+    if left:
+        raise ValueError(
+            f"{left[:5]} would be trained and not shared, so that no two learners had the same model; "
+            "call requires_grad_(False) on what stays as it is"
+        )
+    return frozenset(shared)
 
 
 class _Like:
