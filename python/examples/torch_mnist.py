@@ -47,7 +47,8 @@ if __name__ == "__main__":
     if len(sys.argv) < 2:
         raise SystemExit("skipped: give the folder with MNIST's IDX files")
     folder = Path(sys.argv[1])
-    rounds, rows = (int(text) for text in [*sys.argv[2:], "15", "60000"][:2])
+    given = sys.argv[2:4]
+    rounds, rows = (int(text) for text in given + ["15", "60000"][len(given) :])
     images = idx(next(folder.glob("train-images*")), 16).reshape(-1, 784)[:rows]
     labels = idx(next(folder.glob("train-labels*")), 8)[:rows]
     x = torch.tensor(images, dtype=torch.float32) / 255

@@ -370,7 +370,7 @@ def test_only_a_part_of_a_torch_model_is_shared_and_it_belongs_to_its_rest() -> 
     # What nobody sends stays the same to the bit.
     assert all(torch.equal(it.model[0][0].weight, learners[0].model[0][0].weight) for it in learners)
     names = {"1.weight", "1.bias"}
-    assert make(first, parameters=names).current() == make(first).current()
+    assert make(first, parameters=names | body).current() == make(first).current()
     with pytest.raises(ModelError, match="belong to another model"):
         make(first, seed=2).accept(learners[0].current())
     with pytest.raises(ModelError, match="belong to another model"):
@@ -381,6 +381,7 @@ def test_only_a_part_of_a_torch_model_is_shared_and_it_belongs_to_its_rest() -> 
     for parameters, frozen, why in (
         ({"2.weight"}, True, "the model has no"),
         (names, False, "would be trained and not shared"),
+        (names, True, "change in training without a gradient"),
         ("adapters", True, "names themselves"),
         ([], True, "nothing that is trained"),
     ):
@@ -416,6 +417,157 @@ def test_batches_are_accumulated_and_the_learning_rate_is_scheduled_afresh_for_e
     assert not np.allclose(proposed(10, 1), whole, atol=1e-4)
     # With a rate of nothing behind the first step there is only the first step.
     assert not np.allclose(proposed(40, 1, gamma=1e-12), whole, atol=1e-4)
+
+
+def test_a_tensor_of_two_names_is_shared_under_both_and_other_buffers_belong_to_the_rest() -> None:
+    torch = need("torch")
+    from colearn_client import TorchLearner
+
+    class Tied(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.frozen = torch.nn.Linear(4, 3).requires_grad_(False)
+            self.a, self.b = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+            self.b.weight = self.a.weight
+            # As layers of few bits have them: the model itself.
+            self.register_buffer("table", torch.arange(6))
+
+        def forward(self, x):
+            return self.b(self.a(self.frozen(x)))
+
+    def make(parameters="trainable"):
+        model = Tied()
+        trained = [it for it in model.parameters() if it.requires_grad]
+        x, y = torch.randn(8, 4), torch.arange(8) % 3
+        return TorchLearner(
+            model, torch.optim.SGD(trained, lr=1.0), [(x, y)], [(x, y)], parameters=parameters
+        )
+
+    learner = make()
+    assert set(arrays.load(learner.current())) == {"a.weight", "a.bias", "b.weight", "b.bias"}
+    assert make({"a.bias", "b.weight", "b.bias"}).current() == learner.current()
+    # What training changed under one name has not changed the rest.
+    proposal = learner.propose()
+    learner.accept(proposal.weights)
+    again = make()
+    again.model.load_state_dict(learner.model.state_dict())
+    again.accept(proposal.weights)
+    other = make()
+    other.model.table += 1
+    with pytest.raises(ModelError, match="belong to another model"):
+        other.accept(proposal.weights)
+
+
+def test_private_training_of_torch_refuses_what_no_noise_hides() -> None:
+    torch = need("torch")
+    need("opacus")
+    from colearn_client import TorchLearner
+
+    x, y = torch.randn(60, 4), torch.arange(60) % 2
+
+    def make(*layers, criterion=None, labels=y, loss=None, size=20, **more):
+        model = torch.nn.Sequential(*layers, torch.nn.Linear(4, 2))
+        data = torch.utils.data.TensorDataset(x, labels)
+        loader = torch.utils.data.DataLoader(data, batch_size=size)
+        optimizer = torch.optim.SGD([it for it in model.parameters() if it.requires_grad], lr=0.1)
+        privacy = {"noise_multiplier": 1.0, "max_grad_norm": 1.0}
+        more = {"criterion": criterion, "loss": loss, "privacy": privacy, **more}
+        return TorchLearner(model, optimizer, loader, loader, **more)
+
+    # Without a gradient, so that Opacus does not see them.
+    frozen = torch.nn.BatchNorm1d(4).requires_grad_(False)
+    for layer in (frozen, torch.nn.BatchNorm1d(4, affine=False)):
+        with pytest.raises(ValueError, match="whose statistics no noise hides"):
+            make(layer)
+    entropy = torch.nn.CrossEntropyLoss
+    for criterion in (entropy(weight=torch.ones(2)), entropy(reduction="sum")):
+        with pytest.raises(ValueError, match="mean over the rows"):
+            make(criterion=criterion)
+    passed_over = torch.where(torch.arange(60) < 30, -100, y)
+    with pytest.raises(ModelError, match="one label for each row"):
+        make(labels=passed_over).propose()
+
+    class Counting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("most", torch.zeros(()))
+
+        def forward(self, x):
+            if self.training and len(x):
+                self.most.copy_(torch.maximum(self.most, x.detach().max()))
+            return x
+
+    with pytest.raises(ModelError, match=r"the buffer .0\.most. changed"):
+        make(Counting()).propose()
+
+    class Particular(torch.nn.Module):
+        def forward(self, x):
+            # As views with a -1 in them do.
+            assert len(x) > 0
+            return x
+
+    # Draws of no rows: each has none with a probability above a third.
+    learner = make(Particular(), size=1)
+    assert learner.propose().segment.steps == 60
+
+
+def test_batches_of_a_transformer_are_scored_by_what_they_have() -> None:
+    need("transformers")
+    import torch
+    from transformers import BertConfig, BertForQuestionAnswering, BertForSequenceClassification
+
+    from colearn_client import TorchLearner
+
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    words = torch.arange(60).reshape(10, 6) % 20
+
+    def make(kind, batches, **more):
+        torch.manual_seed(1)
+        model = kind(BertConfig(vocab_size=20, **small, **more))
+        return TorchLearner(
+            model, torch.optim.SGD(model.parameters(), lr=0.1), batches, batches, batches
+        )
+
+    # A number for each row is no class: a head that is far off must not look as good as any.
+    labels = torch.arange(10.0) % 5
+    numbers = make(
+        BertForSequenceClassification, [{"input_ids": words, "labels": labels}], num_labels=1
+    )
+    before = numbers.test(numbers.current()).test
+    worse = arrays.load(numbers.current())
+    worse = {**worse, "classifier.bias": worse["classifier.bias"] + 1000}
+    assert before < 0 and numbers.test(arrays.save(worse)).test < before - 1e5
+    # What has neither labels nor logits has a loss.
+    spans = {"input_ids": words, "start_positions": labels.long(), "end_positions": labels.long()}
+    learner = make(BertForQuestionAnswering, [spans])
+    assert learner.test(learner.current()).test < 0
+    # A batch without a label that counts is passed over.
+    batches = [
+        {"input_ids": words, "labels": torch.full((10,), -100)},
+        {"input_ids": words, "labels": labels.long()},
+    ]
+    learner = make(BertForSequenceClassification, batches, num_labels=5)
+    assert np.isfinite(learner._fine_score())
+
+
+def test_a_torch_learner_refuses_what_its_numbers_cannot_hold_and_a_scheduler_that_waits() -> None:
+    torch = need("torch")
+    from colearn_client import TorchLearner
+    from colearn_client.errors import NotFiniteError
+
+    model = torch.nn.Linear(2, 2).half()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    learner = TorchLearner(model, optimizer, [], [])
+    large = arrays.save({"weight": np.full((2, 2), 1e30, np.float32), "bias": np.zeros(2, np.float32)})
+    with pytest.raises(NotFiniteError, match="cannot hold"):
+        learner._load(large)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    with pytest.raises(ValueError, match="waits for scores"):
+        TorchLearner(model, optimizer, [], [], scheduler=plateau)
+    other = torch.optim.lr_scheduler.StepLR(torch.optim.SGD(model.parameters(), lr=0.1), 1)
+    with pytest.raises(ValueError, match="another optimizer"):
+        TorchLearner(model, optimizer, [], [], scheduler=other)
 
 
 def test_adapters_of_a_transformer_are_what_travels() -> None:

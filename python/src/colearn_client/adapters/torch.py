@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import arrays
 from .._core import Weights
-from ..errors import ModelError
+from ..errors import ModelError, NotFiniteError
 from ..learner import Pass, Privacy, PrivacySegment
+from . import _torch as parts
 from .base import ModelLearner
 
 #: Where the metadata of weights that are a part of a model says which model the rest is of.
@@ -49,8 +50,9 @@ class TorchLearner(ModelLearner):
         Passes over ``train_loader`` for a proposal.
     parameters
         What is shared: names out of ``model.state_dict()``, or ``"trainable"`` for the parameters that
-        require a gradient, such as the adapters of ``peft``; buffers always are. The rest never
-        travels, and weights that belong to another rest are refused. By default everything.
+        require a gradient, such as the adapters of ``peft``, and the running statistics of BatchNorm.
+        The rest never travels, and weights that belong to another rest are refused. By default
+        everything.
     scheduler
         Of the optimizer's learning rate; it takes a step after each of the optimizer's.
     accumulate
@@ -100,13 +102,15 @@ class TorchLearner(ModelLearner):
         if privacy is not None and accumulate > 1:
             raise ValueError("privacy and accumulate do not go together: make the batches larger")
         self.model = model.to(device)
-        self._shared = _shared(self.model, parameters)
+        self._shared = parts.shared(self.model, parameters)
         self._base: str | None = None
         self.criterion = criterion or torch.nn.CrossEntropyLoss()
         self._optimizer, self._train_loader = optimizer, train_loader
         self._vote_loader, self._test_loader = vote_loader, test_loader
         self._epochs, self._device = epochs, device
         self._scheduler, self._accumulate = scheduler, accumulate
+        if scheduler is not None:
+            parts.check_scheduler(scheduler, optimizer)
         self._loss = loss or self._usual_loss
         self._score_by = score or self._accuracy
         self._trained = self.model
@@ -114,6 +118,7 @@ class TorchLearner(ModelLearner):
         if privacy is not None:
             from opacus import PrivacyEngine
 
+            parts.check_private(self.model, self.criterion)
             noise, clip = privacy["noise_multiplier"], privacy["max_grad_norm"]
             self._trained, self._optimizer, self._train_loader = PrivacyEngine().make_private(
                 module=self.model,
@@ -193,17 +198,28 @@ class TorchLearner(ModelLearner):
                 # One at a time: a second model need not fit beside the first. A copy each, since a
                 # tensor cannot be made of what must not be written to.
                 tensor.copy_(torch.from_numpy(np.array(loaded[name])))
+                # What was finite in more bits need not be in these.
+                if not bool(torch.isfinite(tensor).all()):
+                    raise NotFiniteError(f"tensor {name!r} has values that {tensor.dtype} cannot hold")
 
     def _train(self) -> PrivacySegment | Pass | None:
         self._optimizer.load_state_dict(copy.deepcopy(self._fresh))
         if self._scheduler is not None:
             self._scheduler.load_state_dict(copy.deepcopy(self._fresh_scheduler))
         self._trained.train()
+        private = self._privacy is not None
+        before = parts.copies(self.model.named_buffers()) if private else {}
         steps = 0
         for _ in range(self._epochs):
-            for batches in _groups(self._train_loader, self._accumulate):
+            for batches in parts.groups(self._train_loader, self._accumulate):
                 self._optimizer.zero_grad()
                 for batch in batches:
+                    if private and parts.is_empty(batch):
+                        # A draw of no rows takes a step of noise alone, and counts.
+                        parts.no_gradients(self.model)
+                        continue
+                    if private and self._loss == self._usual_loss:
+                        parts.check_apart(batch, self.criterion)
                     (self._loss(self._trained, batch) / len(batches)).backward()
                 self._optimizer.step()
                 if self._scheduler is not None:
@@ -211,6 +227,7 @@ class TorchLearner(ModelLearner):
                 steps += 1
         if self._privacy is None:
             return None
+        parts.check_unchanged(self.model.named_buffers(), before)
         planned = self._privacy.segment
         return PrivacySegment(planned.noise_multiplier, planned.clip, planned.sampling_rate, steps)
 
@@ -243,15 +260,17 @@ class TorchLearner(ModelLearner):
 
     def _accuracy(self, model: Any, loader: Iterable[Any]) -> float:
         right = total = 0
+        outputs: Any
+        targets: Any
         for batch in loader:
             if isinstance(batch, Mapping):
                 moved = self._moved(batch)
-                outputs, targets = model(**moved).logits, moved["labels"]
+                outputs, targets = getattr(model(**moved), "logits", None), moved.get("labels")
+                if not parts.are_classes(outputs, targets):
+                    # Not one class for each row: there is the loss to go by.
+                    return self._minus_loss(model, loader)
             else:
                 outputs, targets = model(batch[0].to(self._device)), batch[1].to(self._device)
-            if isinstance(batch, Mapping) and not (outputs.ndim == 2 and targets.ndim == 1):
-                # Not one class for each row: there is the loss to go by.
-                return self._minus_loss(model, loader)
             right += int((outputs.argmax(dim=1) == targets).sum())
             total += len(targets)
         return right / max(total, 1)
@@ -260,53 +279,11 @@ class TorchLearner(ModelLearner):
         total, rows = 0.0, 0
         for batch in loader:
             # A batch of a form that only its own loss knows counts as one row.
-            count = _rows(batch) if self._loss == self._usual_loss else 1
-            total += float(self._loss(model, batch)) * count
-            rows += count
+            count = parts.rows(batch) if self._loss == self._usual_loss else 1
+            if count > 0:
+                total += float(self._loss(model, batch)) * count
+                rows += count
         return -total / rows if rows else math.nan
-
-
-def _rows(batch: Any) -> int:
-    """How many rows a batch has."""
-    return len(batch["labels"]) if isinstance(batch, Mapping) else len(batch[1])
-
-
-def _groups(batches: Iterable[Any], size: int) -> Iterable[list[Any]]:
-    """Batches by so many; the last ones may be fewer."""
-    group: list[Any] = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _shared(model: Any, parameters: Collection[str] | str | None) -> frozenset[str] | None:
-    """The names of what is shared; ``None`` for everything."""
-    if parameters is None:
-        return None
-    names = set(model.state_dict())
-    if parameters == "trainable":
-        shared = {name for name, it in model.named_parameters() if it.requires_grad} & names
-    elif isinstance(parameters, str):
-        raise ValueError(f'parameters is {parameters!r}; it is "trainable", or the names themselves')
-    else:
-        shared = set(parameters)
-    # What training changes without a gradient, such as the running means of BatchNorm, is shared too.
-    shared |= {name for name, _ in model.named_buffers()} & names
-    if unknown := sorted(shared - names)[:5]:
-        raise ValueError(f"the model has no {unknown}; model.state_dict() names what there is")
-    if not shared & {name for name, _ in model.named_parameters()}:
-        raise ValueError("nothing that is trained would be shared")
-    left = [name for name, it in model.named_parameters() if it.requires_grad and name not in shared]
-    if left:
-        raise ValueError(
-            f"{left[:5]} would be trained and not shared, so that no two learners had the same model; "
-            "call requires_grad_(False) on what stays as it is"
-        )
-    return frozenset(shared)
 
 
 class _Like:
