@@ -178,6 +178,7 @@ mod tests {
             Column::Category {
                 name: "job".into(),
                 categories: vec!["cook".into(), "smith".into()],
+                other: false,
             },
         ];
         let spec = ModelSpec::new(vec![], Activation::Relu, Schema { features, target });

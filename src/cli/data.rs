@@ -6,13 +6,18 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Subcommand;
 use colearn_learning::data::{
-    Composition, Dataset, Embedded, Outline, Schema, Share, Target, outline,
+    ColumnSummary, Composition, CsvOptions, Dataset, Embedded, Outline, Schema, Share, Summary,
+    Target, agree, outline,
 };
 use serde_json::json;
 
 use super::args::{Data as Source, SplitArgs, share, word};
 use super::tell::text;
 
+/// Words that fewer rows have are not told of unless it is said: so few may be known by them.
+const RARE: u64 = 5;
+/// How probable it may be that noise has a word told which only one row has.
+const DELTA: f64 = 1e-6;
 /// Columns that are listed; more are counted.
 const SHOWN_COLUMNS: usize = 40;
 
@@ -41,18 +46,42 @@ pub(crate) enum Data {
         #[arg(long)]
         json: bool,
     },
-    /// Derive from a data file what its columns mean (JSON), for all learners to agree on.
+    /// Tell what a data file's columns are like (JSON), and none of its rows: for a schema that fits everybody's.
     #[command(after_help = "Examples:
-  colearn data schema customers.csv --label default --ignore id > credit.json
-  colearn data schema kunden.csv --label ausfall --na NA --missing median --missing alter=indicator \\
-      --category plz --hash beruf=128 > credit.json
+  colearn data summary customers.csv --label default --ignore id > a.json
+  colearn data summary kunden.csv --label default --na NA --rare 20 --epsilon 1 > b.json
+  colearn data schema --from a.json b.json c.json --missing mean > credit.json
 
-Means and scales are those of this file, categories those that occur in it. Read it before you share it, and
-change what others' data needs: it is part of the model, which everybody sees.")]
-    Schema {
+It tells how many rows have a value, the means and deviations of numbers, and in how many rows each word is that
+at least 5 have (--rare). Read it before you send it. With --epsilon there is noise in all counts, and words are left
+out that it cannot hide; means and deviations remain as they are.")]
+    Summary {
         /// The data file
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        #[command(flatten)]
+        source: Source,
+        /// Have all counts together be differentially private: what a row can add to the chance of any outcome
+        #[arg(long, value_parser = epsilon, value_name = "EPSILON")]
+        epsilon: Option<u32>,
+    },
+    /// Derive from a data file, or from summaries of several, what columns mean (JSON), for all learners to agree on.
+    #[command(after_help = "Examples:
+  colearn data schema customers.csv --label default --ignore id > credit.json
+  colearn data schema --from a.json b.json c.json --missing mean > credit.json
+  colearn data schema kunden.csv --label ausfall --na NA --missing median --missing alter=indicator \\
+      --category plz --hash beruf=128 > credit.json
+
+Means and scales are those of this file, categories those that occur in it; or those of all who have sent a summary
+(colearn data summary). Read it before you share it, and change what others' data needs: it is part of the model,
+which everybody sees.")]
+    Schema {
+        /// The data file
+        #[arg(required_unless_present = "from", value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Summaries of everybody's data, from: colearn data summary
+        #[arg(long, num_args = 1.., conflicts_with = "file", value_name = "FILE")]
+        from: Vec<PathBuf>,
         #[command(flatten)]
         source: Source,
     },
@@ -86,9 +115,18 @@ impl Data {
                     println!("{line}");
                 }
             }
-            Self::Schema { file, source } => {
-                let data = with_file(source, Some(file))?.load(None)?;
-                println!("{}", serde_json::to_string_pretty(&data.schema)?);
+            Self::Summary { file, source, epsilon } => {
+                let source = with_file(source, Some(file))?;
+                let summary = summarised(&source, epsilon)?;
+                println!("{}", serde_json::to_string_pretty(&summary)?);
+            }
+            Self::Schema { file, from, source } => {
+                let schema = if from.is_empty() {
+                    with_file(source, file)?.load(None)?.schema.clone()
+                } else {
+                    agreed(&from, &source)?
+                };
+                println!("{}", serde_json::to_string_pretty(&schema)?);
             }
             Self::Show { file, source, learners, split, seed, json } => {
                 let source = with_file(source, file)?;
@@ -118,6 +156,60 @@ impl Data {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// An epsilon in thousandths.
+fn epsilon(text: &str) -> Result<u32, String> {
+    match text.parse::<f64>() {
+        Ok(epsilon) if (0.001..=1000.0).contains(&epsilon) => Ok((epsilon * 1000.0).round() as u32),
+        _ => Err("it is a number from 0.001 to 1000, such as 1".to_owned()),
+    }
+}
+
+fn summarised(source: &Source, epsilon: Option<u32>) -> anyhow::Result<Summary> {
+    let Some(path) = source.csv() else {
+        bail!("a summary is made of a CSV file; what a block of numbers is like, its shape says")
+    };
+    let options = source.csv_options();
+    let rare = source.rare.unwrap_or(RARE);
+    let (summary, notes) = Summary::of(path, &CsvOptions { rare, ..options })?;
+    for note in &notes {
+        eprintln!("{}: {note}", path.display());
+    }
+    match epsilon {
+        None => Ok(summary),
+        Some(epsilon) => Ok(summary.noised(&path.display().to_string(), epsilon, DELTA)?),
+    }
+}
+
+/// The schema that fits everybody's data.
+fn agreed(from: &[PathBuf], source: &Source) -> anyhow::Result<Schema> {
+    if source.is_given() || source.label.is_some() || source.schema.is_some() {
+        bail!(
+            "the summaries say what is predicted, and of which data they are; leave out the flags that say it"
+        );
+    }
+    let mut summaries = Vec::new();
+    for path in from {
+        summaries.push((path.display().to_string(), Summary::read(path)?));
+    }
+    let (schema, notes) = agree(&summaries, &source.csv_options())?;
+    let targets: Vec<&ColumnSummary> =
+        summaries.iter().map(|(_, summary)| &summary.target).collect();
+    let rows = targets.iter().fold(0_u64, |all, target| all.saturating_add(target.rows()));
+    eprintln!("{rows} rows in {} files", targets.len());
+    for class in schema.target.classes() {
+        let counts = targets.iter().filter_map(|target| match target {
+            ColumnSummary::Category { words, .. } => words.get(class),
+            _ => None,
+        });
+        let count = counts.fold(0_u64, |all, count| all.saturating_add(*count));
+        eprintln!("  {class:<12} {count:>8}  {:.1} %", 100.0 * count as f64 / rows.max(1) as f64);
+    }
+    for note in notes {
+        eprintln!("{note}");
+    }
+    Ok(schema)
 }
 
 fn show_outline(columns: &[(String, String)], as_json: bool) {

@@ -198,6 +198,92 @@ fn every_task_learns_and_numbers_can_be_predicted() {
     assert!(error.contains("use --model linear or mlp"), "{error}");
 }
 
+/// What docs/own-data.md says of summaries: a schema that fits three files, of which nobody has shown a row.
+#[test]
+fn a_schema_is_agreed_on_by_what_each_tells_of_its_own_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let jobs = [["cook", "smith"], ["cook", "clerk"], ["clerk", "pilot"]];
+    for (at, who) in ["a", "b", "c"].iter().enumerate() {
+        let mut text = String::from("id,age,job,since,default\n");
+        for row in 0..120 {
+            let job = if row < 2 { "pope" } else { jobs[at][row % 2] };
+            // Each writes dates in its own way.
+            let since = match at {
+                0 => format!("2024-03-{:02}", 1 + row % 31),
+                1 => format!("{}.3.2024", 1 + row % 31),
+                _ => format!("3/{}/2024", 1 + row % 31),
+            };
+            let default = ["no", "yes"][usize::from(row % 3 == 0)];
+            let age = 20 + 20 * at + row % 10;
+            text += &format!("{who}{row},{age},{job},{since},{default}\n");
+        }
+        std::fs::write(path(&format!("{who}.csv")), text).unwrap();
+        let file = path(&format!("{who}.csv"));
+        let told = succeed(&["data", "summary", &file, "--label", "default", "--ignore", "id"]);
+        assert!(!told.contains("pope"), "a word of two rows: {told}");
+        std::fs::write(path(&format!("{who}.json")), told).unwrap();
+    }
+    let all = ["a.json", "b.json", "c.json"].map(path);
+    let from = [&["data", "schema", "--from"][..], &all.each_ref().map(String::as_str)].concat();
+    let schema = succeed(&from);
+    std::fs::write(path("schema.json"), &schema).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(schema["features"][0]["mean"], 44.5);
+    assert_eq!(
+        schema["features"][1]["categories"],
+        serde_json::json!(["clerk", "cook", "pilot", "smith"])
+    );
+    assert_eq!(schema["features"][1]["other"], true);
+    for who in ["a", "b", "c"] {
+        let file = path(&format!("{who}.csv"));
+        let shown = succeed(&["data", "show", &file, "--schema", &path("schema.json"), "--json"]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!((&shown["rows"], &shown["inputs"]), (&120.into(), &7.into()), "{who}");
+    }
+
+    // With noise the numbers of rows are others, and so few rows are still told of.
+    let file = path("a.csv");
+    let summary = ["data", "summary", &file, "--label", "default", "--ignore", "id"];
+    let noised: Value =
+        serde_json::from_str(&succeed(&[&summary[..], &["--epsilon", "4"]].concat())).unwrap();
+    assert_eq!(noised["noise"]["epsilon"], 4.0);
+    let error = fail(&[&summary[..], &["--epsilon", "0.01"]].concat());
+    assert!(error.contains("larger epsilon"), "{error}");
+    let usage = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = usage(&[&summary[..], &["--epsilon", "0"]].concat());
+    assert!(error.contains("0.001 to 1000"), "{error}");
+
+    // What somebody sends may be anything.
+    for (text, expected) in [
+        ("garbage", "is no summary"),
+        (
+            "{\"version\":1,\"rare\":0,\"columns\":[],\"target\":{\"kind\":\"hashed\",\"name\":\"y\",\"buckets\":2}}",
+            "0 columns",
+        ),
+    ] {
+        std::fs::write(path("c.json"), text).unwrap();
+        let error = fail(&from);
+        assert!(error.contains("c.json") && error.contains(expected), "{error}");
+    }
+    std::fs::write(
+        path("c.csv"),
+        "id,age,job,since,default\n1,2,x,2024-01-01,no\n2,3,y,2024-01-01,yes\n",
+    )
+    .unwrap();
+    let file = path("c.csv");
+    let other = succeed(&["data", "summary", &file, "--label", "age", "--regression"]);
+    std::fs::write(path("c.json"), other).unwrap();
+    let error = fail(&from);
+    assert!(error.contains("c.json: it has no column \"default\""), "{error}");
+    assert!(fail(&[&from[..], &["--label", "y"]].concat()).contains("leave out the flags"));
+    assert!(usage(&["data", "schema"]).contains("FILE"));
+}
+
 /// The tutorial docs/own-data.md, as it stands there: no code, three organisations.
 #[test]
 fn own_data_is_learned_from_by_a_schema_without_any_code() {

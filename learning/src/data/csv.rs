@@ -8,14 +8,15 @@ use csv::StringRecord;
 use ndarray::Array2;
 use sha2::{Digest as _, Sha256};
 
+use super::dates::{self, DateOrder};
 use super::dialect::{Dialect, DialectOptions};
-use super::schema::{Column, Missing, Schema, Target, mean_and_scale};
-use super::{DataError, Dataset, MAX_ROWS, MAX_VALUES, Targets, in_order, open};
+use super::moments::Moments;
+use super::schema::{Column, Missing, Schema, Target};
+use super::summary::Summary;
+use super::{DataError, Dataset, MAX_ROWS, MAX_VALUES, Targets, open};
 
 /// More different values than this make no category of a column.
-const MAX_DERIVED_CATEGORIES: usize = 100;
-/// More different numbers than this, or one that is not whole, and the target is a number.
-const MAX_DERIVED_CLASSES: usize = 20;
+pub(super) const MAX_DERIVED_CATEGORIES: usize = 100;
 
 /// How a CSV file is to be read.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,8 @@ pub struct CsvOptions {
     pub kinds: Vec<(String, Kind)>,
     /// What a derived schema has stand for numbers that are missing: of one column, or of all in which some are.
     pub missing: Vec<(Option<String>, Fill)>,
+    /// Words that fewer rows have than this are one category of a derived schema, and are not told in a summary.
+    pub rare: u64,
 }
 
 /// What a column is.
@@ -43,6 +46,8 @@ pub enum Kind {
     Number,
     /// One of some words, whatever they look like.
     Category,
+    /// A date.
+    Date,
     /// One of many words, in so many buckets.
     Hashed(usize),
 }
@@ -66,11 +71,11 @@ pub(super) fn load(path: &Path, options: &CsvOptions) -> Result<Dataset, DataErr
 }
 
 /// A file in memory: what all errors about it need to say.
-struct Table<'a> {
-    name: &'a str,
-    columns: Vec<String>,
-    records: Vec<StringRecord>,
-    dialect: Dialect,
+pub(super) struct Table<'a> {
+    pub(super) name: &'a str,
+    pub(super) columns: Vec<String>,
+    pub(super) records: Vec<StringRecord>,
+    pub(super) dialect: Dialect,
 }
 
 /// Reads a table and makes numbers of it.
@@ -85,6 +90,16 @@ pub(super) fn read(
         None => table.derive(options)?,
     };
     table.encode(schema)
+}
+
+/// Tells what a table's columns are like, and what was found of how it is written.
+pub(super) fn summarise(
+    name: &str,
+    reader: &mut dyn Read,
+    options: &CsvOptions,
+) -> Result<(Summary, Vec<String>), DataError> {
+    let table = Table::read(name, reader, &options.dialect)?;
+    Ok((table.summary(options)?, table.dialect.notes.clone()))
 }
 
 impl<'a> Table<'a> {
@@ -143,7 +158,7 @@ impl<'a> Table<'a> {
         Ok(Self { name, columns, records, dialect })
     }
 
-    fn at(&self, column: &str) -> Result<usize, DataError> {
+    pub(super) fn at(&self, column: &str) -> Result<usize, DataError> {
         self.columns.iter().position(|known| known == column).ok_or_else(|| {
             let mut known: Vec<&str> = self.columns.iter().take(20).map(String::as_str).collect();
             if self.columns.len() > known.len() {
@@ -158,33 +173,27 @@ impl<'a> Table<'a> {
     }
 
     /// The values of a column, each with its line.
-    fn values(&self, at: usize) -> impl Iterator<Item = (u64, &str)> {
+    pub(super) fn values(&self, at: usize) -> impl Iterator<Item = (u64, &str)> {
         self.records.iter().map(move |record| {
             (record.position().map_or(0, csv::Position::line), record.get(at).unwrap_or_default())
         })
     }
 
-    fn fail(&self, line: u64, message: String) -> DataError {
+    pub(super) fn fail(&self, line: u64, message: String) -> DataError {
         DataError::Csv { name: self.name.to_owned(), line, message }
     }
 
     /// What is missing is a word of its own, the empty one.
-    fn word<'b>(&self, text: &'b str) -> &'b str {
+    pub(super) fn word<'b>(&self, text: &'b str) -> &'b str {
         if self.dialect.is_missing(text) { "" } else { text }
     }
 
-    fn number(&self, column: &str, (line, text): (u64, &str)) -> Result<f64, DataError> {
+    pub(super) fn number(&self, column: &str, (line, text): (u64, &str)) -> Result<f64, DataError> {
         // First: what stands for nothing may be a number, such as -999.
         let number = self.dialect.number(text).filter(|_| !self.dialect.is_missing(text));
         match number {
             Some(number) => Ok(number),
-            None if self.dialect.is_missing(text) => Err(self.fail(
-                line,
-                format!(
-                    "column {column:?} is empty; fill it in, leave the row out, or have the schema say what stands \
-                     for it (colearn data schema --missing)"
-                ),
-            )),
+            None if self.dialect.is_missing(text) => Err(self.empty(column, line)),
             None => {
                 let message = format!("column {column:?}: {text:?} is not a finite number");
                 let hint = match text {
@@ -199,135 +208,43 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn numbers(&self, column: &str, at: usize) -> Result<Vec<f64>, DataError> {
-        self.values(at).map(|value| self.number(column, value)).collect()
+    fn empty(&self, column: &str, line: u64) -> DataError {
+        let message = format!(
+            "column {column:?} is empty; fill it in, leave the row out, or have the schema say what stands for it \
+             (colearn data schema --missing)"
+        );
+        self.fail(line, message)
     }
 
-    /// A schema that fits this file.
-    fn derive(&self, options: &CsvOptions) -> Result<Schema, DataError> {
-        let Some(label) = &options.label else {
-            let message =
-                format!("say which column to predict; it has: {}", self.columns.join(", "));
-            return Err(DataError::Format { name: self.name.to_owned(), message });
-        };
-        let label_at = self.at(label)?;
-        let named = options.ignore.iter().chain(options.kinds.iter().map(|(column, _)| column));
-        let named = named.chain(options.missing.iter().filter_map(|(column, _)| column.as_ref()));
-        for column in named {
-            self.at(column)?;
-        }
-        let mut features = Vec::new();
-        for (at, column) in self.columns.iter().enumerate() {
-            if at != label_at && !options.ignore.contains(column) && !column.is_empty() {
-                features.push(self.derive_column(column, at, options)?);
-            }
-        }
-        let target = self.derive_target(label, label_at, options.regression)?;
-        let degenerate = match &target {
-            Target::Class { classes, .. } => classes.len() < 2,
-            Target::Number { .. } => self.records.len() < 2,
-        };
-        if features.is_empty() || degenerate {
-            return Err(DataError::Degenerate { name: self.name.to_owned() });
-        }
-        let schema = Schema { features, target };
-        schema
-            .check()
-            .map_err(|message| DataError::Schema { name: self.name.to_owned(), message })?;
-        Ok(schema)
-    }
-
-    fn derive_column(
+    /// Days since 1970-01-01.
+    pub(super) fn date(
         &self,
         column: &str,
-        at: usize,
-        options: &CsvOptions,
-    ) -> Result<Column, DataError> {
-        let name = column.to_owned();
-        let said = options.kinds.iter().find(|(known, _)| known == column).map(|(_, kind)| *kind);
-        let there: Vec<(u64, &str)> =
-            self.values(at).filter(|(_, text)| !self.dialect.is_missing(text)).collect();
-        let numbers = there.iter().filter(|(_, text)| self.dialect.number(text).is_some()).count();
-        // A column of numbers with something else in it is a fault, not a category.
-        let looks = if 2 * numbers >= there.len() { Kind::Number } else { Kind::Category };
-        match said.unwrap_or(looks) {
-            Kind::Number => return self.derive_number(name, at, &there, options),
-            Kind::Hashed(buckets) => return Ok(Column::Hashed { name, buckets }),
-            Kind::Category => {}
+        (line, text): (u64, &str),
+        order: DateOrder,
+    ) -> Result<f64, DataError> {
+        if self.dialect.is_missing(text) {
+            return Err(self.empty(column, line));
         }
-        let otherwise = there.iter().filter(|(_, text)| self.dialect.is_number_otherwise(text));
-        if said.is_none() && 2 * otherwise.count() > there.len() {
+        dates::days(text, order).ok_or_else(|| {
             let message = format!(
-                "column {column:?} has numbers with another decimal mark; say which: --decimal, or that they are words: \
-                 --category {column}"
+                "column {column:?}: {text:?} is not a date such as 1999-12-31, 31.12.1999 or 31/12/1999 (--dates); if \
+                 these are words: --category {column}"
             );
-            return Err(DataError::Format { name: self.name.to_owned(), message });
-        }
-        let mut categories: Vec<String> =
-            self.values(at).map(|(_, text)| self.word(text).to_owned()).collect();
-        categories.sort_unstable();
-        categories.dedup();
-        if categories.len() > MAX_DERIVED_CATEGORIES {
-            let message = format!(
-                "column {column:?} has {} different words; leave it out with --ignore {column}, or hash them into \
-                 a few with --hash {column}",
-                categories.len()
-            );
-            return Err(DataError::Format { name: self.name.to_owned(), message });
-        }
-        Ok(Column::Category { name, categories })
+            self.fail(line, message)
+        })
     }
 
-    fn derive_number(
-        &self,
-        name: String,
-        at: usize,
-        there: &[(u64, &str)],
-        options: &CsvOptions,
-    ) -> Result<Column, DataError> {
-        let lacks = there.len() < self.records.len();
-        let said = options.missing.iter().find(|(column, _)| column.as_ref() == Some(&name));
-        let of_all = options.missing.iter().find(|(column, _)| column.is_none() && lacks);
-        let fill = said.or(of_all).map(|(_, fill)| *fill);
-        let values = match fill {
-            None => self.numbers(&name, at)?,
-            Some(_) => {
-                let numbers = there.iter().map(|value| self.number(&name, *value));
-                numbers.collect::<Result<Vec<f64>, _>>()?
-            }
-        };
-        let (mean, scale) = mean_and_scale(values.iter().copied());
-        let missing = fill.map(|fill| match fill {
-            Fill::Mean => Missing::Value(mean),
-            Fill::Median => Missing::Value(median(values)),
-            Fill::Value(value) => Missing::Value(value),
-            Fill::Indicator => Missing::Indicator(mean),
-        });
-        Ok(Column::Number { name, mean, scale, missing })
-    }
-
-    fn derive_target(
-        &self,
-        label: &str,
-        at: usize,
-        regression: Option<bool>,
-    ) -> Result<Target, DataError> {
-        let name = label.to_owned();
-        let classes = in_order(self.values(at).map(|(_, text)| text.to_owned()).collect());
-        let whole = |class: &String| self.dialect.number(class).is_some_and(|x| x.fract() == 0.0);
-        let number = |class: &String| self.dialect.number(class).is_some();
-        let regression = regression.unwrap_or_else(|| {
-            classes.iter().all(number)
-                && (classes.len() > MAX_DERIVED_CLASSES || !classes.iter().all(whole))
-        });
-        if regression {
-            let (mean, scale) = mean_and_scale(self.numbers(label, at)?.into_iter());
-            return Ok(Target::Number { name, mean, scale });
-        }
-        if let Some((line, _)) = self.values(at).find(|(_, text)| self.dialect.is_missing(text)) {
-            return Err(self.fail(line, format!("column {label:?} is empty")));
-        }
-        Ok(Target::Class { name, classes })
+    /// In which order the dates of a column are written.
+    pub(super) fn date_order(&self, column: &str, at: usize) -> Result<DateOrder, DataError> {
+        let found = || dates::Look::of(self.values(at).map(|(_, text)| text)).order();
+        self.dialect.dates.or_else(found).ok_or_else(|| {
+            let message = format!(
+                "in the dates of column {column:?} the day may stand first, or the month; say which: --dates day-first \
+                 or --dates month-first"
+            );
+            DataError::Format { name: self.name.to_owned(), message }
+        })
     }
 
     /// The rows as the schema says.
@@ -352,8 +269,13 @@ impl<'a> Table<'a> {
         for column in &schema.features {
             let name = column.name();
             match column {
-                Column::Number { mean, scale, missing, .. } => {
+                Column::Number { mean, scale, missing, .. }
+                | Column::Date { mean, scale, missing, .. } => {
                     let at = self.at(name)?;
+                    let order = match column {
+                        Column::Date { .. } => Some(self.date_order(name, at)?),
+                        _ => None,
+                    };
                     for (row, value) in self.values(at).enumerate() {
                         let number = match missing {
                             Some(missing) if self.dialect.is_missing(value.1) => {
@@ -362,7 +284,10 @@ impl<'a> Table<'a> {
                                 }
                                 missing.value()
                             }
-                            Some(_) | None => self.number(name, value)?,
+                            Some(_) | None => match order {
+                                Some(order) => self.date(name, value, order)?,
+                                None => self.number(name, value)?,
+                            },
                         };
                         features[[row, input]] = ((number - mean) / scale) as f32;
                     }
@@ -373,12 +298,13 @@ impl<'a> Table<'a> {
                         features[[row, input + bucket(name, self.word(text), *buckets)]] = 1.0;
                     }
                 }
-                Column::Category { categories, .. } => {
+                Column::Category { categories, other, .. } => {
                     let at = self.at(name)?;
                     let position = positions(categories);
+                    let rest = other.then_some(categories.len());
                     for (row, (line, text)) in self.values(at).enumerate() {
-                        let category = position
-                            .get(self.word(text))
+                        let found = position.get(self.word(text)).copied().or(rest);
+                        let category = found
                             .ok_or_else(|| self.fail(line, unknown(name, text, categories)))?;
                         features[[row, input + category]] = 1.0;
                     }
@@ -498,19 +424,6 @@ pub(crate) fn unlabelled(
     Table::read(name, reader, options)?.unlabelled(schema)
 }
 
-/// Of an even number of values the mean of the middle two; 0 of none.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.get(middle.saturating_sub(1)), values.get(middle)) {
-        (Some(lower), Some(upper)) if values.len().is_multiple_of(2) => {
-            f64::midpoint(*lower, *upper)
-        }
-        (_, Some(middle)) => *middle,
-        (_, None) => 0.0,
-    }
-}
-
 /// The bucket of a word (see [`Column::Hashed`]).
 fn bucket(column: &str, word: &str, buckets: usize) -> usize {
     let digest = Sha256::new().chain_update(column).chain_update([0]).chain_update(word).finalize();
@@ -526,7 +439,8 @@ fn positions(words: &[String]) -> HashMap<&str, usize> {
 fn unknown(column: &str, text: &str, known: &[String]) -> String {
     let known: Vec<&str> = known.iter().take(10).map(String::as_str).collect();
     format!(
-        "column {column:?}: {text:?} is not one of the agreed values ({}{}); all learners must agree on a schema that has it",
+        "column {column:?}: {text:?} is not one of the agreed values ({}{}); all learners must agree on a schema that has it \
+         (colearn data summary), or has a place for others (--rare)",
         known.join(", "),
         if known.len() == 10 { ", ..." } else { "" }
     )
@@ -549,20 +463,25 @@ pub fn outline(path: &Path, options: &DialectOptions) -> Result<Outline, DataErr
     let name = path.display().to_string();
     let table = Table::read(&name, &mut open(path)?, options)?;
     let describe = |at: usize| {
-        let there = table.values(at).filter(|(_, text)| !table.dialect.is_missing(text));
-        let (numbers, there) = there.fold((Vec::new(), 0), |(mut numbers, there), (_, text)| {
-            numbers.extend(table.dialect.number(text));
-            (numbers, there + 1)
-        });
-        let empty = match table.records.len() - there {
+        let there = table.values(at).map(|(_, text)| text);
+        let there: Vec<&str> = there.filter(|text| !table.dialect.is_missing(text)).collect();
+        let count = there.len();
+        let numbers: Vec<f64> =
+            there.iter().filter_map(|text| table.dialect.number(text)).collect();
+        let empty = match table.records.len() - count {
             0 => String::new(),
             empty => format!(", {empty} empty"),
         };
-        if there > 0 && numbers.len() == there {
+        if count > 0 && numbers.len() == count {
             let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
             let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let (mean, scale) = mean_and_scale(numbers.into_iter());
+            let (mean, scale) = Moments::of(numbers.into_iter()).mean_and_scale();
             return format!("number, {low} to {high}, mean {mean}, deviation {scale}{empty}");
+        }
+        if let Some(first) = there.first()
+            && dates::Look::of(there.iter().copied()).dates == count
+        {
+            return format!("{count} dates, such as {first:?}{empty}");
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         table.values(at).for_each(|(_, text)| *counts.entry(text).or_default() += 1);
@@ -746,6 +665,53 @@ mod tests {
         assert!(unknown.to_string().contains("no column \"zip\""), "{unknown}");
         let number = load_text(text, &kinds(&[("name", Kind::Number)])).unwrap_err().to_string();
         assert!(number.contains("\"ann\" is not a finite number"), "{number}");
+    }
+
+    #[test]
+    fn dates_are_days_in_whatever_order_a_file_has_them() {
+        let text = b"seen,y\n2024-01-01,0\n2024-01-03,1\n";
+        let data = load_text(text, &label("y")).unwrap();
+        let [Column::Date { mean, scale, missing: None, .. }] = &data.schema.features[..] else {
+            panic!("{:?}", data.schema)
+        };
+        // 2024 began 19,723 days after 1970.
+        assert_eq!((*mean, *scale), (19_724.0, 1.0));
+        assert_eq!(data.features.column(0).to_vec(), [-1.0, 1.0]);
+        let agreed = CsvOptions { schema: Some(data.schema), ..CsvOptions::default() };
+        let other = load_text(b"seen,y\n03/01/2024,0\n31/01/2024,1\n", &agreed).unwrap();
+        assert_eq!(other.features.column(0).to_vec(), [1.0, 29.0]);
+        let either = b"seen,y\n03/01/2024,0\n04/01/2024,1\n";
+        let error = load_text(either, &agreed).unwrap_err().to_string();
+        assert!(error.contains("column \"seen\"") && error.contains("--dates"), "{error}");
+        let dates = Some(DateOrder::MonthFirst);
+        let dialect = DialectOptions { dates, ..DialectOptions::default() };
+        let said = load_text(either, &CsvOptions { dialect, ..agreed.clone() }).unwrap();
+        // The first of March is 60 days after the first of January, and 59 after the mean.
+        assert_eq!(said.features.column(0).to_vec(), [59.0, 90.0]);
+        for (text, line) in [(&b"seen,y\n2024-01-01,0\nsoon,1\n"[..], 3), (b"seen,y\n,0\n", 2)] {
+            let error = load_text(text, &agreed).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {line}: column \"seen\"")), "{error}");
+        }
+        let missing = vec![(None, Fill::Indicator)];
+        let some = b"seen,y\n2024-01-01,0\n,1\n2024-01-03,1\n";
+        let data = load_text(some, &CsvOptions { missing, ..label("y") }).unwrap();
+        assert_eq!(data.features.row(1).to_vec(), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn rare_words_are_one_category_and_so_is_what_nobody_knew() {
+        let text = b"job,y\ncook,0\ncook,1\nsmith,0\npope,1\n";
+        let data = load_text(text, &CsvOptions { rare: 2, ..label("y") }).unwrap();
+        assert_eq!(data.width(), 2);
+        assert_eq!(data.features.column(1).to_vec(), [0.0, 0.0, 1.0, 1.0]);
+        let json = serde_json::to_value(&data.schema).unwrap();
+        assert_eq!(json["features"][0]["other"], true);
+        let agreed = CsvOptions { schema: Some(data.schema), ..CsvOptions::default() };
+        let other = load_text(b"job,y\npilot,0\n", &agreed).unwrap();
+        assert_eq!(other.features.row(0).to_vec(), [0.0, 1.0]);
+        let all = load_text(text, &label("y")).unwrap();
+        let json = serde_json::to_string(&all.schema).unwrap();
+        assert!(!json.contains("other"), "an older program reads it: {json}");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::io::{self, Cursor, Read};
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 
+use super::dates::DateOrder;
+
 /// How much of a file is looked at.
 const HEAD_BYTES: u64 = 64 << 10;
 /// How many rows of that.
@@ -24,6 +26,8 @@ pub struct DialectOptions {
     pub encoding: Option<String>,
     /// What stands for a value that is not known, besides nothing.
     pub missing: Vec<String>,
+    /// In which order dates are written whose year is not first.
+    pub dates: Option<DateOrder>,
 }
 
 /// How a file is written.
@@ -32,6 +36,8 @@ pub(crate) struct Dialect {
     pub(super) delimiter: u8,
     decimal: char,
     missing: Vec<String>,
+    /// In which order dates are, if that was said; else each column tells.
+    pub(super) dates: Option<DateOrder>,
     /// What was found that people might not expect.
     pub(super) notes: Vec<String>,
 }
@@ -95,7 +101,8 @@ impl Dialect {
                 Err(mixed) => return Ok(Err(mixed)),
             },
         };
-        let dialect = Self { delimiter, decimal, missing: options.missing.clone(), notes };
+        let missing = options.missing.clone();
+        let dialect = Self { delimiter, decimal, missing, dates: options.dates, notes };
         Ok(Ok((Box::new(Cursor::new(head).chain(text)), dialect)))
     }
 
@@ -233,6 +240,7 @@ mod tests {
             decimal: Some(','),
             encoding: Some("latin1".to_owned()),
             missing: vec!["NA".to_owned()],
+            dates: None,
         };
         let (text, dialect) = read(b"a;y\n\xe4;1,25\n", &said).unwrap();
         assert_eq!(text, "a;y\n\u{e4};1,25\n");

@@ -1,25 +1,35 @@
 //! Data sets: embedded ones, CSV, IDX and NumPy files, and their split among learners.
 
+mod agree;
 pub(crate) mod csv;
+mod dates;
+mod derive;
 pub(crate) mod dialect;
 mod embedded;
 mod idx;
+mod moments;
+mod noise;
 mod npy;
 mod npz;
 pub mod schema;
 mod split;
+mod summary;
 
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use ndarray::{ArcArray2, Array2, ArrayView2, Axis};
 
+pub use self::agree::agree;
 pub use self::csv::{CsvOptions, Fill, Kind, Outline, outline};
+pub use self::dates::DateOrder;
 pub use self::dialect::DialectOptions;
 pub use embedded::Embedded;
 pub use idx::MNIST_SOURCE;
+pub use moments::Moments;
 pub use schema::{Column, Missing, Schema, SchemaError, Target};
 pub use split::{Composition, Share, Split};
+pub use summary::{ColumnSummary, CountNoise, Summary};
 
 /// More rows than this are refused rather than half read.
 const MAX_ROWS: usize = 10_000_000;

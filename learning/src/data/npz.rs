@@ -6,7 +6,8 @@ use std::path::Path;
 use ndarray::{Array2, ArrayD, Axis, concatenate};
 use zip::ZipArchive;
 
-use super::schema::{Column, Schema, Target, mean_and_scale};
+use super::moments::Moments;
+use super::schema::{Column, Schema, Target};
 use super::{DataError, Dataset, MAX_ROWS, MAX_VALUES, Targets, in_order, npy};
 
 /// More different targets than this, or one that is not whole, and a number is predicted.
@@ -68,7 +69,7 @@ fn block_scale(x: &Array2<f64>) -> (f64, f64) {
         let most = x.iter().copied().fold(1.0, f64::max);
         return (0.0, if most > 100.0 { 255.0 } else { most });
     }
-    mean_and_scale(x.iter().copied())
+    Moments::of(x.iter().copied()).mean_and_scale()
 }
 
 fn targets_of(y: &ArrayD<f64>) -> Option<(Target, Targets)> {
@@ -85,7 +86,7 @@ fn targets_of(y: &ArrayD<f64>) -> Option<(Target, Targets)> {
     if whole && classes.len() < 2 {
         return None;
     }
-    let (mean, scale) = mean_and_scale(y.iter().copied());
+    let (mean, scale) = Moments::of(y.iter().copied()).mean_and_scale();
     let numbers = y.iter().map(|value| ((value - mean) / scale) as f32).collect();
     Some((Target::Number { name, mean, scale }, Targets::Numbers(numbers)))
 }

@@ -76,6 +76,21 @@ pub enum Column {
         name: String,
         /// The categories.
         categories: Vec<String>,
+        /// Whether one more input stands for every other word; where it does not, there must be no other.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        other: bool,
+    },
+    /// One input, of dates: (days since 1970-01-01 − mean) / scale, a time of the day as a part of a day.
+    Date {
+        /// The column's name.
+        name: String,
+        /// Is subtracted, in days.
+        mean: f64,
+        /// Divides what is left, in days; positive.
+        scale: f64,
+        /// What stands for a date that is not there, in days; where this is not said, each must be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<Missing>,
     },
     /// Many inputs of one nature, such as an image's pixels, all shifted and scaled alike.
     Block {
@@ -138,6 +153,7 @@ impl Column {
             Self::Number { name, .. }
             | Self::Hashed { name, .. }
             | Self::Category { name, .. }
+            | Self::Date { name, .. }
             | Self::Block { name, .. } => name,
         }
     }
@@ -145,10 +161,12 @@ impl Column {
     /// How many inputs it makes.
     pub fn width(&self) -> usize {
         match self {
-            Self::Number { missing: Some(Missing::Indicator(_)), .. } => 2,
-            Self::Number { .. } => 1,
+            Self::Number { missing, .. } | Self::Date { missing, .. } => match missing {
+                Some(Missing::Indicator(_)) => 2,
+                Some(Missing::Value(_)) | None => 1,
+            },
             Self::Hashed { buckets, .. } => *buckets,
-            Self::Category { categories, .. } => categories.len(),
+            Self::Category { categories, other, .. } => categories.len() + usize::from(*other),
             Self::Block { width, .. } => *width,
         }
     }
@@ -157,8 +175,10 @@ impl Column {
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Number { name, mean, scale, missing } => {
-                write!(f, "{name}: (x - {mean}) / {scale}")?;
+            Self::Number { name, mean, scale, missing }
+            | Self::Date { name, mean, scale, missing } => {
+                let what = if matches!(self, Self::Date { .. }) { "days since 1970" } else { "x" };
+                write!(f, "{name}: ({what} - {mean}) / {scale}")?;
                 match missing {
                     None => Ok(()),
                     Some(Missing::Value(value)) => write!(f, ", {value} where it is empty"),
@@ -168,10 +188,11 @@ impl fmt::Display for Column {
                 }
             }
             Self::Hashed { name, buckets } => write!(f, "{name}: hashed into {buckets}"),
-            Self::Category { name, categories } => {
+            Self::Category { name, categories, other } => {
                 let few: Vec<&str> = categories.iter().take(8).map(String::as_str).collect();
                 let more = if categories.len() > few.len() { ", ..." } else { "" };
-                write!(f, "{name}: one of {} ({}{more})", categories.len(), few.join(", "))
+                write!(f, "{name}: one of {} ({}{more})", categories.len(), few.join(", "))?;
+                if *other { f.write_str(", or another") } else { Ok(()) }
             }
             Self::Block { name, width, mean, scale } => {
                 write!(f, "{name}: {width} numbers, each (x - {mean}) / {scale}")
@@ -253,7 +274,8 @@ impl Schema {
         };
         for column in &self.features {
             match column {
-                Column::Number { name, mean, scale, missing } => {
+                Column::Number { name, mean, scale, missing }
+                | Column::Date { name, mean, scale, missing } => {
                     scaled(name, *mean, *scale)?;
                     if missing.is_some_and(|missing| !(missing.value() as f32).is_finite()) {
                         return Err(format!(
@@ -266,7 +288,7 @@ impl Schema {
                         return Err(format!("column {name:?} needs 2 to {MAX_CATEGORIES} buckets"));
                     }
                 }
-                Column::Category { name, categories } => distinct(name, categories, 1)?,
+                Column::Category { name, categories, .. } => distinct(name, categories, 1)?,
                 Column::Block { name, mean, scale, .. } => scaled(name, *mean, *scale)?,
             }
             if column.name() == self.target.name() {
@@ -288,25 +310,4 @@ impl Schema {
             Err(format!("a schema needs 1 to {MAX_WIDTH} inputs, this one has {}", self.width()))
         }
     }
-}
-
-/// The mean and the standard deviation of some numbers, to six digits so that a schema reads well
-/// and survives any JSON library. The deviation of a constant is 1.
-pub(super) fn mean_and_scale(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    // Welford's recurrence: one pass, no cancellation.
-    let (mut mean, mut squares, mut count) = (0.0, 0.0, 0.0);
-    for value in values {
-        count += 1.0;
-        let offset = value - mean;
-        mean += offset / count;
-        squares += offset * (value - mean);
-    }
-    let scale = (squares / f64::max(count, 1.0)).sqrt();
-    let scale = round(scale);
-    (round(mean), if scale > 0.0 && scale.is_finite() { scale } else { 1.0 })
-}
-
-/// Six significant digits.
-fn round(value: f64) -> f64 {
-    format!("{value:.5e}").parse().unwrap_or(value)
 }

@@ -37,6 +37,9 @@ pub(crate) struct Data {
     /// A CSV column of numbers, though most of it looks like words; may be repeated
     #[arg(long, value_name = "COLUMN")]
     number: Vec<String>,
+    /// A CSV column of dates, though most of it looks like something else; may be repeated
+    #[arg(long, value_name = "COLUMN")]
+    date: Vec<String>,
     /// A CSV column of many different words, which are hashed into 64 inputs, or so many; may be repeated
     #[arg(long, value_parser = hashed, value_name = "COLUMN[=INPUTS]")]
     hash: Vec<(String, usize)>,
@@ -44,6 +47,9 @@ pub(crate) struct Data {
     /// input that tells); of one column, or of all in which some are; may be repeated
     #[arg(long, value_parser = missing, value_name = "[COLUMN=]RULE")]
     missing: Vec<(Option<String>, Fill)>,
+    /// Have words that fewer rows have than this stand for one category, and any other word
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) rare: Option<u64>,
     #[command(flatten)]
     pub(crate) dialect: DialectArgs,
     /// What the columns mean, as all learners agreed (JSON, from: colearn data schema)
@@ -147,8 +153,23 @@ impl Data {
     fn kinds(&self) -> Vec<(String, Kind)> {
         let category = self.category.iter().map(|column| (column.clone(), Kind::Category));
         let number = self.number.iter().map(|column| (column.clone(), Kind::Number));
+        let date = self.date.iter().map(|column| (column.clone(), Kind::Date));
         let hashed = self.hash.iter().map(|(column, into)| (column.clone(), Kind::Hashed(*into)));
-        category.chain(number).chain(hashed).collect()
+        category.chain(number).chain(date).chain(hashed).collect()
+    }
+
+    /// How a CSV file is to be read, but for an agreed schema.
+    pub(crate) fn csv_options(&self) -> CsvOptions {
+        CsvOptions {
+            label: self.label.clone(),
+            ignore: self.ignore.clone(),
+            schema: None,
+            regression: self.regression.then_some(true),
+            dialect: self.dialect.options(),
+            kinds: self.kinds(),
+            missing: self.missing.clone(),
+            rare: self.rare.unwrap_or(0),
+        }
     }
 
     /// Loads it; with an agreed schema the data must follow that one.
@@ -178,15 +199,7 @@ impl Data {
         let data = match (embedded, &self.data) {
             (Some(embedded), _) => Dataset::embedded(embedded)?,
             (None, Some(path)) => {
-                let options = CsvOptions {
-                    label: self.label.clone(),
-                    ignore: self.ignore.clone(),
-                    schema: agreed.cloned().or(own),
-                    regression: self.regression.then_some(true),
-                    dialect: self.dialect.options(),
-                    kinds: self.kinds(),
-                    missing: self.missing.clone(),
-                };
+                let options = CsvOptions { schema: agreed.cloned().or(own), ..self.csv_options() };
                 let data = Dataset::load(path, &options)?;
                 for note in &data.notes {
                     eprintln!("{}: {note}", path.display());

@@ -1,7 +1,7 @@
 //! How a CSV file is written.
 
-use clap::Args;
-use colearn_learning::data::DialectOptions;
+use clap::{Args, ValueEnum as _};
+use colearn_learning::data::{DateOrder, DialectOptions};
 
 /// How a CSV file is written; what is not said is found, and told.
 #[derive(Args, Clone, Default)]
@@ -19,6 +19,23 @@ pub(crate) struct DialectArgs {
     /// What stands for a value that is not known, besides nothing, such as NA; may be repeated
     #[arg(long, value_name = "TEXT")]
     na: Vec<String>,
+    /// What stands first in dates such as 1/2/2000 [default: found]
+    #[arg(long, value_enum, value_name = "ORDER")]
+    dates: Option<Dates>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy)]
+enum Dates {
+    /// The day: 31/12/1999
+    DayFirst,
+    /// The month: 12/31/1999
+    MonthFirst,
+}
+
+impl Dates {
+    fn word(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {
@@ -50,6 +67,7 @@ impl DialectArgs {
             ("--delimiter", delimiter),
             ("--decimal", decimal),
             ("--encoding", self.encoding.clone()),
+            ("--dates", self.dates.map(Dates::word)),
         ] {
             words.extend(value.map(|value| [flag.to_owned(), value]).into_iter().flatten());
         }
@@ -65,6 +83,10 @@ impl DialectArgs {
             decimal: self.decimal,
             encoding: self.encoding.clone(),
             missing: self.na.clone(),
+            dates: self.dates.map(|dates| match dates {
+                Dates::DayFirst => DateOrder::DayFirst,
+                Dates::MonthFirst => DateOrder::MonthFirst,
+            }),
         }
     }
 }

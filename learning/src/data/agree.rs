@@ -1,0 +1,435 @@
+//! A schema out of what everybody's columns are like.
+
+use std::collections::BTreeMap;
+
+use super::csv::{CsvOptions, Fill, Kind};
+use super::moments::Moments;
+use super::schema::{Column, Missing, Schema, Target};
+use super::summary::{ColumnSummary, Summary};
+use super::{DataError, in_order};
+
+/// A mean that is further from everybody else's than so many of their deviations is told.
+const FAR: f64 = 3.0;
+
+/// A schema that fits everybody's columns, and what the people who made it should look at.
+///
+/// `summaries` are who tells them and what; of `options` only what columns to leave out or to hash, and what stands for
+/// numbers that are missing.
+///
+/// # Errors
+/// If two tell of different columns, or of different kinds of them, and says who; or if something has to be decided.
+pub fn agree(
+    summaries: &[(String, Summary)],
+    options: &CsvOptions,
+) -> Result<(Schema, Vec<String>), DataError> {
+    let schema = merge(summaries, options)?;
+    let mut notes = Vec::new();
+    for column in &schema.features {
+        if let Column::Number { name, missing: None, .. }
+        | Column::Date { name, missing: None, .. } = column
+        {
+            for (who, summary) in summaries {
+                let own = summary.columns.iter().find(|it| it.name() == name);
+                if let Some(
+                    ColumnSummary::Number { missing, .. } | ColumnSummary::Date { missing, .. },
+                ) = own
+                    && *missing > 0
+                {
+                    let message = format!(
+                        "column {name:?} is missing in {missing} rows; say what stands for it: --missing {name}=mean, \
+                         a number or indicator"
+                    );
+                    return Err(DataError::Format { name: who.clone(), message });
+                }
+            }
+        }
+        if let Column::Number { name, .. } = column {
+            notes.extend(summaries.iter().filter_map(|(who, _)| far(name, who, summaries)));
+        }
+    }
+    Ok((schema, notes))
+}
+
+/// Who has other numbers in a column than everybody else: in another unit, perhaps.
+fn far(name: &str, who: &str, summaries: &[(String, Summary)]) -> Option<String> {
+    let (mut own, mut others) = (Moments::default(), Moments::default());
+    for (teller, summary) in summaries {
+        let column = summary.columns.iter().find(|it| it.name() == name);
+        if let Some(ColumnSummary::Number { moments, .. }) = column {
+            let all = if teller == who { &mut own } else { &mut others };
+            *all = all.with(*moments);
+        }
+    }
+    let apart = (own.mean - others.mean).abs() > FAR * others.mean_and_scale().1.max(own.deviation);
+    (own.count > 0 && others.count > 0 && apart).then(|| {
+        let (own, others) = (own.rounded(), others.rounded());
+        format!(
+            "{who}: the mean of column {name:?} is {}, and everybody else's {}; is it in another unit?",
+            own.mean, others.mean
+        )
+    })
+}
+
+/// As [`agree`], for whoever has the rows and finds what is missing there.
+pub(super) fn merge(
+    summaries: &[(String, Summary)],
+    options: &CsvOptions,
+) -> Result<Schema, DataError> {
+    let Some((first, summary)) = summaries.first() else {
+        return Err(DataError::Format {
+            name: "the schema".to_owned(),
+            message: "there is no summary to make it of".to_owned(),
+        });
+    };
+    let mut features = Vec::new();
+    for column in &summary.columns {
+        let name = column.name();
+        if options.ignore.iter().any(|it| it == name) {
+            continue;
+        }
+        let told = everybodys(summaries, name, |summary| {
+            summary.columns.iter().find(|it| it.name() == name)
+        })?;
+        features.push(Merging { name, told, options }.column()?);
+    }
+    // What the first does not have.
+    for (who, summary) in summaries {
+        let more = |it: &&ColumnSummary| {
+            let name = it.name();
+            !features.iter().any(|known| known.name() == name)
+                && !options.ignore.iter().any(|ignored| ignored == name)
+        };
+        if let Some(column) = summary.columns.iter().find(more) {
+            return Err(lacks(first, column.name(), who));
+        }
+    }
+    let name = summary.target.name();
+    let told = everybodys(summaries, name, |summary| {
+        (summary.target.name() == name).then_some(&summary.target)
+    })?;
+    let target = Merging { name, told, options }.target()?;
+    if features.is_empty() || matches!(&target, Target::Class { classes, .. } if classes.len() < 2)
+    {
+        return Err(DataError::Degenerate { name: first.clone() });
+    }
+    let schema = Schema { features, target };
+    schema.check().map_err(|message| DataError::Schema { name: first.clone(), message })?;
+    Ok(schema)
+}
+
+fn lacks(who: &str, column: &str, other: &str) -> DataError {
+    DataError::Format {
+        name: who.to_owned(),
+        message: format!(
+            "it has no column {column:?}, which {other} has; leave it out with --ignore {column}"
+        ),
+    }
+}
+
+/// What each tells of a column.
+type Told<'a> = Vec<(&'a str, &'a ColumnSummary)>;
+
+fn everybodys<'a>(
+    summaries: &'a [(String, Summary)],
+    name: &str,
+    find: impl Fn(&'a Summary) -> Option<&'a ColumnSummary>,
+) -> Result<Told<'a>, DataError> {
+    let other = summaries.first().map(|(who, _)| who.as_str()).unwrap_or_default();
+    let told = summaries.iter().map(|(who, summary)| match find(summary) {
+        Some(column) => Ok((who.as_str(), column)),
+        None => Err(lacks(who, name, other)),
+    });
+    told.collect()
+}
+
+/// A column, as everybody tells of it.
+struct Merging<'a> {
+    name: &'a str,
+    told: Told<'a>,
+    options: &'a CsvOptions,
+}
+
+impl Merging<'_> {
+    fn column(&self) -> Result<Column, DataError> {
+        let name = self.name.to_owned();
+        if let Some(buckets) = self.hashed() {
+            return Ok(Column::Hashed { name, buckets });
+        }
+        // A column without any value in somebody's file looks like numbers there.
+        let empty = |column: &&ColumnSummary| matches!(column, ColumnSummary::Number { moments, .. } if moments.count == 0);
+        let kinds = self.told.iter().map(|(_, column)| *column);
+        match kinds.clone().find(|it| !empty(it)).or(kinds.clone().next()) {
+            Some(ColumnSummary::Date { .. }) => {
+                let (mean, scale, missing) = self.numbers(true)?;
+                Ok(Column::Date { name, mean, scale, missing })
+            }
+            Some(ColumnSummary::Category { .. }) => {
+                let (words, untold) = self.words()?;
+                let categories = words.into_keys().collect();
+                Ok(Column::Category { name, categories, other: untold > 0 })
+            }
+            Some(ColumnSummary::Words { .. }) => Err(self.too_many()),
+            Some(ColumnSummary::Number { .. } | ColumnSummary::Hashed { .. }) | None => {
+                let (mean, scale, missing) = self.numbers(false)?;
+                Ok(Column::Number { name, mean, scale, missing })
+            }
+        }
+    }
+
+    fn target(&self) -> Result<Target, DataError> {
+        let name = self.name.to_owned();
+        if self.told.iter().all(|(_, column)| matches!(column, ColumnSummary::Category { .. })) {
+            let classes = in_order(self.words()?.0.into_keys().collect());
+            return Ok(Target::Class { name, classes });
+        }
+        let (mean, scale, _) = self.numbers(false)?;
+        Ok(Target::Number { name, mean, scale })
+    }
+
+    /// Into how many inputs its words are hashed: as is said now, or as all said, or the most that anybody did.
+    fn hashed(&self) -> Option<usize> {
+        let said = self.options.kinds.iter().find_map(|(column, kind)| match kind {
+            Kind::Hashed(buckets) if column == self.name => Some(*buckets),
+            _ => None,
+        });
+        let told = self.told.iter().filter_map(|(_, column)| match column {
+            ColumnSummary::Hashed { buckets, .. } => Some(*buckets),
+            _ => None,
+        });
+        said.or(told.max())
+    }
+
+    /// The mean and scale of everybody's numbers, and what stands for those that are missing.
+    fn numbers(&self, dates: bool) -> Result<(f64, f64, Option<Missing>), DataError> {
+        let (mut all, mut lacks, mut only) = (Moments::default(), false, None);
+        for (who, column) in &self.told {
+            let (missing, moments, median) = match column {
+                ColumnSummary::Number { missing, moments, median, .. }
+                    if !dates || moments.count == 0 =>
+                {
+                    (missing, moments, median)
+                }
+                ColumnSummary::Date { missing, moments, median, .. } if dates => {
+                    (missing, moments, median)
+                }
+                _ => return Err(self.differs(who, if dates { "dates" } else { "numbers" })),
+            };
+            all = all.with(*moments);
+            lacks |= *missing > 0;
+            only = *median;
+        }
+        let (mean, scale) = all.mean_and_scale();
+        let said = |it: &&(Option<String>, Fill)| it.0.as_deref() == Some(self.name);
+        let of_all = |it: &&(Option<String>, Fill)| it.0.is_none() && lacks;
+        let rules = &self.options.missing;
+        let rule = rules.iter().find(said).or_else(|| rules.iter().find(of_all));
+        let missing = match rule.map(|(_, fill)| *fill) {
+            None => None,
+            Some(Fill::Mean) => Some(Missing::Value(mean)),
+            Some(Fill::Indicator) => Some(Missing::Indicator(mean)),
+            Some(Fill::Value(value)) => Some(Missing::Value(value)),
+            Some(Fill::Median) => match (only, &self.told[..]) {
+                (Some(median), [_]) => Some(Missing::Value(median)),
+                _ => {
+                    return Err(DataError::Format {
+                        name: "the schema".to_owned(),
+                        message: format!(
+                            "column {:?}: the median of all cannot be told from summaries; take the mean, a number or \
+                             indicator",
+                            self.name
+                        ),
+                    });
+                }
+            },
+        };
+        Ok((mean, scale, missing))
+    }
+
+    /// Everybody's words, and how many rows have others.
+    fn words(&self) -> Result<(BTreeMap<String, u64>, u64), DataError> {
+        let (mut all, mut others) = (BTreeMap::<String, u64>::new(), 0_u64);
+        for (who, column) in &self.told {
+            match column {
+                ColumnSummary::Category { words, untold, .. } => {
+                    others = others.saturating_add(*untold);
+                    for (word, count) in words {
+                        let sum = all.entry(word.clone()).or_default();
+                        *sum = sum.saturating_add(*count);
+                    }
+                }
+                // Nobody there has one.
+                ColumnSummary::Number { missing, moments, .. } if moments.count == 0 => {
+                    let sum = all.entry(String::new()).or_default();
+                    *sum = sum.saturating_add(*missing);
+                }
+                ColumnSummary::Words { .. } => return Err(self.too_many()),
+                ColumnSummary::Number { .. }
+                | ColumnSummary::Date { .. }
+                | ColumnSummary::Hashed { .. } => return Err(self.differs(who, "words")),
+            }
+        }
+        Ok((all, others))
+    }
+
+    fn too_many(&self) -> DataError {
+        let column = self.name;
+        let found = self.told.iter().find_map(|(who, column)| match column {
+            ColumnSummary::Words { different, .. } => Some((*who, *different)),
+            _ => None,
+        });
+        let (who, different) = found.unwrap_or_default();
+        let message = format!(
+            "column {column:?} has {different} different words; leave it out with --ignore {column}, or hash them into \
+             a few with --hash {column}"
+        );
+        DataError::Format { name: who.to_owned(), message }
+    }
+
+    fn differs(&self, who: &str, from: &str) -> DataError {
+        let own = self.told.iter().find(|(teller, _)| *teller == who);
+        let other = self.told.iter().find(|(teller, it)| *teller != who && it.kind() == from);
+        let kind = own.map_or("something else", |(_, column)| column.kind());
+        let other = other.map_or("others", |(teller, _)| *teller);
+        let column = self.name;
+        let message = format!(
+            "column {column:?} has {kind}, where {other} has {from}; all must tell of one kind: --number {column} or \
+             --category {column}, of the column to predict also --regression, with colearn data summary"
+        );
+        DataError::Format { name: who.to_owned(), message }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::csv::summarise;
+    use super::super::{Dataset, Kind};
+    use super::*;
+
+    fn label(label: &str) -> CsvOptions {
+        CsvOptions { label: Some(label.to_owned()), ..CsvOptions::default() }
+    }
+
+    fn told(name: &str, text: &str, options: &CsvOptions) -> (String, Summary) {
+        let summary = summarise(name, &mut text.as_bytes(), options).unwrap().0;
+        // As it travels.
+        let json = serde_json::to_vec(&summary).unwrap();
+        (name.to_owned(), serde_json::from_slice(&json).unwrap())
+    }
+
+    #[test]
+    fn the_schema_of_all_is_that_of_the_rows_together() {
+        let header = "age,job,seen,y\n";
+        let rows: Vec<String> = (0..60)
+            .map(|at| {
+                let job = ["cook", "smith", "clerk"][if at < 20 { 0 } else { at % 3 }];
+                format!("{},{job},2024-01-{:02},{}\n", 20 + at * 7 % 50, 1 + at % 28, at % 2)
+            })
+            .collect();
+        let text = |rows: &[String]| header.to_owned() + &rows.concat();
+        let (schema, notes) = agree(
+            &[
+                told("a", &text(&rows[..20]), &label("y")),
+                told("b", &text(&rows[20..50]), &label("y")),
+                told("c", &text(&rows[50..]), &label("y")),
+            ],
+            &CsvOptions::default(),
+        )
+        .unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+        let whole = text(&rows);
+        let whole = Dataset::read_csv("all", whole.as_bytes(), &label("y")).unwrap().schema;
+        assert_eq!(schema.target, whole.target);
+        for (merged, whole) in schema.features.iter().zip(&whole.features) {
+            match (merged, whole) {
+                (Column::Category { .. }, _) => assert_eq!(merged, whole),
+                (
+                    Column::Number { mean, scale, .. } | Column::Date { mean, scale, .. },
+                    Column::Number { mean: other, scale: others, .. }
+                    | Column::Date { mean: other, scale: others, .. },
+                ) => {
+                    // Each tells six digits.
+                    assert!((mean / other - 1.0).abs() < 2e-5, "{mean} {other}");
+                    assert!((scale / others - 1.0).abs() < 1e-3, "{scale} {others}");
+                }
+                _ => panic!("{merged} {whole}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_said_of_whom() {
+        let base = || told("a.json", "n,w,y\n1,x,no\n2,z,yes\n", &label("y"));
+        let options = CsvOptions::default();
+        let error = |other: (String, Summary), options: &CsvOptions| {
+            agree(&[base(), other], options).unwrap_err().to_string()
+        };
+        let b = |text: &str| told("b.json", text, &label("y"));
+        let words = error(b("n,w,y\ni,x,no\nii,z,yes\n"), &options);
+        assert!(
+            words.contains("b.json: column \"n\" has words, where a.json has numbers"),
+            "{words}"
+        );
+        let lacks = error(b("n,y\n1,no\n2,yes\n"), &options);
+        assert!(lacks.contains("b.json: it has no column \"w\", which a.json has"), "{lacks}");
+        let more = error(b("n,w,m,y\n1,x,1,no\n2,z,2,yes\n"), &options);
+        assert!(more.contains("a.json: it has no column \"m\", which b.json has"), "{more}");
+        let ignoring = CsvOptions { ignore: vec!["m".into()], ..CsvOptions::default() };
+        let b_more = b("n,w,m,y\n1,x,1,no\n2,z,2,yes\n");
+        assert!(agree(&[base(), b_more], &ignoring).is_ok());
+        let empty = b("n,w,y\n1,x,no\n,z,yes\n");
+        let missing = error(empty.clone(), &options);
+        assert!(missing.contains("b.json: column \"n\" is missing in 1 rows"), "{missing}");
+        let median = CsvOptions { missing: vec![(None, Fill::Median)], ..CsvOptions::default() };
+        assert!(error(empty.clone(), &median).contains("median"));
+        let mean = CsvOptions { missing: vec![(None, Fill::Mean)], ..CsvOptions::default() };
+        let (schema, _) = agree(&[base(), empty], &mean).unwrap();
+        let Column::Number { missing, .. } = &schema.features[0] else { panic!("{schema:?}") };
+        assert_eq!(*missing, Some(Missing::Value(1.33333)));
+        // Who has no value at all stops nobody.
+        let (schema, _) = agree(&[base(), b("n,w,y\n3,,no\n4,,yes\n")], &options).unwrap();
+        let Column::Category { categories, .. } = &schema.features[1] else { panic!("{schema:?}") };
+        assert_eq!(categories, &["", "x", "z"]);
+        let target = error(b("n,w,y\n1,x,1.5\n2,z,2.5\n"), &options);
+        assert!(target.contains("column \"y\""), "{target}");
+        assert!(agree(&[], &options).is_err());
+    }
+
+    #[test]
+    fn another_unit_is_told_and_many_words_are_hashed() {
+        let rows = |unit: f64, prefix: &str| {
+            let rows = (0..150).map(|at| {
+                let height = unit * f64::from(160 + at % 30);
+                format!("{height},{prefix}{at},{}\n", at % 2)
+            });
+            "height,name,y\n".to_owned() + &rows.collect::<String>()
+        };
+        let all = [
+            told("a", &rows(1.0, "a"), &label("y")),
+            told("b", &rows(1.0, "b"), &label("y")),
+            told("c", &rows(0.01, "c"), &label("y")),
+        ];
+        let error = agree(&all, &CsvOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("a: column \"name\" has 150 different words"), "{error}");
+        let kinds = vec![("name".to_owned(), Kind::Hashed(16))];
+        let (schema, notes) = agree(&all, &CsvOptions { kinds, ..CsvOptions::default() }).unwrap();
+        assert_eq!(schema.width(), 17);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(notes[0].starts_with("c: the mean of column \"height\" is 1.745"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_word_that_somebody_tells_is_known_though_others_do_not_tell_it() {
+        let options = CsvOptions { rare: 2, ..label("y") };
+        let (schema, _) = agree(
+            &[
+                told("a", "job,y\ncook,0\ncook,1\npope,0\n", &options),
+                told("b", "job,y\npope,0\npope,1\ncook,1\n", &options),
+            ],
+            &CsvOptions::default(),
+        )
+        .unwrap();
+        let Column::Category { categories, other, .. } = &schema.features[0] else { panic!() };
+        assert_eq!((categories.len(), *other), (2, true));
+    }
+}
