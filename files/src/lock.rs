@@ -7,7 +7,11 @@ use std::path::Path;
 /// A file that is locked as long as this lives, and this process does. What is in the file means nothing,
 /// and neither does that it is there.
 #[derive(Debug)]
-pub struct Lock(File);
+pub struct Lock {
+    file: File,
+    /// Whether somebody else holds it, too.
+    handed_on: bool,
+}
 
 impl Lock {
     /// Locks a file, and waits for whoever has it locked. Creates it if it is not there.
@@ -17,7 +21,7 @@ impl Lock {
     pub fn wait(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
         file.lock()?;
-        Ok(Self(file))
+        Ok(Self::of(file))
     }
 
     /// Locks a file, unless it is locked: `None`. Creates it if it is not there.
@@ -27,10 +31,25 @@ impl Lock {
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let file = open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self(file))),
+            Ok(()) => Ok(Some(Self::of(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn of(file: File) -> Self {
+        Self { file, handed_on: false }
+    }
+
+    /// Hands the lock on. On Unix the file is locked until the last process has ended or closed it that was given what
+    /// this returns, such as one of which it is the standard input, or has inherited it from such a one.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn hand_on(mut self) -> io::Result<File> {
+        let file = self.file.try_clone()?;
+        self.handed_on = true;
+        Ok(file)
     }
 }
 
@@ -38,7 +57,9 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // A process that was forked off meanwhile has the same open file: closing this one would leave it
         // locked as long as that lives.
-        let _ = self.0.unlock();
+        if !self.handed_on {
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -62,10 +83,27 @@ mod tests {
         let lock = Lock::wait(&path)?;
         assert!(Lock::try_take(&path)?.is_none());
         // What a process that is forked off has.
-        let inherited = lock.0.try_clone()?;
+        let inherited = lock.file.try_clone()?;
         drop(lock);
         assert!(Lock::try_take(&path)?.is_some());
         drop(inherited);
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_is_handed_on_is_held_as_long_as_whoever_has_it_lives() -> io::Result<()> {
+        use std::process::{Command, Stdio};
+
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("lock");
+        let file = Lock::wait(&path)?.hand_on()?;
+        let mut child =
+            Command::new("sh").args(["-c", "exec sleep 600"]).stdin(Stdio::from(file)).spawn()?;
+        assert!(Lock::try_take(&path)?.is_none());
+        child.kill()?;
+        child.wait()?;
+        assert!(Lock::try_take(&path)?.is_some());
         Ok(())
     }
 }
