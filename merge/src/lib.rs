@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod alike;
 mod combine;
 mod layout;
 mod measure;
@@ -18,6 +19,7 @@ use measure::measure;
 use plan::{Plan, SUM_LIMIT};
 use stream::Placed;
 
+pub use alike::{Unlike, check_alike};
 pub use layout::{HEADER_LIMIT, STATISTICS};
 pub use source::{Source, digest, largest_update};
 

@@ -65,6 +65,27 @@ impl Dtype {
         }
     }
 
+    /// The first element that is not finite.
+    pub(crate) fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::F64 => not_finite(bytes, |bytes| f64::from_le_bytes(bytes).is_finite()),
+            Self::F32 => not_finite(bytes, |bytes| f32::from_le_bytes(bytes).is_finite()),
+            Self::F16 => not_finite(bytes, |bytes| of_half(u16::from_le_bytes(bytes)).is_finite()),
+            Self::Bf16 => {
+                not_finite(bytes, |[low, high]| f32::from_le_bytes([0, 0, low, high]).is_finite())
+            }
+            Self::I64
+            | Self::I32
+            | Self::I16
+            | Self::I8
+            | Self::U64
+            | Self::U32
+            | Self::U16
+            | Self::U8
+            | Self::Bool => None,
+        }
+    }
+
     /// Reads elements as whole numbers: floats in 2^-32nds, others as numbers in the same order.
     ///
     /// # Errors
@@ -126,6 +147,11 @@ impl Dtype {
 /// Whether a value can be merged. What is not a number cannot.
 fn admissible(value: f64) -> bool {
     value.abs() < LIMIT
+}
+
+fn not_finite<const N: usize>(bytes: &[u8], is_finite: impl Fn([u8; N]) -> bool) -> Option<usize> {
+    let (elements, _) = bytes.as_chunks::<N>();
+    elements.iter().position(|element| !is_finite(*element))
 }
 
 fn fix<const N: usize>(
