@@ -1,6 +1,9 @@
 //! What a learner is: the one interface for the local backend and the ledger.
 
-use colearn_contracts::{Choice, PrivacySegment, Reason, Scores};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use colearn_contracts::{Choice, Digest, PrivacySegment, Reason, Scores};
 
 pub use crate::weights::{SAFETENSORS, Weights};
 
@@ -153,11 +156,64 @@ pub struct Scored<'a> {
     pub score: Score,
 }
 
+/// What a learner is about to be asked, for one that hands its work on to another process or machine.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The round.
+    pub round: u64,
+    /// What for.
+    pub work: Work,
+    /// The global model that the round begins from.
+    pub base: Digest,
+    /// Ledger time at which it is too late, in ms since 1970, exclusive.
+    pub deadline_ms: Option<u64>,
+    over: Arc<AtomicBool>,
+}
+
+/// What a learner works for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// A proposal, which the others vote on: it trains, and scores what came of it.
+    Propose,
+    /// An update, which is merged with the others': likewise.
+    Update,
+    /// Its vote on what another proposes.
+    Vote,
+    /// Its vote on the merges of a round.
+    Merge,
+}
+
+impl Task {
+    /// A task that is not over.
+    pub fn new(round: u64, work: Work, base: Digest, deadline_ms: Option<u64>) -> Self {
+        Self { round, work, base, deadline_ms, over: Arc::default() }
+    }
+
+    /// Whether nobody needs it any more, such as when the round was decided by others. Clones of a task are over
+    /// with it.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// Nobody needs it any more.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A participant with private data.
 ///
 /// Implement this once; run it on one machine with [`crate::local::run`] and on a ledger with
 /// [`crate::client::run`].
 pub trait Learner {
+    /// It is about to be asked for what this task takes: `propose`, `test`, `measure`, `prefer`. One that gives
+    /// `true` stops where the task is over ([`Task::is_over`]), so the ledger is followed while it works; by default
+    /// whatever it does is waited for.
+    fn begin(&mut self, task: &Task) -> bool {
+        let _ = task;
+        false
+    }
+
     /// Trains on private data from the current weights, without changing them, and proposes the
     /// result.
     ///
@@ -211,6 +267,10 @@ pub trait Learner {
 }
 
 impl<L: Learner + ?Sized> Learner for Box<L> {
+    fn begin(&mut self, task: &Task) -> bool {
+        (**self).begin(task)
+    }
+
     fn propose(&mut self) -> Result<Proposed> {
         (**self).propose()
     }

@@ -17,7 +17,7 @@ use colearn_records::follower::ReadEntry;
 use colearn_records::keys::learner_id;
 use colearn_records::plan::Plan;
 use colearn_records::transaction::Transaction;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::elsewhere::in_its_time;
 use super::followed::Sent;
@@ -33,11 +33,11 @@ use super::{
     Client, ClientError, Described, Followed, Memory, Nodes, Patience, Progress, Suspicion, Trust,
     threads,
 };
-use crate::learner::{Failure, Learner};
+use crate::learner::{Failure, Learner, Task, Work};
 use crate::merging::{Judged, Merged};
 use crate::participant::{
-    Assignment, Duty, Ending, Event, Membership, MergeTask, Participant, Remembered, Standing,
-    Statement, Turn,
+    self, Assignment, Duty, Ending, Event, Membership, MergeTask, Participant, Remembered,
+    Standing, Statement, Turn,
 };
 use crate::spending::Spending;
 use crate::turn::{self, Attempt};
@@ -791,7 +791,10 @@ impl<L: Learner + Send + 'static> Run<L> {
                 }
                 self.tell(Event::MyTurn { round });
                 let asked = asked.clone();
-                self.work(move |learner, spending| turn::make(learner, spending, &asked)).await?
+                let make = move |learner: &mut L, spending: &mut Spending| {
+                    turn::make(learner, spending, &asked)
+                };
+                self.work_on(round, Work::Propose, make).await?
             }
         };
         let work = match attempt {
@@ -967,7 +970,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         let judge = move |learner: &mut L, _: &mut Spending| {
             Judged::by(learner, base.as_ref(), open.as_ref(), guarded.as_ref())
         };
-        let judged = self.work(judge).await?;
+        let judged = self.work_on(round, Work::Merge, judge).await?;
         self.participant()?.judged(round, &judged, salt)?;
         Ok(Step::Again)
     }
@@ -1032,7 +1035,8 @@ impl<L: Learner + Send + 'static> Run<L> {
             Fetched::Weights(weights) => weights,
             Fetched::Not(step) => return Ok(step),
         };
-        let score = self.work(move |learner, _| learner.test(&weights)).await?;
+        let test = move |learner: &mut L, _: &mut Spending| learner.test(&weights);
+        let score = self.work_on(round, Work::Vote, test).await?;
         if let Err(error) = &score {
             tracing::warn!(round, %error, "voting against weights that cannot be scored");
         }
@@ -1118,13 +1122,91 @@ impl<L: Learner + Send + 'static> Run<L> {
         &mut self,
         task: impl FnOnce(&mut L, &mut Spending) -> T + Send + 'static,
     ) -> Result<T, ClientError> {
+        let worked = self.lend(task)?.await;
+        self.take_back(worked)
+    }
+
+    /// The same for what a round asks of it, which it is told of before. Where it would stop when the round moves on,
+    /// the ledger is followed meanwhile.
+    async fn work_on<T: Send + 'static>(
+        &mut self,
+        round: u64,
+        work: Work,
+        task: impl FnOnce(&mut L, &mut Spending) -> T + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let deadline_ms = self.participant()?.deadline_ms();
+        let standing = self.participant()?.standing().ok_or(ClientError::Panicked)?;
+        let work = match (&standing.phase, work) {
+            (participant::Phase::Training { .. }, Work::Propose) => Work::Update,
+            _ => work,
+        };
+        let asked = Task::new(round, work, standing.model.digest, deadline_ms);
+        let stops = self.learner.as_mut().is_some_and(|learner| learner.begin(&asked));
+        let mut working = self.lend(task)?;
+        if !stops {
+            let worked = working.await;
+            return self.take_back(worked);
+        }
+        let mut patience = Patience::new(self.place.options.patience);
+        let mut wrong = None;
+        let worked = loop {
+            wrong = match wrong.take() {
+                _ if asked.is_over() => break (&mut working).await,
+                None => {
+                    // The other nodes are not asked meanwhile: that cannot be broken off halfway.
+                    let received = tokio::select! {
+                        worked = &mut working => break worked,
+                        received = self.place.followed()?.receive() => received,
+                    };
+                    // Whole, whatever becomes of the work: what was followed has to be shown.
+                    match received {
+                        Ok(sent) => self.observe(sent).await.err(),
+                        Err(error) => Some(error),
+                    }
+                }
+                Some(error) => {
+                    self.others.begin_anew();
+                    let paused = tokio::select! {
+                        worked = &mut working => break worked,
+                        paused = self.place.pause(&mut patience, error) => paused,
+                    };
+                    if let Err(fatal) = paused {
+                        // It ends with that; what works for it need not go on.
+                        asked.end();
+                        let worked = working.await;
+                        return self.take_back(worked).and(Err(fatal));
+                    }
+                    let synced = self.sync().await;
+                    if synced.is_ok() {
+                        patience.renew();
+                    }
+                    synced.err()
+                }
+            };
+            let participant = self.participant()?;
+            let now = participant.standing().map(|standing| standing.round);
+            if now != Some(round) || participant.deadline_ms() != deadline_ms {
+                asked.end();
+            }
+        };
+        self.take_back(worked)
+    }
+
+    /// Has the learner do something on a thread of its own.
+    fn lend<T: Send + 'static>(
+        &mut self,
+        task: impl FnOnce(&mut L, &mut Spending) -> T + Send + 'static,
+    ) -> Result<JoinHandle<Lent<L, T>>, ClientError> {
         let mut learner = self.learner.take().ok_or(ClientError::Panicked)?;
         let mut spending = self.place.spending.take().ok_or(ClientError::Panicked)?;
-        let worked = tokio::task::spawn_blocking(move || {
+        Ok(tokio::task::spawn_blocking(move || {
             let result = task(&mut learner, &mut spending);
-            (learner, spending, result)
-        });
-        let (learner, spending, result) = worked.await.map_err(|_| ClientError::Panicked)?;
+            Lent { learner, spending, result }
+        }))
+    }
+
+    fn take_back<T>(&mut self, worked: Result<Lent<L, T>, JoinError>) -> Result<T, ClientError> {
+        let Lent { learner, spending, result } = worked.map_err(|_| ClientError::Panicked)?;
         (self.learner, self.place.spending) = (Some(learner), Some(spending));
         Ok(result)
     }
@@ -1134,6 +1216,13 @@ impl<L: Learner + Send + 'static> Run<L> {
 fn salt() -> Result<[u8; 32], ClientError> {
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map(|()| salt).map_err(ClientError::Random)
+}
+
+/// A learner that comes back from its work, and what came of that.
+struct Lent<L, T> {
+    learner: L,
+    spending: Spending,
+    result: T,
 }
 
 /// What came of submitting something.
