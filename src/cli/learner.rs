@@ -1,28 +1,32 @@
 //! `colearn learner`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn_contracts::MemberName;
+use colearn_contracts::{ExperimentName, MemberName};
 use colearn_learning::model::ModelSpec;
 use colearn_learning::private::Noise;
 use colearn_learning::{BuiltinLearner, Training, learner_seed};
+use colearn_records::keys::learner_id;
 use colearn_records::plan::Plan;
-use colearn_sdk::client::{self, ClientError, Event, Options};
-use colearn_sdk::learner::SAFETENSORS;
+use colearn_sdk::client::{self, ClientError, Event, Options, Prepared};
+use colearn_sdk::learner::{Learner as _, SAFETENSORS, Weights};
 
-use super::args::{Data, NodeAddress, Signer, SplitArgs, TrainingArgs, share};
+use super::args::{Data, ExecArgs, NodeAddress, Signer, SplitArgs, TrainingArgs, share};
 use super::signals::Signals;
 use super::tell::{json, text};
+use crate::exec::{self, ExecLearner, Setup};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn learner --experiment digits --key a.pem --share 1/5
   colearn learner --experiment credit --key bank.pem --data my-customers.csv
   colearn learner --experiment xray --key a.pem --data mine.npz --noise 1.1 --batch 256 --hide-scores
+  colearn learner --exec 'python3 ~/train.py' --exec-start first.safetensors
+  colearn learner --experiment x --key a.pem --exec 'sbatch --wait ~/train.sh' --exec-dir /shared/colearn
 
 The experiment's model says what it is and what the data's columns mean. Runs until the experiment finishes. Ctrl-C stops it; started again with the same key it goes on where
 the ledger stands.")]
@@ -30,10 +34,10 @@ pub(crate) struct LearnerArgs {
     #[command(flatten)]
     node: NodeAddress,
     /// The experiment to take part in
-    #[arg(long, value_name = "NAME")]
-    experiment: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "exec_start")]
+    experiment: Option<ExperimentName>,
     #[command(flatten)]
-    signer: Signer,
+    signer: Option<Signer>,
     #[command(flatten)]
     source: Data,
     /// Which part of the data is this learner's, such as 2/5: the second of five even parts
@@ -43,6 +47,8 @@ pub(crate) struct LearnerArgs {
     split: SplitArgs,
     #[command(flatten)]
     training: TrainingArgs,
+    #[command(flatten)]
+    exec: ExecArgs,
     /// Decides the split and the order of training; the same for all learners of one split
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
@@ -84,38 +90,77 @@ impl LearnerArgs {
     }
 
     async fn take_part(self) -> anyhow::Result<ExitCode> {
-        let (key, memory) = self.signer.load()?;
+        if let (Some(command), Some(path)) = (&self.exec.exec, &self.exec.exec_start) {
+            let mut dir = path.clone().into_os_string();
+            dir.push(".exec");
+            let setup = self.exec.setup(command, dir.into(), &self.training)?;
+            let made = tokio::task::spawn_blocking(move || exec::start(setup)).await??;
+            write(path, &made)?;
+            println!("{}  {}", made.digest(), path.display());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (Some(experiment), Some(signer)) = (&self.experiment, &self.signer) else {
+            bail!("give --experiment and --key, or --exec and --exec-start");
+        };
+        let (key, memory) = signer.load()?;
+        let me = learner_id(&key);
         let plan = self.plan.as_deref().map(Plan::read).transpose()?;
         let options = Options {
-            data: Some(memory),
+            data: Some(memory.clone()),
             own_judge: self.judge == "own",
-            name: self.name,
-            trust: self.signer.trust(plan.as_ref())?,
+            name: self.name.clone(),
+            trust: signer.trust(plan.as_ref())?,
             plan,
             patience: self.patience,
             watch: print_events(self.json),
-            ..Options::new(self.node.node, self.experiment.parse()?, key)
+            ..Options::new(self.node.node.clone(), experiment.clone(), key)
         };
+        // What is wrong with these is told before anything is asked.
+        let setup = self.exec.exec.as_ref().map(|command| {
+            let dir = memory.join("experiments").join(experiment.as_str()).join("exec");
+            self.exec.setup(command, dir, &self.training)
+        });
+        let setup = setup.transpose()?;
         let prepared = match client::prepare(options).await {
             Err(ClientError::OtherPlan(difference)) => {
                 for line in difference {
                     println!("{line}");
                 }
                 let plan = self.plan.unwrap_or_default();
-                bail!("{} does not follow {}; nothing was joined", self.experiment, plan.display());
+                bail!("{experiment} does not follow {}; nothing was joined", plan.display());
             }
             prepared => prepared?,
         };
         let model = prepared.described()?.experiment.model;
         if model.media_type != SAFETENSORS {
             bail!(
-                "the weights of {} are {}, the built-in learner's {SAFETENSORS}; learners of the original \
-                 package take part through: colearn bridge",
-                self.experiment,
-                model.media_type
+                "the weights of {experiment} are {}, {}'s {SAFETENSORS}; learners of the original package take part \
+                 through: colearn bridge",
+                model.media_type,
+                if setup.is_some() { "a command" } else { "the built-in learner" },
             );
         }
         let initial = prepared.weights().context("the experiment's model is not there")?.clone();
+        if let Some(setup) = setup {
+            let experiment = Some(experiment.to_string());
+            let setup = Setup { experiment, learner: Some(me.to_string()), ..setup };
+            let learner =
+                ExecLearner::new(setup, initial).map_err(|error| anyhow::anyhow!("{error}"))?;
+            let (learner, summary) = prepared.run(learner).await?;
+            if let Some(path) = self.save.as_ref().filter(|_| summary.reason.is_some()) {
+                write(path, &learner.current())?;
+            }
+            if !self.json && summary.reason.is_some() {
+                let (digest, rounds) = (summary.model.digest, summary.rounds);
+                println!("final model {digest} after {rounds} rounds");
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.learn(prepared, initial).await
+    }
+
+    /// Takes part with a built-in model.
+    async fn learn(self, prepared: Prepared, initial: Weights) -> anyhow::Result<ExitCode> {
         let spec = ModelSpec::of(&initial)?;
         let data = self.source.load(Some(&spec.schema))?;
         let (number, learners) = self.share;
@@ -144,6 +189,11 @@ impl LearnerArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn write(path: &Path, weights: &Weights) -> anyhow::Result<()> {
+    std::fs::write(path, weights.bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Prints what happens to a learner, for people or as one JSON object an event.

@@ -2,6 +2,7 @@
 
 mod data;
 mod dialect;
+mod exec;
 mod limits;
 mod merging;
 mod model;
@@ -17,6 +18,7 @@ use colearn_learning::data::Split;
 
 pub(crate) use data::Data;
 pub(crate) use dialect::DialectArgs;
+pub(crate) use exec::ExecArgs;
 pub(crate) use limits::LimitArgs;
 pub(crate) use merging::{MergingArgs, SINGLE_ROUNDS};
 pub(crate) use model::ModelShape;

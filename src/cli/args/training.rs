@@ -7,8 +7,10 @@ use colearn_learning::Training;
 use colearn_learning::metric::Metric;
 use colearn_learning::optimizer::OptimizerKind;
 use colearn_learning::private::Noise;
+use colearn_records::words::Word;
 
 use super::word;
+use crate::exec::Private;
 
 /// What differs from [`Training`]'s defaults, which the help repeats.
 #[derive(Args, Clone, Default)]
@@ -71,6 +73,34 @@ impl TrainingArgs {
         }
     }
 
+    /// What private training takes, but for what follows from the data: the share of the rows in a batch, and steps.
+    pub(crate) fn privacy(&self) -> Option<Private> {
+        let usual = Training::default();
+        self.noise.map(|noise_multiplier| Private {
+            noise_multiplier,
+            clip: self.clip.unwrap_or(usual.clip),
+            sampling_rate: 1.0,
+            steps: 1,
+            delta: self.delta.unwrap_or(usual.delta),
+            epsilon: self.epsilon,
+        })
+    }
+
+    /// By how much what is approved may be worse, in units of the score.
+    pub(crate) fn margin(&self) -> f64 {
+        self.margin.unwrap_or(Training::default().margin)
+    }
+
+    /// What votes are decided on, if that was said.
+    pub(crate) fn metric(&self) -> Option<&'static str> {
+        self.score.as_ref().map(Word::word)
+    }
+
+    /// Whether no scores are recorded.
+    pub(crate) fn hides_scores(&self) -> bool {
+        self.hide_scores
+    }
+
     /// These flags on top of what is there.
     fn apply(&self, training: &mut Training) {
         fn set<T: Copy>(to: &mut T, given: Option<T>) {
@@ -98,10 +128,8 @@ impl TrainingArgs {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use clap::{CommandFactory as _, FromArgMatches as _, Parser};
-    use colearn_records::words::Word as _;
-
     use super::*;
+    use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
     #[derive(Parser)]
     struct Flags {

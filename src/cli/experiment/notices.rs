@@ -1,7 +1,7 @@
 //! Running a command for what happens in an experiment, for people who do not watch.
 
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,11 +10,10 @@ use anyhow::Context as _;
 use colearn_contracts::{Decision, LearnerId, Outcome};
 use colearn_records::history::{History, Round};
 use colearn_records::record::{DecodedEntry, Record};
-#[cfg(unix)]
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use crate::cli::tell::json as tell;
+use crate::shell::{kill, shell};
 
 /// How many commands may wait for their turn.
 const WAITING: usize = 256;
@@ -196,36 +195,9 @@ fn run(command: &str, experiment: &str, notice: &Notice) -> anyhow::Result<()> {
             return Ok(());
         }
         if began.elapsed() > PATIENCE {
-            end(&mut child).context("cannot be ended")?;
+            kill(&mut child).context("cannot be ended")?;
             anyhow::bail!("took longer than {} s and was ended", PATIENCE.as_secs());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// A group of its own, so that all that it starts can be ended with it.
-#[cfg(unix)]
-fn shell(command: &str) -> Command {
-    use std::os::unix::process::CommandExt as _;
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]).process_group(0);
-    shell
-}
-
-/// As it is: quotes in it are for the shell.
-#[cfg(windows)]
-fn shell(command: &str) -> Command {
-    use std::os::windows::process::CommandExt as _;
-    let mut shell = Command::new("cmd");
-    shell.raw_arg("/C").raw_arg(command);
-    shell
-}
-
-fn end(child: &mut Child) -> std::io::Result<()> {
-    #[cfg(unix)]
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        kill_process_group(group, Signal::KILL)?;
-    }
-    child.kill()?;
-    child.wait().map(drop)
 }
