@@ -11,6 +11,8 @@ mod crash;
 mod demo;
 mod doors;
 mod elsewhere;
+#[cfg(unix)]
+mod exec;
 mod failover;
 #[cfg(target_os = "linux")]
 mod flow;
