@@ -63,6 +63,11 @@ def test_mli_tutorial() -> None:
     assert all(abs(a - b) < 0.1 for a, b in zip(found, [1, -2, 0.5], strict=True)), found
 
 
+def test_flower_client() -> None:
+    told = run_example("flower_client.py", "6")
+    assert float(told.split()[1]) > 0.9, told
+
+
 def test_privacy_opacus() -> None:
     assert "round 3: " in run_example("privacy_opacus.py", "3")
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from . import adapters, arrays, dp, errors, experiments, keys, model
 from ._core import Client, Key, Weights
 from .adapters import (
+    FlowerLearner,
     KerasLearner,
     MliLearner,
     ModelLearner,
@@ -62,6 +63,7 @@ __all__ = [
     "Event",
     "Experiment",
     "Finding",
+    "FlowerLearner",
     "KerasLearner",
     "Key",
     "Learner",

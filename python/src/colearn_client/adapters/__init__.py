@@ -1,6 +1,7 @@
 """Learners around the models of well-known libraries. Each imports its library when it is used."""
 
 from .base import ModelLearner
+from .flower import FlowerLearner
 from .keras import KerasLearner
 from .mli import MliLearner
 from .sklearn import SklearnLearner
@@ -8,6 +9,7 @@ from .torch import TorchLearner
 from .xgboost import XGBoostLearner
 
 __all__ = [
+    "FlowerLearner",
     "KerasLearner",
     "MliLearner",
     "ModelLearner",
