@@ -3,7 +3,7 @@
 colearn learner --experiment x --key me.pem \\
     --exec 'torchrun --standalone --nproc-per-node 2 $COLEARN_FROM/exec_torchrun.py'
 
-The processes share the batches (DDP, over gloo; nccl on GPUs), and the first one answers. docs/how-to/exec.md
+The processes share the batches (DDP, over gloo; nccl on GPUs), and the first one answers.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""A client written for Flower runs unchanged, and no server averages: ``python flower_client.py [ROUNDS]``.
+"""A client written for Flower, unchanged, and no server: ``python flower_client.py [ROUNDS]``.
 
-It needs no Flower; where that is installed the client is a real ``NumPyClient``. In an experiment of several
-organisations each runs ``colearn_client.run(FlowerLearner(client), node=..., experiment=..., key=...)``.
+It needs no Flower; where that is installed the client is a real ``NumPyClient``. Between organisations
+each runs ``colearn_client.run(FlowerLearner(client), node=..., experiment=..., key=...)``.
 """
 
 import sys

@@ -32,14 +32,18 @@ class Mean:
     def get_parameters(self, config: dict[str, Any]) -> list[Any]:
         return [np.zeros(2, np.float32), np.int64(0)]
 
-    def fit(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
+    def fit(
+        self, parameters: list[Any], config: dict[str, Any]
+    ) -> tuple[list[Any], int, dict[str, Any]]:
         self.configs.append(config)
         weights, steps = parameters
         # Some clients write to what they are given.
         weights += np.float32(0.5) * (np.float32(self.mine) - weights)
         return [weights.astype(np.float64), steps + 1], self.examples, {}
 
-    def evaluate(self, parameters: list[Any], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
+    def evaluate(
+        self, parameters: list[Any], config: dict[str, Any]
+    ) -> tuple[float, int, dict[str, Any]]:
         self.evaluated += 1
         loss = float(np.abs(parameters[0] - self.mine).mean())
         return loss, self.examples, {"accuracy": 1 / (1 + loss)}
@@ -73,10 +77,8 @@ def test_scores_are_the_metric_or_the_negative_loss() -> None:
 
 
 def test_configs_say_which_round_it_is_to_the_client() -> None:
-    learner = FlowerLearner(Mean(2.0), fit_config=lambda accepted: {"rate": 0.1 / (1 + accepted)})
-    first = learner.propose()
-    learner.accept(learner.current())
-    learner.accept(first.weights)
+    learner = FlowerLearner(Mean(2.0), fit_config=lambda number: {"rate": 0.1 / number})
+    learner.propose()
     learner.propose()
     assert learner.client.configs == [
         {"server_round": 1, "rate": 0.1},

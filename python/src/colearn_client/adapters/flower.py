@@ -22,11 +22,11 @@ _REMEMBERED = 4
 
 
 class FlowerLearner(ModelLearner):
-    """A learner around a Flower ``NumPyClient``, or anything with its methods, unchanged. Flower itself is
-    not needed, and no server of it.
+    """A learner around a Flower ``NumPyClient``, or anything with its methods, unchanged. Flower itself
+    is not needed, and no server of it.
 
-    ``fit`` trains a proposal, ``evaluate`` decides votes. Both are given the parameters each time, as Flower
-    does. What they say of no examples passes, or abstains.
+    ``fit`` trains a proposal, ``evaluate`` decides votes. Both are given the parameters each time, as
+    Flower does. What they say of no examples passes, or abstains.
 
     Parameters
     ----------
@@ -34,17 +34,18 @@ class FlowerLearner(ModelLearner):
         With ``fit(parameters, config)``, ``evaluate(parameters, config)`` and, unless it takes the
         experiment's first model, ``get_parameters(config)``.
     metric
-        Which of ``evaluate``'s metrics is the score, such as ``"accuracy"``; higher is better. Without it
-        the score is the negative loss.
+        Which of ``evaluate``'s metrics is the score, such as ``"accuracy"``; higher is better. Without
+        it the score is the negative loss.
     fit_config
-        What ``fit`` gets as its config, or a function of the number of models that were accepted so far.
-        ``server_round`` is that number plus one, unless it is given here.
+        What ``fit`` gets as its config, or a function of ``server_round``: how often this client has
+        trained, this time included. The config has that, too, unless it is given here.
     evaluate_config
         The same for ``evaluate``.
     names
         What the parameters are called in the weights, in order; by default numbers.
     statistics
-        Those of the names that are estimated and not trained, such as running variances, for merged rounds.
+        Those of the names that are estimated and not trained, such as running variances, for merged
+        rounds.
     margin
         Approve what is not worse than now by more than this.
     hide_scores
@@ -73,16 +74,9 @@ class FlowerLearner(ModelLearner):
         self._evaluate_config = evaluate_config
         self._names = None if names is None else list(names)
         self._statistics = list(statistics)
-        self._accepted = 0
+        self._trained = 0
         self._live: Parameters | None = None
         self._evaluated: dict[bytes, tuple[float, int, Mapping[str, Any]]] = {}
-
-    def accept(self, weights: Weights) -> None:
-        """Takes weights as the current ones."""
-        is_new = self._current is None or weights.digest != self._current.digest
-        first = self._current is None
-        super().accept(weights)
-        self._accepted += is_new and not first
 
     def _save(self) -> Weights:
         return arrays.save(self._named(self._own()), statistics=self._statistics)
@@ -105,6 +99,7 @@ class FlowerLearner(ModelLearner):
 
     def _train(self) -> Pass | None:
         own = self._named(self._own())
+        self._trained += 1
         trained, examples, _ = self.client.fit(self._copies(), self._config(self._fit_config))
         if examples == 0:
             return Pass(reason="too_little_data")
@@ -155,8 +150,9 @@ class FlowerLearner(ModelLearner):
         return [np.array(array) for array in self._own()]
 
     def _config(self, config: Config | None) -> dict[str, Any]:
-        given = config(self._accepted) if callable(config) else config
-        return {"server_round": self._accepted + 1, **(given or {})}
+        round_number = max(self._trained, 1)
+        given = config(round_number) if callable(config) else config
+        return {"server_round": round_number, **(given or {})}
 
     def _initial(self) -> Parameters | None:
         get = getattr(self.client, "get_parameters", None)
