@@ -149,7 +149,7 @@ fn a_command_outlives_its_learner_and_is_begun_once() {
     let Some(place) = Place::new(&["--min-learners", "2", "--max-rounds", "2"]) else { return };
     let hold = place.hold("a", "propose");
     let mut a = place.start("a", "1");
-    let b = place.start("b", "2");
+    let b = place.start("b", "3");
     wait_for("a's turn", || {
         place.begun("a").iter().any(|it| it.ends_with("propose")).then_some(())
     });
@@ -169,7 +169,7 @@ fn after_a_requeue_the_command_is_run_again_in_its_folder() {
     let Some(place) = Place::new(&["--min-learners", "2", "--max-rounds", "2"]) else { return };
     let hold = place.hold("a", "propose");
     let mut a = place.start("a", "1");
-    let b = place.start("b", "2");
+    let b = place.start("b", "3");
     wait_for("a's turn", || {
         place.begun("a").iter().any(|it| it.ends_with("propose")).then_some(())
     });
@@ -234,7 +234,7 @@ fn what_a_private_command_takes_is_counted_before_it_is_proposed() {
     let rules = ["--min-learners", "2", "--max-rounds", "2", "--privacy-cap", "50", "1e-5"];
     let Some(place) = Place::new(&rules) else { return };
     let private = ["--noise", "1", "--sampling-rate", "0.1", "--steps", "5"];
-    let learners = [("a", "1"), ("b", "2")]
+    let learners = [("a", "1"), ("b", "3")]
         .map(|(name, mine)| place.start_with(name, &place.command(mine), &private));
     for learner in learners {
         finish(learner);
