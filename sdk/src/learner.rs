@@ -208,7 +208,7 @@ impl Task {
 pub trait Learner {
     /// It is about to be asked for what this task takes: `propose`, `test`, `measure`, `prefer`. One that gives
     /// `true` stops where the task is over ([`Task::is_over`]), so the ledger is followed while it works; by default
-    /// whatever it does is waited for.
+    /// whatever it does is waited for. Told by the client only: without a ledger nothing moves on meanwhile.
     fn begin(&mut self, task: &Task) -> bool {
         let _ = task;
         false

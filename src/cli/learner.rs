@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use colearn_contracts::{ExperimentName, MemberName};
 use colearn_learning::model::ModelSpec;
@@ -93,7 +93,7 @@ impl LearnerArgs {
         if let (Some(command), Some(path)) = (&self.exec.exec, &self.exec.exec_start) {
             let mut dir = path.clone().into_os_string();
             dir.push(".exec");
-            let setup = self.exec.setup(command, dir.into(), &self.training)?;
+            let setup = self.exec.setup(command, dir.into(), "start", &self.training)?;
             let made = tokio::task::spawn_blocking(move || exec::start(setup)).await??;
             write(path, &made)?;
             println!("{}  {}", made.digest(), path.display());
@@ -117,8 +117,9 @@ impl LearnerArgs {
         };
         // What is wrong with these is told before anything is asked.
         let setup = self.exec.exec.as_ref().map(|command| {
-            let dir = memory.join("experiments").join(experiment.as_str()).join("exec");
-            self.exec.setup(command, dir, &self.training)
+            ensure!(self.judge != "cautious", "--judge cautious is for built-in models");
+            let usual = memory.join("experiments").join(experiment.as_str()).join("exec");
+            self.exec.setup(command, usual, &format!("{experiment}-{me}"), &self.training)
         });
         let setup = setup.transpose()?;
         let prepared = match client::prepare(options).await {

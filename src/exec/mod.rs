@@ -30,7 +30,7 @@ const MAX_START_BYTES: u64 = 8 << 30;
 pub(crate) struct Setup {
     /// The command, for the shell.
     pub(crate) command: String,
-    /// Where its folders are.
+    /// Where its folders are, and nobody else's.
     pub(crate) dir: PathBuf,
     /// The experiment, and whose command it is; neither where there is none yet.
     pub(crate) experiment: Option<String>,

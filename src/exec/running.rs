@@ -10,6 +10,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use colearn_files::Lock;
+use colearn_records::keys::Passphrase;
 
 use super::ExecError;
 use super::answer::{Answer, read_at_most};
@@ -123,6 +124,8 @@ impl Running<'_> {
         let input = lock.hand_on().map_err(file(&self.path(RUNNING)))?;
         let child = shell::shell(self.command)
             .current_dir(self.folder)
+            // Jobs are handed what is in the environment, and that is shown to others.
+            .env_remove(Passphrase::VARIABLE)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(input))
             .stdout(log)

@@ -73,6 +73,17 @@ impl Place {
         self.start_with(name, &self.command(mine), &[])
     }
 
+    /// One that is a member when this returns.
+    fn start_first(&self, name: &str, mine: &str) -> Process {
+        let mut learner = self.start(name, mine);
+        wait_for("joining", || {
+            let told = learner.line().expect("it joins");
+            let told: Value = serde_json::from_str(&told).unwrap();
+            (told["event"] == "joined").then_some(())
+        });
+        learner
+    }
+
     /// What a learner keeps for its commands.
     fn exec(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.pem.data/experiments/x/exec"))
@@ -82,6 +93,11 @@ impl Place {
     fn begun(&self, name: &str) -> Vec<String> {
         let begun = std::fs::read_to_string(self.exec(name).join("state/begun"));
         begun.unwrap_or_default().lines().map(ToOwned::to_owned).collect()
+    }
+
+    fn wait_until_begun(&self, name: &str, task: &str) {
+        let has_begun = || self.begun(name).iter().any(|begun| begun.ends_with(task));
+        wait_for("a task's beginning", || has_begun().then_some(()));
     }
 
     /// Has a learner's commands wait at a task.
@@ -146,22 +162,24 @@ fn commands_take_part_and_find_what_they_have_in_common() {
 
 #[test]
 fn a_command_outlives_its_learner_and_is_begun_once() {
-    let Some(place) = Place::new(&["--min-learners", "2", "--max-rounds", "2"]) else { return };
-    let hold = place.hold("a", "propose");
-    let mut a = place.start("a", "1");
-    let b = place.start("b", "3");
-    wait_for("a's turn", || {
-        place.begun("a").iter().any(|it| it.ends_with("propose")).then_some(())
-    });
-    a.kill();
-    let a = place.start("a", "1");
-    std::fs::remove_file(hold).unwrap();
-    for learner in [a, b] {
-        finish(learner);
+    for end in [Process::kill, Process::terminate] {
+        let rules = ["--min-learners", "2", "--max-rounds", "2"];
+        let Some(place) = Place::new(&rules) else { return };
+        let hold = place.hold("a", "propose");
+        let mut a = place.start("a", "1");
+        let b = place.start("b", "3");
+        place.wait_until_begun("a", "propose");
+        end(&mut a);
+        a.wait();
+        let a = place.start("a", "1");
+        std::fs::remove_file(hold).unwrap();
+        for learner in [a, b] {
+            finish(learner);
+        }
+        assert_eq!(place.begun("a").iter().filter(|it| it.ends_with("propose")).count(), 1);
+        assert!(place.rounds().iter().all(|round| round["weights"].is_string()));
+        place.node.stop();
     }
-    assert_eq!(place.begun("a").iter().filter(|it| it.ends_with("propose")).count(), 1);
-    assert!(place.rounds().iter().all(|round| round["weights"].is_string()));
-    place.node.stop();
 }
 
 #[test]
@@ -192,25 +210,36 @@ fn after_a_requeue_the_command_is_run_again_in_its_folder() {
 }
 
 #[test]
-fn a_command_is_ended_when_others_have_decided() {
-    let early = ["--close", "early", "--min-learners", "3", "--max-rounds", "3"];
-    let Some(place) = Place::new(&early) else { return };
-    place.hold("c", "vote");
-    let asked = place.path("asked");
-    // The shell is asked to end, and so is what it has started.
-    let trap = format!("trap 'echo >> {asked}; exit 1' TERM; {} & wait", place.command("2"));
-    let a = place.start("a", "1");
-    let b = place.start("b", "1");
-    let c = place.start_with("c", &trap, &[]);
-    // Those that agree go on without it.
-    for learner in [a, b, c] {
-        finish(learner);
+fn a_command_is_ended_when_others_have_decided_though_the_node_was_away() {
+    for away in [false, true] {
+        let rules = ["--close", "early", "--min-learners", "3", "--max-rounds", "1"];
+        let Some(mut place) = Place::new(&rules) else { return };
+        let hold = place.hold("b", "vote");
+        place.hold("c", "vote");
+        let asked = place.path("asked");
+        // The shell is asked to end, and so is what it has started.
+        let trap = format!("trap 'echo >> {asked}; exit 1' TERM; {} & wait", place.command("2"));
+        // Who joins first has the first turn.
+        let a = place.start_first("a", "1");
+        let b = place.start("b", "1");
+        let c = place.start_with("c", &trap, &[]);
+        for voter in ["b", "c"] {
+            place.wait_until_begun(voter, "vote");
+        }
+        if away {
+            let data = place.dir.path().join("node");
+            place.node.kill_and_restart(&data);
+        }
+        std::fs::remove_file(hold).unwrap();
+        // Those that agree go on without it.
+        for learner in [a, b, c] {
+            finish(learner);
+        }
+        assert_eq!(std::fs::read_to_string(asked).unwrap().lines().count(), 1);
+        assert!(place.folder("c", "vote").join("over").exists());
+        assert_eq!(place.rounds()[0]["verdict"], "accepted");
+        place.node.stop();
     }
-    let asked = std::fs::read_to_string(asked).unwrap();
-    assert!(asked.lines().count() >= 1);
-    let folder = place.folder("c", "vote");
-    assert!(folder.join("over").exists());
-    place.node.stop();
 }
 
 #[test]

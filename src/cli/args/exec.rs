@@ -24,7 +24,8 @@ pub(crate) struct ExecArgs {
         ]
     )]
     pub(crate) exec: Option<String>,
-    /// Where the folders are, which all machines that work for it have to see [default: exec in the key's memory]
+    /// Where the folders are, below which each experiment and key has its own: where all machines see them that work
+    /// for it [default: in the key's memory]
     #[arg(long, value_name = "DIR", requires = "exec")]
     exec_dir: Option<PathBuf>,
     /// Keep the folders of so many rounds before the present one
@@ -56,11 +57,13 @@ pub(crate) struct ExecArgs {
 }
 
 impl ExecArgs {
-    /// What is run and where: by default in this folder, and by these rules.
+    /// What is run, by these rules, and where: in this folder, or in one of this name in the folder that was given.
+    /// Learners do not share one: each ends the commands that it finds and does not need.
     pub(crate) fn setup(
         &self,
         command: &str,
-        dir: PathBuf,
+        usual: PathBuf,
+        name: &str,
         training: &TrainingArgs,
     ) -> anyhow::Result<Setup> {
         ensure!(
@@ -78,7 +81,7 @@ impl ExecArgs {
         ensure!(margin.is_finite(), "the margin is no number");
         Ok(Setup {
             command: command.to_owned(),
-            dir: self.exec_dir.clone().unwrap_or(dir),
+            dir: self.exec_dir.as_ref().map_or(usual, |dir| dir.join(name)),
             experiment: None,
             learner: None,
             metric: training.metric().map(ToOwned::to_owned),
