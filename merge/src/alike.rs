@@ -11,7 +11,7 @@ const CHUNK: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Unlike {
     /// The base is no safetensors file, or one with types that are not known here.
-    #[error("of the model that it is compared with: {0}")]
+    #[error("the model that it is compared with cannot be used: {0}")]
     Base(Void),
     /// It has other tensors than the base, or is no safetensors file.
     #[error(transparent)]

@@ -144,7 +144,6 @@ pub(crate) fn start(setup: Setup) -> std::result::Result<Weights, ExecError> {
     let folders = Folders::below(&setup.dir)?;
     let question = question(&setup, &folders, Kind::Start, None);
     let folder = folders.open(&question, None, None)?;
-    // One that is asked for anew is made anew.
     let variables = variables(&setup, &folders, &folder, &question);
     let running = Running {
         command: &setup.command,
@@ -160,7 +159,7 @@ pub(crate) fn start(setup: Setup) -> std::result::Result<Weights, ExecError> {
     let path = folder.join(UPDATE);
     alike(&weights, &weights).map_err(|unlike| unlike_base(&path, &unlike))?;
     // The next start is another one.
-    std::fs::remove_dir_all(&folder).map_err(folder::file(&folder))?;
+    std::fs::remove_dir_all(&setup.dir).map_err(folder::file(&setup.dir))?;
     Ok(weights)
 }
 

@@ -52,6 +52,7 @@ impl Running<'_> {
     /// Gets the answer: the one that is there, or that of the command that runs, or of one that is begun.
     pub(super) fn answer(&self) -> Result<Ended, ExecError> {
         let mut pause = FIRST_LOOK;
+        let mut waits = false;
         loop {
             let lock = Lock::try_take(&self.path(RUNNING)).map_err(file(&self.path(RUNNING)))?;
             match (self.answer_there(lock.is_none())?, lock) {
@@ -61,6 +62,10 @@ impl Running<'_> {
                         return Ok(ended);
                     }
                     // It is pending now.
+                }
+                (None, _) if !std::mem::replace(&mut waits, true) => {
+                    let folder = self.folder.display();
+                    tracing::info!(%folder, "waiting for an answer that is on its way");
                 }
                 (None, _) => {}
             }
@@ -95,6 +100,7 @@ impl Running<'_> {
     /// Begins the command and waits for its end; `None` if it has left its answer to somebody else.
     fn begin(&self, lock: Lock) -> Result<Option<Ended>, ExecError> {
         let mut child = self.spawn(lock)?;
+        tracing::info!(folder = %self.folder.display(), "a command is at work");
         let mut pause = FIRST_LOOK;
         let ended = loop {
             if let Some(ended) = child.try_wait().map_err(|source| self.cannot_run(source))? {

@@ -361,6 +361,7 @@ fn a_first_model_is_made_by_the_command() {
     fs::write(&path, model(&[0.5]).bytes()).unwrap();
     let copies = format!("cp {} update.safetensors; echo '{{}}' > result.json", path.display());
     assert_eq!(start(setup(&dir, &copies)).unwrap(), model(&[0.5]));
+    assert!(!dir.path().join("exec").exists(), "nothing is left");
     fs::write(&path, "else").unwrap();
     let told = start(setup(&dir, &copies)).unwrap_err().to_string();
     assert!(told.contains("no safetensors file"), "{told}");
