@@ -4,6 +4,7 @@ use colearn_net::NetError;
 use colearn_records::pins::Unpinned;
 use colearn_sdk::client::{ClientError, Evidence, Refused};
 use colearn_sdk::learner::LearnerError;
+use colearn_sdk::spending::SpendingError;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -120,6 +121,7 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
         | ClientError::NotPrivate { .. }
         | ClientError::DeltaOverCap { .. } => "TermsError",
         ClientError::Unseated(_) | ClientError::KeyReplaced(_) => "UnseatedError",
+        ClientError::Spending(SpendingError::Policy(_)) => "PolicyError",
         ClientError::Data { .. }
         | ClientError::ForeignMemory { .. }
         | ClientError::MemoryInUse { .. }

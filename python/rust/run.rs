@@ -1,6 +1,6 @@
 //! Running learners: on a ledger, and on this machine without one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use colearn_records::plan::Plan;
 use colearn_records::words::Word as _;
 use colearn_sdk::client::{self, Event, Nodes, Options, Prepared, Trust};
 use colearn_sdk::local::{self, LocalError};
+use colearn_sdk::policy::Policy;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -31,6 +32,7 @@ struct Taking {
     /// The terms that were agreed on.
     terms: Option<Digest>,
     plan: Option<Plan>,
+    policy: Option<Policy>,
     data: Option<PathBuf>,
     patience: Option<Duration>,
     trust: Trust,
@@ -42,7 +44,7 @@ struct Taking {
 
 /// Runs a learner in an experiment until that finishes: why it ended, the final model, and how many rounds there were.
 #[pyfunction]
-#[pyo3(signature = (learner, *, node, experiment, key, name, terms, plan, data, patience, pins, begin, tell, failed))]
+#[pyo3(signature = (learner, *, node, experiment, key, name, terms, plan, policy, data, patience, pins, begin, tell, failed))]
 #[allow(clippy::too_many_arguments, reason = "each is one of Python's named arguments")]
 pub(crate) fn run(
     py: Python<'_>,
@@ -53,6 +55,7 @@ pub(crate) fn run(
     name: Option<&str>,
     terms: Option<&str>,
     plan: Option<&str>,
+    policy: Option<PathBuf>,
     data: Option<PathBuf>,
     patience: Option<f64>,
     pins: &Bound<'_, PyDict>,
@@ -69,6 +72,7 @@ pub(crate) fn run(
         terms: terms.map(weights::digest).transpose()?,
         trust: pins::trust(py, Some(pins), plan.as_ref())?,
         plan,
+        policy: policy.as_deref().map(|file| policy_of(py, file)).transpose()?,
         data,
         patience: patience.map(seconds).transpose()?,
         begin,
@@ -107,6 +111,7 @@ async fn take_part(
         name,
         terms,
         plan,
+        policy,
         data,
         patience,
         trust,
@@ -115,8 +120,16 @@ async fn take_part(
     } = taking;
     let telling = desk.clone();
     let watch = Box::new(move |event: &Event| tell(&telling, &told, event));
-    let options =
-        Options { name, plan, data, trust, patience, watch, ..Options::new(node, experiment, key) };
+    let options = Options {
+        name,
+        plan,
+        policy,
+        data,
+        trust,
+        patience,
+        watch,
+        ..Options::new(node, experiment, key)
+    };
     let prepared = client::prepare(options).await?;
     look(&prepared, &known, terms)?;
     let most = prepared.described()?.experiment.parameters.max_rounds;
@@ -227,6 +240,11 @@ pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -
 pub(crate) fn plan_of(py: Python<'_>, text: &str) -> PyResult<Plan> {
     Plan::parse(text)
         .map_err(|error| errors::raise(py, "PlanError", format_args!("the plan: {error}")))
+}
+
+/// Reads a site's policy.
+fn policy_of(py: Python<'_>, file: &Path) -> PyResult<Policy> {
+    Policy::read(file).map_err(|error| errors::raise(py, "PolicyError", error))
 }
 
 /// A time that was given in seconds.

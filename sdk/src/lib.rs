@@ -10,6 +10,7 @@ pub mod links;
 pub mod local;
 pub mod merging;
 pub mod participant;
+pub mod policy;
 pub mod spending;
 pub mod turn;
 mod weights;

@@ -97,6 +97,9 @@ pub(crate) fn train<L: Learner + ?Sized>(
         }
         Some(_) | None => {}
     }
+    if let Err(error) = spending.check_policy(planned.as_ref()) {
+        return Ok(Attempt::Not(error.into()));
+    }
     Ok(match (learner.propose()?, planned) {
         (Proposed::Weights(weights), None) => Attempt::Made(Made::new(weights, None)),
         // What it took counts, whatever it had planned.
@@ -130,11 +133,15 @@ impl Made {
     ) -> Trained {
         let Self { weights, scores, taken } = self;
         let max_epsilon_micros = learner.privacy().and_then(|privacy| privacy.max_epsilon_micros);
-        let spent = taken.map(|(segment, delta_picos)| {
-            let taken = Privacy { segment, delta_picos, max_epsilon_micros };
-            spending.spend(weights.digest(), &taken, asked)
-        });
-        match spent.transpose() {
+        let spent = match taken {
+            Some((segment, delta_picos)) => {
+                let taken = Privacy { segment, delta_picos, max_epsilon_micros };
+                spending.spend(weights.digest(), &taken, asked).map(Some)
+            }
+            // It may have been made before there was a policy.
+            None => spending.check_policy(None).map(|()| None),
+        };
+        match spent {
             Ok(privacy) => Trained::Proposal { weights, privacy, scores },
             Err(error) => error.into(),
         }

@@ -10,7 +10,7 @@ use colearn_sdk::bridge::{BridgedLearner, LEGACY, Setup};
 use colearn_sdk::client::{self, Options};
 use colearn_sdk::learner::Learner as _;
 
-use super::args::{NodeAddress, Signer};
+use super::args::{NodeAddress, PolicyArg, Signer};
 use super::learner::print_events;
 use super::signals::Signals;
 
@@ -51,6 +51,8 @@ pub(crate) struct BridgeArgs {
     experiment: Option<ExperimentName>,
     #[command(flatten)]
     signer: Option<Signer>,
+    #[command(flatten)]
+    policy: PolicyArg,
     /// Print one JSON object an event
     #[arg(long)]
     json: bool,
@@ -80,10 +82,12 @@ impl BridgeArgs {
             bail!("give --experiment and --key, or --initial");
         };
         let mut signals = Signals::catch()?;
+        let policy = self.policy.read()?;
         let (key, memory) = signer.load()?;
         let options = Options {
             data: Some(memory),
             trust: signer.trust(None)?,
+            policy,
             watch: print_events(self.json),
             ..Options::new(self.node.node, experiment.clone(), key)
         };

@@ -9,6 +9,8 @@ use colearn::plot::{self, Curve, Curves};
 use colearn_dp::{Accountant, DpError, Mechanism, Steps};
 use serde_json::json;
 
+use super::policy::PolicyArgs;
+
 /// Points on a plotted curve.
 const CURVE_POINTS: u64 = 60;
 
@@ -19,6 +21,8 @@ pub(crate) enum Dp {
     Epsilon(EpsilonArgs),
     /// The noise that keeps some steps within an epsilon.
     Noise(NoiseArgs),
+    /// Check a site's policy; show it, and what was spent under it.
+    Policy(PolicyArgs),
 }
 
 #[derive(Args)]
@@ -120,30 +124,38 @@ impl Common {
 
 impl Dp {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let common = match &self {
-            Self::Epsilon(EpsilonArgs { common, .. }) | Self::Noise(NoiseArgs { common, .. }) => {
-                common
-            }
-        };
-        if let Some(path) = &common.plot {
+        match self {
+            Self::Epsilon(EpsilonArgs { noise, common }) => common.tell(|_, _| Ok(noise)),
+            Self::Noise(NoiseArgs { epsilon, common }) => common.tell(|sampling, steps| {
+                common.accountant.accountant().noise_multiplier(
+                    epsilon,
+                    common.delta,
+                    sampling,
+                    steps,
+                )
+            }),
+            Self::Policy(policy) => policy.run(),
+        }
+    }
+}
+
+impl Common {
+    /// Tells what steps reveal with the noise that follows from the sampling rate and their number.
+    fn tell(&self, noise: impl Fn(f64, u64) -> Result<f64, DpError>) -> anyhow::Result<ExitCode> {
+        if let Some(path) = &self.plot {
             plot::check_path(path)?;
         }
-        let (delta, accountant) = (common.delta, common.accountant.accountant());
-        let sampling = common.sampling()?;
-        let steps = common.steps(sampling)?;
-        let noise = match &self {
-            Self::Epsilon(arguments) => arguments.noise,
-            Self::Noise(arguments) => {
-                accountant.noise_multiplier(arguments.epsilon, delta, sampling, steps)?
-            }
-        };
+        let delta = self.delta;
+        let sampling = self.sampling()?;
+        let steps = self.steps(sampling)?;
+        let noise = noise(sampling, steps)?;
         let mechanism = Mechanism::new(noise, sampling)?;
         let pld = epsilon(Accountant::Pld, mechanism, steps, delta)?;
         let rdp = epsilon(Accountant::Rdp, mechanism, steps, delta)?;
-        if let Some(path) = &common.plot {
+        if let Some(path) = &self.plot {
             draw(mechanism, steps, delta, path)?;
         }
-        if common.json {
+        if self.json {
             // JSON has no infinity: null.
             let report = json!({
                 "noise_multiplier": noise,

@@ -15,7 +15,7 @@ use colearn_records::plan::Plan;
 use colearn_sdk::client::{self, ClientError, Event, Options, Prepared};
 use colearn_sdk::learner::{Learner as _, SAFETENSORS, Weights};
 
-use super::args::{Data, ExecArgs, NodeAddress, Signer, SplitArgs, TrainingArgs, share};
+use super::args::{Data, ExecArgs, NodeAddress, PolicyArg, Signer, SplitArgs, TrainingArgs, share};
 use super::signals::Signals;
 use super::tell::{json, text};
 use crate::exec::{self, ExecLearner, Setup};
@@ -27,6 +27,7 @@ use crate::exec::{self, ExecLearner, Setup};
   colearn learner --experiment xray --key a.pem --data mine.npz --noise 1.1 --batch 256 --hide-scores
   colearn learner --exec 'python3 ~/train.py' --exec-start first.safetensors
   colearn learner --experiment x --key a.pem --exec 'sbatch --wait ~/train.sh' --exec-dir /shared/colearn
+  colearn learner --experiment xray --key a.pem --data mine.npz --noise 1.1 --policy site.toml
 
 The experiment's model says what it is and what the data's columns mean. Runs until the experiment finishes. Ctrl-C stops it; started again with the same key it goes on where
 the ledger stands.")]
@@ -71,6 +72,8 @@ pub(crate) struct LearnerArgs {
     /// Take part only if the experiment follows this plan (TOML)
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArg,
     /// Write the final model here (safetensors)
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -102,6 +105,7 @@ impl LearnerArgs {
         let (Some(experiment), Some(signer)) = (&self.experiment, &self.signer) else {
             bail!("give --experiment and --key, or --exec and --exec-start");
         };
+        let policy = self.policy.read()?;
         let (key, memory) = signer.load()?;
         let me = learner_id(&key);
         let plan = self.plan.as_deref().map(Plan::read).transpose()?;
@@ -111,6 +115,7 @@ impl LearnerArgs {
             name: self.name.clone(),
             trust: signer.trust(plan.as_ref())?,
             plan,
+            policy,
             patience: self.patience,
             watch: print_events(self.json),
             ..Options::new(self.node.node.clone(), experiment.clone(), key)

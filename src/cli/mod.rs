@@ -2,6 +2,7 @@
 
 #[macro_use]
 pub(crate) mod output;
+mod policy;
 
 mod args;
 mod artifacts;

@@ -39,6 +39,7 @@ mod page;
 mod partition;
 mod places;
 mod plots;
+mod policy;
 mod privacy;
 mod promises;
 mod proxy;

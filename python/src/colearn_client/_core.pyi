@@ -184,6 +184,7 @@ def run(
     name: str | None,
     terms: str | None,
     plan: str | None,
+    policy: _Path | None,
     data: _Path | None,
     patience: float | None,
     pins: Trust,

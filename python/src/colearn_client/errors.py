@@ -106,6 +106,10 @@ class NotFiniteError(ModelError):
     """Weights that are no numbers."""
 
 
+class PolicyError(ColearnError):
+    """The site's policy cannot be read, says what cannot be, or does not allow it."""
+
+
 class TermsError(ColearnError):
     """The experiment's terms are not those that were agreed on."""
 

@@ -53,8 +53,8 @@ class Event:
     Attributes
     ----------
     kind : str
-        ``connected``, ``trusting``, ``following``, ``joined``, ``my_turn``, ``proposed``, ``passed``,
-        ``voted``, ``committed``, ``round_closed``, ``waiting``, ``paused``, ``resumed``,
+        ``policy``, ``connected``, ``trusting``, ``following``, ``joined``, ``my_turn``, ``proposed``,
+        ``passed``, ``voted``, ``committed``, ``round_closed``, ``waiting``, ``paused``, ``resumed``,
         ``suspended``, ``motion_opened``, ``too_late``, ``left``, ``distrusted``, ``reconnecting``,
         ``moved`` or ``finished``.
     text : str
@@ -77,6 +77,7 @@ def run(
     name: str | None = None,
     terms: str | None = None,
     plan: Plan | None = None,
+    policy: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
     patience: float | None = None,
     watch: Callable[[Event], None] | None = None,
@@ -113,6 +114,9 @@ def run(
     plan
         What the experiment has to be like, or it is not joined: a plan file, or a mapping with its
         keys.
+    policy
+        The file that says what this site lets leave, whatever the experiment allows: see
+        docs/how-to/site-policy.md. Read once, at the start.
     data
         Where to remember what must survive a restart. By default the key file's name with ``.data``;
         with a key that is no file, nothing is remembered.
@@ -152,6 +156,7 @@ def run(
             name=name,
             terms=terms,
             plan=text_of(plan),
+            policy=None if policy is None else os.fspath(policy),
             data=memory,
             patience=patience,
             pins=pins,

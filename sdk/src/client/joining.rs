@@ -84,12 +84,16 @@ fn stands_on(plan: &Plan, shown: &Plan, recorded: Option<Digest>) -> bool {
 }
 
 impl Joiner {
+    /// Who only judges proposes nothing (R65).
+    pub(super) fn only_judges(&self, experiment: &ExperimentState) -> bool {
+        let invitations = experiment.admission.invitations();
+        invitations.iter().any(|it| it.learner == self.me && it.judge)
+    }
+
     /// Whoever could only pass its turns is told so before it is a member.
     fn check_privacy(&self, experiment: &ExperimentState) -> Result<(), ClientError> {
         let Some(cap) = experiment.parameters.privacy else { return Ok(()) };
-        let invitations = experiment.admission.invitations();
-        // Who only judges proposes nothing (R65).
-        if invitations.iter().any(|it| it.learner == self.me && it.judge) {
+        if self.only_judges(experiment) {
             return Ok(());
         }
         match self.privacy {

@@ -39,6 +39,7 @@ use crate::participant::{
     self, Assignment, Duty, Ending, Event, Membership, MergeTask, Participant, Remembered,
     Standing, Statement, Turn,
 };
+use crate::policy::Policy;
 use crate::spending::Spending;
 use crate::turn::{self, Attempt};
 use crate::weights::Weights;
@@ -68,6 +69,8 @@ pub struct Options {
     pub name: Option<MemberName>,
     /// What the experiment has to be like, or it is not joined.
     pub plan: Option<Plan>,
+    /// What the learner's site lets leave, whatever the experiment allows; `None` for anything.
+    pub policy: Option<Policy>,
     /// Where to remember what must survive a restart, one folder for a key ([`Memory::beside`]); `None`
     /// to remember until the end only.
     pub data: Option<PathBuf>,
@@ -85,7 +88,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: no name, no plan, no memory, no pins, endless patience, nobody watching.
+    /// The defaults: no name, no plan, no policy, no memory, no pins, endless patience, nobody watching.
     pub fn new(node: impl Into<Nodes>, experiment: ExperimentName, key: impl Into<Key>) -> Self {
         Self {
             node: node.into(),
@@ -93,6 +96,7 @@ impl Options {
             key: key.into(),
             name: None,
             plan: None,
+            policy: None,
             data: None,
             trust: Trust::default(),
             own_judge: false,
@@ -176,10 +180,16 @@ impl Prepared {
             Some(dir) => Memory::open(dir, me)?,
             None => Memory::default(),
         };
-        Ok(Self {
+        let mut spending = memory.spending(&options.experiment)?;
+        if let Some(policy) = &options.policy {
+            // Under the first of the keys that have followed one another here, as the others count with it.
+            let first = memory.first_key().unwrap_or(me);
+            spending = spending.under(policy.clone(), first, &options.experiment)?;
+        }
+        let mut prepared = Self {
             me,
             turns: memory.turns(&options.experiment)?,
-            spending: Some(memory.spending(&options.experiment)?),
+            spending: Some(spending),
             updates: memory.updates(&options.experiment),
             options,
             memory: Some(memory),
@@ -188,7 +198,12 @@ impl Prepared {
             failures: Failures::default(),
             moved: false,
             kept: VecDeque::new(),
-        })
+        };
+        let policy = prepared.options.policy.as_ref();
+        if let Some((digest, data)) = policy.map(|policy| (policy.digest, policy.data.clone())) {
+            prepared.tell(Event::Policy { digest, data });
+        }
+        Ok(prepared)
     }
 
     fn tell(&mut self, event: Event) {
@@ -279,6 +294,8 @@ impl Prepared {
                     let signed = format!("this key has signed root {root} at size {size}\n");
                     followed.expect(Pledge { size, root, signed });
                 }
+                let spending = self.spending.as_mut().ok_or(ClientError::Panicked)?;
+                spending.on(followed.ledger_id())?;
                 let trusted = followed.trusted();
                 self.followed = Some(followed);
                 Some(trusted).filter(|size| *size > 0)
@@ -481,12 +498,18 @@ impl<L: Learner + Send + 'static> Run<L> {
         let described = self.place.described()?;
         let me = self.place.me;
         let standing = Standing::of(me, &described.experiment, described.member.as_ref());
+        let joiner = self.joiner();
         check(
             self.place.options.plan.as_ref(),
             &described.experiment,
             standing.membership,
-            Some(self.joiner()),
+            Some(joiner),
         )?;
+        // Whoever only judges trains nothing.
+        if self.participant.is_none() && !joiner.only_judges(&described.experiment) {
+            let spending = self.place.spending.as_ref().ok_or(ClientError::Panicked)?;
+            spending.check_policy(joiner.privacy.as_ref())?;
+        }
         let held = self.learner.as_ref().map(Learner::current);
         self.bring_back(&described.experiment.model, held.as_ref()).await?;
         if std::mem::take(&mut self.place.moved) {
@@ -507,6 +530,8 @@ impl<L: Learner + Send + 'static> Run<L> {
             let name = options.experiment.clone();
             let participant = Participant::new(me, ledger, name, held, remembered);
             let participant = participant.called(options.name.clone());
+            let hides_scores = options.policy.as_ref().is_some_and(|policy| !policy.scores);
+            let participant = participant.hiding_scores(hides_scores);
             self.participant = Some(participant.judging_itself(options.own_judge));
         }
         self.participant()?.resync(standing);

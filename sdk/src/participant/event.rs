@@ -3,12 +3,20 @@
 use std::time::Duration;
 
 use colearn_contracts::{
-    Choice, FinishReason, Merge, MergeVote, PauseReason, Reason, Scores, SuspendReason, Verdict,
+    Choice, Digest, ExperimentName, FinishReason, Merge, MergeVote, PauseReason, Reason, Scores,
+    SuspendReason, Verdict,
 };
 
 /// What happens to a running learner.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
+    /// A site's policy is kept to.
+    Policy {
+        /// SHA-256 of its file.
+        digest: Digest,
+        /// What the site calls the data.
+        data: ExperimentName,
+    },
     /// Connected to the node.
     Connected {
         /// Its address.
@@ -183,7 +191,8 @@ impl Event {
             | Self::Voted { round, .. }
             | Self::RoundClosed { round, .. }
             | Self::Committed { round } => Some(*round),
-            Self::Connected { .. }
+            Self::Policy { .. }
+            | Self::Connected { .. }
             | Self::Trusting { .. }
             | Self::Following { .. }
             | Self::Distrusted { .. }
@@ -204,6 +213,7 @@ impl Event {
 
 colearn_records::kinds! {
     Event {
+        Policy = "policy",
         Connected = "connected",
         Trusting = "trusting",
         Following = "following",

@@ -25,7 +25,7 @@ use std::time::Duration;
 use colearn_contracts::{
     Act, CommitUpdate, Digest, ExperimentName, Join, LearnerId, MemberName, MergeVote, Merges,
     Model, Parameters, PauseReason, PrivacySpent, Proposal, Reason, Rejection, Reveal,
-    RevealMergeVote, RevealUpdate, Update, rule_is_stale,
+    RevealMergeVote, RevealUpdate, Scores, Update, rule_is_stale,
 };
 use colearn_records::convert::ExperimentState;
 
@@ -71,6 +71,8 @@ pub struct Participant {
     trained: Option<Weights>,
     /// Whether its own judgement decides what it can bear, always.
     own_judge: bool,
+    /// Whether what is signed carries no scores.
+    hides_scores: bool,
     /// What it can bear otherwise.
     bearing: Bearing,
     /// The merges of this round that it has judged, with its scores.
@@ -129,6 +131,7 @@ impl Participant {
             turn_taken: 0,
             proposed: None,
             own_judge: false,
+            hides_scores: false,
             scored: Vec::new(),
             accepted_merge: None,
             models: BTreeSet::new(),
@@ -147,6 +150,16 @@ impl Participant {
     /// The same, which bears what its learner approves of, whatever it has lived with.
     pub fn judging_itself(self, own_judge: bool) -> Self {
         Self { own_judge, ..self }
+    }
+
+    /// The same, which tells nobody what its learner has measured: nothing that it signs carries scores.
+    pub fn hiding_scores(self, hides_scores: bool) -> Self {
+        Self { hides_scores, ..self }
+    }
+
+    /// Scores as they are signed.
+    fn shown(&self, scores: Scores) -> Scores {
+        if self.hides_scores { Scores::default() } else { scores }
     }
 
     /// The last global models that its learner has measured, the oldest first: what it can bear follows from
@@ -523,7 +536,7 @@ impl Participant {
         let made = match work {
             Ok(Trained::Proposal { weights, privacy, scores }) => self
                 .check_trained(standing, &weights, &privacy)
-                .map(|()| (weights, privacy, scores)),
+                .map(|()| (weights, privacy, self.shown(scores))),
             Ok(Trained::Pass { reason, told }) => Err(Pass { exhausted: false, reason, told }),
             Ok(Trained::Exhausted { told }) => Err(Pass::exhausted(told)),
             Err(error) => Err(Pass::because(Failure::reason_of(&error), Some(error.to_string()))),
@@ -702,8 +715,9 @@ impl Participant {
             })
         };
         let (bear_open, bear_guarded) = (bears(judged.open), bears(judged.guarded));
-        let scores =
-            |worth: Option<Worth>| worth.map(|worth| worth.score.scores()).unwrap_or_default();
+        let scores = |worth: Option<Worth>| {
+            self.shown(worth.map(|it| it.score.scores()).unwrap_or_default())
+        };
         MergeVote {
             round,
             merges: if abstains { Merges::default() } else { judged.merges },
@@ -728,7 +742,7 @@ impl Participant {
             return Ok(());
         };
         let Phase::Voting { stage, .. } = standing.phase else { return Ok(()) };
-        let vote = statement::vote(standing, weights, score.judgement, score.scores());
+        let vote = statement::vote(standing, weights, score.judgement, self.shown(score.scores()));
         self.ready = Some(match stage {
             Stage::Open => Statement::vote(self.experiment.clone(), standing, vote),
             Stage::Commit | Stage::Reveal => {

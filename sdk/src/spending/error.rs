@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use colearn_contracts::{MAX_SEGMENTS, PrivacyCap, Reason};
+use colearn_contracts::{ExperimentName, MAX_SEGMENTS, PrivacyCap, Reason};
 use colearn_dp::DpError;
+
+use crate::policy::PolicyError;
 
 /// Why a training is not to be, or what was spent cannot be known. Nothing leaves the process then.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,28 @@ pub enum SpendingError {
         /// The limit.
         max_epsilon_micros: u64,
     },
+    /// The site's limit for its data would be exceeded: the budget is spent.
+    #[error(
+        "the privacy budget is spent: the next training would bring epsilon at delta {} to {} in all \
+         experiments on {data}, and the site's policy allows {}",
+        picos(*.delta_picos), micros(*.epsilon_micros), micros(*.max_epsilon_micros)
+    )]
+    OverSite {
+        /// What the site calls the data.
+        data: ExperimentName,
+        /// ε of all that was done with it, in millionths.
+        epsilon_micros: u64,
+        /// δ of that ε.
+        delta_picos: u64,
+        /// The limit.
+        max_epsilon_micros: u64,
+    },
+    /// The site's policy does not allow it.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Under a policy, what is spent is counted by ledger.
+    #[error("nothing is spent under a site's policy before it is known on which ledger")]
+    NoLedger,
     /// What the learner says that a training takes cannot be.
     #[error(
         "a private training has noise, a clipping norm, a sampling rate of at most 1 and at least one \
@@ -97,8 +121,14 @@ impl SpendingError {
     /// The reason for which a turn is passed.
     pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::OverCap { .. } | Self::OverOwn { .. } => Reason::CapReached,
-            Self::Settings { .. } | Self::TooManySettings | Self::Accountant(_) => Reason::Policy,
+            Self::OverCap { .. } | Self::OverOwn { .. } | Self::OverSite { .. } => {
+                Reason::CapReached
+            }
+            Self::Settings { .. }
+            | Self::TooManySettings
+            | Self::Accountant(_)
+            | Self::Policy(_)
+            | Self::NoLedger => Reason::Policy,
             Self::Damaged { .. } | Self::Disk { .. } => Reason::Failed,
         }
     }

@@ -10,6 +10,8 @@
 mod account;
 mod error;
 mod journal;
+mod lines;
+mod site;
 #[cfg(test)]
 mod tests;
 
@@ -17,20 +19,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use colearn_contracts::{Digest, ExperimentName, PrivacySegment, PrivacySpent};
+use colearn_contracts::{Digest, ExperimentName, LearnerId, PrivacySegment, PrivacySpent};
 use colearn_dp::{Composition, DpError, MIN_NOISE};
+use colearn_records::transaction::LedgerId;
 
 use self::account::{Done, Training, compose};
 pub use self::error::SpendingError;
-use self::journal::{Disk, Journal, RealDisk};
+use self::journal::Journal;
 pub(crate) use self::journal::{Settings, experiment_folder};
+use self::lines::{Disk, RealDisk};
+use self::site::Site;
+pub use self::site::{LearnerSpent, SiteSpent};
 use crate::learner::Privacy;
 use crate::participant::Assignment;
+use crate::policy::Policy;
 
 /// The most figures that are kept.
 const MAX_KNOWN: usize = 64;
 
-/// All that one key has spent in an experiment, and, where it has a memory, in its others.
+/// All that one key has spent in an experiment, and, where it has a memory, in its others; and, under a
+/// site's policy, all that was spent of the site's data.
 #[derive(Debug, Default)]
 pub struct Spending {
     trainings: Vec<Training>,
@@ -38,6 +46,8 @@ pub struct Spending {
     journal: Option<Journal>,
     /// What was read of the key's other experiments.
     others: BTreeMap<ExperimentName, Other>,
+    /// The policy, and what was spent of its data.
+    site: Option<Site>,
     figures: Figures,
 }
 
@@ -63,6 +73,47 @@ impl Spending {
         Self::open_on(folder, experiment, Arc::new(RealDisk))
     }
 
+    /// The same under a site's policy, for a learner in an experiment.
+    ///
+    /// # Errors
+    /// If the policy does not allow the experiment, and if what the site has spent cannot be read.
+    pub fn under(
+        self,
+        policy: Policy,
+        me: LearnerId,
+        experiment: &ExperimentName,
+    ) -> Result<Self, SpendingError> {
+        self.under_on(policy, me, experiment, Arc::new(RealDisk))
+    }
+
+    fn under_on(
+        self,
+        policy: Policy,
+        me: LearnerId,
+        experiment: &ExperimentName,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, SpendingError> {
+        let site = Site::open(policy, me, experiment.clone(), disk)?;
+        Ok(Self { site: Some(site), ..self })
+    }
+
+    /// The experiment is on this ledger, which a policy may not allow. Under one nothing is spent before.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn on(&mut self, ledger: LedgerId) -> Result<(), SpendingError> {
+        self.site.as_mut().map_or(Ok(()), |site| site.on(ledger))
+    }
+
+    /// Whether what comes of such a training may leave, under the site's policy.
+    ///
+    /// # Errors
+    /// [`SpendingError::Policy`].
+    pub fn check_policy(&self, training: Option<&Privacy>) -> Result<(), SpendingError> {
+        let policy = self.site.as_ref().map(Site::policy);
+        Ok(policy.map_or(Ok(()), |policy| policy.check_training(training))?)
+    }
+
     fn open_on(
         folder: &Path,
         experiment: &ExperimentName,
@@ -84,8 +135,13 @@ impl Spending {
         next: &Privacy,
         asked: &Assignment,
     ) -> Result<PrivacySpent, SpendingError> {
+        self.check_policy(Some(next))?;
         self.refresh()?;
-        Ok(self.next(Digest([0; 32]), next, asked)?.statement(asked.version))
+        let training = self.next(Digest([0; 32]), next, asked)?;
+        if let Some(site) = &mut self.site {
+            site.check(&training, &mut self.figures)?;
+        }
+        Ok(training.statement(asked.version))
     }
 
     /// Spends what a training took, of which these weights came, and gives what is stated with them.
@@ -100,20 +156,28 @@ impl Spending {
         taken: &Privacy,
         asked: &Assignment,
     ) -> Result<PrivacySpent, SpendingError> {
+        self.check_policy(Some(taken))?;
         // Until it is written: of two processes the second sees what the first has spent.
         let _lock = self.journal.as_ref().map(Journal::lock).transpose()?;
         self.refresh()?;
         let before =
             self.trainings.iter().rfind(|it| (it.round, it.weights) == (asked.round, weights));
-        if let Some(before) = before {
-            return Ok(before.statement(asked.version));
-        }
-        let training = self.next(weights, taken, asked)?;
-        if let Some(journal) = &mut self.journal {
-            journal.append(&training)?;
+        let before = before.cloned();
+        let training = match &before {
+            Some(before) => before.clone(),
+            None => self.next(weights, taken, asked)?,
+        };
+        // The site's first, and whenever it is asked: what a crash has left between the two counts there.
+        if let Some(site) = &mut self.site {
+            site.spend(&training, &mut self.figures)?;
         }
         let statement = training.statement(asked.version);
-        self.trainings.push(training);
+        if before.is_none() {
+            if let Some(journal) = &mut self.journal {
+                journal.append(&training)?;
+            }
+            self.trainings.push(training);
+        }
         Ok(statement)
     }
 

@@ -2,6 +2,8 @@
 //! copied folders, and changing settings.
 #![allow(clippy::unwrap_used)]
 
+mod site;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;

@@ -560,6 +560,9 @@ pub(crate) fn event(event: &Event) -> Value {
         })
     };
     let mut told = match event {
+        Event::Policy { digest, data } => {
+            json!({ "digest": digest.to_string(), "data": data.as_str() })
+        }
         Event::Connected { url } => json!({ "url": url }),
         Event::Trusting { size } => json!({ "size": size }),
         Event::Following { followed, size } => json!({ "followed": followed, "size": size }),

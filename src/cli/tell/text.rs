@@ -451,6 +451,9 @@ fn measured(scores: Scores) -> String {
 /// What happens to a running learner, on one line.
 pub fn event(event: &Event) -> String {
     match event {
+        Event::Policy { digest, data } => {
+            format!("keeping to the site's policy {digest} on {data}")
+        }
         Event::Connected { url } => format!("connected to {url}"),
         Event::Trusting { size } => {
             format!("trusting a checkpoint: who signed the first {size} entries is not checked")

@@ -201,6 +201,13 @@ impl Memory {
         Updates::new(dir)
     }
 
+    /// The first of the keys that it has belonged to.
+    pub(super) fn first_key(&self) -> Option<LearnerId> {
+        let mut key = [0; 32];
+        hex::decode_to_slice(self.bound.keys.first()?, &mut key).ok()?;
+        Some(LearnerId(key))
+    }
+
     /// What this key has spent of its data's privacy, in one experiment and in all.
     pub(super) fn spending(&self, experiment: &ExperimentName) -> Result<Spending, SpendingError> {
         match &self.dir {

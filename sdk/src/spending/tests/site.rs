@@ -1,0 +1,226 @@
+//! What all learners of a site have spent of its data together.
+
+use colearn_contracts::Reason;
+
+use super::*;
+use crate::policy::PolicyError;
+
+const OTHER: LearnerId = LearnerId([2; 32]);
+const HERE: LedgerId = LedgerId([7; 32]);
+const THERE: LedgerId = LedgerId([8; 32]);
+
+/// A site's folder, with a policy in it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A policy with this limit, in place of the one before.
+    fn policy(&self, max_epsilon_micros: u64) -> Policy {
+        let path = self.0.path().join("site.toml");
+        let max_epsilon = max_epsilon_micros as f64 / 1e6;
+        let text = format!(
+            "data = 'd'\nscores = true\nunprotected = false\nmax_epsilon = {max_epsilon:?}\n\
+             delta = 1e-5\nleast_noise = 5.0\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        Policy::read(&path).unwrap()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("spent/d.jsonl")
+    }
+
+    /// A learner with a memory of its own.
+    fn learner(
+        &self,
+        max_epsilon_micros: u64,
+        me: LearnerId,
+        experiment: &str,
+        ledger: LedgerId,
+    ) -> Spending {
+        let memory = self.memory(me, ledger);
+        let spending = Spending::open(&memory, &name(experiment)).unwrap();
+        let policy = self.policy(max_epsilon_micros);
+        let mut spending = spending.under(policy, me, &name(experiment)).unwrap();
+        spending.on(ledger).unwrap();
+        spending
+    }
+
+    fn memory(&self, me: LearnerId, ledger: LedgerId) -> PathBuf {
+        self.0.path().join(format!("{me}-{ledger}"))
+    }
+
+    /// How many steps all of them have spent.
+    fn steps(&self) -> u64 {
+        let spent = SiteSpent::of(&self.policy(1_000_000)).unwrap();
+        spent.learners.iter().map(|it| it.steps).sum()
+    }
+}
+
+fn spend(
+    spending: &mut Spending,
+    made: u64,
+    takes: Privacy,
+) -> Result<PrivacySpent, SpendingError> {
+    spending.spend(weights(made), &takes, &asked(Version::V2, made, None))
+}
+
+#[test]
+fn all_keys_experiments_and_ledgers_of_a_site_share_its_budget() {
+    let place = Place::new();
+    let most = epsilon_of(&[segment(20, 12)]);
+    let mut learners = [(ME, "x", HERE), (ME, "y", HERE), (OTHER, "x", HERE), (ME, "x", THERE)]
+        .map(|(me, experiment, ledger)| place.learner(most, me, experiment, ledger));
+    for learner in &mut learners {
+        // Each sees what the others have spent since it was started.
+        spend(learner, 1, takes(20, 3)).unwrap();
+    }
+    assert_eq!(place.steps(), 12);
+    for learner in &mut learners {
+        let refused = learner.after(&takes(20, 1), &asked(Version::V2, 2, None)).unwrap_err();
+        assert!(matches!(refused, SpendingError::OverSite { .. }), "{refused}");
+        assert!(refused.is_exhausted());
+        assert!(spend(learner, 2, takes(20, 1)).is_err());
+        // What was counted may be sent again.
+        spend(learner, 1, takes(20, 3)).unwrap();
+    }
+    assert_eq!(place.steps(), 12, "what is refused is not spent");
+    let spent = SiteSpent::of(&place.policy(most)).unwrap();
+    assert_eq!((spent.epsilon_micros, spent.learners.len()), (most, 4));
+    assert_eq!(spent.learners.iter().map(|it| it.trainings).sum::<u64>(), 4);
+}
+
+#[test]
+fn another_policy_brings_nothing_back() {
+    let place = Place::new();
+    let most = |steps| epsilon_of(&[segment(20, steps)]);
+    spend(&mut place.learner(most(10), ME, "x", HERE), 1, takes(20, 8)).unwrap();
+    // Stricter: not even what was counted leaves.
+    let mut stricter = place.learner(most(7), ME, "x", HERE);
+    assert!(matches!(spend(&mut stricter, 1, takes(20, 8)), Err(SpendingError::OverSite { .. })));
+    // Looser: what was spent counts on.
+    let mut looser = place.learner(most(9), OTHER, "z", HERE);
+    assert!(spend(&mut looser, 1, takes(20, 2)).is_err());
+    spend(&mut looser, 1, takes(20, 1)).unwrap();
+    assert_eq!(place.steps(), 9);
+}
+
+#[test]
+fn neither_a_lost_memory_nor_a_lost_file_brings_back_what_the_other_has() {
+    let place = Place::new();
+    let most = epsilon_of(&[segment(20, 10)]);
+    spend(&mut place.learner(most, ME, "x", HERE), 1, takes(20, 8)).unwrap();
+    std::fs::remove_dir_all(place.memory(ME, HERE)).unwrap();
+    let mut forgetful = place.learner(most, ME, "x", HERE);
+    assert!(spend(&mut forgetful, 2, takes(20, 3)).is_err());
+    spend(&mut forgetful, 2, takes(20, 1)).unwrap();
+    assert_eq!(place.steps(), 9);
+    // The memory has one step, and the ledger what was stated.
+    std::fs::remove_file(place.file()).unwrap();
+    let mut learner = place.learner(most, ME, "x", HERE);
+    let stated = PrivacySpent {
+        epsilon_micros: epsilon_of(&[segment(20, 9)]),
+        delta_picos: DELTA,
+        training: PrivateTraining::All(vec![segment(20, 9)]),
+    };
+    let asked = asked(Version::V2, 3, Some(stated));
+    assert!(learner.spend(weights(3), &takes(20, 2), &asked).is_err());
+    // What it had spent in another life is not known to be in that statement, and counts besides.
+    assert!(learner.after(&takes(20, 1), &asked).is_err());
+}
+
+#[test]
+fn what_was_done_in_an_experiment_before_there_was_a_policy_counts() {
+    let place = Place::new();
+    let mut before = Spending::open(&place.memory(ME, HERE), &name("x")).unwrap();
+    spend(&mut before, 1, takes(20, 6)).unwrap();
+    let most = epsilon_of(&[segment(20, 10)]);
+    let mut learner = place.learner(most, ME, "x", HERE);
+    assert!(spend(&mut learner, 2, takes(20, 5)).is_err());
+    spend(&mut learner, 2, takes(20, 4)).unwrap();
+    assert_eq!(place.steps(), 10);
+}
+
+#[test]
+fn whatever_has_left_is_counted_whichever_step_of_writing_was_the_last() {
+    // Six steps for each of two files, and the end.
+    for steps in 0..13 {
+        for (share, power) in [(0, None), (90, None), (90, Some(0)), (255, Some(200))] {
+            let place = Place::new();
+            let most = epsilon_of(&[segment(20, 5)]);
+            let disk = Dying::after(steps, share, place.0.path());
+            let memory = place.memory(ME, HERE);
+            let dying = Spending::open_on(&memory, &name("x"), disk.clone()).unwrap();
+            let mut dying =
+                dying.under_on(place.policy(most), ME, &name("x"), disk.clone()).unwrap();
+            dying.on(HERE).unwrap();
+            let spent = spend(&mut dying, 1, takes(20, 3));
+            if let Some(power) = power {
+                disk.lose_power(place.0.path(), power);
+            }
+            // Before it returns nothing leaves, and when it has returned it counts.
+            let counted = place.steps();
+            assert!(counted == 3 || (spent.is_err() && counted == 0), "{steps} {counted}");
+            // Started again, what was kept is counted once; something else counts besides.
+            let mut again = place.learner(most, ME, "x", HERE);
+            spend(&mut again, 1, takes(20, 3)).unwrap();
+            assert_eq!(place.steps(), 3);
+            spend(&mut again, 2, takes(20, 2)).unwrap();
+            assert!(spend(&mut again, 3, takes(20, 1)).is_err());
+        }
+    }
+}
+
+#[test]
+fn what_is_damaged_stops_the_learner() {
+    let place = Place::new();
+    let most = epsilon_of(&[segment(20, 50)]);
+    let mut running = place.learner(most, ME, "x", HERE);
+    spend(&mut running, 1, takes(20, 3)).unwrap();
+    spend(&mut running, 2, takes(20, 4)).unwrap();
+    let whole = std::fs::read_to_string(place.file()).unwrap();
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    for damaged in [
+        whole.replacen("\"steps\":3", "\"steps\":1", 1),
+        whole.replacen("\"experiment\":\"x\"", "\"experiment\":\"y\"", 1),
+        lines[1].to_owned(),
+        "{}\n".to_owned(),
+        format!("{whole}\n"),
+    ] {
+        std::fs::write(place.file(), &damaged).unwrap();
+        let opened = Spending::in_memory().under(place.policy(most), ME, &name("x"));
+        assert!(matches!(opened, Err(SpendingError::Damaged { .. })), "{damaged}");
+        if damaged.len() != whole.len() {
+            let refused = spend(&mut running, 3, takes(20, 1)).unwrap_err();
+            assert_eq!(refused.reason(), Reason::Failed);
+        }
+    }
+    std::fs::write(place.file(), whole).unwrap();
+    spend(&mut running, 3, takes(20, 1)).unwrap();
+}
+
+#[test]
+fn what_the_policy_does_not_allow_is_refused_before_it_is_counted() {
+    let place = Place::new();
+    let policy = place.policy(1_000_000_000);
+    let mut learner = place.learner(1_000_000_000, ME, "x", HERE);
+    let noisy = |noise| takes(noise, 1);
+    let refused = spend(&mut learner, 1, noisy(4)).unwrap_err();
+    assert!(matches!(refused, SpendingError::Policy(PolicyError::Noise { .. })), "{refused}");
+    assert_eq!(refused.reason(), Reason::Policy);
+    assert!(learner.check_policy(None).is_err());
+    assert!(!place.file().exists());
+    spend(&mut learner, 1, noisy(5)).unwrap();
+    // Nothing is counted before it is known on which ledger.
+    let mut lost = Spending::in_memory().under(policy.clone(), OTHER, &name("x")).unwrap();
+    assert!(matches!(spend(&mut lost, 1, noisy(5)), Err(SpendingError::NoLedger)));
+    let only = Policy { experiments: Some(vec![name("y")]), ..policy.clone() };
+    assert!(Spending::in_memory().under(only, ME, &name("x")).is_err());
+    let only = Policy { ledgers: Some(vec![HERE]), ..policy };
+    let mut elsewhere = Spending::in_memory().under(only, ME, &name("x")).unwrap();
+    assert!(elsewhere.on(THERE).is_err());
+    elsewhere.on(HERE).unwrap();
+}
