@@ -77,7 +77,7 @@ fn print(policy: &Policy, spent: &SiteSpent) {
     for it in &spent.learners {
         let LearnerSpent { ledger, experiment, learner, trainings, steps, epsilon_micros } = it;
         let (ledger, learner) = (ledger.to_string(), learner.to_string());
-        let (ledger, learner) = (&ledger[..8], &learner[..8]);
+        let (ledger, learner, experiment) = (&ledger[..8], &learner[..8], experiment.as_str());
         println!(
             "{ledger:<9} {experiment:<24} {learner:<9} {trainings:>9} {steps:>9} {:>9.4}",
             unit(*epsilon_micros)

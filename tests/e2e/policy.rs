@@ -83,7 +83,7 @@ fn lines(learner: &mut Process) -> Vec<String> {
 fn what_a_policy_does_not_allow_or_does_not_say_starts_no_learner() {
     let site = Site::new(&["x"], "2");
     let before = site.entries().len();
-    let ledger = site.node.started["ledger"].as_str().unwrap().to_owned();
+    let ledger = site.node.started["ledger_id"].as_str().unwrap().to_owned();
     let plain = "scores = true\nunprotected = false\n";
     for (policy, more, told) in [
         ("scores = true\nunprotected = false\nmax_epsilonn = 1.0", &PRIVATE[..], "unknown field"),
@@ -168,19 +168,21 @@ fn scores_that_may_not_leave_are_in_no_entry() {
 #[test]
 fn all_learners_of_a_site_share_its_epsilon_through_crashes() {
     const MOST: f64 = 3.0;
-    let site = Site::new(&["x", "y"], "12");
+    let site = Site::new(&["x", "y"], "5");
     site.policy("scores = true\nunprotected = false\nmax_epsilon = 3.0\ndelta = 1e-5");
-    let mut steady = site.start("a.pem", "x", &PRIVATE);
+    let until = |learner: &mut Process, said: &str| {
+        while !learner.line().expect("it goes on").contains(said) {}
+    };
     let mut crashing = site.start("b.pem", "y", &PRIVATE);
-    for _ in 0..6 {
-        while let Some(line) = crashing.line() {
-            if line.contains("my turn") {
-                break;
-            }
-        }
+    for said in ["my turn", "my turn", "proposed"] {
+        until(&mut crashing, said);
         crashing.kill();
         crashing = site.start("b.pem", "y", &PRIVATE);
     }
+    crashing.kill();
+    let mut steady = site.start("a.pem", "x", &PRIVATE);
+    until(&mut steady, "proposed");
+    let mut crashing = site.start("b.pem", "y", &PRIVATE);
     let said = [&mut steady, &mut crashing].map(|learner| {
         let said = lines(learner);
         assert_eq!(learner.wait(), Some(0), "{said:?}");
