@@ -33,6 +33,7 @@ mod progress;
 mod round;
 pub(crate) mod signals;
 mod simulate;
+mod sweep;
 pub(crate) mod tell;
 mod top;
 mod ui;

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use clap::Args;
 use colearn::plot::{self, Curve, Curves};
-use colearn::simulate::{Scenario, Simulation, SimulationReport};
+use colearn::simulate::{Scenario, Simulation, SimulationReport, Varied};
 use serde_json::json;
 
 use super::progress;
+use super::sweep;
 use super::tell::rounds::RoundTable;
 use super::tell::text;
 
@@ -18,6 +19,7 @@ use super::tell::text;
   colearn simulate scenario.toml
   colearn simulate scenario.toml --merging
   colearn simulate scenario.toml --seed 7 --plot rounds.svg --json
+  colearn simulate scenario.toml --vary faults.1.share=0,0.2,0.4 --vary rule=-,average,median --seeds 3
 
 A scenario, everything in it optional:
   task = \"digits\"            # or data = \"mine.csv\" and label = \"column\"
@@ -60,6 +62,13 @@ pub(crate) struct SimulateArgs {
     /// Merge rounds, by the rules of the scenario's plan if it has some for that
     #[arg(long)]
     merging: bool,
+    /// Run it once with each of these values of a scenario's key, and with each other one that is varied; - leaves it
+    /// out. Prints a table
+    #[arg(long, value_name = "KEY=VALUE,VALUE")]
+    vary: Vec<Varied>,
+    /// Run each so often, with this many seeds one after the other. Prints a table
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000), value_name = "N")]
+    seeds: Option<u64>,
     /// How many threads [default: one a core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -67,7 +76,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Show who has what
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["vary", "seeds"])]
     show_split: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -79,14 +88,14 @@ impl SimulateArgs {
         if let Some(path) = &self.plot {
             plot::check_path(path)?;
         }
-        let mut scenario = Scenario::read(&self.scenario)?;
-        scenario.seed = self.seed.unwrap_or(scenario.seed);
-        if self.merging {
-            scenario.plan.entry("merging").or_insert_with(|| toml::Table::new().into());
-        }
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
         }
+        if !self.vary.is_empty() || self.seeds.is_some() {
+            return self.sweep();
+        }
+        let mut scenario = Scenario::read(&self.scenario)?;
+        self.prepare(&mut scenario);
         let shares = scenario.split(&scenario.load()?)?;
         if self.show_split && !self.json {
             println!("split {}", scenario.split);
@@ -135,6 +144,34 @@ impl SimulateArgs {
         print_report(&report, seconds);
         if let Some(path) = &self.plot {
             println!("plot: {}", path.display());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What the flags say otherwise than the scenario.
+    fn prepare(&self, scenario: &mut Scenario) {
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        if self.merging {
+            scenario.plan.entry("merging").or_insert_with(|| toml::Table::new().into());
+        }
+    }
+
+    fn sweep(&self) -> anyhow::Result<ExitCode> {
+        let began = Instant::now();
+        let (vary, seeds) = (&self.vary, self.seeds.unwrap_or(1));
+        let prepare = |scenario: &mut Scenario| self.prepare(scenario);
+        let swept = sweep::run(&self.scenario, vary, seeds, prepare, self.json)?;
+        if let Some(path) = &self.plot {
+            plot::write_curves(&sweep::curves(&swept), path)?;
+        }
+        if self.json {
+            let report = sweep::to_json(&swept, self.plot.as_deref(), began);
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            sweep::print(&swept, began);
+            if let Some(path) = &self.plot {
+                println!("plot: {}", path.display());
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,6 +8,7 @@ mod attack;
 mod baseline;
 mod faults;
 mod scenario;
+mod sweep;
 mod table;
 mod words;
 
@@ -20,6 +21,7 @@ pub use attack::Attack;
 pub use baseline::Aggregation;
 pub use faults::{Fault, VoteFault};
 pub use scenario::{FaultTable, Scenario, ScenarioError};
+pub use sweep::{MAX_SETTINGS, Setting, Varied, settings, shown};
 pub use table::{AttackTable, Cell, Grid, RULES, Rule, attack_table};
 
 use attack::Gang;

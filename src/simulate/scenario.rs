@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::attack::{Attack, Rule};
 use super::baseline::Aggregation;
 use super::faults::{Fault, VoteFault};
+use super::sweep::{Setting, shown};
 use colearn_learning::Training;
 use colearn_learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, Share, Split};
 use colearn_learning::model::{Activation, ModelSpec};
@@ -147,9 +148,35 @@ impl Scenario {
     /// # Errors
     /// If it cannot be read, or has an unknown key or a value that cannot be.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        Self::read_with(path, &Setting::new())
+    }
+
+    /// The same, of a scenario that says some things otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with(path: &Path, setting: &Setting) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ScenarioError::Io { path: path.to_owned(), source })?;
         let mut scenario = Self::parse(&text)?;
+        if !setting.is_empty() {
+            let mut table: toml::Table = toml::from_str(&text)
+                .map_err(|error| ScenarioError::Malformed(toml_error(&text, &error)))?;
+            super::sweep::apply(&mut table, setting).map_err(ScenarioError::Malformed)?;
+            let said =
+                setting.iter().map(|(key, value)| format!("{key}={}", shown(value.as_ref())));
+            let said = said.collect::<Vec<_>>().join(" ");
+            let changed = toml::to_string(&table)
+                .map_err(|error| ScenarioError::Malformed(error.to_string()))?;
+            scenario = Self::parse(&changed).map_err(|error| match error {
+                // Its lines are nobody's.
+                ScenarioError::Malformed(what) => {
+                    let what = what.split_once(": ").map_or(what.as_str(), |(_, what)| what);
+                    ScenarioError::Malformed(format!("with {said}: {what}"))
+                }
+                other => other,
+            })?;
+        }
         if let (Some(data), Some(folder)) = (&scenario.data, path.parent()) {
             scenario.data = Some(folder.join(data));
         }

@@ -198,6 +198,48 @@ fn every_task_learns_and_numbers_can_be_predicted() {
     assert!(error.contains("use --model linear or mlp"), "{error}");
 }
 
+#[test]
+fn a_sweep_runs_a_scenario_with_other_values_and_seeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let text = "task = \"iris\"\nlearners = 4\nrounds = 3\n[[faults]]\nshare = 0.25\nattack = \"sign_flip\"\n";
+    std::fs::write(path("scenario.toml"), text).unwrap();
+    let scenario = path("scenario.toml");
+    let sweep =
+        ["simulate", &scenario, "--vary", "faults.1.share=0.25,0.5", "--vary", "rule=-,median"];
+    let plot = path("sweep.svg");
+    let both = [&sweep[..], &["--seeds", "2", "--plot", &plot]].concat();
+    let told = json(&both);
+    let settings = told["settings"].as_array().unwrap();
+    assert_eq!((settings.len(), &told["metric"]), (4, &"accuracy".into()), "{told}");
+    let seeds = |setting: &Value| -> Vec<u64> {
+        let runs = setting["runs"].as_array().unwrap();
+        runs.iter().map(|run| run["seed"].as_u64().unwrap()).collect()
+    };
+    assert!(settings.iter().all(|setting| seeds(setting) == [1, 2]), "{told}");
+    assert_eq!(
+        settings[3]["setting"],
+        serde_json::json!({"faults.1.share": 0.5, "rule": "median"})
+    );
+    let drawn = std::fs::read_to_string(&plot).unwrap();
+    assert!(drawn.contains("rule=median"), "each has its name beside its colour");
+    // A run of a sweep is the same as the scenario's own.
+    let alone = json(&["simulate", &scenario, "--seed", "2"]);
+    assert_eq!(alone["report"], settings[0]["runs"][1]["report"]);
+    let table = succeed(&both);
+    assert!(table.starts_with("faults.1.share  rule    accuracy  +-"), "{table}");
+    assert!(table.contains("8 runs in"), "{table}");
+    for (vary, expected) in [
+        ("learner=1,2", "with learner=1: unknown field `learner`"),
+        ("learners=3,x", "with learners=x"),
+        ("faults.2.share=1", "no such table"),
+        ("split=iid,odd", "odd"),
+    ] {
+        let error = fail(&["simulate", &scenario, "--vary", vary]);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 /// What docs/own-data.md says of summaries: a schema that fits three files, of which nobody has shown a row.
 #[test]
 fn a_schema_is_agreed_on_by_what_each_tells_of_its_own_columns() {
