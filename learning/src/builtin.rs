@@ -8,7 +8,7 @@ use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::data::{Share, Targets};
+use super::data::Share;
 use super::hardening::harden;
 use super::metric::Metric;
 use super::model::{ModelSpec, WeightsError};
@@ -20,6 +20,7 @@ use colearn_dp::DpError;
 use colearn_sdk::learner::{
     Failure, Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Weights,
 };
+use colearn_sdk::records::words::Word as _;
 
 /// Why a learner cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +37,14 @@ pub enum BuiltinError {
         difference: String,
     },
     /// The metric does not suit the model.
-    #[error("a model that predicts a number cannot be judged by {0}; use loss")]
-    Metric(&'static str),
+    #[error("a model that predicts {} cannot be judged by {name}; use one of {}", if *classifier { "a class" } else { "a number" },
+        Metric::all(*classifier).iter().map(|it| it.word()).collect::<Vec<_>>().join(", "))]
+    Metric {
+        /// The metric.
+        name: &'static str,
+        /// Whether the model predicts a class.
+        classifier: bool,
+    },
     /// The training says what cannot be.
     #[error("{0}")]
     Training(&'static str),
@@ -91,7 +98,7 @@ impl BuiltinLearner {
         let classifier = spec.is_classifier();
         let metric = training.score.unwrap_or(Metric::usual(classifier));
         if !metric.suits(classifier) {
-            return Err(BuiltinError::Metric(metric.name()));
+            return Err(BuiltinError::Metric { name: metric.name(), classifier });
         }
         if training.harden && !classifier {
             return Err(BuiltinError::Training(
@@ -122,7 +129,9 @@ impl BuiltinLearner {
     pub fn test_metric(&self) -> Metric {
         match self.metric {
             Metric::Loss => Metric::usual(self.spec.is_classifier()),
-            Metric::Accuracy | Metric::Auc => self.metric,
+            Metric::Accuracy | Metric::Auc | Metric::BalancedAccuracy | Metric::F1 | Metric::R2 => {
+                self.metric
+            }
         }
     }
 
@@ -150,16 +159,14 @@ impl BuiltinLearner {
         &all[..all.len().min(batches.saturating_mul(self.training.batch).max(1))]
     }
 
-    /// Whether the voting rows can tell good weights from bad ones: a single class is predicted best by
-    /// whoever knows no other.
-    fn can_judge(&self) -> bool {
-        let rows = self.voting_rows();
-        match &self.share.data.targets {
-            Targets::Classes(classes) => {
-                rows.iter().any(|row| Some(classes[*row]) != rows.first().map(|row| classes[*row]))
-            }
-            Targets::Numbers(_) => rows.len() > 1,
-        }
+    /// What it votes on.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// Why its voting rows cannot tell good weights from bad ones, so that it abstains; `None` where they can.
+    pub fn cannot_judge(&self) -> Option<&'static str> {
+        self.metric.cannot_judge(&self.share.data.targets, self.voting_rows())
     }
 
     /// What follows from the score of some weights, beside that of the current ones.
@@ -167,7 +174,7 @@ impl BuiltinLearner {
         // A score that is not a number is worse than any that is.
         let not_worse =
             vote >= current - self.training.margin || (current.is_nan() && !vote.is_nan());
-        if !self.can_judge() {
+        if self.cannot_judge().is_some() {
             Judgement::Abstain(Some(Reason::TooLittleData))
         } else if not_worse {
             Judgement::Approve
@@ -225,6 +232,8 @@ impl BuiltinLearner {
         let mut workspace = Workspace::default();
         let data = &self.share.data;
         let mut order = self.share.train.clone();
+        let classes = data.schema.target.classes().len();
+        let weights = self.training.class_weights.of(&data.targets, &order, classes);
         if let Some(mut private) = self.private.take() {
             for _ in 0..self.steps() {
                 private.gradient(&network, data, &self.share.train, &mut workspace);
@@ -248,7 +257,13 @@ impl BuiltinLearner {
             }
             order.shuffle(&mut self.random);
             for rows in order.chunks(self.training.batch) {
-                network.gradient(features, targets, rows, &mut workspace);
+                network.weighted_gradient(
+                    features,
+                    targets,
+                    rows,
+                    weights.as_deref(),
+                    &mut workspace,
+                );
                 self.optimizer.step(&mut network, &workspace.gradients, &mut state);
             }
         }
@@ -338,8 +353,9 @@ impl Learner for BuiltinLearner {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::data::{Dataset, Embedded, Split};
+    use super::super::data::{Dataset, Embedded, Split, Targets};
     use super::super::model::Activation;
+    use super::super::training::ClassWeights;
     use super::*;
 
     /// A learner on some of the irises, with a model that has seen none.
@@ -449,6 +465,7 @@ mod tests {
             share.vote.truncate(9);
         };
         for mut learner in [learner(one_class), learner(none), learner(first)] {
+            assert!(learner.cannot_judge().is_some());
             let better = proposed(&mut learner);
             let judgement = learner.test(&better).unwrap().judgement;
             assert_eq!(judgement, Judgement::Abstain(Some(Reason::TooLittleData)));
@@ -456,5 +473,74 @@ mod tests {
         let mut empty = learner(|share, _| share.train.clear());
         let passed = Proposed::Pass(Some(Reason::TooLittleData));
         assert_eq!(empty.propose().unwrap(), passed);
+    }
+
+    #[test]
+    fn with_balanced_weights_a_rare_class_is_found_that_is_lost_without() {
+        // Two classes that overlap, one of them eight times as common.
+        let table = |row: usize| {
+            let rare = row % 9 == 0;
+            let noise = ((row * 7919) % 100) as f32 / 50.0 - 1.0;
+            (u32::from(rare), noise + if rare { 0.6 } else { -0.2 })
+        };
+        let rows: Vec<(u32, f32)> = (0..900).map(table).collect();
+        let features = ndarray::Array2::from_shape_fn((900, 1), |(row, _)| rows[row].1);
+        let data = Arc::new(Dataset {
+            name: "rare".to_owned(),
+            schema: crate::data::Schema {
+                features: vec![crate::data::Column::Block {
+                    name: "x".into(),
+                    width: 1,
+                    mean: 0.0,
+                    scale: 1.0,
+                }],
+                target: crate::data::Target::Class {
+                    name: "y".into(),
+                    classes: vec!["common".into(), "rare".into()],
+                },
+            },
+            features: features.into_shared(),
+            targets: Targets::Classes(rows.iter().map(|row| row.0).collect()),
+            test_from: 900,
+            notes: Vec::new(),
+        });
+        let score = |class_weights| {
+            let share = data.split(Split::Iid, 1, 1).unwrap().swap_remove(0);
+            let spec = ModelSpec::new(vec![4], Activation::Tanh, data.schema.clone());
+            let initial = spec.write(&spec.untrained(1)).unwrap();
+            let score = Some(Metric::BalancedAccuracy);
+            let training = Training { class_weights, score, ..Training::default() };
+            let mut learner = BuiltinLearner::new(share, training, initial, 1).unwrap();
+            learner.train_alone().unwrap();
+            learner.test_score().unwrap()
+        };
+        let (even, balanced) = (score(ClassWeights::Even), score(ClassWeights::Balanced));
+        assert!(balanced > even + 0.05, "{even} {balanced}");
+    }
+
+    #[test]
+    fn a_metric_is_for_classes_or_for_numbers() {
+        let make = |embedded, score| {
+            let data = Arc::new(Dataset::embedded(embedded).unwrap());
+            let share = data.split(Split::Iid, 2, 1).unwrap().swap_remove(0);
+            let spec = ModelSpec::new(vec![4], Activation::Relu, data.schema.clone());
+            let weights = spec.write(&spec.untrained(1)).unwrap();
+            let training = Training { score: Some(score), ..Training::default() };
+            BuiltinLearner::new(share, training, weights, 1)
+        };
+        let told = make(Embedded::Iris, Metric::R2).unwrap_err().to_string();
+        assert!(
+            told.contains("predicts a class") && told.contains("balanced_accuracy, f1"),
+            "{told}"
+        );
+        let told = make(Embedded::Diabetes, Metric::F1).unwrap_err().to_string();
+        assert!(told.contains("predicts a number") && told.contains("loss, r2"), "{told}");
+        let mut learner = make(Embedded::Diabetes, Metric::R2).unwrap();
+        let before = learner.test_score().unwrap();
+        for _ in 0..3 {
+            learner.train_alone().unwrap();
+        }
+        let after = learner.test_score().unwrap();
+        assert!(before < after && after < 1.0, "{before} {after}");
     }
 }

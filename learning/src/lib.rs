@@ -16,7 +16,7 @@ mod words;
 pub use builtin::{BuiltinError, BuiltinLearner};
 pub use contents::{Contents, Tensor};
 pub use predict::{Predictions, Predictor};
-pub use training::Training;
+pub use training::{ClassWeights, Training};
 
 /// The seed of what learner `number` of a group draws at random.
 pub fn learner_seed(seed: u64, number: usize) -> u64 {

@@ -191,8 +191,14 @@ impl Network {
     }
 
     /// Fills the workspace's deltas with each example's own gradient, not averaged: of the cross
-    /// entropy, or of the squared error.
-    fn backward(&self, targets: &Targets, rows: &[usize], workspace: &mut Workspace) {
+    /// entropy, or of the squared error. A row of a class counts as `class_weights` say, if they do.
+    fn backward(
+        &self,
+        targets: &Targets,
+        rows: &[usize],
+        class_weights: Option<&[f32]>,
+        workspace: &mut Workspace,
+    ) {
         let last = self.layers.len() - 1;
         let outputs = &workspace.outputs[last + 1];
         let delta = &mut workspace.deltas[last];
@@ -200,7 +206,11 @@ impl Network {
         match targets {
             Targets::Classes(classes) => {
                 for (row, mut delta) in rows.iter().zip(delta.rows_mut()) {
-                    delta[classes[*row] as usize] -= 1.0;
+                    let class = classes[*row] as usize;
+                    delta[class] -= 1.0;
+                    if let Some(weights) = class_weights {
+                        delta *= weights[class];
+                    }
                 }
             }
             Targets::Numbers(numbers) => {
@@ -245,8 +255,20 @@ impl Network {
         rows: &[usize],
         workspace: &mut Workspace,
     ) {
+        self.weighted_gradient(features, targets, rows, None, workspace);
+    }
+
+    /// The same, where a row's loss counts as its class does.
+    pub fn weighted_gradient(
+        &self,
+        features: ArrayView2<'_, f32>,
+        targets: &Targets,
+        rows: &[usize],
+        class_weights: Option<&[f32]>,
+        workspace: &mut Workspace,
+    ) {
         self.forward(features, rows, workspace);
-        self.backward(targets, rows, workspace);
+        self.backward(targets, rows, class_weights, workspace);
         Self::sum_gradients(workspace, 1.0 / rows.len().max(1) as f32);
     }
 
@@ -259,7 +281,7 @@ impl Network {
         workspace: &mut Workspace,
     ) -> Array1<f32> {
         self.forward(features, rows, workspace);
-        self.backward(targets, rows, workspace);
+        self.backward(targets, rows, None, workspace);
         let mean = workspace.deltas[0].sum_axis(Axis(0)) / rows.len().max(1) as f32;
         mean.dot(&self.layers[0].weight)
     }
@@ -279,7 +301,7 @@ impl Network {
         workspace: &mut Workspace,
     ) {
         self.forward(features, rows, workspace);
-        self.backward(targets, rows, workspace);
+        self.backward(targets, rows, None, workspace);
         for example in 0..rows.len() {
             let squares = |array: &Array2<f32>| {
                 array.row(example).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>()
@@ -357,6 +379,26 @@ mod tests {
                     assert!((gradient - expected).abs() < 2e-3, "{gradient} {expected}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_row_that_weighs_twice_is_as_if_it_were_there_twice() {
+        let (network, features, targets) = setting(Activation::Tanh, true);
+        let mut weighted = Workspace::default();
+        let weights = [2.0, 1.0];
+        network.weighted_gradient(
+            features.view(),
+            &targets,
+            &[0, 1, 2],
+            Some(&weights),
+            &mut weighted,
+        );
+        let mut twice = Workspace::default();
+        network.gradient(features.view(), &targets, &[0, 0, 1, 2], &mut twice);
+        for (one, other) in weighted.gradients.iter().zip(&twice.gradients) {
+            let difference = &one.weight * 3.0 - &other.weight * 4.0;
+            assert!(difference.iter().all(|it| it.abs() < 1e-5), "{difference}");
         }
     }
 

@@ -8,7 +8,7 @@ use ndarray::Array2;
 
 use crate::data::csv::{Unlabelled, unlabelled};
 use crate::data::{DataError, DialectOptions, Target, Targets, unpacked};
-use crate::metric::Metric;
+use crate::metric::{ClassScores, Metric, per_class};
 use crate::model::{ModelSpec, WeightsError};
 use crate::network::Network;
 
@@ -152,10 +152,20 @@ impl Predictions {
         let outputs = self.outputs.select(ndarray::Axis(0), rows);
         let all: Vec<usize> = (0..rows.len()).collect();
         let classifier = matches!(self.target, Target::Class { .. });
-        let metrics = [Metric::Accuracy, Metric::Auc, Metric::Loss];
-        let metrics = metrics.into_iter().filter(|metric| metric.suits(classifier));
-        let scores = metrics.map(|metric| (metric, metric.score(&outputs, targets, &all)));
+        let metrics = Metric::all(classifier).iter();
+        let scores = metrics.map(|metric| (*metric, metric.score(&outputs, targets, &all)));
         Some((rows.len(), scores.collect()))
+    }
+
+    /// How each class fares in the rows that have their target in the table, in the order of the model's classes.
+    /// `None` where no row has it, and where a number is predicted.
+    pub fn classes(&self) -> Option<Vec<(&str, ClassScores)>> {
+        let (rows, targets) = self.known.as_ref().filter(|(rows, _)| !rows.is_empty())?;
+        let Targets::Classes(classes) = targets else { return None };
+        let outputs = self.outputs.select(ndarray::Axis(0), rows);
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let names = self.target.classes().iter().map(String::as_str);
+        Some(names.zip(per_class(&outputs, classes, &all)).collect())
     }
 }
 
@@ -221,7 +231,10 @@ mod tests {
             model.predict("the table", &mut table.as_bytes(), &DialectOptions::default()).unwrap();
         let (rows, scores) = told.scores().unwrap();
         assert_eq!((rows, csv(&told).len()), (3, 5));
-        assert_eq!((scores[0].0, scores.len()), (Metric::Accuracy, 3));
+        assert_eq!((scores[0].0, scores.len()), (Metric::Accuracy, 5));
+        let classes = told.classes().unwrap();
+        assert_eq!(classes[0], ("no", ClassScores { rows: 0, predicted: 1, right: 0 }));
+        assert_eq!(classes[1], ("yes", ClassScores { rows: 3, predicted: 2, right: 2 }));
         assert!((scores[0].1 - 2.0 / 3.0).abs() < 1e-9);
         assert!(told.passed_over.is_empty());
         let refused = |table: &str| {
@@ -248,7 +261,10 @@ mod tests {
             )
             .unwrap();
         assert_eq!(csv(&told), ["prediction", "200"]);
-        assert_eq!(told.scores().unwrap(), (1, vec![(Metric::Loss, 0.0)]));
+        let (rows, scores) = told.scores().unwrap();
+        assert_eq!((rows, scores[0], scores[1].0), (1, (Metric::Loss, 0.0), Metric::R2));
+        // Of a single number nothing varies.
+        assert!(scores[1].1.is_nan() && told.classes().is_none());
         let none =
             model.predict("x", &mut "job,age\n".as_bytes(), &DialectOptions::default()).unwrap();
         assert_eq!(csv(&none), ["prediction"]);

@@ -2,12 +2,42 @@
 
 use serde::Deserialize;
 
+use super::data::Targets;
 use super::metric::Metric;
 use super::optimizer::{Optimizer, OptimizerKind};
 use super::private::{Noise, Privacy};
 
 /// By how much in loss an open merge has to be better for a cautious learner.
 pub(super) const CAUTION: f64 = 0.05;
+
+/// How much rows count in training, by their class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClassWeights {
+    /// Each row as much as another.
+    #[default]
+    Even,
+    /// Each class as much as another: its rows by the inverse of how many of the training rows it has.
+    Balanced,
+}
+
+impl ClassWeights {
+    /// What a row of each of `classes` classes counts, 1 on average over these rows; `None` where all count the
+    /// same. A class that has no rows weighs nothing.
+    pub(super) fn of(self, targets: &Targets, rows: &[usize], classes: usize) -> Option<Vec<f32>> {
+        match (self, targets) {
+            (Self::Even, _) | (Self::Balanced, Targets::Numbers(_)) => None,
+            (Self::Balanced, Targets::Classes(all)) => {
+                let mut counts = vec![0_u32; classes];
+                rows.iter().for_each(|row| counts[all[*row] as usize] += 1);
+                let present = counts.iter().filter(|count| **count > 0).count();
+                let even = rows.len() as f64 / present.max(1) as f64;
+                let weight =
+                    |count: &u32| if *count > 0 { (even / f64::from(*count)) as f32 } else { 0.0 };
+                Some(counts.iter().map(weight).collect())
+            }
+        }
+    }
+}
 
 /// How the built-in learner trains and votes. Read from a file, what is left out takes its default.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
@@ -36,6 +66,8 @@ pub struct Training {
     /// Train as well on rows in which what would fool the model most is set, with their right classes:
     /// another defence against backdoors. It takes several times as long.
     pub harden: bool,
+    /// How much rows count in training, by their class.
+    pub class_weights: ClassWeights,
     /// Record no scores; they say something about private data.
     pub hide_scores: bool,
     /// Train with differential privacy (DP-SGD) and this noise multiplier.
@@ -65,6 +97,7 @@ impl Default for Training {
             vote_batches: None,
             cautious: false,
             harden: false,
+            class_weights: ClassWeights::Even,
             hide_scores: false,
             noise: None,
             clip: 1.0,
@@ -90,6 +123,12 @@ impl Training {
         if self.harden && self.noise.is_some() {
             return Err(
                 "harden goes without noise: each row would be seen twice, and counted once",
+            );
+        }
+        if self.class_weights == ClassWeights::Balanced && self.noise.is_some() {
+            return Err(
+                "balanced class weights go without noise: they say how many rows each class has, which no \
+                 noise covers",
             );
         }
         Ok(())
@@ -142,6 +181,24 @@ mod tests {
         assert!(Training { clip: f64::NAN, ..Training::default() }.check().is_err());
         let both = Training { harden: true, noise: Some(1.0), ..Training::default() };
         assert!(both.check().unwrap_err().starts_with("harden goes without noise"));
+        let both = Training {
+            class_weights: ClassWeights::Balanced,
+            noise: Some(1.0),
+            ..Training::default()
+        };
+        assert!(both.check().unwrap_err().contains("go without noise"));
         assert!(Training { batch: 0, ..Training::default() }.check().is_err());
+    }
+
+    #[test]
+    fn balanced_classes_weigh_the_same_and_rows_one_on_average() {
+        let targets = Targets::Classes(vec![0, 0, 0, 2, 2, 2, 2, 2, 2, 1]);
+        // The last row is not trained on.
+        let rows: Vec<usize> = (0..9).collect();
+        let weights = ClassWeights::Balanced.of(&targets, &rows, 3).unwrap();
+        assert_eq!(weights, [1.5, 0.0, 0.75]);
+        assert_eq!(ClassWeights::Balanced.of(&targets, &[], 3).unwrap(), [0.0; 3]);
+        assert!(ClassWeights::Even.of(&targets, &rows, 3).is_none());
+        assert!(ClassWeights::Balanced.of(&Targets::Numbers(vec![1.0]), &[0], 1).is_none());
     }
 }

@@ -6,6 +6,7 @@ use super::data::Embedded;
 use super::metric::Metric;
 use super::model::Activation;
 use super::optimizer::OptimizerKind;
+use super::training::ClassWeights;
 
 words! {
     OptimizerKind {
@@ -16,6 +17,13 @@ words! {
         Accuracy = "accuracy", "the share of rows whose class is right";
         Loss = "loss", "cross entropy, or squared error for a number; recorded as its negative";
         Auc = "auc", "the area under the ROC curve";
+        BalancedAccuracy = "balanced_accuracy", "the mean over the classes of the share of their rows that is right";
+        F1 = "f1", "the mean of the classes' F1 (macro)";
+        R2 = "r2", "for a number: the share of its variance that is explained";
+    }
+    ClassWeights {
+        Even = "even", "every row as much as another";
+        Balanced = "balanced", "every class as much as another, however rare it is";
     }
     Activation {
         Relu = "relu", "max(0, x)";
@@ -31,4 +39,4 @@ words! {
 }
 
 // Models say their activation in their header: its words are part of their bytes.
-serde_words!(OptimizerKind, Metric, Activation, Embedded);
+serde_words!(OptimizerKind, Metric, ClassWeights, Activation, Embedded);

@@ -226,8 +226,18 @@ fn show_outline(columns: &[(String, String)], as_json: bool) {
 
 fn data_json(data: &Dataset, shares: Option<&[Share]>) -> serde_json::Value {
     let size = |share: &Share| json!({ "train": share.train.len(), "vote": share.vote.len(), "test": share.test.len() });
+    let rows: Vec<usize> = (0..data.rows()).collect();
+    let classes = match data.composition(&rows) {
+        Composition::Classes(counts) => {
+            let names = data.schema.target.classes().iter().cloned();
+            let counts = names.zip(counts.into_iter().map(serde_json::Value::from));
+            counts.collect::<serde_json::Map<_, _>>().into()
+        }
+        Composition::Mean(_) => serde_json::Value::Null,
+    };
     json!({
         "name": data.name,
+        "classes": classes,
         "rows": data.rows(),
         "test_rows": data.rows() - data.test_from,
         "inputs": data.width(),

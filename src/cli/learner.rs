@@ -178,6 +178,7 @@ impl LearnerArgs {
         let training = Training { cautious, ..self.training.training(Noise::Secret)? };
         let seed = learner_seed(self.seed, number);
         let learner = BuiltinLearner::new(shares.swap_remove(number - 1), training, initial, seed)?;
+        tell_abstaining(&learner, self.json);
         let metric = learner.test_metric().name();
         let (learner, summary) = prepared.run(learner).await?;
         if let Some(path) = self.save.filter(|_| summary.reason.is_some()) {
@@ -200,6 +201,19 @@ impl LearnerArgs {
 fn write(path: &Path, weights: &Weights) -> anyhow::Result<()> {
     std::fs::write(path, weights.bytes())
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Says before it joins that a learner can only abstain, if its voting rows tell it nothing.
+fn tell_abstaining(learner: &BuiltinLearner, as_json: bool) {
+    let Some(why) = learner.cannot_judge() else { return };
+    if as_json {
+        println!("{}", serde_json::json!({ "event": "abstaining", "reason": why }));
+        return;
+    }
+    let (metric, rows) = (learner.metric().name(), learner.share().vote.len());
+    println!(
+        "the {rows} voting rows cannot tell good weights from bad ones by {metric}: {why}; this learner will abstain"
+    );
 }
 
 /// Prints what happens to a learner, for people or as one JSON object an event.

@@ -15,6 +15,9 @@ use super::args::DialectArgs;
 /// What stands for standard input and output.
 const STANDARD: &str = "-";
 
+/// Classes that are told of one by one.
+const SHOWN_CLASSES: usize = 40;
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn predict --model credit.safetensors --data new.csv --out predicted.csv
@@ -23,7 +26,7 @@ const STANDARD: &str = "-";
 The model's header says which columns it needs, and what they mean. Other columns are passed over; one
 that is missing, or a value that the model knows nothing about, is an error. Of each row a line is written,
 in the same order: the prediction, and of a class the probability of each. Where the column that is
-predicted is there, too, stderr says how good the predictions are. Where the inputs have no names, as
+predicted is there, too, stderr says how good the predictions are, of each class as well. Where the inputs have no names, as
 pixels, they are all columns but that one, in their order.")]
 pub(crate) struct Predict {
     /// A built-in model's file, as from: colearn model get
@@ -96,4 +99,22 @@ fn tell_scores(predictions: &Predictions) {
     let told = |(metric, score): &(Metric, f64)| format!("{} {score:.3}", metric.name());
     let told: Vec<String> = scores.iter().map(told).collect();
     eprintln!("on the {rows} rows whose target is there: {}", told.join(", "));
+    let classes = predictions.classes().unwrap_or_default();
+    if classes.is_empty() {
+        return;
+    }
+    eprintln!("{:<24} {:>9} {:>9} {:>9} {:>9}", "class", "rows", "precision", "recall", "F1");
+    let share = |share: Option<f64>| share.map_or("-".to_owned(), |it| format!("{it:.3}"));
+    for (class, scores) in classes.iter().take(SHOWN_CLASSES) {
+        eprintln!(
+            "{class:<24} {:>9} {:>9} {:>9} {:>9}",
+            scores.rows,
+            share(scores.precision()),
+            share(scores.recall()),
+            share(scores.f1())
+        );
+    }
+    if classes.len() > SHOWN_CLASSES {
+        eprintln!("and {} more", classes.len() - SHOWN_CLASSES);
+    }
 }

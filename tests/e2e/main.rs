@@ -49,6 +49,7 @@ mod report;
 mod resync;
 mod rights;
 mod rounds;
+mod scores;
 mod support;
 mod sweep;
 mod terminal;

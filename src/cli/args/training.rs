@@ -3,10 +3,10 @@
 use anyhow::bail;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use colearn_learning::Training;
 use colearn_learning::metric::Metric;
 use colearn_learning::optimizer::OptimizerKind;
 use colearn_learning::private::Noise;
+use colearn_learning::{ClassWeights, Training};
 use colearn_records::words::Word;
 
 use super::word;
@@ -31,7 +31,7 @@ pub(crate) struct TrainingArgs {
     #[arg(long, value_name = "NUMBER")]
     momentum: Option<f32>,
     /// What votes are decided on [default: accuracy, or loss for a number]
-    #[arg(long, value_parser = word::<Metric>())]
+    #[arg(long, visible_alias = "metric", value_parser = word::<Metric>())]
     score: Option<Metric>,
     /// Approve what is not worse than the current model by more than this, in units of the score
     /// [default: 0]
@@ -40,6 +40,9 @@ pub(crate) struct TrainingArgs {
     /// Judge on so many mini-batches of the voting rows [default: all of them]
     #[arg(long, value_name = "N")]
     vote_batches: Option<usize>,
+    /// How much rows count in training, by their class [default: even]
+    #[arg(long, value_parser = word::<ClassWeights>(), value_name = "HOW", conflicts_with = "noise")]
+    class_weights: Option<ClassWeights>,
     /// Train as well on rows in which what would fool the model most is set, with their right classes: a
     /// defence against backdoors that takes several times as long; see docs/attacks.md
     #[arg(long, conflicts_with = "noise")]
@@ -116,6 +119,7 @@ impl TrainingArgs {
         set(&mut training.score, self.score.map(Some));
         set(&mut training.margin, self.margin);
         set(&mut training.vote_batches, self.vote_batches.map(Some));
+        set(&mut training.class_weights, self.class_weights);
         training.harden |= self.harden;
         training.hide_scores |= self.hide_scores;
         set(&mut training.noise, self.noise.map(Some));
@@ -155,6 +159,7 @@ mod tests {
             ("batch", default.batch.to_string()),
             ("optimizer", default.optimizer.word().to_owned()),
             ("momentum", default.momentum.to_string()),
+            ("class_weights", default.class_weights.word().to_owned()),
             ("margin", default.margin.to_string()),
             ("clip", default.clip.to_string()),
             ("delta", format!("{:e}", default.delta)),
