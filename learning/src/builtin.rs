@@ -479,7 +479,7 @@ mod tests {
     fn with_balanced_weights_a_rare_class_is_found_that_is_lost_without() {
         // Two classes that overlap, one of them eight times as common.
         let table = |row: usize| {
-            let rare = row % 9 == 0;
+            let rare = row.is_multiple_of(9);
             let noise = ((row * 7919) % 100) as f32 / 50.0 - 1.0;
             (u32::from(rare), noise + if rare { 0.6 } else { -0.2 })
         };
