@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Subcommand;
 use colearn_learning::data::{
-    ColumnSummary, Composition, CsvOptions, Dataset, Embedded, Outline, Schema, Share, Summary,
-    Target, agree, outline,
+    ColumnSummary, Composition, Dataset, Embedded, Outline, Schema, Share, Summary, Target, agree,
+    outline,
 };
 use serde_json::json;
 
@@ -52,9 +52,9 @@ pub(crate) enum Data {
   colearn data summary kunden.csv --label default --na NA --rare 20 --epsilon 1 > b.json
   colearn data schema --from a.json b.json c.json --missing mean > credit.json
 
-It tells how many rows have a value, the means and deviations of numbers, and in how many rows each word is that
-at least 5 have (--rare). Read it before you send it. With --epsilon there is noise in all counts, and words are left
-out that it cannot hide; means and deviations remain as they are.")]
+It tells how many rows have a value, the means and deviations of numbers, in how many rows each word is that at
+least 5 have (--rare), and all classes of the column to predict. Read it before you send it. With --epsilon there is
+noise in all counts, and words are left out that it cannot hide; means and deviations remain as they are.")]
     Summary {
         /// The data file
         #[arg(value_name = "FILE")]
@@ -170,15 +170,14 @@ fn summarised(source: &Source, epsilon: Option<u32>) -> anyhow::Result<Summary> 
     let Some(path) = source.csv() else {
         bail!("a summary is made of a CSV file; what a block of numbers is like, its shape says")
     };
-    let options = source.csv_options();
     let rare = source.rare.unwrap_or(RARE);
-    let (summary, notes) = Summary::of(path, &CsvOptions { rare, ..options })?;
+    let (summary, notes) = Summary::of(path, &source.csv_options())?;
     for note in &notes {
         eprintln!("{}: {note}", path.display());
     }
     match epsilon {
-        None => Ok(summary),
-        Some(epsilon) => Ok(summary.noised(&path.display().to_string(), epsilon, DELTA)?),
+        None => Ok(summary.told(rare)),
+        Some(epsilon) => Ok(summary.noised(&path.display().to_string(), epsilon, DELTA, rare)?),
     }
 }
 

@@ -10,6 +10,8 @@ use super::{DataError, in_order};
 
 /// A mean that is further from everybody else's than so many of their deviations is told.
 const FAR: f64 = 3.0;
+/// A deviation so many times as large as everybody else's is told.
+const WIDE: f64 = 10.0;
 
 /// A schema that fits everybody's columns, and what the people who made it should look at.
 ///
@@ -28,7 +30,8 @@ pub fn agree(
         if let Column::Number { name, missing: None, .. }
         | Column::Date { name, missing: None, .. } = column
         {
-            for (who, summary) in summaries {
+            // Of a count with noise nobody can say that it is none.
+            for (who, summary) in summaries.iter().filter(|(_, summary)| summary.noise.is_none()) {
                 let own = summary.columns.iter().find(|it| it.name() == name);
                 if let Some(
                     ColumnSummary::Number { missing, .. } | ColumnSummary::Date { missing, .. },
@@ -47,6 +50,12 @@ pub fn agree(
             notes.extend(summaries.iter().filter_map(|(who, _)| far(name, who, summaries)));
         }
     }
+    let noised = summaries.iter().any(|(_, summary)| summary.noise.is_some());
+    if noised && !options.missing.iter().any(|(column, _)| column.is_none()) {
+        notes.push(
+            "noise hides whether values are missing; --missing mean makes a schema that fits in any case".to_owned(),
+        );
+    }
     Ok((schema, notes))
 }
 
@@ -60,12 +69,17 @@ fn far(name: &str, who: &str, summaries: &[(String, Summary)]) -> Option<String>
             *all = all.with(*moments);
         }
     }
-    let apart = (own.mean - others.mean).abs() > FAR * others.mean_and_scale().1.max(own.deviation);
-    (own.count > 0 && others.count > 0 && apart).then(|| {
+    // By the others' alone: whoever lies about its mean may say that its numbers are all over the place.
+    let scale = others.mean_and_scale().1;
+    let apart = (own.mean - others.mean).abs() > FAR * scale;
+    let ratio = own.mean_and_scale().1 / scale;
+    let wide = ratio > WIDE && own.count > 1 && others.count > 1;
+    (own.count > 0 && others.count > 0 && (apart || wide)).then(|| {
         let (own, others) = (own.rounded(), others.rounded());
         format!(
-            "{who}: the mean of column {name:?} is {}, and everybody else's {}; is it in another unit?",
-            own.mean, others.mean
+            "{who}: the mean of column {name:?} is {} (deviation {}), and everybody else's {} ({}); is it in another \
+             unit?",
+            own.mean, own.deviation, others.mean, others.deviation
         )
     })
 }
@@ -81,6 +95,7 @@ pub(super) fn merge(
             message: "there is no summary to make it of".to_owned(),
         });
     };
+    let is_noised = summaries.iter().any(|(_, summary)| summary.noise.is_some());
     let mut features = Vec::new();
     for column in &summary.columns {
         let name = column.name();
@@ -90,7 +105,7 @@ pub(super) fn merge(
         let told = everybodys(summaries, name, |summary| {
             summary.columns.iter().find(|it| it.name() == name)
         })?;
-        features.push(Merging { name, told, options }.column()?);
+        features.push(Merging { name, told, is_noised, options }.column()?);
     }
     // What the first does not have.
     for (who, summary) in summaries {
@@ -107,7 +122,7 @@ pub(super) fn merge(
     let told = everybodys(summaries, name, |summary| {
         (summary.target.name() == name).then_some(&summary.target)
     })?;
-    let target = Merging { name, told, options }.target()?;
+    let target = Merging { name, told, is_noised, options }.target()?;
     if features.is_empty() || matches!(&target, Target::Class { classes, .. } if classes.len() < 2)
     {
         return Err(DataError::Degenerate { name: first.clone() });
@@ -146,13 +161,15 @@ fn everybodys<'a>(
 struct Merging<'a> {
     name: &'a str,
     told: Told<'a>,
+    /// Whether somebody's counts have noise, so that 0 does not mean that there is none.
+    is_noised: bool,
     options: &'a CsvOptions,
 }
 
 impl Merging<'_> {
     fn column(&self) -> Result<Column, DataError> {
         let name = self.name.to_owned();
-        if let Some(buckets) = self.hashed() {
+        if let Some(buckets) = self.hashed()? {
             return Ok(Column::Hashed { name, buckets });
         }
         // A column without any value in somebody's file looks like numbers there.
@@ -166,7 +183,7 @@ impl Merging<'_> {
             Some(ColumnSummary::Category { .. }) => {
                 let (words, untold) = self.words()?;
                 let categories = words.into_keys().collect();
-                Ok(Column::Category { name, categories, other: untold > 0 })
+                Ok(Column::Category { name, categories, other: untold > 0 || self.is_noised })
             }
             Some(ColumnSummary::Words { .. }) => Err(self.too_many()),
             Some(ColumnSummary::Number { .. } | ColumnSummary::Hashed { .. }) | None => {
@@ -186,22 +203,31 @@ impl Merging<'_> {
         Ok(Target::Number { name, mean, scale })
     }
 
-    /// Into how many inputs its words are hashed: as is said now, or as all said, or the most that anybody did.
-    fn hashed(&self) -> Option<usize> {
+    /// Into how many inputs its words are hashed: as is said now, or the most that anybody said if all did.
+    fn hashed(&self) -> Result<Option<usize>, DataError> {
         let said = self.options.kinds.iter().find_map(|(column, kind)| match kind {
             Kind::Hashed(buckets) if column == self.name => Some(*buckets),
             _ => None,
         });
+        if said.is_some() {
+            return Ok(said);
+        }
         let told = self.told.iter().filter_map(|(_, column)| match column {
             ColumnSummary::Hashed { buckets, .. } => Some(*buckets),
             _ => None,
         });
-        said.or(told.max())
+        let most = told.max();
+        // One alone does not decide it for all.
+        let other = self.told.iter().find(|(_, it)| !matches!(it, ColumnSummary::Hashed { .. }));
+        match (most, other) {
+            (Some(_), Some((who, _))) => Err(self.differs(who, "words to be hashed")),
+            (most, _) => Ok(most),
+        }
     }
 
     /// The mean and scale of everybody's numbers, and what stands for those that are missing.
     fn numbers(&self, dates: bool) -> Result<(f64, f64, Option<Missing>), DataError> {
-        let (mut all, mut lacks, mut only) = (Moments::default(), false, None);
+        let (mut all, mut lacks, mut only) = (Moments::default(), self.is_noised, None);
         for (who, column) in &self.told {
             let (missing, moments, median) = match column {
                 ColumnSummary::Number { missing, moments, median, .. }
@@ -273,14 +299,11 @@ impl Merging<'_> {
 
     fn too_many(&self) -> DataError {
         let column = self.name;
-        let found = self.told.iter().find_map(|(who, column)| match column {
-            ColumnSummary::Words { different, .. } => Some((*who, *different)),
-            _ => None,
-        });
-        let (who, different) = found.unwrap_or_default();
+        let found = self.told.iter().find(|(_, it)| matches!(it, ColumnSummary::Words { .. }));
+        let who = found.map_or("the schema", |(who, _)| *who);
         let message = format!(
-            "column {column:?} has {different} different words; leave it out with --ignore {column}, or hash them into \
-             a few with --hash {column}"
+            "column {column:?} has too many different words, or none that enough rows have; leave it out with --ignore \
+             {column}, or hash them into a few with --hash {column}"
         );
         DataError::Format { name: who.to_owned(), message }
     }
@@ -293,7 +316,8 @@ impl Merging<'_> {
         let column = self.name;
         let message = format!(
             "column {column:?} has {kind}, where {other} has {from}; all must tell of one kind: --number {column} or \
-             --category {column}, of the column to predict also --regression, with colearn data summary"
+             --category {column} or --hash {column}, of the column to predict also --regression, with colearn data \
+             summary"
         );
         DataError::Format { name: who.to_owned(), message }
     }
@@ -311,7 +335,7 @@ mod tests {
     }
 
     fn told(name: &str, text: &str, options: &CsvOptions) -> (String, Summary) {
-        let summary = summarise(name, &mut text.as_bytes(), options).unwrap().0;
+        let summary = summarise(name, &mut text.as_bytes(), options).unwrap().0.told(options.rare);
         // As it travels.
         let json = serde_json::to_vec(&summary).unwrap();
         (name.to_owned(), serde_json::from_slice(&json).unwrap())
@@ -410,12 +434,54 @@ mod tests {
             told("c", &rows(0.01, "c"), &label("y")),
         ];
         let error = agree(&all, &CsvOptions::default()).unwrap_err().to_string();
-        assert!(error.contains("a: column \"name\" has 150 different words"), "{error}");
+        assert!(error.contains("a: column \"name\" has too many different words"), "{error}");
         let kinds = vec![("name".to_owned(), Kind::Hashed(16))];
         let (schema, notes) = agree(&all, &CsvOptions { kinds, ..CsvOptions::default() }).unwrap();
         assert_eq!(schema.width(), 17);
         assert_eq!(notes.len(), 1, "{notes:?}");
         assert!(notes[0].starts_with("c: the mean of column \"height\" is 1.745"), "{notes:?}");
+    }
+
+    #[test]
+    fn one_decides_nothing_for_all_and_who_exaggerates_is_told() {
+        let text = |at: usize| {
+            let rows = (0..20).map(|row| format!("{},{}\n", 40 + row % 7 + at, row % 2));
+            "age,y\n".to_owned() + &rows.collect::<String>()
+        };
+        let honest = [told("a", &text(0), &label("y")), told("b", &text(1), &label("y"))];
+        let (name, mut hashes) = told("c", &text(0), &label("y"));
+        hashes.columns[0] = ColumnSummary::Hashed { name: "age".into(), buckets: 1000 };
+        let all = [&honest[..], &[(name.clone(), hashes)]].concat();
+        let error = agree(&all, &CsvOptions::default()).unwrap_err().to_string();
+        assert!(
+            error.contains("a: column \"age\" has numbers, where c has words to be hashed"),
+            "{error}"
+        );
+        let (_, mut lies) = told("c", &text(0), &label("y"));
+        let moments = Moments { count: 20, mean: 1e30, deviation: 1e31 };
+        lies.columns[0] =
+            ColumnSummary::Number { name: "age".into(), missing: 0, moments, median: None };
+        let all = [&honest[..], &[(name, lies)]].concat();
+        let (_, notes) = agree(&all, &CsvOptions::default()).unwrap();
+        assert!(notes.iter().any(|note| note.starts_with("c: ")), "{notes:?}");
+    }
+
+    #[test]
+    fn what_noise_hides_is_provided_for() {
+        let mut rows = "age,job,y\n".to_owned();
+        (0..400).for_each(|row| rows += &format!("{},cook,{}\n", 40 + row % 7, row % 2));
+        let (name, summary) = told("a", &rows, &label("y"));
+        let noised = summary.noised("a", 4000, 1e-6, 0).unwrap();
+        let all = [(name, noised)];
+        let (schema, notes) = agree(&all, &CsvOptions::default()).unwrap();
+        assert!(notes.iter().any(|note| note.contains("--missing mean")), "{notes:?}");
+        let Column::Category { other, .. } = &schema.features[1] else { panic!("{schema:?}") };
+        assert!(*other);
+        let missing = vec![(None, Fill::Mean)];
+        let (schema, notes) =
+            agree(&all, &CsvOptions { missing, ..CsvOptions::default() }).unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+        assert!(matches!(&schema.features[0], Column::Number { missing: Some(_), .. }));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::agree::merge;
-use super::csv::{CsvOptions, Fill, Kind, MAX_DERIVED_CATEGORIES, Table};
+use super::csv::{CsvOptions, Fill, Kind, Table};
 use super::dates::Look;
 use super::moments::Moments;
 use super::schema::Schema;
@@ -16,14 +16,14 @@ const MAX_DERIVED_CLASSES: usize = 20;
 impl Table<'_> {
     /// A schema that fits this file.
     pub(super) fn derive(&self, options: &CsvOptions) -> Result<Schema, DataError> {
-        let summary = self.summary(options)?;
+        let summary = self.summary(options)?.told(options.rare);
         if self.records.len() < 2 {
             return Err(DataError::Degenerate { name: self.name.to_owned() });
         }
         merge(&[(self.name.to_owned(), summary)], options)
     }
 
-    /// What its columns are like.
+    /// What its columns are like, whole: it tells every word.
     pub(super) fn summary(&self, options: &CsvOptions) -> Result<Summary, DataError> {
         let Some(label) = &options.label else {
             let message =
@@ -43,7 +43,7 @@ impl Table<'_> {
             }
         }
         let target = self.summarise_target(label, label_at, options.regression)?;
-        Ok(Summary::new(options.rare, columns, target))
+        Ok(Summary::new(columns, target))
     }
 
     fn summarise(
@@ -88,18 +88,7 @@ impl Table<'_> {
             );
             return Err(DataError::Format { name: self.name.to_owned(), message });
         }
-        let mut words = self.counts(at);
-        let different = words.len() as u64;
-        let mut untold = 0;
-        words.retain(|_, count| {
-            let told = *count >= options.rare;
-            untold += if told { 0 } else { *count };
-            told
-        });
-        if words.is_empty() || words.len() > MAX_DERIVED_CATEGORIES {
-            return Ok(ColumnSummary::Words { name, different });
-        }
-        Ok(ColumnSummary::Category { name, words, untold })
+        Ok(ColumnSummary::Category { name, words: self.counts(at), untold: 0 })
     }
 
     /// What most of these values are. A column of numbers with something else in it is a fault, not a category.

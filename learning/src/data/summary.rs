@@ -39,8 +39,9 @@ pub struct Summary {
     pub target: ColumnSummary,
 }
 
-/// Noise in all counts of a summary: it is (epsilon, delta)-differentially private for what is one row more or less, but
-/// for the means and deviations of numbers.
+/// Noise in all counts of a summary: for whoever knows what the columns are (their names, and whether they have numbers,
+/// dates or words), it is (epsilon, delta)-differentially private for what is one row more or less, but for the means and
+/// deviations of numbers.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CountNoise {
@@ -95,12 +96,10 @@ pub enum ColumnSummary {
         /// Into how many inputs.
         buckets: usize,
     },
-    /// So many different words that none is told: to be hashed, or not learned from.
+    /// So many different words that none is told, or none that enough rows have: to be hashed, or not learned from.
     Words {
         /// The column's name.
         name: String,
-        /// How many.
-        different: u64,
     },
 }
 
@@ -146,6 +145,14 @@ impl ColumnSummary {
             return Err("a column has no name".to_owned());
         }
         let wrong = |what: &str| Err(format!("column {name:?} {what}"));
+        let mut texts = vec![name];
+        if let Self::Category { words, .. } = self {
+            texts.extend(words.keys().map(String::as_str));
+        }
+        // They are shown on terminals.
+        if texts.iter().any(|text| text.chars().any(char::is_control)) {
+            return wrong("has a name or a word with characters that cannot be seen");
+        }
         match self {
             Self::Number { moments, .. } | Self::Date { moments, .. } => {
                 let Moments { mean, deviation, .. } = moments;
@@ -169,16 +176,39 @@ impl ColumnSummary {
 }
 
 impl Summary {
-    /// What a CSV file's columns are like.
+    /// What a CSV file's columns are like, whole: it is for nobody else before [`Self::told`] or [`Self::noised`].
     ///
     /// # Errors
-    /// As [`super::Dataset::load`].
+    /// As [`super::Dataset::load`], and if what is to be predicted has too many classes for all to be told.
     pub fn of(path: &Path, options: &CsvOptions) -> Result<(Self, Vec<String>), DataError> {
-        summarise(&path.display().to_string(), &mut open(path)?, options)
+        let name = path.display().to_string();
+        let (summary, notes) = summarise(&name, &mut open(path)?, options)?;
+        if let ColumnSummary::Category { name: column, words, .. } = &summary.target
+            && words.len() > MAX_DERIVED_CATEGORIES
+        {
+            let message = format!(
+                "column {column:?} has {} classes, all of which would be told; is it the one to predict, or a number \
+                 (--regression)?",
+                words.len()
+            );
+            return Err(DataError::Format { name, message });
+        }
+        Ok((summary, notes))
     }
 
-    pub(super) fn new(rare: u64, columns: Vec<ColumnSummary>, target: ColumnSummary) -> Self {
-        Self { version: VERSION, rare, noise: None, columns, target }
+    pub(super) fn new(columns: Vec<ColumnSummary>, target: ColumnSummary) -> Self {
+        Self { version: VERSION, rare: 0, noise: None, columns, target }
+    }
+
+    /// The same without words that fewer rows have than this, but of the target, and without what fewer numbers are
+    /// like.
+    #[must_use]
+    pub fn told(mut self, rare: u64) -> Self {
+        self.rare = rare;
+        for column in &mut self.columns {
+            column.withhold(rare);
+        }
+        self
     }
 
     /// Reads one that somebody sent.
@@ -210,21 +240,45 @@ impl Summary {
                 self.columns.len()
             ));
         }
+        if !matches!(self.target, ColumnSummary::Number { .. } | ColumnSummary::Category { .. }) {
+            return Err(format!("{} cannot be predicted", self.target.kind()));
+        }
+        let all = || self.columns.iter().chain([&self.target]);
+        all().try_for_each(ColumnSummary::check)?;
+        // With noise, what is beyond a hundred times its scale is no accident.
+        let slack =
+            self.noise.map_or(0.0, |noise| 100.0 * (self.columns.len() + 2) as f64 / noise.epsilon);
+        let rows = self.target.rows();
+        for column in all().filter(|it| it.rows() > 0) {
+            if column.rows().abs_diff(rows) as f64 > slack {
+                let (name, other) = (column.name(), self.target.name());
+                return Err(format!(
+                    "column {name:?} has {} rows, and {other:?} {rows}",
+                    column.rows()
+                ));
+            }
+        }
         let mut names: Vec<&str> = self.columns.iter().map(ColumnSummary::name).collect();
         names.push(self.target.name());
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("column {:?} is there twice", twice[0]));
         }
-        if !matches!(self.target, ColumnSummary::Number { .. } | ColumnSummary::Category { .. }) {
-            return Err(format!("{} cannot be predicted", self.target.kind()));
+        match self.noise {
+            Some(CountNoise { epsilon, delta })
+                if !(epsilon > 0.0 && delta > 0.0 && delta < 1.0) =>
+            {
+                Err("its noise is none".to_owned())
+            }
+            Some(_) | None => Ok(()),
         }
-        self.columns.iter().chain([&self.target]).try_for_each(ColumnSummary::check)
     }
 
-    /// The same with noise in its counts, and without words that it would be too risky to tell.
+    /// The same with noise in its counts, and without words that it would be too risky to tell, or that fewer rows have
+    /// than `rare`.
     ///
-    /// `epsilon` is that of all counts together, in thousandths; each column has an even part of it.
+    /// Epsilon is that of all counts together, in thousandths; each column, and how many rows there are, has an even part
+    /// of it. Whatever is decided by counts is decided by those with noise.
     ///
     /// # Errors
     /// If the operating system gives no randomness, or nothing of the target would be left.
@@ -233,6 +287,7 @@ impl Summary {
         name: &str,
         epsilon_thousandths: u32,
         delta: f64,
+        rare: u64,
     ) -> Result<Self, DataError> {
         let wrong = |message: &str| DataError::Format {
             name: name.to_owned(),
@@ -240,22 +295,39 @@ impl Summary {
         };
         let mut random = ChaCha12Rng::try_from_rng(&mut SysRng)
             .map_err(|_| wrong("the operating system gives no randomness for the noise"))?;
-        self.noised_by(epsilon_thousandths, delta, &mut random).ok_or_else(|| {
+        self.noised_by(epsilon_thousandths, delta, rare, &mut random).ok_or_else(|| {
             wrong("with so much noise fewer than two classes can be told; allow a larger epsilon")
         })
     }
 
-    fn noised_by(mut self, thousandths: u32, delta: f64, random: &mut impl Rng) -> Option<Self> {
-        // A row is in one count of each column.
-        let parts = self.columns.len() + 1;
+    fn noised_by(
+        mut self,
+        thousandths: u32,
+        delta: f64,
+        rare: u64,
+        random: &mut impl Rng,
+    ) -> Option<Self> {
+        // A row is in one count of each column, and one of all rows.
+        let parts = self.columns.len() + 2;
         let under = u32::try_from(parts.saturating_mul(1000)).unwrap_or(u32::MAX);
         let noise = DiscreteLaplace::new(thousandths, under);
         // That noise lifts a word of one row above this is at most delta / parts probable: beyond its scale it falls by
         // a factor of e for each 1 / epsilon.
         let least = 2.0 + (parts as f64 / (2.0 * delta)).ln() / noise.epsilon();
-        let least = (least.ceil() as u64).max(self.rare);
+        let least = (least.ceil() as u64).max(rare);
+        let mut noised = |count: u64| {
+            let sum = i64::try_from(count).unwrap_or(i64::MAX).saturating_add(noise.sample(random));
+            u64::try_from(sum).unwrap_or(0)
+        };
+        let rows = noised(self.target.rows());
         for column in self.columns.iter_mut().chain([&mut self.target]) {
-            column.add(noise, least, random);
+            column.add(&mut noised);
+            column.withhold(least);
+            if let ColumnSummary::Category { words, untold, .. } = column {
+                // The noise of words that are not told would say how many there are.
+                let told = words.values().fold(0_u64, |all, count| all.saturating_add(*count));
+                *untold = rows.saturating_sub(told);
+            }
         }
         let epsilon = f64::from(thousandths) / 1000.0;
         self.noise = Some(CountNoise { epsilon, delta });
@@ -269,33 +341,39 @@ impl Summary {
 }
 
 impl ColumnSummary {
-    fn add(&mut self, noise: DiscreteLaplace, least: u64, random: &mut impl Rng) {
-        let mut noised = |count: u64| {
-            let sum = i64::try_from(count).unwrap_or(i64::MAX).saturating_add(noise.sample(random));
-            u64::try_from(sum).unwrap_or(0)
-        };
+    fn add(&mut self, noised: &mut impl FnMut(u64) -> u64) {
         match self {
             Self::Number { missing, moments, .. } | Self::Date { missing, moments, .. } => {
                 *missing = noised(*missing);
                 moments.count = noised(moments.count);
             }
-            Self::Category { name, words, untold } => {
-                let mut rest = noised(*untold);
-                words.retain(|_, count| {
-                    *count = noised(*count);
-                    let told = *count >= least;
-                    rest += if told { 0 } else { *count };
-                    told
-                });
-                *untold = rest;
-                if words.is_empty() {
-                    // As many as there could be more than: how many there are is not told either.
-                    let different = MAX_DERIVED_CATEGORIES as u64;
-                    *self = Self::Words { name: std::mem::take(name), different };
+            Self::Category { words, .. } => {
+                words.values_mut().for_each(|count| *count = noised(*count));
+            }
+            Self::Words { .. } | Self::Hashed { .. } => {}
+        }
+    }
+
+    /// Tells no word that fewer rows have than this, and nothing of fewer numbers.
+    fn withhold(&mut self, rare: u64) {
+        match self {
+            Self::Number { missing, moments, .. } | Self::Date { missing, moments, .. } => {
+                if moments.count < rare {
+                    *missing = missing.saturating_add(moments.count);
+                    *moments = Moments::default();
                 }
             }
-            Self::Words { different, .. } => *different = noised(*different),
-            Self::Hashed { .. } => {}
+            Self::Category { name, words, untold } => {
+                words.retain(|_, count| {
+                    let told = *count >= rare;
+                    *untold = untold.saturating_add(if told { 0 } else { *count });
+                    told
+                });
+                if words.is_empty() || words.len() > MAX_DERIVED_CATEGORIES {
+                    *self = Self::Words { name: std::mem::take(name) };
+                }
+            }
+            Self::Words { .. } | Self::Hashed { .. } => {}
         }
     }
 }
@@ -316,7 +394,7 @@ mod tests {
         let job = ColumnSummary::Category { name: "job".into(), words: job, untold: 9 };
         let target = words(&[("no", 700), ("yes", 300)]);
         let target = ColumnSummary::Category { name: "y".into(), words: target, untold: 0 };
-        Summary::new(0, vec![age, job], target)
+        Summary::new(vec![age, job], target)
     }
 
     #[test]
@@ -324,7 +402,7 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let (mut popes, mut sum) = (0, 0.0);
         for _ in 0..200 {
-            let noised = summary().noised_by(1000, 1e-6, &mut random).unwrap();
+            let noised = summary().noised_by(1000, 1e-6, 0, &mut random).unwrap();
             let ColumnSummary::Category { words, .. } = &noised.columns[1] else {
                 panic!("{noised:?}")
             };
@@ -333,11 +411,58 @@ mod tests {
             assert_eq!(noised.noise, Some(CountNoise { epsilon: 1.0, delta: 1e-6 }));
         }
         assert_eq!(popes, 0, "a word of one row must not be told");
-        // Each has a deviation of about the root of two times three.
+        // Each has a deviation of about the root of two times four.
         assert!((sum / 200.0 - 600.0).abs() < 2.0, "{sum}");
-        assert!(summary().noised_by(1, 1e-6, &mut random).is_none());
+        assert!(summary().noised_by(1, 1e-6, 0, &mut random).is_none());
         let text = serde_json::to_string(&summary()).unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), summary());
+    }
+
+    #[test]
+    fn one_row_more_changes_no_decision_for_sure() {
+        // 19 rows have a word, and 20: whichever is told is a matter of the noise, and `untold` is of the same size.
+        let told = |rows: u64, seed: u64| {
+            let mut summary = summary();
+            let ColumnSummary::Category { words, .. } = &mut summary.columns[1] else { panic!() };
+            words.insert("pope".into(), rows);
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let noised = summary.noised_by(4000, 1e-6, 20, &mut random).unwrap();
+            let ColumnSummary::Category { words, .. } = &noised.columns[1] else { panic!() };
+            words.contains_key("pope")
+        };
+        let often = |rows: u64| (0..400).filter(|seed| told(rows, *seed)).count() as f64;
+        let (below, at) = (often(19), often(20));
+        // An epsilon of 1 for each of four parts: no more than e times as probable.
+        assert!(at < 400.0 && 4.0 * below > at, "{below} {at}");
+        // As many different words as are listed, and one more: neither is told, so there is no step between.
+        let words = |count: usize| {
+            let mut summary = summary();
+            let many = (0..count).map(|it| (format!("w{it}"), 1)).collect();
+            summary.columns[1] =
+                ColumnSummary::Category { name: "job".into(), words: many, untold: 0 };
+            let mut random = ChaCha8Rng::seed_from_u64(3);
+            summary.noised_by(1000, 1e-6, 0, &mut random).unwrap().columns[1].clone()
+        };
+        assert_eq!(words(MAX_DERIVED_CATEGORIES), words(MAX_DERIVED_CATEGORIES + 1));
+        // Where nothing is told of a word, its noise is told neither: so much is not told of the rows, and no more.
+        let mut summary = summary();
+        let ColumnSummary::Category { words, .. } = &mut summary.columns[1] else { panic!() };
+        words.extend((0..80).map(|it| (format!("w{it}"), 0)));
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let noised = summary.noised_by(1000, 1e-6, 0, &mut random).unwrap();
+        let ColumnSummary::Category { untold, .. } = &noised.columns[1] else { panic!() };
+        assert!(*untold < 60, "{untold}: the sum of 80 noises would be some 160");
+    }
+
+    #[test]
+    fn few_numbers_are_not_told() {
+        let moments = Moments { count: 2, mean: 7.0, deviation: 1.0 };
+        let mut few = summary();
+        few.columns[0] =
+            ColumnSummary::Number { name: "age".into(), missing: 998, moments, median: None };
+        let told = few.told(5);
+        let ColumnSummary::Number { missing, moments, .. } = &told.columns[0] else { panic!() };
+        assert_eq!((*missing, *moments), (1000, Moments::default()));
     }
 
     #[test]
@@ -352,7 +477,7 @@ mod tests {
         assert!(wrong(&|it| it.columns.clear()).contains("0 columns"));
         assert!(wrong(&|it| it.columns.push(it.target.clone())).contains("twice"));
         assert!(
-            wrong(&|it| it.target = ColumnSummary::Words { name: "z".into(), different: 3 })
+            wrong(&|it| it.target = ColumnSummary::Words { name: "z".into() })
                 .contains("cannot be predicted")
         );
         for moments in [
