@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Act, Action, CreateExperiment};
+use crate::charter::Charter;
 use crate::experiment::Experiment;
 use crate::id::{Digest, ExperimentName, LearnerId};
 use crate::limits::Limits;
@@ -24,7 +25,7 @@ pub const MAX_EXPERIMENTS: usize = 10_000;
 /// Whoever keeps the state writes this number before it, and reads no other: a state of another
 /// layout may well decode, as something that nobody decided. The ledger is there to replay. It grows
 /// whenever the golden bytes in `tests/golden` change.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// The state of every experiment, and the rules that change it.
 ///
@@ -40,6 +41,8 @@ pub struct Contract {
     limits: Limits,
     /// Since when they hold: 0 if from the first entry on.
     limits_since_ms: u64,
+    /// Where a contract on a public chain keeps the ledger: there deadlines are lazy (R93).
+    charter: Option<Charter>,
     experiments: BTreeMap<ExperimentName, Experiment>,
     /// How many unfinished experiments each key has created, that has any (R54). Of the key that did:
     /// who goes on under another one has created no less.
@@ -64,11 +67,23 @@ impl Contract {
             version,
             limits,
             limits_since_ms: 0,
+            charter: None,
             experiments: BTreeMap::new(),
             unfinished: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             now_ms: 0,
         }
+    }
+
+    /// The same, of a ledger that a contract on a public chain keeps. Call [`Contract::touch`] there, never
+    /// [`Contract::advance`].
+    pub fn on_chain(ledger: Digest, version: Version, limits: Limits, charter: Charter) -> Self {
+        Self { charter: Some(charter), ..Self::with_limits(ledger, version, limits) }
+    }
+
+    /// What holds beside the limits where a contract on a public chain keeps the ledger.
+    pub fn charter(&self) -> Option<&Charter> {
+        self.charter.as_ref()
     }
 
     /// The ledger's id.
@@ -136,30 +151,54 @@ impl Contract {
         Ok(())
     }
 
+    fn context(&self, at: Moment) -> Context {
+        let max_members = self.charter.as_ref().map_or(u32::MAX, |charter| charter.max_members);
+        Context { ledger: self.ledger, version: self.version, at, max_members }
+    }
+
+    /// R93. Closes what is due of one experiment, the soonest first, and looks at no other; where there is
+    /// no such experiment, nothing.
+    pub fn touch(&mut self, at: Moment, name: &ExperimentName) -> Vec<Outcome> {
+        let at = at.after(self.now_ms);
+        let deadline_ms = self.experiments.get(name).and_then(Experiment::deadline_ms);
+        match deadline_ms.filter(|deadline_ms| *deadline_ms <= at.now_ms) {
+            Some(deadline_ms) => self.fire(at, deadline_ms, name.clone()),
+            None => Vec::new(),
+        }
+    }
+
     /// Closes every round and motion whose deadline has come: experiment by experiment, the one with the
     /// soonest deadline first, then by name, and in each the soonest first.
     pub fn advance(&mut self, at: Moment) -> Vec<Outcome> {
         // R30. Time never runs backwards, but where nothing happens it leaves no trace: what is
         // recorded is all there is to replay.
         let at = at.after(self.now_ms);
-        let context = Context { ledger: self.ledger, version: self.version, at };
         let mut outcomes = Vec::new();
         while let Some((deadline_ms, name)) = self.deadlines.first().cloned()
             && deadline_ms <= at.now_ms
         {
-            self.now_ms = at.now_ms;
-            self.deadlines.pop_first();
-            let Some(experiment) = self.experiments.get_mut(&name) else { continue };
-            let decisions = experiment.advance(context);
-            let (creator, finished) = (experiment.created_by(), is_finished(experiment));
-            outcomes.extend(outcomes_of(&name, decisions));
-            if let Some(next_ms) = experiment.deadline_ms() {
-                assert!(next_ms > self.now_ms, "a deadline opened in the past");
-                self.deadlines.insert((next_ms, name));
-            }
-            if finished {
-                self.count_finished(creator);
-            }
+            outcomes.extend(self.fire(at, deadline_ms, name));
+        }
+        outcomes
+    }
+
+    /// Closes what is due of an experiment with this deadline.
+    fn fire(&mut self, at: Moment, deadline_ms: u64, name: ExperimentName) -> Vec<Outcome> {
+        let context = self.context(at);
+        self.now_ms = at.now_ms;
+        let due = (deadline_ms, name);
+        self.deadlines.remove(&due);
+        let (_, name) = due;
+        let Some(experiment) = self.experiments.get_mut(&name) else { return Vec::new() };
+        let decisions = experiment.advance(context);
+        let (creator, finished) = (experiment.created_by(), is_finished(experiment));
+        let outcomes = outcomes_of(&name, decisions).collect();
+        if let Some(next_ms) = experiment.deadline_ms() {
+            assert!(next_ms > self.now_ms, "a deadline opened in the past");
+            self.deadlines.insert((next_ms, name));
+        }
+        if finished {
+            self.count_finished(creator);
         }
         outcomes
     }
@@ -176,7 +215,7 @@ impl Contract {
     ) -> Result<Vec<Outcome>, Rejection> {
         // R30. Time never runs backwards; a rejection leaves even the clock as it was.
         let at = at.after(self.now_ms);
-        let context = Context { ledger: self.ledger, version: self.version, at };
+        let context = self.context(at);
         let name = &action.experiment;
         if let Act::Create(create) = &action.what {
             self.create(context, sender, name, create)?;
@@ -216,14 +255,17 @@ impl Contract {
         name: &ExperimentName,
         create: &CreateExperiment,
     ) -> Result<(), Rejection> {
-        // R52, R51 and R2 before R3: the order in which rejections take precedence.
+        // R52, R51 and R2 before R91 and R3: the order in which rejections take precedence.
         let experiment = Experiment::create(context, name.clone(), sender, create)?;
+        if let Some(charter) = &self.charter {
+            charter.check_creator(sender)?;
+        }
         if self.experiments.contains_key(name) {
             return Err(Rejection::ExperimentExists);
         }
         if self.version.rules().limited_creators {
             let of_all: u64 = self.unfinished.values().map(|count| u64::from(*count)).sum();
-            if of_all >= u64::from(self.limits.experiments) {
+            if self.charter.is_none() && of_all >= u64::from(self.limits.experiments) {
                 return Err(Rejection::TooManyExperiments);
             }
             let limit = self.limits.per_creator;

@@ -49,6 +49,9 @@ impl Experiment {
         if known.is_none() && self.count_members() >= MAX_MEMBERS {
             return Err(Rejection::TooManyMembers);
         }
+        if self.roster.present_count() >= step.context.max_members as usize {
+            return Err(Rejection::MembersFull { most: step.context.max_members });
+        }
 
         self.roster.join(sender, *term, name.as_ref());
         // Somebody is there again.

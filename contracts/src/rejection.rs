@@ -115,6 +115,10 @@ rejections! {
         a motion";
     /// R2. The parameters or the initial model break a bound.
     InvalidParameters(which: InvalidParameters): 2, Invalid, fault, "{which}";
+    /// R91. The ledger is a chain's, whose genesis does not list the sender among the creators.
+    CreatorNotListed: 91, Forbidden, fault,
+        "this ledger's first entry lists who may create experiments, and this key is not among them; ask \
+        one of those";
     /// R3. The name is taken.
     ExperimentExists: 3, Exists, fault,
         "an experiment of this name exists; choose another name";
@@ -156,6 +160,12 @@ rejections! {
     NameTaken: 64, Exists, fault, "somebody else has this name here; choose another";
     /// R8. The experiment has had as many members as it may.
     TooManyMembers: 8, Limit, fault, "the experiment has had as many members as it may";
+    /// R92. As many take part as one call on the ledger's chain can close a round of.
+    MembersFull {
+        /// How many that are.
+        most: u32
+    }: 92, Limit, fault,
+        "{most} members take part, as many as this ledger allows; join when one has left";
     /// R9. The sender is not a member.
     NotMember: 9, Forbidden, stale, "this learner is not a member; join first";
     /// R31. The new key is known to the experiment already.

@@ -136,6 +136,14 @@ impl Roster {
         self.members.len() - self.replaced
     }
 
+    /// R92. How many take part, or are to when the round ends.
+    pub(crate) fn present_count(&self) -> usize {
+        let joins = |learner: &&LearnerId| {
+            self.members.get(learner).is_some_and(|member| member.seat == Seat::Joining)
+        };
+        self.seats.len() + self.pending.iter().filter(joins).count()
+    }
+
     /// R64. What a learner is called.
     pub(crate) fn name(&self, learner: LearnerId) -> Option<&MemberName> {
         let invited = self.admitted.get(&learner).and_then(|right| right.name.as_ref());

@@ -42,6 +42,8 @@ pub struct Context {
     pub version: Version,
     /// When. Never earlier than in the call before (R30).
     pub at: Moment,
+    /// The most members that may take part or wait to (R92); `u32::MAX` but on a chain.
+    pub max_members: u32,
 }
 
 /// One action, or one advance of time, on its way through the rules.

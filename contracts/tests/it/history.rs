@@ -52,11 +52,18 @@ impl Invariants {
 }
 
 impl Watch for Invariants {
-    fn time(&mut self, at: Moment, before: &Contract, after: &Contract, outcomes: &[Outcome]) {
+    fn time(
+        &mut self,
+        at: Moment,
+        touched: Option<&ExperimentName>,
+        before: &Contract,
+        after: &Contract,
+        outcomes: &[Outcome],
+    ) {
         if outcomes.is_empty() {
             assert_eq!(before, after, "time changed something and nothing came of it");
         } else {
-            self.record.time(at, outcomes);
+            self.record.time(at, touched, outcomes);
         }
         self.outcomes(after, outcomes);
         state::check(after, at.now_ms);

@@ -189,7 +189,12 @@ fn r70_time_ends_with_the_year_9999() {
         plan: None,
     };
     let ledger = Digest([0; 32]);
-    let context = |now_ms| Context { ledger, version: VERSION, at: Moment::without_ledger(now_ms) };
+    let context = |now_ms| Context {
+        ledger,
+        version: VERSION,
+        at: Moment::without_ledger(now_ms),
+        max_members: u32::MAX,
+    };
     let mut alone = Experiment::create(context(u64::MAX), name(), learner("A"), &create).unwrap();
     assert_eq!(alone.created_ms(), MAX_TIME_MS);
     let join = Act::Join(colearn_contracts::Join::new(0, Some(alone.terms())));

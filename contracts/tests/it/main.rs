@@ -4,6 +4,7 @@
 
 mod adoption;
 mod attacks;
+mod charter;
 mod consortium;
 mod constitution;
 mod draw;

@@ -153,7 +153,7 @@ mod tests {
             plan: None,
         };
         let (ledger, at) = (Digest([2; 32]), Moment::without_ledger(0));
-        let context = Context { ledger, version, at };
+        let context = Context { ledger, version, at, max_members: u32::MAX };
         let creator = LearnerId([3; 32]);
         let experiment = Experiment::create(context, "x".parse().unwrap(), creator, &create);
         ExperimentState::of(&experiment.unwrap(), 0)

@@ -10,7 +10,8 @@ use colearn_contracts::{
 use super::LEDGER;
 
 enum Entry {
-    Time(Moment),
+    /// Of one experiment alone, if it says so.
+    Time(Moment, Option<ExperimentName>),
     Upgrade(u64, Version, Limits),
     Asked(Moment, LearnerId, Action),
 }
@@ -31,8 +32,13 @@ impl Record {
         Self { beginning, entries: Vec::new() }
     }
 
-    pub(crate) fn time(&mut self, at: Moment, outcomes: &[Outcome]) {
-        self.entries.push((Entry::Time(at), outcomes.to_vec()));
+    pub(crate) fn time(
+        &mut self,
+        at: Moment,
+        touched: Option<&ExperimentName>,
+        outcomes: &[Outcome],
+    ) {
+        self.entries.push((Entry::Time(at, touched.cloned()), outcomes.to_vec()));
     }
 
     pub(crate) fn upgraded(&mut self, now_ms: u64, version: Version, limits: Limits) {
@@ -60,19 +66,23 @@ impl Record {
                     contract.upgrade(*now_ms, *version, *limits).unwrap();
                     continue;
                 }
-                Entry::Time(at) => contract.advance(*at),
+                Entry::Time(at, touched) => pass(&mut contract, *at, touched.as_ref()),
                 Entry::Asked(at, sender, action) => {
-                    assert_eq!(contract.advance(*at), []);
+                    // R93. On a chain others may be overdue.
+                    let touched = contract.charter().map(|_| &action.experiment);
+                    assert_eq!(pass(&mut contract, *at, touched), []);
                     contract.apply(*at, *sender, action).expect("what was accepted replays")
                 }
             };
             assert_eq!(encode(&came_of_it), encode(outcomes));
-            let (Entry::Time(at) | Entry::Asked(at, ..)) = entry else { continue };
+            let (Entry::Time(at, _) | Entry::Asked(at, ..)) = entry else { continue };
             // R30, which is the caller's to see to where there is no contract.
             now_ms = now_ms.max(at.now_ms);
             let at = Moment { now_ms, ..*at };
-            let context = Context { ledger: LEDGER, version: contract.version(), at };
-            let came_of_it = read_alone(&mut alone, context, entry);
+            let max_members = contract.charter().map_or(u32::MAX, |charter| charter.max_members);
+            let version = contract.version();
+            let context = Context { ledger: LEDGER, version, at, max_members };
+            let came_of_it = read_alone(&mut alone, context, entry, contract.charter().is_some());
             let mut expected: BTreeMap<ExperimentName, Vec<Outcome>> = BTreeMap::new();
             for outcome in outcomes {
                 expected.entry(outcome.experiment.clone()).or_default().push(outcome.clone());
@@ -85,14 +95,30 @@ impl Record {
     }
 }
 
+fn pass(contract: &mut Contract, at: Moment, touched: Option<&ExperimentName>) -> Vec<Outcome> {
+    match touched {
+        Some(name) => contract.touch(at, name),
+        None => contract.advance(at),
+    }
+}
+
 /// What experiments that are kept alone decide of an entry.
 fn read_alone(
     alone: &mut BTreeMap<ExperimentName, Experiment>,
     context: Context,
     entry: &Entry,
+    lazy: bool,
 ) -> BTreeMap<ExperimentName, Vec<Outcome>> {
     let mut all = BTreeMap::new();
     for (name, experiment) in alone.iter_mut() {
+        let touched = match entry {
+            Entry::Time(_, touched) => touched.as_ref(),
+            Entry::Asked(_, _, action) => lazy.then_some(&action.experiment),
+            Entry::Upgrade(..) => None,
+        };
+        if touched.is_some_and(|touched| touched != name) {
+            continue;
+        }
         let mut decisions = experiment.advance(context);
         if let Entry::Asked(_, sender, action) = entry {
             assert_eq!(decisions, []);

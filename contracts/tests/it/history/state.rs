@@ -12,7 +12,9 @@ use colearn_contracts::{
 pub(crate) fn check(contract: &Contract, now_ms: u64) {
     let deadlines = contract.experiments().filter_map(Experiment::deadline_ms);
     assert_eq!(contract.next_deadline_ms(), deadlines.min(), "deadlines are kept");
-    if let Some(deadline_ms) = contract.next_deadline_ms() {
+    // R93. On a chain nobody may have touched what is due.
+    if let Some(deadline_ms) = contract.next_deadline_ms().filter(|_| contract.charter().is_none())
+    {
         // A time beyond the last counts as that (R70).
         let now_ms = now_ms.min(MAX_TIME_MS);
         assert!(deadline_ms > now_ms, "a phase outlives its deadline");
@@ -217,6 +219,7 @@ pub(crate) fn check_creation(
     };
     let limits = before.limits();
     let second = before.version() == Version::V2;
+    let charter = before.charter();
     let expected = if create.version != before.version().number() {
         Some("OtherVersion")
     } else if create.parameters.needs().max(create.admission.needs()) > before.version() {
@@ -225,9 +228,11 @@ pub(crate) fn check_creation(
         || create.admission.check(before.version(), &create.parameters).is_err()
     {
         Some("InvalidParameters")
+    } else if charter.is_some_and(|it| it.check_creator(sender).is_err()) {
+        Some("CreatorNotListed")
     } else if before.experiment(name).is_some() {
         Some("ExperimentExists")
-    } else if second && unfinished(&|_| true) >= limits.experiments {
+    } else if second && charter.is_none() && unfinished(&|_| true) >= limits.experiments {
         Some("TooManyExperiments")
     } else if second && unfinished(&|it| it.created_by() == sender) >= limits.per_creator {
         Some("TooManyOfCreator")

@@ -1,7 +1,8 @@
 //! A ledger's contract, and people who ask it for one thing after another while time goes by.
 
 use colearn_contracts::{
-    Act, Action, Contract, Decision, LearnerId, Limits, Moment, Outcome, Phase, Rejection, Version,
+    Act, Action, Charter, Contract, Creators, Decision, ExperimentName, LearnerId, Limits, Moment,
+    Outcome, Phase, Rejection, Version,
 };
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -22,23 +23,33 @@ pub(crate) enum Rules {
     Second,
     /// Version 1's, until the ledger is upgraded and members adopt version 2.
     Crossing,
+    /// Version 2's, where a contract on a public chain keeps the ledger.
+    OnChain,
 }
 
 impl Rules {
     /// Each in its turn.
     pub(crate) fn of(seed: u64) -> Self {
-        match seed % 3 {
+        match seed % 4 {
             0 => Self::First,
             1 => Self::Second,
-            _ => Self::Crossing,
+            2 => Self::Crossing,
+            _ => Self::OnChain,
         }
     }
 }
 
 /// Who looks on, and judges what the contract does.
 pub(crate) trait Watch {
-    /// Time has passed.
-    fn time(&mut self, at: Moment, before: &Contract, after: &Contract, outcomes: &[Outcome]);
+    /// Time has passed: for the one experiment that was touched (R93), or for all.
+    fn time(
+        &mut self,
+        at: Moment,
+        touched: Option<&ExperimentName>,
+        before: &Contract,
+        after: &Contract,
+        outcomes: &[Outcome],
+    );
     /// The ledger follows another version.
     fn upgraded(&mut self, now_ms: u64, version: Version, limits: Limits);
     /// Somebody has asked for something.
@@ -98,6 +109,20 @@ pub(crate) fn beginning(rng: &mut ChaCha8Rng, rules: Rules) -> Contract {
     match rules {
         Rules::First | Rules::Crossing => Contract::new(LEDGER, Version::V1),
         Rules::Second => Contract::with_limits(LEDGER, Version::V2, limits(rng)),
+        Rules::OnChain => {
+            let limits = limits(rng);
+            let creators = match rng.random_bool(0.5) {
+                true => Creators::Anybody,
+                false => {
+                    // All but one of those who try.
+                    let mut keys = vec![id(0), id(2)];
+                    keys.sort_unstable();
+                    Creators::Listed(keys)
+                }
+            };
+            let charter = Charter { creators, max_members: rng.random_range(3..9) };
+            Contract::on_chain(LEDGER, Version::V2, limits, charter)
+        }
     }
 }
 
@@ -132,10 +157,16 @@ pub(crate) fn history(seed: u64, rules: Rules, watch: &mut impl Watch) -> (Count
         let now_ms = at.now_ms.saturating_sub(*pick(rng, &[0, 0, 0, 500]));
         at.head.0[..8].copy_from_slice(&step.to_be_bytes());
         let told = Moment { now_ms, ..at };
-        let before = contract.clone();
-        let outcomes = contract.advance(told);
-        count.decided(&outcomes);
-        watch.time(told, &before, &contract, &outcomes);
+        if rules != Rules::OnChain {
+            let before = contract.clone();
+            let outcomes = contract.advance(told);
+            count.decided(&outcomes);
+            watch.time(told, None, &before, &contract, &outcomes);
+        } else if rng.random_bool(0.3) {
+            // Somebody asks for one by name, be there one or not.
+            let name = experiment_name(rng.random_range(0..EXPERIMENTS));
+            touch(&mut contract, told, &name, &mut count, watch);
+        }
 
         let running: Vec<_> = contract.experiments().filter(|it| !is_over(it)).collect();
         if running.is_empty() && step > 0 && rng.random_bool(0.05) {
@@ -161,6 +192,9 @@ pub(crate) fn history(seed: u64, rules: Rules, watch: &mut impl Watch) -> (Count
                 aim.attempt(rng, &contract, one)
             }
         };
+        if rules == Rules::OnChain {
+            touch(&mut contract, told, &action.experiment, &mut count, watch);
+        }
         let before = contract.clone();
         let result = contract.apply(told, sender, &action);
         count.steps += 1;
@@ -179,6 +213,20 @@ pub(crate) fn history(seed: u64, rules: Rules, watch: &mut impl Watch) -> (Count
         count.adopted = adopted.count() as u64;
     }
     (count, contract)
+}
+
+/// R93. Has time pass for one experiment.
+fn touch(
+    contract: &mut Contract,
+    at: Moment,
+    name: &ExperimentName,
+    count: &mut Count,
+    watch: &mut impl Watch,
+) {
+    let before = contract.clone();
+    let outcomes = contract.touch(at, name);
+    count.decided(&outcomes);
+    watch.time(at, Some(name), &before, contract, &outcomes);
 }
 
 fn is_over(experiment: &colearn_contracts::Experiment) -> bool {

@@ -15,8 +15,8 @@ mod refusals;
 use std::collections::BTreeMap;
 
 use colearn_contracts::{
-    Act, Action, Contract, CreateExperiment, ExperimentName, LearnerId, Limits, Moment, Outcome,
-    Rejection, Seat, Version,
+    Act, Action, Charter, Contract, CreateExperiment, Creators, ExperimentName, LearnerId, Limits,
+    Moment, Outcome, Rejection, Seat, Version,
 };
 
 use crate::history::LEDGER;
@@ -44,6 +44,7 @@ struct Model {
     precedence: Vec<(&'static str, u8)>,
     version: Version,
     limits: Limits,
+    charter: Option<Charter>,
     now_ms: u64,
     experiments: BTreeMap<String, Experiment>,
     /// How often each rejection was the answer.
@@ -59,6 +60,7 @@ impl Model {
             precedence,
             version: contract.version(),
             limits: contract.limits(),
+            charter: contract.charter().cloned(),
             now_ms: 0,
             experiments: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -70,12 +72,14 @@ impl Model {
         at.now_ms.min(LAST_MS).max(self.now_ms)
     }
 
-    /// What time brings about.
-    fn pass(&mut self, at: Moment) -> Vec<Outcome> {
+    /// What time brings about: in the one experiment that is touched (R93), or in all.
+    fn pass(&mut self, at: Moment, touched: Option<&ExperimentName>) -> Vec<Outcome> {
         let now_ms = self.clock(at);
         let mut outcomes = Vec::new();
         loop {
-            let due = self.experiments.iter().filter_map(|(name, it)| Some((it.due_ms()?, name)));
+            let seen = self.experiments.iter();
+            let seen = seen.filter(|(name, _)| touched.is_none_or(|it| it.as_str() == *name));
+            let due = seen.filter_map(|(name, it)| Some((it.due_ms()?, name)));
             let Some((_, name)) = due.min().filter(|(due_ms, _)| *due_ms <= now_ms) else { break };
             let name: ExperimentName = name.parse().unwrap();
             let experiment = self.experiments.get_mut(name.as_str()).unwrap();
@@ -95,12 +99,13 @@ impl Model {
     ) -> Result<Vec<Outcome>, (&'static str, u8)> {
         let now_ms = self.clock(at);
         let name = action.experiment.as_str();
+        let most = self.charter.as_ref().map(|charter| charter.max_members);
         let broken = match (&action.what, self.experiments.get(name)) {
             (Act::Create(create), existing) => self.creating(key, create, existing.is_some()),
             (_, None) => vec!["UnknownExperiment"],
             (act, Some(experiment)) => {
                 let who = experiment.facts.holder(key);
-                experiment.refusals(Asked { who, now_ms, ledger: self.version }, act)
+                experiment.refusals(Asked { who, now_ms, ledger: self.version, most }, act)
             }
         };
         if let Some(first) = self.precedence.iter().find(|(name, _)| broken.contains(name)) {
@@ -123,7 +128,7 @@ impl Model {
         Ok(decisions.into_iter().map(outcome).collect())
     }
 
-    /// R2, R3, R51, R52, R54.
+    /// R2, R3, R51, R52, R54, R91.
     fn creating(
         &self,
         key: LearnerId,
@@ -136,7 +141,12 @@ impl Model {
             all.filter(|it| it.facts.phase() != Phase::Finished)
         };
         let of_it = running().filter(|it| it.facts.created_by() == key).count();
+        let listed = match self.charter.as_ref().map(|charter| &charter.creators) {
+            Some(Creators::Listed(keys)) => keys.contains(&key),
+            Some(Creators::Anybody) | None => true,
+        };
         let full = match second {
+            true if self.charter.is_some() => false,
             true => running().count() >= self.limits.experiments as usize,
             false => self.experiments.len() >= 10_000,
         };
@@ -144,6 +154,7 @@ impl Model {
             ("OtherVersion", create.version != self.version.number()),
             ("NotInVersion", !second && bounds::is_of_version_2(&Act::Create(create.clone()))),
             ("InvalidParameters", !bounds::creation_fits(create, self.version)),
+            ("CreatorNotListed", !listed),
             ("ExperimentExists", exists),
             ("TooManyExperiments", full),
             ("TooManyOfCreator", second && of_it >= self.limits.per_creator as usize),
@@ -187,8 +198,15 @@ impl Model {
 }
 
 impl Watch for Model {
-    fn time(&mut self, at: Moment, _: &Contract, _: &Contract, outcomes: &[Outcome]) {
-        assert_eq!(self.pass(at), outcomes, "after time has passed");
+    fn time(
+        &mut self,
+        at: Moment,
+        touched: Option<&ExperimentName>,
+        _: &Contract,
+        _: &Contract,
+        outcomes: &[Outcome],
+    ) {
+        assert_eq!(self.pass(at, touched), outcomes, "after time has passed");
     }
 
     fn upgraded(&mut self, _: u64, version: Version, limits: Limits) {

@@ -22,6 +22,8 @@ pub(super) struct Asked {
     pub(super) who: Who,
     pub(super) now_ms: u64,
     pub(super) ledger: Version,
+    /// R92.
+    pub(super) most: Option<u32>,
 }
 
 impl Experiment {
@@ -120,13 +122,15 @@ impl Experiment {
         all
     }
 
-    /// R6, R7, R53, R64.
-    fn joining(&self, Asked { who, .. }: Asked, join: &Join) -> Vec<&'static str> {
+    /// R6, R7, R53, R64, R92.
+    fn joining(&self, Asked { who, most, .. }: Asked, join: &Join) -> Vec<&'static str> {
         let facts = &self.facts;
         let right = facts.right(who);
         let named = right.as_ref().is_some_and(|it| it.name.is_some());
         let second = facts.version() > Version::V1;
+        let members = (0..facts.people()).filter(|it| facts.is_member(*it)).count();
         broken([
+            ("MembersFull", most.is_some_and(|most| members >= most as usize)),
             ("Expelled", facts.standing(who) == Standing::Expelled),
             ("KeyReplaced", facts.standing(who) == Standing::Retired),
             ("NotInvited", !facts.open && right.is_none()),
