@@ -143,6 +143,7 @@ impl<'a> Auditor<'a> {
                     BadGenesis::Record(_)
                     | BadGenesis::Version(_)
                     | BadGenesis::Key
+                    | BadGenesis::Chain(_)
                     | BadGenesis::Limits => bad.to_string(),
                 };
                 self.report.find(Kind::Genesis, Some(0), expected, got);

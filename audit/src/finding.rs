@@ -6,8 +6,7 @@ use colearn_records::log_keys::BadKeyChange;
 use colearn_records::replay::Departure;
 use serde::Serialize;
 
-/// A kind of finding. The number is the exit code of `colearn audit`; 26 is kept for what
-/// ledgers on chains bring.
+/// A kind of finding. The number is the exit code of `colearn audit`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -43,6 +42,8 @@ pub enum Kind {
     Privacy = 24,
     /// Members have agreed on merges that do not follow from the updates, or none could be computed again.
     Merge = 25,
+    /// A contract on a public chain keeps the ledger, and never writes this.
+    OnChain = 26,
     /// A transaction was recorded that had been signed too long before.
     Expired = 27,
 }
@@ -72,6 +73,7 @@ impl Kind {
             Self::Network => "network",
             Self::Privacy => "privacy",
             Self::Merge => "merge",
+            Self::OnChain => "on_chain",
             Self::Expired => "expired",
         }
     }
@@ -110,6 +112,9 @@ impl Finding {
             }
             Fault::Keys(BadKeyChange::Validators(_) | BadKeyChange::InNetwork) => {
                 (Kind::Network, "a change of who keeps the ledger".to_owned(), text)
+            }
+            Fault::Keys(BadKeyChange::OnChain) | Fault::OnChain(_) => {
+                (Kind::OnChain, "what a contract on a public chain writes".to_owned(), text)
             }
             Fault::Block(_) => {
                 (Kind::Network, "an entry that fits into its block".to_owned(), text)

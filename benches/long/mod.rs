@@ -49,6 +49,7 @@ pub(crate) fn write(dir: &Path, entries: u64) {
         validators: Vec::new(),
         time_ms: 0,
         limits: Some(upgrade::limits_message(&Limits::default())),
+        chain: None,
     };
     let id = LedgerId::of(&genesis);
     let signer = Signer::new(&genesis.origin, KeyKind::Log, log_key).unwrap();

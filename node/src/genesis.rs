@@ -34,6 +34,7 @@ pub(crate) fn new(
         validators: Vec::new(),
         time_ms: 0,
         limits: Some(upgrade::limits_message(limits)),
+        chain: None,
     })
 }
 

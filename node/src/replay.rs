@@ -70,9 +70,11 @@ fn begin(reader: &Reader) -> Result<Follower, NodeError> {
     let genesis = reader.entry(0)?;
     let mut follower = Follower::new(Depth::Replay, &genesis).map_err(|bad| match bad {
         BadGenesis::Version(unknown) => NodeError::Version(unknown),
-        BadGenesis::Record(_) | BadGenesis::OtherRecord | BadGenesis::Key | BadGenesis::Limits => {
-            NodeError::Genesis(PathBuf::from("the ledger"))
-        }
+        BadGenesis::Record(_)
+        | BadGenesis::OtherRecord
+        | BadGenesis::Key
+        | BadGenesis::Chain(_)
+        | BadGenesis::Limits => NodeError::Genesis(PathBuf::from("the ledger")),
     })?;
     let entry = follower.reader().read(genesis);
     follower.follow(&entry).map_err(|fault| fault_at(0, fault))?;
@@ -91,6 +93,7 @@ fn fault_at(index: u64, fault: Fault) -> NodeError {
         | Fault::Signature(_)
         | Fault::Upgrade(_)
         | Fault::Block(_)
+        | Fault::OnChain(_)
         | Fault::Seen { .. }
         | Fault::Expired { .. }
         | Fault::Time(_)

@@ -40,6 +40,7 @@ fn genesis() -> v1::Genesis {
         validators: Vec::new(),
         time_ms: 0,
         limits: Some(upgrade::limits_message(&Limits::default())),
+        chain: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod json;
 pub mod keys;
 pub mod log_keys;
 pub mod network_file;
+pub mod on_chain;
 pub mod pins;
 pub mod plan;
 pub mod receipts;

@@ -7,6 +7,7 @@ use colearn_ledger::{Checkpoint, NoteError, SignedNote, Verifier, Verifiers};
 use colearn_proto::v1;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
+use crate::on_chain::PublicChain;
 use crate::transaction::LedgerId;
 use crate::validators::{BadChange, Validator, Validators};
 
@@ -49,6 +50,9 @@ pub enum BadKeyChange {
         "several nodes keep this ledger: a node changes its keys with an update of its description"
     )]
     InNetwork,
+    /// It changes who signs for a ledger that nobody signs for.
+    #[error("a contract on a public chain keeps this ledger: it has no keys that could change")]
+    OnChain,
 }
 
 /// Who keeps a ledger, for some time.
@@ -63,6 +67,11 @@ impl Keepers {
     /// Several nodes.
     pub(crate) fn together(origin: &str, validators: Validators) -> Result<Self, BadChange> {
         Ok(Self { verifiers: validators.verifiers(origin)?, validators: Some(validators) })
+    }
+
+    /// A contract on a public chain, for which nobody signs.
+    pub(crate) fn on_chain(origin: String) -> Self {
+        Self { verifiers: Verifiers::none(origin), validators: None }
     }
 
     /// One node.
@@ -81,13 +90,26 @@ pub struct LogKeys {
 }
 
 impl LogKeys {
-    /// The keys in a ledger's first entry; `None` if they cannot be used.
+    /// The keys in a ledger's first entry, none where a contract on a public chain keeps it; `None` if they
+    /// cannot be used.
     pub fn of_genesis(genesis: &v1::Genesis) -> Option<Self> {
-        let first = match Validators::of_genesis(genesis).ok()? {
-            Some(validators) => Keepers::together(&genesis.origin, validators).ok()?,
-            None => Keepers::alone(verifier(&genesis.origin, &genesis.log_public_key)?),
+        let first = match PublicChain::of_genesis(genesis).ok()? {
+            Some(chain) => Keepers::on_chain(chain.origin()),
+            None => Self::who_signs(genesis)?,
         };
         Some(Self { ledger: LedgerId::of(genesis), first, changes: Vec::new() })
+    }
+
+    fn who_signs(genesis: &v1::Genesis) -> Option<Keepers> {
+        Some(match Validators::of_genesis(genesis).ok()? {
+            Some(validators) => Keepers::together(&genesis.origin, validators).ok()?,
+            None => Keepers::alone(verifier(&genesis.origin, &genesis.log_public_key)?),
+        })
+    }
+
+    /// Whether nobody signs for the ledger: a contract on a public chain keeps it.
+    pub fn is_on_chain(&self) -> bool {
+        self.first.verifiers.count() == 0
     }
 
     /// Who kept the ledger first, and after each change.
@@ -116,6 +138,9 @@ impl LogKeys {
 
     /// Who keeps the ledger after a change, if that is one.
     pub(crate) fn check(&self, change: &KeyChange) -> Result<Keepers, BadKeyChange> {
+        if self.is_on_chain() {
+            return Err(BadKeyChange::OnChain);
+        }
         match (change, &self.keepers().validators) {
             (KeyChange::Rotation(rotation), None) => {
                 Ok(Keepers::alone(self.check_rotation(rotation)?))

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use colearn_contracts::{
-    Action, Contract, Digest, LearnerId, Limits, Moment, NotAnUpgrade, Outcome, Rejection,
-    UnknownVersion, Version,
+    Action, Contract, Digest, ExperimentName, LearnerId, Limits, Moment, NotAnUpgrade, Outcome,
+    Rejection, UnknownVersion, Version,
 };
 use colearn_proto::v1;
 
@@ -101,7 +101,7 @@ impl Replay {
         version: u32,
         limits: Option<&v1::Limits>,
     ) -> Result<(), Departure> {
-        self.advance(at);
+        self.advance(at, None);
         if let Some(expected) = self.due.front() {
             return Err(Departure::OtherOutcome { expected: Some(expected.clone()), found: None });
         }
@@ -120,7 +120,7 @@ impl Replay {
         sender: LearnerId,
         action: &Action,
     ) -> Result<(), Departure> {
-        self.advance(at);
+        self.advance(at, Some(&action.experiment));
         if let Some(expected) = self.due.front() {
             return Err(Departure::OtherOutcome { expected: Some(expected.clone()), found: None });
         }
@@ -135,7 +135,7 @@ impl Replay {
     /// # Errors
     /// If it is not what the contract decided.
     fn outcome(&mut self, at: Moment, found: &Outcome) -> Result<(), Departure> {
-        self.advance(at);
+        self.advance(at, Some(&found.experiment));
         let expected = self.due.pop_front();
         // The time counts too: whoever replays an outcome later takes its deadlines from there.
         if expected.as_ref() == Some(found) && at.now_ms == self.decided.now_ms {
@@ -145,10 +145,17 @@ impl Replay {
         }
     }
 
-    fn advance(&mut self, at: Moment) {
+    /// Has what is due decided, before a record about this experiment or about none.
+    fn advance(&mut self, at: Moment, experiment: Option<&ExperimentName>) {
         // Not while something is due: it was decided before this moment and is recorded first.
         if self.due.is_empty() {
-            self.due.extend(self.contract.advance(at));
+            let outcomes = match (self.contract.charter(), experiment) {
+                (None, _) => self.contract.advance(at),
+                // R93.
+                (Some(_), Some(name)) => self.contract.touch(at, name),
+                (Some(_), None) => Vec::new(),
+            };
+            self.due.extend(outcomes);
             self.decided = at;
         }
     }

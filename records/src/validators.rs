@@ -544,6 +544,7 @@ pub fn genesis(
         validators,
         time_ms,
         limits: Some(upgrade::limits_message(limits)),
+        chain: None,
     };
     let validators = Validators::of_genesis(&genesis)?.ok_or(BadChange::Count(0))?;
     validators.verifiers(&genesis.origin)?;

@@ -43,7 +43,8 @@ history; 19 departs from the contract; 20 broken promise; 21 a receipt or older 
 read or is another ledger's, or no receipt at all; 22 the index or a hash tile differs from the entries;
 23 several nodes keep the ledger, and their blocks or who they are break the rules; 24 less privacy stated
 as spent than was; 25 merges were agreed on that do not follow from the updates, or --merges has the
-weights of none; 27 a transaction was signed too long before it was recorded.")]
+weights of none; 26 a contract on a public chain keeps the ledger, and never writes this; 27 a transaction
+was signed too long before it was recorded.")]
 pub(crate) struct Audit {
     /// A node's URL, a node's data folder (it may be running), or an exported folder
     #[arg(env = NODE)]

@@ -53,6 +53,7 @@ impl Book {
             validators: Vec::new(),
             time_ms: 0,
             limits,
+            chain: None,
         };
         let contract = Contract::new(Digest(LedgerId::of(&genesis).0), version);
         Self { contract, ..Self::of(record::genesis_payload(genesis)) }

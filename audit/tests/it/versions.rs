@@ -58,6 +58,7 @@ fn a_genesis_must_be_one_that_can_be_followed() {
             validators: Vec::new(),
             time_ms: 0,
             limits: Some(upgrade::limits_message(&Limits::default())),
+            chain: None,
         };
         change(&mut genesis);
         let report = Book::of(record::genesis_payload(genesis)).audited();

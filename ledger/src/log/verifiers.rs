@@ -7,8 +7,8 @@ use crate::log::note::{Checkpoint, KeyKind, NoteError, SignedNote, Verifier};
 /// One key alone signs for itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verifiers {
-    first: Verifier,
-    others: Vec<Verifier>,
+    name: String,
+    keys: Vec<Verifier>,
 }
 
 impl Verifiers {
@@ -18,10 +18,9 @@ impl Verifiers {
     /// If there are none, they have different names, one is a witness's, or two have the same key id: then
     /// a line could not be told to be the one's or the other's.
     pub fn new(keys: impl IntoIterator<Item = Verifier>) -> Result<Self, NoteError> {
-        let mut keys = keys.into_iter();
-        let first = keys.next().ok_or(NoteError::Key("there are none"))?;
-        let others: Vec<Verifier> = keys.collect();
-        let verifiers = Self { first, others };
+        let keys: Vec<Verifier> = keys.into_iter().collect();
+        let first = keys.first().ok_or(NoteError::Key("there are none"))?;
+        let verifiers = Self { name: first.name().to_owned(), keys };
         let mut ids: Vec<[u8; 4]> = verifiers.iter().map(Verifier::id).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -36,24 +35,33 @@ impl Verifiers {
         Ok(verifiers)
     }
 
+    /// Nobody: of a log of this name whose roots something else than a signature proves. No note is ever
+    /// signed by enough of them.
+    pub fn none(name: String) -> Self {
+        Self { name, keys: Vec::new() }
+    }
+
     /// The log's name.
     pub fn name(&self) -> &str {
-        self.first.name()
+        &self.name
     }
 
     /// The keys, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = &Verifier> {
-        std::iter::once(&self.first).chain(&self.others)
+        self.keys.iter()
     }
 
     /// The key, if there is only one.
     pub fn one(&self) -> Option<&Verifier> {
-        self.others.is_empty().then_some(&self.first)
+        match &self.keys[..] {
+            [key] => Some(key),
+            [] | [_, _, ..] => None,
+        }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        1 + self.others.len()
+        self.keys.len()
     }
 
     /// How many must have signed: the least number above two thirds.
@@ -107,8 +115,8 @@ impl Verifiers {
 }
 
 impl From<Verifier> for Verifiers {
-    fn from(first: Verifier) -> Self {
-        Self { first, others: Vec::new() }
+    fn from(key: Verifier) -> Self {
+        Self { name: key.name().to_owned(), keys: vec![key] }
     }
 }
 
@@ -172,6 +180,16 @@ mod tests {
             }
         }
         assert_eq!(verifiers(1).open(&note(&[2])), Err(NoteError::Unsigned("log".to_owned())));
+    }
+
+    #[test]
+    fn where_nobody_signs_nothing_is_signed() {
+        let nobody = Verifiers::none("log".to_owned());
+        assert_eq!((nobody.count(), nobody.one(), nobody.name()), (0, None, "log"));
+        for signers in [&[1][..], &[1, 2, 3]] {
+            let few = NoteError::TooFew { signed: 0, needed: 1, of: 0 };
+            assert_eq!(nobody.open(&note(signers)), Err(few));
+        }
     }
 
     #[test]

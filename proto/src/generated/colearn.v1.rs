@@ -217,12 +217,13 @@ pub struct Genesis {
     /// The ledger's name in its checkpoints.
     #[prost(string, tag = "1")]
     pub origin: ::prost::alloc::string::String,
-    /// The key that signs the checkpoints: 32 bytes, Ed25519. Empty where several nodes keep the ledger.
+    /// The key that signs the checkpoints: 32 bytes, Ed25519. Empty where several nodes or a chain keep the ledger.
     #[prost(bytes = "bytes", tag = "2")]
     pub log_public_key: ::prost::bytes::Bytes,
     /// Random, so that no two ledgers have the same id: 32 bytes. Where several nodes keep the ledger, SHA-256
     /// over "colearn/v1/network\n" || the encoding of a Founding with these validators || time_ms (8 bytes,
-    /// big-endian), so that each of them makes the same genesis.
+    /// big-endian), so that each of them makes the same genesis. Empty where a chain keeps it: its id and the
+    /// contract's address are enough.
     #[prost(bytes = "bytes", tag = "3")]
     pub nonce: ::prost::bytes::Bytes,
     /// The version of the contract's rules.
@@ -231,12 +232,37 @@ pub struct Genesis {
     /// The nodes that keep the ledger together, by name, ascending; none where one keeps it.
     #[prost(message, repeated, tag = "5")]
     pub validators: ::prost::alloc::vec::Vec<Validator>,
-    /// The first entry's time in ms since 1970, where several nodes keep the ledger; otherwise 0.
+    /// The first entry's time in ms since 1970, where several nodes or a chain keep the ledger; otherwise 0.
     #[prost(uint64, tag = "6")]
     pub time_ms: u64,
     /// The ledger's limits; absent in version 1 of the rules.
     #[prost(message, optional, tag = "7")]
     pub limits: ::core::option::Option<Limits>,
+    /// The contract that keeps the ledger, where one on a public chain does.
+    #[prost(message, optional, tag = "8")]
+    pub chain: ::core::option::Option<PublicChain>,
+}
+/// A contract on a public chain that keeps a ledger.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublicChain {
+    /// Which chain: 1 to 48 of a-z A-Z 0-9 . - _.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The contract's address in bech32: 1 to 90 characters, lower case.
+    #[prost(string, tag = "2")]
+    pub contract: ::prost::alloc::string::String,
+    /// Whether anybody may create experiments.
+    #[prost(bool, tag = "3")]
+    pub open: bool,
+    /// Who may otherwise: public keys of 32 bytes, ascending, at most 256. None where anybody may.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub creators: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// The most members that an experiment may have; at least 1. Closing a round must fit into a block.
+    #[prost(uint32, tag = "5")]
+    pub max_members: u32,
+    /// The gas that a block of the chain may use, as it was when the contract was made: what max_members was chosen by.
+    #[prost(uint64, tag = "6")]
+    pub block_gas: u64,
 }
 /// A transaction with the signature of the learner that sends it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

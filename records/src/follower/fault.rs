@@ -5,6 +5,7 @@ use colearn_ledger::{Broken, Forgotten, Hash, NoteError};
 
 use super::blocks::BadBlock;
 use crate::log_keys::BadKeyChange;
+use crate::on_chain::BadChain;
 use crate::record::NotARecord;
 use crate::replay::Departure;
 use crate::transaction::{Invalid, Seen};
@@ -34,6 +35,9 @@ pub enum Fault {
     /// Its signature does not verify.
     #[error(transparent)]
     Signature(#[from] Invalid),
+    /// A contract on a public chain keeps the ledger, and never writes this.
+    #[error("it is {0}, which a contract on a public chain never writes")]
+    OnChain(&'static str),
     /// It is a genesis, but not the first entry.
     #[error("it is a second genesis")]
     SecondGenesis,
@@ -83,6 +87,9 @@ pub enum BadGenesis {
     /// Its name or key is none.
     #[error("its key or origin cannot be used")]
     Key,
+    /// It is not what a contract on a public chain would have written.
+    #[error(transparent)]
+    Chain(#[from] BadChain),
     /// Its limits are not those of its version: none in version 1, within their bounds in later ones.
     #[error("its limits are not those that its version of the rules has")]
     Limits,

@@ -23,6 +23,7 @@ pub use self::fault::{BadGenesis, Fault, Unconfirmed};
 pub use self::read::{EntryReader, ReadEntry};
 pub use self::times::Times;
 use crate::log_keys::{BadKeyChange, Keepers, LogKeys};
+use crate::on_chain::PublicChain;
 use crate::record::{self, DecodedEntry, Record};
 use crate::replay::Replay;
 use crate::upgrade;
@@ -130,15 +131,23 @@ impl Follower {
         };
         let version = Version::try_from(genesis.contract_version).map_err(BadGenesis::Version)?;
         let limits = limits(version, &genesis)?;
+        let chain = PublicChain::of_genesis(&genesis)?;
         let keys = LogKeys::of_genesis(&genesis).ok_or(BadGenesis::Key)?;
+        let replay = || match &chain {
+            Some(chain) => Replay::resume(Contract::on_chain(
+                Digest(keys.ledger().0),
+                version,
+                limits.unwrap_or_default(),
+                chain.charter().clone(),
+            )),
+            None => Replay::new(keys.ledger(), version, limits.unwrap_or_default()),
+        };
         Ok(Self {
             depth,
             first: Some(Hash::leaf(first)),
             head: Head::EMPTY,
             tree: depth.grows_tree().then(TreeBuilder::new),
-            replay: depth
-                .replays()
-                .then(|| Replay::new(keys.ledger(), version, limits.unwrap_or_default())),
+            replay: depth.replays().then(replay),
             times: depth.verifies().then(|| match limits {
                 Some(limits) => Times::since(limits.expiry_ms, 0),
                 None => Times::unlimited(),
@@ -347,6 +356,10 @@ impl Follower {
         if let Some(Err(error)) = &entry.signature {
             found(error.clone().into())?;
         }
+        if let Some(what) = self.never_on_chain(&decoded.record) {
+            // It changes nothing there: the contract that keeps the ledger does not know it.
+            return found(Fault::OnChain(what));
+        }
         self.check_block(decoded).or_else(|bad| found(bad.into()))?;
         match &decoded.record {
             Record::Genesis(_) if self.first.is_none() => return found(Fault::SecondGenesis),
@@ -386,14 +399,33 @@ impl Follower {
         Ok(())
     }
 
+    /// What a record is, if a contract on a public chain keeps the ledger and never writes that. What changes
+    /// keys is refused for that already.
+    fn never_on_chain(&self, record: &Record) -> Option<&'static str> {
+        if !self.keys.is_on_chain() {
+            return None;
+        }
+        match record {
+            Record::Upgrade(_) => Some("an upgrade of the rules"),
+            Record::Block(_) => Some("the end of a block"),
+            Record::Genesis(_)
+            | Record::Transaction(_)
+            | Record::Outcome(_)
+            | Record::KeyRotation(_)
+            | Record::ValidatorChange(_) => None,
+        }
+    }
+
     /// How an entry does not fit into the blocks.
     fn check_block(&self, entry: &DecodedEntry) -> Result<(), BadBlock> {
         match (&self.blocks, &entry.record) {
             (Some(blocks), _) => blocks.check(entry),
             (None, Record::Block(_)) => Err(BadBlock::NoBlocks),
-            // Every node makes the same first entry, or they would not keep one ledger.
+            // Every node makes the same first entry, or they would not keep one ledger; and a contract's has
+            // the time of its block.
             (None, Record::Genesis(genesis))
-                if !genesis.validators.is_empty() && genesis.time_ms != entry.time_ms =>
+                if (!genesis.validators.is_empty() || genesis.chain.is_some())
+                    && genesis.time_ms != entry.time_ms =>
             {
                 Err(BadBlock::Time { block: genesis.time_ms, found: entry.time_ms })
             }

@@ -18,7 +18,7 @@ use crate::validators::Validators;
 /// What stands before a state of this layout: one of another could decode as something that nobody
 /// decided, and would be gone on from.
 fn prefix() -> String {
-    format!("colearn followed ledger 3, contract state {LAYOUT}\n")
+    format!("colearn followed ledger 4, contract state {LAYOUT}\n")
 }
 
 /// SHA-256 stands behind it: a file that a disk has damaged is none.
@@ -46,11 +46,16 @@ enum StoredKeepers {
     Alone(String),
     /// Several: the log's name, how often they were changed, and each as it is recorded.
     Together(String, u64, Vec<Vec<u8>>),
+    /// A contract on a public chain: the log's name.
+    OnChain(String),
 }
 
 impl StoredKeepers {
     fn of(keepers: &Keepers) -> Self {
         match &keepers.validators {
+            None if keepers.verifiers.count() == 0 => {
+                Self::OnChain(keepers.verifiers.name().to_owned())
+            }
             None => Self::Alone(keepers.verifiers.to_string()),
             Some(validators) => Self::Together(
                 keepers.verifiers.name().to_owned(),
@@ -63,6 +68,7 @@ impl StoredKeepers {
     fn read(&self) -> Option<Keepers> {
         match self {
             Self::Alone(key) => Some(Keepers::alone(Verifier::parse(key).ok()?)),
+            Self::OnChain(origin) => Some(Keepers::on_chain(origin.clone())),
             Self::Together(origin, number, list) => {
                 let list = list.iter().map(|bytes| v1::Validator::decode(&bytes[..]));
                 let list = list.collect::<Result<Vec<_>, _>>().ok()?;

@@ -9,6 +9,7 @@ mod follower;
 mod history;
 #[cfg(all(feature = "files", unix))]
 mod network;
+mod on_chain;
 mod receipts;
 mod scribe;
 mod strategies;

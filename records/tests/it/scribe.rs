@@ -7,6 +7,7 @@ use colearn_ledger::{Checkpoint, Entry, Hash, Head, Signer, TreeBuilder, tree};
 use colearn_proto::v1;
 use colearn_records::follower::{Depth, Fault, Follower, FollowerState, ReadEntry};
 use colearn_records::keys::learner_id;
+use colearn_records::on_chain::PublicChain;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
 use colearn_records::{log_keys, record, upgrade};
 use ed25519_dalek::SigningKey;
@@ -41,6 +42,7 @@ pub(crate) fn genesis(version: Version, limits: Option<Limits>) -> v1::Genesis {
         validators: Vec::new(),
         time_ms: 0,
         limits: limits.as_ref().map(upgrade::limits_message),
+        chain: None,
     }
 }
 
@@ -93,7 +95,13 @@ impl Scribe {
     pub(crate) fn of(genesis: v1::Genesis, version: Version, limits: Limits) -> Self {
         let stated = (version > Version::V1).then_some(limits);
         let id = LedgerId::of(&genesis);
-        let contract = Contract::with_limits(Digest(id.0), version, stated.unwrap_or_default());
+        let limits_there = stated.unwrap_or_default();
+        let contract = match PublicChain::of_genesis(&genesis).unwrap() {
+            Some(chain) => {
+                Contract::on_chain(Digest(id.0), version, limits_there, chain.charter().clone())
+            }
+            None => Contract::with_limits(Digest(id.0), version, limits_there),
+        };
         let mut scribe = Self {
             id,
             name: "x".parse().unwrap(),
@@ -154,6 +162,9 @@ impl Scribe {
         if self.check_fresh(signed).is_err() {
             return false;
         }
+        if self.is_on_chain() {
+            self.touch(&signed.action().experiment);
+        }
         let Ok(outcomes) = self.contract.apply(self.moment(), signed.sender(), signed.action())
         else {
             return false;
@@ -178,7 +189,20 @@ impl Scribe {
 
     pub(crate) fn wait(&mut self, ms: u64) {
         self.now_ms += ms;
+        if self.is_on_chain() {
+            return;
+        }
         let outcomes = self.contract.advance(self.moment());
+        self.record_outcomes(&outcomes);
+    }
+
+    fn is_on_chain(&self) -> bool {
+        self.contract.charter().is_some()
+    }
+
+    /// R93. Records what is due of an experiment.
+    pub(crate) fn touch(&mut self, name: &ExperimentName) {
+        let outcomes = self.contract.touch(self.moment(), name);
         self.record_outcomes(&outcomes);
     }
 
@@ -249,6 +273,7 @@ impl Scribe {
                 self.act(who, seen, Act::Leave { term, renounce: what == 23 });
             }
             24..30 => self.wait(if what < 26 { 3_600_000 } else { 1_000 }),
+            30..34 if self.is_on_chain() => self.touch(&self.name.clone()),
             30..34 => self.change_key(),
             34..55 => self.propose(seen, i64::from(what)),
             55..58 => {

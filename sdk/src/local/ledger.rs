@@ -52,6 +52,7 @@ impl LocalLedger {
             validators: Vec::new(),
             time_ms: 0,
             limits: Some(upgrade::limits_message(&Limits::default())),
+            chain: None,
         };
         let ledger = LedgerId::of(&genesis);
         let mut local = Self {

@@ -99,6 +99,7 @@ fn fault(fault: &Fault) -> String {
         Fault::Time(_) => "Time".to_owned(),
         Fault::Departure(it) => format!("Departure.{}", departure(it)),
         Fault::Departed => "Departed".to_owned(),
+        Fault::Keys(BadKeyChange::OnChain) | Fault::OnChain(_) => "OnChain".to_owned(),
         Fault::Forgotten(_) => "Forgotten".to_owned(),
     }
 }
@@ -109,6 +110,7 @@ fn bad_genesis(bad: &BadGenesis) -> String {
         BadGenesis::OtherRecord => "OtherRecord".to_owned(),
         BadGenesis::Version(_) => "Version".to_owned(),
         BadGenesis::Key => "Key".to_owned(),
+        BadGenesis::Chain(_) => "Chain".to_owned(),
         BadGenesis::Limits => "Limits".to_owned(),
     }
 }
