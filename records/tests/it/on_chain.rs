@@ -73,7 +73,7 @@ fn deadlines_come_when_their_experiment_is_touched() {
     let join = scribe.join(2);
     assert!(scribe.act(2, scribe.head.size, join));
     let [a, b]: [ExperimentName; 2] = ["a", "b"].map(|name| name.parse().unwrap());
-    assert_eq!(closed(&scribe), [b.clone()]);
+    assert_eq!(closed(&scribe), std::slice::from_ref(&b));
     // Much later somebody asks for the other.
     scribe.wait(1_000_000);
     scribe.touch(&a);
