@@ -5,7 +5,7 @@ use std::io;
 use std::process::{Child, Command};
 
 #[cfg(unix)]
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
 
 /// The shell with a command.
 #[cfg(unix)]
@@ -45,7 +45,12 @@ pub(crate) fn kill_group(group: u32) -> io::Result<()> {
 
 #[cfg(unix)]
 fn signal_group(group: u32, signal: Signal) -> io::Result<()> {
-    let Some(group) = i32::try_from(group).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let known = i32::try_from(group).ok().and_then(Pid::from_raw);
+    // Signals for group 1 would go to every process there is.
+    let Some(group) = known.filter(|it| *it != Pid::INIT && *it != getpgrp()) else {
+        let told = format!("no command has the process group {group}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+    };
     match kill_process_group(group, signal) {
         // It has ended meanwhile.
         Err(rustix::io::Errno::SRCH) => Ok(()),
@@ -58,4 +63,20 @@ pub(crate) fn kill(child: &mut Child) -> io::Result<()> {
     kill_group(child.id())?;
     child.kill()?;
     child.wait().map(drop)
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_no_command_can_have_get_no_signal() {
+        let own = getpgrp().as_raw_nonzero().get().cast_unsigned();
+        for group in [0, 1, own, u32::MAX] {
+            for refused in [ask_to_end(group), kill_group(group)] {
+                assert!(refused.is_err_and(|it| it.kind() == io::ErrorKind::InvalidInput));
+            }
+        }
+    }
 }

@@ -65,7 +65,8 @@ impl Drop for Lock {
 
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
+    // Read, too: it may become somebody's standard input.
+    options.read(true).write(true).create(true).truncate(false);
     // Whoever could open it could lock it.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -104,6 +105,18 @@ mod tests {
         child.kill()?;
         child.wait()?;
         assert!(Lock::try_take(&path)?.is_some());
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn whoever_reads_what_was_handed_on_finds_nothing_in_it() -> io::Result<()> {
+        use std::process::{Command, Stdio};
+
+        let dir = tempfile::tempdir()?;
+        let file = Lock::wait(&dir.path().join("lock"))?.hand_on()?;
+        let read = Command::new("cat").stdin(Stdio::from(file)).output()?;
+        assert!(read.status.success() && read.stdout.is_empty(), "{read:?}");
         Ok(())
     }
 }
