@@ -96,9 +96,11 @@ impl LearnerArgs {
         if let (Some(command), Some(path)) = (&self.exec.exec, &self.exec.exec_start) {
             let mut dir = path.clone().into_os_string();
             dir.push(".exec");
-            let setup = self.exec.setup(command, dir.into(), "start", &self.training)?;
-            let made = tokio::task::spawn_blocking(move || exec::start(setup)).await??;
-            write(path, &made)?;
+            // Of its own, also where two are made in one --exec-dir.
+            let name = format!("start-{}", path.file_name().unwrap_or_default().display());
+            let setup = self.exec.setup(command, dir.into(), &name, &self.training)?;
+            let to = path.clone();
+            let made = tokio::task::spawn_blocking(move || exec::start(setup, &to)).await??;
             println!("{}  {}", made.digest(), path.display());
             return Ok(ExitCode::SUCCESS);
         }

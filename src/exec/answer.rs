@@ -1,6 +1,6 @@
 //! `result.json`: what a command answers, believed as little as anything that comes from elsewhere.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -123,27 +123,38 @@ impl Answer {
     }
 }
 
-/// Reads a file of at most so many bytes; `None` if it is not there. What is no file is not opened: one end of a pipe
-/// would be waited at.
+/// Reads a file of at most so many bytes; `None` if it is not there.
 pub(super) fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>, ExecError> {
     let failed = |source| ExecError::File { path: path.to_owned(), source };
-    let known = match std::fs::metadata(path) {
+    let file = match open_file(path, File::options().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        known => known.map_err(failed)?,
+        opened => opened.map_err(failed)?,
     };
-    if !known.is_file() {
-        let what = "it is no file".to_owned();
-        return Err(ExecError::Answer { path: path.to_owned(), what });
-    }
     let mut bytes = Vec::new();
-    // It may have grown since.
-    let file = File::open(path).map_err(failed)?;
     file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > most {
         let what = format!("it has more than {most} bytes");
         return Err(ExecError::Answer { path: path.to_owned(), what });
     }
     Ok(Some(bytes))
+}
+
+/// Opens what is itself a file: not a link, which may lead to what a command cannot see but its learner can, and not a
+/// pipe, at whose end it would be waited.
+pub(super) fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let is_none = || io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    let file = options.open(path).map_err(|error| {
+        let is_other = path.symlink_metadata().is_ok_and(|found| !found.is_file());
+        if is_other { is_none() } else { error }
+    })?;
+    // Of what was opened, not of what has the name by now.
+    if file.metadata()?.is_file() { Ok(file) } else { Err(is_none()) }
 }
 
 #[cfg(test)]
@@ -215,5 +226,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(Answer::read(dir.path()).unwrap_err().to_string().contains("no file"));
         assert!(matches!(Answer::read(&dir.path().join("none")), Ok(None)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_link_is_followed_out_of_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let [secret, link] = ["secret", "result.json"].map(|name| dir.path().join(name));
+        std::fs::write(&secret, "{}").unwrap();
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        assert!(Answer::read(&link).unwrap_err().to_string().contains("no file"));
+        assert!(open_file(&link, File::options().append(true).create(true)).is_err());
     }
 }

@@ -1,7 +1,8 @@
 //! The folder of files that a command is given: what is asked, and what it is asked about.
 //!
-//! A folder that has its name is whole: it is written beside and renamed. So one that is found again after a restart is
-//! the same question, and whatever lies in it is the answer to that.
+//! A folder that has its name is whole: it is written beside, synced and renamed. So one that is found again after a
+//! restart is the same question, and whatever lies in it is the answer to that. A command may do with the folder what it
+//! likes, so what its learner relies on is kept beside it, where containers are shown nothing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,10 +30,6 @@ pub(super) const PENDING: &str = "pending";
 pub(super) const OVER: &str = "over";
 /// What the command prints.
 pub(super) const OUTPUT: &str = "output.log";
-/// Locked as long as the command runs.
-pub(super) const RUNNING: &str = "running";
-/// Its process group.
-pub(super) const GROUP: &str = "group";
 
 /// A question has no more bytes.
 const MAX_QUESTION_BYTES: u64 = 64 << 10;
@@ -117,10 +114,50 @@ impl Question {
     }
 }
 
+/// What a command is asked, with the models that it is asked about.
+pub(super) struct Asked<'a> {
+    pub(super) question: &'a Question,
+    pub(super) base: Option<&'a Weights>,
+    pub(super) model: Option<&'a Weights>,
+}
+
+impl Asked<'_> {
+    /// Has a folder hold what is asked by now, whatever a command that was begun before, or a crash, has made of it.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), ExecError> {
+        for (name, weights) in [(BASE, self.base), (MODEL, self.model)] {
+            let Some(bytes) = weights.map(Weights::bytes) else { continue };
+            let path = folder.join(name);
+            let found = read_at_most(&path, bytes.len() as u64).ok().flatten();
+            if found.is_none_or(|found| found != bytes[..]) {
+                replace(&path, bytes)?;
+            }
+        }
+        let path = folder.join(ROUND);
+        let json = serde_json::to_vec_pretty(self.question);
+        replace(&path, &json.map_err(|error| file(&path)(error.into()))?)
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
+    colearn_files::replace(path, bytes).map_err(|error| file(path)(error.into()))
+}
+
+/// Where a command works, and what its learner knows of it.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Place {
+    /// The command's folder.
+    pub(super) folder: PathBuf,
+    /// A file that is locked as long as the command runs.
+    pub(super) lock: PathBuf,
+    /// A file with its process group.
+    pub(super) group: PathBuf,
+}
+
 /// Where a learner's folders are.
 #[derive(Clone, Debug)]
 pub(super) struct Folders {
     tasks: PathBuf,
+    running: PathBuf,
     state: PathBuf,
 }
 
@@ -128,8 +165,9 @@ impl Folders {
     /// Below this one, of which the path holds from everywhere.
     pub(super) fn below(dir: &Path) -> Result<Self, ExecError> {
         let dir = std::path::absolute(dir).map_err(file(dir))?;
-        let folders = Self { tasks: dir.join("tasks"), state: dir.join("state") };
-        for folder in [&folders.tasks, &folders.state] {
+        let [tasks, running, state] = ["tasks", "running", "state"].map(|name| dir.join(name));
+        let folders = Self { tasks, running, state };
+        for folder in [&folders.tasks, &folders.running, &folders.state] {
             colearn_files::create_folder(folder).map_err(|error| file(folder)(error.into()))?;
             private(folder)?;
         }
@@ -141,51 +179,59 @@ impl Folders {
         &self.state
     }
 
+    fn place(&self, name: &str) -> Place {
+        Place {
+            folder: self.tasks.join(name),
+            lock: self.running.join(name),
+            group: self.running.join(format!("{name}.group")),
+        }
+    }
+
     /// The folder of a question: as it was left, or a new one.
-    pub(super) fn open(
-        &self,
-        question: &Question,
-        base: Option<&Weights>,
-        model: Option<&Weights>,
-    ) -> Result<PathBuf, ExecError> {
-        let folder = self.tasks.join(question.name());
+    pub(super) fn open(&self, ask: &Asked<'_>) -> Result<Place, ExecError> {
+        let place = self.place(&ask.question.name());
+        let folder = &place.folder;
         let asked = read_at_most(&folder.join(ROUND), MAX_QUESTION_BYTES).ok().flatten();
         let asked = asked.and_then(|bytes| serde_json::from_slice::<Question>(&bytes).ok());
-        if asked.is_some_and(|asked| asked.asks_like(question)) {
-            return Ok(folder);
+        if asked.is_some_and(|asked| asked.asks_like(ask.question)) {
+            return Ok(place);
         }
-        remove(&folder)?;
+        remove(folder)?;
         let new = self.tasks.join("new");
         remove(&new)?;
         std::fs::create_dir(&new).map_err(file(&new))?;
         private(&new)?;
-        for (name, weights) in [(BASE, base), (MODEL, model)] {
-            let path = new.join(name);
-            weights.map_or(Ok(()), |it| std::fs::write(&path, it.bytes())).map_err(file(&path))?;
-        }
-        let path = new.join(ROUND);
-        let json =
-            serde_json::to_vec_pretty(question).map_err(|error| file(&path)(error.into()))?;
-        std::fs::write(&path, json).map_err(file(&path))?;
-        std::fs::rename(&new, &folder).map_err(file(&folder))?;
-        Ok(folder)
+        ask.write(&new)?;
+        colearn_files::rename(&new, folder).map_err(|error| file(folder)(error.into()))?;
+        Ok(place)
     }
 
-    /// The folders of all other questions.
-    pub(super) fn others(&self, folder: &Path) -> Result<Vec<PathBuf>, ExecError> {
-        let listed = std::fs::read_dir(&self.tasks).map_err(file(&self.tasks))?;
-        let paths = listed.filter_map(|entry| Some(entry.ok()?.path()));
-        Ok(paths.filter(|path| path != folder && path.is_dir()).collect())
-    }
-
-    /// Removes the folders of all but so many rounds before this one.
-    pub(super) fn prune(&self, round: u64, keep: u64) -> Result<(), ExecError> {
+    /// The places of all rounds that have been asked about, by the round.
+    fn places(&self) -> Result<Vec<(u64, Place)>, ExecError> {
         let listed = std::fs::read_dir(&self.tasks).map_err(file(&self.tasks))?;
         let names = listed.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        for name in names {
-            let number = name.split_once('-').and_then(|(number, _)| number.parse::<u64>().ok());
-            if number.is_some_and(|number| number.saturating_add(keep) < round) {
-                remove(&self.tasks.join(name))?;
+        let place = |name: String| Some((name.split_once('-')?.0.parse().ok()?, self.place(&name)));
+        Ok(names.filter_map(place).collect())
+    }
+
+    /// The places of all other rounds. Those of this one may still be asked about: after a restart it begins again.
+    pub(super) fn others(&self, round: u64) -> Result<Vec<Place>, ExecError> {
+        let others = self.places()?.into_iter().filter(|(number, _)| *number != round);
+        Ok(others.map(|(_, place)| place).collect())
+    }
+
+    /// Removes the folders of all but so many rounds before this one, as far as that can be done.
+    pub(super) fn prune(&self, round: u64, keep: u64) -> Result<(), ExecError> {
+        for (number, place) in self.places()? {
+            if number.saturating_add(keep) >= round {
+                continue;
+            }
+            // What containers have written may be another user's. The next round tries it again.
+            let removed = remove(&place.folder)
+                .and_then(|()| remove_file(&place.lock))
+                .and_then(|()| remove_file(&place.group));
+            if let Err(error) = removed {
+                tracing::warn!("{error}; it stays");
             }
         }
         Ok(())
@@ -204,8 +250,18 @@ fn private(folder: &Path) -> Result<(), ExecError> {
 }
 
 fn remove(folder: &Path) -> Result<(), ExecError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(file(folder)(error)),
+    gone(std::fs::remove_dir_all(folder)).map_err(file(folder))
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove_file(path: &Path) -> Result<(), ExecError> {
+    gone(std::fs::remove_file(path)).map_err(file(path))
+}
+
+/// What was not there is gone, too.
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -243,26 +299,31 @@ mod tests {
         }
     }
 
+    fn open(folders: &Folders, question: &Question, base: &Weights) -> Result<PathBuf, ExecError> {
+        let asked = Asked { question, base: Some(base), model: None };
+        folders.open(&asked).map(|place| place.folder)
+    }
+
     #[test]
     fn the_same_question_has_the_folder_that_it_had() {
         let dir = tempfile::tempdir().unwrap();
         let folders = Folders::below(dir.path()).unwrap();
         let base = Weights::new("base");
-        let first = folders.open(&question(3, &base), Some(&base), None).unwrap();
+        let first = open(&folders, &question(3, &base), &base).unwrap();
         assert_eq!(std::fs::read(first.join(BASE)).unwrap(), b"base");
         std::fs::write(first.join(RESULT), "{}").unwrap();
         // Of another deadline, it is the same.
         let again = Question { deadline_ms: None, ..question(3, &base) };
-        assert_eq!(folders.open(&again, Some(&base), None).unwrap(), first);
+        assert_eq!(open(&folders, &again, &base).unwrap(), first);
         assert!(first.join(RESULT).exists());
         // Of another experiment it is not, and nothing of the old one answers it.
         let other = Question { experiment: Some("y".to_owned()), ..question(3, &base) };
-        assert_eq!(folders.open(&other, Some(&base), None).unwrap(), first);
+        assert_eq!(open(&folders, &other, &base).unwrap(), first);
         assert!(!first.join(RESULT).exists());
         // What is not whole is none.
         std::fs::write(first.join(RESULT), "{}").unwrap();
         std::fs::write(first.join(ROUND), "{").unwrap();
-        folders.open(&other, Some(&base), None).unwrap();
+        open(&folders, &other, &base).unwrap();
         assert!(!first.join(RESULT).exists());
     }
 
@@ -271,7 +332,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folders = Folders::below(dir.path()).unwrap();
         let base = Weights::new("base");
-        let open = |round| folders.open(&question(round, &base), Some(&base), None).unwrap();
+        let open = |round| open(&folders, &question(round, &base), &base).unwrap();
         let all: Vec<PathBuf> = (1..=4).map(open).collect();
         folders.prune(4, 1).unwrap();
         assert_eq!(
@@ -280,5 +341,45 @@ mod tests {
         );
         folders.prune(4, 0).unwrap();
         assert_eq!(all.iter().filter(|it| it.exists()).count(), 1);
+    }
+
+    #[test]
+    fn what_is_asked_is_as_it_is_by_now_whatever_a_folder_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::below(dir.path()).unwrap();
+        let base = Weights::new("base");
+        let folder = open(&folders, &question(3, &base), &base).unwrap();
+        std::fs::write(folder.join(BASE), "trained").unwrap();
+        let later = Question { deadline_ms: Some(8), ..question(3, &base) };
+        let asked = Asked { question: &later, base: Some(&base), model: None };
+        asked.write(&folder).unwrap();
+        assert_eq!(std::fs::read(folder.join(BASE)).unwrap(), b"base");
+        let found = std::fs::read(folder.join(ROUND)).unwrap();
+        assert_eq!(serde_json::from_slice::<Question>(&found).unwrap(), later);
+    }
+
+    #[test]
+    fn only_other_rounds_are_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::below(dir.path()).unwrap();
+        let base = Weights::new("base");
+        let [old, _] = [2, 3].map(|round| open(&folders, &question(round, &base), &base).unwrap());
+        let test = Question { task: Kind::Test, ..question(3, &base) };
+        open(&folders, &test, &base).unwrap();
+        let others = folders.others(3).unwrap();
+        assert_eq!(others.iter().map(|it| &it.folder).collect::<Vec<_>>(), [&old]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_removed_stays_and_the_others_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::below(dir.path()).unwrap();
+        let base = Weights::new("base");
+        let [first, second] = [1, 2].map(|it| open(&folders, &question(it, &base), &base).unwrap());
+        // A file is no folder that could be removed, whoever tries it.
+        let stays = first.with_file_name("00000000-propose-file");
+        std::fs::write(&stays, "").unwrap();
+        folders.prune(9, 1).unwrap();
+        assert!(stays.exists() && !first.exists() && !second.exists());
     }
 }

@@ -19,7 +19,7 @@ use colearn_sdk::learner::{
 };
 
 use self::answer::{Answer, read_at_most};
-use self::folder::{Folders, Kind, Planned, Question, UPDATE, names};
+use self::folder::{Asked, Folders, Kind, Planned, Question, UPDATE, names};
 use self::running::{Ended, Running};
 
 /// The most bytes that a first model may have, of which no base says how large it is.
@@ -136,31 +136,46 @@ impl Known {
     }
 }
 
-/// Has a command make the first model of an experiment.
+/// Has a command make the first model of an experiment, and writes it to this file.
 ///
 /// # Errors
-/// If it does not, or what it makes is no model.
-pub(crate) fn start(setup: Setup) -> std::result::Result<Weights, ExecError> {
+/// If it does not, what it makes is no model, or the model cannot be written.
+pub(crate) fn start(setup: Setup, to: &Path) -> std::result::Result<Weights, ExecError> {
     let folders = Folders::below(&setup.dir)?;
     let question = question(&setup, &folders, Kind::Start, None);
-    let folder = folders.open(&question, None, None)?;
-    let variables = variables(&setup, &folders, &folder, &question);
+    let asked = Asked { question: &question, base: None, model: None };
+    let place = folders.open(&asked)?;
+    let folder = &place.folder;
+    let variables = variables(&setup, &folders, folder, &question);
     let running = Running {
         command: &setup.command,
-        folder: &folder,
+        place: &place,
+        asked,
         variables: &variables,
         grace: setup.grace,
         is_over: &|| false,
     };
     let Ended::Answered(answer) = running.answer()? else {
-        return Err(ExecError::answer(&folder, "there is no model"));
+        return Err(ExecError::answer(folder, "there is no model"));
     };
-    let weights = update(&folder, &answer, MAX_START_BYTES)?;
-    let path = folder.join(UPDATE);
-    alike(&weights, &weights).map_err(|unlike| unlike_base(&path, &unlike))?;
-    // The next start is another one.
-    std::fs::remove_dir_all(&setup.dir).map_err(folder::file(&setup.dir))?;
-    Ok(weights)
+    let made = update(folder, &answer, MAX_START_BYTES).and_then(|weights| {
+        let path = folder.join(UPDATE);
+        alike(&weights, &weights).map_err(|unlike| unlike_base(&path, &unlike))?;
+        Ok(weights)
+    });
+    // Only then is what the command has made not needed any more.
+    let written = made.as_ref().ok().map(|weights| colearn_files::replace(to, weights.bytes()));
+    if let Some(Err(error)) = written {
+        return Err(folder::file(to)(error.into()));
+    }
+    // The next start is another one, be it of a command that was corrected.
+    folder::remove_file(&folder.join(folder::RESULT))?;
+    if made.is_ok()
+        && let Err(error) = std::fs::remove_dir_all(&setup.dir)
+    {
+        tracing::warn!("{}; it stays", folder::file(&setup.dir)(error));
+    }
+    made
 }
 
 impl ExecLearner {
@@ -197,25 +212,37 @@ impl ExecLearner {
         }
         // Of a test that is all: a model is scored, whichever it is.
         let base = Some(current).filter(|_| kind != Kind::Test);
-        let folder = folders.open(&question, base, model)?;
-        for other in folders.others(&folder)? {
-            running::end(&other, setup.grace)?;
-        }
-        folders.prune(question.round, setup.keep)?;
-        let variables = variables(setup, folders, &folder, &question);
+        let asked = Asked { question: &question, base, model };
+        let place = folders.open(&asked)?;
+        self.tidy(question.round);
+        let variables = variables(setup, folders, &place.folder, &question);
         let running = Running {
             command: &setup.command,
-            folder: &folder,
+            place: &place,
+            asked,
             variables: &variables,
             grace: setup.grace,
             is_over: &|| self.is_over(),
         };
         let Ended::Answered(answer) = running.answer()? else { return Ok(None) };
+        let folder = place.folder;
         if !names(current.digest(), answer.base.as_ref()) {
             let what = format!("its base is not {}, which was asked about", current.digest());
             return Err(ExecError::answer(&folder.join(folder::RESULT), what));
         }
         Ok(Some((folder, answer)))
+    }
+
+    /// Ends what was begun in other rounds, and removes what is old; what cannot be done keeps nobody from work.
+    fn tidy(&self, round: u64) {
+        let Self { setup, folders, .. } = self;
+        match folders.others(round) {
+            Ok(others) => others.iter().for_each(|it| running::end_or_warn(it, setup.grace)),
+            Err(error) => tracing::warn!("{error}"),
+        }
+        if let Err(error) = folders.prune(round, setup.keep) {
+            tracing::warn!("{error}");
+        }
     }
 
     fn max_update_bytes(&self) -> u64 {

@@ -281,7 +281,8 @@ fn a_command_whose_round_moves_on_is_asked_to_end_and_then_killed() {
             let folder = fs::read_dir(tasks).unwrap().next().unwrap().unwrap().path();
             assert!(folder.join("over").exists());
             wait_until("it ends", || {
-                colearn_files::Lock::try_take(&folder.join("running")).unwrap().is_some()
+                let lock = dir.path().join("exec/running").join(folder.file_name().unwrap());
+                colearn_files::Lock::try_take(&lock).unwrap().is_some()
             });
             assert_eq!(dir.path().join("exec/state/asked").exists(), is_asked);
         }
@@ -360,9 +361,168 @@ fn a_first_model_is_made_by_the_command() {
     let path = dir.path().join("made");
     fs::write(&path, model(&[0.5]).bytes()).unwrap();
     let copies = format!("cp {} update.safetensors; echo '{{}}' > result.json", path.display());
-    assert_eq!(start(setup(&dir, &copies)).unwrap(), model(&[0.5]));
+    let to = dir.path().join("first.safetensors");
+    assert_eq!(start(setup(&dir, &copies), &to).unwrap(), model(&[0.5]));
+    assert_eq!(fs::read(&to).unwrap(), model(&[0.5]).bytes()[..]);
     assert!(!dir.path().join("exec").exists(), "nothing is left");
     fs::write(&path, "else").unwrap();
-    let told = start(setup(&dir, &copies)).unwrap_err().to_string();
-    assert!(told.contains("no safetensors file"), "{told}");
+    let told = start(setup(&dir, &copies), &to).unwrap_err().to_string();
+    assert!(told.contains("no safetensors file") && told.contains("exec/tasks/"), "{told}");
+    // Once it is corrected, it is run.
+    fs::write(&path, model(&[0.25]).bytes()).unwrap();
+    assert_eq!(start(setup(&dir, &copies), &to).unwrap(), model(&[0.25]));
+}
+
+#[test]
+fn a_first_model_that_cannot_be_written_is_there_the_next_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("made");
+    fs::write(&path, model(&[0.5]).bytes()).unwrap();
+    let copies =
+        format!("{COUNT}cp {} update.safetensors; echo '{{}}' > result.json", path.display());
+    let told = start(setup(&dir, &copies), &dir.path().join("none/first")).unwrap_err();
+    assert!(told.to_string().contains("none/first"), "{told}");
+    assert_eq!(begun(&dir), 1);
+    let to = dir.path().join("first.safetensors");
+    assert_eq!(start(setup(&dir, "exit 9"), &to).unwrap(), model(&[0.5]));
+}
+
+/// The folder of a task that has begun.
+fn folder_of(dir: &TempDir, task: &str) -> PathBuf {
+    let listed = fs::read_dir(dir.path().join("exec/tasks")).unwrap();
+    let mut folders = listed.map(|entry| entry.unwrap().path());
+    folders.find(|path| path.to_str().unwrap().contains(&format!("-{task}-"))).unwrap()
+}
+
+#[test]
+fn after_a_restart_a_test_that_runs_is_waited_for_though_it_is_asked_for_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = format!(
+        "{COUNT}if [ $COLEARN_TASK = test ]; then while ! [ -e \"$COLEARN_STATE/go\" ]; do sleep 0.02; done; \
+         else {COPY} fi; echo '{{\"abstain\": null}}' > result.json"
+    );
+    let (mut first, _) = at_work(&dir, &command, Work::Update);
+    let (mut second, _) = at_work(&dir, "exit 9", Work::Update);
+    let base = first.current();
+    first.propose().unwrap();
+    thread::scope(|scope| {
+        let tested = base.clone();
+        let first = scope.spawn(move || first.test(&tested).unwrap());
+        wait_until("the test begins", || begun(&dir) == 2);
+        assert_eq!(second.propose().unwrap(), Proposed::Weights(base.clone()));
+        assert!(!folder_of(&dir, "test").join("over").exists());
+        fs::write(dir.path().join("exec/state/go"), "").unwrap();
+        let tested = second.test(&base).unwrap();
+        assert_eq!(tested.judgement, Judgement::Approve);
+        assert_eq!(first.join().unwrap().judgement, Judgement::Approve);
+    });
+    assert_eq!(begun(&dir), 2);
+}
+
+#[test]
+fn what_was_over_is_begun_again_by_whoever_needs_it_after_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut learner, task) = at_work(&dir, &format!("{COUNT}touch pending"), Work::Propose);
+    thread::scope(|scope| {
+        let proposed = scope.spawn(move || learner.propose().unwrap());
+        wait_until("the command begins", || begun(&dir) == 1);
+        task.end();
+        assert_eq!(proposed.join().unwrap(), Proposed::Pass(None));
+    });
+    let folder = folder_of(&dir, "propose");
+    fs::write(folder.join("pending"), "").unwrap();
+    assert!(folder.join("over").exists());
+    let command =
+        format!("{COUNT}[ -e over ] || [ -e pending ] || {COPY} echo '{{}}' > result.json");
+    let (mut learner, _) = at_work(&dir, &command, Work::Propose);
+    assert!(learner.propose().unwrap().weights().is_some());
+    assert_eq!(begun(&dir), 2);
+}
+
+#[test]
+fn a_command_that_is_begun_again_finds_what_is_asked_by_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut first, _) = at_work(&dir, "echo spoilt > base.safetensors; exit 1", Work::Propose);
+    first.propose().unwrap_err();
+    let command = format!("{COPY} cp round.json \"$COLEARN_STATE\"; echo '{{}}' > result.json");
+    let mut second = learner(Setup { metric: Some("auc".to_owned()), ..setup(&dir, &command) });
+    second.begin(&Task::new(3, Work::Propose, second.current().digest(), Some(8_000)));
+    assert_eq!(second.propose().unwrap(), Proposed::Weights(second.current()));
+    let asked = fs::read(dir.path().join("exec/state/round.json")).unwrap();
+    let asked: serde_json::Value = serde_json::from_slice(&asked).unwrap();
+    assert_eq!((&asked["deadline_ms"], &asked["metric"]), (&8_000.into(), &"auc".into()));
+}
+
+#[test]
+fn half_an_answer_that_is_pending_becomes_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = format!("{COUNT}{COPY} echo '{{' > result.json; touch pending");
+    let (mut learner, _) = at_work(&dir, &command, Work::Propose);
+    thread::scope(|scope| {
+        let proposed = scope.spawn(move || learner.propose().unwrap());
+        wait_until("the command begins", || begun(&dir) == 1);
+        let folder = folder_of(&dir, "propose");
+        wait_until("the command ends", || folder.join("pending").exists());
+        let lock = dir.path().join("exec/running").join(folder.file_name().unwrap());
+        wait_until("its lock is free", || colearn_files::Lock::try_take(&lock).unwrap().is_some());
+        fs::write(folder.join("result.new"), "{}").unwrap();
+        fs::rename(folder.join("result.new"), folder.join("result.json")).unwrap();
+        assert!(proposed.join().unwrap().weights().is_some());
+    });
+    assert_eq!(begun(&dir), 1);
+}
+
+#[test]
+fn what_cannot_be_tidied_keeps_nobody_from_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = format!("{COPY} echo '{{}}' > result.json");
+    let (mut learner, _) = at_work(&dir, &command, Work::Propose);
+    // In place of folders: nothing can be written into them, nor are they removed as such, whoever tries it.
+    for name in ["00000001-propose-old", "00000009-propose-later"] {
+        fs::write(dir.path().join("exec/tasks").join(name), "").unwrap();
+    }
+    assert!(learner.propose().unwrap().weights().is_some());
+}
+
+#[test]
+fn what_the_learner_relies_on_is_not_in_the_folder_of_a_command_that_reads_its_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = format!("cat > read && ls > listed && {COPY} echo '{{}}' > result.json");
+    let (mut learner, _) = at_work(&dir, &command, Work::Propose);
+    assert!(learner.propose().unwrap().weights().is_some());
+    let folder = folder_of(&dir, "propose");
+    assert_eq!(fs::read(folder.join("read")).unwrap(), b"");
+    let listed = fs::read_to_string(folder.join("listed")).unwrap();
+    let listed: Vec<&str> = listed.lines().collect();
+    assert_eq!(listed, ["base.safetensors", "listed", "output.log", "read", "round.json"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_command_that_nobody_could_end_later_does_not_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    at_work(&dir, "exit 1", Work::Propose).0.propose().unwrap_err();
+    let name = folder_of(&dir, "propose").file_name().unwrap().to_str().unwrap().to_owned();
+    let running = dir.path().join("exec/running");
+    // In the way of the file that says whose group it is.
+    fs::create_dir(running.join(format!("{name}.group.new"))).unwrap();
+    let told = at_work(&dir, "exec sleep 600", Work::Propose).0.propose().unwrap_err().to_string();
+    assert!(told.contains(".group: "), "{told}");
+    assert!(colearn_files::Lock::try_take(&running.join(&name)).unwrap().is_some());
+}
+
+#[test]
+fn links_and_pipes_lead_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, "kept").unwrap();
+    let link = format!("ln -sf {} output.log; exit 1", elsewhere.display());
+    at_work(&dir, &link, Work::Propose).0.propose().unwrap_err();
+    let told = at_work(&dir, "echo more", Work::Propose).0.propose().unwrap_err().to_string();
+    assert!(told.contains("output.log: it is no file"), "{told}");
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"kept");
+    let dir = tempfile::tempdir().unwrap();
+    let piped = "mkfifo update.safetensors; echo '{}' > result.json";
+    let told = at_work(&dir, piped, Work::Propose).0.propose().unwrap_err().to_string();
+    assert!(told.contains("update.safetensors: it is no file"), "{told}");
 }

@@ -195,7 +195,8 @@ fn after_a_requeue_the_command_is_run_again_in_its_folder() {
     std::fs::write(folder.join("checkpoint"), "half way").unwrap();
     // All of an allocation ends together.
     a.kill();
-    let group = std::fs::read_to_string(folder.join("group")).unwrap();
+    let group = format!("{}.group", folder.file_name().unwrap().to_str().unwrap());
+    let group = std::fs::read_to_string(place.exec("a").join("running").join(group)).unwrap();
     let group = group.rsplit(' ').next().unwrap();
     assert!(Command::new("kill").args(["-9", group]).status().unwrap().success());
     std::fs::remove_file(hold).unwrap();
@@ -319,6 +320,11 @@ fn what_does_not_go_together_is_told_at_once() {
     let first = first.to_str().unwrap();
     let told = fail(&["learner", "--exec", "exit 7", "--exec-start", first]);
     assert!(told.contains("exit status: 7") && told.contains("output.log"), "{told}");
+    // Of each file its own, so that two can be made at once.
+    let shared = ["--exec-dir", dir.path().to_str().unwrap()];
+    let start = ["learner", "--exec", "exit 7", "--exec-start", first];
+    let told = fail(&[&start[..], &shared].concat());
+    assert!(told.contains("start-first.safetensors/tasks"), "{told}");
     let told = fail(&["learner", "--exec", "true", "--exec-start", first, "--noise", "1"]);
     assert!(told.contains("--sampling-rate and --steps"), "{told}");
 }
