@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use colearn_contracts::{
-    Act, Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Merges, Model, Phase,
+    Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Merges, Model, Phase,
     Rejection,
 };
 use colearn_keys::Key;
@@ -41,7 +41,7 @@ use crate::participant::{
 };
 use crate::policy::Policy;
 use crate::spending::Spending;
-use crate::turn::{self, Attempt};
+use crate::turn::{self, Attempt, Trained};
 use crate::weights::Weights;
 
 /// How many downloaded, merged or proposed weights are kept to be accepted without another download: the two
@@ -749,14 +749,7 @@ impl<L: Learner + Send + 'static> Run<L> {
 
     async fn submit_again(&mut self, owed: &Duty, turn: &Turn) -> Result<Sending, ClientError> {
         // A node that has changed since may not have them.
-        let trained = self.place.turns.trained();
-        let trained = trained.filter(
-            |trained| matches!(turn, Turn::Propose { round, .. } if *round == trained.round),
-        );
-        let signed = self.place.turns.signed_for(turn).map(|signed| &signed.action.what);
-        // What is only committed to is nobody's to see.
-        let trained = trained.filter(|_| !matches!(signed, Some(Act::CommitUpdate(_))));
-        if let Some(weights) = trained.map(|trained| trained.made.weights.clone()) {
+        if let Some(weights) = self.place.turns.shown_with(turn).cloned() {
             self.followed()?.client().clone().upload(&weights).await?;
             self.place.keep(weights);
         }
@@ -828,7 +821,12 @@ impl<L: Learner + Send + 'static> Run<L> {
                 let spend = move |learner: &mut L, spending: &mut Spending| {
                     made.spend(learner, spending, &asked)
                 };
-                Ok(self.work(spend).await?)
+                let spent = self.work(spend).await?;
+                if !matches!(spent, Trained::Proposal { .. }) {
+                    // What was not spent never leaves.
+                    self.place.turns.forget_trained();
+                }
+                Ok(spent)
             }
             Ok(Attempt::Not(trained)) => Ok(trained),
             Err(error) => Err(error),

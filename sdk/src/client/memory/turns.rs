@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use colearn_contracts::{
-    Act, Action, Digest, ExperimentName, Reveal, RevealMergeVote, RevealUpdate, Scores,
+    Act, Action, Digest, ExperimentName, Proposal, Reveal, RevealMergeVote, RevealUpdate, Scores,
+    Update,
 };
 use colearn_files::Lock;
 use colearn_proto::v1;
@@ -301,6 +302,17 @@ impl Turns {
         self.trained.as_ref()
     }
 
+    /// The weights that what was signed for this turn shows, so that they may leave. What was trained can be
+    /// here without: it is only committed to, or something else was signed, since it could not be spent.
+    pub(in crate::client) fn shown_with(&self, turn: &Turn) -> Option<&Weights> {
+        let shown = match &self.signed_for(turn)?.action.what {
+            Act::Propose(Proposal { weights, .. }) | Act::Update(Update { weights, .. }) => weights,
+            _ => return None,
+        };
+        let trained = self.trained.as_ref().map(|trained| &trained.made.weights);
+        trained.filter(|weights| weights.digest() == shown.digest)
+    }
+
     /// What was trained for this turn: nobody trains twice for one.
     pub(in crate::client) fn trained_for(&self, asked: &Assignment) -> Option<&Made> {
         let trained = self.trained.as_ref();
@@ -411,7 +423,10 @@ pub(super) fn any_sealed(hex: &str) -> Option<(ExperimentName, Reveal)> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use colearn_contracts::{PrivacySegment, Version};
+    use colearn_contracts::{CommitUpdate, PrivacySegment, Version};
+    use colearn_ledger::Hash;
+    use colearn_records::transaction::{LedgerId, Seen};
+    use ed25519_dalek::SigningKey;
 
     use super::*;
     use crate::learner::Privacy;
@@ -462,6 +477,50 @@ mod tests {
         turns.forget_trained();
         drop(turns);
         assert!(open().trained().is_none());
+    }
+
+    /// What came of training may be here though it was never spent: the process has ended after a pass was
+    /// signed instead.
+    #[test]
+    fn weights_are_shown_again_only_with_what_was_signed_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("experiments/x");
+        let turn = Turn::Propose { experiment: name(), round: 3 };
+        let (base, trained) = (Digest([1; 32]), made().weights);
+        let proposal = |weights: &Weights| {
+            let (weights, scores) = (weights.model("m"), Scores::default());
+            Proposal { round: 3, base, weights, scores, privacy: None }
+        };
+        let update = |weights: &Weights| {
+            let (weights, scores) = (weights.model("m"), Scores::default());
+            Update { round: 3, base, weights, scores, privacy: None }
+        };
+        let other = Weights::new(b"other".to_vec());
+        let commitment = Digest([2; 32]);
+        for (act, is_shown) in [
+            (Act::Pass { round: 3, exhausted: true, reason: None }, false),
+            (Act::CommitUpdate(CommitUpdate { round: 3, base, commitment }), false),
+            (Act::Propose(proposal(&other)), false),
+            (Act::Update(update(&other)), false),
+            (Act::Propose(proposal(&trained)), true),
+            (Act::Update(update(&trained)), true),
+        ] {
+            let mut turns = Turns::open(Some(dir.clone()), &name()).unwrap();
+            turns.keep_trained(&asked(3, 1), &made()).unwrap();
+            assert_eq!(turns.shown_with(&turn), None, "nothing is signed");
+            let seen = Seen { size: 1, root: Hash([3; 32]) };
+            let key = SigningKey::from_bytes(&[4; 32]);
+            let action = Action::new(name(), act.clone());
+            let signed = Transaction::sign(&key, &LedgerId([5; 32]), seen, action);
+            turns.keep_signed(&signed, false).unwrap();
+            drop(turns);
+            // Started again, it is owed once more.
+            let turns = Turns::open(Some(dir.clone()), &name()).unwrap();
+            assert_eq!(turns.signed_turns(), [turn.clone()]);
+            assert_eq!(turns.shown_with(&turn), is_shown.then_some(&trained), "{act:?}");
+            drop(turns);
+            std::fs::remove_dir_all(&dir).unwrap();
+        }
     }
 
     #[test]
