@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use colearn_contracts::{Digest, ExperimentName, PrivacySegment};
+use colearn_contracts::{Digest, ExperimentName, PrivacySegment, Scores};
 use colearn_dp::{MAX_NOISE, MIN_NOISE};
 use colearn_records::plan::toml_error;
 use colearn_records::transaction::LedgerId;
@@ -22,7 +22,7 @@ const SPENT: &str = "spent";
 /// What a site lets leave.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// The file that it was read from.
+    /// The file that it was read from, as it was named.
     pub path: PathBuf,
     /// SHA-256 of the file.
     pub digest: Digest,
@@ -121,6 +121,9 @@ pub enum PolicyError {
         /// The largest, in millionths.
         largest_micros: u64,
     },
+    /// There are scores.
+    #[error("the site's policy lets no scores leave")]
+    Scores,
     /// Training is not private.
     #[error(
         "the site's policy lets nothing leave that was trained without differential privacy; train with \
@@ -144,8 +147,9 @@ impl Policy {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(malformed(format!("it has more than {MAX_BYTES} bytes")));
         }
-        // Whatever the working folder is when it is looked for.
-        let path = path.canonicalize().map_err(unreadable)?;
+        // Whatever the working folder is when it is looked for. Where the file is a link to one of its versions, what
+        // is spent lies beside the link: another version brings nothing back.
+        let path = std::path::absolute(path).map_err(unreadable)?;
         Self::parse(&path, &bytes).map_err(malformed)
     }
 
@@ -232,6 +236,17 @@ impl Policy {
         }
     }
 
+    /// Whether what carries these scores may leave.
+    ///
+    /// # Errors
+    /// [`PolicyError::Scores`].
+    pub fn check_scores(&self, scores: Scores) -> Result<(), PolicyError> {
+        match self.scores || scores == Scores::default() {
+            true => Ok(()),
+            false => Err(PolicyError::Scores),
+        }
+    }
+
     fn check_settings(&self, segment: PrivacySegment) -> Result<(), PolicyError> {
         let PrivacySegment { noise_micros, clip_micros, .. } = segment;
         if let Some(least_micros) = self.least_noise_micros
@@ -308,6 +323,25 @@ mod tests {
         assert!(matches!(takes(1_099_999, 2_000_000), Err(PolicyError::Noise { .. })));
         assert!(matches!(takes(1_100_000, 2_000_001), Err(PolicyError::Clip { .. })));
         assert!(matches!(policy.check_training(None), Err(PolicyError::Unprotected)));
+    }
+
+    /// A site that links its policy to one of many versions.
+    #[cfg(unix)]
+    #[test]
+    fn another_version_of_the_file_does_not_begin_the_budget_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("site.toml");
+        let read = |version: &str| {
+            let folder = dir.path().join(version);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("site.toml"), WHOLE).unwrap();
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(folder.join("site.toml"), &link).unwrap();
+            Policy::read(&link).unwrap()
+        };
+        let (first, second) = (read("1"), read("2"));
+        assert_eq!(first.spent, dir.path().join("spent"));
+        assert_eq!(second.spent, first.spent);
     }
 
     #[test]

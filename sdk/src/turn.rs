@@ -1,7 +1,7 @@
 //! A learner's turn: what it trains, what that takes of its privacy, and what is proposed of it. The
 //! client and the local backend take turns in the same way, for learners in any language.
 
-use colearn_contracts::{PrivacySegment, PrivacySpent, Reason, Scores};
+use colearn_contracts::{PrivacySegment, PrivacySpent, Reason, Scores, Update};
 
 use crate::learner::{Learner, LearnerError, Privacy, Proposed, Weights};
 use crate::participant::{Assignment, NOT_PRIVATE};
@@ -139,11 +139,33 @@ impl Made {
                 spending.spend(weights.digest(), &taken, asked).map(Some)
             }
             // It may have been made before there was a policy.
-            None => spending.check_policy(None).map(|()| None),
+            None => spending.spend_unprotected(weights.digest(), asked).map(|()| None),
         };
         match spent {
             Ok(privacy) => Trained::Proposal { weights, privacy, scores },
             Err(error) => error.into(),
+        }
+    }
+
+    /// Whether these weights may leave with an update that was sealed before a restart: all that leaves with it
+    /// follows the policy of now, and is spent. Why not, otherwise.
+    pub(crate) fn release<L: Learner + ?Sized>(
+        self,
+        sealed: &Update,
+        learner: &L,
+        spending: &mut Spending,
+        asked: &Assignment,
+    ) -> Result<(), String> {
+        if self.weights.digest() != sealed.weights.digest || asked.round != sealed.round {
+            return Err("it is not of what was trained for this round".to_owned());
+        }
+        spending.check_scores(sealed.scores).map_err(|error| error.to_string())?;
+        match self.spend(learner, spending, asked) {
+            Trained::Proposal { privacy, .. } if privacy == sealed.privacy => Ok(()),
+            Trained::Proposal { .. } => Err("it states another privacy than is spent".to_owned()),
+            Trained::Pass { told, .. } | Trained::Exhausted { told } => {
+                Err(told.unwrap_or_else(|| "it is not to leave".to_owned()))
+            }
         }
     }
 }

@@ -60,9 +60,16 @@ fn print(policy: &Policy, spent: &SiteSpent) {
     line(
         "spent",
         format!(
-            "epsilon {:.4} at delta {}{}",
-            unit(spent.epsilon_micros),
-            delta(spent.delta_picos),
+            "{}{}",
+            match spent.epsilon_micros {
+                Some(micros) => {
+                    format!("epsilon {:.4} at delta {}", unit(micros), delta(spent.delta_picos))
+                }
+                None => format!(
+                    "no epsilon bounds it: {} trainings without differential privacy",
+                    spent.unprotected
+                ),
+            },
             left(policy, spent).map_or(String::new(), |left| format!("; left {:.4}", unit(left))),
         ),
     );
@@ -75,12 +82,12 @@ fn print(policy: &Policy, spent: &SiteSpent) {
         );
     }
     for it in &spent.learners {
-        let LearnerSpent { ledger, experiment, learner, trainings, steps, epsilon_micros } = it;
+        let LearnerSpent { ledger, experiment, learner, trainings, steps, epsilon_micros, .. } = it;
         let (ledger, learner) = (ledger.to_string(), learner.to_string());
         let (ledger, learner, experiment) = (&ledger[..8], &learner[..8], experiment.as_str());
         println!(
-            "{ledger:<9} {experiment:<24} {learner:<9} {trainings:>9} {steps:>9} {:>9.4}",
-            unit(*epsilon_micros)
+            "{ledger:<9} {experiment:<24} {learner:<9} {trainings:>9} {steps:>9} {:>9}",
+            epsilon_micros.map_or("unbounded".to_owned(), |it| format!("{:.4}", unit(it)))
         );
     }
 }
@@ -93,8 +100,9 @@ fn document(policy: &Policy, spent: &SiteSpent) -> Value {
             "experiment": it.experiment.as_str(),
             "learner": it.learner.to_string(),
             "trainings": it.trainings,
+            "unprotected": it.unprotected,
             "steps": it.steps,
-            "epsilon": unit(it.epsilon_micros),
+            "epsilon": it.epsilon_micros.map(unit),
         })
     };
     json!({
@@ -111,18 +119,20 @@ fn document(policy: &Policy, spent: &SiteSpent) -> Value {
         "spent": {
             "file": spent.path,
             "delta": spent.delta_picos as f64 / 1e12,
-            "epsilon": unit(spent.epsilon_micros),
+            "epsilon": spent.epsilon_micros.map(unit),
+            "unprotected": spent.unprotected,
             "left": left(policy, spent).map(unit),
             "learners": spent.learners.iter().map(learner).collect::<Vec<_>>(),
         },
     })
 }
 
-/// What is left of the budget, in millionths; none where there is more spent than a policy that was made
-/// stricter allows.
+/// What is left of the budget, in millionths; 0 where there is more spent than a policy that was made stricter
+/// allows, or what no ε bounds.
 fn left(policy: &Policy, spent: &SiteSpent) -> Option<u64> {
     let budget = policy.budget?;
-    Some(budget.max_epsilon_micros.saturating_sub(spent.epsilon_micros))
+    let spent = spent.epsilon_micros.unwrap_or(u64::MAX);
+    Some(budget.max_epsilon_micros.saturating_sub(spent))
 }
 
 fn texts<T: ToString>(all: &[T]) -> Vec<String> {

@@ -160,6 +160,16 @@ fn scores_that_may_not_leave_are_in_no_entry() {
     let said = lines(&mut learner);
     assert_eq!(learner.wait(), Some(0), "{said:?}");
     assert!(scored().contains(&true), "{said:?}");
+    // All of it was counted, and of the data no budget is left.
+    let spent = site.spent();
+    let proposed = scored().len() as u64;
+    assert!(spent["unprotected"].as_u64().unwrap() >= proposed, "{spent}");
+    assert!(spent["epsilon"].is_null(), "{spent}");
+    site.policy("scores = true\nunprotected = false\nmax_epsilon = 300.0\ndelta = 1e-5");
+    let spent = site.spent();
+    assert!(spent["epsilon"].is_null() && spent["left"] == 0.0, "{spent}");
+    let told = succeed(&["dp", "policy", &site.path("site.toml")]);
+    assert!(told.contains("no epsilon bounds it") && told.contains("unbounded"), "{told}");
     site.node.stop();
 }
 

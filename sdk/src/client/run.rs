@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use colearn_contracts::{
     Action, Digest, ExperimentName, FinishReason, LearnerId, MemberName, Merges, Model, Phase,
-    Rejection,
+    Rejection, RevealUpdate,
 };
 use colearn_keys::Key;
 use colearn_merge::Source;
@@ -199,9 +199,10 @@ impl Prepared {
             moved: false,
             kept: VecDeque::new(),
         };
-        let policy = prepared.options.policy.as_ref();
-        if let Some((digest, data)) = policy.map(|policy| (policy.digest, policy.data.clone())) {
-            prepared.tell(Event::Policy { digest, data });
+        if let Some(policy) = &prepared.options.policy {
+            let (digest, data) = (policy.digest, policy.data.clone());
+            let unprotected = prepared.spending.as_ref().map_or(0, Spending::unprotected);
+            prepared.tell(Event::Policy { digest, data, unprotected });
         }
         Ok(prepared)
     }
@@ -516,13 +517,14 @@ impl<L: Learner + Send + 'static> Run<L> {
             self.bring_kept(&described.experiment).await?;
         }
         if self.participant.is_none() {
+            let sealed_update = self.sealed_update(&standing).await?;
             let ledger = Digest(self.followed()?.ledger_id().0);
             let Prepared { options, turns, .. } = &self.place;
             let remembered = Remembered {
                 signed: turns.signed_turns(),
                 sealed: turns.sealed().cloned(),
                 sealed_merge_vote: turns.sealed_merge_vote().cloned(),
-                sealed_update: turns.sealed_update().cloned(),
+                sealed_update,
                 trained: turns.trained().map(|trained| trained.made.weights.clone()),
                 lived_with: turns.lived_with().to_vec(),
             };
@@ -538,6 +540,34 @@ impl<L: Learner + Send + 'static> Run<L> {
         self.takes_part = true;
         self.tell_what_is_waited_for();
         Ok(())
+    }
+
+    /// The update that was sealed before a restart, if it may still leave: the site's policy can be another
+    /// one than it was sealed under. What is held back is as if its salt were lost.
+    async fn sealed_update(
+        &mut self,
+        standing: &Standing,
+    ) -> Result<Option<RevealUpdate>, ClientError> {
+        let Prepared { options, turns, .. } = &self.place;
+        let sealed = turns.sealed_update().cloned();
+        let Some(reveal) = sealed.filter(|_| options.policy.is_some()) else {
+            return Ok(turns.sealed_update().cloned());
+        };
+        let asked = standing.assignment();
+        let Some(made) = turns.trained_for(&asked).cloned() else {
+            // Of another round; or what it takes is not known.
+            return Ok(None);
+        };
+        let update = reveal.update.clone();
+        let release = move |learner: &mut L, spending: &mut Spending| {
+            made.release(&update, learner, spending, &asked)
+        };
+        let released = self.work(release).await?;
+        if let Err(reason) = &released {
+            let round = reveal.update.round;
+            tracing::warn!(round, reason, "the update that was sealed is held back");
+        }
+        Ok(released.is_ok().then_some(reveal))
     }
 
     /// A model that the node has lost comes from whoever holds it.
@@ -634,7 +664,9 @@ impl<L: Learner + Send + 'static> Run<L> {
             Duty::Wait => {
                 if self.participant()?.has_lost_ballot() {
                     // Committed to by another process with the same key, or the data folder is lost.
-                    tracing::warn!("the sealed ballot is not in this learner's data folder");
+                    tracing::warn!(
+                        "no sealed ballot that may leave is in this learner's data folder"
+                    );
                 }
                 return Ok(Step::Wait);
             }

@@ -16,6 +16,8 @@ pub enum Event {
         digest: Digest,
         /// What the site calls the data.
         data: ExperimentName,
+        /// How many trainings on it have left without differential privacy: no ε bounds what they reveal.
+        unprotected: u64,
     },
     /// Connected to the node.
     Connected {

@@ -258,7 +258,7 @@ impl Standing {
     }
 
     /// What a turn in the present round asks.
-    pub(super) fn assignment(&self) -> Assignment {
+    pub(crate) fn assignment(&self) -> Assignment {
         let Self { round, version, cap, .. } = *self;
         let (base, stated) = (self.model.digest, self.privacy.clone());
         Assignment { round, base, version, cap, stated }

@@ -24,6 +24,23 @@ pub(super) struct Training {
 }
 
 impl Training {
+    /// One without differential privacy, as a site counts it: a step without noise.
+    pub(super) fn unprotected(round: u64, weights: Digest) -> Self {
+        let took = PrivacySegment {
+            noise_micros: 0,
+            clip_micros: 0,
+            sampling_nanos: 1_000_000_000,
+            steps: 1,
+        };
+        let (unrecorded, epsilon_micros, delta_picos) = (0, u64::MAX, 0);
+        Self { round, weights, took, unrecorded, epsilon_micros, delta_picos, all: Vec::new() }
+    }
+
+    /// Whether no ε bounds what it reveals.
+    pub(super) fn is_unprotected(&self) -> bool {
+        self.took.noise_micros == 0
+    }
+
     /// The statement that is proposed with it.
     pub(super) fn statement(&self, version: Version) -> PrivacySpent {
         let training = match version {

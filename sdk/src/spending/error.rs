@@ -55,6 +55,20 @@ pub enum SpendingError {
         /// The limit.
         max_epsilon_micros: u64,
     },
+    /// Something on the site's data was trained without differential privacy: no budget is left.
+    #[error(
+        "the privacy budget is spent: {unprotected} trainings on {data} have left without differential \
+         privacy, which no epsilon bounds, and the site's policy allows {}",
+        micros(*.max_epsilon_micros)
+    )]
+    Unprotected {
+        /// What the site calls the data.
+        data: ExperimentName,
+        /// How many.
+        unprotected: u64,
+        /// The limit, in millionths.
+        max_epsilon_micros: u64,
+    },
     /// The site's policy does not allow it.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -121,9 +135,10 @@ impl SpendingError {
     /// The reason for which a turn is passed.
     pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::OverCap { .. } | Self::OverOwn { .. } | Self::OverSite { .. } => {
-                Reason::CapReached
-            }
+            Self::OverCap { .. }
+            | Self::OverOwn { .. }
+            | Self::OverSite { .. }
+            | Self::Unprotected { .. } => Reason::CapReached,
             Self::Settings { .. }
             | Self::TooManySettings
             | Self::Accountant(_)

@@ -114,16 +114,27 @@ impl<E: Entry> Lines<E> {
             Err(source) => return Err(SpendingError::disk(path, source)),
         };
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let mut check = Check::default();
+        let (mut check, mut length) = (Check::default(), 0);
         let mut entries = Vec::new();
+        // What was read before must still be what it begins with.
+        let before = self.read.unwrap_or_default();
+        let mut goes_on = before == (length, check);
         for (at, line) in bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate() {
             let damaged = || SpendingError::Damaged { path: path.clone(), line: at + 1 };
+            length += line.len() as u64;
             let line: Line<E> = serde_json::from_slice(line).map_err(|_| damaged())?;
             check = self.check(&line.training, &check);
             if line.check != hex::encode(check) {
                 return Err(damaged());
             }
+            goes_on |= before == (length, check);
+            if length >= before.0 && !goes_on {
+                return Err(damaged());
+            }
             entries.push(line.training);
+        }
+        if !goes_on {
+            return Err(SpendingError::Damaged { path: path.clone(), line: entries.len() + 1 });
         }
         self.read = Some((whole as u64, check));
         Ok(Some(entries))

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use colearn_contracts::{Digest, ExperimentName, LearnerId, PrivacySegment, PrivacySpent};
+use colearn_contracts::{Digest, ExperimentName, LearnerId, PrivacySegment, PrivacySpent, Scores};
 use colearn_dp::{Composition, DpError, MIN_NOISE};
 use colearn_records::transaction::LedgerId;
 
@@ -114,6 +114,20 @@ impl Spending {
         Ok(policy.map_or(Ok(()), |policy| policy.check_training(training))?)
     }
 
+    /// Whether scores may leave, under the site's policy.
+    ///
+    /// # Errors
+    /// [`SpendingError::Policy`].
+    pub fn check_scores(&self, scores: Scores) -> Result<(), SpendingError> {
+        let policy = self.site.as_ref().map(Site::policy);
+        Ok(policy.map_or(Ok(()), |policy| policy.check_scores(scores))?)
+    }
+
+    /// How many trainings on the site's data have left without differential privacy, as far as was read.
+    pub fn unprotected(&self) -> u64 {
+        self.site.as_ref().map_or(0, Site::unprotected)
+    }
+
     fn open_on(
         folder: &Path,
         experiment: &ExperimentName,
@@ -179,6 +193,21 @@ impl Spending {
             self.trainings.push(training);
         }
         Ok(statement)
+    }
+
+    /// Counts a training without differential privacy, of which these weights came, where a policy lets them
+    /// leave: under a later one no budget is left for the data. When it returns this survives a power failure.
+    ///
+    /// # Errors
+    /// If that must not or cannot be. The weights must not leave the process then.
+    pub fn spend_unprotected(
+        &mut self,
+        weights: Digest,
+        asked: &Assignment,
+    ) -> Result<(), SpendingError> {
+        self.check_policy(None)?;
+        let Some(site) = &mut self.site else { return Ok(()) };
+        site.spend(&Training::unprotected(asked.round, weights), &mut self.figures)
     }
 
     /// Reads what other processes, or the others of this key's learners, have written since.

@@ -66,10 +66,13 @@ struct Total(BTreeMap<Who, Account>);
 struct Account {
     /// Each training counts once, however often it is sent.
     trainings: BTreeSet<(u64, [u8; 32])>,
-    /// What the trainings took, and
+    /// How many of them were not private, and
+    unprotected: u64,
+    /// what the others took.
     taken: Steps,
-    /// what they were said to come to altogether, with what was done before there was a policy.
-    stated: Steps,
+    /// What was done besides, such as before there was a policy: the most by which what one of them was said to
+    /// come to altogether was more than what all up to it took.
+    besides: Steps,
 }
 
 /// How many steps, by noise and sampling rate.
@@ -78,6 +81,10 @@ type Steps = BTreeMap<(u64, u64), u64>;
 impl Account {
     fn add(&mut self, training: &Training) {
         if !self.trainings.insert((training.round, training.weights.0)) {
+            return;
+        }
+        if training.is_unprotected() {
+            self.unprotected += 1;
             return;
         }
         let step = |it: &PrivacySegment| ((it.noise_micros, it.sampling_nanos), it.steps);
@@ -90,21 +97,16 @@ impl Account {
             *sum = sum.saturating_add(steps);
         }
         for (settings, steps) in stated {
-            let most = self.stated.entry(settings).or_insert(0);
-            *most = steps.max(*most);
+            let taken = self.taken.get(&settings).copied().unwrap_or(0);
+            let most = self.besides.entry(settings).or_insert(0);
+            *most = steps.saturating_sub(taken).max(*most);
         }
     }
 
-    /// Whichever is more, of each of the settings: neither a lost memory nor a lost file brings back
-    /// what the other has.
+    /// Both, of each of the settings: neither a lost memory nor a lost file brings back what the other has.
     fn add_to(&self, composition: &mut Composition) {
-        let mut most = self.taken.clone();
-        for (settings, steps) in &self.stated {
-            let taken = most.entry(*settings).or_insert(0);
-            *taken = steps.max(taken).to_owned();
-        }
-        for ((noise_micros, sampling_nanos), steps) in most {
-            composition.add(noise_micros, sampling_nanos, steps);
+        for ((noise_micros, sampling_nanos), steps) in self.taken.iter().chain(&self.besides) {
+            composition.add(*noise_micros, *sampling_nanos, *steps);
         }
     }
 
@@ -119,6 +121,11 @@ impl Total {
     fn add(&mut self, spent: &Spent) {
         let who = (spent.ledger, spent.experiment.clone(), spent.learner);
         self.0.entry(who).or_default().add(&spent.training.training());
+    }
+
+    /// How many trainings of anybody's were not private.
+    fn unprotected(&self) -> u64 {
+        self.0.values().fold(0, |sum, account| sum.saturating_add(account.unprotected))
     }
 
     /// What everybody has spent, if one of them spends this besides.
@@ -169,6 +176,10 @@ impl Site {
         &self.policy
     }
 
+    pub(super) fn unprotected(&self) -> u64 {
+        self.total.unprotected()
+    }
+
     /// It takes part on this ledger.
     pub(super) fn on(&mut self, ledger: LedgerId) -> Result<(), SpendingError> {
         self.policy.check_ledger(ledger)?;
@@ -213,6 +224,11 @@ impl Site {
         let Some(Budget { max_epsilon_micros, delta_picos }) = self.policy.budget else {
             return Ok(());
         };
+        let unprotected = self.total.unprotected();
+        if unprotected > 0 {
+            let data = self.policy.data.clone();
+            return Err(SpendingError::Unprotected { data, unprotected, max_epsilon_micros });
+        }
         let composition = self.total.with(&who, training);
         let epsilon_micros = figures.epsilon_micros(composition, delta_picos)?;
         if epsilon_micros > max_epsilon_micros {
@@ -254,8 +270,11 @@ impl Site {
 pub struct SiteSpent {
     /// The file that says so.
     pub path: PathBuf,
-    /// ε of all of it, in millionths; 0 where nothing was trained.
-    pub epsilon_micros: u64,
+    /// ε of all of it, in millionths; 0 where nothing was trained, and `None` where no ε bounds it, since
+    /// something was trained without differential privacy.
+    pub epsilon_micros: Option<u64>,
+    /// How many trainings that were.
+    pub unprotected: u64,
     /// The δ that it is for: the policy's, or else 1e-5.
     pub delta_picos: u64,
     /// By who has spent it, and in what.
@@ -273,10 +292,12 @@ pub struct LearnerSpent {
     pub learner: LearnerId,
     /// How many trainings were spent under a policy.
     pub trainings: u64,
-    /// How many steps count.
+    /// How many of them had no differential privacy.
+    pub unprotected: u64,
+    /// How many steps of the others count.
     pub steps: u64,
-    /// ε of these alone, in millionths.
-    pub epsilon_micros: u64,
+    /// ε of all of its own alone, in millionths; `None` where no ε bounds it.
+    pub epsilon_micros: Option<u64>,
 }
 
 impl SiteSpent {
@@ -289,10 +310,13 @@ impl SiteSpent {
         let spent = file(policy, Arc::new(RealDisk)).news()?.unwrap_or_default();
         spent.iter().for_each(|spent| total.add(spent));
         let delta_picos = policy.budget.map_or(TOLD_DELTA_PICOS, |budget| budget.delta_picos);
-        let epsilon = |composition: Composition| match composition.steps() {
-            0 => Ok(0),
-            _ => composition.epsilon_micros(delta_picos),
-        };
+        let epsilon =
+            |composition: Composition, unprotected| match (unprotected, composition.steps()) {
+                (0, 0) => Ok(Some(0)),
+                (0, _) => composition.epsilon_micros(delta_picos).map(Some),
+                (_, _) => Ok(None),
+            };
+        let unprotected = total.unprotected();
         let mut all = Composition::default();
         let mut learners = Vec::new();
         for ((ledger, experiment, learner), account) in total.0 {
@@ -303,10 +327,12 @@ impl SiteSpent {
                 experiment,
                 learner: LearnerId(learner.0),
                 trainings: account.trainings.len() as u64,
+                unprotected: account.unprotected,
                 steps: composition.steps(),
-                epsilon_micros: epsilon(composition)?,
+                epsilon_micros: epsilon(composition, account.unprotected)?,
             });
         }
-        Ok(Self { path: path(policy), epsilon_micros: epsilon(all)?, delta_picos, learners })
+        let epsilon_micros = epsilon(all, unprotected)?;
+        Ok(Self { path: path(policy), epsilon_micros, unprotected, delta_picos, learners })
     }
 }

@@ -560,8 +560,9 @@ pub(crate) fn event(event: &Event) -> Value {
         })
     };
     let mut told = match event {
-        Event::Policy { digest, data } => {
-            json!({ "digest": digest.to_string(), "data": data.as_str() })
+        Event::Policy { digest, data, unprotected } => {
+            let (digest, data) = (digest.to_string(), data.as_str());
+            json!({ "digest": digest, "data": data, "unprotected": unprotected })
         }
         Event::Connected { url } => json!({ "url": url }),
         Event::Trusting { size } => json!({ "size": size }),

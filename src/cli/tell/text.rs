@@ -451,8 +451,15 @@ fn measured(scores: Scores) -> String {
 /// What happens to a running learner, on one line.
 pub fn event(event: &Event) -> String {
     match event {
-        Event::Policy { digest, data } => {
-            format!("keeping to the site's policy {digest} on {data}")
+        Event::Policy { digest, data, unprotected } => {
+            let told = format!("keeping to the site's policy {digest} on {data}");
+            match unprotected {
+                0 => told,
+                many => format!(
+                    "{told}; {many} trainings on it have left without differential privacy, so no epsilon \
+                     bounds what they reveal"
+                ),
+            }
         }
         Event::Connected { url } => format!("connected to {url}"),
         Event::Trusting { size } => {

@@ -516,7 +516,7 @@ mod tests {
             drop(turns);
             // Started again, it is owed once more.
             let turns = Turns::open(Some(dir.clone()), &name()).unwrap();
-            assert_eq!(turns.signed_turns(), [turn.clone()]);
+            assert_eq!(turns.signed_turns(), std::slice::from_ref(&turn));
             assert_eq!(turns.shown_with(&turn), is_shown.then_some(&trained), "{act:?}");
             drop(turns);
             std::fs::remove_dir_all(&dir).unwrap();
