@@ -36,6 +36,7 @@ pub(crate) fn written() -> CsvOptions {
         decimal: Some('.'),
         encoding: Some("utf-8".to_owned()),
         missing: Vec::new(),
+        dates: None,
     };
     CsvOptions { dialect, ..CsvOptions::default() }
 }
