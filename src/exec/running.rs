@@ -22,6 +22,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// A file that has not changed for so long is not being written.
 const SETTLED: Duration = Duration::from_secs(10);
+/// By then it is known whose group a command is that has begun.
+const NOTED: Duration = Duration::from_secs(5);
 /// The file that says whose group a command is has no more bytes.
 const MAX_GROUP_BYTES: u64 = 256;
 
@@ -272,10 +274,21 @@ fn end(place: &Place, grace: Duration) -> Result<(), ExecError> {
 
 /// The process group of what runs in a place, if it was begun on this machine.
 fn group_of(place: &Place) -> Result<Option<u32>, ExecError> {
-    let written = read_at_most(&place.group, MAX_GROUP_BYTES)?.unwrap_or_default();
+    let Some(machine) = machine() else { return Ok(None) };
+    let asked = Instant::now();
+    let written = loop {
+        if let Some(written) = read_at_most(&place.group, MAX_GROUP_BYTES)? {
+            break written;
+        }
+        // Noted just after a command was begun; never, if its learner was killed in between.
+        if asked.elapsed() >= NOTED || !runs(place)? {
+            return Ok(None);
+        }
+        std::thread::sleep(FIRST_LOOK);
+    };
     let written = String::from_utf8(written).unwrap_or_default();
-    let Some((on, group)) = written.rsplit_once(' ') else { return Ok(None) };
-    Ok(group.parse().ok().filter(|_| machine().is_some_and(|machine| machine == on)))
+    let here = written.rsplit_once(' ').filter(|(on, _)| *on == machine);
+    Ok(here.and_then(|(_, group)| group.parse().ok()))
 }
 
 /// This machine since it was started, and whose numbers its processes have; `None` where that has no name. Folders may
