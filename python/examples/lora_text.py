@@ -23,13 +23,8 @@ LEARNERS, WORDS, LENGTH = 3, 64, 12
 def transformer() -> torch.nn.Module:
     """The same for everybody: what is not shared has to be."""
     torch.manual_seed(1)
-    sizes = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-    }
-    base = BertForSequenceClassification(BertConfig(vocab_size=WORDS, **sizes))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    base = BertForSequenceClassification(BertConfig(vocab_size=WORDS, intermediate_size=64, **sizes))
     lora = LoraConfig(r=8, target_modules=["query", "value", "dense"], modules_to_save=["classifier"])
     return get_peft_model(base, lora)
 

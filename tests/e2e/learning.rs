@@ -321,7 +321,8 @@ fn a_schema_is_agreed_on_by_what_each_tells_of_its_own_columns() {
     let other = succeed(&["data", "summary", &file, "--label", "age", "--regression"]);
     std::fs::write(path("c.json"), other).unwrap();
     let error = fail(&from);
-    assert!(error.contains("c.json: it has no column \"default\""), "{error}");
+    assert!(error.contains("c.json: it is for predicting \"age\", and "), "{error}");
+    assert!(error.contains("a.json for \"default\""), "{error}");
     assert!(fail(&[&from[..], &["--label", "y"]].concat()).contains("leave out the flags"));
     assert!(usage(&["data", "schema"]).contains("FILE"));
 }

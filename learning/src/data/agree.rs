@@ -95,6 +95,17 @@ pub(super) fn merge(
             message: "there is no summary to make it of".to_owned(),
         });
     };
+    // First: who predicts something else has other columns, too.
+    for (who, other) in summaries {
+        let (theirs, own) = (other.target.name(), summary.target.name());
+        if theirs != own {
+            let message = format!(
+                "it is for predicting {theirs:?}, and {first} for {own:?}; all must name one (--label, with colearn data \
+                 summary)"
+            );
+            return Err(DataError::Format { name: who.clone(), message });
+        }
+    }
     let is_noised = summaries.iter().any(|(_, summary)| summary.noise.is_some());
     let mut features = Vec::new();
     for column in &summary.columns {
@@ -102,9 +113,7 @@ pub(super) fn merge(
         if options.ignore.iter().any(|it| it == name) {
             continue;
         }
-        let told = everybodys(summaries, name, |summary| {
-            summary.columns.iter().find(|it| it.name() == name)
-        })?;
+        let told = everybodys(summaries, name)?;
         features.push(Merging { name, told, is_noised, options }.column()?);
     }
     // What the first does not have.
@@ -118,10 +127,8 @@ pub(super) fn merge(
             return Err(lacks(first, column.name(), who));
         }
     }
+    let told = summaries.iter().map(|(who, it)| (who.as_str(), &it.target)).collect();
     let name = summary.target.name();
-    let told = everybodys(summaries, name, |summary| {
-        (summary.target.name() == name).then_some(&summary.target)
-    })?;
     let target = Merging { name, told, is_noised, options }.target()?;
     if features.is_empty() || matches!(&target, Target::Class { classes, .. } if classes.len() < 2)
     {
@@ -144,15 +151,11 @@ fn lacks(who: &str, column: &str, other: &str) -> DataError {
 /// What each tells of a column.
 type Told<'a> = Vec<(&'a str, &'a ColumnSummary)>;
 
-fn everybodys<'a>(
-    summaries: &'a [(String, Summary)],
-    name: &str,
-    find: impl Fn(&'a Summary) -> Option<&'a ColumnSummary>,
-) -> Result<Told<'a>, DataError> {
+fn everybodys<'a>(summaries: &'a [(String, Summary)], name: &str) -> Result<Told<'a>, DataError> {
     let other = summaries.first().map(|(who, _)| who.as_str()).unwrap_or_default();
-    let told = summaries.iter().map(|(who, summary)| match find(summary) {
-        Some(column) => Ok((who.as_str(), column)),
-        None => Err(lacks(who, name, other)),
+    let told = summaries.iter().map(|(who, summary)| {
+        let found = summary.columns.iter().find(|it| it.name() == name);
+        found.map(|it| (who.as_str(), it)).ok_or_else(|| lacks(who, name, other))
     });
     told.collect()
 }
