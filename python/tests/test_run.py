@@ -42,6 +42,7 @@ from colearn_client.errors import (
     ModelError,
     OtherLedgerError,
     PlanError,
+    PolicyError,
     RefusedError,
     TermsError,
     UnreachableError,
@@ -251,6 +252,35 @@ def test_reasons_names_and_terms_are_recorded(node, create, tmp_path) -> None:
     run(Mean([1.0]), node, "named", files[0], name="City Hospital")
     assert open(node).experiments()["named"].names == {doubtful: "City Hospital"}
     assert "AUDIT OK" in colearn("audit", str(tmp_path / "node"))
+
+
+def test_a_sites_policy_holds_whatever_the_learner_is(node, create, tmp_path) -> None:
+    files = new_keys(tmp_path, "ab")
+    learners = dict(zip(files, (Mean(numbers) for numbers in PRIVATE), strict=True))
+    policy = tmp_path / "site.toml"
+    with pytest.raises(PolicyError, match="cannot read the policy"):
+        run(Mean([1.0]), node, "held", files[0], policy=policy)
+    create("held", "--max-rounds", "2", "--min-learners", "2", weights=b"0")
+    for text, why in (
+        ("scores = false\n", "unprotected"),
+        ("scores = false\nunprotected = true\nsurprise = 1\n", "surprise"),
+        ('scores = false\nunprotected = true\nexperiments = ["other"]\n', "does not allow"),
+        ("scores = false\nunprotected = false\n", "without differential privacy"),
+    ):
+        policy.write_text('data = "numbers"\n' + text)
+        with pytest.raises(PolicyError, match=why):
+            run(Mean([1.0]), node, "held", files[0], policy=policy)
+    assert members(node, "held") == 0, "nothing was joined"
+    policy.write_text('data = "numbers"\nscores = false\nunprotected = true\n')
+    run_all(node, "held", learners, policy=policy)
+    create("open", "--max-rounds", "2", "--min-learners", "2", weights=b"0")
+    run_all(node, "open", learners)
+    told = open(node).experiments()
+    scores = {
+        name: {vote.vote_score is None for item in told[name].rounds for vote in item.votes}
+        for name in ("held", "open")
+    }
+    assert scores == {"held": {True}, "open": {False}}
 
 
 def test_a_built_in_model_is_shared_by_rust_and_numpy(node, create, tmp_path) -> None:
