@@ -233,18 +233,7 @@ async fn a_command_is_run_for_what_happens() {
     );
     let watch =
         ["experiment", "watch", "x", "--node", &node.url, "--mine", &mine, "--exec", &command];
-    let mut watching = crate::support::colearn(&[&watch[..], &["--json"]].concat());
-    let mut watching = watching
-        .env("COLEARN_LOG", "info")
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut errors = BufReader::new(watching.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("caught up") {
-        assert!(errors.read_line(&mut line).unwrap() > 0, "{line}");
-    }
+    let (mut watching, mut errors) = caught_up(&[&watch[..], &["--json"]].concat());
     learn(&node, dir.path()).await;
     let ended = tokio::task::spawn_blocking(move || {
         let status = watching.wait().unwrap();
@@ -269,6 +258,23 @@ async fn a_command_is_run_for_what_happens() {
     assert_eq!(parsed(round.strip_prefix("round x 1 ").unwrap())["verdict"], "accepted");
 }
 
+/// Somebody who watches, and has seen all that there is; with what else it logs.
+#[cfg(unix)]
+fn caught_up(arguments: &[&str]) -> (std::process::Child, BufReader<std::process::ChildStderr>) {
+    let mut watching = crate::support::colearn(arguments)
+        .env("COLEARN_LOG", "info")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(watching.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("caught up") {
+        assert!(errors.read_line(&mut line).unwrap() > 0, "{line}");
+    }
+    (watching, errors)
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_is_run_where_the_node_shows_another_ledger() {
@@ -281,19 +287,8 @@ async fn a_command_is_run_where_the_node_shows_another_ledger() {
     let (proxy, url) = crate::proxy::Proxy::start(&node.url, None).await;
     let told = dir.path().join("told");
     let command = format!("echo $COLEARN_EVENT $COLEARN_EXPERIMENT $(cat) >> {}", told.display());
-    let mut watching =
-        crate::support::colearn(&["experiment", "watch", "x", "--node", &url, "--exec", &command]);
-    let mut watching = watching
-        .env("COLEARN_LOG", "info")
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut errors = BufReader::new(watching.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("caught up") {
-        assert!(errors.read_line(&mut line).unwrap() > 0, "{line}");
-    }
+    let watch = ["experiment", "watch", "x", "--node", &url, "--exec", &command];
+    let (mut watching, mut errors) = caught_up(&watch);
     proxy.turn_to(&other.url);
     let ended = tokio::task::spawn_blocking(move || {
         let mut told = String::new();

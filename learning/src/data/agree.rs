@@ -25,33 +25,35 @@ pub fn agree(
     options: &CsvOptions,
 ) -> Result<(Schema, Vec<String>), DataError> {
     let schema = merge(summaries, options)?;
+    let members = by_name(summaries);
+    let is_noised = is_noised(summaries);
     let mut notes = Vec::new();
     for column in &schema.features {
+        let told = everybodys(&members, column.name())?;
         if let Column::Number { name, missing: None, .. }
         | Column::Date { name, missing: None, .. } = column
         {
             // Of a count with noise nobody can say that it is none.
-            for (who, summary) in summaries.iter().filter(|(_, summary)| summary.noise.is_none()) {
-                let own = summary.columns.iter().find(|it| it.name() == name);
-                if let Some(
-                    ColumnSummary::Number { missing, .. } | ColumnSummary::Date { missing, .. },
-                ) = own
+            for ((who, column), _) in
+                told.iter().zip(summaries).filter(|(_, it)| it.1.noise.is_none())
+            {
+                if let ColumnSummary::Number { missing, .. } | ColumnSummary::Date { missing, .. } =
+                    column
                     && *missing > 0
                 {
                     let message = format!(
                         "column {name:?} is missing in {missing} rows; say what stands for it: --missing {name}=mean, \
                          a number or indicator"
                     );
-                    return Err(DataError::Format { name: who.clone(), message });
+                    return Err(DataError::Format { name: (*who).to_owned(), message });
                 }
             }
         }
         if let Column::Number { name, .. } = column {
-            notes.extend(summaries.iter().filter_map(|(who, _)| far(name, who, summaries)));
+            notes.extend((0..told.len()).filter_map(|at| far(name, at, &told)));
         }
     }
-    let noised = summaries.iter().any(|(_, summary)| summary.noise.is_some());
-    if noised && !options.missing.iter().any(|(column, _)| column.is_none()) {
+    if is_noised && !options.missing.iter().any(|(column, _)| column.is_none()) {
         notes.push(
             "noise hides whether values are missing; --missing mean makes a schema that fits in any case".to_owned(),
         );
@@ -60,15 +62,15 @@ pub fn agree(
 }
 
 /// Who has other numbers in a column than everybody else: in another unit, perhaps.
-fn far(name: &str, who: &str, summaries: &[(String, Summary)]) -> Option<String> {
+fn far(name: &str, at: usize, told: &Told<'_>) -> Option<String> {
     let (mut own, mut others) = (Moments::default(), Moments::default());
-    for (teller, summary) in summaries {
-        let column = summary.columns.iter().find(|it| it.name() == name);
-        if let Some(ColumnSummary::Number { moments, .. }) = column {
-            let all = if teller == who { &mut own } else { &mut others };
+    for (teller, (_, column)) in told.iter().enumerate() {
+        if let ColumnSummary::Number { moments, .. } = column {
+            let all = if teller == at { &mut own } else { &mut others };
             *all = all.with(*moments);
         }
     }
+    let (who, _) = told.get(at)?;
     // By the others' alone: whoever lies about its mean may say that its numbers are all over the place.
     let scale = others.mean_and_scale().1;
     let apart = (own.mean - others.mean).abs() > FAR * scale;
@@ -106,25 +108,20 @@ pub(super) fn merge(
             return Err(DataError::Format { name: who.clone(), message });
         }
     }
-    let is_noised = summaries.iter().any(|(_, summary)| summary.noise.is_some());
+    let is_noised = is_noised(summaries);
+    let members = by_name(summaries);
+    let is_ignored = |name: &str| options.ignore.iter().any(|it| it == name);
     let mut features = Vec::new();
-    for column in &summary.columns {
-        let name = column.name();
-        if options.ignore.iter().any(|it| it == name) {
-            continue;
-        }
-        let told = everybodys(summaries, name)?;
+    for name in summary.columns.iter().map(ColumnSummary::name).filter(|name| !is_ignored(name)) {
+        let told = everybodys(&members, name)?;
         features.push(Merging { name, told, is_noised, options }.column()?);
     }
     // What the first does not have.
+    let known = |name: &str| members.first().is_some_and(|(_, first)| first.contains_key(name));
     for (who, summary) in summaries {
-        let more = |it: &&ColumnSummary| {
-            let name = it.name();
-            !features.iter().any(|known| known.name() == name)
-                && !options.ignore.iter().any(|ignored| ignored == name)
-        };
-        if let Some(column) = summary.columns.iter().find(more) {
-            return Err(lacks(first, column.name(), who));
+        let names = summary.columns.iter().map(ColumnSummary::name);
+        if let Some(name) = names.filter(|name| !is_ignored(name)).find(|name| !known(name)) {
+            return Err(lacks(first, name, who));
         }
     }
     let told = summaries.iter().map(|(who, it)| (who.as_str(), &it.target)).collect();
@@ -151,11 +148,25 @@ fn lacks(who: &str, column: &str, other: &str) -> DataError {
 /// What each tells of a column.
 type Told<'a> = Vec<(&'a str, &'a ColumnSummary)>;
 
-fn everybodys<'a>(summaries: &'a [(String, Summary)], name: &str) -> Result<Told<'a>, DataError> {
-    let other = summaries.first().map(|(who, _)| who.as_str()).unwrap_or_default();
-    let told = summaries.iter().map(|(who, summary)| {
-        let found = summary.columns.iter().find(|it| it.name() == name);
-        found.map(|it| (who.as_str(), it)).ok_or_else(|| lacks(who, name, other))
+/// Who tells, and its columns by name: tables have tens of thousands.
+type ByName<'a> = Vec<(&'a str, BTreeMap<&'a str, &'a ColumnSummary>)>;
+
+fn by_name(summaries: &[(String, Summary)]) -> ByName<'_> {
+    let mut members = ByName::new();
+    for (who, summary) in summaries {
+        members.push((who, summary.columns.iter().map(|it| (it.name(), it)).collect()));
+    }
+    members
+}
+
+fn is_noised(summaries: &[(String, Summary)]) -> bool {
+    summaries.iter().any(|(_, summary)| summary.noise.is_some())
+}
+
+fn everybodys<'a>(members: &ByName<'a>, name: &str) -> Result<Told<'a>, DataError> {
+    let other = members.first().map(|(who, _)| *who).unwrap_or_default();
+    let told = members.iter().map(|(who, columns)| {
+        columns.get(name).map(|it| (*who, *it)).ok_or_else(|| lacks(who, name, other))
     });
     told.collect()
 }
