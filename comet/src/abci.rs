@@ -113,9 +113,10 @@ where
     match registered {
         Ok(Some(_registered)) => {
             let _panic = PanicIsFatal(stopping);
-            match answer_all(&stream, handler) {
+            match answer_all(&stream, handler, stopping) {
                 Ok(()) => {}
-                Err(Ended::Handler(fatal)) => stopping.fail(fatal),
+                // It has the reason.
+                Err(Ended::Handler) => stopping.stop(),
                 Err(Ended::Frame(error)) if !stopping.is_stopped() => {
                     tracing::warn!(%error, "a connection to the application has ended");
                 }
@@ -129,11 +130,11 @@ where
 
 /// Why a connection ended before the other side ended it.
 enum Ended {
-    Handler(Fatal),
+    Handler,
     Frame(FrameError),
 }
 
-fn answer_all<H>(stream: &UnixStream, handler: H) -> Result<(), Ended>
+fn answer_all<H>(stream: &UnixStream, handler: H, stopping: &Stopping) -> Result<(), Ended>
 where
     H: Fn(request::Value) -> Result<response::Value, Fatal>,
 {
@@ -150,7 +151,10 @@ where
             }
             Ok(Some(Request { value: Some(request) })) => match handler(request) {
                 Ok(answer) => (answer, None),
-                Err(fatal) => (exception(&fatal), Some(Ended::Handler(fatal))),
+                Err(fatal) => {
+                    stopping.blame(fatal.clone());
+                    (exception(&fatal), Some(Ended::Handler))
+                }
             },
             Ok(Some(Request { value: None })) => {
                 (exception(&FrameError::Unknown), Some(Ended::Frame(FrameError::Unknown)))
@@ -164,7 +168,7 @@ where
         if flush {
             written = written.and_then(|()| writer.flush());
         }
-        // Why the handler failed says more than that nobody listens.
+        // That the handler failed says more than that nobody listens.
         match ended {
             Some(ended) => return Err(ended),
             None => written.map_err(|error| Ended::Frame(FrameError::Io(error)))?,

@@ -46,12 +46,28 @@ impl Stopping {
     /// Ends the server: connections are cut, and no request is taken any more. Does not wait; a request
     /// that is being handled is handled to its end.
     pub fn stop(&self) {
-        self.end(None);
+        let mut state = self.state();
+        state.stopped = true;
+        for stream in state.open.values() {
+            // It may have ended already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.0.changed.notify_all();
     }
 
     /// Ends the server for a reason. The first reason stays.
     pub fn fail(&self, fatal: Fatal) {
-        self.end(Some(fatal));
+        self.blame(fatal);
+        self.stop();
+    }
+
+    /// Why the server is about to end: for who tells somebody else of it before it ends, since he may
+    /// [`Stopping::stop`] it at once, and that is not why. The first reason stays.
+    pub(super) fn blame(&self, fatal: Fatal) {
+        let mut state = self.state();
+        if !state.stopped {
+            state.reason.get_or_insert(fatal);
+        }
     }
 
     /// Whether it has ended, or is about to.
@@ -66,22 +82,9 @@ impl Stopping {
         waited.unwrap_or_else(PoisonError::into_inner).reason.clone()
     }
 
-    /// Why it ended, if it has, and not because of [`Stopping::stop`].
+    /// Why it ended, or is about to, if not because of [`Stopping::stop`].
     pub fn reason(&self) -> Option<Fatal> {
         self.state().reason.clone()
-    }
-
-    fn end(&self, reason: Option<Fatal>) {
-        let mut state = self.state();
-        if !state.stopped {
-            state.stopped = true;
-            state.reason = reason;
-        }
-        for stream in state.open.values() {
-            // It may have ended already.
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        self.0.changed.notify_all();
     }
 
     /// Has a stream ended with the server, as long as the registration lives. `None` if it has ended
