@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod lock;
+#[cfg(feature = "map")]
+mod mapped;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 pub use lock::Lock;
+#[cfg(feature = "map")]
+pub use mapped::Mapped;
 
 /// Replaces a file's content, or creates the file: after a crash at any moment it has the old
 /// content or the new. On success the new content survives a power failure. A symbolic link is
@@ -80,6 +84,16 @@ fn create_as(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
 pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     std::fs::rename(from, to).map_err(Error::at(Step::Rename, to))?;
     sync_parent(to)
+}
+
+/// Where large files may lie for a while: the folder for temporary files if the environment names one, and otherwise
+/// rather `/var/tmp` than `/tmp`, which is memory on some systems.
+pub fn scratch() -> PathBuf {
+    let usual = Path::new("/var/tmp");
+    match std::env::var_os("TMPDIR") {
+        None if cfg!(unix) && usual.is_dir() => usual.to_owned(),
+        _ => std::env::temp_dir(),
+    }
 }
 
 /// Creates a folder with those above it, durably, if it is not there.

@@ -9,7 +9,7 @@ use colearn_contracts::{
 use colearn_records::convert::ExperimentState;
 use colearn_records::keys::{learner_id, parse_learner_id};
 use colearn_sdk::client::{
-    self, BoxFuture, CreateError, Credential, Described, Followed, Memory, Nodes,
+    self, BoxFuture, CreateError, Credential, Described, Destination, Followed, Memory, Nodes,
 };
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -241,14 +241,22 @@ impl Client {
         )
     }
 
-    /// Downloads weights, and verifies their digest.
-    fn download(&self, py: Python<'_>, digest: [u8; 32], size: u64) -> PyResult<Weights> {
+    /// Downloads weights, and verifies their digest; large ones into a folder, if one is given.
+    #[pyo3(signature = (digest, size, folder=None))]
+    fn download(
+        &self,
+        py: Python<'_>,
+        digest: [u8; 32],
+        size: u64,
+        folder: Option<PathBuf>,
+    ) -> PyResult<Weights> {
         let digest = colearn_contracts::Digest(digest);
         let model = Model { digest, size, media_type: String::new() };
+        let to = folder.map_or(Destination::Memory, Destination::Folder);
         let downloaded = self.call(
             py,
             Box::new(move |client| {
-                Box::pin(async move { Ok(client.client().download(&model).await?) })
+                Box::pin(async move { Ok(client.client().download_to(&model, to).await?) })
             }),
         )?;
         Ok(downloaded.into())

@@ -123,6 +123,7 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
         ClientError::Unseated(_) | ClientError::KeyReplaced(_) => "UnseatedError",
         ClientError::Spending(SpendingError::Policy(_)) => "PolicyError",
         ClientError::Data { .. }
+        | ClientError::NoRoom { .. }
         | ClientError::ForeignMemory { .. }
         | ClientError::MemoryInUse { .. }
         | ClientError::NoHome

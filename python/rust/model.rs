@@ -120,7 +120,7 @@ pub(crate) fn model_predict<'py>(
         let cannot = |error: &dyn std::fmt::Display| {
             Failed::of("ModelError")(&format_args!("{} cannot be used: {error}", path.display()))
         };
-        let weights = Weights::new(std::fs::read(&path).map_err(|error| cannot(&error))?);
+        let weights = Weights::open(&path).map_err(|error| cannot(&error))?;
         let model = Predictor::new(&weights).map_err(|error| cannot(&error))?;
         let predictions = match (file, table) {
             (Some(file), _) => model.predict_file(&file, &DialectOptions::default()),

@@ -50,6 +50,12 @@ impl Weights {
         Ok(Self::of(py, data.clone()))
     }
 
+    /// Those of a file, which stay there.
+    #[staticmethod]
+    fn open(py: Python<'_>, path: std::path::PathBuf) -> PyResult<Self> {
+        Ok(py.detach(|| Inner::open(&path))?.into())
+    }
+
     /// The bytes. Those that came from elsewhere are copied: for large ones use `view`.
     #[getter]
     fn data<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use colearn_contracts::{Choice, Digest, PrivacySegment, Reason, Scores};
 
-pub use crate::weights::{SAFETENSORS, Weights};
+pub use crate::weights::{LARGE_BYTES, SAFETENSORS, Weights};
 
 /// Whatever a learner cannot do, in its own words.
 pub type LearnerError = Box<dyn std::error::Error + Send + Sync>;

@@ -4,6 +4,7 @@
 pub mod bridge;
 pub mod client;
 mod error_cause;
+mod large;
 pub mod learner;
 pub mod links;
 #[cfg(feature = "local")]

@@ -1,10 +1,15 @@
 //! The merges of a round: computed from what members have trained, and judged by a learner. The client and the
 //! local backend do it in the same way, for learners in any language.
 
-use colearn_contracts::{Digest, Merges, Reason};
-use colearn_merge::{Error, Merge, Report, Source};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use crate::learner::{Failure, Judgement, Learner, Score, Scored, Weights};
+use colearn_contracts::{Digest, Merges, Reason};
+use colearn_merge::{Error, Merge, Merged as Whole, Report, Source};
+
+use crate::large;
+use crate::learner::{Failure, Judgement, LARGE_BYTES, Learner, Score, Scored, Weights};
 use crate::participant::MergeTask;
 
 /// The two merges of a round, as far as there are any.
@@ -19,28 +24,73 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Merges in memory.
+    /// Merges: large models in files of a folder, if there is one, and otherwise in memory.
     ///
     /// # Errors
-    /// If something cannot be read: these are no faults of the updates.
+    /// If something cannot be read or written: these are no faults of the updates.
     pub fn compute(
         task: &MergeTask,
         base: &dyn Source,
         previous: Option<&dyn Source>,
         updates: &[&dyn Source],
+        dir: Option<&Path>,
     ) -> Result<Self, Error> {
         let rules = &task.rules;
         let (clip_permille, momentum_permille) = (rules.clip_permille, rules.momentum_permille);
         let merge = Merge { base, previous, updates, clip_permille, momentum_permille };
+        if let Some(dir) = dir.filter(|_| task.base.size >= LARGE_BYTES) {
+            return Self::in_files(&merge, dir);
+        }
         let merged = merge.in_memory()?;
         let [open, guarded] = [merged.open, merged.guarded].map(|it| it.map(Weights::new));
         Ok(Self { open, guarded, report: merged.report })
+    }
+
+    /// Merges into files, which are named by their digests when they are whole.
+    fn in_files(merge: &Merge<'_>, dir: &Path) -> Result<Self, Error> {
+        colearn_files::create_folder(dir).map_err(|error| Error::Write(error.into()))?;
+        let (mut open, mut guarded) = (Output::create(dir)?, Output::create(dir)?);
+        let report = merge.write(&mut open.file, &mut guarded.file)?;
+        let open = open.finish(dir, report.open.as_ref().ok()).map_err(Error::Write)?;
+        let guarded = guarded.finish(dir, report.guarded.as_ref().ok()).map_err(Error::Write)?;
+        Ok(Self { open, guarded, report })
     }
 
     /// What they are called on the ledger.
     pub fn named(&self) -> Merges {
         let digest = |weights: &Option<Weights>| weights.as_ref().map(Weights::digest);
         Merges { open: digest(&self.open), guarded: digest(&self.guarded) }
+    }
+}
+
+/// A merge that is written, which is gone with this where it is not finished.
+struct Output {
+    file: File,
+    path: PathBuf,
+}
+
+impl Output {
+    fn create(dir: &Path) -> Result<Self, Error> {
+        let (file, path) = large::new_file(dir).map_err(Error::Write)?;
+        Ok(Self { file, path })
+    }
+
+    /// The weights, where a merge was written whole.
+    fn finish(self, dir: &Path, written: Option<&Whole>) -> io::Result<Option<Weights>> {
+        let Some(whole) = written else { return Ok(None) };
+        let weights = Weights::in_file(self.file.try_clone()?)?;
+        if (weights.digest().0, weights.bytes().len() as u64) != (whole.digest, whole.size) {
+            return Err(io::Error::other("what was written reads otherwise"));
+        }
+        std::fs::rename(&self.path, large::path(dir, weights.digest()))?;
+        Ok(Some(weights))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // It has another name if it was finished.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct Predict {
 impl Predict {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let cannot = || format!("{} cannot be used", self.model.display());
-        let weights = Weights::new(std::fs::read(&self.model).with_context(cannot)?);
+        let weights = Weights::open(&self.model).with_context(cannot)?;
         let model = Predictor::new(&weights).with_context(cannot)?;
         let dialect = self.dialect.options();
         let predictions = if self.data == Path::new(STANDARD) {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use colearn_contracts::{PrivacySegment, Reason};
 use colearn_records::words::Words as _;
+use colearn_sdk::learner::{LARGE_BYTES, Weights};
 use serde::Deserialize;
 
 use super::ExecError;
@@ -125,18 +126,45 @@ impl Answer {
 
 /// Reads a file of at most so many bytes; `None` if it is not there.
 pub(super) fn read_at_most(path: &Path, most: u64) -> Result<Option<Vec<u8>>, ExecError> {
-    let failed = |source| ExecError::File { path: path.to_owned(), source };
-    let file = match open_file(path, File::options().read(true)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed)?,
-    };
+    let Some(file) = open_if_there(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > most {
-        let what = format!("it has more than {most} bytes");
-        return Err(ExecError::Answer { path: path.to_owned(), what });
-    }
+    let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|source| ExecError::File { path: path.to_owned(), source })?;
+    check_length(path, bytes.len() as u64, most)?;
     Ok(Some(bytes))
+}
+
+/// The weights in a file of at most so many bytes, as they are now, whatever is written to it later; `None` if it is not
+/// there. Large ones are copied to a file without a name in another folder, where no command looks, and not to memory.
+pub(super) fn weights_at_most(
+    path: &Path,
+    most: u64,
+    beside: &Path,
+) -> Result<Option<Weights>, ExecError> {
+    let failed = |source| ExecError::File { path: path.to_owned(), source };
+    let Some(file) = open_if_there(path)? else { return Ok(None) };
+    if file.metadata().map_err(failed)?.len() < LARGE_BYTES {
+        return Ok(read_at_most(path, most)?.map(Weights::new));
+    }
+    let mut copy = tempfile::tempfile_in(beside).map_err(failed)?;
+    let copied = io::copy(&mut file.take(most.saturating_add(1)), &mut copy).map_err(failed)?;
+    check_length(path, copied, most)?;
+    Weights::in_file(copy).map(Some).map_err(failed)
+}
+
+fn open_if_there(path: &Path) -> Result<Option<File>, ExecError> {
+    match open_file(path, File::options().read(true)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ExecError::File { path: path.to_owned(), source }),
+    }
+}
+
+fn check_length(path: &Path, length: u64, most: u64) -> Result<(), ExecError> {
+    match length > most {
+        true => Err(ExecError::answer(path, format!("it has more than {most} bytes"))),
+        false => Ok(()),
+    }
 }
 
 /// Opens what is itself a file: not a link, which may lead to what a command cannot see but its learner can, and not a

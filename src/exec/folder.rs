@@ -5,6 +5,7 @@
 //! likes, so what its learner relies on is kept beside it, where containers are shown nothing.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use colearn_contracts::Digest;
@@ -12,7 +13,7 @@ use colearn_sdk::learner::Weights;
 use serde::{Deserialize, Serialize};
 
 use super::ExecError;
-use super::answer::read_at_most;
+use super::answer::{open_file, read_at_most};
 
 /// What is asked.
 pub(super) const ROUND: &str = "round.json";
@@ -125,17 +126,23 @@ impl Asked<'_> {
     /// Has a folder hold what is asked by now, whatever a command that was begun before, or a crash, has made of it.
     pub(super) fn write(&self, folder: &Path) -> Result<(), ExecError> {
         for (name, weights) in [(BASE, self.base), (MODEL, self.model)] {
-            let Some(bytes) = weights.map(Weights::bytes) else { continue };
+            let Some(weights) = weights else { continue };
             let path = folder.join(name);
-            let found = read_at_most(&path, bytes.len() as u64).ok().flatten();
-            if found.is_none_or(|found| found != bytes[..]) {
-                replace(&path, bytes)?;
+            if !holds(&path, weights) {
+                replace(&path, weights.bytes())?;
             }
         }
         let path = folder.join(ROUND);
         let json = serde_json::to_vec_pretty(self.question);
         replace(&path, &json.map_err(|error| file(&path)(error.into()))?)
     }
+}
+
+/// Whether a file has the bytes of weights, of which a part at a time is looked at.
+fn holds(path: &Path, weights: &Weights) -> bool {
+    let Ok(file) = open_file(path, File::options().read(true)) else { return false };
+    let is_as_long = file.metadata().is_ok_and(|it| it.len() == weights.bytes().len() as u64);
+    is_as_long && colearn_merge::digest(&file).is_ok_and(|digest| digest == weights.digest().0)
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
@@ -177,6 +184,11 @@ impl Folders {
     /// What is kept from round to round.
     pub(super) fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// What commands are not shown.
+    pub(super) fn running(&self) -> &Path {
+        &self.running
     }
 
     fn place(&self, name: &str) -> Place {

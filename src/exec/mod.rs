@@ -18,7 +18,7 @@ use colearn_sdk::learner::{
     Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Task, Weights, Work,
 };
 
-use self::answer::{Answer, read_at_most};
+use self::answer::{Answer, weights_at_most};
 use self::folder::{Asked, Folders, Kind, Planned, Question, UPDATE, names};
 use self::running::{Ended, Running};
 
@@ -158,7 +158,7 @@ pub(crate) fn start(setup: Setup, to: &Path) -> std::result::Result<Weights, Exe
     let Ended::Answered(answer) = running.answer()? else {
         return Err(ExecError::answer(folder, "there is no model"));
     };
-    let made = update(folder, &answer, MAX_START_BYTES).and_then(|weights| {
+    let made = update(folder, &answer, MAX_START_BYTES, folders.running()).and_then(|weights| {
         let path = folder.join(UPDATE);
         alike(&weights, &weights).map_err(|unlike| unlike_base(&path, &unlike))?;
         Ok(weights)
@@ -258,7 +258,7 @@ impl ExecLearner {
             return Ok(Proposed::Pass(Some(reason)));
         }
         let path = folder.join(UPDATE);
-        let weights = update(&folder, &answer, self.max_update_bytes())?;
+        let weights = update(&folder, &answer, self.max_update_bytes(), self.folders.running())?;
         match alike(&self.current, &weights) {
             Ok(()) => {}
             Err(Unlike::NotFinite { tensor, element }) => {
@@ -478,11 +478,15 @@ fn variables(
 }
 
 /// What was trained, if it is no larger than it can be.
-fn update(folder: &Path, answer: &Answer, most: u64) -> std::result::Result<Weights, ExecError> {
+fn update(
+    folder: &Path,
+    answer: &Answer,
+    most: u64,
+    beside: &Path,
+) -> std::result::Result<Weights, ExecError> {
     let path = folder.join(UPDATE);
-    let bytes = read_at_most(&path, most)?;
-    let bytes = bytes.ok_or_else(|| ExecError::answer(&path, "it is not there"))?;
-    let weights = Weights::new(bytes);
+    let weights = weights_at_most(&path, most, beside)?;
+    let weights = weights.ok_or_else(|| ExecError::answer(&path, "it is not there"))?;
     if !names(weights.digest(), answer.update.as_ref()) {
         let what = "it is not what result.json names: write it first, and result.json last";
         return Err(ExecError::answer(&path, what));
@@ -492,8 +496,7 @@ fn update(folder: &Path, answer: &Answer, most: u64) -> std::result::Result<Weig
 
 /// Whether two models are of one kind, and the second one's values numbers.
 fn alike(base: &Weights, model: &Weights) -> std::result::Result<(), Unlike> {
-    let [base, model] = [base, model].map(|weights| &weights.bytes()[..]);
-    check_alike(&base, &model)
+    check_alike(base, model)
 }
 
 fn unlike_base(path: &Path, unlike: &Unlike) -> ExecError {

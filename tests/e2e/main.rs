@@ -25,6 +25,7 @@ mod init;
 mod interop;
 mod keys;
 mod killed;
+mod large;
 mod learning;
 mod members;
 mod memory;

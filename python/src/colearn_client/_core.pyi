@@ -50,6 +50,10 @@ class Weights:
     """
 
     def __new__(cls, data: bytes | bytearray | memoryview) -> Self: ...
+    @staticmethod
+    def open(path: _Path) -> Weights:
+        """Those of a file, which stay there and take no memory of the process's own. As long as they are
+        used, nobody may write to the file or cut it; to replace or remove it does no harm."""
     @property
     def data(self) -> bytes:
         """The bytes. Those that came from a node are copied at each time."""
@@ -144,8 +148,13 @@ class Client:
         """How many entries were followed."""
     def upload(self, weights: Weights) -> None:
         """Uploads weights unless the node has them."""
-    def download(self, digest: bytes, size: int) -> Weights:
-        """Downloads weights of this digest (32 bytes) and size, and verifies them."""
+    def download(self, digest: bytes, size: int, folder: _Path | None = None) -> Weights:
+        """Downloads weights of this digest (32 bytes) and size, and verifies them.
+
+        From 16 MiB on they come into a file of the folder, if one is given, and not into memory. It is
+        named by the digest in hexadecimal, and what it has of them already, from a transfer that was
+        broken off, does not come again.
+        """
     def experiment(self, name: str) -> dict[str, Any]:
         """An experiment, as it follows from the ledger."""
     def experiments(self) -> list[dict[str, Any]]:

@@ -1,13 +1,16 @@
 """Weights as named arrays: safetensors, which cannot execute code.
 
-Neither direction copies an array more than once: encoding copies each into the bytes, and decoding
-gives read-only views of them.
+Neither direction copies an array more than once: encoding copies each into the bytes, or, where they
+are many, into a file, and decoding gives read-only views of them.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,10 @@ _TYPES: dict[str, npt.DTypeLike] = {
     "C64": "<c8",
 }  # fmt: skip
 _NAMES = {np.dtype(kind): name for name, kind in _TYPES.items()}
+#: Where a process's open files can be opened once more.
+_OPEN = Path("/dev/fd")
+#: From so many bytes on weights lie in a file.
+_LARGE = 16 << 20
 #: How much of an array is looked at in one go.
 _PIECE = 1 << 20
 #: Where the metadata lists the statistics; see merge/README.md.
@@ -78,7 +85,21 @@ def save(
         parts.append(tensor.reshape(-1).view(np.uint8).data)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return Weights(b"".join([len(text).to_bytes(8, "little"), text, *parts]))
+    pieces = [len(text).to_bytes(8, "little"), text, *parts]
+    if at < _LARGE or not _OPEN.is_dir():
+        return Weights(b"".join(pieces))
+    # Not in memory, where the model itself is already; and without a name, so that nothing stays.
+    with tempfile.TemporaryFile(dir=_scratch()) as file:
+        file.writelines(pieces)
+        file.flush()
+        return Weights.open(_OPEN / str(file.fileno()))
+
+
+def _scratch() -> str | None:
+    """Where large files may lie for a while: ``TMPDIR`` if that is set, and otherwise rather ``/var/tmp`` than
+    ``/tmp``, which is memory on some systems."""
+    usual = Path("/var/tmp")
+    return str(usual) if "TMPDIR" not in os.environ and os.access(usual, os.W_OK) else None
 
 
 def load(weights: Weights) -> Arrays:

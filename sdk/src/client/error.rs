@@ -1,6 +1,7 @@
 //! What can go wrong between a learner and its node.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use colearn_contracts::{
     Digest, ExperimentName, LearnerId, PrivacyCap, SuspendReason, rule_is_stale,
@@ -242,13 +243,21 @@ pub enum ClientError {
         /// The last one that was.
         last: u64,
     },
+    /// There is no room for large weights; it goes on when there is.
+    #[error("no room for weights in {}: {source}; make some, and it goes on", path.display())]
+    NoRoom {
+        /// The folder or file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The key's folder cannot be used.
     #[error("cannot use the key's memory {}: {source}", path.display())]
     Data {
         /// The folder or file.
         path: PathBuf,
         /// The cause.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -381,13 +390,38 @@ impl ClientError {
             | Self::Malformed(_)
             | Self::Checkpoint(..)
             | Self::Receipt(..)
-            | Self::WrongArtifact(_) => true,
+            | Self::WrongArtifact(_)
+            | Self::NoRoom { .. } => true,
             // What the contract refuses it would refuse again.
             Self::Refused { refused, rule, .. } => rule.is_none() && *refused == Refused::Temporary,
             Self::NoNode(each) => each.iter().any(|(_, error)| error.is_transient()),
             Self::Signer(error) => error.is_transient(),
             _ => false,
         }
+    }
+
+    /// Where weights should lie, something is wrong.
+    pub(super) fn data(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoRoom { path, source }
+            }
+            _ => Self::Data { path, source },
+        }
+    }
+
+    /// The same of merges.
+    pub(super) fn merging(dir: Option<&Path>, error: colearn_merge::Error) -> Self {
+        match (error, dir) {
+            (colearn_merge::Error::Write(source), Some(dir)) => Self::data(dir, source),
+            (error, _) => error.into(),
+        }
+    }
+
+    /// Whether it is this machine's own fault, which no other node can mend.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Self::NoRoom { .. } | Self::Data { .. } | Self::Panicked)
     }
 
     /// Whether the round has moved on in the meantime, which is nobody's fault.

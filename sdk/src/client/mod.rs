@@ -1,5 +1,6 @@
 //! Talking to a node, believing what follows from its ledger, and the loop that runs a learner.
 
+mod arriving;
 mod connection;
 mod creating;
 mod elsewhere;
@@ -26,6 +27,7 @@ mod witnesses;
 /// of an `async fn` is compiled again in each crate that awaits it.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+pub use arriving::Destination;
 pub use colearn_net::{Address, Credential, Fingerprint, Identity, NetError, Trust as TlsTrust};
 pub use connection::{Client, Described};
 pub use creating::{CreateError, Created};

@@ -30,9 +30,10 @@ use super::patience::FIRST_PAUSE;
 use super::receipts::Pledge;
 use super::updates::{Held, Updates};
 use super::{
-    Client, ClientError, Described, Followed, Memory, Nodes, Patience, Progress, Suspicion, Trust,
-    threads,
+    Client, ClientError, Described, Destination, Followed, Memory, Nodes, Patience, Progress,
+    Suspicion, Trust, threads,
 };
+use crate::large;
 use crate::learner::{Failure, Learner, Task, Work};
 use crate::merging::{Judged, Merged};
 use crate::participant::{
@@ -167,6 +168,8 @@ pub struct Prepared {
     moved: bool,
     /// The latest weights seen, newest last.
     kept: VecDeque<Weights>,
+    /// Where large ones come to, and merges are made.
+    large: Option<PathBuf>,
     /// What others have trained in the open round.
     updates: Updates,
 }
@@ -191,6 +194,7 @@ impl Prepared {
             turns: memory.turns(&options.experiment)?,
             spending: Some(spending),
             updates: memory.updates(&options.experiment),
+            large: memory.large(&options.experiment),
             options,
             memory: Some(memory),
             followed: None,
@@ -389,8 +393,9 @@ impl Prepared {
             return Ok(kept.clone());
         }
         let client = self.followed()?.client().clone();
-        let weights = client.download(model).await?;
-        self.keep(weights.clone());
+        let to = self.large.clone().map_or(Destination::Memory, Destination::Folder);
+        let weights = client.download_to(model, to).await?;
+        self.keep([weights.clone()]);
         Ok(weights)
     }
 
@@ -400,10 +405,16 @@ impl Prepared {
         digests.all(|digest| self.kept.iter().any(|kept| kept.digest() == digest))
     }
 
-    fn keep(&mut self, weights: Weights) {
-        self.kept.push_back(weights);
-        if self.kept.len() > KEPT_WEIGHTS {
-            self.kept.pop_front();
+    /// Keeps weights that belong together, in place of the oldest.
+    fn keep(&mut self, weights: impl IntoIterator<Item = Weights>) {
+        for weights in weights {
+            self.kept.retain(|kept| *kept != weights);
+            self.kept.push_back(weights);
+        }
+        let more = self.kept.len().saturating_sub(KEPT_WEIGHTS);
+        self.kept.drain(..more);
+        if let Some(dir) = &self.large {
+            large::clear(dir, &self.kept);
         }
     }
 }
@@ -698,6 +709,10 @@ impl<L: Learner + Send + 'static> Run<L> {
 
     fn end(&mut self, ending: Ending) -> Result<Summary, ClientError> {
         self.place.updates.forget();
+        if let Some(dir) = &self.place.large {
+            // What stays takes room, and no more.
+            let _ = std::fs::remove_dir_all(dir);
+        }
         match ending {
             Ending::Finished { reason, model, rounds } => {
                 self.tell(Event::Finished { reason });
@@ -741,7 +756,7 @@ impl<L: Learner + Send + 'static> Run<L> {
     async fn submit(&mut self, owed: &Duty, statement: Statement) -> Result<Sending, ClientError> {
         if let Some(weights) = &statement.weights {
             self.followed()?.client().clone().upload(weights).await?;
-            self.place.keep(weights.clone());
+            self.place.keep([weights.clone()]);
         }
         if let Some(sealed) = &statement.sealed {
             self.place.turns.keep_sealed(sealed)?;
@@ -783,7 +798,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         // A node that has changed since may not have them.
         if let Some(weights) = self.place.turns.shown_with(turn).cloned() {
             self.followed()?.client().clone().upload(&weights).await?;
-            self.place.keep(weights);
+            self.place.keep([weights]);
         }
         // The memory that named the turn holds what was signed for it.
         match self.signed_for(turn) {
@@ -849,7 +864,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         };
         let work = match attempt {
             Ok(Attempt::Made(made)) => {
-                self.place.turns.keep_trained(&asked, &made)?;
+                let made = self.place.turns.keep_trained(&asked, made)?;
                 let spend = move |learner: &mut L, spending: &mut Spending| {
                     made.spend(learner, spending, &asked)
                 };
@@ -924,8 +939,8 @@ impl<L: Learner + Send + 'static> Run<L> {
                 .next_if(|next| coming.is_empty() || coming_bytes + next.size <= MAX_COMING_BYTES)
             {
                 coming_bytes += next.size;
-                let client = client.clone();
-                coming.spawn(async move { (client.download(&next).await, next.size) });
+                let (client, to) = (client.clone(), self.place.updates.destination());
+                coming.spawn(async move { (client.download_to(&next, to).await, next.size) });
             }
             let came = match until {
                 Some(until) => tokio::time::timeout_at(until, coming.join_next()).await,
@@ -999,7 +1014,20 @@ impl<L: Learner + Send + 'static> Run<L> {
                 let got = self.get_updates(&updates).await?;
                 self.bring_lacked(&task).await?;
                 match got {
-                    Got::All => self.compute(MergeTask { updates, ..task.clone() }, there).await?,
+                    Got::All => {
+                        match self.compute(MergeTask { updates, ..task.clone() }, there).await {
+                            Ok(merges) => merges,
+                            Err(error) => {
+                                let left = self.time_left()?;
+                                let pause = self.not_there(error, left)?;
+                                if left.is_some_and(|left| left.is_zero()) {
+                                    self.participant()?.unavailable(salt)?;
+                                    return Ok(Step::Again);
+                                }
+                                return Ok(Step::Retry(pause));
+                            }
+                        }
+                    }
                     Got::NotYet(pause) => return Ok(Step::Retry(pause)),
                     Got::TooLate => {
                         tracing::warn!(round, "updates that were not to be had in time");
@@ -1039,23 +1067,23 @@ impl<L: Learner + Send + 'static> Run<L> {
         let updates = task.updates.iter().map(|update| self.place.updates.get(update.digest));
         // All of them are here: what is merged without one of them is something else.
         let updates: Vec<Held> = updates.collect::<Option<_>>().ok_or(ClientError::Panicked)?;
+        let dir = self.place.large.clone();
         let merge = move || {
-            let models: Vec<&[u8]> = models.iter().map(|model| &model.bytes()[..]).collect();
             let mut models = models.iter().map(|model| model as &dyn Source);
             let empty: &[u8] = &[];
             let base = models.next().unwrap_or(&empty);
             let updates: Vec<&dyn Source> = updates.iter().map(|it| it as &dyn Source).collect();
-            Merged::compute(&task, base, models.next(), &updates)
+            Merged::compute(&task, base, models.next(), &updates, dir.as_deref())
         };
         let merged = tokio::task::spawn_blocking(move || match threads::pool(usize::MAX) {
             Some(pool) => pool.install(merge),
             None => merge(),
         });
-        let merged = merged.await.map_err(|_| ClientError::Panicked)??;
+        let merged = merged.await.map_err(|_| ClientError::Panicked)?;
+        let merged =
+            merged.map_err(|error| ClientError::merging(self.place.large.as_deref(), error))?;
         let named = merged.named();
-        for merge in [merged.open, merged.guarded].into_iter().flatten() {
-            self.place.keep(merge);
-        }
+        self.place.keep([merged.open, merged.guarded].into_iter().flatten());
         Ok(named)
     }
 
@@ -1158,7 +1186,7 @@ impl<L: Learner + Send + 'static> Run<L> {
         error: ClientError,
         left: Option<Duration>,
     ) -> Result<Duration, ClientError> {
-        let may_come = matches!(error, ClientError::WrongArtifact(_))
+        let may_come = matches!(error, ClientError::WrongArtifact(_) | ClientError::NoRoom { .. })
             || (matches!(error, ClientError::Refused { .. }) && !error.is_transient());
         if !may_come {
             return Err(error);

@@ -1,14 +1,17 @@
 //! Weights up and down, going on where a broken transfer ended.
 
-use std::sync::Arc;
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use colearn_contracts::{Digest, Model};
 use colearn_proto::v1;
 use tonic::Request;
 
+use super::arriving::{Arriving, Destination};
 use super::connection::Client;
 use super::signing::Brings;
 use super::{BoxFuture, ClientError, Refused};
@@ -16,8 +19,6 @@ use crate::weights::Weights;
 
 /// The size of an uploaded chunk.
 const CHUNK_BYTES: usize = 1 << 18;
-/// What is set aside for a download before any of it has arrived.
-const MAX_RESERVE_BYTES: u64 = 64 << 20;
 /// How often a transfer goes on after a break before it is given up.
 const TRANSFER_TRIES: u32 = 5;
 
@@ -60,16 +61,18 @@ impl Client {
         let digest = Bytes::copy_from_slice(&weights.digest().0);
         let offset = if there.partial_size <= size { there.partial_size } else { 0 };
         let header = Part::Header(v1::UploadHeader { digest, size, offset });
-        let bytes = weights.bytes().slice(offset as usize..);
         let taken = Arc::new(AtomicU64::new(0));
-        let counted = taken.clone();
-        let chunks = (0..bytes.len()).step_by(CHUNK_BYTES).map(move |at| {
+        // A file that cannot be read ends the upload early. Nobody else is to blame for that.
+        let unread: Arc<Mutex<Option<io::Error>>> = Arc::default();
+        let (counted, shared, told) = (taken.clone(), weights.clone(), unread.clone());
+        let chunks = (offset..size).step_by(CHUNK_BYTES).map_while(move |at| {
             counted.fetch_add(1, Ordering::Relaxed);
-            // A slice shares the buffer.
-            Part::Chunk(bytes.slice(at..bytes.len().min(at + CHUNK_BYTES)))
+            let length = CHUNK_BYTES.min((size - at) as usize);
+            let unread = |error| *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            shared.part(at, length).map_err(unread).ok()
         });
         let parts = std::iter::once(header)
-            .chain(chunks)
+            .chain(chunks.map(Part::Chunk))
             .map(|part| v1::UploadArtifactRequest { part: Some(part) });
         let mut artifacts = self.artifacts();
         let mut request = Request::new(tokio_stream::iter(parts));
@@ -80,6 +83,11 @@ impl Client {
             let before = taken.load(Ordering::Relaxed);
             match tokio::time::timeout(self.patience(), &mut upload).await {
                 Ok(answer) => {
+                    if let Some(error) =
+                        unread.lock().unwrap_or_else(PoisonError::into_inner).take()
+                    {
+                        return Err(ClientError::data(Path::new("the weights"), error));
+                    }
                     answer.map_err(|status| self.refusal(&status))?;
                     return Ok(());
                 }
@@ -106,18 +114,32 @@ impl Client {
     /// # Errors
     /// If no node has them, or this one sends other bytes.
     pub fn download<'a>(&'a self, model: &'a Model) -> BoxFuture<'a, Result<Weights, ClientError>> {
+        self.download_to(model, Destination::Memory)
+    }
+
+    /// The same; large ones to where they had better lie. What is in a folder already of what this node sends, perhaps
+    /// from before a restart, does not come again.
+    ///
+    /// # Errors
+    /// Those of [`Client::download`], and if nothing can be written there.
+    pub fn download_to<'a>(
+        &'a self,
+        model: &'a Model,
+        to: Destination,
+    ) -> BoxFuture<'a, Result<Weights, ClientError>> {
         Box::pin(async move {
-            let here = self.download_here(model).await;
-            if here.is_ok() {
+            let here = self.download_here(model, &to).await;
+            if here.as_ref().err().is_none_or(ClientError::is_ours) {
                 return here;
             }
             for nodes in self.nodes().others() {
                 let there = match self.to(nodes).await {
-                    Ok(other) => other.download_here(model).await,
+                    Ok(other) => other.download_here(model, &to).await,
                     Err(error) => Err(error),
                 };
                 match there {
                     Ok(weights) => return Ok(weights),
+                    Err(error) if error.is_ours() => return Err(error),
                     Err(error) => tracing::debug!(%error, "weights that another node has not got"),
                 }
             }
@@ -128,49 +150,57 @@ impl Client {
     fn download_here<'a>(
         &'a self,
         model: &'a Model,
+        to: &'a Destination,
     ) -> BoxFuture<'a, Result<Weights, ClientError>> {
         Box::pin(async move {
-            let reserve = model.size.min(MAX_RESERVE_BYTES) as usize;
-            let mut bytes = BytesMut::with_capacity(reserve);
+            let mut arriving = Arriving::begin(model, self.url(), to).await?;
+            let mut is_from_before = arriving.length() > 0;
             let mut tries = 0;
             loop {
-                match self.try_download(model, &mut bytes).await {
+                match self.try_download(model, &mut arriving).await {
                     Err(error) if error.is_transient() && tries < self.transfer_tries() => {
                         tries += 1;
                         tokio::time::sleep(Duration::from_millis(50 << tries)).await;
+                        continue;
                     }
                     Err(error) => return Err(error),
-                    Ok(()) => break,
+                    Ok(()) => {}
                 }
-            }
-            let bytes = bytes.freeze();
-            // Hashing large weights would hold up everything else here.
-            let hashed = tokio::task::spawn_blocking(move || Weights::new(bytes)).await;
-            let weights = hashed.map_err(|_| ClientError::WrongArtifact(model.digest))?;
-            if weights.digest() == model.digest {
-                Ok(weights)
-            } else {
-                Err(ClientError::WrongArtifact(model.digest))
+                if let Some(weights) = arriving.whole(model).await? {
+                    return Ok(weights);
+                }
+                arriving.clear()?;
+                // What there was may be a disk's fault: nobody is judged by it.
+                if !std::mem::take(&mut is_from_before) {
+                    return Err(ClientError::WrongArtifact(model.digest));
+                }
             }
         })
     }
 
-    async fn try_download(&self, model: &Model, bytes: &mut BytesMut) -> Result<(), ClientError> {
+    async fn try_download(
+        &self,
+        model: &Model,
+        arriving: &mut Arriving,
+    ) -> Result<(), ClientError> {
+        if arriving.length() == model.size {
+            return Ok(());
+        }
         let digest = Bytes::copy_from_slice(&model.digest.0);
-        let request = v1::DownloadArtifactRequest { digest, offset: bytes.len() as u64 };
+        let request = v1::DownloadArtifactRequest { digest, offset: arriving.length() };
         let mut chunks = self.answer(self.artifacts().download_artifact(request)).await?;
         while let Some(part) = self.message(&mut chunks).await? {
             if part.chunk.is_empty() {
                 // Or it could go on like that for ever.
                 return Err(ClientError::Malformed("a chunk without bytes".to_owned()));
             }
-            if bytes.len() as u64 + part.chunk.len() as u64 > model.size {
-                bytes.clear();
+            if arriving.length() + part.chunk.len() as u64 > model.size {
+                arriving.clear()?;
                 return Err(ClientError::WrongArtifact(model.digest));
             }
-            bytes.extend_from_slice(&part.chunk);
+            arriving.push(&part.chunk)?;
         }
-        match bytes.len() as u64 == model.size {
+        match arriving.length() == model.size {
             true => Ok(()),
             false => Err(ClientError::Unreachable {
                 url: self.url().to_owned(),

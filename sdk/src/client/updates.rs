@@ -10,7 +10,7 @@ use std::sync::Arc;
 use colearn_contracts::Digest;
 use colearn_merge::Source;
 
-use super::ClientError;
+use super::{ClientError, Destination};
 use crate::weights::Weights;
 
 /// Updates by their digests.
@@ -44,6 +44,11 @@ impl Source for Held {
 }
 
 impl Updates {
+    /// Where they come to.
+    pub(super) fn destination(&self) -> Destination {
+        self.dir.clone().map_or(Destination::Memory, Destination::Folder)
+    }
+
     /// In a folder, or in memory.
     pub(super) fn new(dir: Option<PathBuf>) -> Self {
         Self { dir, held: BTreeMap::new() }
@@ -68,17 +73,14 @@ impl Updates {
     /// # Errors
     /// If it cannot be read.
     pub(super) fn weights(&mut self, digest: Digest) -> Result<Option<Weights>, ClientError> {
-        let Some(held) = self.get(digest) else { return Ok(None) };
-        if let Held::Memory(weights) = held {
-            return Ok(Some(weights));
-        }
-        let read = held.size().and_then(|size| {
-            let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-            held.read_at(0, &mut bytes).map(|()| bytes)
-        });
+        let file = match self.get(digest) {
+            None => return Ok(None),
+            Some(Held::Memory(weights)) => return Ok(Some(weights)),
+            Some(Held::File(file)) => file,
+        };
+        let read = file.try_clone().and_then(Weights::in_file);
         let path = self.path(digest).unwrap_or_default();
-        let bytes = read.map_err(|source| ClientError::Data { path, source })?;
-        Ok(Some(Weights::new(bytes)))
+        read.map(Some).map_err(|source| ClientError::Data { path, source })
     }
 
     /// Keeps an update.
@@ -88,6 +90,10 @@ impl Updates {
     pub(super) fn keep(&mut self, weights: Weights) -> Result<Held, ClientError> {
         let digest = weights.digest();
         let held = match (&self.dir, self.path(digest)) {
+            // It came to where it is to be.
+            (_, Some(path)) if weights.file().is_some() && path.exists() => {
+                weights.file().map_or(Held::Memory(weights.clone()), |it| Held::File(it.clone()))
+            }
             (Some(dir), Some(path)) => {
                 let failed = |source| ClientError::Data { path: path.clone(), source };
                 colearn_files::create_folder(dir)
@@ -138,6 +144,19 @@ mod tests {
         again.forget();
         assert!(again.get(weights.digest()).is_none());
         assert!(Updates::new(folder).get(weights.digest()).is_none());
+    }
+
+    /// One's own lies where it was trained, which is not for long.
+    #[test]
+    fn an_update_that_lies_elsewhere_is_kept_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, own) = (dir.path().join("updates"), dir.path().join("trained.weights"));
+        std::fs::write(&own, "some weights").unwrap();
+        let weights = Weights::open(&own).unwrap();
+        Updates::new(Some(folder.clone())).keep(weights.clone()).unwrap();
+        std::fs::remove_file(own).unwrap();
+        let held = Updates::new(Some(folder)).weights(weights.digest()).unwrap().unwrap();
+        assert_eq!(&held.bytes()[..], b"some weights");
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl Run<'_> {
         let base = held(task.base.digest);
         let previous = task.previous.as_ref().map(|previous| held(previous.digest));
         let previous = previous.as_ref().map(|previous| previous as &dyn Source);
-        Ok(Merged::compute(task, &base, previous, &updates)?)
+        Ok(Merged::compute(task, &base, previous, &updates, None)?)
     }
 }
 

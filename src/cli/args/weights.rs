@@ -8,7 +8,7 @@ use clap::Args;
 use colearn_audit::merges::{Weights, WeightsFolder};
 use colearn_contracts::Model;
 use colearn_merge::Source;
-use colearn_sdk::client::{Client, ClientError, Refused};
+use colearn_sdk::client::{Client, ClientError, Destination, Refused};
 use tokio::runtime::{Builder, Runtime};
 
 /// What is downloaded from a node without having been asked for, at most.
@@ -75,13 +75,18 @@ impl AtNode {
 
 impl Weights for AtNode {
     fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>> {
-        let weights = match self.runtime.block_on(self.client.download(model)) {
+        let scratch = colearn_files::scratch();
+        let to = Destination::Nameless(scratch.clone());
+        let weights = match self.runtime.block_on(self.client.download_to(model, to)) {
             Ok(weights) => weights,
             Err(ClientError::Refused { refused: Refused::NotFound, .. }) => return Ok(None),
             Err(error) => return Err(io::Error::other(error)),
         };
-        // Those of a whole round would not fit into memory.
-        let mut file = tempfile::tempfile()?;
+        if weights.is_in_file() {
+            return Ok(Some(Box::new(weights)));
+        }
+        // Small ones, too: those of a whole round would not fit into memory.
+        let mut file = tempfile::tempfile_in(scratch)?;
         file.write_all(weights.bytes())?;
         file.rewind()?;
         Ok(Some(Box::new(file)))

@@ -94,9 +94,7 @@ impl Create {
         }
         let weights = match &self.weights {
             Some(path) => {
-                let bytes = std::fs::read(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                Weights::new(bytes)
+                Weights::open(path).with_context(|| format!("cannot read {}", path.display()))?
             }
             None => {
                 let schema = match &self.source.schema {

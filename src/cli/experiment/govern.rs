@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+use std::path::Path;
+
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use colearn_contracts::{
@@ -202,8 +204,8 @@ fn model_digest(text: &str) -> anyhow::Result<Digest> {
     {
         return Ok(Digest(digest));
     }
-    let bytes = std::fs::read(text).with_context(|| format!("cannot read the model {text}"))?;
-    Ok(Weights::new(bytes).digest())
+    let weights = Weights::open(Path::new(text));
+    Ok(weights.with_context(|| format!("cannot read the model {text}"))?.digest())
 }
 
 impl EvaluateArgs {

@@ -7,6 +7,7 @@
 //! evidence/                what did not fit
 //! experiments/NAME/        lock, what was signed, trained and lived with: see `turns`;
 //!                          `updates/`: what others have, as long as it is merged;
+//!                          `weights/`: the latest models, where they are large;
 //!                          what was spent of privacy: see `crate::spending`
 //! ```
 //!
@@ -199,6 +200,11 @@ impl Memory {
     pub(super) fn updates(&self, experiment: &ExperimentName) -> Updates {
         let dir = self.dir.as_ref().map(|dir| experiment_folder(dir, experiment).join("updates"));
         Updates::new(dir)
+    }
+
+    /// Where the large weights of an experiment lie.
+    pub(super) fn large(&self, experiment: &ExperimentName) -> Option<PathBuf> {
+        Some(experiment_folder(self.dir.as_ref()?, experiment).join("weights"))
     }
 
     /// The first of the keys that it has belonged to.

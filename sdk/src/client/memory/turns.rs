@@ -1,5 +1,6 @@
 //! What a key has signed and trained in one experiment.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -16,10 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{damaged, data, try_lock};
 use crate::client::ClientError;
+use crate::large;
 use crate::participant::{Assignment, Secret, Turn};
 use crate::spending::Settings;
 use crate::turn::Made;
-use crate::weights::Weights;
+use crate::weights::{LARGE_BYTES, Weights};
 
 const SIGNED: &str = "signed.json";
 const TRAINED: &str = "trained.json";
@@ -46,6 +48,18 @@ pub(in crate::client) struct Turns {
     trained: Option<Trained>,
     /// The last global models, with what the learner measured of each.
     lived_with: Vec<(Digest, f64)>,
+}
+
+/// What was kept of weights, which may lie in a file that its owner has written to since: what leaves is what was
+/// accounted for, and nothing else.
+fn kept(read: io::Result<Weights>, of: &Weights, path: &Path) -> Result<Weights, ClientError> {
+    let same = read.and_then(|kept| match kept == *of {
+        true => Ok(kept),
+        false => Err(io::Error::other(
+            "the weights have changed since they were made; write those of each round to a file of their own",
+        )),
+    });
+    same.map_err(|error| ClientError::data(path, error))
 }
 
 /// All in hex, of the wire's encoding.
@@ -150,7 +164,7 @@ impl Turns {
     fn read_trained(dir: &Path) -> Option<Trained> {
         let written: Written =
             serde_json::from_slice(&std::fs::read(dir.join(TRAINED)).ok()?).ok()?;
-        let weights = Weights::new(std::fs::read(dir.join(WEIGHTS)).ok()?);
+        let weights = large::read(&dir.join(WEIGHTS)).ok()?;
         let Written { round, base, weights: of, vote, test, taken } = written;
         let taken = taken.map(|(settings, delta_picos)| (settings.segment(), delta_picos));
         let made = Made { weights, scores: Scores { vote, test }, taken };
@@ -320,35 +334,43 @@ impl Turns {
         trained.map(|trained| &trained.made)
     }
 
-    /// Keeps what was trained, durably, until [`Turns::forget_trained`].
+    /// Keeps what was trained, durably, until [`Turns::forget_trained`], and gives it back: large weights lie only in
+    /// the folder from now on.
     pub(in crate::client) fn keep_trained(
         &mut self,
         asked: &Assignment,
-        made: &Made,
-    ) -> Result<(), ClientError> {
-        if self.trained_for(asked) == Some(made) {
-            return Ok(());
+        mut made: Made,
+    ) -> Result<Made, ClientError> {
+        if let Some(kept) = self.trained_for(asked).filter(|kept| **kept == made) {
+            return Ok(kept.clone());
         }
         let Assignment { round, base, .. } = *asked;
-        let Made { weights, scores, taken } = made;
         let written = Written {
             round,
             base: base.to_string(),
-            weights: weights.digest().to_string(),
-            vote: scores.vote,
-            test: scores.test,
-            taken: taken.map(|(segment, delta_picos)| (Settings::of(&segment), delta_picos)),
+            weights: made.weights.digest().to_string(),
+            vote: made.scores.vote,
+            test: made.scores.test,
+            taken: made.taken.map(|(it, delta_picos)| (Settings::of(&it), delta_picos)),
         };
         if let Some(dir) = &self.dir {
             let json =
                 serde_json::to_vec(&written).map_err(|error| damaged(dir, &error.to_string()))?;
+            let path = dir.join(WEIGHTS);
             // The weights first: the other file says that they are whole.
-            colearn_files::replace_secret(&dir.join(WEIGHTS), weights.bytes())
+            colearn_files::replace_secret(&path, made.weights.bytes())
                 .and_then(|()| colearn_files::replace_secret(&dir.join(TRAINED), &json))
                 .map_err(|error| data(dir, error))?;
+            if made.weights.is_in_file() || made.weights.bytes().len() as u64 >= LARGE_BYTES {
+                made.weights = kept(Weights::open(&path), &made.weights, &path)?;
+            }
+        } else if made.weights.is_in_file() {
+            let bytes = made.weights.bytes().to_vec();
+            let path = Path::new("the learner's weights");
+            made.weights = kept(Ok(Weights::new(bytes)), &made.weights, path)?;
         }
         self.trained = Some(Trained { round, base, made: made.clone() });
-        Ok(())
+        Ok(made)
     }
 
     /// The turn is over.
@@ -460,7 +482,7 @@ mod tests {
         let open = || Turns::open(Some(dir.clone()), &name()).unwrap();
         let mut turns = open();
         assert_eq!(turns.trained_for(&asked(3, 1)), None);
-        turns.keep_trained(&asked(3, 1), &made()).unwrap();
+        turns.keep_trained(&asked(3, 1), made()).unwrap();
         drop(turns);
         let turns = open();
         assert_eq!(turns.trained_for(&asked(3, 1)), Some(&made()));
@@ -477,6 +499,30 @@ mod tests {
         turns.forget_trained();
         drop(turns);
         assert!(open().trained().is_none());
+    }
+
+    /// A learner may have trained into a file of its own, and train into it again.
+    #[test]
+    fn what_is_kept_of_a_file_is_what_was_made_whatever_becomes_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own");
+        for dir in [None, Some(folder.path().join("experiments/x"))] {
+            let mut turns = Turns::open(dir, &name()).unwrap();
+            std::fs::write(&own, "trained").unwrap();
+            let from_file = || Made { weights: Weights::open(&own).unwrap(), ..made() };
+            let kept = turns.keep_trained(&asked(3, 1), from_file()).unwrap();
+            std::fs::write(&own, "another").unwrap();
+            assert_eq!(&kept.weights.bytes()[..], b"trained");
+            let trained = turns.trained().unwrap().made.clone();
+            assert_eq!(&trained.weights.bytes()[..], b"trained");
+
+            let changed = from_file();
+            std::fs::write(&own, "no more").unwrap();
+            let error = turns.keep_trained(&asked(4, 1), changed).unwrap_err().to_string();
+            assert!(error.contains("have changed since"), "{error}");
+            assert_eq!(turns.trained().unwrap().made, trained, "nothing else is to leave");
+            turns.forget_trained();
+        }
     }
 
     /// What came of training may be here though it was never spent: the process has ended after a pass was
@@ -506,7 +552,7 @@ mod tests {
             (Act::Update(update(&trained)), true),
         ] {
             let mut turns = Turns::open(Some(dir.clone()), &name()).unwrap();
-            turns.keep_trained(&asked(3, 1), &made()).unwrap();
+            turns.keep_trained(&asked(3, 1), made()).unwrap();
             assert_eq!(turns.shown_with(&turn), None, "nothing is signed");
             let seen = Seen { size: 1, root: Hash([3; 32]) };
             let key = SigningKey::from_bytes(&[4; 32]);
@@ -545,7 +591,7 @@ mod tests {
         let dir = folder.path().join("experiments/x");
         let asked = asked(3, 1);
         // The process ends between keeping and spending.
-        Turns::open(Some(dir.clone()), &name()).unwrap().keep_trained(&asked, &made()).unwrap();
+        Turns::open(Some(dir.clone()), &name()).unwrap().keep_trained(&asked, made()).unwrap();
         let take = || {
             let turns = Turns::open(Some(dir.clone()), &name()).unwrap();
             let mut spending = Spending::open(folder.path(), &name()).unwrap();
