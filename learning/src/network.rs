@@ -85,6 +85,10 @@ impl Workspace {
         self.deltas = widths.map(|width| Array2::zeros((rows, width))).collect();
         self.outputs = vec![Array2::zeros((rows, network.inputs()))];
         self.outputs.extend(self.deltas.iter().cloned());
+    }
+
+    /// Whoever only predicts needs none, and they are as large as the network.
+    fn fit_gradients(&mut self, network: &Network) {
         if self.gradients.is_empty() {
             self.gradients = network.layers.iter().map(Layer::like).collect();
         }
@@ -236,7 +240,8 @@ impl Network {
     }
 
     /// Sums the examples' gradients, each times its factor, times `scale`.
-    fn sum_gradients(workspace: &mut Workspace, scale: f32) {
+    fn sum_gradients(&self, workspace: &mut Workspace, scale: f32) {
+        workspace.fit_gradients(self);
         for (at, gradient) in workspace.gradients.iter_mut().enumerate() {
             let (delta, inputs) = (&workspace.deltas[at], &workspace.outputs[at]);
             general_mat_mul(scale, &delta.t(), inputs, 0.0, &mut gradient.weight);
@@ -269,7 +274,7 @@ impl Network {
     ) {
         self.forward(features, rows, workspace);
         self.backward(targets, rows, class_weights, workspace);
-        Self::sum_gradients(workspace, 1.0 / rows.len().max(1) as f32);
+        self.sum_gradients(workspace, 1.0 / rows.len().max(1) as f32);
     }
 
     /// The gradient of the mean loss over some rows by each input, the same change in all rows.
@@ -324,7 +329,7 @@ impl Network {
                 }
             }
         }
-        Self::sum_gradients(workspace, 1.0);
+        self.sum_gradients(workspace, 1.0);
     }
 }
 
