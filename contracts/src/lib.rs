@@ -27,6 +27,7 @@ mod motions;
 mod name;
 mod outcome;
 mod parameters;
+pub mod pieces;
 mod privacy;
 mod proposal;
 mod rejection;

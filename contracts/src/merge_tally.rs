@@ -66,11 +66,11 @@ pub struct MergeTally {
     pub checkers_cast: u32,
     /// Every pair that somebody names. One that most name is alone in that, so liars can add pairs, and
     /// change nothing.
-    pairs: BTreeMap<Merges, Named>,
+    pub(crate) pairs: BTreeMap<Merges, Named>,
     /// The pair that the most name so far, so that no vote has to look for it.
-    leading: Merges,
+    pub(crate) leading: Merges,
     /// The pairs that a checker names: no more than there are checkers.
-    checked: BTreeSet<Merges>,
+    pub(crate) checked: BTreeSet<Merges>,
 }
 
 impl MergeTally {

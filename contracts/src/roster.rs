@@ -28,34 +28,34 @@ pub(crate) struct Right {
 }
 
 /// Everyone whom an experiment knows.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub(crate) struct Roster {
     /// Whether anyone may join.
-    open: bool,
+    pub(crate) open: bool,
     /// Whether those listed at the beginning were called founders.
-    by_vote: bool,
+    pub(crate) by_vote: bool,
     /// Who may join otherwise.
-    admitted: BTreeMap<LearnerId, Right>,
+    pub(crate) admitted: BTreeMap<LearnerId, Right>,
     /// The votes of all of these together, whether they sit or not (R55).
-    admitted_weight: u32,
+    pub(crate) admitted_weight: u32,
     /// How often it has changed who may join, and as what.
-    changes: u64,
+    pub(crate) changes: u64,
     /// Who is called what (R64). A name is nobody else's, also when its bearer has gone.
-    names: BTreeMap<MemberName, LearnerId>,
+    pub(crate) names: BTreeMap<MemberName, LearnerId>,
     /// Who is, will be or was a member. Nobody is ever removed: terms, budgets and expulsions are
     /// remembered for the experiment's life.
-    members: BTreeMap<LearnerId, Member>,
+    pub(crate) members: BTreeMap<LearnerId, Member>,
     /// The seated members by seat: the electorate with the proposer. Fixed while a round is open, so
     /// that the electorate is frozen without a copy of it (R19).
-    seats: BTreeMap<u64, LearnerId>,
+    pub(crate) seats: BTreeMap<u64, LearnerId>,
     /// The votes of the seated members together. Kept, for summing them would cost every proposal a
     /// walk over all members.
-    weight: u32,
-    next_seat: u64,
+    pub(crate) weight: u32,
+    pub(crate) next_seat: u64,
     /// How many of the members are keys that were replaced.
-    replaced: usize,
+    pub(crate) replaced: usize,
     /// Seat changes that wait for the round's end, in order of arrival.
-    pending: Vec<LearnerId>,
+    pub(crate) pending: Vec<LearnerId>,
 }
 
 impl Roster {
@@ -63,16 +63,7 @@ impl Roster {
         let mut roster = Self {
             open: *admission == Admission::Open,
             by_vote: matches!(admission, Admission::ByVote(_)),
-            admitted: BTreeMap::new(),
-            admitted_weight: 0,
-            changes: 0,
-            names: BTreeMap::new(),
-            members: BTreeMap::new(),
-            seats: BTreeMap::new(),
-            weight: 0,
-            next_seat: 0,
-            replaced: 0,
-            pending: Vec::new(),
+            ..Self::default()
         };
         for invitation in admission.invitations() {
             roster.give(invitation.clone());
@@ -311,6 +302,13 @@ impl Roster {
             self.weight = self.weight - member.weight + right.weight;
         }
         (member.weight, member.judge) = (right.weight, right.judge);
+    }
+
+    /// Finds the seats of the members that there are: of all, or of those that were read of a roster.
+    pub(crate) fn sit(&mut self) {
+        let seat =
+            |(learner, member): (&LearnerId, &Member)| Some((member.seat.number()?, *learner));
+        self.seats = self.members.iter().filter_map(seat).collect();
     }
 
     /// Makes a learner a member from the next settlement on.

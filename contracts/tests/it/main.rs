@@ -13,6 +13,7 @@ mod layout;
 mod limits;
 mod merged;
 mod model;
+mod pieces;
 mod privacy;
 mod rejections;
 mod rounds;

@@ -1,0 +1,454 @@
+//! Reading as much of an experiment as is needed, and writing what has become of that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+
+use super::keys;
+use super::reach::Extent;
+use super::split::{
+    self, Aside, Core, Counts, MotionPiece, PartPiece, PhaseCore, SeatPiece, StageCore, Unread,
+};
+use super::{Damaged, Store};
+use crate::action::Act;
+use crate::ballot::RevealMergeVote;
+use crate::draw::Seed;
+use crate::experiment::Experiment;
+use crate::id::{Digest, ExperimentName, LearnerId};
+use crate::merge_tally::{MergeTally, Named};
+use crate::merging::Merges;
+use crate::motions::{Motions, OpenMotion};
+use crate::parameters::{Close, MAX_MEMBERS, Model};
+use crate::proposal::RevealUpdate;
+use crate::roster::Roster;
+use crate::round::{MergeStage, MergedRound, Participant, Phase, Rounds};
+
+/// What is read and written of one experiment.
+pub(super) struct Loader<'a, S> {
+    store: &'a mut S,
+    name: &'a ExperimentName,
+    prefix: Vec<u8>,
+    /// What was read, and where nothing was.
+    read: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+/// A part of an experiment, good for what needs no more.
+pub(super) struct Loaded {
+    pub(super) experiment: Experiment,
+    pub(super) extent: Extent,
+    unread: Unread,
+}
+
+impl Loaded {
+    /// Whether motions are open that were not read, and end with the experiment.
+    pub(super) fn has_open_motions(&self) -> bool {
+        self.unread.open_motions > 0
+    }
+}
+
+/// All pieces of an experiment, by their keys.
+pub fn of(experiment: &Experiment) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut pieces = BTreeMap::new();
+    Loader::new(&mut pieces, experiment.name()).create(experiment.clone());
+    pieces
+}
+
+impl<'a, S: Store> Loader<'a, S> {
+    pub(super) fn new(store: &'a mut S, name: &'a ExperimentName) -> Self {
+        Self { store, name, prefix: keys::of_experiment(name), read: BTreeMap::new() }
+    }
+
+    /// What nearly everything needs; `None` if there is no such experiment.
+    pub(super) fn core(&mut self) -> Result<Option<Core>, Damaged> {
+        self.piece(keys::CORE)
+    }
+
+    /// As much of it as this, and what an act of this sender looks at beside.
+    pub(super) fn load(
+        &mut self,
+        extent: Extent,
+        asked: Option<(LearnerId, &Act)>,
+    ) -> Result<Loaded, Damaged> {
+        let core: Core = self.needed(keys::CORE)?;
+        let mut extent = self.extent(extent, &core, asked.map(|(_, act)| act))?;
+        let mut unread =
+            Unread { motion_deadline_ms: core.motion_deadline_ms, ..Unread::default() };
+        let aside: Option<Aside> = match extent {
+            Extent::Sender | Extent::Round => None,
+            Extent::Members | Extent::Whole => Some(self.needed(keys::ASIDE)?),
+        };
+        // There may be no room for another (R8), which takes counting.
+        if aside.as_ref().is_some_and(|it| {
+            it.adopted_motions > 0 || it.members.saturating_sub(it.replaced) >= MAX_MEMBERS
+        }) {
+            extent = Extent::Whole;
+        }
+        let media_type = core.model.media_type.clone();
+        let model = |digest, size| Model { digest, size, media_type: media_type.clone() };
+        let mut experiment = Experiment {
+            name: self.name.clone(),
+            version: core.version,
+            creator: LearnerId([0; 32]),
+            created_by: LearnerId([0; 32]),
+            created_ms: 0,
+            plan: None,
+            models: BTreeSet::from([core.model.digest]),
+            terms: Digest([0; 32]),
+            roster: Roster::default(),
+            rounds: Rounds::new(0, Seed(Digest([0; 32]))),
+            motions: Motions::default(),
+            keys_replaced: BTreeMap::new(),
+            parameters: core.parameters,
+            model: core.model,
+        };
+        // As every model that was ever the global one: it is there, and need not be read.
+        self.read
+            .entry(keys::of_model(experiment.model.digest))
+            .or_insert(Some(split::THERE.to_vec()));
+        experiment.roster.weight = core.weight;
+        experiment.rounds.current = core.round;
+        experiment.rounds.idle = core.idle;
+        if let Some(aside) = aside {
+            experiment.creator = aside.creator;
+            experiment.created_by = aside.created_by;
+            experiment.created_ms = aside.created_ms;
+            experiment.plan = aside.plan;
+            experiment.terms = aside.terms;
+            let rounds = &mut experiment.rounds;
+            rounds.last_proposer_seat = aside.last_proposer_seat;
+            rounds.previous = aside.previous.map(|(digest, size)| model(digest, size));
+            rounds.rejected = aside.rejected;
+            rounds.between_since_ms = aside.between_since_ms;
+            rounds.draws = aside.draws;
+            let roster = &mut experiment.roster;
+            (roster.open, roster.by_vote) = (aside.open, aside.by_vote);
+            roster.admitted_weight = aside.admitted_weight;
+            roster.changes = aside.changes;
+            roster.next_seat = aside.next_seat;
+            unread.members = aside.members;
+            unread.replaced = aside.replaced;
+            unread.open_motions = aside.open_motions;
+            unread.adopted_motions = aside.adopted_motions;
+            unread.last_motion = aside.last_motion;
+        }
+        self.round(&mut experiment, core.phase, extent, asked)?;
+        if extent >= Extent::Members {
+            self.members(&mut experiment, keys::PRESENT)?;
+            experiment.roster.pending = self.values(keys::PENDING)?;
+        }
+        if let Some((sender, act)) = asked {
+            self.sender(&mut experiment, sender, act)?;
+        }
+        if extent == Extent::Whole {
+            self.rest(&mut experiment)?;
+            // All of it is there.
+            let Unread { last_motion, replaced, .. } = core::mem::take(&mut unread);
+            experiment.motions.last = last_motion;
+            experiment.roster.replaced = replaced;
+        }
+        unread.members = unread.members.saturating_sub(experiment.roster.members.len());
+        experiment.roster.sit();
+        Ok(Loaded { experiment, extent, unread })
+    }
+
+    /// How much more than that is needed, by what is there.
+    fn extent(
+        &mut self,
+        extent: Extent,
+        core: &Core,
+        act: Option<&Act>,
+    ) -> Result<Extent, Damaged> {
+        let PhaseCore::Merged { stage: StageCore::Voting { counts, .. }, .. } = &core.phase else {
+            return Ok(extent);
+        };
+        let pair = match act {
+            Some(Act::MergeVote(vote) | Act::RevealMergeVote(RevealMergeVote { vote, .. })) => {
+                &vote.merges
+            }
+            _ => return Ok(extent),
+        };
+        // A pair that nobody has named gets the next number; and whether enough may yet agree is asked of
+        // every pair that a checker names.
+        let counts_pairs = core.parameters.close == Close::Early && counts.checkers > 0;
+        let is_new = !pair.is_none() && self.get(&keys::of_pair(pair)).is_none();
+        Ok(if counts_pairs || is_new { extent.max(Extent::Round) } else { extent })
+    }
+
+    /// The present round.
+    fn round(
+        &mut self,
+        experiment: &mut Experiment,
+        phase: PhaseCore,
+        extent: Extent,
+        asked: Option<(LearnerId, &Act)>,
+    ) -> Result<(), Damaged> {
+        let like = experiment.model.clone();
+        experiment.rounds.phase = match phase {
+            PhaseCore::Waiting => Phase::Waiting,
+            PhaseCore::Paused(reason) => Phase::Paused(reason),
+            PhaseCore::Proposing { proposer, deadline_ms } => {
+                Phase::Proposing { proposer, deadline_ms }
+            }
+            PhaseCore::Voting { proposer, weights, size, tally, stage, deadline_ms } => {
+                let weights = Model { digest: weights, size, media_type: like.media_type };
+                Phase::Voting { proposer, weights, tally, stage, deadline_ms }
+            }
+            PhaseCore::Finished(reason) => Phase::Finished(reason),
+            PhaseCore::Merged { stage, deadline_ms } => {
+                let whole = extent >= Extent::Round;
+                let judged = match asked {
+                    Some((_, Act::MergeVote(vote))) => Some(vote.merges),
+                    Some((_, Act::RevealMergeVote(reveal))) => Some(reveal.vote.merges),
+                    _ => None,
+                };
+                let mut participants = Vec::new();
+                if whole {
+                    let parts: Vec<(LearnerId, PartPiece)> = self.values(keys::PARTICIPANT)?;
+                    participants.extend(
+                        parts
+                            .into_iter()
+                            .map(|(learner, part)| Participant { learner, part: part.part(&like) }),
+                    );
+                }
+                let checkers = match whole || judged.is_some() {
+                    true => self.piece(keys::CHECKERS)?.unwrap_or_default(),
+                    false => Vec::new(),
+                };
+                let stage = match stage {
+                    StageCore::Training => MergeStage::Training,
+                    StageCore::Revealing => MergeStage::Revealing,
+                    StageCore::Gathering => {
+                        let (said, held) = self.needed(keys::HELD)?;
+                        MergeStage::Gathering { said, held }
+                    }
+                    StageCore::Voting { counts, stage } => {
+                        let tally = self.tally(counts, whole, judged)?;
+                        MergeStage::Voting { tally, stage }
+                    }
+                };
+                Phase::Merged(Box::new(MergedRound { participants, checkers, stage, deadline_ms }))
+            }
+        };
+        Ok(())
+    }
+
+    /// The votes on merges: for every pair, or for the leading one and the one that is judged.
+    fn tally(
+        &mut self,
+        counts: Counts,
+        whole: bool,
+        judged: Option<Merges>,
+    ) -> Result<MergeTally, Damaged> {
+        let mut pairs: BTreeMap<Merges, Named> = BTreeMap::new();
+        if whole {
+            for (key, value) in self.range(&[keys::PAIR]) {
+                let pair = keys::pair(&key).ok_or_else(|| self.damaged(&key))?;
+                pairs.insert(pair, self.decode(&key, &value)?);
+            }
+        } else {
+            for pair in judged.into_iter().flat_map(|judged| [judged, counts.leading]) {
+                if let Some(named) = self.piece(&keys::of_pair(&pair))? {
+                    pairs.insert(pair, named);
+                }
+            }
+        }
+        let checked = pairs.iter().filter(|(_, named)| named.checkers > 0);
+        let checked = checked.map(|(pair, _)| *pair).collect();
+        Ok(MergeTally {
+            electorate: counts.electorate,
+            cast: counts.cast,
+            abstentions: counts.abstentions,
+            unavailable: counts.unavailable,
+            checkers: counts.checkers,
+            checkers_cast: counts.checkers_cast,
+            pairs,
+            leading: counts.leading,
+            checked,
+        })
+    }
+
+    /// Who asks, and what its act looks at.
+    fn sender(
+        &mut self,
+        experiment: &mut Experiment,
+        sender: LearnerId,
+        act: &Act,
+    ) -> Result<(), Damaged> {
+        if experiment.roster.member(sender).is_none() {
+            for kind in [keys::PRESENT, keys::GONE] {
+                let seat: Option<SeatPiece> = self.piece(&keys::of_learner(kind, sender))?;
+                if let Some(seat) = seat {
+                    experiment.roster.members.insert(sender, seat.member(sender));
+                    break;
+                }
+            }
+        }
+        let trained = if let Act::Propose(proposal) = act {
+            Some(proposal.weights.digest)
+        } else if let Act::Update(update) | Act::RevealUpdate(RevealUpdate { update, .. }) = act {
+            Some(update.weights.digest)
+        } else {
+            None
+        };
+        if let Some(digest) = trained {
+            if self.get(&keys::of_model(digest)).is_some() {
+                experiment.models.insert(digest);
+            }
+            let spent = self.piece(&keys::of_learner(keys::PRIVACY, sender))?;
+            if let Some(member) = experiment.roster.member_mut(sender) {
+                member.privacy = spent.map(Box::new);
+            }
+        }
+        if matches!(act, Act::Join(_) | Act::Stop)
+            && let Some(right) = self.piece(&keys::of_learner(keys::RIGHT, sender))?
+        {
+            experiment.roster.admitted.insert(sender, right);
+        }
+        if let Act::Join(join) = act
+            && let Some(name) = &join.name
+            && let Some(bearer) = self.piece(&keys::of_name(name.as_str()))?
+        {
+            experiment.roster.names.insert(name.clone(), bearer);
+        }
+        Ok(())
+    }
+
+    /// Who is, or was, a member.
+    fn members(&mut self, experiment: &mut Experiment, kind: u8) -> Result<(), Damaged> {
+        for (learner, seat) in self.of_learners::<SeatPiece>(kind)? {
+            experiment.roster.members.insert(learner, seat.member(learner));
+        }
+        Ok(())
+    }
+
+    /// What only motions, and changes of key, look at.
+    fn rest(&mut self, experiment: &mut Experiment) -> Result<(), Damaged> {
+        self.members(experiment, keys::GONE)?;
+        for (learner, name) in self.of_learners(keys::CALLED)? {
+            if let Some(member) = experiment.roster.member_mut(learner) {
+                member.name = Some(name);
+            }
+        }
+        for (learner, spent) in self.of_learners(keys::PRIVACY)? {
+            if let Some(member) = experiment.roster.member_mut(learner) {
+                member.privacy = Some(Box::new(spent));
+            }
+        }
+        for (key, value) in self.range(&[keys::NAME]) {
+            let name = key.get(1..).and_then(|name| core::str::from_utf8(name).ok());
+            let name = name.and_then(|name| name.parse().ok()).ok_or_else(|| self.damaged(&key))?;
+            experiment.roster.names.insert(name, self.decode(&key, &value)?);
+        }
+        experiment.roster.admitted = self.of_learners(keys::RIGHT)?.into_iter().collect();
+        for (key, _) in self.range(&[keys::MODEL]) {
+            let digest = keys::tail(&key, 1).ok_or_else(|| self.damaged(&key))?;
+            experiment.models.insert(Digest(digest));
+        }
+        experiment.keys_replaced = self.of_learners(keys::KEYS_REPLACED)?.into_iter().collect();
+        for (key, value) in self.range(&[keys::MOTION]) {
+            let number = key.get(1..).and_then(|number| number.try_into().ok());
+            let number = u64::from_be_bytes(number.ok_or_else(|| self.damaged(&key))?);
+            let piece: MotionPiece = self.decode(&key, &value)?;
+            let voters =
+                self.range(&keys::by_number(keys::VOTER, number)).into_iter().map(|(key, _)| {
+                    keys::tail(&key, 9).map(LearnerId).ok_or_else(|| self.damaged(&key))
+                });
+            let voters = voters.collect::<Result<BTreeSet<_>, _>>()?;
+            experiment.motions.open.insert(
+                number,
+                OpenMotion {
+                    motion: piece.motion,
+                    mover: piece.mover,
+                    tally: piece.tally,
+                    version: piece.version,
+                    threshold: piece.threshold,
+                    voters,
+                    electorate: piece.electorate,
+                    deadline_ms: piece.deadline_ms,
+                },
+            );
+        }
+        experiment.motions.adopted = self.values(keys::ADOPTED)?;
+        Ok(())
+    }
+
+    /// Writes what has changed of what was read, and what is new.
+    pub(super) fn save(self, loaded: &Loaded) {
+        let with_aside = loaded.extent >= Extent::Members;
+        let pieces = split::pieces(&loaded.experiment, &loaded.unread, with_aside);
+        let Self { store, prefix, read, .. } = self;
+        let key = |key: &[u8]| [&prefix, key].concat();
+        for (gone, _) in
+            read.iter().filter(|(it, value)| value.is_some() && !pieces.contains_key(*it))
+        {
+            store.remove(&key(gone));
+        }
+        for (piece, value) in &pieces {
+            if read.get(piece).and_then(Option::as_ref) != Some(value) {
+                store.set(&key(piece), value);
+            }
+        }
+    }
+
+    /// Writes a new experiment.
+    pub(super) fn create(self, experiment: Experiment) {
+        let loaded = Loaded { experiment, extent: Extent::Whole, unread: Unread::default() };
+        self.save(&loaded);
+    }
+
+    fn get(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        if let Some(value) = self.read.get(key) {
+            return value.clone();
+        }
+        let value = self.store.get(&[&self.prefix, key].concat());
+        self.read.insert(key.to_vec(), value.clone());
+        value
+    }
+
+    fn range(&mut self, begin: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let found = self.store.range(&[&self.prefix, begin].concat());
+        let found =
+            found.into_iter().map(|(key, value)| (key[self.prefix.len()..].to_vec(), value));
+        let found: Vec<_> = found.collect();
+        for (key, value) in &found {
+            self.read.insert(key.clone(), Some(value.clone()));
+        }
+        found
+    }
+
+    fn piece<T: DeserializeOwned>(&mut self, key: &[u8]) -> Result<Option<T>, Damaged> {
+        let value = self.get(key);
+        value.map(|value| self.decode(key, &value)).transpose()
+    }
+
+    fn needed<T: DeserializeOwned>(&mut self, key: &[u8]) -> Result<T, Damaged> {
+        self.piece(key)?.ok_or_else(|| self.damaged(key))
+    }
+
+    /// All of a kind that have a place, in order.
+    fn values<T: DeserializeOwned>(&mut self, kind: u8) -> Result<Vec<T>, Damaged> {
+        let found = self.range(&[kind]);
+        found.iter().map(|(key, value)| self.decode(key, value)).collect()
+    }
+
+    /// All of a kind that belong to learners.
+    fn of_learners<T: DeserializeOwned>(
+        &mut self,
+        kind: u8,
+    ) -> Result<Vec<(LearnerId, T)>, Damaged> {
+        let found = self.range(&[kind]);
+        let read = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            let learner = keys::tail(key, 1).map(LearnerId).ok_or_else(|| self.damaged(key))?;
+            Ok((learner, self.decode(key, value)?))
+        };
+        found.iter().map(read).collect()
+    }
+
+    fn decode<T: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<T, Damaged> {
+        postcard::from_bytes(value).map_err(|_| self.damaged(key))
+    }
+
+    fn damaged(&self, key: &[u8]) -> Damaged {
+        Damaged { key: [&self.prefix, key].concat() }
+    }
+}
