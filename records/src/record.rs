@@ -147,6 +147,24 @@ pub fn validator_change_payload(change: &v1::ValidatorChange) -> Vec<u8> {
     payload(v1::entry::Payload::ValidatorChange(change.clone()))
 }
 
+/// The longest payload that is taken from others: what is left of an entry's 65,535 bytes is more than its
+/// envelope takes.
+pub const MAX_PAYLOAD_BYTES: usize = 65_400;
+
+/// Reads a payload that somebody wants recorded: in the one encoding, and without an envelope, which is not
+/// the sender's to say. `None` if it is nothing that could be recorded.
+pub fn read_payload(payload: &[u8]) -> Option<v1::entry::Payload> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return None;
+    }
+    let entry = v1::Entry::decode(payload).ok()?;
+    let bare = entry.index == 0 && entry.parent.is_empty() && entry.time_ms == 0;
+    if !bare || entry.encode_to_vec() != payload {
+        return None;
+    }
+    entry.payload
+}
+
 /// The change of the keys that a payload records, if it does. Far cheaper than decoding all.
 pub fn key_change(payload: &[u8]) -> Option<KeyChange> {
     /// Fields 7 and 9, length-delimited.

@@ -22,6 +22,16 @@ impl Frontier {
         Ok(Self { size, peaks: peaks.collect::<Result<_, _>>()? })
     }
 
+    /// One that was kept as its size and [peaks](Self::peaks); `None` if there are too many of these, or too few.
+    pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
+    }
+
+    /// The roots of the complete subtrees, largest first.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// The number of leaves.
     pub fn size(&self) -> u64 {
         self.size
@@ -61,6 +71,9 @@ mod tests {
         let mut frontier = Frontier::default();
         for size in 0..600_u64 {
             assert_eq!(Frontier::of(&tree, size), Ok(frontier.clone()), "{size}");
+            let peaks = frontier.peaks().to_vec();
+            assert_eq!(Frontier::from_peaks(size, peaks.clone()), Some(frontier.clone()));
+            assert_eq!(Frontier::from_peaks(size, [&peaks[..], &[Hash::ZERO]].concat()), None);
             assert_eq!(tree::root(&tree, size), Ok(frontier.root()), "{size}");
             let leaf = Hash::leaf(&size.to_be_bytes());
             tree.push(leaf);

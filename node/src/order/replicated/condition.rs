@@ -17,7 +17,7 @@ use crate::order::Answers;
 use crate::refusal::Refusal;
 
 /// The longest change of who keeps the ledger.
-pub(crate) const MAX_CHANGE_BYTES: usize = ordered::MAX_BYTES;
+pub(crate) const MAX_CHANGE_BYTES: usize = colearn_records::record::MAX_PAYLOAD_BYTES;
 
 /// How long CometBFT is asked for its peers: whoever wants to know that wants to know the rest, too.
 const PEERS_PATIENCE: Duration = Duration::from_secs(1);

@@ -7,12 +7,10 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use colearn_proto::v1;
+use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Transaction, Unverified};
-use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-/// The longest payload: what is left of an entry's 65,535 bytes is more than its envelope takes.
-pub(super) const MAX_BYTES: usize = 65_400;
 /// What begins a tick: no payload begins so.
 const TICK: u8 = 0;
 /// How many transactions are remembered to have a good signature.
@@ -48,16 +46,7 @@ pub(super) fn read(tx: &[u8]) -> Option<Ordered> {
     if let Some((&TICK, time_ms)) = tx.split_first() {
         return Some(Ordered::Tick(u64::from_be_bytes(time_ms.try_into().ok()?)));
     }
-    if tx.len() > MAX_BYTES {
-        return None;
-    }
-    let entry = v1::Entry::decode(tx).ok()?;
-    // In the one encoding, and without an envelope, which is not the sender's to say.
-    let bare = entry.index == 0 && entry.parent.is_empty() && entry.time_ms == 0;
-    if !bare || entry.encode_to_vec() != tx {
-        return None;
-    }
-    match entry.payload? {
+    match record::read_payload(tx)? {
         v1::entry::Payload::Transaction(message) => {
             Some(Ordered::Transaction(Box::new(Unverified::decode(message).ok()?)))
         }

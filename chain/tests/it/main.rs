@@ -1,0 +1,12 @@
+//! The contract, tested as the chain calls it: natively, with storage in memory, and on a real chain.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bounds;
+mod costs;
+mod equivalence;
+mod native;
+mod people;
+mod reference;
+mod round;
+mod wasmd;

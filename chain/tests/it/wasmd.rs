@@ -1,0 +1,277 @@
+//! The contract on a real chain of one node, on this machine.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use colearn_chain::messages::{Entries, ExperimentState, LedgerState};
+use colearn_contracts::{Decision, Phase, Verdict};
+use colearn_ledger::Hash;
+use colearn_records::convert;
+use colearn_records::record::Record;
+use colearn_records::transaction::{LedgerId, Seen};
+use colearn_testkit::skip;
+use cosmwasm_std::{Binary, from_json};
+use serde_json::{Value, json};
+
+use crate::people::model;
+use crate::reference::{Reference, follow};
+use crate::round::{Keeps, play};
+
+const CHAIN: &str = "colearn-test-1";
+/// How long the node, and each transaction, may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A node, which ends with this.
+struct Wasmd {
+    program: PathBuf,
+    home: tempfile::TempDir,
+    url: String,
+    child: Child,
+}
+
+impl Drop for Wasmd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The file that an environment variable names, or that a script has built; a skip where there is none.
+#[track_caller]
+fn built(what: &str, variable: &str, path: &str, script: &str) -> Option<PathBuf> {
+    let named = std::env::var_os(variable).filter(|named| !named.is_empty()).map(PathBuf::from);
+    let there = || {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(path);
+        path.exists().then_some(path)
+    };
+    let found = named.or_else(there);
+    if found.is_none() {
+        skip(what, &format!("neither {variable} nor target/{path}; {script} builds it"));
+    }
+    found
+}
+
+impl Wasmd {
+    fn start(program: PathBuf) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        // Free a moment ago; nothing else here takes ports by number.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("tcp://127.0.0.1:{port}");
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(&program);
+            let output = command.args(arguments).arg("--home").arg(home.path()).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{arguments:?}: {text}");
+        };
+        let test = ["--keyring-backend", "test"];
+        run(&["init", "one", "--chain-id", CHAIN, "--default-denom", "stake"]);
+        run(&[&["keys", "add", "payer"], &test[..]].concat());
+        let all = "1000000000000stake";
+        run(&[&["genesis", "add-genesis-account", "payer", all], &test[..]].concat());
+        let staked = ["genesis", "gentx", "payer", "1000000stake", "--chain-id", CHAIN];
+        run(&[&staked, &test[..]].concat());
+        run(&["genesis", "collect-gentxs"]);
+        let config = home.path().join("config/config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let quick = text.replace("timeout_commit = \"5s\"", "timeout_commit = \"200ms\"");
+        assert_ne!(quick, text);
+        std::fs::write(&config, quick).unwrap();
+        let log = std::fs::File::create(home.path().join("log")).unwrap();
+        let child = Command::new(&program)
+            .args(["start", "--rpc.laddr", &url, "--p2p.laddr", "tcp://127.0.0.1:0"])
+            .args(["--grpc.enable=false", "--minimum-gas-prices", "0stake", "--home"])
+            .arg(home.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut node = Self { program, home, url, child };
+        let begun = Instant::now();
+        loop {
+            let status = node.command(&["status"]).output().unwrap();
+            let status: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+            let height = status["sync_info"]["latest_block_height"].as_str();
+            if height.is_some_and(|height| height != "0") {
+                return node;
+            }
+            let ended = node.child.try_wait().unwrap();
+            let log = || std::fs::read_to_string(node.home.path().join("log")).unwrap_or_default();
+            assert!(ended.is_none() && begun.elapsed() < PATIENCE, "no first block: {}", log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).args(["--node", &self.url, "--output", "json", "--home"]);
+        command.arg(self.home.path());
+        command
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Value {
+        let output = self.command(&[&["query"], arguments].concat()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {text}"))
+    }
+
+    /// Has a transaction of the chain carried out, and gives what came of it.
+    fn send(&self, arguments: &[&str]) -> Value {
+        let pays = ["--from", "payer", "--keyring-backend", "test", "--chain-id", CHAIN];
+        let gas = ["--gas", "400000000", "--yes", "--broadcast-mode", "sync"];
+        let mut command = self.command(&[&["tx", "wasm"], arguments, &pays, &gas].concat());
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let sent: Value = serde_json::from_slice(&output.stdout).expect(&text);
+        assert_eq!(sent["code"], 0, "{sent}");
+        let hash = sent["txhash"].as_str().unwrap();
+        let begun = Instant::now();
+        loop {
+            let output = self.command(&["query", "tx", hash]).output().unwrap();
+            if let Ok(done) = serde_json::from_slice::<Value>(&output.stdout)
+                && done["txhash"] == hash
+            {
+                return done;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{hash} is in no block");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn send_well(&self, arguments: &[&str]) -> Value {
+        let done = self.send(arguments);
+        assert_eq!(done["code"], 0, "{}", done["raw_log"]);
+        done
+    }
+}
+
+fn gas(done: &Value) -> u64 {
+    done["gas_used"].as_str().unwrap().parse().unwrap()
+}
+
+/// The contract, there.
+struct There<'a> {
+    node: &'a Wasmd,
+    address: String,
+}
+
+impl There<'_> {
+    fn ask<T: serde::de::DeserializeOwned>(&self, question: Value) -> T {
+        let question = question.to_string();
+        let mut answer =
+            self.node.ask(&["wasm", "contract-state", "smart", &self.address, &question]);
+        from_json(answer["data"].take().to_string()).unwrap()
+    }
+
+    fn entries(&self) -> Vec<Vec<u8>> {
+        let mut entries: Vec<Vec<u8>> = Vec::new();
+        loop {
+            let more: Entries = self.ask(json!({ "entries": { "from": entries.len() } }));
+            if more.entries.is_empty() {
+                return entries;
+            }
+            entries.extend(more.entries.into_iter().map(|it| it.to_vec()));
+        }
+    }
+}
+
+impl Keeps for There<'_> {
+    fn id(&self) -> LedgerId {
+        let state: LedgerState = self.ask(json!({ "ledger": {} }));
+        LedgerId(state.id.as_slice().try_into().unwrap())
+    }
+
+    fn seen(&self) -> Seen {
+        let state: LedgerState = self.ask(json!({ "ledger": {} }));
+        Seen { size: state.size, root: Hash::try_from(state.root.as_slice()).unwrap() }
+    }
+
+    fn submit(&mut self, payloads: &[Vec<u8>]) -> (Vec<u32>, u64) {
+        let transactions: Vec<String> =
+            payloads.iter().map(|it| Binary::from(it.as_slice()).to_base64()).collect();
+        let message = json!({ "submit": { "transactions": transactions } }).to_string();
+        let done = self.node.send_well(&["execute", &self.address, &message]);
+        // In the chain's own message, in hex.
+        let digits = done["data"].as_str().unwrap();
+        let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+        let data: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+        let text = String::from_utf8_lossy(&data);
+        let json = &text[text.find("{\"codes\"").unwrap()..=text.rfind('}').unwrap()];
+        let codes: colearn_chain::messages::Submitted = from_json(json).unwrap();
+        (codes.codes, gas(&done))
+    }
+}
+
+/// Stores the contract, and begins a ledger.
+fn deploy<'a>(node: &'a Wasmd, wasm: &Path) -> There<'a> {
+    let stored = node.send_well(&["store", wasm.to_str().unwrap()]);
+    println!("store: {} gas", gas(&stored));
+    let begin = json!({
+        "max_members": 500, "block_gas": 100_000_000, "experiments_per_creator": 8, "expiry_ms": 3_600_000,
+    });
+    let begin = begin.to_string();
+    let arguments = ["instantiate", "1", &begin, "--label", "test", "--no-admin"];
+    println!("instantiate: {} gas", gas(&node.send_well(&arguments)));
+    let there = node.ask(&["wasm", "list-contract-by-code", "1"]);
+    There { node, address: there["contracts"][0].as_str().unwrap().to_owned() }
+}
+
+#[test]
+fn a_round_is_decided_on_a_real_chain() {
+    let Some(program) = built("wasmd", "COLEARN_WASMD", "tools/wasmd", ".ci/wasmd") else { return };
+    let script = ".ci/chain-wasm";
+    let path = "chain/colearn-chain.wasm";
+    let Some(wasm) = built("chain-wasm", "COLEARN_CHAIN_WASM", path, script) else { return };
+    let node = Wasmd::start(program);
+    let mut there = deploy(&node, &wasm);
+    let gas = play(&mut there, "five", 5, 2);
+    gas.tell(5);
+    // It is the same on every machine.
+    assert!(gas.votes.iter().all(|vote| *vote <= 185_000), "{:?}", gas.votes);
+
+    let state: ExperimentState = there.ask(json!({ "experiment": { "name": "five" } }));
+    let state = prost::Message::decode(state.experiment.as_slice()).unwrap();
+    let state = convert::ExperimentState::read(state).unwrap();
+    assert_eq!(state.model.digest, model(1).digest);
+    assert!(matches!(state.phase, Phase::Proposing { .. }) && state.round == 2);
+
+    // What everybody else would have written.
+    let entries = there.entries();
+    let mut reference = Reference::of(&entries[0]);
+    let mut closed = 0;
+    for bytes in &entries[1..] {
+        let decoded = Record::decode(bytes).unwrap();
+        match decoded.record {
+            Record::Transaction(unverified) => {
+                let signed = unverified.verify(&there.id()).unwrap();
+                assert_eq!(reference.submit(decoded.time_ms, &[signed]), [0]);
+            }
+            Record::Outcome(outcome) => {
+                let accepted = Verdict::Accepted;
+                closed += i32::from(matches!(
+                    outcome.what,
+                    Decision::RoundClosed { verdict, .. } if verdict == accepted
+                ));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(closed, 1);
+    assert_eq!(reference.entries, entries);
+    assert_eq!(follow(&entries), reference.contract);
+    assert_eq!(there.seen(), Seen { size: reference.head.size, root: reference.root() });
+
+    // What is nothing is refused, and nothing is written.
+    assert_eq!(there.submit(&[vec![1, 2, 3]]).0, [200]);
+    assert_eq!(there.entries(), entries);
+    let unknown = json!({ "stop": {} }).to_string();
+    assert_ne!(node.send(&["execute", &there.address, &unknown])["code"], 0);
+
+    // `COLEARN_CHAIN_MEMBERS=50` measures what it costs with so many.
+    let members = std::env::var("COLEARN_CHAIN_MEMBERS").ok().and_then(|it| it.parse().ok());
+    if let Some(members) = members {
+        play(&mut there, "many", members, 3).tell(members);
+    }
+}
