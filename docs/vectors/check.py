@@ -876,6 +876,9 @@ class Follower:
 def first_keys(genesis):
     """The keys that sign a ledger's first checkpoints."""
     name, validators = genesis.get("origin", ""), genesis.get("validators", [])
+    if "chain" in genesis:
+        check_chain(genesis)
+        return []
     if not validators:
         return [Verifier(name, LOG, raw(genesis, "log_public_key"))]
     demand(all(map(is_its_own, validators)), "a node that is not its own")
@@ -885,6 +888,18 @@ def first_keys(genesis):
     nonce = sha256(b"colearn/v1/network\n", founding, big(time_ms, 8))
     same(raw(genesis, "nonce"), nonce, "nonce")
     return [Verifier(name, LOG, raw(it, "log_public_key")) for it in validators]
+
+
+def check_chain(genesis):
+    """Whether a contract on a public chain has written this: no key signs for such a ledger."""
+    chain = genesis["chain"]
+    same(genesis.get("origin"), f"colearn/{chain['id']}/{chain['contract']}", "origin")
+    demand(not {"log_public_key", "nonce", "validators"} & set(genesis), "a key beside the chain")
+    demand(genesis["contract_version"] > 1 and int(genesis["time_ms"]) > 0, "version and time")
+    keys = [raw({"key": key}, "key") for key in chain.get("creators", [])]
+    demand(chain.get("open", False) == (not keys), "either creators, or open to all")
+    demand(keys == sorted(set(keys)) and len(keys) <= 256, "creators, ascending")
+    demand(1 <= chain["max_members"] <= 100_000, "members")
 
 
 def is_its_own(validator):

@@ -28,7 +28,7 @@ fn chain() -> PublicChain {
     PublicChain::new("fetchhub-4".to_owned(), ADDRESS.to_owned(), charter, 50_000_000).unwrap()
 }
 
-fn genesis(limits: &Limits) -> v1::Genesis {
+pub(crate) fn genesis(limits: &Limits) -> v1::Genesis {
     chain().genesis(Version::V2, limits, 1_000)
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{messages, transactions};
 use crate::network;
+use crate::on_chain;
 use crate::scribe::{genesis, key, learner};
 
 #[derive(Serialize)]
@@ -60,7 +61,11 @@ fn ledger(name: &'static str, genesis: &v1::Genesis) -> Ledger {
         genesis: messages::json("Genesis", &bytes),
         encoding: hex::encode(bytes),
         id: LedgerId::of(genesis).to_string(),
-        verifier_key: keys.current().to_string(),
+        // No key signs for a ledger that a contract on a public chain keeps.
+        verifier_key: match keys.is_on_chain() {
+            true => String::new(),
+            false => keys.current().to_string(),
+        },
     }
 }
 
@@ -244,6 +249,7 @@ pub(super) fn file() -> File {
             ledger("ledger_v1", &first),
             ledger("ledger_v2", &second),
             ledger("ledger_of_four", &together),
+            ledger("ledger_on_a_chain", &on_chain::genesis(&Limits::default())),
         ],
         entries,
         refused: refused(),
