@@ -60,7 +60,9 @@ pub fn instantiate(
     let genesis = chain.genesis(VERSION, &limits, time_ms);
     let id = LedgerId::of(&genesis);
     let ledger = Ledger { id: Digest(id.0), version: VERSION, limits, charter };
-    Call::begin_ledger(&mut Writing(deps.storage), &ledger, genesis, time_ms)?;
+    let mut storage = Writing::new(deps.storage);
+    Call::begin_ledger(&mut storage, &ledger, genesis, time_ms)?;
+    storage.finish();
     Ok(Response::new().set_data(id.0))
 }
 
@@ -75,7 +77,7 @@ pub fn execute(
     message: Execute,
 ) -> Result<Response, Error> {
     check_funds(&info)?;
-    let mut storage = Writing(deps.storage);
+    let mut storage = Writing::new(deps.storage);
     let mut call = Call::begin(&mut storage, millis(env.block.time))?;
     let response = match message {
         Execute::Submit { transactions } => {
@@ -104,6 +106,7 @@ pub fn execute(
         }
     };
     call.end();
+    storage.finish();
     Ok(response)
 }
 

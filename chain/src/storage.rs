@@ -1,29 +1,70 @@
-//! A chain's storage as a store of pieces.
+//! A chain's storage as a store of pieces: each value is read and written at most once a call.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use colearn_contracts::pieces::Store;
 use cosmwasm_std::{Order, Storage};
 
-/// For reading and writing.
-pub(crate) struct Writing<'a>(pub(crate) &'a mut dyn Storage);
+/// For reading, and for writing what has become of it at the end.
+pub(crate) struct Writing<'a> {
+    storage: &'a mut dyn Storage,
+    /// What was read, and what is to be written.
+    known: RefCell<BTreeMap<Vec<u8>, Known>>,
+}
+
+/// A value, if there is one, and whether it is to be written.
+type Known = (Option<Vec<u8>>, bool);
 
 /// For reading alone: what is written to it goes nowhere.
 pub(crate) struct Reading<'a>(pub(crate) &'a dyn Storage);
 
+impl<'a> Writing<'a> {
+    pub(crate) fn new(storage: &'a mut dyn Storage) -> Self {
+        Self { storage, known: RefCell::default() }
+    }
+
+    /// Writes what has changed.
+    pub(crate) fn finish(self) {
+        for (key, (value, changed)) in self.known.into_inner() {
+            match value {
+                _ if !changed => {}
+                Some(value) => self.storage.set(&key, &value),
+                None => self.storage.remove(&key),
+            }
+        }
+    }
+}
+
 impl Store for Writing<'_> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.get(key)
+        if let Some((value, _)) = self.known.borrow().get(key) {
+            return value.clone();
+        }
+        let value = self.storage.get(key);
+        self.known.borrow_mut().insert(key.to_vec(), (value.clone(), false));
+        value
     }
 
     fn range(&self, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        range(self.0, prefix)
+        let mut found: BTreeMap<_, _> = range(self.storage, prefix).into_iter().collect();
+        let known = self.known.borrow();
+        let changed = known.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        for (key, (value, _)) in changed {
+            match value {
+                Some(value) => found.insert(key.clone(), value.clone()),
+                None => found.remove(key),
+            };
+        }
+        found.into_iter().collect()
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) {
-        self.0.set(key, value);
+        self.known.get_mut().insert(key.to_vec(), (Some(value.to_vec()), true));
     }
 
     fn remove(&mut self, key: &[u8]) {
-        self.0.remove(key);
+        self.known.get_mut().insert(key.to_vec(), (None, true));
     }
 }
 
@@ -51,4 +92,31 @@ fn range(storage: &dyn Storage, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         }
     }
     storage.range(Some(prefix), Some(&end), Order::Ascending).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use cosmwasm_std::testing::MockStorage;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_before_the_end_and_there_after_it() {
+        let mut storage = MockStorage::new();
+        for key in [b"a1", b"a2", b"b1"] {
+            storage.set(key, b"old");
+        }
+        let mut writing = Writing::new(&mut storage);
+        assert_eq!(writing.get(b"a1").as_deref(), Some(&b"old"[..]));
+        writing.remove(b"a1");
+        writing.set(b"a3", b"new");
+        writing.set(b"b1", b"new");
+        assert_eq!((writing.get(b"a1"), writing.get(b"a3")), (None, Some(b"new".to_vec())));
+        let all = [(b"a2".to_vec(), b"old".to_vec()), (b"a3".to_vec(), b"new".to_vec())];
+        assert_eq!(writing.range(b"a"), all);
+        writing.finish();
+        let kept: Vec<_> = storage.range(None, None, Order::Ascending).map(|it| it.0).collect();
+        assert_eq!(kept, [b"a2", b"a3", b"b1"]);
+        assert_eq!(storage.get(b"b1").as_deref(), Some(&b"new"[..]));
+    }
 }

@@ -66,7 +66,9 @@ fn act(experiment: Option<&Experiment>, who: u16, what: u8, number: u32) -> Act 
                 _ => Motion::SetParameters(Box::new(parameters(what))),
             },
         },
-        34..60 => Act::MotionVote { number: experiment.last_motion(), approve: what % 4 > 0 },
+        34..60 => {
+            Act::MotionVote { number: experiment.last_motion(), approve: !what.is_multiple_of(4) }
+        }
         60..70 => Act::Evaluate(Evaluation {
             number: member.map_or(0, |it| it.evaluations) + 1,
             model: experiment.model().digest,
@@ -90,7 +92,7 @@ fn act(experiment: Option<&Experiment>, who: u16, what: u8, number: u32) -> Act 
                 Act::Vote(Vote {
                     round,
                     weights: weights.digest,
-                    choice: if what % 5 == 0 { Choice::Reject } else { Choice::Approve },
+                    choice: if what.is_multiple_of(5) { Choice::Reject } else { Choice::Approve },
                     reason: None,
                     scores: Scores::default(),
                     link: drawn.then(|| link([who as u8; 32], left)),

@@ -5,6 +5,7 @@
 mod bounds;
 mod costs;
 mod equivalence;
+mod light;
 mod native;
 mod people;
 mod reference;

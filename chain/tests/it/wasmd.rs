@@ -1,6 +1,7 @@
 //! The contract on a real chain of one node, on this machine.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,18 +16,20 @@ use colearn_testkit::skip;
 use cosmwasm_std::{Binary, from_json};
 use serde_json::{Value, json};
 
+use crate::light;
 use crate::people::model;
 use crate::reference::{Reference, follow};
 use crate::round::{Keeps, play};
 
-const CHAIN: &str = "colearn-test-1";
+pub(crate) const CHAIN: &str = "colearn-test-1";
 /// How long the node, and each transaction, may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node, which ends with this.
-struct Wasmd {
+pub(crate) struct Wasmd {
     program: PathBuf,
     home: tempfile::TempDir,
+    port: u16,
     url: String,
     child: Child,
 }
@@ -88,7 +91,7 @@ impl Wasmd {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut node = Self { program, home, url, child };
+        let mut node = Self { program, home, port, url, child };
         let begun = Instant::now();
         loop {
             let status = node.command(&["status"]).output().unwrap();
@@ -102,6 +105,33 @@ impl Wasmd {
             assert!(ended.is_none() && begun.elapsed() < PATIENCE, "no first block: {}", log());
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn height(&self) -> u64 {
+        let status: Value = serde_json::from_slice(&self.rpc("status")).unwrap();
+        let height = &status["result"]["sync_info"]["latest_block_height"];
+        height.as_str().unwrap().parse().unwrap()
+    }
+
+    /// Until there are so many blocks.
+    pub(crate) fn wait_for(&self, height: u64) {
+        let begun = Instant::now();
+        while self.height() < height {
+            assert!(begun.elapsed() < PATIENCE, "no block {height}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What the node answers to this question, in JSON.
+    pub(crate) fn rpc(&self, question: &str) -> Vec<u8> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        // Without parts: the end of the answer is that of the connection.
+        write!(stream, "GET /{question} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let body = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap() + 4;
+        answer.split_off(body)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -262,6 +292,8 @@ fn a_round_is_decided_on_a_real_chain() {
     assert_eq!(reference.entries, entries);
     assert_eq!(follow(&entries), reference.contract);
     assert_eq!(there.seen(), Seen { size: reference.head.size, root: reference.root() });
+
+    light::prove(&node, &there.address, &there.seen());
 
     // What is nothing is refused, and nothing is written.
     assert_eq!(there.submit(&[vec![1, 2, 3]]).0, [200]);

@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod answer;
+mod line;
+mod proof;
+
+pub use address::{NotAnAddress, address};
+pub use answer::{BadAnswer, Block, MAX_ANSWER_BYTES, Proven, block, proven};
+pub use line::{Light, NotBelieved, TrustLine};
+pub use proof::{BadProof, contract_key};
