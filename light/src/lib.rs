@@ -2,6 +2,7 @@
 
 mod address;
 mod answer;
+pub mod code;
 mod line;
 mod proof;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use colearn_chain::Tree;
-use colearn_light::{Block, Light, TrustLine, address, block, contract_key, proven};
+use colearn_light::{Block, Light, TrustLine, address, block, code, contract_key, proven};
 use colearn_records::transaction::Seen;
 use serde_json::Value;
 
@@ -40,18 +40,19 @@ impl Answers {
     }
 }
 
-/// Follows the chain from an early header to the newest, and has the ledger's end proven under it. With
-/// `COLEARN_BLESS=1` what the chain answers becomes the data of the tests of `colearn-light`.
-pub(crate) fn prove(node: &Wasmd, contract: &str, seen: &Seen) {
+/// Follows the chain from an early header to the newest, and has the ledger's end proven under it, and that the
+/// contract runs the code with this checksum and nobody may give it another. With `COLEARN_BLESS=1` what the chain
+/// answers becomes the data of the tests of `colearn-light`.
+pub(crate) fn prove(node: &Wasmd, contract: &str, seen: &Seen, sha256: [u8; 32]) {
     let early = Answers::of(node, 2);
     let state_height = node.height();
     let late = Answers::of(node, state_height + 1);
-    let key = contract_key(&address(contract).unwrap(), b"t");
-    let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    let question = format!(
-        "abci_query?path=%22/store/wasm/key%22&data=0x{digits}&prove=true&height={state_height}"
-    );
-    let answer = node.rpc(&question);
+    let contract_bytes = address(contract).unwrap();
+    let ask = |key: &[u8]| {
+        let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = "abci_query?path=%22/store/wasm/key%22";
+        node.rpc(&format!("{path}&data=0x{digits}&prove=true&height={state_height}"))
+    };
 
     let hash = early.header_hash();
     let byte = |at: usize| u8::from_str_radix(&hash[at * 2..at * 2 + 2], 16).unwrap();
@@ -64,9 +65,13 @@ pub(crate) fn prove(node: &Wasmd, contract: &str, seen: &Seen) {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     let mut light = Light::begin(&line, early.read()).unwrap();
     light.advance(late.read(), now_ms).unwrap();
-    let value = proven(&answer).unwrap();
-    let tree = Tree::from_bytes(light.value(&key, &value).unwrap()).unwrap();
+    let value = |key: &[u8]| light.value(key, &proven(&ask(key)).unwrap()).unwrap().to_vec();
+    let key = contract_key(&contract_bytes, b"t");
+    let tree = Tree::from_bytes(&value(&key)).unwrap();
     assert_eq!(&Seen { size: tree.head().size, root: tree.root() }, seen);
+    let info = code::info(&value(&code::info_key(&contract_bytes))).unwrap();
+    assert_eq!(info, code::Contract { code: 1, admin: None });
+    assert_eq!(code::checksum(&value(&code::code_key(info.code))), Ok(sha256));
 
     if std::env::var_os("COLEARN_BLESS").is_some() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../light/tests/data");
@@ -76,7 +81,7 @@ pub(crate) fn prove(node: &Wasmd, contract: &str, seen: &Seen) {
             write(&format!("{name}-validators.json"), &answers.validators);
             write(&format!("{name}-next-validators.json"), &answers.next_validators);
         }
-        write("value.json", &answer);
+        write("value.json", &ask(&key));
         let told = format!("{contract}\n{hash}\n{now_ms}\n");
         write("told.txt", told.as_bytes());
     }

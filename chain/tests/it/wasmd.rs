@@ -15,6 +15,7 @@ use colearn_records::transaction::{LedgerId, Seen};
 use colearn_testkit::skip;
 use cosmwasm_std::{Binary, from_json};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::light;
 use crate::people::model;
@@ -293,7 +294,8 @@ fn a_round_is_decided_on_a_real_chain() {
     assert_eq!(follow(&entries), reference.contract);
     assert_eq!(there.seen(), Seen { size: reference.head.size, root: reference.root() });
 
-    light::prove(&node, &there.address, &there.seen());
+    let sha256 = Sha256::digest(std::fs::read(&wasm).unwrap()).into();
+    light::prove(&node, &there.address, &there.seen(), sha256);
 
     // What is nothing is refused, and nothing is written.
     assert_eq!(there.submit(&[vec![1, 2, 3]]).0, [200]);
