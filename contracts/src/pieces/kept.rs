@@ -95,7 +95,7 @@ impl<'a, S: Store> Kept<'a, S> {
         let Some(core) = loader.core()? else { return Ok(Vec::new()) };
         let is_due = |deadline_ms: Option<u64>| deadline_ms.is_some_and(|it| it <= at.now_ms);
         let mut extent = match (is_due(core.motion_deadline_ms), is_due(core.round_deadline_ms())) {
-            (true, _) => Extent::Whole,
+            (true, _) => Extent::Motions,
             (false, true) => Extent::Members,
             (false, false) => return Ok(Vec::new()),
         };
@@ -225,5 +225,5 @@ fn needed(loaded: &Loaded, decisions: &[Decision]) -> Extent {
     let needed = Extent::of_decisions(decisions);
     let finished = decisions.iter().any(|it| matches!(it, Decision::Finished { .. }));
     // They end with it.
-    if finished && loaded.has_open_motions() { Extent::Whole } else { needed }
+    if finished && loaded.has_open_motions() { needed.max(Extent::Motions) } else { needed }
 }

@@ -75,7 +75,7 @@ impl<'a, S: Store> Loader<'a, S> {
             Unread { motion_deadline_ms: core.motion_deadline_ms, ..Unread::default() };
         let aside: Option<Aside> = match extent {
             Extent::Sender | Extent::Round => None,
-            Extent::Members | Extent::Whole => Some(self.needed(keys::ASIDE)?),
+            Extent::Members | Extent::Motions | Extent::Whole => Some(self.needed(keys::ASIDE)?),
         };
         // There may be no room for another (R8), which takes counting.
         if aside.as_ref().is_some_and(|it| {
@@ -139,12 +139,15 @@ impl<'a, S: Store> Loader<'a, S> {
         if let Some((sender, act)) = asked {
             self.sender(&mut experiment, sender, act)?;
         }
+        if extent >= Extent::Motions {
+            self.motions(&mut experiment)?;
+            experiment.motions.last = unread.last_motion;
+            unread.motion_deadline_ms = None;
+            (unread.open_motions, unread.adopted_motions) = (0, 0);
+        }
         if extent == Extent::Whole {
             self.rest(&mut experiment)?;
-            // All of it is there.
-            let Unread { last_motion, replaced, .. } = core::mem::take(&mut unread);
-            experiment.motions.last = last_motion;
-            experiment.roster.replaced = replaced;
+            experiment.roster.replaced = core::mem::take(&mut unread.replaced);
         }
         unread.members = unread.members.saturating_sub(experiment.roster.members.len());
         experiment.roster.sit();
@@ -299,7 +302,7 @@ impl<'a, S: Store> Loader<'a, S> {
                 member.privacy = spent.map(Box::new);
             }
         }
-        if matches!(act, Act::Join(_) | Act::Stop)
+        if matches!(act, Act::Join(_) | Act::Stop | Act::MotionVote { .. })
             && let Some(right) = self.piece(&keys::of_learner(keys::RIGHT, sender))?
         {
             experiment.roster.admitted.insert(sender, right);
@@ -321,30 +324,8 @@ impl<'a, S: Store> Loader<'a, S> {
         Ok(())
     }
 
-    /// What only motions, and changes of key, look at.
-    fn rest(&mut self, experiment: &mut Experiment) -> Result<(), Damaged> {
-        self.members(experiment, keys::GONE)?;
-        for (learner, name) in self.of_learners(keys::CALLED)? {
-            if let Some(member) = experiment.roster.member_mut(learner) {
-                member.name = Some(name);
-            }
-        }
-        for (learner, spent) in self.of_learners(keys::PRIVACY)? {
-            if let Some(member) = experiment.roster.member_mut(learner) {
-                member.privacy = Some(Box::new(spent));
-            }
-        }
-        for (key, value) in self.range(&[keys::NAME]) {
-            let name = key.get(1..).and_then(|name| core::str::from_utf8(name).ok());
-            let name = name.and_then(|name| name.parse().ok()).ok_or_else(|| self.damaged(&key))?;
-            experiment.roster.names.insert(name, self.decode(&key, &value)?);
-        }
-        experiment.roster.admitted = self.of_learners(keys::RIGHT)?.into_iter().collect();
-        for (key, _) in self.range(&[keys::MODEL]) {
-            let digest = keys::tail(&key, 1).ok_or_else(|| self.damaged(&key))?;
-            experiment.models.insert(Digest(digest));
-        }
-        experiment.keys_replaced = self.of_learners(keys::KEYS_REPLACED)?.into_iter().collect();
+    /// What the members are deciding, and have decided.
+    fn motions(&mut self, experiment: &mut Experiment) -> Result<(), Damaged> {
         for (key, value) in self.range(&[keys::MOTION]) {
             let number = key.get(1..).and_then(|number| number.try_into().ok());
             let number = u64::from_be_bytes(number.ok_or_else(|| self.damaged(&key))?);
@@ -369,6 +350,33 @@ impl<'a, S: Store> Loader<'a, S> {
             );
         }
         experiment.motions.adopted = self.values(keys::ADOPTED)?;
+        Ok(())
+    }
+
+    /// What only motions that are adopted, and changes of key, look at.
+    fn rest(&mut self, experiment: &mut Experiment) -> Result<(), Damaged> {
+        self.members(experiment, keys::GONE)?;
+        for (learner, name) in self.of_learners(keys::CALLED)? {
+            if let Some(member) = experiment.roster.member_mut(learner) {
+                member.name = Some(name);
+            }
+        }
+        for (learner, spent) in self.of_learners(keys::PRIVACY)? {
+            if let Some(member) = experiment.roster.member_mut(learner) {
+                member.privacy = Some(Box::new(spent));
+            }
+        }
+        for (key, value) in self.range(&[keys::NAME]) {
+            let name = key.get(1..).and_then(|name| core::str::from_utf8(name).ok());
+            let name = name.and_then(|name| name.parse().ok()).ok_or_else(|| self.damaged(&key))?;
+            experiment.roster.names.insert(name, self.decode(&key, &value)?);
+        }
+        experiment.roster.admitted = self.of_learners(keys::RIGHT)?.into_iter().collect();
+        for (key, _) in self.range(&[keys::MODEL]) {
+            let digest = keys::tail(&key, 1).ok_or_else(|| self.damaged(&key))?;
+            experiment.models.insert(Digest(digest));
+        }
+        experiment.keys_replaced = self.of_learners(keys::KEYS_REPLACED)?.into_iter().collect();
         Ok(())
     }
 

@@ -13,7 +13,9 @@ pub(super) enum Extent {
     Round,
     /// Everybody who is a member, and whose turn it was.
     Members,
-    /// Everything: also motions, who may join, and who has gone.
+    /// What they are deciding.
+    Motions,
+    /// Everything: also who may join, and who has gone.
     Whole,
 }
 
@@ -39,10 +41,10 @@ impl Extent {
             | Act::Leave { renounce: false, .. }
             | Act::Resume { .. }
             | Act::Stop => Self::Members,
-            Act::Leave { renounce: true, .. }
-            | Act::ReplaceKey { .. }
-            | Act::Move { .. }
-            | Act::MotionVote { .. } => Self::Whole,
+            Act::MotionVote { .. } => Self::Motions,
+            Act::Leave { renounce: true, .. } | Act::ReplaceKey { .. } | Act::Move { .. } => {
+                Self::Whole
+            }
         }
     }
 
@@ -61,8 +63,10 @@ impl Extent {
             | Decision::Paused { .. }
             | Decision::Suspended { .. }
             | Decision::Finished { .. } => Self::Members,
+            // Most are not adopted; strangers cannot have what is due read all that they have left behind.
+            Decision::MotionDecided { adopted: false, .. } => Self::Motions,
             Decision::MotionOpened { .. }
-            | Decision::MotionDecided { .. }
+            | Decision::MotionDecided { adopted: true, .. }
             | Decision::MotionTookEffect { .. } => Self::Whole,
         }
     }
