@@ -1,7 +1,7 @@
 """What a large model takes of memory on its way, and what a kill -9 costs.
 
-Run it: ``python benches/large.py [GIB]``, after ``cargo build --release``. It needs three times the model's
-size on the disk of ``TMPDIR``. Linux.
+Run it: ``python benches/large.py [GIB]``, after ``cargo build --release``. It needs three times the
+model's size on the disk of ``TMPDIR``. Linux.
 """
 
 import json
@@ -86,7 +86,7 @@ class Node:
 
 
 def child(task: str, url: str, model: Path, folder: Path) -> None:
-    """What a process of its own does: it says when it begins, so that its memory is looked at from there."""
+    """What a process of its own does: it says when it begins."""
     client = Client(url)
     print("ready", flush=True)
     sys.stdin.readline()

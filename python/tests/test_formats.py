@@ -38,6 +38,22 @@ def test_weights_are_read_without_a_copy_and_go_through_pickles() -> None:
             Weights(wrong)
 
 
+def test_large_weights_lie_in_files_that_leave_nothing_behind(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    large = {"b": np.arange(1 << 22, dtype=np.float32), "a": np.ones(3, np.int64)}
+    weights = arrays.save(large, {"made": "here"})
+    assert len(weights) > 16 << 20 and list(tmp_path.iterdir()) == []
+    for name, array in arrays.load(weights).items():
+        assert np.array_equal(array, large[name])
+    assert arrays.save(large, {"made": "here"}) == weights
+    assert Weights(weights.data) == weights and pickle.loads(pickle.dumps(weights)) == weights
+    file = tmp_path / "model"
+    file.write_bytes(weights.data)
+    assert Weights.open(file) == weights
+    with pytest.raises(FileNotFoundError):
+        Weights.open(tmp_path / "none")
+
+
 def test_arrays_are_laid_out_as_the_program_lays_them_out() -> None:
     # Written by the safetensors crate: bias before weight, and a header of whole 8 bytes.
     named = {"w": np.ones((2, 2), np.float32), "b": np.zeros(1, np.float32), "n": np.uint8([7])}

@@ -52,8 +52,11 @@ class Weights:
     def __new__(cls, data: bytes | bytearray | memoryview) -> Self: ...
     @staticmethod
     def open(path: _Path) -> Weights:
-        """Those of a file, which stay there and take no memory of the process's own. As long as they are
-        used, nobody may write to the file or cut it; to replace or remove it does no harm."""
+        """Those of a file, which stay there and take no memory of the process's own.
+
+        As long as they are used, nobody may write to the file or cut it; to replace it or to remove it
+        does no harm.
+        """
     @property
     def data(self) -> bytes:
         """The bytes. Those that came from a node are copied at each time."""

@@ -96,8 +96,8 @@ def save(
 
 
 def _scratch() -> str | None:
-    """Where large files may lie for a while: ``TMPDIR`` if that is set, and otherwise rather ``/var/tmp`` than
-    ``/tmp``, which is memory on some systems."""
+    """Where large files may lie for a while: ``TMPDIR`` if that is set, and otherwise
+    rather ``/var/tmp`` than ``/tmp``, which is memory on some systems."""
     usual = Path("/var/tmp")
     return str(usual) if "TMPDIR" not in os.environ and os.access(usual, os.W_OK) else None
 
