@@ -136,7 +136,7 @@ impl Node {
     /// If the data folder is broken or in use, or the address cannot be listened on.
     pub fn start(config: Config) -> BoxFuture<Result<Self, NodeError>> {
         Box::pin(async move {
-            let tls = security(&config)?;
+            let tls = tls::secured(&config.tls, config.listen, &config.data)?;
             let slots =
                 Slots::new(within_files(config.max_connections), config.connections_per_address);
             let counts = Counts::default();
@@ -303,11 +303,7 @@ impl Node {
     /// Its address for clients; with the fingerprint of its certificate where nobody else vouches for that. (One
     /// that is renewed is not to be pinned.)
     pub fn url(&self) -> String {
-        match &self.tls {
-            None => format!("http://{}", self.address),
-            Some(tls) if tls.is_own() => format!("https://{}#{}", self.address, tls.fingerprint()),
-            Some(_) => format!("https://{}", self.address),
-        }
+        tls::url(self.tls.as_deref(), self.address)
     }
 
     /// The fingerprint of the certificate that it shows, if it shows one.
@@ -431,21 +427,6 @@ fn serve_ops(
     let serving =
         tokio::spawn(serve(door, ops::router(address, metrics, mounted), stopping.clone()));
     Ok(Some(Ops { address, serving }))
-}
-
-/// What the node shows to those who connect.
-fn security(config: &Config) -> Result<Option<Arc<Tls>>, NodeError> {
-    let (files, is_own) = match &config.tls {
-        Security::Loopback if config.listen.ip().is_loopback() => return Ok(None),
-        Security::Loopback => return Err(NodeError::NoTls(config.listen)),
-        Security::Insecure => return Ok(None),
-        Security::Tls(files) => (files.clone(), false),
-        Security::SelfSigned { client_authorities } => {
-            let authorities = client_authorities.clone();
-            (tls::self_signed(&config.data, config.listen.ip(), authorities)?, true)
-        }
-    };
-    Ok(Some(Arc::new(Tls::open(files, is_own)?)))
 }
 
 /// Starts to order together with others.

@@ -13,14 +13,13 @@ use colearn_node::{
     Access, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
     DEFAULT_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS,
     DEFAULT_MAX_WATCHERS, DEFAULT_RESERVE_BYTES, DEFAULT_WATCHERS_PER_ADDRESS, Grant, Keep,
-    KeepArtifacts, NetworkConfig, OpsListen, Progress, Security, TlsConfig, Upgrade,
-    WitnessAddress,
+    KeepArtifacts, NetworkConfig, OpsListen, Progress, Security, Upgrade, WitnessAddress,
 };
 use colearn_records::network_file::NetworkFile;
 use colearn_records::pins::Pins;
 use colearn_sdk::client::Client;
 
-use super::args::{LimitArgs, NodeAddress, duration_ms};
+use super::args::{LimitArgs, NodeAddress, TLS, TlsArgs, duration_ms};
 use super::progress;
 use super::signals::{Hangups, Signals, input_ended};
 use super::tell::text;
@@ -200,6 +199,7 @@ struct NodeArgs {
     /// the port after the node's own, or a free one]
     #[arg(long, value_name = "ADDR|off")]
     ops_listen: Option<OpsListen>,
+    // As in TlsArgs and not flattened: clap could not tell then whether a node is to run.
     /// The node's certificate, and those that vouch for it, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = TLS)]
     tls_cert: Option<PathBuf>,
@@ -306,7 +306,6 @@ struct NodeArgs {
     json: bool,
 }
 
-const TLS: &str = "TLS";
 const RIGHTS: &str = "Rights";
 
 /// A number of connections, or of what else there may be many of.
@@ -318,18 +317,14 @@ fn some(text: &str) -> Result<usize, String> {
 impl NodeArgs {
     /// What connections are secured with.
     fn security(&self) -> Security {
-        match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => Security::Tls(TlsConfig {
-                certificate: certificate.clone(),
-                key: key.clone(),
-                client_authorities: self.client_ca.clone(),
-            }),
-            _ if self.tls_self_signed => {
-                Security::SelfSigned { client_authorities: self.client_ca.clone() }
-            }
-            _ if self.insecure => Security::Insecure,
-            _ => Security::Loopback,
-        }
+        let given = TlsArgs {
+            tls_cert: self.tls_cert.clone(),
+            tls_key: self.tls_key.clone(),
+            client_ca: self.client_ca.clone(),
+            tls_self_signed: self.tls_self_signed,
+            insecure: self.insecure,
+        };
+        given.security()
     }
 
     /// Who may do what.

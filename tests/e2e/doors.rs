@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use colearn_contracts::{Act, Action, Admission, CreateExperiment, Parameters, VERSION};
-use colearn_net::Fingerprint;
+use colearn_net::{Address, Fingerprint, Http, Trust};
 use colearn_proto::v1;
 use colearn_proto::v1::ledger_service_client::LedgerServiceClient;
 use colearn_sdk::client::{self, Nodes, Options, TlsTrust};
@@ -19,8 +19,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use crate::support::{
-    Counter, NodeProcess, STRANGER, Speaker, channel_from, colearn, connect_from, fail, key, name,
-    succeed, wait_for,
+    Counter, NodeProcess, Process, STRANGER, Speaker, channel_from, colearn, connect_from, fail,
+    key, name, succeed, wait_for,
 };
 
 /// An authority of its own.
@@ -245,6 +245,86 @@ fn where_others_can_listen_a_node_wants_tls() {
         succeed(&["experiment", "list", "--node", &node.url]);
         assert!(succeed(&["audit", &node.url]).contains("AUDIT OK"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn witnesses_have_the_same_door() {
+    let (dir, authority, ca, files) = with_authority();
+    let clients = Authority::new();
+    let client_ca = dir.path().join("clients.pem");
+    clients.keep(&client_ca);
+    let mine = clients.vouch("node", dir.path(), "of-node");
+    let data = dir.path().join("data");
+    let node = NodeProcess::start(&data);
+    let log = node.started["verifier_key"].as_str().unwrap().to_owned();
+    node.stop();
+
+    // Where others can listen.
+    let folders = ["made", "given"].map(|name| dir.path().join(name));
+    let witness = ["witness", "--json", "--log", &log];
+    let everywhere = ["--listen", "0.0.0.0:0", "--data", shown(&folders[0])];
+    let error = fail(&[&witness[..], &everywhere].concat());
+    assert!(error.contains("--tls-self-signed") && error.contains("--insecure"), "{error}");
+
+    let start = |data: &Path, more: &[&str]| {
+        let here = ["--listen", "127.0.0.1:0", "--data", shown(data)];
+        let mut process = Process::start(&[&witness[..], &here, more].concat());
+        let started: serde_json::Value = serde_json::from_str(&process.line().unwrap()).unwrap();
+        let text = |field: &str| started[field].as_str().unwrap().to_owned();
+        (process, text("address"), text("verifier_key"), text("fingerprint"))
+    };
+    let (_made, made_url, made_key, made_print) = start(&folders[0], &["--tls-self-signed"]);
+    assert!(made_url.ends_with(&format!("#{made_print}")), "{made_url}");
+    let given = ["--tls-cert", &files[0], "--tls-key", &files[1], "--client-ca", shown(&client_ca)];
+    let (mut given, given_url, given_key, given_print) = start(&folders[1], &given);
+    assert!(given_url.starts_with("https://") && !given_url.contains('#'), "{given_url}");
+
+    // A node reaches both: the one by its fingerprint, the other by its authority, showing who it is itself.
+    let by = [format!("a={made_key}@{made_url}"), format!("b={given_key}@{given_url}")];
+    let trusting = ["--ca", shown(&ca), "--client-cert", &mine[0], "--client-key", &mine[1]];
+    let asking = ["--listen", "127.0.0.1:0", "--witness", &by[0], "--witness", &by[1]];
+    let node = NodeProcess::start_with(&data, &[&asking[..], &trusting].concat());
+    wait_for("both cosign", || {
+        let answer = ureq::get(format!("{}/checkpoint", node.url)).call().unwrap();
+        let said = answer.headers().get("colearn-witnessed").unwrap().to_str().unwrap();
+        (said == "witnessed; cosignatures=2 quorum=2").then_some(())
+    });
+
+    let ask = async |url: &str, trust: &Trust| {
+        let address: Address = url.parse().unwrap();
+        let http = Http::new(&address, trust, Duration::from_secs(10)).unwrap();
+        let asked = http.post("/add-checkpoint", b"old 0".as_slice().into(), 4096).await;
+        asked.map(|answer| answer.status).map_err(|error| error.to_string())
+    };
+    let nobody = Trust::new(Some(ca.clone()), None);
+    assert_eq!(ask(&made_url, &nobody).await, Ok(400));
+    let plain = made_url.split_once('#').unwrap().0;
+    let error = ask(plain, &nobody).await.unwrap_err();
+    assert!(error.contains("nobody whom you believe"), "{error}");
+    let error = ask(&given_url, &nobody).await.unwrap_err();
+    assert!(error.contains("certificate"), "{error}");
+    // The key that it made is its user's alone.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let key = std::fs::metadata(folders[0].join("tls-key.pem")).unwrap();
+        assert_eq!(key.permissions().mode() & 0o777, 0o600);
+        // What is renewed is shown when it is told so.
+        let [certificate, key] = mine.map(PathBuf::from);
+        let known = Trust::new(None, Some(colearn_net::Identity { certificate, key }));
+        let pinned = format!("{given_url}#{given_print}");
+        assert_eq!(ask(&pinned, &known).await, Ok(400));
+        authority.vouch("127.0.0.1", dir.path(), "node");
+        let pid = rustix::process::Pid::from_raw(given.id() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        let asking = tokio::runtime::Handle::current();
+        wait_for("the new certificate is shown", || {
+            let asked = tokio::task::block_in_place(|| asking.block_on(ask(&pinned, &known)));
+            asked.is_err().then_some(())
+        });
+    }
+    given.terminate();
+    assert_eq!(given.wait(), Some(0));
 }
 
 /// A proxy that leads wherever it is asked to, to this machine.

@@ -1,6 +1,6 @@
-//! TLS on the node's own port.
+//! TLS on a server's own port: a node's, or a witness's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::config::TlsConfig;
+use crate::config::{Security, TlsConfig};
 use crate::error::NodeError;
 use crate::watched::{self, Look};
 
@@ -89,6 +89,37 @@ impl Tls {
         if before != look(&self.config) {
             self.reload();
         }
+    }
+}
+
+/// What is shown to those who connect there; `data` is where a certificate is kept that nobody else vouches for.
+///
+/// # Errors
+/// If others could listen, and nothing is said of that; or if certificates cannot be used.
+pub(crate) fn secured(
+    security: &Security,
+    listen: SocketAddr,
+    data: &Path,
+) -> Result<Option<Arc<Tls>>, NodeError> {
+    let (files, is_own) = match security {
+        Security::Loopback if listen.ip().is_loopback() => return Ok(None),
+        Security::Loopback => return Err(NodeError::NoTls(listen)),
+        Security::Insecure => return Ok(None),
+        Security::Tls(files) => (files.clone(), false),
+        Security::SelfSigned { client_authorities } => {
+            (self_signed(data, listen.ip(), client_authorities.clone())?, true)
+        }
+    };
+    Ok(Some(Arc::new(Tls::open(files, is_own)?)))
+}
+
+/// The address for clients; with the fingerprint of its certificate where nobody else vouches for that. (One that is
+/// renewed is not to be pinned.)
+pub(crate) fn url(tls: Option<&Tls>, address: SocketAddr) -> String {
+    match tls {
+        None => format!("http://{address}"),
+        Some(tls) if tls.is_own() => format!("https://{address}#{}", tls.fingerprint()),
+        Some(_) => format!("https://{address}"),
     }
 }
 
@@ -170,7 +201,7 @@ pub(crate) fn self_signed(
     }
     names.retain(|name| !name.is_empty());
     let mut params = rcgen::CertificateParams::new(names).map_err(failed)?;
-    params.distinguished_name.push(rcgen::DnType::CommonName, "colearn node");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "colearn");
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
     params.not_after = rcgen::date_time_ymd(SELF_SIGNED_UNTIL, 1, 1);
     let pair = rcgen::KeyPair::generate().map_err(failed)?;
