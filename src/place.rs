@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use colearn_audit as audit;
 use colearn_audit::AuditReport;
+use colearn_net::Trust;
 use colearn_sdk::client::Nodes;
 
 /// Where a ledger is.
@@ -15,6 +16,8 @@ pub struct Place {
     text: String,
     /// The addresses; none of a folder.
     urls: Vec<String>,
+    /// As all of this process where it is `None`.
+    trust: Option<Trust>,
 }
 
 /// None of several nodes answers.
@@ -30,7 +33,18 @@ impl Place {
             true => Nodes::from(text).urls().iter().map(|url| in_full(url)).collect(),
             false => Vec::new(),
         };
-        Self { text: text.to_owned(), urls }
+        Self { text: text.to_owned(), urls, trust: None }
+    }
+
+    /// The same, reached by one who believes other certificates than this process does, or shows another.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust: Some(trust), ..self }
+    }
+
+    /// Whose certificates are believed where it is an address, and who asks.
+    pub fn trust(&self) -> Trust {
+        self.trust.clone().unwrap_or_else(Trust::of_process)
     }
 
     /// The addresses of nodes, if it is not a folder.
@@ -51,10 +65,12 @@ impl Place {
         match &self.urls[..] {
             [] => Ok(&self.text),
             [only] => Ok(only),
-            several => match several.iter().find(|url| audit::open(url).is_ok()) {
-                Some(url) => Ok(url),
-                None => Err(NoNode(several.join(", "))),
-            },
+            several => {
+                let trust = self.trust();
+                let answers = |url: &&String| audit::open_trusting(url, &trust).is_ok();
+                let first = several.iter().find(answers).map(String::as_str);
+                first.ok_or_else(|| NoNode(several.join(", ")))
+            }
         }
     }
 }

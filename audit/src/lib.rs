@@ -22,4 +22,6 @@ pub use self::finding::{Finding, Kind};
 pub use self::options::{AuditOptions, Level};
 pub use self::promise::{Promise, PromiseError};
 pub use self::report::{AuditReport, MAX_FINDINGS};
+#[cfg(feature = "http")]
+pub use self::source::open_trusting;
 pub use self::source::{Source, SourceError, Stated, Trouble, open};

@@ -145,9 +145,9 @@ impl Client {
         pins: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let plan = plan.map(|text| plan_of(py, text)).transpose()?;
-        let trust = pins::trust(py, pins, plan.as_ref())?;
+        let (trust, reach) = pins::trust(py, pins, plan.as_ref())?;
         let owner = key.map(|key| learner_id(&key.inner));
-        let mut nodes = Nodes::from(node);
+        let mut nodes = Nodes::from(node).trusting(reach);
         if let Some(key) = key {
             nodes = nodes.signed_by(Credential::new(&key.inner));
         }

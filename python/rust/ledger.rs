@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use colearn_audit::{self as audit_crate, AuditOptions, AuditReport, Level, Promise};
 use colearn_contracts::{Act, Choice, Decision, LearnerId};
-use colearn_net::{Credential, Trust};
 use colearn_records::history::{History, MergedRound, Round, unit};
-use colearn_records::keys;
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
 use pyo3::exceptions::PyValueError;
@@ -18,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::calls::{self, Desk};
 use crate::errors::Failed;
+use crate::pins::Reach;
 use crate::{learner, pins, values};
 
 /// What happened in an experiment, and where in the ledger that stands.
@@ -183,32 +182,19 @@ fn signed(source: &mut dyn audit_crate::Source) -> Result<(u64, String), Failed>
     Ok((checkpoint.size, note))
 }
 
-/// The environment's variable for the key with which URLs are read, where a node wants to know who asks.
-const AUTH_KEY: &str = "COLEARN_AUTH_KEY";
-
-/// Opens a place; a URL in the name of whom the environment names.
-fn opened(place: &str) -> Result<Box<dyn audit_crate::Source>, String> {
-    static KEY: OnceLock<Result<(), String>> = OnceLock::new();
-    if place.contains("://") {
-        KEY.get_or_init(|| {
-            let Some(place) = std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty()) else {
-                return Ok(());
-            };
-            let key = keys::Place::from(place).load().map_err(|error| error.to_string())?;
-            Trust::of_process().signed_by(Credential::new(key)).set_for_process();
-            Ok(())
-        })
-        .clone()?;
-    }
-    audit_crate::open(place).map_err(|error| error.to_string())
+/// Opens a place, reached so.
+fn opened(place: &str, reach: &Reach) -> Result<Box<dyn audit_crate::Source>, String> {
+    let trust = reach.reading(place)?;
+    audit_crate::open_trusting(place, &trust).map_err(|error| error.to_string())
 }
 
 /// Gives all entries that a place's checkpoint counts to `each`.
 fn all(
     place: &str,
+    reach: &Reach,
     mut each: impl FnMut(u64, Vec<u8>) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
-    let open = || opened(place).map_err(|error| Failed::of("MalformedError")(&error));
+    let open = || opened(place, reach).map_err(|error| Failed::of("MalformedError")(&error));
     let (size, _) = signed(&mut *open()?)?;
     let mut source = open()?;
     for entry in audit_crate::entries(&mut *source, size) {
@@ -238,10 +224,16 @@ fn read<T: Send + 'static>(
 
 /// What happened in every experiment of a ledger. Nothing is verified but the checkpoint.
 #[pyfunction]
-pub(crate) fn experiments<'py>(py: Python<'py>, place: String) -> PyResult<Bound<'py, PyAny>> {
+#[pyo3(signature = (place, *, reach))]
+pub(crate) fn experiments<'py>(
+    py: Python<'py>,
+    place: String,
+    reach: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let reach = Reach::read(Some(reach))?;
     let stories = read(py, move || {
         let mut stories: BTreeMap<String, Story> = BTreeMap::new();
-        all(&place, |index, bytes| {
+        all(&place, &reach, |index, bytes| {
             let entry = Record::decode(&bytes).map_err(|error| {
                 Failed::of("MalformedError")(&format_args!("entry {index}: {error}"))
             })?;
@@ -279,10 +271,16 @@ pub(crate) fn experiments<'py>(py: Python<'py>, place: String) -> PyResult<Bound
 
 /// All entries up to the checkpoint, verbatim.
 #[pyfunction]
-pub(crate) fn entries(py: Python<'_>, place: String) -> PyResult<Vec<Bound<'_, PyBytes>>> {
+#[pyo3(signature = (place, *, reach))]
+pub(crate) fn entries<'py>(
+    py: Python<'py>,
+    place: String,
+    reach: &Bound<'py, PyDict>,
+) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    let reach = Reach::read(Some(reach))?;
     let found = read(py, move || {
         let mut found = Vec::new();
-        all(&place, |_, bytes| {
+        all(&place, &reach, |_, bytes| {
             found.push(bytes);
             Ok(())
         })?;
@@ -293,9 +291,16 @@ pub(crate) fn entries(py: Python<'_>, place: String) -> PyResult<Vec<Bound<'_, P
 
 /// The newest signed checkpoint, verbatim.
 #[pyfunction]
-pub(crate) fn checkpoint(py: Python<'_>, place: String) -> PyResult<String> {
+#[pyo3(signature = (place, *, reach))]
+pub(crate) fn checkpoint(
+    py: Python<'_>,
+    place: String,
+    reach: &Bound<'_, PyDict>,
+) -> PyResult<String> {
+    let reach = Reach::read(Some(reach))?;
     read(py, move || {
-        let mut source = opened(&place).map_err(|error| Failed::of("MalformedError")(&error))?;
+        let mut source =
+            opened(&place, &reach).map_err(|error| Failed::of("MalformedError")(&error))?;
         Ok(signed(&mut *source)?.1)
     })
 }
@@ -312,7 +317,7 @@ pub(crate) fn audit<'py>(
     level: &str,
     tell: Option<Py<PyAny>>,
 ) -> PyResult<(Bound<'py, PyAny>, String, u8)> {
-    let pins = pins::pins(Some(pins))?;
+    let (pins, reach) = pins::pins(Some(pins))?;
     let level = match level {
         "tree" => Level::Tree,
         "signatures" => Level::Signatures,
@@ -335,7 +340,7 @@ pub(crate) fn audit<'py>(
         })();
         let promises = promises.map_err(|error: audit_crate::PromiseError| Failed::other(error))?;
         let options = AuditOptions { pins, level, promises, ..AuditOptions::default() };
-        in_pool(move || audit_place(&place, options, &desk, tell.map(Arc::new)))?
+        in_pool(move || audit_place((&place, &reach), options, &desk, tell.map(Arc::new)))?
     })?;
     let report: AuditReport = audited.map_err(|error| error.raise(py))?;
     let told = serde_json::to_value(&report).map_err(|error| Failed::other(error).raise(py))?;
@@ -343,12 +348,12 @@ pub(crate) fn audit<'py>(
 }
 
 fn audit_place(
-    place: &str,
+    (place, reach): (&str, &Reach),
     options: AuditOptions<'_>,
     desk: &Desk,
     tell: Option<Arc<Py<PyAny>>>,
 ) -> Result<AuditReport, Failed> {
-    let mut source = opened(place).map_err(Failed::other)?;
+    let mut source = opened(place, reach).map_err(Failed::other)?;
     let progress =
         |done: u64, total: u64| {
             // Also where nobody is told: whether anybody still waits shows by it.

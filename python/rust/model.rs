@@ -41,7 +41,7 @@ pub(crate) fn model_get<'py>(
     pins: &Bound<'py, PyDict>,
     tell: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let pins = pins::pins(Some(pins))?;
+    let (pins, reach) = pins::pins(Some(pins))?;
     let which = match (round, best) {
         (Some(round), _) => Which::After(round),
         (None, true) => Which::Best,
@@ -52,7 +52,7 @@ pub(crate) fn model_get<'py>(
         let progress = telling(&desk, tell);
         // Whether anybody still waits shows here, too.
         let bytes = |_, _| give_up(desk.call(|_| Ok(())));
-        let place = Place::new(&place);
+        let place = Place::new(&place).trusting(reach.reading(&place).map_err(Failed::other)?);
         let progress = Progress { entries: &progress, bytes: &bytes };
         let get = || model::get(&place, Some(&name), which, &out, pins, progress);
         in_pool(get)?.map_err(|error| failed(&error))?.to_json().map_err(Failed::other)
@@ -92,12 +92,13 @@ pub(crate) fn model_verify<'py>(
     pins: &Bound<'py, PyDict>,
     tell: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let pins = pins::pins(Some(pins))?;
+    let (pins, reach) = pins::pins(Some(pins))?;
     let verified = calls::serve(py, move |desk, _| {
         let name = experiment.map(|name| name.parse()).transpose().map_err(Failed::other)?;
         let progress = telling(&desk, tell);
         let options = AuditOptions { pins, progress: Some(&progress), ..AuditOptions::default() };
-        let look = |path: &Path| model::verify(path, &Place::new(&place), name.as_ref(), options);
+        let place = Place::new(&place).trusting(reach.reading(&place).map_err(Failed::other)?);
+        let look = |path: &Path| model::verify(path, &place, name.as_ref(), options);
         let verified = in_pool(|| look(&path))?;
         verified
             .map(|verified| verified.to_json())

@@ -1,10 +1,12 @@
-//! Whom to believe, as it is said in Python: the keyword arguments of the package's `Pins` and `Trust`.
+//! Whom to believe, as it is said in Python: the keyword arguments of the package's `Reach`, `Pins` and `Trust`.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
+use colearn_records::keys;
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
-use colearn_sdk::client::Trust;
+use colearn_sdk::client::{Credential, TlsTrust, Trust};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -12,7 +14,72 @@ use pyo3::types::PyDict;
 use crate::errors::Failed;
 use crate::run::parsed;
 
-/// What is insisted on, and the file of a checkpoint that is trusted.
+/// The environment's variable for the key with which URLs are read, where a node wants to know who asks.
+const AUTH_KEY: &str = "COLEARN_AUTH_KEY";
+
+/// Whose certificates are believed, and which is shown.
+#[derive(Clone, Default)]
+pub(crate) struct Reach {
+    ca: Option<PathBuf>,
+    client_cert: Option<PathBuf>,
+    client_key: Option<PathBuf>,
+}
+
+impl Reach {
+    /// As it is said in keyword arguments of nothing else.
+    pub(crate) fn read(arguments: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let mut reach = Self::default();
+        for (name, value) in arguments.into_iter().flatten() {
+            let name = name.extract::<String>()?;
+            if !reach.take(&name, &value)? {
+                return Err(unexpected(&name));
+            }
+        }
+        Ok(reach)
+    }
+
+    /// Takes an argument, if it is one of these.
+    fn take(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        match name {
+            "ca" => self.ca = value.extract()?,
+            "client_cert" => self.client_cert = value.extract()?,
+            "client_key" => self.client_key = value.extract()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The environment's variables take the place of what is not said.
+    fn trust(self) -> TlsTrust {
+        TlsTrust::given(self.ca, self.client_cert, self.client_key)
+    }
+
+    /// The same for a place that is read: a URL in the name of whom the environment names.
+    pub(crate) fn reading(&self, place: &str) -> Result<TlsTrust, String> {
+        static KEY: OnceLock<Result<Option<Credential>, String>> = OnceLock::new();
+        let trust = self.clone().trust();
+        // Whoever reads files needs no key, and is asked for no passphrase.
+        if !place.contains("://") {
+            return Ok(trust);
+        }
+        let key = KEY.get_or_init(|| {
+            let named = std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty());
+            let load = |named| keys::Place::from(named).load().map(Credential::new);
+            named.map(load).transpose().map_err(|error| error.to_string())
+        });
+        Ok(match key.clone()? {
+            Some(credential) => trust.signed_by(credential),
+            None => trust,
+        })
+    }
+}
+
+/// In the words of the interpreter, which would say so itself if they were named there.
+fn unexpected(name: &str) -> PyErr {
+    PyTypeError::new_err(format!("got an unexpected keyword argument '{name}'"))
+}
+
+/// What is insisted on, the file of a checkpoint that is trusted, and how servers are reached.
 #[derive(Default)]
 struct Said {
     ledger: Option<String>,
@@ -20,6 +87,7 @@ struct Said {
     witnesses: Vec<String>,
     witness_quorum: Option<usize>,
     trust: Option<PathBuf>,
+    reach: Reach,
 }
 
 impl Said {
@@ -32,11 +100,8 @@ impl Said {
                 "witnesses" => said.witnesses = value.extract()?,
                 "witness_quorum" => said.witness_quorum = value.extract()?,
                 "trust" => said.trust = value.extract()?,
-                // In the words of the interpreter, which would say so itself if they were named there.
-                other => {
-                    let why = format!("got an unexpected keyword argument '{other}'");
-                    return Err(PyTypeError::new_err(why));
-                }
+                other if said.reach.take(other, &value)? => {}
+                other => return Err(unexpected(other)),
             }
         }
         Ok(said)
@@ -51,21 +116,21 @@ impl Said {
     }
 }
 
-/// What is insisted on of a ledger that is read.
-pub(crate) fn pins(arguments: Option<&Bound<'_, PyDict>>) -> PyResult<Pins> {
+/// What is insisted on of a ledger that is read, and how it is reached.
+pub(crate) fn pins(arguments: Option<&Bound<'_, PyDict>>) -> PyResult<(Pins, Reach)> {
     let said = arguments.map(Said::read).transpose()?.unwrap_or_default();
     if said.trust.is_some() {
         return Err(PyTypeError::new_err("an audit trusts no checkpoint: leave out 'trust'"));
     }
-    said.over(&Pins::default())
+    Ok((said.over(&Pins::default())?, said.reach))
 }
 
-/// What is believed of a ledger that is followed; where it is not said, as is planned.
+/// What is believed of a ledger that is followed, where it is not said as is planned; and how nodes are reached.
 pub(crate) fn trust(
     py: Python<'_>,
     arguments: Option<&Bound<'_, PyDict>>,
     plan: Option<&Plan>,
-) -> PyResult<Trust> {
+) -> PyResult<(Trust, TlsTrust)> {
     let said = arguments.map(Said::read).transpose()?.unwrap_or_default();
     let pins = said.over(&plan.map(|plan| plan.pins.clone()).unwrap_or_default())?;
     let checkpoint = said.trust.map(|path| {
@@ -74,5 +139,5 @@ pub(crate) fn trust(
             Failed::of("NoteError")(&what).raise(py)
         })
     });
-    Ok(Trust { pins, checkpoint: checkpoint.transpose()? })
+    Ok((Trust { pins, checkpoint: checkpoint.transpose()? }, said.reach.trust()))
 }

@@ -64,13 +64,14 @@ pub(crate) fn run(
     failed: Py<PyAny>,
 ) -> PyResult<(String, String, u64)> {
     let plan = plan.map(|text| plan_of(py, text)).transpose()?;
+    let (trust, reach) = pins::trust(py, Some(pins), plan.as_ref())?;
     let taking = Taking {
-        node: node.into(),
+        node: Nodes::from(node).trusting(reach),
         experiment: parsed(experiment)?,
         key: key.inner.clone(),
         name: name.map(parsed).transpose()?,
         terms: terms.map(weights::digest).transpose()?,
-        trust: pins::trust(py, Some(pins), plan.as_ref())?,
+        trust,
         plan,
         policy: policy.as_deref().map(|file| policy_of(py, file)).transpose()?,
         data,

@@ -11,21 +11,25 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import program
 from lacking import need, skip
 from mean import Mean
 
-from colearn_client import Client, Key, audit, create_experiment, run
+from colearn_client import Client, Key, Reach, audit, create_experiment, model, open, run
 from colearn_client.errors import ColearnError, UnreachableError
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-def learns(url: str) -> None:
+
+def learns(url: str, **reach: Unpack[Reach]) -> None:
     """Everything that a learner does with a node."""
     rules = {"max_rounds": 2, "min_learners": 1}
-    create_experiment(url, "mean", Key.generate(), Mean([0.0]), rules)
-    assert run(Mean([1.0, 2.0]), url, "mean", Key.generate(), patience=30).rounds == 2
+    create_experiment(url, "mean", Key.generate(), Mean([0.0]), rules, **reach)
+    assert run(Mean([1.0, 2.0]), url, "mean", Key.generate(), patience=30, **reach).rounds == 2
 
 
 def test_a_node_has_an_ipv6_address(tmp_path) -> None:
@@ -95,6 +99,7 @@ def certificate_of(folder: Path) -> Path:
     x509, ec = need("cryptography.x509"), need("cryptography.hazmat.primitives.asymmetric.ec")
     hashes = need("cryptography.hazmat.primitives.hashes")
     serialization = need("cryptography.hazmat.primitives.serialization")
+    folder.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
@@ -123,3 +128,40 @@ def test_a_node_behind_tls_is_believed_only_where_somebody_vouches_for_it(
             Client(url)
         with pytest.raises(ColearnError, match=r"none\.pem"):
             audit(url)
+
+
+def test_whom_to_believe_and_who_one_is_are_said_for_each_node_alone(tmp_path) -> None:
+    server, client = certificate_of(tmp_path / "server"), certificate_of(tmp_path / "client")
+    vouches, mine = tmp_path / "server" / "certificate.pem", tmp_path / "client" / "certificate.pem"
+    arguments = ["node", "--json", "--data", str(tmp_path / "node"), "--listen", "127.0.0.1:0"]
+    arguments += ["--tls-cert", str(vouches), "--tls-key", str(server), "--client-ca", str(mine)]
+    process = subprocess.Popen([*program(), *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        address = json.loads(process.stdout.readline())["address"]
+        url = address.replace("127.0.0.1", "localhost")
+        shown = Reach(client_cert=mine, client_key=client)
+        reach = Reach(ca=vouches, **shown)
+        learns(url, **reach)
+        with Client(url, **reach) as known:
+            assert known.experiment("mean")["name"] == "mean"
+        ledger = open(url, **reach)
+        assert ledger.verify() == len(list(ledger.entries())) > 0
+        assert ledger.experiments().keys() == {"mean"} and ledger.checkpoint()
+        got = model.get("mean", url, tmp_path / "mean.bin", **reach)
+        assert model.verify(got.path, url, **reach).accepted
+        # Half of it is not enough, wherever it is asked.
+        for lacking in [Reach(), Reach(ca=vouches), shown]:
+            with pytest.raises(UnreachableError, match="certificate"):
+                Client(url, **lacking)
+            with pytest.raises(ColearnError, match="certificate"):
+                audit(url, **lacking)
+            with pytest.raises(ColearnError, match="certificate"):
+                model.get("mean", url, tmp_path / "none.bin", **lacking)
+        with pytest.raises(ColearnError, match="go together"):
+            Client(url, ca=vouches, client_cert=mine)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'cert'"):
+            open(url, cert=mine).checkpoint()  # type: ignore[call-arg]
+    finally:
+        process.kill()
+        process.communicate()

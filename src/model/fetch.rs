@@ -166,9 +166,9 @@ fn from_any_node(
 ) -> Result<(), FetchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(FetchError::io("fetch", &part.path))?;
-    let mut failed = part.missing(&place.to_string());
+    let (mut failed, trust) = (part.missing(&place.to_string()), place.trust());
     for url in urls {
-        match from_node(&runtime, url, part, out, bytes, patience) {
+        match from_node(&runtime, (url, &trust), part, out, bytes, patience) {
             Ok(()) => return Ok(()),
             // No other node mends what is wrong here.
             Err(error @ FetchError::Io { .. }) => return Err(error),
@@ -218,14 +218,14 @@ fn from_file(
 
 fn from_node(
     runtime: &tokio::runtime::Runtime,
-    url: &str,
+    (url, trust): (&str, &Trust),
     part: &mut Part<'_>,
     out: &Path,
     bytes: Bytes<'_>,
     patience: Patience,
 ) -> Result<(), FetchError> {
     let address: Address = url.parse()?;
-    let http = Http::new(&address, &Trust::of_process(), patience.nothing)?;
+    let http = Http::new(&address, trust, patience.nothing)?;
     loop {
         // What an earlier call has kept may be wrong, whatever this node sends.
         let kept = part.size;

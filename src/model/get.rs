@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use colearn_audit::experiments::of;
 use colearn_audit::models::{Extent, Held, Models, NoModel, Which, models};
-use colearn_audit::{AuditOptions, AuditReport, SourceError};
+use colearn_audit::{AuditOptions, AuditReport, SourceError, open_trusting};
 use colearn_contracts::{Digest, ExperimentName, Model};
 use colearn_records::pins::Pins;
 
@@ -99,7 +99,7 @@ fn audited(
 ) -> Result<(AuditReport, BTreeMap<ExperimentName, Models>), GetError> {
     let one = place.one()?;
     let options = AuditOptions { pins, progress: Some(entries), ..AuditOptions::default() };
-    let (report, all) = models(&mut *colearn_audit::open(one)?, options)?;
+    let (report, all) = models(&mut *open_trusting(one, &place.trust())?, options)?;
     place.sound(&report)?;
     Ok((report, all))
 }

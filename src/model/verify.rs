@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use colearn_audit::experiments::of;
 use colearn_audit::models::{Models, NoModel, Role};
 use colearn_audit::reached::{Reached, reached};
-use colearn_audit::{AuditOptions, AuditReport, Promise, SourceError};
+use colearn_audit::{AuditOptions, AuditReport, Promise, SourceError, open_trusting};
 use colearn_contracts::{Digest, ExperimentName};
 
 use crate::place::{NoNode, Place};
@@ -84,7 +84,8 @@ pub fn verify(
     let size = opened.metadata().map_err(io)?.len();
     let digest = Digest(colearn_merge::digest(&opened).map_err(io)?);
     let receipts = options.promises.iter().filter_map(Promise::proven_index).collect();
-    let (report, reached) = reached(&mut *colearn_audit::open(place.one()?)?, options)?;
+    let source = &mut *open_trusting(place.one()?, &place.trust())?;
+    let (report, reached) = reached(source, options)?;
     let Reached { experiments: all, checkpoint, .. } = reached;
     if report.is_sound() && experiment.is_some() {
         of(&all, experiment).map_err(NoModel::from)?;

@@ -19,9 +19,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(base: &str) -> Result<Self, SourceError> {
+    pub(super) fn new(base: &str, trust: &Trust) -> Result<Self, SourceError> {
         let address: Address = base.parse()?;
-        let client = blocking::Client::new(&address, &Trust::of_process(), TIMEOUT)?;
+        let client = blocking::Client::new(&address, trust, TIMEOUT)?;
         Ok(Self { base: address.url().to_owned(), client })
     }
 

@@ -127,9 +127,34 @@ pub trait Source: Send {
 /// # Errors
 /// If there is no ledger.
 pub fn open(place: &str) -> Result<Box<dyn Source>, SourceError> {
-    if place.starts_with("http://") || place.starts_with("https://") {
-        return open_url(place.trim_end_matches('/'));
+    match url(place) {
+        Some(url) => open_url(url),
+        None => open_folder(place),
     }
+}
+
+/// The same by one who believes other certificates than this process does, shows another, or signs with another key.
+///
+/// # Errors
+/// If there is no ledger.
+#[cfg(feature = "http")]
+pub fn open_trusting(
+    place: &str,
+    trust: &colearn_net::Trust,
+) -> Result<Box<dyn Source>, SourceError> {
+    match url(place) {
+        Some(url) => Ok(Box::new(Tiles::new(Store::Served(http::Client::new(url, trust)?))?)),
+        None => open_folder(place),
+    }
+}
+
+/// Its address, if it is one.
+fn url(place: &str) -> Option<&str> {
+    let is_url = place.starts_with("http://") || place.starts_with("https://");
+    is_url.then(|| place.trim_end_matches('/'))
+}
+
+fn open_folder(place: &str) -> Result<Box<dyn Source>, SourceError> {
     let dir = Path::new(place);
     let journal = |dir: &Path| dir.join("journal/00000000.journal").exists();
     let ledger = dir.join("ledger");
@@ -147,7 +172,7 @@ pub fn open(place: &str) -> Result<Box<dyn Source>, SourceError> {
 
 #[cfg(feature = "http")]
 fn open_url(url: &str) -> Result<Box<dyn Source>, SourceError> {
-    Ok(Box::new(Tiles::new(Store::Served(http::Client::new(url)?))?))
+    open_trusting(url, &colearn_net::Trust::of_process())
 }
 
 #[cfg(not(feature = "http"))]

@@ -46,7 +46,7 @@ from .ledger import (
 )
 from .local import local_node, run_local
 from .mlp import MlpLearner
-from .pins import Pins, Trust
+from .pins import Pins, Reach, Trust
 from .progress import Progress
 from .run import Event, Summary, run
 from .schema import Schema
@@ -78,6 +78,7 @@ __all__ = [
     "PrivateProposal",
     "Progress",
     "Proposal",
+    "Reach",
     "Reason",
     "Round",
     "Schema",

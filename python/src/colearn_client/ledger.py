@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
 from .errors import VerificationError
-from .pins import Pins
+from .pins import Pins, Reach
 
 if TYPE_CHECKING:
     import pandas
@@ -324,20 +324,21 @@ def audit(
 class Ledger:
     """A ledger behind a URL or in a folder. Made by :func:`open`."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, **reach: Unpack[Reach]) -> None:
         self.source = source
+        self._reach = reach
 
     def entries(self) -> Iterator[bytes]:
         """All entries up to the checkpoint, verbatim."""
-        return iter(_core.entries(self.source))
+        return iter(_core.entries(self.source, reach=self._reach))
 
     def checkpoint(self) -> str:
         """The signed checkpoint, verbatim."""
-        return _core.checkpoint(self.source)
+        return _core.checkpoint(self.source, reach=self._reach)
 
     def experiments(self) -> dict[str, Experiment]:
         """Every experiment, by name, as it is recorded; :meth:`verify` says whether to believe it."""
-        told: dict[str, dict[str, Any]] = _core.experiments(self.source)
+        told: dict[str, dict[str, Any]] = _core.experiments(self.source, reach=self._reach)
         return {name: story(item) for name, item in told.items()}
 
     def verify(self) -> int:
@@ -354,18 +355,20 @@ class Ledger:
         VerificationError
             Names the first entry that is not as it should be.
         """
-        report = audit(self.source)
+        report = audit(self.source, **self._reach)
         if not report.ok:
             raise VerificationError(str(report.findings[0]))
         return report.size
 
 
-def open(source: str | os.PathLike[str]) -> Ledger:
+def open(source: str | os.PathLike[str], **reach: Unpack[Reach]) -> Ledger:
     """A ledger to read.
 
     Parameters
     ----------
     source
         A node's URL or data folder, or a folder from ``colearn ledger export``.
+    **reach
+        How a URL is reached: see :class:`~colearn_client.pins.Reach`.
     """
-    return Ledger(os.fspath(source))
+    return Ledger(os.fspath(source), **reach)

@@ -1,4 +1,5 @@
-"""Whom to believe: what is insisted on of a ledger before anything that it says is believed."""
+"""Whom to believe: servers' certificates, and what is insisted on of a ledger before anything that it
+says is believed."""
 
 from __future__ import annotations
 
@@ -7,8 +8,28 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 
-class Pins(TypedDict, total=False):
-    """What is insisted on of a ledger, as keyword arguments. What is left out is not insisted on.
+class Reach(TypedDict, total=False):
+    """How servers are reached by TLS, as keyword arguments. What is left out is as the environment says.
+
+    Attributes
+    ----------
+    ca
+        A file of certificates in PEM: servers are believed for which one of these vouches, and no
+        others (``COLEARN_CA``). By default whom the system believes.
+    client_cert
+        A file with the certificate that is shown to servers that ask for one (``COLEARN_CLIENT_CERT``).
+    client_key
+        A file with its key (``COLEARN_CLIENT_KEY``).
+    """
+
+    ca: str | os.PathLike[str] | None
+    client_cert: str | os.PathLike[str] | None
+    client_key: str | os.PathLike[str] | None
+
+
+class Pins(Reach, total=False):
+    """What is insisted on of a ledger, as keyword arguments, and those of :class:`Reach`. What is left
+    out is not insisted on.
 
     Attributes
     ----------
