@@ -32,6 +32,11 @@ pub(crate) const FREE_BYTES: usize = 8 << 10;
 pub(crate) const READER_PATIENCE: Duration = Duration::from_secs(60);
 /// How many bytes one piece of a stream holds about.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
+/// How many artifacts are told of in one part of a list at most, and how many are looked through for it: about
+/// [`PIECE_BYTES`].
+pub(crate) const LISTED_IN_PART: usize = 400;
+/// See [`LISTED_IN_PART`].
+pub(crate) const LOOKED_THROUGH: usize = LISTED_IN_PART;
 /// For how long requests are signed with one challenge; it counts as long again, for those that are on their way.
 pub(crate) const CHALLENGE_LIFE: Duration = Duration::from_secs(300);
 /// How many requests of one key may be signed with one challenge: they are remembered, so that none counts twice.

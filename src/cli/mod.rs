@@ -121,7 +121,6 @@ impl Command {
     fn may_ask(&self) -> bool {
         match self {
             Self::Demo(_)
-            | Self::Artifacts(_)
             | Self::Key(_)
             | Self::Simulate(_)
             | Self::Attacks(_)
@@ -139,6 +138,7 @@ impl Command {
             #[cfg(unix)]
             Self::Network(_) => true,
             Self::Node(command) => command.may_ask(),
+            Self::Artifacts(command) => command.may_ask(),
             Self::Round(_)
             | Self::Model(_)
             | Self::Experiment(_)
@@ -156,7 +156,7 @@ enum Command {
     Demo(demo::Demo),
     /// Run a node: it orders transactions, runs the contract and keeps the ledger.
     Node(node::Node),
-    /// List and prune the models that a stopped node keeps.
+    /// List the models that a node keeps, and prune those of a stopped one.
     #[command(subcommand)]
     Artifacts(artifacts::Artifacts),
     /// Keep a ledger together with other organisations: who they are, how it begins, what changes.
@@ -300,7 +300,7 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Demo(command) => block_on(command.run(program)),
         Command::Node(command) => block_on(command.run()),
-        Command::Artifacts(command) => command.run(),
+        Command::Artifacts(command) => block_on(command.run()),
         #[cfg(unix)]
         Command::Network(command) => block_on(command.run()),
         Command::Key(command) => block_on(command.run()),

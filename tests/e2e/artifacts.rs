@@ -29,11 +29,19 @@ async fn what_is_not_needed_is_listed_and_goes_when_it_is_told_to() {
     for value in [71, 72] {
         speaker.client.upload(&Counter::weights(value)).await.unwrap();
     }
+    // A node that runs says the same.
+    let asked = ["artifacts", "list", "--node", &node.url, "--json"];
+    let by_node: Value = serde_json::from_str(&succeed(&asked)).unwrap();
     // The folder is the node's as long as that runs.
     let place = data.to_str().unwrap();
     let refused = fail(&["artifacts", "list", "--data", place]);
     assert!(refused.contains("another process"), "{refused}");
+    let both = colearn_refuses(&["artifacts", "list", "--node", &node.url, "--data", place]);
+    assert!(both.contains("cannot be used with"), "{both}");
     node.stop();
+    let in_folder = told(&data, &["list"]);
+    assert_eq!(named(&by_node), named(&in_folder));
+    assert_eq!((&by_node["kinds"], &by_node["lost"]), (&in_folder["kinds"], &in_folder["lost"]));
     let artifacts = data.join("artifacts");
     let old = artifacts.join(Counter::weights(71).digest().to_string());
     let long_ago = SystemTime::now() - Duration::from_secs(7 * 3600);
@@ -83,6 +91,32 @@ async fn what_is_not_needed_is_listed_and_goes_when_it_is_told_to() {
     let refused =
         colearn_refuses(&["artifacts", "prune", "--data", place, "--keep-artifacts", "some"]);
     assert!(refused.contains("all, accepted, last:ROUNDS"), "{refused}");
+}
+
+/// What is listed, but for when it came: that it was submitted with is known to the node only.
+fn named(told: &Value) -> Vec<Value> {
+    let mut listed = told["artifacts"].as_array().unwrap().clone();
+    listed.iter_mut().for_each(|it| drop(it.as_object_mut().unwrap().remove("since_ms")));
+    listed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_experiment_needs_and_the_node_has_not_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let node = NodeProcess::start(&data);
+    let weights = Counter::weights(5);
+    Speaker::connect(&node.url).await.create("x", &weights, 3).await;
+    node.stop();
+    let file = data.join("artifacts").join(weights.digest().to_string());
+    std::fs::remove_file(file).unwrap();
+    let node = NodeProcess::start(&data);
+    let text = succeed(&["artifacts", "list", "--node", &node.url]);
+    let lost = format!("lost: {}, which x needs", weights.digest());
+    assert!(text.contains(&lost) && text.contains("in all             0 files"), "{text}");
+    Speaker::connect(&node.url).await.client.upload(&weights).await.unwrap();
+    let text = succeed(&["artifacts", "list", "--node", &node.url]);
+    assert!(!text.contains("lost") && text.contains("  x round 0"), "{text}");
 }
 
 /// What is said to arguments that cannot be.

@@ -613,6 +613,14 @@ impl CoordinatorService for Proxy {
 #[tonic::async_trait]
 impl ArtifactService for Proxy {
     type DownloadArtifactStream = BoxStream<'static, Result<v1::DownloadArtifactResponse, Status>>;
+    type ListArtifactsStream = BoxStream<'static, Result<v1::ListArtifactsResponse, Status>>;
+
+    async fn list_artifacts(
+        &self,
+        _: Request<v1::ListArtifactsRequest>,
+    ) -> Result<Response<Self::ListArtifactsStream>, Status> {
+        Err(Status::unimplemented("no learner asks this"))
+    }
 
     async fn stat_artifact(
         &self,

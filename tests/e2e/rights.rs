@@ -412,3 +412,36 @@ async fn nodes_of_a_network_let_each_other_in_and_nobody_else() {
     let learners: Vec<_> = LEARNERS.iter().map(|seed| take_part(&network, *seed)).collect();
     all_ended(&mut network, learners, ROUNDS).await;
 }
+
+/// Whoever asks is told of what it may download, and of nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weights_are_listed_for_those_who_may_have_them() {
+    let lists = Lists::new();
+    let node = lists.start("127.0.0.1:0", &[]);
+    create_for(&node.url, "ones", 11, &[1], 2).await;
+    create_for(&node.url, "twos", 22, &[2, 3], 2).await;
+    // What the ledger does not name.
+    let creator = Speaker::connect_as(&node.url, &key(CREATOR)).await;
+    creator.client.upload(&Counter::weights(33)).await.unwrap();
+    let listed = |seed: u8| {
+        let key = lists.key_file(seed);
+        let asked = ["artifacts", "list", "--json", "--node", &node.url, "--auth-key", &key];
+        let told: serde_json::Value = serde_json::from_str(&succeed(&asked)).unwrap();
+        let artifacts = told["artifacts"].as_array().unwrap().iter();
+        let digest = |it: &serde_json::Value| it["digest"].as_str().unwrap().to_owned();
+        artifacts.map(digest).collect::<std::collections::BTreeSet<_>>()
+    };
+    let [ones, twos, unnamed] =
+        [11, 22, 33].map(|value| Counter::weights(value).digest().to_string());
+    assert_eq!(listed(1), [ones.clone()].into());
+    assert_eq!(listed(3), [twos.clone()].into());
+    // Who has created them is one of theirs; and auditors read all there is.
+    assert_eq!(listed(CREATOR), [ones.clone(), twos.clone()].into());
+    assert_eq!(listed(AUDITOR), [ones, twos, unnamed].into());
+    let stranger = lists.key_file(STRANGER);
+    let asked = ["artifacts", "list", "--node", &node.url];
+    let error = fail(&[&asked[..], &["--auth-key", &stranger]].concat());
+    assert!(error.contains("may not read"), "{error}");
+    let error = fail(&asked);
+    assert!(error.contains("--auth-key"), "{error}");
+}

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use colearn_contracts::{Digest, ExperimentName};
+use colearn_contracts::Digest;
 use colearn_records::record::Record;
 use tokio_util::sync::CancellationToken;
 
 use super::ArtifactStore;
 use super::named::{Named, progress};
+use super::uses::Naming;
 use crate::config::{Keep, KeepArtifacts};
 use crate::limits::TIDY_EVERY;
 use crate::metrics::Chronicle;
@@ -81,7 +82,7 @@ async fn follow(
     chronicle: &Chronicle,
     view: &View,
     reads: &Reads,
-) -> Result<Vec<(Option<ExperimentName>, Vec<Digest>)>, crate::refusal::Refusal> {
+) -> Result<Vec<Naming>, crate::refusal::Refusal> {
     let mut new = Vec::new();
     while named.followed() < view.size() {
         let (start, end) = (named.followed(), view.size());

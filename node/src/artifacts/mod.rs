@@ -5,11 +5,13 @@
 //! refused, while everything else goes on.
 
 mod keeping;
+mod listing;
 mod named;
 mod shelf;
 mod upload;
+mod uses;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
@@ -33,8 +35,10 @@ use crate::limits::{
 use crate::peer::Peer;
 
 pub(crate) use self::keeping::keep;
+pub(crate) use self::listing::Listing;
 pub use self::shelf::{ArtifactKind, Lost, Shelf, Shelved};
 pub(crate) use self::upload::{Made, Upload};
+use self::uses::{Naming, Uses};
 
 /// Where unfinished uploads lie, in the store's folder.
 const PARTS: &str = "partial";
@@ -210,7 +214,7 @@ struct State {
     stored: BTreeMap<Digest, Stored>,
     parts: BTreeMap<PartName, Part>,
     /// What the ledger has named so far; `None` as long as not all of it was looked at.
-    named: Option<HashMap<Digest, Vec<ExperimentName>>>,
+    named: Option<Uses>,
     /// How many uploads each peer has running.
     running: BTreeMap<Peer, usize>,
 }
@@ -288,7 +292,7 @@ impl State {
     /// What the ledger has not named: nothing before that is known.
     fn unnamed(&self) -> impl Iterator<Item = (&Digest, &Stored)> {
         let named = self.named.as_ref();
-        let is_named = move |digest: &Digest| named.is_none_or(|named| named.contains_key(digest));
+        let is_named = move |digest: &Digest| named.is_none_or(|named| named.has(digest));
         self.stored.iter().filter(move |(digest, _)| !is_named(digest))
     }
 
@@ -480,24 +484,10 @@ impl ArtifactStore {
     }
 
     /// Learns what the ledger names besides, by experiment, and that so many entries were looked at.
-    fn are_named(
-        &self,
-        new: impl IntoIterator<Item = (Option<ExperimentName>, Vec<Digest>)>,
-        followed: u64,
-    ) {
+    fn are_named(&self, new: impl IntoIterator<Item = Naming>, followed: u64) {
         let mut state = self.state();
         let named = state.named.get_or_insert_default();
-        for (experiment, digests) in new {
-            for digest in digests {
-                let experiments = named.entry(digest).or_default();
-                match &experiment {
-                    Some(experiment) if !experiments.contains(experiment) => {
-                        experiments.push(experiment.clone());
-                    }
-                    _ => {}
-                }
-            }
-        }
+        new.into_iter().for_each(|naming| named.add(naming));
         drop(state);
         self.0.followed.send_replace(followed);
     }
@@ -511,7 +501,9 @@ impl ArtifactStore {
 
     /// In which experiments the ledger names it; `None` if it does not, as far as that was looked at.
     pub(crate) fn experiments_of(&self, digest: &Digest) -> Option<Vec<ExperimentName>> {
-        self.state().named.as_ref().and_then(|named| named.get(digest)).cloned()
+        let state = self.state();
+        let uses = state.named.as_ref()?.of(digest)?.iter().filter(|it| it.is_own);
+        Some(uses.map(|it| it.experiment.clone()).collect())
     }
 
     /// The size of a stored artifact.

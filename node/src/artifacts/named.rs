@@ -1,4 +1,4 @@
-//! What a ledger says of artifacts: which it names, as what, and for how long they are kept.
+//! What a ledger says of artifacts: which it names, in which round, and for how long they are kept.
 //!
 //! That follows from its entries, from the first one on, so that a restart forgets none.
 
@@ -8,6 +8,7 @@ use colearn_contracts::{Act, Action, Digest, ExperimentName, Phase};
 use colearn_records::convert::ExperimentState;
 use colearn_records::record::{DecodedEntry, Record};
 
+use super::uses::{Naming, Role};
 use crate::config::{Keep, KeepArtifacts};
 use crate::pulling::models;
 
@@ -31,62 +32,46 @@ struct Round {
     updates: BTreeSet<Digest>,
 }
 
-/// What an artifact is to a ledger.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Role {
-    /// An update, or a merge that somebody voted on.
-    Update,
-    /// It was proposed.
-    Proposal,
-    /// It is or was an experiment's model.
-    Model,
-}
-
-/// What an artifact is to a ledger, and where it was that last.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Use<'a> {
-    pub(super) role: Role,
-    pub(super) round: u64,
-    pub(super) experiment: &'a ExperimentName,
-}
-
 impl Named {
     /// How many entries were looked at.
     pub(super) fn followed(&self) -> u64 {
         self.followed
     }
 
-    /// Looks at the next entry; gives what it names, and in which experiment it is. None of the experiment's own need
-    /// be what members say that a merge is: they may name anything.
-    pub(super) fn note(&mut self, entry: &[u8]) -> Option<(Option<ExperimentName>, Vec<Digest>)> {
+    /// Looks at the next entry; gives what it names.
+    pub(super) fn note(&mut self, entry: &[u8]) -> Option<Naming> {
         self.note_read(Record::decode(entry).ok().as_ref())
     }
 
     /// The same of an entry that was read; what a node has recorded it can decode.
-    pub(super) fn note_read(
-        &mut self,
-        entry: Option<&DecodedEntry>,
-    ) -> Option<(Option<ExperimentName>, Vec<Digest>)> {
+    pub(super) fn note_read(&mut self, entry: Option<&DecodedEntry>) -> Option<Naming> {
         self.followed += 1;
         let Record::Transaction(transaction) = &entry?.record else { return None };
         let Action { experiment, what } = &transaction.action;
-        let named = self.note_act(experiment, what);
+        let (round, named) = self.note_act(experiment, what)?;
         let is_own = !matches!(what, Act::MergeVote(_) | Act::RevealMergeVote(_));
-        (!named.is_empty()).then(|| (is_own.then(|| experiment.clone()), named))
+        let experiment = experiment.clone();
+        (!named.is_empty()).then_some(Naming { experiment, round, is_own, named })
     }
 
-    fn note_act(&mut self, experiment: &ExperimentName, what: &Act) -> Vec<Digest> {
+    /// The round, and what an act names in it.
+    fn note_act(
+        &mut self,
+        experiment: &ExperimentName,
+        what: &Act,
+    ) -> Option<(u64, Vec<(Digest, Role)>)> {
         let (round, base, named) = match what {
             Act::Create(create) => {
                 self.initial.insert(experiment.clone(), create.model.digest);
-                return vec![create.model.digest];
+                return Some((0, vec![(create.model.digest, Role::Model)]));
             }
             Act::Propose(proposal) => {
                 let (base, digest) = (proposal.base, proposal.weights.digest);
                 let round = self.round(experiment, proposal.round);
                 round.models.insert(base);
                 round.proposals.insert(digest);
-                return vec![base, digest];
+                let named = vec![(base, Role::Model), (digest, Role::Proposal)];
+                return Some((proposal.round, named));
             }
             Act::Update(update) => {
                 (update.round, Some(update.base), [Some(update.weights.digest), None])
@@ -113,46 +98,18 @@ impl Named {
             | Act::Stop
             | Act::CommitUpdate(_)
             | Act::Have { .. }
-            | Act::Evaluate(_) => return Vec::new(),
+            | Act::Evaluate(_) => return None,
         };
-        let round = self.round(experiment, round);
-        round.models.extend(base);
+        let of_round = self.round(experiment, round);
+        of_round.models.extend(base);
         let named = named.into_iter().flatten();
-        round.updates.extend(named.clone());
-        named.chain(base).collect()
+        of_round.updates.extend(named.clone());
+        let named = named.map(|digest| (digest, Role::Update));
+        Some((round, named.chain(base.map(|base| (base, Role::Model))).collect()))
     }
 
     fn round(&mut self, experiment: &ExperimentName, round: u64) -> &mut Round {
         self.rounds.entry(experiment.clone()).or_default().entry(round).or_default()
-    }
-
-    /// What each that the ledger names is to it: the most that it is, where it was that last.
-    pub(super) fn uses<'a>(&'a self, states: &'a [ExperimentState]) -> BTreeMap<Digest, Use<'a>> {
-        let mut uses = BTreeMap::new();
-        let mut add = |digest: Digest, role, experiment, round| {
-            let new = Use { role, round, experiment };
-            let known = uses.entry(digest).or_insert(new);
-            *known = new.max(*known);
-        };
-        for (experiment, digest) in &self.initial {
-            add(*digest, Role::Model, experiment, 0);
-        }
-        for (experiment, rounds) in &self.rounds {
-            for (number, round) in rounds {
-                let of = [
-                    (&round.updates, Role::Update),
-                    (&round.proposals, Role::Proposal),
-                    (&round.models, Role::Model),
-                ];
-                for (digests, role) in of {
-                    digests.iter().for_each(|digest| add(*digest, role, experiment, *number));
-                }
-            }
-        }
-        for state in states {
-            add(state.model.digest, Role::Model, &state.name, state.round);
-        }
-        uses
     }
 
     /// What is kept of what the ledger names.
@@ -282,11 +239,14 @@ mod tests {
             link: None,
         };
         let mut named = Named::default();
-        assert_eq!(named.note(&entry(Act::MergeVote(vote))), Some((None, vec![digest])));
+        let naming = |round, is_own, named| Naming { experiment: name("a"), round, is_own, named };
+        let voted = named.note(&entry(Act::MergeVote(vote)));
+        assert_eq!(voted, Some(naming(1, false, vec![(digest, Role::Update)])));
         let weights = Model { digest, size: 1, media_type: "m".to_owned() };
         let (base, scores) = (Digest([8; 32]), Scores::default());
         let proposal = Proposal { round: 1, base, weights, scores, privacy: None };
         let of = named.note(&entry(Act::Propose(proposal)));
-        assert_eq!(of, Some((Some(name("a")), vec![base, digest])));
+        let own = vec![(base, Role::Model), (digest, Role::Proposal)];
+        assert_eq!(of, Some(naming(1, true, own)));
     }
 }

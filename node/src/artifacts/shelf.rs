@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use colearn_contracts::{Digest, ExperimentName, Phase};
 use colearn_records::convert::ExperimentState;
 
-use super::named::{Named, Role, Use};
+use super::named::Named;
+use super::uses::{Role, Use, Uses};
 use super::{PARTS, PartName, age, files, parse_digest};
 use crate::config::{Config, Keep, Progress};
 use crate::error::NodeError;
@@ -23,6 +24,7 @@ const CHUNK_BYTES: usize = 8 << 20;
 pub struct Shelf {
     dir: PathBuf,
     named: Named,
+    uses: Uses,
     states: Vec<ExperimentState>,
     // Holds the folder's lock.
     _opened: OpenLedger,
@@ -99,17 +101,22 @@ impl Shelf {
             return Err(NodeError::Genesis(data.to_owned()));
         }
         let opened = open(&Config { progress, ..Config::new(data) })?;
-        let mut named = Named::default();
+        let (mut named, mut uses) = (Named::default(), Uses::default());
         let reader = opened.keeper.reader();
         let size = reader.size();
         while named.followed() < size {
             for entry in reader.entries(named.followed(), size, CHUNK_BYTES)? {
-                named.note(&entry);
+                named.note(&entry).into_iter().for_each(|naming| uses.add(naming));
             }
         }
         let experiments = opened.keeper.contract().experiments();
-        let states = experiments.map(|experiment| ExperimentState::of(experiment, 0)).collect();
-        Ok(Self { dir: data.join("artifacts"), named, states, _opened: opened })
+        let states: Vec<_> = experiments.map(|it| ExperimentState::of(it, 0)).collect();
+        for ExperimentState { name, round, model, .. } in &states {
+            // A proposal that was accepted last is one, which no entry says that names it.
+            let (experiment, round) = (name.clone(), *round);
+            uses.note(model.digest, Use { role: Role::Model, round, experiment, is_own: true });
+        }
+        Ok(Self { dir: data.join("artifacts"), named, uses, states, _opened: opened })
     }
 
     /// What is there, and what of it goes if this much is kept. Not named or not finished goes what came so
@@ -120,18 +127,17 @@ impl Shelf {
     pub fn artifacts(&self, keep: Keep) -> Result<Vec<Shelved>, NodeError> {
         let io = |source| NodeError::Io { doing: format!("read {}", self.dir.display()), source };
         let now = SystemTime::now();
-        let (uses, kept) =
-            (self.named.uses(&self.states), self.named.kept(keep, self.states.iter()));
+        let kept = self.named.kept(keep, self.states.iter());
         let mut artifacts = Vec::new();
         for (name, size, since) in found(&self.dir).map_err(io)? {
             // What somebody else has put there is nobody's artifact.
             let Some(digest) = parse_digest(&name) else { continue };
             let is_old = age(now, since) >= UNNAMED_LIFE;
-            let (kind, named, goes) = match uses.get(&digest) {
+            let (kind, named, goes) = match self.uses.most(&digest) {
                 Some(it) => (it.role.into(), Some(it), !kept.contains(&digest)),
                 None => (ArtifactKind::Unnamed, None, is_old),
             };
-            let named = named.map(|Use { experiment, round, .. }| ((*experiment).clone(), *round));
+            let named = named.map(|Use { experiment, round, .. }| (experiment.clone(), *round));
             let (digest, path) = (Some(digest), self.dir.join(name));
             artifacts.push(Shelved { digest, kind, named, size, since, goes, path });
         }

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use sha2::{Digest as _, Sha256};
 
+use super::uses::Role;
 use super::*;
 
 fn digest(bytes: &[u8]) -> Digest {
@@ -45,6 +46,12 @@ fn used(store: &ArtifactStore) -> (u64, u64) {
 fn on_disk(dir: &Path) -> u64 {
     let of = |dir: &Path| files(dir).unwrap().iter().map(|(_, size, _)| size).sum::<u64>();
     of(dir) + of(&dir.join(PARTS))
+}
+
+/// An entry of the experiment `a` that proposes this.
+fn of_a(digest: Digest) -> Naming {
+    let named = vec![(digest, Role::Proposal)];
+    Naming { experiment: "a".parse().unwrap(), round: 1, is_own: true, named }
 }
 
 #[test]
@@ -275,7 +282,7 @@ fn what_the_ledger_does_not_name_goes_first() {
     // Before the ledger was looked at nothing is known not to be named.
     assert_eq!(store.room_bytes(), 30);
     assert!(store.upload(peer(2), digest(&[5; 50]), 50, 0).is_err());
-    store.are_named([(Some("a".parse().unwrap()), vec![digest(&named)])], 1);
+    store.are_named([of_a(digest(&named))], 1);
     put(&store, 2, &[5; 50]);
     assert_eq!(there(), [false, true, true]);
     assert_eq!(store.part_size_of(&digest(&[4; 30]), peer(1)), 20);
@@ -291,7 +298,7 @@ fn what_the_ledger_does_not_name_goes_first() {
     }
     drop(store);
     let store = open(dir.path());
-    store.are_named([(Some("a".parse().unwrap()), vec![digest(&named)])], 1);
+    store.are_named([of_a(digest(&named))], 1);
     assert_eq!(store.hold(&digest(&fresh)), Some(40));
     put(&store, 2, &[7; 40]);
     assert_eq!(store.size_of(&digest(&fresh)), Some(40), "it was about to be named");

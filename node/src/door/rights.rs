@@ -223,6 +223,17 @@ impl Rights {
         }
     }
 
+    /// The experiments whose weights whoever asks may have, as [`Self::check_weights`] says it of one.
+    pub(crate) fn own(&self, Caller(key): Caller) -> Own {
+        let view = self.0.views.latest();
+        let key = key.filter(|key| !self.is_public(Right::Read) && !self.reads_all(*key));
+        let own = key.map(|key| {
+            let own = view.experiments_after("").filter(|it| it.admits(key));
+            own.map(|it| it.state().name.clone()).collect()
+        });
+        Own { view, own }
+    }
+
     /// Whether these weights are of an experiment that has admitted the key, or would.
     fn is_own(&self, key: LearnerId, digest: &Digest) -> bool {
         let view = self.0.views.latest();
@@ -236,15 +247,19 @@ impl Rights {
             || self.0.artifacts.experiments_of(digest).unwrap_or_default().iter().any(once)
     }
 
+    /// Waits until it is known whose all weights are that the ledger names now; whether that is.
+    pub(crate) async fn are_known(&self) -> bool {
+        let size = self.0.views.latest().size();
+        self.0.artifacts.are_followed(size).await
+    }
+
     /// Whether whoever asks is to be told whether these weights are here: not of those of others, nor before it is known
     /// whose they are.
     pub(crate) async fn may_know(&self, caller: Caller, digest: &Digest) -> bool {
         if self.check_weights(caller, digest).is_ok() {
             return true;
         }
-        let size = self.0.views.latest().size();
-        self.0.artifacts.are_followed(size).await
-            && self.0.artifacts.experiments_of(digest).is_none()
+        self.are_known().await && self.0.artifacts.experiments_of(digest).is_none()
     }
 
     /// Whether the key may name these weights in an experiment, which makes them that experiment's: it has to have
@@ -257,8 +272,7 @@ impl Rights {
             return Ok(());
         }
         // What nobody has named is known to whoever has made it. It could have been named just now.
-        let size = self.0.views.latest().size();
-        if !self.0.artifacts.are_followed(size).await {
+        if !self.are_known().await {
             return Err(Refusal::Busy);
         }
         match self.0.artifacts.experiments_of(&digest) {
@@ -286,6 +300,36 @@ impl Rights {
 
     fn brought(&self) -> MutexGuard<'_, VecDeque<(LearnerId, Digest)>> {
         self.0.brought.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The experiments whose weights somebody may have.
+pub(crate) struct Own {
+    view: Arc<View>,
+    /// `None` where that is all there is, also what no experiment has.
+    own: Option<BTreeSet<ExperimentName>>,
+}
+
+impl Own {
+    /// Whether it is all there is.
+    pub(crate) fn is_all(&self) -> bool {
+        self.own.is_none()
+    }
+
+    /// Whether it is this one's, too.
+    pub(crate) fn has(&self, experiment: &ExperimentName) -> bool {
+        self.own.as_ref().is_none_or(|own| own.contains(experiment))
+    }
+
+    /// The experiments.
+    pub(crate) fn experiments(&self) -> impl Iterator<Item = &ExperimentView> {
+        let all = self.view.experiments_after("").map(|it| &**it);
+        all.filter(|it| self.has(&it.state().name))
+    }
+
+    /// Those that have not finished.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &ExperimentView> {
+        self.view.unfinished().filter(|it| self.has(&it.state().name))
     }
 }
 

@@ -8,13 +8,13 @@ use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_server::ArtifactService;
 use colearn_proto::v1::upload_artifact_request::Part;
 use colearn_records::convert;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::{BoxStream, bad_field};
-use crate::artifacts::{ArtifactError, ArtifactStore, Bringer};
+use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Listing};
 use crate::door::rights::{Caller, Rights};
 use crate::door::who::Stated;
 use crate::limits::{PIECE_BYTES, UPLOAD_PACE_BYTES};
@@ -139,6 +139,27 @@ impl Artifacts {
     }
 }
 
+impl Artifacts {
+    async fn list(
+        &self,
+        request: Request<v1::ListArtifactsRequest>,
+    ) -> Result<Response<BoxStream<v1::ListArtifactsResponse>>, Status> {
+        // Or what is named would be told as if it was not, and what is one's own not at all.
+        if !self.rights.are_known().await {
+            return Err(Refusal::Busy.into());
+        }
+        let caller = caller(request.extensions());
+        let listing = Listing::new(self.store.clone(), self.rights.clone(), caller);
+        // A part is made when the one before is on its way.
+        let parts = futures_util::stream::try_unfold(listing, async |mut listing| {
+            blocking(move || Ok(listing.next().map(|part| (part, listing)))).await
+        });
+        // Where there are many of others, most parts are empty.
+        let told = parts.try_filter(|part| std::future::ready(!part.artifacts.is_empty()));
+        Ok(Response::new(Box::pin(told)))
+    }
+}
+
 /// Who has signed what is asked for.
 fn caller(extensions: &Extensions) -> Caller {
     extensions.get().copied().unwrap_or_default()
@@ -219,6 +240,15 @@ impl ArtifactService for Artifacts {
         request: Request<Streaming<v1::UploadArtifactRequest>>,
     ) -> Result<Response<v1::UploadArtifactResponse>, Status> {
         self.upload(request).await.inspect_err(|refusal| self.refuse(refusal))
+    }
+
+    type ListArtifactsStream = BoxStream<v1::ListArtifactsResponse>;
+
+    async fn list_artifacts(
+        &self,
+        request: Request<v1::ListArtifactsRequest>,
+    ) -> Result<Response<Self::ListArtifactsStream>, Status> {
+        self.list(request).await.inspect_err(|refusal| self.refuse(refusal))
     }
 
     type DownloadArtifactStream = BoxStream<v1::DownloadArtifactResponse>;

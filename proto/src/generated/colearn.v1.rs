@@ -3921,6 +3921,83 @@ pub struct DownloadArtifactResponse {
     #[prost(bytes = "bytes", tag = "1")]
     pub chunk: ::prost::bytes::Bytes,
 }
+/// What is asked with ListArtifacts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListArtifactsRequest {}
+/// A part of what is answered to ListArtifacts.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListArtifactsResponse {
+    /// The next ones.
+    #[prost(message, repeated, tag = "1")]
+    pub artifacts: ::prost::alloc::vec::Vec<ListedArtifact>,
+}
+/// One artifact.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListedArtifact {
+    /// SHA-256 of the bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub digest: ::prost::bytes::Bytes,
+    /// Its size, in bytes.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// What it is to the ledger.
+    #[prost(enumeration = "ArtifactKind", tag = "3")]
+    pub kind: i32,
+    /// The experiment to which it is that; empty for none.
+    #[prost(string, tag = "4")]
+    pub experiment: ::prost::alloc::string::String,
+    /// The last round in which it was that; what an experiment began with is named in round 0.
+    #[prost(uint64, tag = "5")]
+    pub round: u64,
+    /// When it came or was last submitted with, in ms since 1970; 0 of what is lost.
+    #[prost(uint64, tag = "6")]
+    pub since_ms: u64,
+}
+/// What an artifact is to the ledger: the most that it is to any experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ArtifactKind {
+    /// Of a later release.
+    Unspecified = 0,
+    /// It is or was an experiment's model.
+    Model = 1,
+    /// It was proposed, and did not become a model.
+    Proposal = 2,
+    /// An update of a merged round, or a merge that was voted on.
+    Update = 3,
+    /// The ledger does not name it.
+    Unnamed = 4,
+    /// An unfinished experiment needs it, and it is not stored.
+    Lost = 5,
+}
+impl ArtifactKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ARTIFACT_KIND_UNSPECIFIED",
+            Self::Model => "ARTIFACT_KIND_MODEL",
+            Self::Proposal => "ARTIFACT_KIND_PROPOSAL",
+            Self::Update => "ARTIFACT_KIND_UPDATE",
+            Self::Unnamed => "ARTIFACT_KIND_UNNAMED",
+            Self::Lost => "ARTIFACT_KIND_LOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ARTIFACT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ARTIFACT_KIND_MODEL" => Some(Self::Model),
+            "ARTIFACT_KIND_PROPOSAL" => Some(Self::Proposal),
+            "ARTIFACT_KIND_UPDATE" => Some(Self::Update),
+            "ARTIFACT_KIND_UNNAMED" => Some(Self::Unnamed),
+            "ARTIFACT_KIND_LOST" => Some(Self::Lost),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 #[cfg(feature = "client")]
 pub mod artifact_service_client {
@@ -4083,6 +4160,32 @@ pub mod artifact_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// What is stored of what whoever asks may fetch, in the order of digests; behind that, what is needed and not
+        /// there. A node of an earlier release does not know the question.
+        pub async fn list_artifacts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListArtifactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListArtifactsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/colearn.v1.ArtifactService/ListArtifacts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("colearn.v1.ArtifactService", "ListArtifacts"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4131,6 +4234,21 @@ pub mod artifact_service_server {
             request: tonic::Request<super::DownloadArtifactRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::DownloadArtifactStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ListArtifacts method.
+        type ListArtifactsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ListArtifactsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What is stored of what whoever asks may fetch, in the order of digests; behind that, what is needed and not
+        /// there. A node of an earlier release does not know the question.
+        async fn list_artifacts(
+            &self,
+            request: tonic::Request<super::ListArtifactsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ListArtifactsStream>,
             tonic::Status,
         >;
     }
@@ -4337,6 +4455,53 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DownloadArtifactSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/colearn.v1.ArtifactService/ListArtifacts" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListArtifactsSvc<T: ArtifactService>(pub Arc<T>);
+                    impl<
+                        T: ArtifactService,
+                    > tonic::server::ServerStreamingService<super::ListArtifactsRequest>
+                    for ListArtifactsSvc<T> {
+                        type Response = super::ListArtifactsResponse;
+                        type ResponseStream = T::ListArtifactsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListArtifactsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactService>::list_artifacts(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListArtifactsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -17,6 +17,7 @@ mod receipts;
 mod run;
 mod signing;
 mod status;
+mod stored;
 mod threads;
 mod transfer;
 mod updates;
@@ -40,6 +41,7 @@ pub use patience::Patience;
 pub use receipts::Submitted;
 pub use run::{Options, Prepared, Summary, prepare, run};
 pub use status::{MemberProgram, NodeStatus};
+pub use stored::{ArtifactRole, StoredArtifact, StoredArtifacts, UsedAs};
 pub use watching::Watching;
 
 pub use crate::participant::Event;

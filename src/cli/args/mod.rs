@@ -59,6 +59,13 @@ pub(crate) struct NodeAddress {
     pub(crate) node: String,
 }
 
+/// The node that is named, or the usual one: where it is only one of several places, a variable of the environment
+/// must not count as if it was named.
+pub(crate) fn node_or_usual(named: Option<String>) -> String {
+    let of_environment = || std::env::var(NODE).ok().filter(|it| !it.is_empty());
+    named.or_else(of_environment).unwrap_or_else(|| DEFAULT_NODE.to_owned())
+}
+
 /// How a data set is divided.
 #[derive(Args, Clone)]
 pub(crate) struct SplitArgs {
