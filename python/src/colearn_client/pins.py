@@ -9,7 +9,7 @@ from typing import TypedDict
 
 
 class Reach(TypedDict, total=False):
-    """How servers are reached by TLS, as keyword arguments. What is left out is as the environment says.
+    """How servers are reached by TLS, as keyword arguments. Left out, it is as the environment says.
 
     Attributes
     ----------
