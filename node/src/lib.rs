@@ -517,6 +517,7 @@ fn services(
             max_artifact_bytes: artifacts.max_bytes(),
         },
         artifacts: Artifacts {
+            lists: Artifacts::lists(),
             store: artifacts,
             pulling,
             rights,

@@ -1,6 +1,6 @@
 //! What is stored, told to those who may download it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,6 +19,8 @@ pub(crate) struct Listing {
     store: ArtifactStore,
     rights: Rights,
     caller: Caller,
+    /// What is the caller's, and the models of that, as they were when the list began.
+    own: Option<(Own, HashMap<Digest, Use>)>,
     next: Next,
 }
 
@@ -31,22 +33,23 @@ enum Next {
 
 impl Listing {
     pub(crate) fn new(store: ArtifactStore, rights: Rights, caller: Caller) -> Self {
-        Self { store, rights, caller, next: Next::Stored { after: None } }
+        Self { store, rights, caller, own: None, next: Next::Stored { after: None } }
     }
 
-    /// The next part, which may be empty; `None` at the end. What somebody may have is looked up anew for each.
+    /// The next part, which may be empty; `None` at the end.
     pub(crate) fn next(&mut self) -> Option<v1::ListArtifactsResponse> {
+        let (own, current) = self.own.get_or_insert_with(|| {
+            let own = self.rights.own(self.caller);
+            let current = current(&own);
+            (own, current)
+        });
         let artifacts = match &mut self.next {
             Next::End => return None,
             Next::Stored { after } => {
-                let own = self.rights.own(self.caller);
-                let stored = self.store.stored_after(*after);
-                let last = stored.last().map(|it| it.digest);
-                let current = current(&own);
-                let told = stored.iter().filter_map(|it| tell(it, &own, &current)).collect();
+                let (last, told) = self.store.told_after(*after, own, current);
                 self.next = match last {
                     Some(_) => Next::Stored { after: last },
-                    None => Next::Lost(self.store.lost(&own).into_iter()),
+                    None => Next::Lost(self.store.lost(own).into_iter()),
                 };
                 told
             }
@@ -64,11 +67,11 @@ impl Listing {
 }
 
 /// A stored artifact, and what it is to the ledger.
-struct Stored {
+struct Stored<'a> {
     digest: Digest,
     size: u64,
     since: SystemTime,
-    uses: Vec<Use>,
+    uses: &'a [Use],
 }
 
 /// The models of one's experiments. A proposal that was accepted just now is one, which no entry says that names it.
@@ -82,7 +85,11 @@ fn current(own: &Own) -> HashMap<Digest, Use> {
 }
 
 /// An artifact as it is told; `None` to one who may not download it.
-fn tell(stored: &Stored, own: &Own, current: &HashMap<Digest, Use>) -> Option<v1::ListedArtifact> {
+fn tell(
+    stored: &Stored<'_>,
+    own: &Own,
+    current: &HashMap<Digest, Use>,
+) -> Option<v1::ListedArtifact> {
     let now = current.get(&stored.digest);
     let seen =
         stored.uses.iter().filter(|it| own.is_all() || (it.is_own && own.has(&it.experiment)));
@@ -108,21 +115,25 @@ fn tell(stored: &Stored, own: &Own, current: &HashMap<Digest, Use>) -> Option<v1
 }
 
 impl ArtifactStore {
-    /// Some of what is stored behind this digest; none at the end. The state is locked for no longer than this takes.
-    fn stored_after(&self, after: Option<Digest>) -> Vec<Stored> {
+    /// Looks through some of what is stored behind this digest, and tells of it: the last of it, `None` at the end, and
+    /// what may be told. Nothing else of the state is copied while it is locked.
+    fn told_after(
+        &self,
+        after: Option<Digest>,
+        own: &Own,
+        current: &HashMap<Digest, Use>,
+    ) -> (Option<Digest>, Vec<v1::ListedArtifact>) {
         let state = self.state();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let named = state.named.as_ref();
-        let uses = |digest| named.and_then(|it| it.of(digest)).unwrap_or_default().to_vec();
-        let stored = state.stored.range((from, Bound::Unbounded)).take(LOOKED_THROUGH);
-        stored
-            .map(|(digest, it)| Stored {
-                digest: *digest,
-                size: it.size,
-                since: it.since,
-                uses: uses(digest),
-            })
-            .collect()
+        let uses = |digest| named.and_then(|it| it.of(digest)).unwrap_or_default();
+        let (mut last, mut told) = (None, Vec::new());
+        for (digest, it) in state.stored.range((from, Bound::Unbounded)).take(LOOKED_THROUGH) {
+            let (size, since, uses) = (it.size, it.since, uses(digest));
+            told.extend(tell(&Stored { digest: *digest, size, since, uses }, own, current));
+            last = Some(*digest);
+        }
+        (last, told)
     }
 
     /// What one's experiments need that have not finished, and is not here.
@@ -130,8 +141,10 @@ impl ArtifactStore {
         let mut lost = Vec::new();
         for experiment in own.unfinished() {
             let state = experiment.state();
+            let mut seen = HashSet::new();
             for model in models(state) {
-                if self.size_of(&model.digest).is_none() {
+                // A model may be the one before, too.
+                if seen.insert(model.digest) && self.size_of(&model.digest).is_none() {
                     lost.push(v1::ListedArtifact {
                         digest: Bytes::copy_from_slice(&model.digest.0),
                         size: model.size,

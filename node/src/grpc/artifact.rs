@@ -1,6 +1,7 @@
 //! `ArtifactService`: uploading and downloading weights.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use colearn_contracts::Digest;
@@ -9,6 +10,7 @@ use colearn_proto::v1::artifact_service_server::ArtifactService;
 use colearn_proto::v1::upload_artifact_request::Part;
 use colearn_records::convert;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
@@ -17,7 +19,7 @@ use super::{BoxStream, bad_field};
 use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Listing};
 use crate::door::rights::{Caller, Rights};
 use crate::door::who::Stated;
-use crate::limits::{PIECE_BYTES, UPLOAD_PACE_BYTES};
+use crate::limits::{LISTS, PIECE_BYTES, UPLOAD_PACE_BYTES};
 use crate::metrics::{Class, Counts};
 use crate::peer::Peer;
 use crate::pulling::Pulling;
@@ -32,9 +34,16 @@ pub(crate) struct Artifacts {
     /// How long an upload may take to bring [`UPLOAD_PACE_BYTES`].
     pub(crate) pace: Duration,
     pub(crate) counts: Counts,
+    /// How many may look through all that is stored at a time: others want the disk, too.
+    pub(crate) lists: Arc<Semaphore>,
 }
 
 impl Artifacts {
+    /// So many lists at a time.
+    pub(crate) fn lists() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(LISTS))
+    }
+
     /// Whether whoever asks is told whether something is here: not of the weights of others, unless it has brought
     /// them itself.
     async fn is_told(&self, caller: Caller, digest: &Digest) -> bool {
@@ -151,8 +160,14 @@ impl Artifacts {
         let caller = caller(request.extensions());
         let listing = Listing::new(self.store.clone(), self.rights.clone(), caller);
         // A part is made when the one before is on its way.
-        let parts = futures_util::stream::try_unfold(listing, async |mut listing| {
-            blocking(move || Ok(listing.next().map(|part| (part, listing)))).await
+        let lists = self.lists.clone();
+        let parts = futures_util::stream::try_unfold(listing, move |mut listing| {
+            let lists = lists.clone();
+            async move {
+                // It is never closed.
+                let _turn = lists.acquire().await;
+                blocking(move || Ok(listing.next().map(|part| (part, listing)))).await
+            }
         });
         // Where there are many of others, most parts are empty.
         let told = parts.try_filter(|part| std::future::ready(!part.artifacts.is_empty()));
@@ -285,6 +300,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let service = ArtifactServiceServer::new(Artifacts {
+            lists: Artifacts::lists(),
             store,
             pulling: None,
             rights,

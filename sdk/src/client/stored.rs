@@ -63,7 +63,7 @@ impl Client {
         Box::pin(async move {
             let request = v1::ListArtifactsRequest {};
             let mut parts = self.answer(self.artifacts().list_artifacts(request)).await?;
-            let (mut all, mut count) = (StoredArtifacts::default(), 0);
+            let (mut all, mut count, mut last) = (StoredArtifacts::default(), 0, None);
             while let Some(part) = self.message(&mut parts).await? {
                 count += part.artifacts.len();
                 // Or it could go on for ever.
@@ -73,6 +73,12 @@ impl Client {
                 for artifact in part.artifacts {
                     let is_lost = artifact.kind() == v1::ArtifactKind::Lost;
                     let artifact = read(artifact)?;
+                    // What comes in order comes once.
+                    if !is_lost && last.replace(artifact.digest) >= Some(artifact.digest) {
+                        return Err(ClientError::Malformed(
+                            "a list that is not in order".to_owned(),
+                        ));
+                    }
                     if is_lost { &mut all.lost } else { &mut all.stored }.push(artifact);
                 }
             }

@@ -12,16 +12,16 @@ pub(crate) const TLS: &str = "TLS";
 #[derive(Args)]
 pub(crate) struct TlsArgs {
     /// Its certificate, and those that vouch for it, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = TLS)]
+    #[arg(long, value_name = "FILE", requires = "tls_key", group = "certificate", help_heading = TLS)]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The certificate's key
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = TLS)]
     pub(crate) tls_key: Option<PathBuf>,
     /// Take only clients with a certificate that one of these vouches for
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = TLS)]
+    #[arg(long, value_name = "FILE", requires = "certificate", conflicts_with = "insecure", help_heading = TLS)]
     pub(crate) client_ca: Option<PathBuf>,
     /// Make a certificate, once, that clients know by its fingerprint: it is in the address that is printed
-    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], help_heading = TLS)]
+    #[arg(long, group = "certificate", conflicts_with_all = ["tls_cert", "tls_key"], help_heading = TLS)]
     pub(crate) tls_self_signed: bool,
     /// Encrypt nothing although other machines can reach it: a proxy does, or the network is trusted
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_self_signed"], help_heading = TLS)]
