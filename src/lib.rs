@@ -3,6 +3,7 @@
 // The commands name this crate as whoever uses it does.
 extern crate self as colearn;
 
+mod alone;
 pub mod backup;
 mod claims;
 mod cli;

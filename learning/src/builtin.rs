@@ -14,6 +14,7 @@ use super::metric::Metric;
 use super::model::{ModelSpec, WeightsError};
 use super::network::{Network, Workspace};
 use super::optimizer::Optimizer;
+use super::paired::{Comparison, Pair};
 use super::private::DpSgd;
 use super::training::{CAUTION, Training};
 use colearn_dp::DpError;
@@ -201,6 +202,37 @@ impl BuiltinLearner {
         self.weights = self.train()?;
         self.current_score = None;
         Ok(())
+    }
+
+    /// The same, kept only where it would approve of it: a model of its own under the rule that the shared one is under.
+    /// Whether it was kept.
+    ///
+    /// # Errors
+    /// If it cannot train.
+    pub fn improve_alone(&mut self) -> Result<bool> {
+        let weights = self.train()?;
+        let keeps = self.test(&weights)?.judgement == Judgement::Approve;
+        if keeps {
+            self.accept(&weights)?;
+        }
+        Ok(keeps)
+    }
+
+    /// Two models on its test rows; `None` where it has none.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub fn compare(&self, first: &Weights, second: &Weights) -> Result<Option<Comparison>> {
+        let rows = &self.share.test;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let predict = |weights: &Weights| -> Result<_> {
+            Ok(self.spec.read(weights)?.predict(self.share.data.view(), rows))
+        };
+        let (first, second) = (predict(first)?, predict(second)?);
+        let (metric, targets) = (self.test_metric(), &self.share.data.targets);
+        Ok(Some(Pair { metric, targets, rows, first: &first, second: &second }.compare()))
     }
 
     /// Writes the current weights to a file.

@@ -8,6 +8,7 @@ pub mod metric;
 pub mod model;
 pub mod network;
 pub mod optimizer;
+pub mod paired;
 mod predict;
 pub mod private;
 mod training;

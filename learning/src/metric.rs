@@ -159,6 +159,11 @@ fn likeliest(row: ArrayView1<'_, f32>) -> Option<usize> {
     (row.iter().filter(|other| *other < most).count() + 1 == row.len()).then_some(at)
 }
 
+/// Whether a row's predictions (`[outputs]`) are for its class.
+pub(super) fn is_right(row: ArrayView1<'_, f32>, class: u32) -> bool {
+    likeliest(row) == Some(class as usize)
+}
+
 /// The mean cross entropy or squared error.
 pub(super) fn mean_loss(predictions: &Array2<f32>, targets: &Targets, rows: &[usize]) -> f64 {
     let predicted = predictions.rows().into_iter().zip(rows);

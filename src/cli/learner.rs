@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,9 +17,12 @@ use colearn_records::plan::Plan;
 use colearn_sdk::client::{self, ClientError, Event, Options, Prepared};
 use colearn_sdk::learner::{Learner as _, SAFETENSORS, Weights};
 
-use super::args::{Data, ExecArgs, NodeAddress, PolicyArg, Signer, SplitArgs, TrainingArgs, share};
+use super::args::{
+    Data, ExecArgs, NodeAddress, PolicyArg, Signer, SplitArgs, TrainingArgs, share, word,
+};
 use super::signals::Signals;
-use super::tell::{json, text};
+use super::tell::{alone, json, text};
+use crate::alone::{BesideAlone, Effort, Setup as Beside};
 use crate::exec::{self, ExecLearner, Setup};
 
 #[derive(Args)]
@@ -28,6 +33,7 @@ use crate::exec::{self, ExecLearner, Setup};
   colearn learner --exec 'python3 ~/train.py' --exec-start first.safetensors
   colearn learner --experiment x --key a.pem --exec 'sbatch --wait ~/train.sh' --exec-dir /shared/colearn
   colearn learner --experiment xray --key a.pem --data mine.npz --noise 1.1 --policy site.toml
+  colearn learner --experiment credit --key bank.pem --data my-customers.csv --alone each
 
 The experiment's model says what it is and what the data's columns mean. Runs until the experiment finishes. Ctrl-C stops it; started again with the same key it goes on where
 the ledger stands.")]
@@ -74,6 +80,10 @@ pub(crate) struct LearnerArgs {
     plan: Option<PathBuf>,
     #[command(flatten)]
     policy: PolicyArg,
+    /// Train a model of one's own as well, on one's own rows alone, and compare both on the same test rows after each
+    /// round that changes the shared one; see docs/how-to/alone.md
+    #[arg(long, value_parser = word::<Effort>(), value_name = "EFFORT", conflicts_with = "exec")]
+    alone: Option<Effort>,
     /// Write the final model here (safetensors)
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -111,6 +121,7 @@ impl LearnerArgs {
         let (key, memory) = signer.load()?;
         let me = learner_id(&key);
         let plan = self.plan.as_deref().map(Plan::read).transpose()?;
+        let round = Arc::new(AtomicU64::new(0));
         let options = Options {
             data: Some(memory.clone()),
             own_judge: self.judge == "own",
@@ -119,7 +130,7 @@ impl LearnerArgs {
             plan,
             policy,
             patience: self.patience,
-            watch: print_events(self.json),
+            watch: with_rounds(print_events(self.json), round.clone()),
             ..Options::new(self.node.node.clone(), experiment.clone(), key)
         };
         // What is wrong with these is told before anything is asked.
@@ -164,11 +175,18 @@ impl LearnerArgs {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        self.learn(prepared, initial).await
+        let folder = memory.join("experiments").join(experiment.as_str());
+        self.learn(prepared, initial, folder, round).await
     }
 
-    /// Takes part with a built-in model.
-    async fn learn(self, prepared: Prepared, initial: Weights) -> anyhow::Result<ExitCode> {
+    /// Takes part with a built-in model. What it is worth alone is kept in the folder.
+    async fn learn(
+        self,
+        prepared: Prepared,
+        initial: Weights,
+        folder: PathBuf,
+        round: Arc<AtomicU64>,
+    ) -> anyhow::Result<ExitCode> {
         let spec = ModelSpec::of(&initial)?;
         let data = self.source.load(Some(&spec.schema))?;
         let (number, learners) = self.share;
@@ -179,10 +197,28 @@ impl LearnerArgs {
         let cautious = self.judge == "cautious";
         let training = Training { cautious, ..self.training.training(Noise::Secret)? };
         let seed = learner_seed(self.seed, number);
-        let learner = BuiltinLearner::new(shares.swap_remove(number - 1), training, initial, seed)?;
+        let share = shares.swap_remove(number - 1);
+        let learner = BuiltinLearner::new(share.clone(), training, initial, seed)?;
         tell_abstaining(&learner, self.json);
         let metric = learner.test_metric().name();
-        let (learner, summary) = prepared.run(learner).await?;
+        let (learner, summary) = match self.alone {
+            None => prepared.run(learner).await?,
+            Some(effort) => {
+                let tell = alone::print_lines(self.json);
+                let beside = Beside { folder, effort, share, training, seed, round, tell };
+                let (beside, summary) = prepared.run(BesideAlone::new(learner, beside)?).await?;
+                if !self.json
+                    && let Some(last) = beside.last()
+                {
+                    println!(
+                        "{}; all of it: colearn model compare {}",
+                        last.text(),
+                        beside.path().display()
+                    );
+                }
+                (beside.into_inner(), summary)
+            }
+        };
         if let Some(path) = self.save.filter(|_| summary.reason.is_some()) {
             learner
                 .save(&path)
@@ -216,6 +252,19 @@ fn tell_abstaining(learner: &BuiltinLearner, as_json: bool) {
     println!(
         "the {rows} voting rows cannot tell good weights from bad ones by {metric}: {why}; this learner will abstain"
     );
+}
+
+/// Has the round that is spoken of known to others.
+fn with_rounds(
+    mut print: Box<dyn FnMut(&Event) + Send>,
+    round: Arc<AtomicU64>,
+) -> Box<dyn FnMut(&Event) + Send> {
+    Box::new(move |event| {
+        if let Some(told) = event.round() {
+            round.store(told, Ordering::Relaxed);
+        }
+        print(event);
+    })
 }
 
 /// Prints what happens to a learner, for people or as one JSON object an event.

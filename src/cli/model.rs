@@ -14,7 +14,8 @@ use colearn_records::pins::Pins;
 
 use super::args::{NODE, PinArgs, PlaceArgs};
 use super::progress;
-use super::tell::models;
+use super::tell::{alone, models};
+use crate::alone::Record;
 
 #[derive(Subcommand)]
 pub(crate) enum Model {
@@ -51,6 +52,21 @@ The ledger is audited first. Exit codes: 0 an experiment has or had this model; 
 has: it is unknown to the ledger, or was not accepted; 10 to 27 the ledger is not as it should be, as
 colearn audit says it. A member's false statement of privacy is a warning only.")]
     Verify(VerifyArgs),
+    /// Tell what a learner's model alone was worth beside the shared one, on the same test rows.
+    #[command(after_help = "Examples:
+  colearn model compare a.pem.data/experiments/credit/alone.jsonl
+  colearn model compare a.pem.data/experiments/credit/alone.jsonl --json | jq .rounds[-1]
+
+The file is written by: colearn learner --alone. Intervals are of the difference, row by row: of accuracies
+Bonett and Price's (2012), of other scores by a paired bootstrap with a fixed seed. p is McNemar's exact test
+of the rows that only one of the two models gets right.")]
+    Compare {
+        /// The learner's file
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]
@@ -109,6 +125,19 @@ impl Model {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Get(args) => args.run(),
+            Self::Compare { file, json } => {
+                let record = Record::read(&file)?;
+                match json {
+                    true => println!(
+                        "{}",
+                        serde_json::to_string_pretty(
+                            &serde_json::json!({ "rounds": record.lines() })
+                        )?
+                    ),
+                    false => print!("{}", alone::table(record.lines())),
+                }
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Show { file, json } => {
                 let shown = model::show(&file)
                     .with_context(|| format!("cannot read {}", file.display()))?;

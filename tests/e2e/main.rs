@@ -1,6 +1,7 @@
 //! The whole of colearn with real parts: node processes, sockets, files and data.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod alone;
 mod artifacts;
 mod attacks;
 mod audit;

@@ -20,6 +20,7 @@ from .adapters import (
     TorchLearner,
     XGBoostLearner,
 )
+from .alone import BesideAlone
 from .errors import ColearnError
 from .experiments import Created, create_experiment, vote_on_motion
 from .learner import (
@@ -56,6 +57,7 @@ __version__ = version("colearn-client")
 
 __all__ = [
     "AuditReport",
+    "BesideAlone",
     "Client",
     "ColearnError",
     "Created",

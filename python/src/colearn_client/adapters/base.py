@@ -57,6 +57,10 @@ class ModelLearner(ABC):
         """Scores the live model on the rows for voting as finely as can be told, such as by a loss."""
         return self._score(test=False)
 
+    def _rights(self) -> npt.NDArray[np.bool_] | None:
+        """Which of the rows for testing the live model gets right, where its score is the share of them."""
+        return None
+
     def _can_judge(self) -> bool:
         """Whether the rows for voting can tell good weights from bad ones."""
         return True
@@ -100,6 +104,16 @@ class ModelLearner(ABC):
         if self.hide_scores:
             vote, test = math.nan, None
         return Score(vote, approve, test, None if approve else "worse")
+
+    def tested(self, weights: Weights) -> tuple[float | None, npt.NDArray[np.bool_] | None]:
+        """The score of weights on the rows for testing, whatever may be recorded of it, and, where the score is the
+        share of rows that are right, which those are. The current weights are restored."""
+        current = self.current()
+        try:
+            self._load(weights)
+            return self._score(test=True), self._rights()
+        finally:
+            self._load(current)
 
     def measure(self, scored: Scored) -> float:
         """What decides what can be borne in merged rounds: a loss where there is one, or the score."""

@@ -73,6 +73,7 @@ class SklearnLearner(ModelLearner):
             own = self._data["train"][1] if classes is None else classes
             self._classes = np.unique(np.asarray(own))
         self._epochs = epochs
+        self._by_accuracy = is_classifier and score is None
         self._score_by = score or (lambda model, x, y: float(model.score(x, y)))
         self._initialise()
 
@@ -138,6 +139,12 @@ class SklearnLearner(ModelLearner):
         x, y = self._data["train"]
         for _ in range(self._epochs):
             self._fit(x, y)
+
+    def _rights(self) -> npt.NDArray[np.bool_] | None:
+        if not self._by_accuracy or "test" not in self._data:
+            return None
+        x, y = self._data["test"]
+        return np.asarray(self.estimator.predict(x) == y)
 
     def _can_judge(self) -> bool:
         return can_tell(self._data["vote"][1], self._classes is not None)

@@ -275,6 +275,26 @@ class TorchLearner(ModelLearner):
             total += len(targets)
         return right / max(total, 1)
 
+    def _rights(self) -> Any:
+        import torch
+
+        if self._test_loader is None or self._score_by != self._accuracy:
+            return None
+        self.model.eval()
+        rights: list[Any] = []
+        with torch.no_grad():
+            for batch in self._test_loader:
+                if isinstance(batch, Mapping):
+                    moved = self._moved(batch)
+                    outputs, targets = getattr(self.model(**moved), "logits", None), moved.get("labels")
+                    if not parts.are_classes(outputs, targets):
+                        return None
+                else:
+                    outputs = self.model(batch[0].to(self._device))
+                    targets = batch[1].to(self._device)
+                rights.append((outputs.argmax(dim=1) == targets).cpu().numpy())
+        return np.concatenate(rights) if rights else None
+
     def _minus_loss(self, model: Any, loader: Iterable[Any]) -> float:
         total, rows = 0.0, 0
         for batch in loader:
