@@ -25,6 +25,11 @@ pub fn at_least(count: u64, trials: u64, probability: f64) -> f64 {
     }
 }
 
+/// The logarithm of the gamma function, of a positive number.
+pub fn ln_gamma(of: f64) -> f64 {
+    libm::lgamma(of)
+}
+
 /// The probability of exactly `count` successes.
 pub fn exactly(count: u64, trials: u64, probability: f64) -> f64 {
     if count > trials {
@@ -37,7 +42,7 @@ pub fn exactly(count: u64, trials: u64, probability: f64) -> f64 {
         return f64::from(u8::from(count == trials));
     }
     let (k, n) = (count as f64, trials as f64);
-    let ways = libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0);
+    let ways = ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0);
     (ways + k * probability.ln() + (n - k) * (-probability).ln_1p()).exp()
 }
 

@@ -8,6 +8,7 @@ pub mod rdp;
 #[cfg(test)]
 mod tests;
 
+pub use binomial::ln_gamma;
 pub use composition::Composition;
 
 /// Why a question about privacy has no answer.

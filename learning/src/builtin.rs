@@ -16,7 +16,7 @@ use super::network::{Network, Workspace};
 use super::optimizer::Optimizer;
 use super::paired::{Comparison, Pair};
 use super::private::DpSgd;
-use super::training::{CAUTION, Training};
+use super::training::{CAUTION, Training, VoteRule};
 use colearn_dp::DpError;
 use colearn_sdk::learner::{
     Failure, Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Weights,
@@ -171,19 +171,37 @@ impl BuiltinLearner {
     }
 
     /// What follows from the score of some weights, beside that of the current ones.
-    fn judge(&self, vote: f64, current: f64) -> Judgement {
+    fn judge(&self, network: &Network, vote: f64, current: f64) -> Result<Judgement> {
         // A score that is not a number is worse than any that is.
-        let not_worse =
-            vote >= current - self.training.margin || (current.is_nan() && !vote.is_nan());
-        if self.cannot_judge().is_some() {
+        let are_numbers = !vote.is_nan() && !current.is_nan();
+        let approves = match self.training.vote {
+            VoteRule::NotWorse if are_numbers => {
+                !self.paired(network, |pair| pair.is_worse(self.training.confidence))?
+            }
+            VoteRule::Better if are_numbers => {
+                self.paired(network, |pair| pair.is_better(self.training.confidence))?
+            }
+            VoteRule::Score | VoteRule::NotWorse | VoteRule::Better => {
+                vote >= current - self.training.margin || (current.is_nan() && !vote.is_nan())
+            }
+        };
+        Ok(if self.cannot_judge().is_some() {
             Judgement::Abstain(Some(Reason::TooLittleData))
-        } else if not_worse {
+        } else if approves {
             Judgement::Approve
         } else if vote.is_finite() {
             Judgement::Reject(Some(Reason::Worse))
         } else {
             Judgement::Reject(Some(Reason::NotFinite))
-        }
+        })
+    }
+
+    /// Compares a network with the current weights, on the rows that decide a vote.
+    fn paired(&self, second: &Network, ask: impl FnOnce(Pair<'_>) -> bool) -> Result<bool> {
+        let (metric, rows, data) = (self.metric, self.voting_rows(), &self.share.data);
+        let first = self.spec.read(&self.weights)?.predict(data.view(), rows);
+        let second = second.predict(data.view(), rows);
+        Ok(ask(Pair { metric, targets: &data.targets, rows, first: &first, second: &second }))
     }
 
     /// The current weights' score on the test rows.
@@ -334,7 +352,7 @@ impl Learner for BuiltinLearner {
         self.current_score = Some(current);
         let vote = self.score(self.metric, &network, self.voting_rows());
         self.last_scored = Some((weights.digest(), vote));
-        let judgement = self.judge(vote, current);
+        let judgement = self.judge(&network, vote, current)?;
         if self.training.hide_scores {
             return Ok(Score::none(judgement));
         }
@@ -418,6 +436,39 @@ mod tests {
         let hidden = learner.test(&untrained).unwrap();
         assert!(hidden.vote.is_nan() && hidden.test.is_none());
         assert_eq!(hidden.judgement, worse.judgement);
+    }
+
+    #[test]
+    fn a_vote_by_paired_comparison_needs_rows_that_differ() {
+        let judgement = |vote, metric, weights: &dyn Fn(&mut BuiltinLearner) -> Weights| {
+            let mut learner = learner(|_, training| {
+                (training.vote, training.score) = (vote, Some(metric));
+            });
+            let weights = weights(&mut learner);
+            learner.test(&weights).unwrap().judgement
+        };
+        let same = |learner: &mut BuiltinLearner| learner.current();
+        let better = |learner: &mut BuiltinLearner| proposed(learner);
+        let worse = |learner: &mut BuiltinLearner| {
+            let untrained = learner.current();
+            let better = proposed(learner);
+            learner.accept(&better).unwrap();
+            untrained
+        };
+        let rejected = Judgement::Reject(Some(Reason::Worse));
+        for metric in [Metric::Accuracy, Metric::Loss] {
+            for (rule, expected) in [
+                (VoteRule::NotWorse, [Judgement::Approve, Judgement::Approve, rejected]),
+                (VoteRule::Better, [rejected, Judgement::Approve, rejected]),
+            ] {
+                let found = [
+                    judgement(rule, metric, &same),
+                    judgement(rule, metric, &better),
+                    judgement(rule, metric, &worse),
+                ];
+                assert_eq!(found, expected, "{rule:?} {metric:?}");
+            }
+        }
     }
 
     #[test]

@@ -11,13 +11,14 @@ pub mod optimizer;
 pub mod paired;
 mod predict;
 pub mod private;
+mod student;
 mod training;
 mod words;
 
 pub use builtin::{BuiltinError, BuiltinLearner};
 pub use contents::{Contents, Tensor};
 pub use predict::{Predictions, Predictor};
-pub use training::{ClassWeights, Training};
+pub use training::{ClassWeights, Training, VoteRule};
 
 /// The seed of what learner `number` of a group draws at random.
 pub fn learner_seed(seed: u64, number: usize) -> u64 {

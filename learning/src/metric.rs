@@ -166,24 +166,23 @@ pub(super) fn is_right(row: ArrayView1<'_, f32>, class: u32) -> bool {
 
 /// The mean cross entropy or squared error.
 pub(super) fn mean_loss(predictions: &Array2<f32>, targets: &Targets, rows: &[usize]) -> f64 {
-    let predicted = predictions.rows().into_iter().zip(rows);
-    let sum: f64 = match targets {
-        Targets::Classes(classes) => predicted
-            .map(|(row, at)| {
-                let likely = row[classes[*at] as usize];
-                // NaN stays NaN; zero is as bad as can be told.
-                if likely.is_nan() {
-                    f64::NAN
-                } else {
-                    -f64::from(likely.max(f32::MIN_POSITIVE)).ln()
-                }
-            })
-            .sum(),
-        Targets::Numbers(numbers) => {
-            predicted.map(|(row, at)| f64::from(row[0] - numbers[*at]).powi(2)).sum()
+    losses(predictions, targets, rows).sum::<f64>() / rows.len().max(1) as f64
+}
+
+/// Each row's own.
+pub(super) fn losses<'a>(
+    predictions: &'a Array2<f32>,
+    targets: &'a Targets,
+    rows: &'a [usize],
+) -> impl Iterator<Item = f64> + 'a {
+    predictions.rows().into_iter().zip(rows).map(move |(row, at)| match targets {
+        Targets::Classes(classes) => {
+            let likely = row[classes[*at] as usize];
+            // NaN stays NaN; zero is as bad as can be told.
+            if likely.is_nan() { f64::NAN } else { -f64::from(likely.max(f32::MIN_POSITIVE)).ln() }
         }
-    };
-    sum / rows.len().max(1) as f64
+        Targets::Numbers(numbers) => f64::from(row[0] - numbers[*at]).powi(2),
+    })
 }
 
 fn accuracy(predictions: &Array2<f32>, classes: &[u32], rows: &[usize]) -> f64 {

@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::data::Targets;
-use super::metric::{Metric, is_right};
+use super::metric::{Metric, is_right, losses};
+use super::student;
 
 /// What intervals are stated for: 95 %.
 pub const CONFIDENCE: f64 = 0.95;
@@ -93,30 +94,49 @@ impl Pair<'_> {
         Comparison { rows: self.rows.len(), first, second, interval, only }
     }
 
-    /// Whether the second is better at this confidence, by a one-sided test.
+    /// Whether the second is better at this confidence, by a one-sided test: McNemar's, exact, of accuracies; Student's, paired, of
+    /// losses, which also decides by R2, since that is higher where the loss is lower; and a paired bootstrap of other scores.
     pub fn is_better(&self, confidence: f64) -> bool {
-        match self.counted() {
-            Some(only) => only.chance_of_better() <= 1.0 - confidence,
-            None => is_rare(&self.bootstrap(), confidence, |difference| difference <= 0.0),
+        let rest = 1.0 - confidence;
+        match self.metric {
+            Metric::Accuracy => self.discordant().is_some_and(|it| it.chance_of_better() <= rest),
+            Metric::Loss | Metric::R2 => self.student(1.0) <= rest,
+            Metric::Auc | Metric::BalancedAccuracy | Metric::F1 => {
+                is_rare(&self.bootstrap(), confidence, |difference| difference <= 0.0)
+            }
         }
     }
 
-    /// Whether the second is worse at this confidence, by a one-sided test: McNemar's, exact, of accuracies, and a paired
-    /// bootstrap of other scores.
+    /// Whether the second is worse at this confidence, by the same tests.
     pub fn is_worse(&self, confidence: f64) -> bool {
-        match self.counted() {
-            Some(only) => only.chance_of_worse() <= 1.0 - confidence,
-            None => is_rare(&self.bootstrap(), confidence, |difference| difference >= 0.0),
+        let rest = 1.0 - confidence;
+        match self.metric {
+            Metric::Accuracy => self.discordant().is_some_and(|it| it.chance_of_worse() <= rest),
+            Metric::Loss | Metric::R2 => self.student(-1.0) <= rest,
+            Metric::Auc | Metric::BalancedAccuracy | Metric::F1 => {
+                is_rare(&self.bootstrap(), confidence, |difference| difference >= 0.0)
+            }
         }
+    }
+
+    /// How likely the second's rows would have so much less loss, times `sign`, if both were as good: Student's paired test
+    /// (1908).
+    fn student(&self, sign: f64) -> f64 {
+        let losses = |predictions| losses(predictions, self.targets, self.rows);
+        let gains: Vec<f64> =
+            losses(self.first).zip(losses(self.second)).map(|(a, b)| sign * (a - b)).collect();
+        let count = gains.len() as f64;
+        let mean = gains.iter().sum::<f64>() / count;
+        if gains.len() < 2 || mean == 0.0 {
+            return 1.0;
+        }
+        let squares: f64 = gains.iter().map(|gain| (gain - mean).powi(2)).sum();
+        // Where all rows gain the same it is infinite.
+        student::at_least(mean / (squares / (count - 1.0) / count).sqrt(), count - 1.0)
     }
 
     fn score(&self, predictions: &Array2<f32>) -> f64 {
         self.metric.score(predictions, self.targets, self.rows)
-    }
-
-    /// Where an accuracy is all that is asked for.
-    fn counted(&self) -> Option<Discordant> {
-        self.discordant().filter(|_| self.metric == Metric::Accuracy)
     }
 
     fn discordant(&self) -> Option<Discordant> {
@@ -261,6 +281,22 @@ mod tests {
         assert!(!with(Metric::Auc, [5, 0, 9, 1], |pair| pair.is_better(0.5)));
         let none = with(Metric::Loss, [0; 4], |pair| pair.compare());
         assert!(none.interval[0].is_nan());
+    }
+
+    #[test]
+    fn losses_are_compared_by_students_test() {
+        // Losses of ten rows that differ by 0.1 to 1.0: t = 5.745 with 9 degrees of freedom, p = 0.00014.
+        let first = Array2::from_shape_fn((10, 1), |(row, _)| (0.1 * (row as f32 + 1.0)).sqrt());
+        let second = Array2::zeros((10, 1));
+        let (targets, rows) = (Targets::Numbers(vec![0.0; 10]), (0..10).collect::<Vec<_>>());
+        for metric in [Metric::Loss, Metric::R2] {
+            let pair =
+                Pair { metric, targets: &targets, rows: &rows, first: &first, second: &second };
+            assert!(pair.is_better(0.9998) && !pair.is_better(0.9999), "{metric:?}");
+            assert!(!pair.is_worse(0.5));
+            let turned = Pair { first: &second, second: &first, ..pair };
+            assert!(turned.is_worse(0.9998) && !turned.is_worse(0.9999) && !turned.is_better(0.5));
+        }
     }
 
     #[test]

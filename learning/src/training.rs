@@ -39,6 +39,18 @@ impl ClassWeights {
     }
 }
 
+/// When a vote is for weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum VoteRule {
+    /// They score no lower than the current ones, but for the margin.
+    #[default]
+    Score,
+    /// Row by row, they are not worse than the current ones with the confidence that is asked for.
+    NotWorse,
+    /// Row by row, they are better with that confidence.
+    Better,
+}
+
 /// How the built-in learner trains and votes. Read from a file, what is left out takes its default.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -57,6 +69,11 @@ pub struct Training {
     pub score: Option<Metric>,
     /// Approve what is not worse than the current weights by more than this, in units of the score.
     pub margin: f64,
+    /// When a vote is for weights.
+    pub vote: VoteRule,
+    /// How sure a vote by paired comparison has to be, from 0.5 to below 1: where two models are as good, one is taken for
+    /// worse in at most the rest of all cases.
+    pub confidence: f64,
     /// Judge on so many mini-batches of the voting rows; `None` for all.
     pub vote_batches: Option<usize>,
     /// Of the two merges of a merged round, prefer the guarded one unless the open one is better by more than
@@ -94,6 +111,8 @@ impl Default for Training {
             momentum: 0.9,
             score: None,
             margin: 0.0,
+            vote: VoteRule::Score,
+            confidence: 0.9,
             vote_batches: None,
             cautious: false,
             harden: false,
@@ -119,6 +138,12 @@ impl Training {
         }
         if !(self.clip > 0.0 && self.clip.is_finite()) {
             return Err("clip must be positive");
+        }
+        if !(0.5..1.0).contains(&self.confidence) {
+            return Err("confidence is from 0.5 to below 1");
+        }
+        if self.vote != VoteRule::Score && self.margin != 0.0 {
+            return Err("a margin goes with the vote \"score\" only; the others have a confidence");
         }
         if self.harden && self.noise.is_some() {
             return Err(
@@ -188,6 +213,13 @@ mod tests {
         };
         assert!(both.check().unwrap_err().contains("go without noise"));
         assert!(Training { batch: 0, ..Training::default() }.check().is_err());
+        let paired = Training { vote: VoteRule::NotWorse, ..Training::default() };
+        assert_eq!(read(r#"{ "vote": "not_worse" }"#).unwrap(), paired);
+        paired.check().unwrap();
+        assert!(Training { margin: 0.1, ..paired }.check().unwrap_err().contains("margin"));
+        for confidence in [0.4, 1.0, f64::NAN] {
+            assert!(Training { confidence, ..paired }.check().is_err(), "{confidence}");
+        }
     }
 
     #[test]

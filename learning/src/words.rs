@@ -6,7 +6,7 @@ use super::data::Embedded;
 use super::metric::Metric;
 use super::model::Activation;
 use super::optimizer::OptimizerKind;
-use super::training::ClassWeights;
+use super::training::{ClassWeights, VoteRule};
 
 words! {
     OptimizerKind {
@@ -25,6 +25,11 @@ words! {
         Even = "even", "every row as much as another";
         Balanced = "balanced", "every class as much as another, however rare it is";
     }
+    VoteRule {
+        Score = "score", "what does not score lower than the current model, but for the margin";
+        NotWorse = "not_worse", "what is not worse on the same rows, with --confidence";
+        Better = "better", "what is better on the same rows, with --confidence";
+    }
     Activation {
         Relu = "relu", "max(0, x)";
         Tanh = "tanh", "the hyperbolic tangent";
@@ -39,4 +44,4 @@ words! {
 }
 
 // Models say their activation in their header: its words are part of their bytes.
-serde_words!(OptimizerKind, Metric, ClassWeights, Activation, Embedded);
+serde_words!(OptimizerKind, Metric, ClassWeights, VoteRule, Activation, Embedded);

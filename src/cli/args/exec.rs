@@ -20,7 +20,7 @@ pub(crate) struct ExecArgs {
         value_name = "COMMAND",
         conflicts_with_all = [
             "task", "data", "label", "share", "split", "show_split", "epochs", "batch", "optimizer",
-            "learning_rate", "momentum", "vote_batches", "harden",
+            "learning_rate", "momentum", "vote", "confidence", "vote_batches", "harden",
         ]
     )]
     pub(crate) exec: Option<String>,

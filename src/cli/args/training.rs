@@ -6,7 +6,7 @@ use clap::builder::RangedU64ValueParser;
 use colearn_learning::metric::Metric;
 use colearn_learning::optimizer::OptimizerKind;
 use colearn_learning::private::Noise;
-use colearn_learning::{ClassWeights, Training};
+use colearn_learning::{ClassWeights, Training, VoteRule};
 use colearn_records::words::Word;
 
 use super::word;
@@ -37,6 +37,13 @@ pub(crate) struct TrainingArgs {
     /// [default: 0]
     #[arg(long, value_name = "NUMBER")]
     margin: Option<f64>,
+    /// What votes are for: what does not score lower, or what is, row by row, not worse (or better) than the current model
+    /// with some confidence; see docs/votes.md [default: score]
+    #[arg(long, value_parser = word::<VoteRule>(), value_name = "RULE")]
+    vote: Option<VoteRule>,
+    /// How sure a vote of not_worse or better has to be, from 0.5 to below 1 [default: 0.9]
+    #[arg(long, value_name = "NUMBER", requires = "vote")]
+    confidence: Option<f64>,
     /// Judge on so many mini-batches of the voting rows [default: all of them]
     #[arg(long, value_name = "N")]
     vote_batches: Option<usize>,
@@ -118,6 +125,8 @@ impl TrainingArgs {
         set(&mut training.momentum, self.momentum);
         set(&mut training.score, self.score.map(Some));
         set(&mut training.margin, self.margin);
+        set(&mut training.vote, self.vote);
+        set(&mut training.confidence, self.confidence);
         set(&mut training.vote_batches, self.vote_batches.map(Some));
         set(&mut training.class_weights, self.class_weights);
         training.harden |= self.harden;
@@ -161,6 +170,8 @@ mod tests {
             ("momentum", default.momentum.to_string()),
             ("class_weights", default.class_weights.word().to_owned()),
             ("margin", default.margin.to_string()),
+            ("vote", default.vote.word().to_owned()),
+            ("confidence", default.confidence.to_string()),
             ("clip", default.clip.to_string()),
             ("delta", format!("{:e}", default.delta)),
         ] {
