@@ -4,12 +4,14 @@ pub mod binomial;
 mod composition;
 mod normal;
 pub mod pld;
+mod pure;
 pub mod rdp;
 #[cfg(test)]
 mod tests;
 
 pub use binomial::ln_gamma;
 pub use composition::Composition;
+pub use pure::gaussian_of;
 
 /// Why a question about privacy has no answer.
 #[derive(Clone, PartialEq, Debug)]

@@ -16,6 +16,7 @@ use super::network::{Network, Workspace};
 use super::optimizer::Optimizer;
 use super::paired::{Comparison, Pair};
 use super::private::DpSgd;
+use super::score_noise::ScoreNoise;
 use super::training::{CAUTION, Training, VoteRule};
 use colearn_dp::DpError;
 use colearn_sdk::learner::{
@@ -70,6 +71,7 @@ pub struct BuiltinLearner {
     random: ChaCha8Rng,
     metric: Metric,
     private: Option<DpSgd>,
+    score_noise: Option<ScoreNoise>,
     /// The current weights' score on the voting rows, once it was needed.
     current_score: Option<f64>,
     /// The weights that were scored last, which may become the current ones, and their score.
@@ -101,6 +103,13 @@ impl BuiltinLearner {
         if !metric.suits(classifier) {
             return Err(BuiltinError::Metric { name: metric.name(), classifier });
         }
+        if training.score_epsilon.is_some() && metric != Metric::Accuracy {
+            return Err(BuiltinError::Training(
+                "score_epsilon is for accuracies: of other scores one row may change any amount, which no noise hides; \
+                 score by accuracy, or hide scores",
+            ));
+        }
+        let score_noise = ScoreNoise::of(&training)?;
         if training.harden && !classifier {
             return Err(BuiltinError::Training(
                 "a model that predicts a number has no class that a backdoor leads to; leave harden out",
@@ -120,6 +129,7 @@ impl BuiltinLearner {
             random: ChaCha8Rng::seed_from_u64(seed),
             metric,
             private,
+            score_noise,
             current_score: None,
             last_scored: None,
         })
@@ -337,6 +347,10 @@ impl Learner for BuiltinLearner {
         self.private.as_ref().map(|private| private.takes(self.steps()))
     }
 
+    fn score_privacy(&self) -> Option<Privacy> {
+        self.score_noise.as_ref().map(ScoreNoise::takes)
+    }
+
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         let network = match self.spec.read(weights) {
             Ok(network) => network,
@@ -358,7 +372,16 @@ impl Learner for BuiltinLearner {
         }
         let test = (!self.share.test.is_empty())
             .then(|| self.score(self.test_metric(), &network, &self.share.test));
-        Ok(Score { vote, test, judgement })
+        let rows = (self.voting_rows().len(), self.share.test.len());
+        Ok(match &mut self.score_noise {
+            // What is decided follows from the score as it is.
+            Some(noise) => Score {
+                vote: noise.add(vote, rows.0),
+                test: test.map(|test| noise.add(test, rows.1)),
+                judgement,
+            },
+            None => Score { vote, test, judgement },
+        })
     }
 
     /// By loss, whatever it votes with.
@@ -436,6 +459,38 @@ mod tests {
         let hidden = learner.test(&untrained).unwrap();
         assert!(hidden.vote.is_nan() && hidden.test.is_none());
         assert_eq!(hidden.judgement, worse.judgement);
+    }
+
+    #[test]
+    fn noise_is_for_the_scores_that_leave_and_not_for_the_vote() {
+        let with = |score_epsilon| {
+            let mut learner = learner(|_, training| {
+                training.score_epsilon = score_epsilon;
+                training.noise_source = super::super::private::Noise::Seeded(1);
+            });
+            let better = proposed(&mut learner);
+            let scores = [0; 30].map(|_| learner.test(&better).unwrap());
+            (scores, learner.score_privacy())
+        };
+        let (plain, takes) = with(None);
+        assert!(takes.is_none());
+        let (noised, takes) = with(Some(0.05));
+        assert_eq!(takes.unwrap().segment.steps, 1);
+        assert!(noised.iter().all(|score| score.judgement == plain[0].judgement));
+        assert!(noised.iter().any(|score| score.vote != plain[0].vote));
+        assert!(noised.iter().any(|score| score.test != plain[0].test));
+        let refused = |score| {
+            let data = Arc::new(Dataset::embedded(Embedded::Iris).unwrap());
+            let share = data.split(Split::Iid, 2, 1).unwrap().swap_remove(0);
+            let spec = ModelSpec::new(vec![], Activation::Relu, data.schema.clone());
+            let initial = spec.write(&spec.untrained(1)).unwrap();
+            let training =
+                Training { score: Some(score), score_epsilon: Some(1.0), ..Training::default() };
+            BuiltinLearner::new(share, training, initial, 1).unwrap_err().to_string()
+        };
+        for score in [Metric::Loss, Metric::Auc, Metric::BalancedAccuracy, Metric::F1] {
+            assert!(refused(score).contains("for accuracies"));
+        }
     }
 
     #[test]

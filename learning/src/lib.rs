@@ -11,6 +11,7 @@ pub mod optimizer;
 pub mod paired;
 mod predict;
 pub mod private;
+mod score_noise;
 mod student;
 mod training;
 mod words;

@@ -6,6 +6,7 @@ use super::data::Targets;
 use super::metric::Metric;
 use super::optimizer::{Optimizer, OptimizerKind};
 use super::private::{Noise, Privacy};
+use colearn_sdk::policy::{MAX_SCORE_EPSILON, MIN_SCORE_EPSILON};
 
 /// By how much in loss an open merge has to be better for a cautious learner.
 pub(super) const CAUTION: f64 = 0.05;
@@ -87,6 +88,9 @@ pub struct Training {
     pub class_weights: ClassWeights,
     /// Record no scores; they say something about private data.
     pub hide_scores: bool,
+    /// Add noise to the scores that leave, so that each has this ε; for accuracies only, which one row changes by no more than
+    /// one over their number.
+    pub score_epsilon: Option<f64>,
     /// Train with differential privacy (DP-SGD) and this noise multiplier.
     pub noise: Option<f64>,
     /// The L2 norm to which each example's gradient is clipped then, above 0.
@@ -118,6 +122,7 @@ impl Default for Training {
             harden: false,
             class_weights: ClassWeights::Even,
             hide_scores: false,
+            score_epsilon: None,
             noise: None,
             clip: 1.0,
             delta: 1e-5,
@@ -138,6 +143,14 @@ impl Training {
         }
         if !(self.clip > 0.0 && self.clip.is_finite()) {
             return Err("clip must be positive");
+        }
+        if let Some(epsilon) = self.score_epsilon
+            && !(MIN_SCORE_EPSILON..=MAX_SCORE_EPSILON).contains(&epsilon)
+        {
+            return Err("score_epsilon is from 0.001 to 16");
+        }
+        if self.score_epsilon.is_some() && self.hide_scores {
+            return Err("score_epsilon says how scores leave, and hide_scores that none do");
         }
         if !(0.5..1.0).contains(&self.confidence) {
             return Err("confidence is from 0.5 to below 1");
@@ -217,6 +230,13 @@ mod tests {
         assert_eq!(read(r#"{ "vote": "not_worse" }"#).unwrap(), paired);
         paired.check().unwrap();
         assert!(Training { margin: 0.1, ..paired }.check().unwrap_err().contains("margin"));
+        for epsilon in [0.0, -1.0, 17.0, f64::NAN] {
+            let noised = Training { score_epsilon: Some(epsilon), ..Training::default() };
+            assert!(noised.check().is_err(), "{epsilon}");
+        }
+        let noised = Training { score_epsilon: Some(0.5), ..Training::default() };
+        noised.check().unwrap();
+        assert!(Training { hide_scores: true, ..noised }.check().is_err());
         for confidence in [0.4, 1.0, f64::NAN] {
             assert!(Training { confidence, ..paired }.check().is_err(), "{confidence}");
         }

@@ -130,6 +130,11 @@ impl Score {
         Self { vote, test: None, judgement: judgement.into() }
     }
 
+    /// The judgement, without what it is based on.
+    pub fn unsaid(self) -> Self {
+        Self::none(self.judgement)
+    }
+
     /// No score, but a judgement.
     pub fn none(judgement: impl Into<Judgement>) -> Self {
         Self::new(f64::NAN, judgement)
@@ -227,6 +232,12 @@ pub trait Learner {
         None
     }
 
+    /// What a score takes of the privacy of the rows that it is of, where it has noise that hides them; `None` where it has
+    /// none. Each score that leaves is counted; one that a limit does not allow stays here, and the vote leaves without.
+    fn score_privacy(&self) -> Option<Privacy> {
+        None
+    }
+
     /// Scores weights on private data, without changing the current ones.
     ///
     /// # Errors
@@ -277,6 +288,10 @@ impl<L: Learner + ?Sized> Learner for Box<L> {
 
     fn privacy(&self) -> Option<Privacy> {
         (**self).privacy()
+    }
+
+    fn score_privacy(&self) -> Option<Privacy> {
+        (**self).score_privacy()
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {

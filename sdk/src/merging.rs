@@ -155,6 +155,17 @@ impl Judged {
         }
     }
 
+    /// The same, with what may be told of the scores of the merges.
+    pub(crate) fn told(mut self, mut clear: impl FnMut(Digest, Score) -> Score) -> Self {
+        let merges = [self.merges.open, self.merges.guarded];
+        for (worth, digest) in [&mut self.open, &mut self.guarded].into_iter().zip(merges) {
+            if let (Some(worth), Some(digest)) = (worth, digest) {
+                worth.score = clear(digest, worth.score);
+            }
+        }
+        self
+    }
+
     /// What is said where there is no merge, or none can be had.
     pub(crate) fn nothing() -> Self {
         let merges = Merges::default();

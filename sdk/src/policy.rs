@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use colearn_contracts::{Digest, ExperimentName, PrivacySegment, Scores};
-use colearn_dp::{MAX_NOISE, MIN_NOISE};
+use colearn_dp::{MAX_NOISE, MIN_NOISE, gaussian_of};
 use colearn_records::plan::toml_error;
 use colearn_records::transaction::LedgerId;
 use serde::Deserialize;
@@ -16,6 +16,10 @@ use crate::learner::Privacy;
 
 /// The longest file that is read.
 const MAX_BYTES: u64 = 64 << 10;
+/// The least ε that a score may have: with less there is nothing but noise.
+pub const MIN_SCORE_EPSILON: f64 = 1e-3;
+/// The largest: with more there is hardly any noise.
+pub const MAX_SCORE_EPSILON: f64 = 16.0;
 /// Where what is spent is kept unless the file says otherwise, beside the file.
 const SPENT: &str = "spent";
 
@@ -42,6 +46,8 @@ pub struct Policy {
     pub experiments: Option<Vec<ExperimentName>>,
     /// Whether scores may leave; if not, votes and proposals carry none.
     pub scores: bool,
+    /// The largest ε that a score may have, in millionths: then those without noise do not leave.
+    pub score_epsilon_micros: Option<u64>,
     /// Whether what was trained without differential privacy may leave.
     pub unprotected: bool,
 }
@@ -69,6 +75,7 @@ struct Written {
     experiments: Option<Vec<String>>,
     // Not optional: what nobody has decided is not decided here.
     scores: bool,
+    score_epsilon: Option<f64>,
     unprotected: bool,
 }
 
@@ -124,6 +131,15 @@ pub enum PolicyError {
     /// There are scores.
     #[error("the site's policy lets no scores leave")]
     Scores,
+    /// Scores have less noise than the policy asks for, or none.
+    #[error(
+        "the site's policy lets scores leave with noise only, of an epsilon of at most {} each (colearn learner --score-epsilon)",
+        micros(*.largest_micros)
+    )]
+    ScoreNoise {
+        /// The largest ε, in millionths.
+        largest_micros: u64,
+    },
     /// Training is not private.
     #[error(
         "the site's policy lets nothing leave that was trained without differential privacy; train with \
@@ -184,6 +200,16 @@ impl Policy {
                     .to_owned(),
             );
         }
+        let score_epsilon_micros = number(
+            "score_epsilon",
+            written.score_epsilon,
+            MIN_SCORE_EPSILON,
+            MAX_SCORE_EPSILON,
+            1e6,
+        )?;
+        if score_epsilon_micros.is_some() && !written.scores {
+            return Err("score_epsilon says how scores may leave, and scores is false".to_owned());
+        }
         Ok(Self {
             digest: Digest(Sha256::digest(bytes).into()),
             data: named("data", &written.data)?,
@@ -198,6 +224,7 @@ impl Policy {
             ledgers: all("ledgers", written.ledgers, |text| text.parse())?,
             experiments: all("experiments", written.experiments, |it| named("experiments", it))?,
             scores: written.scores,
+            score_epsilon_micros,
             unprotected: written.unprotected,
         })
     }
@@ -244,6 +271,23 @@ impl Policy {
         match self.scores || scores == Scores::default() {
             true => Ok(()),
             false => Err(PolicyError::Scores),
+        }
+    }
+
+    /// Whether scores may leave that take this, if they have noise.
+    ///
+    /// # Errors
+    /// [`PolicyError::Scores`] and [`PolicyError::ScoreNoise`].
+    pub fn check_score(&self, takes: Option<&Privacy>) -> Result<(), PolicyError> {
+        if !self.scores {
+            return Err(PolicyError::Scores);
+        }
+        let Some(largest_micros) = self.score_epsilon_micros else { return Ok(()) };
+        let least =
+            gaussian_of(micros(largest_micros)).map_or(u64::MAX, |noise| (noise * 1e6) as u64);
+        match takes.filter(|takes| takes.segment.noise_micros >= least) {
+            Some(_) => Ok(()),
+            None => Err(PolicyError::ScoreNoise { largest_micros }),
         }
     }
 

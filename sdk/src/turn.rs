@@ -1,10 +1,11 @@
 //! A learner's turn: what it trains, what that takes of its privacy, and what is proposed of it. The
 //! client and the local backend take turns in the same way, for learners in any language.
 
-use colearn_contracts::{PrivacySegment, PrivacySpent, Reason, Scores, Update};
+use colearn_contracts::{Digest, PrivacySegment, PrivacySpent, Reason, Scores, Update};
 
-use crate::learner::{Learner, LearnerError, Privacy, Proposed, Weights};
+use crate::learner::{Learner, LearnerError, Privacy, Proposed, Score, Weights};
 use crate::participant::{Assignment, NOT_PRIVATE};
+use crate::policy::PolicyError;
 use crate::spending::{Spending, SpendingError};
 
 /// What came of a turn.
@@ -57,9 +58,33 @@ pub(crate) fn make<L: Learner + ?Sized>(
 ) -> Result<Attempt, LearnerError> {
     let mut attempt = train(learner, spending, asked)?;
     if let Attempt::Made(made) = &mut attempt {
-        made.scores = learner.test(&made.weights)?.scores();
+        let score = learner.test(&made.weights)?;
+        made.scores =
+            cleared(learner, spending, asked.round, made.weights.digest(), score).scores();
     }
     Ok(attempt)
+}
+
+/// A score as it may leave: counted, where it has noise, and none where that must not be.
+pub(crate) fn cleared<L: Learner + ?Sized>(
+    learner: &L,
+    spending: &mut Spending,
+    round: u64,
+    weights: Digest,
+    score: Score,
+) -> Score {
+    if score.scores() == Scores::default() {
+        return score;
+    }
+    match spending.spend_scores(weights, round, learner.score_privacy().as_ref()) {
+        Ok(()) => score,
+        // No news: it is what the site has decided.
+        Err(SpendingError::Policy(PolicyError::Scores)) => score.unsaid(),
+        Err(error) => {
+            tracing::warn!(round, %error, "the scores stay here");
+            score.unsaid()
+        }
+    }
 }
 
 /// What came of training.
@@ -132,6 +157,11 @@ impl Made {
         asked: &Assignment,
     ) -> Trained {
         let Self { weights, scores, taken } = self;
+        // A policy that does not let scores leave at all takes them away where they are signed.
+        let scores = match spending.check_kept_scores(scores, weights.digest(), asked.round) {
+            Err(SpendingError::Policy(PolicyError::ScoreNoise { .. })) => Scores::default(),
+            Ok(()) | Err(_) => scores,
+        };
         let max_epsilon_micros = learner.privacy().and_then(|privacy| privacy.max_epsilon_micros);
         let spent = match taken {
             Some((segment, delta_picos)) => {
@@ -159,7 +189,9 @@ impl Made {
         if self.weights.digest() != sealed.weights.digest || asked.round != sealed.round {
             return Err("it is not of what was trained for this round".to_owned());
         }
-        spending.check_scores(sealed.scores).map_err(|error| error.to_string())?;
+        let digest = sealed.weights.digest;
+        let kept = spending.check_kept_scores(sealed.scores, digest, sealed.round);
+        kept.map_err(|error| error.to_string())?;
         match self.spend(learner, spending, asked) {
             Trained::Proposal { privacy, .. } if privacy == sealed.privacy => Ok(()),
             Trained::Proposal { .. } => Err("it states another privacy than is spent".to_owned()),

@@ -87,7 +87,7 @@ impl BesideAlone {
             Some(weights) => weights,
             None => spec.write(&spec.untrained(seed)).map_err(BuiltinError::from)?,
         };
-        let training = Training { noise: None, epsilon: None, ..training };
+        let training = Training { noise: None, epsilon: None, score_epsilon: None, ..training };
         let alone = BuiltinLearner::new(share, training, weights, seed)?;
         let last = record.lines().last();
         let seen = last.map_or(together.current().digest().to_string(), |last| last.model.clone());
@@ -149,6 +149,10 @@ impl Learner for BesideAlone {
 
     fn privacy(&self) -> Option<Privacy> {
         self.together.privacy()
+    }
+
+    fn score_privacy(&self) -> Option<Privacy> {
+        self.together.score_privacy()
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {

@@ -55,7 +55,15 @@ fn print(policy: &Policy, spent: &SiteSpent) {
     );
     line("ledgers", list(policy.ledgers.as_deref()));
     line("experiments", list(policy.experiments.as_deref()));
-    line("scores", leaves(policy.scores));
+    line(
+        "scores",
+        match policy.score_epsilon_micros {
+            Some(micros) => {
+                format!("may leave with noise, of epsilon at most {} each", unit(micros))
+            }
+            None => leaves(policy.scores),
+        },
+    );
     line("unprotected", leaves(policy.unprotected));
     line(
         "spent",
@@ -115,6 +123,7 @@ fn document(policy: &Policy, spent: &SiteSpent) -> Value {
         "ledgers": all(policy.ledgers.as_deref().map(texts)),
         "experiments": all(policy.experiments.as_deref().map(texts)),
         "scores": policy.scores,
+        "score_epsilon": policy.score_epsilon_micros.map(unit),
         "unprotected": policy.unprotected,
         "spent": {
             "file": spent.path,

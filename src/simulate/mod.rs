@@ -138,6 +138,10 @@ impl Learner for Player {
         self.inner().privacy()
     }
 
+    fn score_privacy(&self) -> Option<Privacy> {
+        self.inner().score_privacy()
+    }
+
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         match self {
             Self::Honest(learner) => learner.inner.test(weights),

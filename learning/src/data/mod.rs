@@ -8,7 +8,7 @@ pub(crate) mod dialect;
 mod embedded;
 mod idx;
 mod moments;
-mod noise;
+pub(crate) mod noise;
 mod npy;
 mod npz;
 pub mod schema;

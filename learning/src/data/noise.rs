@@ -7,7 +7,7 @@ use rand::{Rng, RngExt as _};
 /// Canonne, Kamath and Steinke, The Discrete Gaussian for Differential Privacy, 2020, algorithms 1 and 2: there is no
 /// arithmetic with fractions in it, whose rounding would tell what the noise hides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct DiscreteLaplace {
+pub(crate) struct DiscreteLaplace {
     /// Epsilon is `over / under`.
     over: u64,
     under: u64,
@@ -15,15 +15,15 @@ pub(super) struct DiscreteLaplace {
 
 impl DiscreteLaplace {
     /// With an epsilon of `over / under`, both from 1 to 2^32.
-    pub(super) fn new(over: u32, under: u32) -> Self {
+    pub(crate) fn new(over: u32, under: u32) -> Self {
         Self { over: u64::from(over.max(1)), under: u64::from(under.max(1)) }
     }
 
-    pub(super) fn epsilon(self) -> f64 {
+    pub(crate) fn epsilon(self) -> f64 {
         self.over as f64 / self.under as f64
     }
 
-    pub(super) fn sample(self, random: &mut impl Rng) -> i64 {
+    pub(crate) fn sample(self, random: &mut impl Rng) -> i64 {
         loop {
             let rest = random.random_range(0..self.under);
             if !falls(rest, self.under, random) {

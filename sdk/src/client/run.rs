@@ -1050,8 +1050,9 @@ impl<L: Learner + Send + 'static> Run<L> {
             }
         }
         let [open, guarded] = merges;
-        let judge = move |learner: &mut L, _: &mut Spending| {
-            Judged::by(learner, base.as_ref(), open.as_ref(), guarded.as_ref())
+        let judge = move |learner: &mut L, spending: &mut Spending| {
+            let judged = Judged::by(learner, base.as_ref(), open.as_ref(), guarded.as_ref());
+            judged.told(|weights, score| turn::cleared(learner, spending, round, weights, score))
         };
         let judged = self.work_on(round, Work::Merge, judge).await?;
         self.participant()?.judged(round, &judged, salt)?;
@@ -1118,7 +1119,10 @@ impl<L: Learner + Send + 'static> Run<L> {
             Fetched::Weights(weights) => weights,
             Fetched::Not(step) => return Ok(step),
         };
-        let test = move |learner: &mut L, _: &mut Spending| learner.test(&weights);
+        let test = move |learner: &mut L, spending: &mut Spending| {
+            let score = learner.test(&weights)?;
+            Ok(turn::cleared(learner, spending, round, weights.digest(), score))
+        };
         let score = self.work_on(round, Work::Vote, test).await?;
         if let Err(error) = &score {
             tracing::warn!(round, %error, "voting against weights that cannot be scored");

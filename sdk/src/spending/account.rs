@@ -5,6 +5,7 @@ use colearn_contracts::{
     Digest, MAX_SEGMENTS, PrivacySegment, PrivacySpent, PrivateTraining, Version,
 };
 use colearn_dp::Composition;
+use sha2::{Digest as _, Sha256};
 
 /// A training whose result has left, or was about to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +35,25 @@ impl Training {
         };
         let (unrecorded, epsilon_micros, delta_picos) = (0, u64::MAX, 0);
         Self { round, weights, took, unrecorded, epsilon_micros, delta_picos, all: Vec::new() }
+    }
+
+    /// A score that has left, with noise: as a step on all rows of which nothing is stated. It is of some weights, and no training
+    /// of which they came.
+    pub(super) fn score(round: u64, of: Digest, took: PrivacySegment) -> Self {
+        let (weights, took) = (Self::score_name(of), PrivacySegment { clip_micros: 0, ..took });
+        let (unrecorded, epsilon_micros, delta_picos) = (0, 0, 0);
+        Self { round, weights, took, unrecorded, epsilon_micros, delta_picos, all: Vec::new() }
+    }
+
+    /// What is written in the place of weights for a score of some.
+    pub(super) fn score_name(of: Digest) -> Digest {
+        let named = Sha256::new().chain_update(b"colearn/v1/score\n").chain_update(of.0);
+        Digest(named.finalize().into())
+    }
+
+    /// Whether it is a score.
+    pub(super) fn is_score(&self) -> bool {
+        self.took.clip_micros == 0 && !self.is_unprotected()
     }
 
     /// Whether no ε bounds what it reveals.

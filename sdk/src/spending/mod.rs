@@ -32,7 +32,7 @@ use self::site::Site;
 pub use self::site::{LearnerSpent, SiteSpent};
 use crate::learner::Privacy;
 use crate::participant::Assignment;
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyError};
 
 /// The most figures that are kept.
 const MAX_KNOWN: usize = 64;
@@ -42,6 +42,8 @@ const MAX_KNOWN: usize = 64;
 #[derive(Debug, Default)]
 pub struct Spending {
     trainings: Vec<Training>,
+    /// The scores that have left with noise. No statement lists them: those are of trainings.
+    scores: Vec<Training>,
     /// Where it is kept, if it is.
     journal: Option<Journal>,
     /// What was read of the key's other experiments.
@@ -121,6 +123,73 @@ impl Spending {
     pub fn check_scores(&self, scores: Scores) -> Result<(), SpendingError> {
         let policy = self.site.as_ref().map(Site::policy);
         Ok(policy.map_or(Ok(()), |policy| policy.check_scores(scores))?)
+    }
+
+    /// Counts a score of some weights that is to leave in a round: what its noise lets through, if it has some. When it returns
+    /// this survives a power failure. The same score is counted once.
+    ///
+    /// # Errors
+    /// If that must not or cannot be. The score must not leave the process then.
+    pub fn spend_scores(
+        &mut self,
+        of: Digest,
+        round: u64,
+        takes: Option<&Privacy>,
+    ) -> Result<(), SpendingError> {
+        if let Some(site) = &self.site {
+            site.policy().check_score(takes)?;
+        }
+        let Some(takes) = takes else { return Ok(()) };
+        let PrivacySegment { noise_micros, clip_micros, sampling_nanos, steps } = takes.segment;
+        if noise_micros == 0 || sampling_nanos != 1_000_000_000 || steps == 0 {
+            return Err(SpendingError::Settings {
+                noise_micros,
+                clip_micros,
+                sampling_nanos,
+                steps,
+            });
+        }
+        let _lock = self.journal.as_ref().map(Journal::lock).transpose()?;
+        self.refresh()?;
+        let score = Training::score(round, of, takes.segment);
+        let is_known = |it: &Training| (it.round, it.weights) == (round, score.weights);
+        if !self.scores.iter().any(is_known) {
+            let done = self.trainings.last().map(|last| last.all.clone()).unwrap_or_default();
+            self.check_own(takes, &[done, vec![score.took]].concat())?;
+        }
+        if let Some(site) = &mut self.site {
+            site.spend(&score, &mut self.figures)?;
+        }
+        if !self.scores.iter().any(is_known) {
+            if let Some(journal) = &mut self.journal {
+                journal.append(&score)?;
+            }
+            self.scores.push(score);
+        }
+        Ok(())
+    }
+
+    /// Whether scores may leave that are kept from before a restart: under a policy that asks for noise only those that were
+    /// counted, which had some.
+    ///
+    /// # Errors
+    /// [`SpendingError::Policy`].
+    pub(crate) fn check_kept_scores(
+        &self,
+        scores: Scores,
+        of: Digest,
+        round: u64,
+    ) -> Result<(), SpendingError> {
+        self.check_scores(scores)?;
+        let largest = self.site.as_ref().and_then(|site| site.policy().score_epsilon_micros);
+        let Some(largest_micros) = largest.filter(|_| scores != Scores::default()) else {
+            return Ok(());
+        };
+        let name = Training::score_name(of);
+        match self.scores.iter().any(|it| (it.round, it.weights) == (round, name)) {
+            true => Ok(()),
+            false => Err(PolicyError::ScoreNoise { largest_micros }.into()),
+        }
     }
 
     /// How many trainings on the site's data have left without differential privacy, as far as was read.
@@ -212,8 +281,8 @@ impl Spending {
 
     /// Reads what other processes, or the others of this key's learners, have written since.
     fn refresh(&mut self) -> Result<(), SpendingError> {
-        if let Some(trainings) = self.journal.as_mut().map(Journal::news).transpose()?.flatten() {
-            self.trainings = trainings;
+        if let Some(all) = self.journal.as_mut().map(Journal::news).transpose()?.flatten() {
+            (self.scores, self.trainings) = all.into_iter().partition(Training::is_score);
         }
         Ok(())
     }
@@ -223,8 +292,11 @@ impl Spending {
         for journal in journal.others()? {
             let name = journal.experiment().clone();
             let other = self.others.entry(name).or_insert(Other { journal, all: Vec::new() });
-            if let Some(mut trainings) = other.journal.news()? {
+            if let Some(all) = other.journal.news()? {
+                let (scores, mut trainings): (Vec<_>, Vec<_>) =
+                    all.into_iter().partition(Training::is_score);
                 other.all = trainings.pop().map(|last| last.all).unwrap_or_default();
+                other.all.extend(scores.iter().map(|score| score.took));
             }
         }
         Ok(())
@@ -268,16 +340,17 @@ impl Spending {
         {
             return Err(SpendingError::OverCap { epsilon_micros, delta_picos, cap });
         }
-        self.check_own(next, &training)?;
+        self.check_own(next, &training.all)?;
         Ok(training)
     }
 
     /// The learner's own cap is for its data, whatever that was used for.
-    fn check_own(&mut self, next: &Privacy, training: &Training) -> Result<(), SpendingError> {
+    fn check_own(&mut self, next: &Privacy, all: &[PrivacySegment]) -> Result<(), SpendingError> {
         let Some(max_epsilon_micros) = next.max_epsilon_micros else { return Ok(()) };
         self.refresh_others()?;
         let others = self.others.values().flat_map(|other| &other.all);
-        let composition = compose(training.all.iter().chain(others));
+        let scores = self.scores.iter().map(|score| &score.took);
+        let composition = compose(all.iter().chain(scores).chain(others));
         let delta_picos = next.delta_picos;
         let epsilon_micros = self.figures.epsilon_micros(composition, delta_picos)?;
         if epsilon_micros > max_epsilon_micros {

@@ -2,6 +2,7 @@
 //! copied folders, and changing settings.
 #![allow(clippy::unwrap_used)]
 
+mod scores;
 mod site;
 
 use std::collections::BTreeMap;

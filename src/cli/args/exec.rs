@@ -21,6 +21,7 @@ pub(crate) struct ExecArgs {
         conflicts_with_all = [
             "task", "data", "label", "share", "split", "show_split", "epochs", "batch", "optimizer",
             "learning_rate", "momentum", "vote", "confidence", "vote_batches", "harden",
+            "score_epsilon",
         ]
     )]
     pub(crate) exec: Option<String>,

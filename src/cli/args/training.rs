@@ -57,6 +57,10 @@ pub(crate) struct TrainingArgs {
     /// Record no scores, only votes: scores say something about private data
     #[arg(long)]
     hide_scores: bool,
+    /// Add noise to recorded accuracies, so that each has this epsilon, which is counted with what training takes; see
+    /// docs/privacy.md
+    #[arg(long, value_name = "EPSILON", conflicts_with = "hide_scores")]
+    score_epsilon: Option<f64>,
     /// Train with differential privacy (DP-SGD) and this noise multiplier
     #[arg(long, value_name = "SIGMA")]
     noise: Option<f64>,
@@ -131,6 +135,7 @@ impl TrainingArgs {
         set(&mut training.class_weights, self.class_weights);
         training.harden |= self.harden;
         training.hide_scores |= self.hide_scores;
+        set(&mut training.score_epsilon, self.score_epsilon.map(Some));
         set(&mut training.noise, self.noise.map(Some));
         set(&mut training.clip, self.clip);
         set(&mut training.delta, self.delta);
