@@ -9,7 +9,7 @@ See docs/python.md.
 
 from importlib.metadata import version
 
-from . import adapters, arrays, dp, errors, experiments, keys, model
+from . import adapters, alone, arrays, dp, errors, experiments, keys, metrics, model
 from ._core import Client, Key, Weights
 from .adapters import (
     FlowerLearner,
@@ -95,6 +95,7 @@ __all__ = [
     "Weights",
     "XGBoostLearner",
     "adapters",
+    "alone",
     "arrays",
     "audit",
     "create_experiment",
@@ -103,6 +104,7 @@ __all__ = [
     "experiments",
     "keys",
     "local_node",
+    "metrics",
     "model",
     "open",
     "run",

@@ -21,13 +21,13 @@ _CONFIDENCE = 0.95
 
 
 class BesideAlone:
-    """Takes part as ``learner`` does, and trains ``alone`` on the same site's data besides, without asking
-    anybody. After each round that changes the shared model both are scored by ``learner`` on its test
+    """Takes part as ``learner`` does, and trains ``alone`` on the same site's data besides, asking
+    nobody. After each round that changes the shared model both are scored by ``learner`` on its test
     rows, and a line of JSON is added to a file. Nothing of it leaves the machine.
 
     ``alone`` keeps those of its trainings that it would approve of itself, which is the rule that the
     shared model is under. Make it with the same settings and the same rows, but an untrained model, and
-    without ``privacy=``: what does not leave needs no noise. It is not kept over a restart: it begins anew.
+    without ``privacy=``: what does not leave needs no noise. After a restart it begins anew.
 
     >>> run(BesideAlone(learner, alone, "alone.jsonl"), node=..., experiment=..., key=...)
 
@@ -40,7 +40,7 @@ class BesideAlone:
     path
         The file, which ``colearn model compare`` reads as well. It is made for its user only.
     effort
-        ``"each"``: train once for each model that the experiment accepts, as often as the shared one was;
+        ``"each"``: train once for each model that the experiment accepts, as often as the shared one;
         ``"own"``: once for each training of this learner's for the experiment.
     tell
         Called with each line.
@@ -126,7 +126,7 @@ class BesideAlone:
             "rows": 0,
             "alone": _finite(alone),
             "together": _finite(together),
-            "difference": None if None in (alone, together) else _finite(together - alone),
+            "difference": None,
             "low": None,
             "high": None,
             "confidence": _CONFIDENCE,
@@ -134,6 +134,8 @@ class BesideAlone:
             "only_together": None,
             "p_value": None,
         }
+        if alone is not None and together is not None:
+            line["difference"] = _finite(together - alone)
         if first is not None and second is not None:
             line |= paired(first, second)
         return line
@@ -174,7 +176,7 @@ def _mcnemar(one: int, other: int) -> float:
     total, most = one + other, max(one, other)
     # In whole numbers: nothing is rounded before the end.
     tail = sum(math.comb(total, count) for count in range(most, total + 1))
-    return min(1.0, 2 * tail / 2**total)
+    return min(1.0, float(2 * tail / 2**total))
 
 
 def _finite(value: float | None) -> float | None:

@@ -58,7 +58,7 @@ class ModelLearner(ABC):
         return self._score(test=False)
 
     def _rights(self) -> npt.NDArray[np.bool_] | None:
-        """Which of the rows for testing the live model gets right, where its score is the share of them."""
+        """Which rows for testing the live model gets right, where its score is the share of them."""
         return None
 
     def _can_judge(self) -> bool:
@@ -106,8 +106,8 @@ class ModelLearner(ABC):
         return Score(vote, approve, test, None if approve else "worse")
 
     def tested(self, weights: Weights) -> tuple[float | None, npt.NDArray[np.bool_] | None]:
-        """The score of weights on the rows for testing, whatever may be recorded of it, and, where the score is the
-        share of rows that are right, which those are. The current weights are restored."""
+        """The score of weights on the rows for testing, whatever is recorded of it, and, where that is
+        the share of rows that are right, which those are. The current weights are restored."""
         current = self.current()
         try:
             self._load(weights)

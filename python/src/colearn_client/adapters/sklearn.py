@@ -11,6 +11,7 @@ import numpy.typing as npt
 from .. import arrays
 from .._core import Weights
 from ..errors import ModelError
+from ..metrics import Metric, named
 from .base import ModelLearner, can_tell
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -36,7 +37,8 @@ class SklearnLearner(ModelLearner):
     epochs
         How often ``partial_fit`` is called for a proposal.
     score
-        ``score(estimator, X, y)``, higher is better; by default the estimator's own.
+        ``score(estimator, X, y)``, higher is better, or "accuracy", "balanced_accuracy", "f1"
+        or, for numbers, "r2"; by default the estimator's own.
     margin
         Approve what is not worse than now by more than this.
     hide_scores
@@ -52,7 +54,7 @@ class SklearnLearner(ModelLearner):
         *,
         classes: npt.ArrayLike | None = None,
         epochs: int = 5,
-        score: Callable[[Any, Any, Any], float] | None = None,
+        score: Callable[[Any, Any, Any], float] | Metric | None = None,
         margin: float = 0.0,
         hide_scores: bool = False,
     ) -> None:
@@ -73,8 +75,13 @@ class SklearnLearner(ModelLearner):
             own = self._data["train"][1] if classes is None else classes
             self._classes = np.unique(np.asarray(own))
         self._epochs = epochs
-        self._by_accuracy = is_classifier and score is None
-        self._score_by = score or (lambda model, x, y: float(model.score(x, y)))
+        self._by_accuracy = is_classifier and score in (None, "accuracy")
+        self._score_by: Callable[[Any, Any, Any], float] = lambda model, x, y: float(model.score(x, y))
+        if isinstance(score, str):
+            metric = named(score, is_classifier)
+            self._score_by = lambda model, x, y: metric(y, model.predict(x))
+        elif score is not None:
+            self._score_by = score
         self._initialise()
 
     def _initialise(self) -> None:

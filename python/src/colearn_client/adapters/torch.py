@@ -286,7 +286,8 @@ class TorchLearner(ModelLearner):
             for batch in self._test_loader:
                 if isinstance(batch, Mapping):
                     moved = self._moved(batch)
-                    outputs, targets = getattr(self.model(**moved), "logits", None), moved.get("labels")
+                    outputs: Any = getattr(self.model(**moved), "logits", None)
+                    targets: Any = moved.get("labels")
                     if not parts.are_classes(outputs, targets):
                         return None
                 else:
