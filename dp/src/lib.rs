@@ -2,6 +2,7 @@
 
 pub mod binomial;
 mod composition;
+pub mod guessing;
 mod normal;
 pub mod pld;
 mod pure;

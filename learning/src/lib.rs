@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builtin;
+pub mod canaries;
 mod contents;
 pub mod data;
 mod hardening;

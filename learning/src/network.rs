@@ -305,6 +305,44 @@ impl Network {
         clip: f32,
         workspace: &mut Workspace,
     ) {
+        self.clip_each(features, targets, rows, clip, workspace);
+        self.sum_gradients(workspace, 1.0);
+    }
+
+    /// What the rows' clipped gradients have in common, each with each (`[rows, rows]`), and each with a gradient (`[rows]`).
+    /// None of them is built here either.
+    pub(super) fn clipped_products(
+        &self,
+        features: ArrayView2<'_, f32>,
+        targets: &Targets,
+        rows: &[usize],
+        clip: f32,
+        gradient: &[Layer],
+        workspace: &mut Workspace,
+    ) -> (Array2<f32>, Array1<f32>) {
+        self.clip_each(features, targets, rows, clip, workspace);
+        let mut each = Array2::zeros((rows.len(), rows.len()));
+        let mut with = Array1::zeros(rows.len());
+        for ((delta, inputs), layer) in
+            workspace.deltas.iter().zip(&workspace.outputs).zip(gradient)
+        {
+            // The 1 is the bias's input.
+            each += &(delta.dot(&delta.t()) * (inputs.dot(&inputs.t()) + 1.0));
+            with += &(delta.dot(&layer.weight) * inputs).sum_axis(Axis(1));
+            with += &delta.dot(&layer.bias);
+        }
+        (each, with)
+    }
+
+    /// Fills the workspace's deltas with those of the rows' gradients, each clipped.
+    fn clip_each(
+        &self,
+        features: ArrayView2<'_, f32>,
+        targets: &Targets,
+        rows: &[usize],
+        clip: f32,
+        workspace: &mut Workspace,
+    ) {
         self.forward(features, rows, workspace);
         self.backward(targets, rows, None, workspace);
         for example in 0..rows.len() {
@@ -329,7 +367,6 @@ impl Network {
                 }
             }
         }
-        self.sum_gradients(workspace, 1.0);
     }
 }
 

@@ -9,6 +9,7 @@ use colearn::plot::{self, Curve, Curves};
 use colearn_dp::{Accountant, DpError, Mechanism, Steps};
 use serde_json::json;
 
+use super::dp_audit::AuditArgs;
 use super::policy::PolicyArgs;
 
 /// Points on a plotted curve.
@@ -21,6 +22,8 @@ pub(crate) enum Dp {
     Epsilon(EpsilonArgs),
     /// The noise that keeps some steps within an epsilon.
     Noise(NoiseArgs),
+    /// Attack a private training on this machine: prove a lower bound of its epsilon, beside the one that is accounted.
+    Audit(Box<AuditArgs>),
     /// Check a site's policy; show it, and what was spent under it.
     Policy(PolicyArgs),
 }
@@ -134,6 +137,7 @@ impl Dp {
                     steps,
                 )
             }),
+            Self::Audit(audit) => audit.run(),
             Self::Policy(policy) => policy.run(),
         }
     }

@@ -14,6 +14,7 @@ mod data;
 mod demo;
 mod doctor;
 mod dp;
+mod dp_audit;
 mod experiment;
 mod following;
 mod init;

@@ -31,6 +31,7 @@ A scenario, everything in it optional:
   hidden = [32]
   [training]
   epochs = 5
+  vote = \"not_worse\"         # or better, with confidence = 0.9: docs/votes.md
   noise = 1.0                # differential privacy; the noise follows the seed
   cautious = true            # without noise: defences against backdoors, in merged rounds;
   harden = true              # docs/attacks.md says what they are good for

@@ -51,6 +51,7 @@ mod report;
 mod resync;
 mod rights;
 mod rounds;
+mod scored;
 mod scores;
 mod support;
 mod sweep;
