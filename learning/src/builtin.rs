@@ -182,8 +182,8 @@ impl BuiltinLearner {
 
     /// What follows from the score of some weights, beside that of the current ones.
     fn judge(&self, network: &Network, vote: f64, current: f64) -> Result<Judgement> {
-        // A score that is not a number is worse than any that is.
-        let are_numbers = !vote.is_nan() && !current.is_nan();
+        // A score that is not a number, or is infinite, is worse than any that is finite: no test has to say so.
+        let are_numbers = vote.is_finite() && current.is_finite();
         let approves = match self.training.vote {
             VoteRule::NotWorse if are_numbers => {
                 !self.paired(network, |pair| pair.is_worse(self.training.confidence))?
@@ -239,7 +239,9 @@ impl BuiltinLearner {
     /// If it cannot train.
     pub fn improve_alone(&mut self) -> Result<bool> {
         let weights = self.train()?;
-        let keeps = self.test(&weights)?.judgement == Judgement::Approve;
+        // Nobody judges where the rows cannot: then what was trained last is what there is.
+        let judgement = self.test(&weights)?.judgement;
+        let keeps = matches!(judgement, Judgement::Approve | Judgement::Abstain(_));
         if keeps {
             self.accept(&weights)?;
         }

@@ -67,6 +67,9 @@ impl Discordant {
     }
 }
 
+/// By how much a loss is far from another: about what guessing costs, of classes as of numbers that were scaled.
+const FAR: f64 = 1.0;
+
 /// Two models' predictions (`[rows, outputs]`) of the same rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'a> {
@@ -107,12 +110,13 @@ impl Pair<'_> {
         }
     }
 
-    /// Whether the second is worse at this confidence, by the same tests.
+    /// Whether the second is worse at this confidence, by the same tests. Of losses also where they are on average higher by more than
+    /// [`FAR`], and more than the first's are scattered: a single row that makes them so is none that a test could not tell from chance.
     pub fn is_worse(&self, confidence: f64) -> bool {
         let rest = 1.0 - confidence;
         match self.metric {
             Metric::Accuracy => self.discordant().is_some_and(|it| it.chance_of_worse() <= rest),
-            Metric::Loss | Metric::R2 => self.student(-1.0) <= rest,
+            Metric::Loss | Metric::R2 => self.student(-1.0) <= rest || self.is_far_worse(),
             Metric::Auc | Metric::BalancedAccuracy | Metric::F1 => {
                 is_rare(&self.bootstrap(), confidence, |difference| difference >= 0.0)
             }
@@ -133,6 +137,15 @@ impl Pair<'_> {
         let squares: f64 = gains.iter().map(|gain| (gain - mean).powi(2)).sum();
         // Where all rows gain the same it is infinite.
         student::at_least(mean / (squares / (count - 1.0) / count).sqrt(), count - 1.0)
+    }
+
+    fn is_far_worse(&self) -> bool {
+        let losses = |predictions| losses(predictions, self.targets, self.rows);
+        let count = self.rows.len() as f64;
+        let mean = |predictions| losses(predictions).sum::<f64>() / count;
+        let (first, second) = (mean(self.first), mean(self.second));
+        let squares = losses(self.first).map(|it| (it - first).powi(2)).sum::<f64>();
+        second.is_nan() || second > first + (squares / count).sqrt().max(FAR)
     }
 
     fn score(&self, predictions: &Array2<f32>) -> f64 {
@@ -296,6 +309,20 @@ mod tests {
             assert!(!pair.is_worse(0.5));
             let turned = Pair { first: &second, second: &first, ..pair };
             assert!(turned.is_worse(0.9998) && !turned.is_worse(0.9999) && !turned.is_better(0.5));
+        }
+    }
+
+    #[test]
+    fn one_row_that_is_far_off_makes_a_model_worse_though_a_test_could_not_tell() {
+        let first = Array2::from_elem((30, 1), 0.1_f32);
+        let (targets, rows) = (Targets::Numbers(vec![0.0; 30]), (0..30).collect::<Vec<_>>());
+        for far in [30_000.0, f32::INFINITY, f32::NAN] {
+            let second =
+                Array2::from_shape_fn((30, 1), |(row, _)| if row == 0 { far } else { 0.09 });
+            let metric = Metric::Loss;
+            let pair =
+                Pair { metric, targets: &targets, rows: &rows, first: &first, second: &second };
+            assert!(pair.is_worse(0.999) && !pair.is_better(0.5), "{far}");
         }
     }
 

@@ -46,7 +46,7 @@ pub enum VoteRule {
     /// They score no lower than the current ones, but for the margin.
     #[default]
     Score,
-    /// Row by row, they are not worse than the current ones with the confidence that is asked for.
+    /// Row by row, they are not shown to be worse than the current ones, with the confidence that is asked for.
     NotWorse,
     /// Row by row, they are better with that confidence.
     Better,

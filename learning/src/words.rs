@@ -27,7 +27,7 @@ words! {
     }
     VoteRule {
         Score = "score", "what does not score lower than the current model, but for the margin";
-        NotWorse = "not_worse", "what is not worse on the same rows, with --confidence";
+        NotWorse = "not_worse", "what is not shown to be worse on the same rows, with --confidence";
         Better = "better", "what is better on the same rows, with --confidence";
     }
     Activation {

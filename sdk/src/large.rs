@@ -36,7 +36,7 @@ pub(crate) fn new_file(dir: &Path) -> io::Result<(File, PathBuf)> {
     let path = dir.join(format!("new.{}.{number}", std::process::id()));
     // One that is there is of a process that has ended.
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok((file(&path)?, path)),
     }
 }

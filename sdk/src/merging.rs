@@ -133,7 +133,14 @@ impl Judged {
         guarded: Option<&Weights>,
     ) -> Self {
         let base = base.map(|base| (base.digest(), worth(learner, base)));
-        let worths = [open, guarded].map(|merge| merge.map(|weights| worth(learner, weights)));
+        let open_worth = open.map(|weights| worth(learner, weights));
+        // The two are often the same, and the same has one score: it may have noise.
+        let is_same = open.zip(guarded).is_some_and(|(open, guarded)| open == guarded);
+        let guarded_worth = match is_same {
+            true => open_worth,
+            false => guarded.map(|weights| worth(learner, weights)),
+        };
+        let worths = [open_worth, guarded_worth];
         let prefers_guarded = match (open.zip(worths[0]), guarded.zip(worths[1])) {
             (Some((open, open_worth)), Some((guarded, guarded_worth))) => {
                 let open = Scored { weights: open, score: open_worth.score };

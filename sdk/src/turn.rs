@@ -76,7 +76,7 @@ pub(crate) fn cleared<L: Learner + ?Sized>(
     if score.scores() == Scores::default() {
         return score;
     }
-    match spending.spend_scores(weights, round, learner.score_privacy().as_ref()) {
+    match spending.spend_scores(weights, score.scores(), round, learner.score_privacy().as_ref()) {
         Ok(()) => score,
         // No news: it is what the site has decided.
         Err(SpendingError::Policy(PolicyError::Scores)) => score.unsaid(),

@@ -2,7 +2,7 @@
 //! the list that is stated next.
 
 use colearn_contracts::{
-    Digest, MAX_SEGMENTS, PrivacySegment, PrivacySpent, PrivateTraining, Version,
+    Digest, MAX_SEGMENTS, PrivacySegment, PrivacySpent, PrivateTraining, Scores, Version,
 };
 use colearn_dp::Composition;
 use sha2::{Digest as _, Sha256};
@@ -39,15 +39,20 @@ impl Training {
 
     /// A score that has left, with noise: as a step on all rows of which nothing is stated. It is of some weights, and no training
     /// of which they came.
-    pub(super) fn score(round: u64, of: Digest, took: PrivacySegment) -> Self {
-        let (weights, took) = (Self::score_name(of), PrivacySegment { clip_micros: 0, ..took });
+    pub(super) fn score(round: u64, of: Digest, scores: Scores, took: PrivacySegment) -> Self {
+        let weights = Self::score_name(of, scores);
+        let took = PrivacySegment { clip_micros: 0, ..took };
         let (unrecorded, epsilon_micros, delta_picos) = (0, 0, 0);
         Self { round, weights, took, unrecorded, epsilon_micros, delta_picos, all: Vec::new() }
     }
 
-    /// What is written in the place of weights for a score of some.
-    pub(super) fn score_name(of: Digest) -> Digest {
-        let named = Sha256::new().chain_update(b"colearn/v1/score\n").chain_update(of.0);
+    /// What is written in the place of weights for scores of some: another draw of the noise is another score, and counts.
+    pub(super) fn score_name(of: Digest, scores: Scores) -> Digest {
+        let mut named = Sha256::new().chain_update(b"colearn/v1/score\n").chain_update(of.0);
+        for score in [scores.vote, scores.test] {
+            named.update([u8::from(score.is_some())]);
+            named.update(score.unwrap_or_default().to_be_bytes());
+        }
         Digest(named.finalize().into())
     }
 

@@ -133,6 +133,7 @@ impl Spending {
     pub fn spend_scores(
         &mut self,
         of: Digest,
+        scores: Scores,
         round: u64,
         takes: Option<&Privacy>,
     ) -> Result<(), SpendingError> {
@@ -151,7 +152,7 @@ impl Spending {
         }
         let _lock = self.journal.as_ref().map(Journal::lock).transpose()?;
         self.refresh()?;
-        let score = Training::score(round, of, takes.segment);
+        let score = Training::score(round, of, scores, takes.segment);
         let is_known = |it: &Training| (it.round, it.weights) == (round, score.weights);
         if !self.scores.iter().any(is_known) {
             let done = self.trainings.last().map(|last| last.all.clone()).unwrap_or_default();
@@ -185,11 +186,14 @@ impl Spending {
         let Some(largest_micros) = largest.filter(|_| scores != Scores::default()) else {
             return Ok(());
         };
-        let name = Training::score_name(of);
-        match self.scores.iter().any(|it| (it.round, it.weights) == (round, name)) {
-            true => Ok(()),
-            false => Err(PolicyError::ScoreNoise { largest_micros }.into()),
-        }
+        let name = Training::score_name(of, scores);
+        let counted = self.scores.iter().find(|it| (it.round, it.weights) == (round, name));
+        let Some((counted, site)) = counted.zip(self.site.as_ref()) else {
+            return Err(PolicyError::ScoreNoise { largest_micros }.into());
+        };
+        // With less noise than is asked for now it stays here, too.
+        let takes = Privacy { segment: counted.took, delta_picos: 0, max_epsilon_micros: None };
+        Ok(site.policy().check_score(Some(&takes))?)
     }
 
     /// How many trainings on the site's data have left without differential privacy, as far as was read.

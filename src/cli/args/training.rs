@@ -37,8 +37,8 @@ pub(crate) struct TrainingArgs {
     /// [default: 0]
     #[arg(long, value_name = "NUMBER")]
     margin: Option<f64>,
-    /// What votes are for: what does not score lower, or what is, row by row, not worse (or better) than the current model
-    /// with some confidence; see docs/votes.md [default: score]
+    /// What votes are for: what does not score lower, or what is not shown to be worse (or is shown to be better) than the
+    /// current model, row by row, with some confidence; see docs/votes.md [default: score]
     #[arg(long, value_parser = word::<VoteRule>(), value_name = "RULE")]
     vote: Option<VoteRule>,
     /// How sure a vote of not_worse or better has to be, from 0.5 to below 1 [default: 0.9]

@@ -3,6 +3,8 @@
 use super::*;
 use crate::policy::PolicyError;
 
+const KEPT: Scores = Scores { vote: Some(1), test: None };
+
 /// A score with the noise of a step of so much, and a limit for all that this key does.
 fn score(noise: u64, max_epsilon_micros: Option<u64>) -> Privacy {
     let segment = PrivacySegment { clip_micros: 0, ..segment(noise, 1) };
@@ -19,21 +21,25 @@ fn scores_and_trainings_share_the_keys_limit_and_a_restart_forgets_neither() {
     spending.spend(weights(1), &limited(2), &asked(Version::V2, 1, None)).unwrap();
     // The same score is counted once, and one of other weights or another round is another.
     for (of, round) in [(1, 1), (1, 1), (2, 1), (1, 2)] {
-        spending.spend_scores(weights(of), round, Some(&score(20, most))).unwrap();
+        spending.spend_scores(weights(of), KEPT, round, Some(&score(20, most))).unwrap();
     }
     let mut spending = open("x");
-    spending.spend_scores(weights(2), 1, Some(&score(20, most))).unwrap();
+    spending.spend_scores(weights(2), KEPT, 1, Some(&score(20, most))).unwrap();
+    // Another draw of the noise is another score.
+    let drawn = Scores { vote: Some(2), ..KEPT };
+    let mut sixth = open("x");
+    sixth.spend_scores(weights(2), drawn, 1, Some(&score(10, most))).unwrap_err();
     assert!(spending.after(&limited(2), &asked(Version::V2, 2, None)).is_err());
     // In another experiment of this key they count, too.
     let mut other = open("y");
-    assert!(other.spend_scores(weights(9), 1, Some(&score(10, most))).is_err());
-    other.spend_scores(weights(9), 1, Some(&score(20, most))).unwrap();
-    let refused = spending.spend_scores(weights(3), 3, Some(&score(20, most))).unwrap_err();
+    assert!(other.spend_scores(weights(9), KEPT, 1, Some(&score(10, most))).is_err());
+    other.spend_scores(weights(9), KEPT, 1, Some(&score(20, most))).unwrap();
+    let refused = spending.spend_scores(weights(3), KEPT, 3, Some(&score(20, most))).unwrap_err();
     assert!(matches!(refused, SpendingError::OverOwn { .. }), "{refused}");
     // What has no noise takes nothing that could be counted.
-    spending.spend_scores(weights(3), 3, None).unwrap();
+    spending.spend_scores(weights(3), KEPT, 3, None).unwrap();
     for wrong in [score(0, None), Privacy { segment: segment(20, 0), ..score(20, None) }] {
-        assert!(spending.spend_scores(weights(4), 4, Some(&wrong)).is_err());
+        assert!(spending.spend_scores(weights(4), KEPT, 4, Some(&wrong)).is_err());
     }
 }
 
@@ -43,7 +49,7 @@ fn a_statement_lists_trainings_and_no_scores() {
     let mut ledger = Ledger::new(Version::V2);
     let mut spending = Spending::open(dir.path(), &name("x")).unwrap();
     for round in 1..100 {
-        spending.spend_scores(weights(1000 + round), round, Some(&score(20, None))).unwrap();
+        spending.spend_scores(weights(1000 + round), KEPT, round, Some(&score(20, None))).unwrap();
         let stated = ledger.turn(&mut spending, takes(20, 1));
         assert_eq!(stated.training, PrivateTraining::All(vec![segment(20, round)]));
         if round % 30 == 0 {
@@ -79,18 +85,18 @@ fn a_policy_may_ask_for_noise_in_scores_and_counts_it() {
     );
     let mut spending = under(policy(&limits).unwrap());
     for refused in [None, Some(of(least - 1))] {
-        let error = spending.spend_scores(weights(1), 1, refused.as_ref()).unwrap_err();
+        let error = spending.spend_scores(weights(1), KEPT, 1, refused.as_ref()).unwrap_err();
         assert!(matches!(error, SpendingError::Policy(PolicyError::ScoreNoise { .. })), "{error}");
     }
     // Scores that are kept from before leave only if they were counted.
-    let kept = Scores { vote: Some(1), test: None };
+    let kept = KEPT;
     assert!(spending.check_kept_scores(kept, weights(1), 1).is_err());
     spending.check_kept_scores(Scores::default(), weights(1), 1).unwrap();
     for round in [1, 2] {
-        spending.spend_scores(weights(1), round, Some(&of(least))).unwrap();
+        spending.spend_scores(weights(1), KEPT, round, Some(&of(least))).unwrap();
         spending.check_kept_scores(kept, weights(1), round).unwrap();
     }
-    let error = spending.spend_scores(weights(1), 3, Some(&of(least))).unwrap_err();
+    let error = spending.spend_scores(weights(1), KEPT, 3, Some(&of(least))).unwrap_err();
     assert!(matches!(error, SpendingError::OverSite { .. }), "{error}");
     let spent = SiteSpent::of(&policy(&limits).unwrap()).unwrap();
     assert_eq!(spent.epsilon_micros, Some(most));
