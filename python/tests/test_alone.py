@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import stat
 
@@ -70,3 +71,31 @@ def test_it_tells_what_it_can_where_rows_are_not_told_apart(tmp_path):
     assert not hasattr(beside, "media_type")
     with pytest.raises(ValueError, match="each"):
         BesideAlone(adapter(1), adapter(1), path, effort="both")
+
+
+def test_what_goes_wrong_beside_it_keeps_no_learner_from_taking_part(tmp_path):
+    beside = BesideAlone(adapter(1), adapter(1), tmp_path / "nowhere" / "alone.jsonl")
+    proposed = adapter(2).propose().weights
+    with pytest.warns(UserWarning, match="not recorded"):
+        beside.accept(proposed)
+    assert beside.current() == proposed
+    copied = copy.copy(beside)
+    assert copied.current() == proposed
+
+
+def test_rows_that_come_in_another_order_each_time_are_not_paired():
+    torch = need("torch")
+    from colearn_client import TorchLearner
+
+    data = torch.utils.data.TensorDataset(torch.randn(64, 4), torch.zeros(64, dtype=torch.long))
+
+    def learner(shuffle: bool) -> TorchLearner:
+        torch.manual_seed(1)
+        model = torch.nn.Linear(4, 2)
+        loaders = [torch.utils.data.DataLoader(data, batch_size=16, shuffle=shuffle) for _ in range(3)]
+        return TorchLearner(model, torch.optim.SGD(model.parameters(), lr=0.1), *loaders)
+
+    score, rights = learner(False).tested(learner(False).current())
+    assert rights is not None and rights.mean() == pytest.approx(score)
+    score, rights = learner(True).tested(learner(True).current())
+    assert rights is None and score is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -64,7 +65,10 @@ class BesideAlone:
         self._trainings = self._models = 0
 
     def __getattr__(self, name: str) -> Any:
-        # What a learner may have and need not: privacy, media_type, measure, prefer.
+        # What a learner may have and need not: privacy, media_type, measure, prefer. A copy asks before
+        # it has one.
+        if name == "learner":
+            raise AttributeError(name)
         return getattr(self.learner, name)
 
     def propose(self) -> Proposal | PrivateProposal | Pass:
@@ -97,6 +101,13 @@ class BesideAlone:
             return
         self._seen = weights.digest
         self._models += 1
+        try:
+            self._look(weights)
+        except Exception as error:
+            # What goes wrong here must not keep the learner from taking part.
+            warnings.warn(f"alone against together is not recorded: {error}", stacklevel=2)
+
+    def _look(self, weights: Weights) -> None:
         if self._effort == "each":
             self._train()
         line = self._compare(weights)
@@ -111,7 +122,8 @@ class BesideAlone:
         if isinstance(proposed, Pass):
             return
         self._trainings += 1
-        if self.alone.test(proposed.weights).approve:
+        # Where nobody can judge, what was trained last is what there is.
+        if self.alone.test(proposed.weights).approve is not False:
             self.alone.accept(proposed.weights)
 
     def _compare(self, shared: Weights) -> dict[str, Any]:
@@ -174,8 +186,11 @@ def paired(alone: npt.ArrayLike, together: npt.ArrayLike) -> dict[str, Any]:
 def _mcnemar(one: int, other: int) -> float:
     """How likely such a difference, either way, would be if both were as good."""
     total, most = one + other, max(one, other)
-    # In whole numbers: nothing is rounded before the end.
-    tail = sum(math.comb(total, count) for count in range(most, total + 1))
+    # In whole numbers: nothing is rounded before the end. Each term is made of the one before.
+    term = tail = math.comb(total, most)
+    for count in range(most, total):
+        term = term * (total - count) // (count + 1)
+        tail += term
     return min(1.0, float(2 * tail / 2**total))
 
 

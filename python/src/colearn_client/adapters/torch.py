@@ -280,6 +280,10 @@ class TorchLearner(ModelLearner):
 
         if self._test_loader is None or self._score_by != self._accuracy:
             return None
+        sampler = getattr(self._test_loader, "sampler", None)
+        if not isinstance(sampler, torch.utils.data.SequentialSampler | None):
+            # Its rows come in another order each time: those of two models are not the same ones.
+            return None
         self.model.eval()
         rights: list[Any] = []
         with torch.no_grad():
