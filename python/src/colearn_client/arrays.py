@@ -85,7 +85,7 @@ def save(
         parts.append(tensor.reshape(-1).view(np.uint8).data)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    pieces = [len(text).to_bytes(8, "little"), text, *parts]
+    pieces: list[Any] = [len(text).to_bytes(8, "little"), text, *parts]
     if at < _LARGE or not _OPEN.is_dir():
         return Weights(b"".join(pieces))
     # Not in memory, where the model itself is already; and without a name, so that nothing stays.
