@@ -111,7 +111,7 @@ impl Pair<'_> {
     }
 
     /// Whether the second is worse at this confidence, by the same tests. Of losses also where they are on average higher by more than
-    /// [`FAR`], and more than the first's are scattered: a single row that makes them so is none that a test could not tell from chance.
+    /// 1, and more than the first's are scattered: a single row that makes them so is none that a test could not tell from chance.
     pub fn is_worse(&self, confidence: f64) -> bool {
         let rest = 1.0 - confidence;
         match self.metric {
