@@ -418,17 +418,19 @@ def test_refusals_carry_the_rule_and_what_to_do(node, create, tmp_path) -> None:
 
 def test_large_weights_arrive_whole(node, tmp_path) -> None:
     weights = Weights(bytes(range(256)) * 70_000)
+    folder = tmp_path / "weights"
+    file = folder / weights.digest.hex()
     with Client(node) as client:
         client.upload(weights)
         assert client.download(weights.digest, len(weights)) == weights
         # A file of the folder's has them; what is there does not come again, and what is wrong does.
         for there in (None, None, b"wrong"):
             if there is not None:
-                (tmp_path / weights.digest.hex()).unlink()
-                (tmp_path / weights.digest.hex()).write_bytes(there * (len(weights) // len(there)))
-            came = client.download(weights.digest, len(weights), tmp_path)
+                file.unlink()
+                file.write_bytes(there * (len(weights) // len(there)))
+            came = client.download(weights.digest, len(weights), folder)
             assert came.data == weights.data
-        assert [file.name for file in tmp_path.iterdir()] == [weights.digest.hex()]
+        assert list(folder.iterdir()) == [file]
 
 
 def test_an_experiment_is_created_for_ones_own_model_and_governed(node, tmp_path) -> None:
