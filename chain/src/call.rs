@@ -3,12 +3,13 @@
 use colearn_contracts::pieces::{Kept, Ledger, NotDone, Store};
 use colearn_contracts::{Act, Digest, ExperimentName, MAX_TIME_MS, Moment, Outcome};
 use colearn_proto::v1;
+use colearn_records::on_chain::Tree;
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified};
 
 use crate::error::Error;
 use crate::messages::{INVALID, OUTDATED, RECORDED};
-use crate::state::{self, Tree};
+use crate::state;
 
 /// A call that is being carried out, at one time.
 ///

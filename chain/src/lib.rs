@@ -12,4 +12,3 @@ mod state;
 mod storage;
 
 pub use error::Error;
-pub use state::Tree;

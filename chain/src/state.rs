@@ -3,11 +3,10 @@
 
 use colearn_contracts::pieces::{Damaged, Ledger, Store};
 use colearn_contracts::{Charter, Creators, Digest, LearnerId, Limits, Version};
-use colearn_ledger::{Entry, Frontier, Hash, Head, MAX_ENTRY_BYTES, TooLarge};
+use colearn_ledger::{Entry, Hash};
+use colearn_records::on_chain::{TREE_KEY, Tree};
 use serde::{Deserialize, Serialize};
 
-/// The key of the [`Tree`].
-pub(crate) const TREE: &[u8] = b"t";
 /// The key of what every call needs of what the ledger says of itself.
 const RULES: &[u8] = b"g";
 /// The key of who may create experiments.
@@ -23,72 +22,6 @@ fn root_key(size: u64) -> Vec<u8> {
     [b"r/", &size.to_be_bytes()[..]].concat()
 }
 
-/// The end of the ledger: what the next entry follows, and what the next root is made of. Its bytes are what a
-/// chain proves.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Tree {
-    head: Head,
-    frontier: Frontier,
-}
-
-impl Tree {
-    /// That of a ledger without entries.
-    pub fn empty() -> Self {
-        Self { head: Head::EMPTY, frontier: Frontier::default() }
-    }
-
-    /// The last entry.
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// The root of the tree over all entries.
-    pub fn root(&self) -> Hash {
-        self.frontier.root()
-    }
-
-    /// The size and the time in 8 bytes each, big-endian, the leaf hash of the last entry, and the roots of the
-    /// complete subtrees, the largest first.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(48 + 32 * self.frontier.peaks().len());
-        bytes.extend(self.head.size.to_be_bytes());
-        bytes.extend(self.head.time_ms.to_be_bytes());
-        bytes.extend(self.head.leaf.0);
-        self.frontier.peaks().iter().for_each(|peak| bytes.extend(peak.0));
-        bytes
-    }
-
-    /// Reads what [`Tree::to_bytes`] gave; `None` if it is not that.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (size, bytes) = bytes.split_first_chunk()?;
-        let (time_ms, bytes) = bytes.split_first_chunk()?;
-        let (leaf, bytes) = bytes.split_first_chunk()?;
-        let (peaks, []) = bytes.as_chunks::<32>() else { return None };
-        let size = u64::from_be_bytes(*size);
-        let peaks = peaks.iter().map(|peak| Hash(*peak)).collect();
-        Some(Self {
-            head: Head { size, leaf: Hash(*leaf), time_ms: u64::from_be_bytes(*time_ms) },
-            frontier: Frontier::from_peaks(size, peaks)?,
-        })
-    }
-
-    /// The bytes of an entry with this payload that follows.
-    ///
-    /// # Errors
-    /// If it is too large.
-    pub(crate) fn push(&mut self, time_ms: u64, payload: Vec<u8>) -> Result<Vec<u8>, TooLarge> {
-        let Head { size, leaf, .. } = self.head;
-        let bytes = Entry { index: size, parent: leaf, time_ms, payload }.encode();
-        if bytes.len() > MAX_ENTRY_BYTES {
-            return Err(TooLarge { size: bytes.len() });
-        }
-        let leaf = Hash::leaf(&bytes);
-        self.frontier.push(leaf);
-        self.head = Head { size: size + 1, leaf, time_ms };
-        Ok(bytes)
-    }
-}
-
 /// A root that was written at the end of a call, and the time of that.
 pub(crate) struct Root {
     pub(crate) root: Hash,
@@ -97,15 +30,15 @@ pub(crate) struct Root {
 
 /// Reads the end of the ledger.
 pub(crate) fn tree(store: &impl Store) -> Result<Tree, Damaged> {
-    let tree = store.get(TREE).and_then(|bytes| Tree::from_bytes(&bytes));
-    tree.ok_or(Damaged { key: TREE.to_vec() })
+    let tree = store.get(TREE_KEY).and_then(|bytes| Tree::from_bytes(&bytes));
+    tree.ok_or(Damaged { key: TREE_KEY.to_vec() })
 }
 
 /// Keeps the end of the ledger, and its root.
 pub(crate) fn keep_tree(store: &mut impl Store, tree: &Tree) {
-    store.set(TREE, &tree.to_bytes());
-    let root = [&tree.root().0[..], &tree.head.time_ms.to_be_bytes()].concat();
-    store.set(&root_key(tree.head.size), &root);
+    store.set(TREE_KEY, &tree.to_bytes());
+    let root = [&tree.root().0[..], &tree.head().time_ms.to_be_bytes()].concat();
+    store.set(&root_key(tree.head().size), &root);
 }
 
 /// The root over so many entries, if a call has ended there.
@@ -171,23 +104,4 @@ pub(crate) fn rules(store: &impl Store, with_creators: bool) -> Result<Ledger, D
     };
     let charter = Charter { creators, max_members: rules.max_members };
     Ok(Ledger { id: rules.id, version: rules.version, limits: rules.limits, charter })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tree_reads_back() {
-        let mut tree = Tree::empty();
-        for index in 0..300_u64 {
-            assert_eq!(Tree::from_bytes(&tree.to_bytes()).as_ref(), Some(&tree));
-            assert!(tree.push(index, vec![7; 9]).is_ok());
-        }
-        let bytes = tree.to_bytes();
-        assert_eq!(Tree::from_bytes(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(Tree::from_bytes(&bytes[..bytes.len() - 32]), None);
-        assert_eq!(Tree::from_bytes(&[]), None);
-        assert!(tree.push(300, vec![0; MAX_ENTRY_BYTES]).is_err());
-    }
 }

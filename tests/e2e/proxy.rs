@@ -422,6 +422,20 @@ impl LedgerService for Proxy {
         self.ledger().get_consistency_proof(request.into_inner()).await
     }
 
+    async fn get_chain_proof(
+        &self,
+        request: Request<v1::GetChainProofRequest>,
+    ) -> Result<Response<v1::GetChainProofResponse>, Status> {
+        self.ledger().get_chain_proof(request.into_inner()).await
+    }
+
+    async fn get_chain_block(
+        &self,
+        request: Request<v1::GetChainBlockRequest>,
+    ) -> Result<Response<v1::GetChainBlockResponse>, Status> {
+        self.ledger().get_chain_block(request.into_inner()).await
+    }
+
     async fn subscribe(
         &self,
         request: Request<v1::SubscribeRequest>,

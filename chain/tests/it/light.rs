@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use colearn_chain::Tree;
 use colearn_light::{Block, Light, TrustLine, address, block, code, contract_key, proven};
+use colearn_records::on_chain::Tree;
 use colearn_records::transaction::Seen;
 use serde_json::Value;
 

@@ -1,10 +1,11 @@
 //! The contract with storage in memory.
 
+use colearn_chain::Error;
 use colearn_chain::contract::{execute, instantiate, query};
 pub(crate) use colearn_chain::messages::Instantiate;
 use colearn_chain::messages::{Entries, Execute, Experiments, LedgerState, Query, Submitted};
-use colearn_chain::{Error, Tree};
 use colearn_ledger::Hash;
+use colearn_records::on_chain::Tree;
 use colearn_records::transaction::{LedgerId, Seen};
 use cosmwasm_std::testing::{
     MockApi, MockQuerier, MockStorage, message_info, mock_dependencies, mock_env,

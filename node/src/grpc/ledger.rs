@@ -115,6 +115,20 @@ impl LedgerService for Ledger {
         Ok(Response::new(v1::GetConsistencyProofResponse { proof: proof(&read.await?) }))
     }
 
+    async fn get_chain_proof(
+        &self,
+        _: Request<v1::GetChainProofRequest>,
+    ) -> Result<Response<v1::GetChainProofResponse>, Status> {
+        Err(not_on_chain())
+    }
+
+    async fn get_chain_block(
+        &self,
+        _: Request<v1::GetChainBlockRequest>,
+    ) -> Result<Response<v1::GetChainBlockResponse>, Status> {
+        Err(not_on_chain())
+    }
+
     type SubscribeStream = BoxStream<v1::SubscribeResponse>;
 
     async fn subscribe(
@@ -131,6 +145,10 @@ impl LedgerService for Ledger {
         // Each message is made when there is room for it.
         Ok(Response::new(Box::pin(stream::try_unfold(subscriber, Subscriber::next))))
     }
+}
+
+fn not_on_chain() -> Status {
+    Status::failed_precondition("nodes keep this ledger, and no contract on a public chain")
 }
 
 /// Somebody who is sent entries as they come, each message with a signed checkpoint that counts them and the

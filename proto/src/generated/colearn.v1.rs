@@ -1752,6 +1752,57 @@ pub struct SubscribeResponse {
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub consistency_proof: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
+/// What is asked with GetChainProof.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChainProofRequest {
+    /// The size of a checkpoint that was shown lately; 0 for the newest.
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+}
+/// What is answered to GetChainProof. Nothing of it need be believed: it is what a server of the chain answers
+/// (CometBFT's RPC, JSON), verbatim, and a light client verifies it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChainProofResponse {
+    /// The block whose header proves: the state is that after the block before it.
+    #[prost(message, optional, tag = "1")]
+    pub block: ::core::option::Option<ChainBlock>,
+    /// The answer to `abci_query` with a proof, of the end of the ledger: the contract's key `t`.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub tree: ::prost::bytes::Bytes,
+    /// The same, of what the contract is: which code it runs, and who may change that.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub contract: ::prost::bytes::Bytes,
+    /// The same, of that code: its checksum.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub code: ::prost::bytes::Bytes,
+}
+/// What is asked with GetChainBlock.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChainBlockRequest {
+    /// Its height.
+    #[prost(uint64, tag = "1")]
+    pub height: u64,
+}
+/// What is answered to GetChainBlock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetChainBlockResponse {
+    /// The block.
+    #[prost(message, optional, tag = "1")]
+    pub block: ::core::option::Option<ChainBlock>,
+}
+/// A block's header with the votes for it, and who could vote, as a server of the chain answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChainBlock {
+    /// The answer to `commit`.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub commit: ::prost::bytes::Bytes,
+    /// The answers to `validators` of its height, page by page.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub validators: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// The same of the next height.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub next_validators: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
 /// Generated client implementations.
 #[cfg(feature = "client")]
 pub mod ledger_service_client {
@@ -1989,6 +2040,56 @@ pub mod ledger_service_client {
                 .insert(GrpcMethod::new("colearn.v1.LedgerService", "Subscribe"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Where a contract on a public chain keeps the ledger: what the chain proves of it.
+        pub async fn get_chain_proof(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetChainProofRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetChainProofResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/colearn.v1.LedgerService/GetChainProof",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("colearn.v1.LedgerService", "GetChainProof"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A block of that chain, for going from a header that is trusted to one that proves.
+        pub async fn get_chain_block(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetChainBlockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetChainBlockResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/colearn.v1.LedgerService/GetChainBlock",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("colearn.v1.LedgerService", "GetChainBlock"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2057,6 +2158,22 @@ pub mod ledger_service_server {
             &self,
             request: tonic::Request<super::SubscribeRequest>,
         ) -> std::result::Result<tonic::Response<Self::SubscribeStream>, tonic::Status>;
+        /// Where a contract on a public chain keeps the ledger: what the chain proves of it.
+        async fn get_chain_proof(
+            &self,
+            request: tonic::Request<super::GetChainProofRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetChainProofResponse>,
+            tonic::Status,
+        >;
+        /// A block of that chain, for going from a header that is trusted to one that proves.
+        async fn get_chain_block(
+            &self,
+            request: tonic::Request<super::GetChainBlockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetChainBlockResponse>,
+            tonic::Status,
+        >;
     }
     /// The ledger, for whoever wants to verify it.
     #[derive(Debug)]
@@ -2404,6 +2521,96 @@ pub mod ledger_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/colearn.v1.LedgerService/GetChainProof" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetChainProofSvc<T: LedgerService>(pub Arc<T>);
+                    impl<
+                        T: LedgerService,
+                    > tonic::server::UnaryService<super::GetChainProofRequest>
+                    for GetChainProofSvc<T> {
+                        type Response = super::GetChainProofResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetChainProofRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LedgerService>::get_chain_proof(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetChainProofSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/colearn.v1.LedgerService/GetChainBlock" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetChainBlockSvc<T: LedgerService>(pub Arc<T>);
+                    impl<
+                        T: LedgerService,
+                    > tonic::server::UnaryService<super::GetChainBlockRequest>
+                    for GetChainBlockSvc<T> {
+                        type Response = super::GetChainBlockResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetChainBlockRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LedgerService>::get_chain_block(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetChainBlockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
