@@ -1,0 +1,510 @@
+//! Delivering to the contract: transactions of the chain are made, tried out, paid, handed over and waited for.
+
+mod error;
+
+use std::io::Read as _;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use prost::Message as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub use self::error::NotDelivered;
+use crate::rpc::{AccountState, Done, Refusal, Rpc, RpcError, Status};
+use crate::settings::Settings;
+use crate::spending::Spending;
+use crate::transaction::Draft;
+use crate::wire::{self, Any};
+use crate::{Account, Amount, GasPrice};
+
+/// The most transactions in one call of the contract.
+const MAX_TRANSACTIONS: usize = 64;
+/// The most bytes that they have together here. The contract takes 512 KiB; servers take questions of 1,000,000 bytes, and
+/// one that tries a call out has the bytes in base64, and that in hex.
+const MAX_BATCH_BYTES: usize = 256 << 10;
+/// The most names in one call.
+const MAX_TICKS: usize = 64;
+/// After how many blocks a transaction can no longer be carried out.
+const TIMEOUT_BLOCKS: u64 = 20;
+/// How often it is built anew.
+const TRIES: usize = 5;
+/// The gas that is paid for, in tenths of what it took when it was tried out: state and time go on until its block comes.
+const HEADROOM: u64 = 13;
+/// The same for what ran out of gas alone.
+const MORE_HEADROOM: u64 = 26;
+/// How old the newest block of a chain that goes on may be.
+const HALTED: Duration = Duration::from_secs(60);
+/// How soon it is looked again for what is waited for: from here, less and less often, up to there.
+const POLL: Duration = Duration::from_millis(100);
+const SLOW_POLL: Duration = Duration::from_secs(2);
+/// How long servers may be away while something is waited for.
+const AWAY: Duration = Duration::from_secs(60);
+/// The most bytes of a contract that are packed; chains take 800 KB.
+const MAX_CODE_BYTES: usize = 8 << 20;
+
+/// Delivers to the contract of a ledger, and pays for it from one account, one transaction after the other.
+///
+/// What it says of what came of that is what servers of the chain say. What is recorded is what the ledger's proven
+/// entries show.
+pub struct Deliverer {
+    rpc: Rpc,
+    account: Account,
+    chain_id: String,
+    contract: Option<String>,
+    prefix: String,
+    denom: String,
+    gas_price: GasPrice,
+    granter: Option<String>,
+    max_fee: Amount,
+    max_fee_a_day: Amount,
+    spending: Spending,
+    /// What the account's next transaction says; `None` when the chain is to be asked.
+    state: Option<AccountState>,
+    is_shared_told: bool,
+}
+
+/// What came of a delivery, as a server says.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Delivered {
+    /// The block, of several the last; 0 if there was nothing to deliver.
+    pub height: u64,
+    /// For each transaction 0 if it is recorded, otherwise the number of the rule that it breaks, or 200 or 201
+    /// (chain/README.md).
+    pub codes: Vec<u32>,
+    /// The gas that it took.
+    pub gas_used: u64,
+    /// What was paid, in units of the denomination.
+    pub fee: u128,
+}
+
+/// A transaction of the chain that was carried out.
+struct Carried {
+    done: Done,
+    fee: u128,
+}
+
+impl Deliverer {
+    /// Delivers as settings say. Nothing is asked yet.
+    pub fn new(rpc: Rpc, settings: &Settings, account: Account) -> Self {
+        Self {
+            rpc,
+            account,
+            chain_id: settings.chain_id.clone(),
+            contract: settings.contract.clone(),
+            prefix: settings.prefix.clone(),
+            denom: settings.denom.clone(),
+            gas_price: settings.gas_price,
+            granter: settings.granter.clone(),
+            max_fee: settings.max_fee,
+            max_fee_a_day: settings.max_fee_a_day,
+            spending: Spending::of(&settings.account),
+            state: None,
+            is_shared_told: false,
+        }
+    }
+
+    /// The account's address.
+    ///
+    /// # Errors
+    /// If the settings' prefix is none.
+    pub fn address(&self) -> Result<String, NotDelivered> {
+        Ok(self.account.address(&self.prefix)?)
+    }
+
+    /// Has the contract decide these transactions of learners, payloads of entries, in this order, and waits until it
+    /// has. What does not fit into one call, or its gas, goes into several.
+    ///
+    /// # Errors
+    /// If not all are delivered. Some may be; the ledger shows which.
+    pub async fn submit(&mut self, transactions: &[Vec<u8>]) -> Result<Delivered, NotDelivered> {
+        if let Some(long) = transactions.iter().find(|it| it.len() > MAX_BATCH_BYTES) {
+            return Err(NotDelivered::TooLong { bytes: long.len(), most: MAX_BATCH_BYTES });
+        }
+        let mut all = Delivered::default();
+        let mut batches = batches(transactions);
+        batches.reverse();
+        while let Some(batch) = batches.pop() {
+            let delivered = match self.submit_batch(batch, HEADROOM).await {
+                Err(NotDelivered::OutOfGas { .. } | NotDelivered::TooDear { .. })
+                    if batch.len() > 1 =>
+                {
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    batches.extend([second, first]);
+                    continue;
+                }
+                // Something fell due since it was tried out.
+                Err(NotDelivered::OutOfGas { .. }) => {
+                    self.submit_batch(batch, MORE_HEADROOM).await?
+                }
+                other => other?,
+            };
+            all.height = delivered.height;
+            all.codes.extend(delivered.codes);
+            all.gas_used = all.gas_used.saturating_add(delivered.gas_used);
+            all.fee = all.fee.saturating_add(delivered.fee);
+        }
+        Ok(all)
+    }
+
+    async fn submit_batch(
+        &mut self,
+        batch: &[Vec<u8>],
+        headroom: u64,
+    ) -> Result<Delivered, NotDelivered> {
+        #[derive(Deserialize)]
+        struct Submitted {
+            codes: Vec<u32>,
+        }
+
+        let transactions: Vec<String> = batch.iter().map(|it| STANDARD.encode(it)).collect();
+        let message = json!({ "submit": { "transactions": transactions } });
+        let Carried { done, fee } = self.execute(&message, headroom).await?;
+        let data = wire::MsgExecuteContractResponse::decode(&done.data[..]).ok();
+        let submitted = data.and_then(|it| serde_json::from_slice::<Submitted>(&it.data).ok());
+        let codes = submitted.map(|it| it.codes).filter(|codes| codes.len() == batch.len());
+        let codes = codes.ok_or(NotDelivered::NoAnswer { height: done.height })?;
+        Ok(Delivered { height: done.height, codes, gas_used: done.gas_used, fee })
+    }
+
+    /// Has the contract record what time alone decides of these experiments, and waits until it has. There are no codes.
+    ///
+    /// # Errors
+    /// If that is not done for all.
+    pub async fn tick(&mut self, experiments: &[String]) -> Result<Delivered, NotDelivered> {
+        let mut all = Delivered::default();
+        for names in experiments.chunks(MAX_TICKS) {
+            let message = json!({ "tick": { "experiments": names } });
+            let Carried { done, fee } = self.execute(&message, HEADROOM).await?;
+            all.height = done.height;
+            all.gas_used = all.gas_used.saturating_add(done.gas_used);
+            all.fee = all.fee.saturating_add(fee);
+        }
+        Ok(all)
+    }
+
+    /// Puts a contract's code on the chain, and gives its number there.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn store(&mut self, wasm: &[u8]) -> Result<u64, NotDelivered> {
+        if wasm.len() > MAX_CODE_BYTES {
+            return Err(NotDelivered::TooLong { bytes: wasm.len(), most: MAX_CODE_BYTES });
+        }
+        let message = Any::of(
+            "/cosmwasm.wasm.v1.MsgStoreCode",
+            &wire::MsgStoreCode { sender: self.address()?, wasm_byte_code: packed(wasm)? },
+        );
+        let Carried { done, .. } = self.deliver(&message, HEADROOM).await?;
+        let response = wire::MsgStoreCodeResponse::decode(&done.data[..]).ok();
+        let code = response.map(|it| it.code_id).filter(|code| *code > 0);
+        code.ok_or(NotDelivered::NoAnswer { height: done.height })
+    }
+
+    /// Begins a ledger with this code, which nobody administers, and gives the contract's address.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn instantiate(
+        &mut self,
+        code: u64,
+        message: &Value,
+        label: &str,
+    ) -> Result<String, NotDelivered> {
+        let message = Any::of(
+            "/cosmwasm.wasm.v1.MsgInstantiateContract",
+            &wire::MsgInstantiateContract {
+                sender: self.address()?,
+                code_id: code,
+                label: label.to_owned(),
+                msg: message.to_string().into_bytes(),
+            },
+        );
+        let Carried { done, .. } = self.deliver(&message, HEADROOM).await?;
+        let response = wire::MsgInstantiateContractResponse::decode(&done.data[..]).ok();
+        let address = response.map(|it| it.address);
+        let address = address.filter(|address| colearn_light::address(address).is_ok());
+        address.ok_or(NotDelivered::NoAnswer { height: done.height })
+    }
+
+    async fn execute(&mut self, message: &Value, headroom: u64) -> Result<Carried, NotDelivered> {
+        let contract = self.contract.clone().ok_or(NotDelivered::NoContract)?;
+        let message = Any::of(
+            "/cosmwasm.wasm.v1.MsgExecuteContract",
+            &wire::MsgExecuteContract {
+                sender: self.address()?,
+                contract,
+                msg: message.to_string().into_bytes(),
+            },
+        );
+        self.deliver(&message, headroom).await
+    }
+
+    /// Has the chain carry out a message, as often built anew as it takes.
+    async fn deliver(&mut self, message: &Any, headroom: u64) -> Result<Carried, NotDelivered> {
+        let mut wrong_sequences = 0;
+        for _ in 0..TRIES {
+            match self.try_once(message, headroom).await {
+                Ok(Some(carried)) => return Ok(carried),
+                Ok(None) => {}
+                Err(NotDelivered::Rpc(error))
+                    if error.refusal() == Some(Refusal::WrongSequence) =>
+                {
+                    wrong_sequences += 1;
+                    self.state = None;
+                    // A server's answer may lag behind a block that another has; the first time that is no news.
+                    if wrong_sequences > 1 && !self.is_shared_told {
+                        tracing::warn!(
+                            account = self.address().unwrap_or_default(),
+                            "the account has signed transactions that are not from here: give each node one of its own"
+                        );
+                        self.is_shared_told = true;
+                    }
+                    tokio::time::sleep(POLL).await;
+                }
+                Err(error) => {
+                    self.state = None;
+                    return Err(error);
+                }
+            }
+        }
+        match wrong_sequences {
+            0 => Err(NotDelivered::NotIncluded { blocks: TIMEOUT_BLOCKS, tries: TRIES }),
+            _ => Err(NotDelivered::Shared { account: self.address()? }),
+        }
+    }
+
+    /// `None` if it is in no block, and can come into none any more.
+    async fn try_once(
+        &mut self,
+        message: &Any,
+        headroom: u64,
+    ) -> Result<Option<Carried>, NotDelivered> {
+        let status = self.chain().await?;
+        let state = self.account_state().await?;
+        let granter = self.granter.clone();
+        let denom = self.denom.clone();
+        let timeout_height = status.height.saturating_add(TIMEOUT_BLOCKS);
+        let mut draft = Draft {
+            message,
+            timeout_height,
+            gas: 0,
+            fee: 0,
+            denom: &denom,
+            granter: granter.as_deref(),
+        };
+        let used = self.rpc.simulate(&draft.unsigned(&self.account, state)).await;
+        let used = used.map_err(|error| self.not_carried(error))?;
+        draft.gas = used.saturating_mul(headroom).div_ceil(10);
+        let price = self.gas_price;
+        let fee = price.fee(draft.gas).filter(|fee| *fee <= self.max_fee.0);
+        draft.fee = fee.ok_or_else(|| NotDelivered::TooDear {
+            gas: draft.gas,
+            price,
+            most: self.max_fee,
+            denom: denom.clone(),
+        })?;
+        self.take(draft.fee)?;
+        let tx = draft.signed(&self.account, state, &self.chain_id);
+        let hash = crate::transaction::hash(&tx);
+        match self.rpc.broadcast(&tx).await {
+            Ok(_) => {}
+            Err(error) => match error.refusal() {
+                Some(Refusal::InCache) => {}
+                // Whether a server that does not answer has handed it on is not known: it is waited for.
+                None if !matches!(error, RpcError::Refused { .. }) => {
+                    tracing::debug!(%error, "nobody says that it took the transaction");
+                }
+                refusal => {
+                    // Should a server hand it on all the same: it and the next one say the same sequence, and only one
+                    // of them can be carried out.
+                    self.give_back(draft.fee)?;
+                    return Err(self.refused(error, refusal, draft.fee).await);
+                }
+            },
+        }
+        let Some(done) = self.wait(&hash, timeout_height).await? else {
+            self.give_back(draft.fee)?;
+            self.state = None;
+            return Ok(None);
+        };
+        self.state =
+            state.sequence.checked_add(1).map(|sequence| AccountState { sequence, ..state });
+        match (done.code, Refusal::of(done.code, &done.codespace, "")) {
+            (0, _) => Ok(Some(Carried { done, fee: draft.fee })),
+            (_, Refusal::OutOfGas) => Err(NotDelivered::OutOfGas { gas: draft.gas }),
+            (code, _) => {
+                let Done { codespace, log, .. } = done;
+                Err(NotDelivered::Failed { code, codespace, log })
+            }
+        }
+    }
+
+    /// How the chain is, if it is the right one and goes on; a server that lags is left for the next.
+    async fn chain(&self) -> Result<Status, NotDelivered> {
+        let mut newest: Option<Status> = None;
+        for _ in 0..self.rpc.servers() {
+            let status = self.rpc.status().await?;
+            if status.chain_id != self.chain_id {
+                let (expected, server) = (self.chain_id.clone(), self.rpc.server().to_owned());
+                return Err(NotDelivered::OtherChain { found: status.chain_id, expected, server });
+            }
+            if !status.catching_up && !is_halted(&status) {
+                return Ok(status);
+            }
+            self.rpc.go_on();
+            if newest.as_ref().is_none_or(|newest| newest.height < status.height) {
+                newest = Some(status);
+            }
+        }
+        let newest = newest.map(|it| (it.height, it.time_ms)).unwrap_or_default();
+        Err(NotDelivered::Halted {
+            height: newest.0,
+            seconds: now_ms().saturating_sub(newest.1) / 1_000,
+        })
+    }
+
+    async fn account_state(&mut self) -> Result<AccountState, NotDelivered> {
+        if let Some(state) = self.state {
+            return Ok(state);
+        }
+        let account = self.address()?;
+        match self.rpc.account(&account).await? {
+            Some(state) => {
+                self.state = Some(state);
+                Ok(state)
+            }
+            None => Err(NotDelivered::NoAccount { account, denom: self.denom.clone() }),
+        }
+    }
+
+    fn take(&self, fee: u128) -> Result<(), NotDelivered> {
+        let most = self.max_fee_a_day;
+        match self.spending.take(fee, most.0, now_ms()).map_err(|it| self.no_count(it))? {
+            Ok(()) => Ok(()),
+            Err(spent) => {
+                let denom = self.denom.clone();
+                Err(NotDelivered::DaySpent { spent: Amount(spent), fee: Amount(fee), most, denom })
+            }
+        }
+    }
+
+    fn give_back(&self, fee: u128) -> Result<(), NotDelivered> {
+        self.spending.give_back(fee, now_ms()).map_err(|it| self.no_count(it))
+    }
+
+    fn no_count(&self, source: std::io::Error) -> NotDelivered {
+        NotDelivered::Spending { path: self.spending.path().to_owned(), source }
+    }
+
+    /// Until it is in a block; `None` if that can no longer happen.
+    async fn wait(
+        &self,
+        hash: &[u8; 32],
+        timeout_height: u64,
+    ) -> Result<Option<Done>, NotDelivered> {
+        let mut pause = POLL;
+        let mut answered = Instant::now();
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 5 / 4).min(SLOW_POLL);
+            // Asked before: a block that comes between the two questions is not missed.
+            let status = self.rpc.status().await;
+            let looked = self.rpc.tx(hash).await;
+            match (looked, status) {
+                (Ok(Some(done)), _) => return Ok(Some(done)),
+                (Ok(None), Ok(status)) => {
+                    answered = Instant::now();
+                    // A server lists a block's transactions a moment after it has the block.
+                    if status.height > timeout_height.saturating_add(2) {
+                        return Ok(None);
+                    }
+                    if is_halted(&status) {
+                        let seconds = now_ms().saturating_sub(status.time_ms) / 1_000;
+                        return Err(NotDelivered::Halted { height: status.height, seconds });
+                    }
+                }
+                (Err(error), _) | (_, Err(error)) if answered.elapsed() > AWAY => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What it means that the chain does not carry out what was only tried.
+    fn not_carried(&self, error: RpcError) -> NotDelivered {
+        match error.refusal() {
+            Some(Refusal::OutOfGas) => NotDelivered::OutOfGas { gas: 0 },
+            _ => error.into(),
+        }
+    }
+
+    /// What it means that the chain does not take a transaction.
+    async fn refused(&self, error: RpcError, refusal: Option<Refusal>, fee: u128) -> NotDelivered {
+        let denom = self.denom.clone();
+        match refusal {
+            Some(Refusal::OutOfFunds) => {
+                let account = match (&self.granter, self.address()) {
+                    (Some(granter), _) => granter.clone(),
+                    (None, Ok(address)) => address,
+                    (None, Err(error)) => return error,
+                };
+                match self.rpc.balance(&account, &denom).await {
+                    Ok(has) => {
+                        NotDelivered::NoMoney { account, has: Amount(has), fee: Amount(fee), denom }
+                    }
+                    Err(error) => error.into(),
+                }
+            }
+            Some(Refusal::FeeTooLow) => {
+                NotDelivered::PriceTooLow { price: self.gas_price, denom, text: error.to_string() }
+            }
+            Some(Refusal::MempoolFull) => NotDelivered::Busy,
+            _ => error.into(),
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn is_halted(status: &Status) -> bool {
+    Duration::from_millis(now_ms().saturating_sub(status.time_ms)) > HALTED
+}
+
+/// In parts that each fit into one call, in order.
+fn batches(transactions: &[Vec<u8>]) -> Vec<&[Vec<u8>]> {
+    let mut batches = Vec::new();
+    let mut rest = transactions;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take(MAX_TRANSACTIONS).take_while(|it| {
+            bytes += it.len();
+            bytes <= MAX_BATCH_BYTES
+        });
+        let count = fits.count().max(1);
+        let (batch, others) = rest.split_at(count);
+        batches.push(batch);
+        rest = others;
+    }
+    batches
+}
+
+/// A contract's code in gzip, which chains take too: as it is it would be longer than what servers take.
+fn packed(wasm: &[u8]) -> Result<Vec<u8>, NotDelivered> {
+    const GZIP: [u8; 2] = [0x1f, 0x8b];
+    if wasm.starts_with(&GZIP) {
+        return Ok(wasm.to_vec());
+    }
+    let mut packed = Vec::new();
+    let mut encoder = flate2::read::GzEncoder::new(wasm, flate2::Compression::best());
+    encoder.read_to_end(&mut packed).map_err(NotDelivered::Pack)?;
+    Ok(packed)
+}
+
+#[cfg(test)]
+mod tests;

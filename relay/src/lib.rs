@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod account;
+mod deliverer;
+mod rpc;
+mod settings;
+mod spending;
+mod transaction;
+mod wire;
+
+pub use self::account::{Account, BadAccount};
+pub use self::deliverer::{Delivered, Deliverer, NotDelivered};
+pub use self::rpc::{AccountState, BadServer, Done, Refusal, Rpc, RpcError, Status};
+pub use self::settings::{Amount, BadSettings, GasPrice, Settings};
