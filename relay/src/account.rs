@@ -92,6 +92,11 @@ impl Account {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self { key: SigningKey::from_slice(bytes).ok()? })
+    }
+
     /// Reads a file: PKCS#8, or SEC1 as `openssl ecparam -genkey -name secp256k1` writes it.
     ///
     /// # Errors
@@ -173,5 +178,74 @@ impl Account {
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Account({})", hex::encode(self.public_key()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// As `openssl ecparam -name secp256k1 -genkey` writes it: the parameters first, then SEC1.
+    const OPENSSL: &str = "-----BEGIN EC PARAMETERS-----
+BgUrgQQACg==
+-----END EC PARAMETERS-----
+-----BEGIN EC PRIVATE KEY-----
+MHQCAQEEIHXU6f3gYohmYiVUZJspiS7RlHgzPNpRFZYHSXMEBJREoAcGBSuBBAAK
+oUQDQgAEVoI0TnWzGcIlZZKH0Yc3dWOchtuKp1E5NF+0epGnAud7oR1cY2nENQJF
+XrjC37Ygce4Q2HtuQWsEVaYa0fqPtA==
+-----END EC PRIVATE KEY-----
+";
+
+    fn write(path: &Path, text: &str, mode: u32) {
+        std::fs::write(path, text).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        #[cfg(not(unix))]
+        let _ = mode;
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_others_may_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relay.pem");
+        assert!(matches!(Account::open(&path), Err(BadAccount::Missing { .. })));
+        let account = Account::generate().unwrap();
+        account.save(&path).unwrap();
+        assert!(matches!(account.save(&path), Err(BadAccount::Exists { .. })));
+        assert_eq!(Account::open(&path).unwrap().public_key(), account.public_key());
+        assert_ne!(Account::generate().unwrap().public_key(), account.public_key());
+        let text = std::fs::read_to_string(&path).unwrap();
+        #[cfg(unix)]
+        {
+            write(&path, &text, 0o640);
+            assert!(matches!(Account::open(&path), Err(BadAccount::Exposed { mode: 0o640, .. })));
+        }
+        write(&path, OPENSSL, 0o600);
+        assert_eq!(
+            Account::open(&path).unwrap().address("wasm").unwrap(),
+            "wasm1usx0j6vv82fm0f6hcmshm0z0qu2etp7ezwpzks"
+        );
+        // Half of it, nothing, and an Ed25519 key.
+        let other = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF
+-----END PRIVATE KEY-----
+";
+        for none in [&text[..60], "", "\u{0}", other] {
+            write(&path, none, 0o600);
+            assert!(matches!(Account::open(&path), Err(BadAccount::NotAKey { .. })), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_address_needs_a_prefix() {
+        let account = Account::generate().unwrap();
+        assert!(account.address("fetch").unwrap().starts_with("fetch1"));
+        for none in ["", "A", "a b", "\u{e9}", &"a".repeat(49)] {
+            assert!(matches!(account.address(none), Err(BadAccount::Prefix(_))), "{none}");
+        }
     }
 }

@@ -331,7 +331,7 @@ impl Deliverer {
         };
         self.state =
             state.sequence.checked_add(1).map(|sequence| AccountState { sequence, ..state });
-        match (done.code, Refusal::of(done.code, &done.codespace, "")) {
+        match (done.code, Refusal::of(done.code, &done.codespace)) {
             (0, _) => Ok(Some(Carried { done, fee: draft.fee })),
             (_, Refusal::OutOfGas) => Err(NotDelivered::OutOfGas { gas: draft.gas }),
             (code, _) => {

@@ -16,7 +16,7 @@ use colearn_net::{Address, Http, Trust};
 use prost::Message;
 use serde_json::{Value, json};
 
-use self::answer::{Broadcast, Found, JsonRpc, Queried, StatusAnswer, Total};
+use self::answer::{Broadcast, Found, JsonRpc, Queried, Simulated, StatusAnswer, Total};
 pub use self::error::{BadServer, Refusal, RpcError};
 use crate::wire;
 
@@ -268,11 +268,11 @@ impl Rpc {
     /// # Errors
     /// If no server answers, or the transaction would fail.
     pub async fn simulate(&self, tx: &[u8]) -> Result<u64, RpcError> {
-        let request = wire::SimulateRequest { tx_bytes: tx.to_vec() };
-        let path = "/cosmos.tx.v1beta1.Service/Simulate";
-        let answer: wire::SimulateResponse = self.query(path, &request).await?;
-        let gas = answer.gas_info.ok_or_else(|| self.malformed(path, "no gas"))?;
-        Ok(gas.gas_used)
+        // Not `cosmos.tx.v1beta1.Service/Simulate`: servers without gRPC have no such service, and it loses codes.
+        let path = "/app/simulate";
+        let answer = self.application(path, tx).await?;
+        let Simulated { gas_info } = self.plain(path, &answer)?;
+        gas_info.gas_used.parse().map_err(|_| self.malformed(path, "no gas"))
     }
 
     /// Hands a signed transaction to the chain, and gives its hash. It is in no block yet, and may never be.
@@ -316,21 +316,25 @@ impl Rpc {
         }))
     }
 
-    /// Asks the chain's application: a method of its services.
+    /// Asks a method of the services of the chain's application.
     async fn query<T: Message + Default>(
         &self,
         path: &str,
         request: &impl Message,
     ) -> Result<T, RpcError> {
-        let data = hex::encode(request.encode_to_vec());
-        let question = json!({ "path": path, "data": data, "prove": false });
+        let value = self.application(path, &request.encode_to_vec()).await?;
+        let malformed = || self.malformed(path, "no message of the kind that was asked for");
+        T::decode(&value[..]).map_err(|_| malformed())
+    }
+
+    async fn application(&self, path: &str, data: &[u8]) -> Result<Vec<u8>, RpcError> {
+        let question = json!({ "path": path, "data": hex::encode(data), "prove": false });
         let Queried { response } = self.read("abci_query", question).await?;
         if response.code != 0 {
             return Err(RpcError::refused(response.code, response.codespace, response.log));
         }
-        let malformed = || self.malformed(path, "no message of the kind that was asked for");
-        let value = STANDARD.decode(response.value.unwrap_or_default()).map_err(|_| malformed())?;
-        T::decode(&value[..]).map_err(|_| malformed())
+        let value = STANDARD.decode(response.value.unwrap_or_default());
+        value.map_err(|_| self.malformed(path, "not in base64"))
     }
 
     async fn read<T: serde::de::DeserializeOwned>(

@@ -120,27 +120,6 @@ pub(crate) struct TxRaw {
     pub(crate) signatures: Vec<Vec<u8>>,
 }
 
-/// `cosmos.tx.v1beta1.SimulateRequest`.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct SimulateRequest {
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) tx_bytes: Vec<u8>,
-}
-
-/// `cosmos.tx.v1beta1.SimulateResponse`.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct SimulateResponse {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) gas_info: Option<GasInfo>,
-}
-
-/// `cosmos.base.abci.v1beta1.GasInfo`.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct GasInfo {
-    #[prost(uint64, tag = "2")]
-    pub(crate) gas_used: u64,
-}
-
 /// `cosmos.base.abci.v1beta1.TxMsgData`: what came of a transaction's messages.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct TxMsgData {

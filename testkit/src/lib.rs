@@ -2,6 +2,9 @@
 
 #[cfg(feature = "learner")]
 mod near;
+#[cfg(feature = "wasmd")]
+#[allow(clippy::expect_used)]
+pub mod wasmd;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -88,3 +88,14 @@ pub(super) struct TxResult {
     #[serde(default)]
     pub(super) gas_used: String,
 }
+
+/// What a transaction would come to (`cosmos.base.abci.v1beta1.SimulationResponse`).
+#[derive(Deserialize)]
+pub(super) struct Simulated {
+    pub(super) gas_info: GasInfo,
+}
+
+#[derive(Deserialize)]
+pub(super) struct GasInfo {
+    pub(super) gas_used: String,
+}

@@ -78,12 +78,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What a code means, and where the code got lost on the way, as it does with what is only tried out, the text.
-    pub fn of(code: u32, codespace: &str, log: &str) -> Self {
-        const UNKNOWN_REQUEST: u32 = 6;
-        const INVALID_REQUEST: u32 = 18;
+    /// What a code means.
+    pub fn of(code: u32, codespace: &str) -> Self {
         match (codespace, code) {
-            ("sdk", UNKNOWN_REQUEST | INVALID_REQUEST) => Self::in_words(log),
             ("sdk", 5) => Self::OutOfFunds,
             ("sdk", 11) => Self::OutOfGas,
             ("sdk", 13) => Self::FeeTooLow,
@@ -94,21 +91,11 @@ impl Refusal {
             _ => Self::Other,
         }
     }
-
-    fn in_words(log: &str) -> Self {
-        let words = [
-            ("account sequence mismatch", Self::WrongSequence),
-            ("out of gas", Self::OutOfGas),
-            ("insufficient fee", Self::FeeTooLow),
-            ("insufficient funds", Self::OutOfFunds),
-        ];
-        words.into_iter().find(|(words, _)| log.contains(words)).map_or(Self::Other, |it| it.1)
-    }
 }
 
 impl RpcError {
     pub(super) fn refused(code: u32, codespace: String, log: String) -> Self {
-        let why = Refusal::of(code, &codespace, &log);
+        let why = Refusal::of(code, &codespace);
         Self::Refused { why, code, codespace: told(&codespace), log: told(&log) }
     }
 

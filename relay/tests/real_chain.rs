@@ -1,0 +1,207 @@
+//! Delivering on a real chain of one node, on this machine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use colearn_contracts::{
+    Act, Action, Admission, CreateExperiment, Digest, Model, Parameters, VERSION,
+};
+use colearn_ledger::Hash;
+use colearn_light::{Light, RawValue, TrustLine, address, code, contract_key};
+use colearn_records::on_chain::{TREE_KEY, Tree};
+use colearn_records::record;
+use colearn_records::transaction::{LedgerId, Seen, Transaction};
+use colearn_relay::{Account, Deliverer, NotDelivered, Rpc, Settings};
+use colearn_testkit::wasmd::{Wasmd, contract};
+use ed25519_dalek::SigningKey;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// A chain with an account on it, and what `chain.toml` says of both.
+struct Stage {
+    node: Wasmd,
+    folder: tempfile::TempDir,
+    address: String,
+}
+
+impl Stage {
+    fn start(gas_price: &str) -> Option<Self> {
+        let node = Wasmd::start_with(gas_price)?;
+        let folder = tempfile::tempdir().unwrap();
+        let account = Account::generate().unwrap();
+        account.save(&folder.path().join("relay.pem")).unwrap();
+        let address = account.address(Wasmd::PREFIX).unwrap();
+        Some(Self { node, folder, address })
+    }
+
+    fn rpc(&self) -> Rpc {
+        // One that is away is passed over.
+        Rpc::new(&["http://127.0.0.1:1".to_owned(), self.node.rpc_url()]).unwrap()
+    }
+
+    fn settings(&self, more: &str) -> Settings {
+        let path = self.folder.path().join("chain.toml");
+        let text = format!(
+            "chain_id = \"{}\"\nrpc = [\"{}\"]\nprefix = \"wasm\"\ndenom = \"stake\"\n\
+             account = \"relay.pem\"\n{more}",
+            self.node.chain_id(),
+            self.node.rpc_url()
+        );
+        std::fs::write(&path, text).unwrap();
+        Settings::read(&path).unwrap()
+    }
+
+    fn deliverer(&self, more: &str) -> Deliverer {
+        let settings = self.settings(more);
+        Deliverer::new(self.rpc(), &settings, settings.open_account().unwrap())
+    }
+}
+
+fn beginning() -> Value {
+    json!({
+        "max_members": 500, "block_gas": 100_000_000, "experiments_per_creator": 8, "expiry_ms": 3_600_000,
+    })
+}
+
+/// What a learner signs to create an experiment.
+fn creation(ledger: &LedgerId, seen: Seen, name: &str) -> Vec<u8> {
+    let model = Model {
+        digest: Digest([9; 32]),
+        size: 1_000,
+        media_type: "application/x-safetensors".into(),
+    };
+    let create = Act::Create(CreateExperiment {
+        version: VERSION.number(),
+        parameters: Parameters::default(),
+        admission: Admission::Open,
+        model,
+        plan: None,
+    });
+    let action = Action::new(name.parse().unwrap(), create);
+    let key = SigningKey::from_bytes(&[7; 32]);
+    record::transaction_payload(&Transaction::sign(&key, ledger, seen, action))
+}
+
+/// Where the contract says that its ledger stands.
+async fn state(rpc: &Rpc, contract: &str) -> (LedgerId, Seen) {
+    use base64::Engine as _;
+    let state = rpc.smart(contract, &json!({ "ledger": {} })).await.unwrap();
+    let bytes = |field: &str| -> [u8; 32] {
+        let text = state[field].as_str().unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        bytes.try_into().unwrap()
+    };
+    let root = Hash::try_from(&bytes("root")[..]).unwrap();
+    (LedgerId(bytes("id")), Seen { size: state["size"].as_u64().unwrap(), root })
+}
+
+const FREE: &str = "gas_price = 0\nmax_fee = 0\nmax_fee_a_day = 0\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_delivered_is_recorded_and_proven() {
+    let Some(wasm) = contract() else { return };
+    let Some(stage) = Stage::start("0stake") else { return };
+    let wasm = std::fs::read(wasm).unwrap();
+    let rpc = stage.rpc();
+
+    // Nobody has sent it anything.
+    assert_eq!(rpc.account(&stage.address).await.unwrap(), None);
+    let error = stage.deliverer(FREE).store(&wasm).await.unwrap_err();
+    assert!(matches!(error, NotDelivered::NoAccount { .. }), "{error}");
+    stage.node.fund(&stage.address, 1);
+    assert_eq!(rpc.balance(&stage.address, "stake").await.unwrap(), 1);
+
+    let code_id = stage.deliverer(FREE).store(&wasm).await.unwrap();
+    assert_eq!(code_id, 1);
+    let instantiated = stage.deliverer(FREE).instantiate(code_id, &beginning(), "test").await;
+    let contract = instantiated.unwrap();
+    let (id, seen) = state(&rpc, &contract).await;
+    assert_eq!(seen.size, 1);
+
+    let mut deliverer = stage.deliverer(&format!("contract = \"{contract}\"\n{FREE}"));
+    let garbage = deliverer.submit(&[vec![1, 2, 3]]).await.unwrap();
+    assert_eq!(garbage.codes, [200]);
+    let payload = creation(&id, seen, "first");
+    let created = deliverer.submit(std::slice::from_ref(&payload)).await.unwrap();
+    assert_eq!(created.codes, [0]);
+    assert!(created.height > garbage.height && created.gas_used > 100_000);
+    // More than one call takes.
+    let many = deliverer.submit(&vec![vec![7]; 65]).await.unwrap();
+    assert_eq!(many.codes, vec![200; 65]);
+    let ticked = deliverer.tick(&["first".to_owned(), "none".to_owned()]).await.unwrap();
+    assert!(ticked.height > many.height && ticked.codes.is_empty());
+
+    // Somebody else with the same key: it is found out, and asked for again.
+    let mut other = stage.deliverer(&format!("contract = \"{contract}\"\n{FREE}"));
+    other.submit(&[vec![1]]).await.unwrap();
+    assert_eq!(deliverer.submit(&[vec![1]]).await.unwrap().codes, [200]);
+
+    let entries = rpc.entries(&contract, 0).await.unwrap();
+    assert_eq!(entries.len(), 2);
+    assert!(entries[1].windows(payload.len()).any(|part| part == payload));
+    assert!(rpc.entries(&contract, 2).await.unwrap().is_empty());
+
+    // Proven from an early header.
+    let early = rpc.block(2).await.unwrap();
+    let answer: Value = serde_json::from_slice(&early.commit).unwrap();
+    let hash = &answer["result"]["signed_header"]["commit"]["block_id"]["hash"];
+    let hash = hex::decode(hash.as_str().unwrap()).unwrap().try_into().unwrap();
+    let period = rpc.unbonding().await.unwrap() * 2 / 3;
+    assert_eq!(period, Duration::from_secs(14 * 24 * 3_600));
+    let line = TrustLine { chain: stage.node.chain_id().to_owned(), height: 2, hash, period };
+    let mut light = Light::begin(&line, early.read().unwrap()).unwrap();
+    let height = rpc.status().await.unwrap().height;
+    stage.node.wait_for(height + 2);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let late = rpc.block(height + 1).await.unwrap().read().unwrap();
+    light.advance(late, now.as_millis() as u64).unwrap();
+    let bytes = address(&contract).unwrap();
+    let answers = RawValue {
+        value: rpc.value(&contract_key(&bytes, TREE_KEY), height).await.unwrap(),
+        contract: rpc.value(&code::info_key(&bytes), height).await.unwrap(),
+        code: rpc.value(&code::code_key(code_id), height).await.unwrap(),
+    };
+    let sha256 = Sha256::digest(&wasm).into();
+    let established = light.established(&bytes, TREE_KEY, &sha256, &answers).unwrap();
+    let tree = Tree::from_bytes(&established.value).unwrap();
+    let (_, seen) = state(&rpc, &contract).await;
+    assert_eq!((tree.head().size, tree.root()), (2, seen.root));
+    assert_eq!(established.admin, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_costs_is_bounded_and_told() {
+    let Some(wasm) = contract() else { return };
+    let Some(mut stage) = Stage::start("0.025stake") else { return };
+    let wasm = std::fs::read(wasm).unwrap();
+    stage.node.fund(&stage.address, 200_000);
+
+    let cheap = "gas_price = \"0.001\"\nmax_fee = 1000000\nmax_fee_a_day = 1000000\n";
+    let error = stage.deliverer(cheap).store(&wasm).await.unwrap_err();
+    assert!(matches!(error, NotDelivered::PriceTooLow { .. }), "{error}");
+    let bounded = "gas_price = \"0.025\"\nmax_fee = 100000\nmax_fee_a_day = 1000000\n";
+    let error = stage.deliverer(bounded).store(&wasm).await.unwrap_err();
+    assert!(matches!(error, NotDelivered::TooDear { .. }), "{error}");
+    let some = "gas_price = \"0.025\"\nmax_fee = 180000\nmax_fee_a_day = 200000\n";
+    assert_eq!(stage.deliverer(some).store(&wasm).await.unwrap(), 1);
+    // Of another process, too.
+    let error = stage.deliverer(some).store(&wasm).await.unwrap_err();
+    assert!(matches!(error, NotDelivered::DaySpent { .. }), "{error}");
+    let more = "gas_price = \"0.025\"\nmax_fee = 1000000\nmax_fee_a_day = 2000000\n";
+    let error = stage.deliverer(more).store(&wasm).await.unwrap_err();
+    let NotDelivered::NoMoney { account, has, fee, .. } = &error else { panic!("{error}") };
+    assert!(*account == stage.address && has.0 < fee.0 && has.0 > 0, "{error}");
+
+    // Another chain's settings, and nobody there.
+    let settings = stage.settings(more);
+    let other = Settings { chain_id: "other-1".to_owned(), ..settings.clone() };
+    let account = settings.open_account().unwrap();
+    let error = Deliverer::new(stage.rpc(), &other, account).store(&wasm).await.unwrap_err();
+    assert!(matches!(error, NotDelivered::OtherChain { .. }), "{error}");
+    stage.node.kill();
+    let error = stage.deliverer(more).store(&wasm).await.unwrap_err();
+    assert!(error.to_string().starts_with("no server of the chain answers: "), "{error}");
+    stage.node.restart();
+    assert_eq!(stage.rpc().account(&stage.address).await.unwrap().unwrap().sequence, 1);
+}
