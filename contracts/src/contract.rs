@@ -248,6 +248,36 @@ impl Contract {
         Ok(outcomes_of(name, decisions).collect())
     }
 
+    /// What becomes of an action at this moment, after what is due of its experiment by then: nothing is changed.
+    ///
+    /// It costs what a copy of that one experiment does, however many there are.
+    ///
+    /// # Errors
+    /// Those of [`Contract::apply`].
+    pub fn would(&self, at: Moment, sender: LearnerId, action: &Action) -> Result<(), Rejection> {
+        let name = &action.experiment;
+        let experiment = self.experiments.get_key_value(name);
+        let deadline_ms = experiment.and_then(|(_, it)| it.deadline_ms());
+        let creates = matches!(action.what, Act::Create(_));
+        let mut alone = Self {
+            ledger: self.ledger,
+            version: self.version,
+            limits: self.limits,
+            limits_since_ms: self.limits_since_ms,
+            charter: self.charter.clone(),
+            experiments: experiment
+                .map(|(name, experiment)| (name.clone(), experiment.clone()))
+                .into_iter()
+                .collect(),
+            // Only a new experiment is counted.
+            unfinished: if creates { self.unfinished.clone() } else { BTreeMap::new() },
+            deadlines: deadline_ms.map(|it| (it, name.clone())).into_iter().collect(),
+            now_ms: self.now_ms,
+        };
+        alone.touch(at, name);
+        alone.apply(at, sender, action).map(drop)
+    }
+
     fn create(
         &mut self,
         context: Context,

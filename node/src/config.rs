@@ -71,6 +71,8 @@ pub struct Config {
     pub witness_quorum: usize,
     /// How the ledger is kept together with others; of no meaning for one that this node keeps alone.
     pub network: NetworkConfig,
+    /// Where a contract on a public chain keeps the ledger: which, and how it is reached and paid.
+    pub chain: Option<colearn_relay::Settings>,
     /// Where metrics and health are served.
     pub ops: OpsListen,
     /// What is served there besides.
@@ -101,6 +103,7 @@ impl Config {
             witnesses: Vec::new(),
             witness_quorum: 0,
             network: NetworkConfig::default(),
+            chain: None,
             ops: OpsListen::default(),
             mount: None,
             progress: None,

@@ -32,6 +32,95 @@ pub enum CometError {
     Process(#[from] colearn_comet::process::ProcessError),
 }
 
+/// What is wrong with a public chain, or with what its servers say.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// No server can be asked, or one answers what is none.
+    #[error(transparent)]
+    Rpc(#[from] colearn_relay::RpcError),
+    /// What chain.toml says is a server is none.
+    #[error(transparent)]
+    Server(#[from] colearn_relay::BadServer),
+    /// The account that pays.
+    #[error(transparent)]
+    Account(#[from] colearn_relay::BadAccount),
+    /// A server's answer.
+    #[error(transparent)]
+    Answer(#[from] colearn_light::BadAnswer),
+    /// A header.
+    #[error(transparent)]
+    NotBelieved(#[from] colearn_light::NotBelieved),
+    /// A proof.
+    #[error(transparent)]
+    Proof(#[from] colearn_light::BadProof),
+    /// What the contract keeps, or is.
+    #[error(transparent)]
+    NotEstablished(#[from] colearn_light::NotEstablished),
+    /// The contract's address.
+    #[error(transparent)]
+    Address(#[from] colearn_light::NotAnAddress),
+    /// Nothing says which header and code to trust.
+    #[error(
+        "chain.toml has no `trust = ...`: take the line that `colearn chain deploy` has printed, or that of \
+         `colearn chain trust`, and compare it with somebody else's"
+    )]
+    NoTrust,
+    /// Nothing says which contract.
+    #[error("chain.toml has no `contract = ...`: `colearn chain deploy` prints its address")]
+    NoContract,
+    /// It is another chain.
+    #[error("chain.toml says the chain {expected}, and this is {found}")]
+    OtherChain {
+        /// That of chain.toml.
+        expected: String,
+        /// That of the server, or of the line that is trusted.
+        found: String,
+    },
+    /// The ledger is another.
+    #[error("what the contract {0} keeps is no ledger that it would keep")]
+    OtherLedger(String),
+    /// The folder's ledger is kept elsewhere.
+    #[error(
+        "the ledger in this folder is not that of the contract in chain.toml: take another folder, or another chain.toml"
+    )]
+    OtherFolder,
+    /// The contract does not have what it must.
+    #[error("the contract keeps no ledger that this program can read")]
+    NoTree,
+    /// Somebody may give the contract other code.
+    #[error(
+        "{0} may give the contract other code at any time: it is to be made without an administrator"
+    )]
+    Admin(String),
+    /// Entries are not those that the chain proves.
+    #[error(
+        "the entries that a server of the chain has sent, from {index} on, are not those that the chain proves"
+    )]
+    Unproven {
+        /// From this one on.
+        index: u64,
+    },
+    /// The chain proves another past.
+    #[error(
+        "the chain has proven {had} entries before, and now proves {size} that are not those and more: do not go on \
+         before it is known why, and keep this folder as evidence"
+    )]
+    Rewritten {
+        /// How many were proven.
+        had: u64,
+        /// How many are now.
+        size: u64,
+    },
+    /// What is kept of the headers cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -175,6 +264,19 @@ pub enum NodeError {
     #[cfg(unix)]
     #[error(transparent)]
     Comet(#[from] CometError),
+    /// A public chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A contract keeps the ledger, and nothing says how to reach it.
+    #[error(
+        "a contract on a public chain keeps the ledger in this folder: give `--chain chain.toml`"
+    )]
+    OnChain,
+    /// What one node does to a ledger that it keeps alone.
+    #[error(
+        "a contract on a public chain keeps this ledger: no node signs for it, and its rules are the contract's"
+    )]
+    ByContract,
     /// What keeps a ledger together with others does not run here.
     #[error("several nodes keep this ledger, and that takes a Unix system")]
     NotHere,

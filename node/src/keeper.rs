@@ -4,7 +4,7 @@
 //! has no queue and knows no limit of this machine, so every keeper that is given the same times and
 //! transactions records the same bytes. Who orders ([`crate::order`]) drives it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use colearn_contracts::{
     Contract, Digest, ExperimentName, LearnerId, Limits, MAX_TIME_MS, Moment, NotAnUpgrade,
@@ -15,6 +15,7 @@ use colearn_proto::v1;
 use colearn_records::follower::Times;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record;
+use colearn_records::replay::Departure;
 use colearn_records::transaction::Transaction;
 
 use crate::error::NodeError;
@@ -48,6 +49,23 @@ pub(crate) enum Decision {
     Refused(Rejection),
 }
 
+/// What a contract on a public chain has recorded after its first entry.
+pub(crate) enum Mirrored {
+    /// What a learner did.
+    Transaction(Transaction),
+    /// What was decided.
+    Outcome(Outcome),
+}
+
+impl Mirrored {
+    fn experiment(&self) -> &ExperimentName {
+        match self {
+            Self::Transaction(transaction) => &transaction.action().experiment,
+            Self::Outcome(outcome) => &outcome.experiment,
+        }
+    }
+}
+
 /// The experiments in which something was decided.
 pub(crate) type Touched = BTreeMap<ExperimentName, Members>;
 
@@ -75,8 +93,8 @@ impl Keeper {
     pub(crate) fn open(mut ledger: Ledger, keys: &LogKeys) -> Result<(Self, u64), NodeError> {
         let (replay, replayed_from) = replay(&ledger, keys)?;
         let (contract, time_ms, due) = replay.finish();
-        if !due.is_empty() && keys.validators().is_some() {
-            // Of a block nothing is durable before all of it is.
+        if !due.is_empty() && (keys.validators().is_some() || keys.is_on_chain()) {
+            // Of a block, or of what a chain proves at once, nothing is durable before all of it is.
             return Err(NodeError::WithinBlock(ledger.head().size));
         }
         if !due.is_empty() {
@@ -116,6 +134,65 @@ impl Keeper {
     /// A handle for reading what is durable.
     pub(crate) fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// Records an entry that a contract on a public chain has, where that decides and this mirrors it. What the
+    /// contract here comes to is compared with what is recorded there; `due` is what must come next.
+    ///
+    /// # Errors
+    /// If it departs from the rules: then this is not to be used any more. Or if the ledger fails.
+    pub(crate) fn mirror(
+        &mut self,
+        time_ms: u64,
+        mirrored: &Mirrored,
+        due: &mut VecDeque<Outcome>,
+    ) -> Result<Result<Appended, Departure>, Error> {
+        if due.is_empty() {
+            due.extend(self.contract.touch(self.moment(time_ms), mirrored.experiment()));
+        }
+        let entry = match mirrored {
+            Mirrored::Transaction(transaction) => {
+                if let Some(expected) = due.pop_front() {
+                    let expected = Some(expected);
+                    return Ok(Err(Departure::OtherOutcome { expected, found: None }));
+                }
+                let (sender, action) = (transaction.sender(), transaction.action());
+                match self.contract.apply(self.moment(time_ms), sender, action) {
+                    Ok(outcomes) => due.extend(outcomes),
+                    Err(rejection) => return Ok(Err(Departure::Refused(rejection))),
+                }
+                self.append_transaction(time_ms, transaction)?
+            }
+            Mirrored::Outcome(outcome) => {
+                let expected = due.pop_front();
+                if expected.as_ref() != Some(outcome) {
+                    let found = Some(outcome.clone());
+                    return Ok(Err(Departure::OtherOutcome { expected, found }));
+                }
+                let entry = append_outcome(&mut self.ledger, time_ms, outcome)?;
+                self.times.push(entry.index, time_ms);
+                self.touch(&outcome.experiment, None);
+                entry
+            }
+        };
+        Ok(Ok(entry))
+    }
+
+    /// Whether a transaction would be recorded at this time, as far as is known here; nothing is changed.
+    ///
+    /// # Errors
+    /// If the ledger fails.
+    pub(crate) fn would(
+        &self,
+        now_ms: u64,
+        transaction: &Transaction,
+    ) -> Result<Result<(), Rejection>, Error> {
+        let now_ms = self.time(now_ms);
+        if let Err(expired) = self.check_fresh(now_ms, transaction)? {
+            return Ok(Err(expired));
+        }
+        let (sender, action) = (transaction.sender(), transaction.action());
+        Ok(self.contract.would(self.moment(now_ms), sender, action))
     }
 
     /// The ledger alone, for what is no business of the contract.
@@ -158,6 +235,17 @@ impl Keeper {
             Ok(outcomes) => outcomes,
             Err(rejection) => return Ok(Decision::Refused(rejection)),
         };
+        let entry = self.append_transaction(now_ms, transaction)?;
+        self.append_outcomes(now_ms, &outcomes)?;
+        Ok(Decision::Recorded(entry))
+    }
+
+    fn append_transaction(
+        &mut self,
+        now_ms: u64,
+        transaction: &Transaction,
+    ) -> Result<Appended, Error> {
+        let action = transaction.action();
         let keys = record::keys_of_transaction(transaction.message(), action);
         let [key, _] = &keys;
         let key = key.clone();
@@ -165,9 +253,8 @@ impl Keeper {
         let entry = self.ledger.append(now_ms, payload, keys.into())?;
         self.times.push(entry.index, now_ms);
         self.recent.insert(key, entry.index);
-        self.touch(&action.experiment, Some(sender));
-        self.append_outcomes(now_ms, &outcomes)?;
-        Ok(Decision::Recorded(entry))
+        self.touch(&action.experiment, Some(transaction.sender()));
+        Ok(entry)
     }
 
     /// R71. Whether a transaction was not signed too long ago.

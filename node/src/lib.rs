@@ -77,10 +77,11 @@ use self::open::OpenLedger;
 use self::ops::Listening;
 use self::order::Beginning;
 use self::order::Order;
+use self::order::chain::{self, OnChain};
 #[cfg(unix)]
 use self::order::replicated::Replicated;
 use self::order::solo::SoloThread;
-use self::pulling::{Patience, Pulling};
+use self::pulling::{Others, Patience, Pulling};
 use self::reads::Reads;
 use self::status::Programs;
 use self::view::View;
@@ -96,7 +97,7 @@ pub use self::config::{
 };
 #[cfg(unix)]
 pub use self::error::CometError;
-pub use self::error::NodeError;
+pub use self::error::{ChainError, NodeError};
 pub use self::mounted::{Mount, Shown};
 pub use self::resync::Diverged;
 pub use self::rotation::{Rotated, rotate_key};
@@ -115,6 +116,7 @@ pub struct Node {
     files: Files,
     access: Access,
     keys: LogKeys,
+    verifiers: Verifiers,
     opened: Opened,
     replayed_from: u64,
     stopping: CancellationToken,
@@ -157,7 +159,16 @@ impl Node {
             let mount = config.mount.clone();
             let access = config.access.clone();
             let access = access.unwrap_or_else(|| Access::by_default(config.listen.ip(), &data));
-            let opening = tokio::task::spawn_blocking(move || open::open(&config));
+            let chain = config.chain.clone();
+            let first = match (&chain, genesis::read(&data.join("ledger"))?) {
+                (Some(settings), None) => Some(chain::first_entry(settings, &data).await?),
+                (chain, Some(genesis)) => {
+                    chain::check_folder(chain.as_ref(), &genesis)?;
+                    None
+                }
+                (None, None) => None,
+            };
+            let opening = tokio::task::spawn_blocking(move || open::open(&config, first));
             let opened = opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let OpenLedger { keeper, keys, report, replayed_from, signer, height, vouched } =
                 opened;
@@ -168,14 +179,26 @@ impl Node {
             let artifacts =
                 opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let stopping = CancellationToken::new();
+            let verifiers = match keys.is_on_chain() {
+                true => signer.verifier().clone().into(),
+                false => keys.current().clone(),
+            };
             let own = Credential::new(signer.signing_key()).for_ledger(keys.ledger().0);
             let reader = keeper.reader();
-            let order = match keys.validators() {
-                None => {
+            let peers = chain.as_ref().map(|chain| chain.peers.clone());
+            let order = match (chain, keys.validators()) {
+                (Some(settings), _) => {
+                    let (ledger, data, store) = (keys.ledger(), data.clone(), artifacts.clone());
+                    let holds: chain::Holds =
+                        Arc::new(move |digest| store.size_of(digest).is_some());
+                    let beginning = chain::Beginning { keeper, ledger, settings, data, holds };
+                    Order::OnChain(OnChain::start(beginning, &stopping).await?)
+                }
+                (None, None) => {
                     let (reserve, counts) = (reserve.clone(), counts.clone());
                     Order::Alone(SoloThread::start(keeper, reserve, counts, stopping.clone()))
                 }
-                Some(_) => {
+                (None, Some(_)) => {
                     let keys = keys.clone();
                     let (data, config, counts) = (data.clone(), network, counts.clone());
                     let beginning =
@@ -197,9 +220,13 @@ impl Node {
                     stopping.clone(),
                 ));
             }
-            let pulling = keys.validators().map(|_| {
-                let (artifacts, keys) = (artifacts.clone(), order.keys(&keys));
-                Pulling::new(artifacts, keys, own.clone(), Patience::default(), &stopping)
+            let others = match peers {
+                Some(peers) => Some(Others::Named(peers.iter().map(ToString::to_string).collect())),
+                None => keys.validators().map(|_| Others::Keepers(order.keys(&keys))),
+            };
+            let pulling = others.map(|others| {
+                let (artifacts, own) = (artifacts.clone(), own.clone());
+                Pulling::new(artifacts, others, own, Patience::default(), &stopping)
             });
             if let Some(pulling) = &pulling {
                 tokio::spawn(pulling.clone().follow(order.views()));
@@ -224,6 +251,7 @@ impl Node {
                 reserve.clone(),
                 #[cfg(unix)]
                 order.network(),
+                order.chain().map(OnChain::condition),
             );
             let metrics = Metrics {
                 counts: counts.clone(),
@@ -260,6 +288,7 @@ impl Node {
                 who,
                 health,
                 counts: counts.clone(),
+                verifiers: verifiers.clone(),
             };
             let router = router(services(&keys, &order, shared, &stopping), calls);
             let (tls_of, full) = (tls.clone(), Class::Door("connections"));
@@ -279,6 +308,7 @@ impl Node {
                 files,
                 access,
                 keys,
+                verifiers,
                 opened,
                 replayed_from,
                 stopping,
@@ -331,9 +361,10 @@ impl Node {
         self.keys.ledger()
     }
 
-    /// The keys that verify its checkpoints.
+    /// The keys that verify its checkpoints: this node's own where a contract on a public chain keeps the ledger, in
+    /// whose place it says no more than what it has seen there.
     pub fn verifiers(&self) -> &Verifiers {
-        self.keys.current()
+        &self.verifiers
     }
 
     /// The keys that its checkpoints were signed with, from the first on.
@@ -471,6 +502,7 @@ struct Shared {
     who: Who,
     health: Health,
     counts: Counts,
+    verifiers: Verifiers,
 }
 
 /// Gives each service what it needs, and no more.
@@ -481,7 +513,7 @@ fn services(
     stopping: &CancellationToken,
 ) -> Services {
     let Shared { reads, artifacts, pulling, cosignatures, rights, who, .. } = shared;
-    let Shared { health, counts, .. } = shared;
+    let Shared { health, counts, verifiers, .. } = shared;
     let (views, stopping) = (order.views(), stopping.clone());
     #[cfg(unix)]
     let network = order.network();
@@ -510,11 +542,13 @@ fn services(
         },
         ledger: Ledger {
             keys: order.keys(keys),
+            verifiers,
             reads: reads.clone(),
             views,
             cosignatures: cosignatures.clone(),
             stopping: stopping.clone(),
             max_artifact_bytes: artifacts.max_bytes(),
+            chain: order.chain().map(OnChain::shows),
         },
         artifacts: Artifacts {
             lists: Artifacts::lists(),

@@ -13,7 +13,7 @@ use colearn_records::transaction::LedgerId;
 
 use crate::clock;
 use crate::config::Config;
-use crate::error::NodeError;
+use crate::error::{ChainError, NodeError};
 use crate::founding::{self, Keepers};
 use crate::genesis;
 use crate::keeper::Keeper;
@@ -39,10 +39,11 @@ impl OpenLedger {
     /// The same, if one node keeps it.
     ///
     /// # Errors
-    /// If several do: what one of them recorded by itself would be in no block, and the others' ledger
+    /// If a contract on a public chain does, or several do: what one of them recorded by itself would be in no block, and the others' ledger
     /// would not have it.
     pub(crate) fn alone(self) -> Result<Self, NodeError> {
         match self.keys.validators() {
+            None if self.keys.is_on_chain() => Err(NodeError::ByContract),
             None => Ok(self),
             Some(_) => Err(NodeError::Together),
         }
@@ -50,7 +51,9 @@ impl OpenLedger {
 }
 
 /// Opens the data folder, or makes a new ledger in it.
-pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
+///
+/// `first` is the first entry of the ledger that a contract on a public chain keeps, where one does.
+pub(crate) fn open(config: &Config, first: Option<v1::Genesis>) -> Result<OpenLedger, NodeError> {
     let vouched = resync::vouched(&config.data)?;
     let kept = founding::kept(&config.data)?;
     let given = match &config.network.file {
@@ -58,7 +61,7 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
         Some(NetworkFile::Begun(_)) | None => None,
     };
     let founded = given.or(kept.as_ref());
-    let opened = OpenLedger { vouched, ..open_unfinished(config, founded)? };
+    let opened = OpenLedger { vouched, ..open_unfinished(config, founded, first)? };
     if opened.keys.validators().is_none() && resync::read(&config.data)?.is_some() {
         return Err(NodeError::StartedOverAlone);
     }
@@ -86,6 +89,7 @@ pub(crate) fn open(config: &Config) -> Result<OpenLedger, NodeError> {
 fn genesis_of(
     config: &Config,
     kept: Option<&Founded>,
+    first: Option<v1::Genesis>,
 ) -> Result<(Option<v1::Genesis>, bool), NodeError> {
     let file = config.network.file.as_ref();
     let other = |found| match file.map(NetworkFile::ledger) {
@@ -100,6 +104,10 @@ fn genesis_of(
         other(kept.ledger())?;
         return Err(NodeError::NotImported(kept.ledger()));
     }
+    // One of its own is never begun there.
+    if config.chain.is_some() {
+        return Ok((Some(first.ok_or(ChainError::OtherFolder)?), false));
+    }
     match file {
         Some(NetworkFile::Founded(founded)) => Err(NodeError::NotImported(founded.ledger())),
         Some(NetworkFile::Begun(genesis)) => Ok((Some(genesis.clone()), false)),
@@ -113,12 +121,13 @@ fn genesis_of(
 pub(crate) fn open_unfinished(
     config: &Config,
     kept: Option<&Founded>,
+    first: Option<v1::Genesis>,
 ) -> Result<OpenLedger, NodeError> {
     let io = |doing: String| move |source| NodeError::Io { doing, source };
     std::fs::create_dir_all(&config.data)
         .map_err(io(format!("create {}", config.data.display())))?;
     let dir = config.data.join("ledger");
-    let (genesis, recorded) = genesis_of(config, kept)?;
+    let (genesis, recorded) = genesis_of(config, kept, first)?;
     let files = KeyFiles::of(&config.data);
     let key = match files.load(&files.current)? {
         Some(key) => key,
@@ -136,7 +145,8 @@ pub(crate) fn open_unfinished(
     let own_verifier = own.verifier().clone();
     let old = files.load(&files.old)?.map(signer).transpose()?;
     let progress = config.progress.clone();
-    let begun_together = !genesis.validators.is_empty();
+    let on_chain = genesis.chain.is_some();
+    let begun_together = !genesis.validators.is_empty() || on_chain;
     let options = Options {
         keys_of: record::keys_of,
         // What lies behind the anchor there is of a block that was never acknowledged, and comes again.
@@ -150,7 +160,7 @@ pub(crate) fn open_unfinished(
     let (mut ledger, mut report) = Ledger::open(&dir, options)?;
     if ledger.head().size == 0 {
         let payload = record::genesis_payload(genesis.clone());
-        // Every node of a network begins with the same entry.
+        // Every node of a network, and every mirror of a chain, begins with the same entry.
         let time_ms = if begun_together { genesis.time_ms } else { clock::now_ms() };
         ledger.append(time_ms, payload, Vec::new())?;
         ledger.commit()?;
@@ -159,7 +169,7 @@ pub(crate) fn open_unfinished(
         return Err(NodeError::Genesis(dir));
     }
     let keys = genesis::log_keys(&ledger, &genesis)?;
-    if keys.validators().is_none() && keys.current().one() != Some(&own_verifier) {
+    if keys.validators().is_none() && !on_chain && keys.current().one() != Some(&own_verifier) {
         // A change of the key was recorded but its files are not in place yet.
         let next = files.load(&files.next)?.map(signer).transpose()?;
         let next = next.filter(|next| Some(next.verifier()) == keys.current().one());

@@ -14,7 +14,6 @@ use colearn_contracts::{Digest, ExperimentName, Model, Phase};
 use colearn_net::{Body, Credential, Http};
 use colearn_records::convert::ExperimentState;
 use colearn_records::log_keys::LogKeys;
-use colearn_records::validators::Validator;
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -63,7 +62,7 @@ pub(crate) struct Pulling(Arc<Inner>);
 
 struct Inner {
     artifacts: ArtifactStore,
-    keys: watch::Receiver<Arc<LogKeys>>,
+    others: Others,
     /// The key that this node signs checkpoints with, so that it does not ask itself.
     own: [u8; 32],
     servers: Servers,
@@ -73,6 +72,21 @@ struct Inner {
     for_ledger: Arc<Semaphore>,
     for_submissions: Arc<Semaphore>,
     stopping: CancellationToken,
+}
+
+/// Who the other nodes are.
+pub(crate) enum Others {
+    /// Those that keep the ledger together with this one.
+    Keepers(watch::Receiver<Arc<LogKeys>>),
+    /// Those at these addresses: mirrors of a contract's ledger, which does not name them.
+    Named(Vec<String>),
+}
+
+/// One of them.
+#[derive(Clone)]
+struct Other {
+    name: String,
+    url: String,
 }
 
 /// What is fetched. With its size, which whoever names a digest could misstate: that must not keep the same
@@ -128,14 +142,14 @@ impl Pulling {
     /// Fetches for the node with this key, which is not asked, and says so to those that are.
     pub(crate) fn new(
         artifacts: ArtifactStore,
-        keys: watch::Receiver<Arc<LogKeys>>,
+        others: Others,
         own: Credential,
         patience: Patience,
         stopping: &CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
             artifacts,
-            keys,
+            others,
             own: own.public_key(),
             servers: Servers::signing(own),
             patience,
@@ -276,11 +290,19 @@ impl Pulling {
     }
 
     /// The others, another first each time, so that no one of them has all the work.
-    fn others(&self, wanted: Wanted, rounds: usize) -> Vec<Validator> {
-        let keys = self.0.keys.borrow().clone();
-        let them = keys.validators().into_iter().flat_map(|them| them.iter());
-        let mut others: Vec<_> =
-            them.filter(|it| *it.log_key().as_bytes() != self.0.own).cloned().collect();
+    fn others(&self, wanted: Wanted, rounds: usize) -> Vec<Other> {
+        let mut others: Vec<_> = match &self.0.others {
+            Others::Keepers(keys) => {
+                let keys = keys.borrow().clone();
+                let them = keys.validators().into_iter().flat_map(|them| them.iter());
+                let them = them.filter(|it| *it.log_key().as_bytes() != self.0.own);
+                them.map(|it| Other { name: it.name().to_owned(), url: it.url().to_owned() })
+                    .collect()
+            }
+            Others::Named(urls) => {
+                urls.iter().map(|url| Other { name: url.clone(), url: url.clone() }).collect()
+            }
+        };
         if !others.is_empty() {
             let first = (usize::from(wanted.digest.0[0]) + rounds) % others.len();
             others.rotate_left(first);
@@ -302,7 +324,7 @@ impl Pulling {
             return Ok(());
         }
         for other in others {
-            if doubts.liars.contains(other.name()) {
+            if doubts.liars.contains(&other.name) {
                 continue;
             }
             match self.ask(&other, wanted, doubts, stop) {
@@ -318,7 +340,7 @@ impl Pulling {
                     | ArtifactError::Io(_)),
                 )) => return Err(error.into()),
                 Err(error) => {
-                    let (node, digest) = (other.name(), wanted.digest);
+                    let (node, digest) = (&other.name, wanted.digest);
                     tracing::debug!(node, %digest, %error, "no weights from another node");
                 }
             }
@@ -329,13 +351,13 @@ impl Pulling {
     /// Asks one of the others for what is missing.
     fn ask(
         &self,
-        other: &Validator,
+        other: &Other,
         wanted: Wanted,
         doubts: &mut Doubts,
         stop: &CancellationToken,
     ) -> Result<(), NotPulled> {
         let Wanted { digest, size } = wanted;
-        let server = self.0.servers.at(other.url(), self.0.patience.part);
+        let server = self.0.servers.at(&other.url, self.0.patience.part);
         let server = server.map_err(|error| NotPulled::Asking(error.to_string()))?;
         let path = format!("/artifact/{digest}");
         let kept = self.0.artifacts.part_size_of(&digest, Bringer::Node);
@@ -364,8 +386,8 @@ impl Pulling {
             Ok(_) => Ok(()),
             Err(error @ ArtifactError::WrongDigest { .. }) => {
                 if begin == 0 {
-                    tracing::warn!(node = other.name(), %digest, "a node has sent other weights");
-                    doubts.liars.insert(other.name().to_owned());
+                    tracing::warn!(node = other.name, %digest, "a node has sent other weights");
+                    doubts.liars.insert(other.name.clone());
                 } else {
                     doubts.each_alone = true;
                 }

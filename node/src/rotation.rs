@@ -41,7 +41,7 @@ pub fn rotate_key(
         return Err(NodeError::Genesis(data.to_owned()));
     }
     let files = KeyFiles::of(data);
-    let OpenLedger { keeper, keys, .. } = open(&config)?.alone()?;
+    let OpenLedger { keeper, keys, .. } = open(&config, None)?.alone()?;
     let mut ledger = keeper.into_ledger();
     let from = keys.current().clone();
     // What an interrupted try has left is used: it may be recorded already.

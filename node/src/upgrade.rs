@@ -67,7 +67,7 @@ fn open_existing(data: &Path, progress: Option<Progress>) -> Result<OpenLedger, 
     if !data.join("ledger").is_dir() {
         return Err(NodeError::Genesis(data.to_owned()));
     }
-    open(&Config { progress, ..Config::new(data) })?.alone()
+    open(&Config { progress, ..Config::new(data) }, None)?.alone()
 }
 
 fn plan(opened: &OpenLedger, limits: Limits) -> Result<Upgrade, NodeError> {

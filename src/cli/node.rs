@@ -17,6 +17,7 @@ use colearn_node::{
 };
 use colearn_records::network_file::NetworkFile;
 use colearn_records::pins::Pins;
+use colearn_relay::Settings;
 use colearn_sdk::client::Client;
 
 use super::args::{LimitArgs, NodeAddress, TLS, TlsArgs, duration_ms};
@@ -183,6 +184,7 @@ fn back_up(data: &Path, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
   colearn node --data /var/lib/colearn --listen 0.0.0.0:7400 --tls-cert node.pem --tls-key node-key.pem
   colearn node --data /var/lib/colearn --listen 0.0.0.0:7400 --tls-self-signed
   colearn node --data /var/lib/colearn --ops-listen 10.0.0.5:9100 --log-format json
+  colearn node --data /var/lib/colearn --chain chain.toml
   curl http://127.0.0.1:7400/checkpoint
   curl http://127.0.0.1:7401/metrics
 
@@ -285,6 +287,9 @@ struct NodeArgs {
     /// start
     #[arg(long, value_name = "FILE", conflicts_with = "origin")]
     network: Option<PathBuf>,
+    /// Mirror the ledger that a contract on a public chain keeps, and deliver to it, as this file says (`colearn chain`)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "origin"])]
+    chain: Option<PathBuf>,
     // Not read from the environment here: clap would take it for an argument beside a subcommand.
     /// The CometBFT program, where several nodes keep the ledger [default: COLEARN_COMETBFT, or the one in PATH]
     #[arg(long, value_name = "FILE")]
@@ -350,6 +355,7 @@ impl NodeArgs {
         };
         let limits = limits.limits();
         let file = self.network.as_deref().map(network_file).transpose()?;
+        let chain = self.chain.as_deref().map(Settings::read).transpose()?;
         let witnesses = self.witness.iter().map(|witness| witness.verifier.clone()).collect();
         let quorum = self.witness_quorum.unwrap_or(self.witness.len());
         let pins = Pins::new(None, None, witnesses, Some(quorum).filter(|quorum| *quorum > 0))?;
@@ -378,6 +384,7 @@ impl NodeArgs {
                 peers: self.peer,
                 block_interval: Duration::from_millis(self.block_interval),
             },
+            chain,
             ops: self.ops_listen.unwrap_or(OpsListen::NextPort),
             mount: Some(ui::page_of_node()),
             progress: Some(Progress::new(progress::rebuilding())),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::log::frontier::Frontier;
 use crate::log::hash::Hash;
 use crate::log::note::SignedCheckpoint;
 use crate::log::tile::{Resource, TILE_HEIGHT, TILE_WIDTH};
@@ -87,6 +88,17 @@ impl Reader {
             self.check(size - 1, self.size())?;
         }
         tree::root(&*self.0, size)
+    }
+
+    /// What the tree over the first `size` entries goes on from.
+    ///
+    /// # Errors
+    /// If there are not that many, or the index is damaged.
+    pub fn frontier(&self, size: u64) -> Result<Frontier, Error> {
+        if size > 0 {
+            self.check(size - 1, self.size())?;
+        }
+        Frontier::of(&*self.0, size)
     }
 
     /// The proof that the tree of `size` entries holds entry `index`.

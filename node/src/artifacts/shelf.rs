@@ -100,7 +100,7 @@ impl Shelf {
         if !data.join("ledger").is_dir() {
             return Err(NodeError::Genesis(data.to_owned()));
         }
-        let opened = open(&Config { progress, ..Config::new(data) })?;
+        let opened = open(&Config { progress, ..Config::new(data) }, None)?;
         let (mut named, mut uses) = (Named::default(), Uses::default());
         let reader = opened.keeper.reader();
         let size = reader.size();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use colearn_ledger::{Hash, Reader};
+use colearn_ledger::{Hash, Reader, Verifiers};
+use colearn_light::RawBlock;
 use colearn_proto::v1;
 use colearn_proto::v1::ledger_service_server::LedgerService;
 use colearn_records::log_keys::LogKeys;
@@ -15,6 +16,7 @@ use tonic::{Request, Response, Status};
 use super::BoxStream;
 use crate::admission::hash_bytes;
 use crate::limits::PIECE_BYTES;
+use crate::order::chain::Shows;
 use crate::reads::Reads;
 use crate::refusal::Refusal;
 use crate::view::Views;
@@ -26,12 +28,16 @@ const ENTRIES_PER_MESSAGE: u64 = 4096;
 /// The ledger, as a service.
 pub(crate) struct Ledger {
     pub(crate) keys: watch::Receiver<Arc<LogKeys>>,
+    /// This node's own, where no other vouches for what it shows.
+    pub(crate) verifiers: Verifiers,
     pub(crate) reads: Reads,
     pub(crate) views: Views,
     pub(crate) cosignatures: Cosignatures,
     pub(crate) stopping: CancellationToken,
     /// The largest artifact, in bytes.
     pub(crate) max_artifact_bytes: u64,
+    /// What a public chain proves of it, where a contract there keeps it.
+    pub(crate) chain: Option<Shows>,
 }
 
 #[tonic::async_trait]
@@ -47,7 +53,10 @@ impl LedgerService for Ledger {
         Ok(Response::new(v1::GetLedgerResponse {
             ledger_id: Bytes::copy_from_slice(&keys.ledger().0),
             origin: keys.current().name().to_owned(),
-            verifier_key: keys.current().to_string(),
+            verifier_key: match keys.is_on_chain() {
+                true => self.verifiers.to_string(),
+                false => keys.current().to_string(),
+            },
             key_rotations: changes,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             max_artifact_bytes: self.max_artifact_bytes,
@@ -117,16 +126,30 @@ impl LedgerService for Ledger {
 
     async fn get_chain_proof(
         &self,
-        _: Request<v1::GetChainProofRequest>,
+        request: Request<v1::GetChainProofRequest>,
     ) -> Result<Response<v1::GetChainProofResponse>, Status> {
-        Err(not_on_chain())
+        let chain = self.chain.as_ref().ok_or_else(not_on_chain)?;
+        let v1::GetChainProofRequest { size } = request.into_inner();
+        let proven = chain.proof(size).ok_or_else(|| {
+            Status::not_found(format!(
+                "the chain's proof of {size} entries is not here, or not any more: ask for the newest checkpoint"
+            ))
+        })?;
+        Ok(Response::new(v1::GetChainProofResponse {
+            block: Some(chain_block(&proven.block)),
+            tree: Bytes::copy_from_slice(&proven.value.value),
+            contract: Bytes::copy_from_slice(&proven.value.contract),
+            code: Bytes::copy_from_slice(&proven.value.code),
+        }))
     }
 
     async fn get_chain_block(
         &self,
-        _: Request<v1::GetChainBlockRequest>,
+        request: Request<v1::GetChainBlockRequest>,
     ) -> Result<Response<v1::GetChainBlockResponse>, Status> {
-        Err(not_on_chain())
+        let chain = self.chain.as_ref().ok_or_else(not_on_chain)?;
+        let block = chain.block(request.into_inner().height).await?;
+        Ok(Response::new(v1::GetChainBlockResponse { block: Some(chain_block(&block)) }))
     }
 
     type SubscribeStream = BoxStream<v1::SubscribeResponse>;
@@ -144,6 +167,15 @@ impl LedgerService for Ledger {
         };
         // Each message is made when there is room for it.
         Ok(Response::new(Box::pin(stream::try_unfold(subscriber, Subscriber::next))))
+    }
+}
+
+fn chain_block(block: &RawBlock) -> v1::ChainBlock {
+    let pages = |pages: &[Vec<u8>]| pages.iter().map(|it| Bytes::copy_from_slice(it)).collect();
+    v1::ChainBlock {
+        commit: Bytes::copy_from_slice(&block.commit),
+        validators: pages(&block.validators),
+        next_validators: pages(&block.next_validators),
     }
 }
 

@@ -10,6 +10,7 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::DiskReserve;
+use crate::order::chain::Condition;
 #[cfg(unix)]
 use crate::order::replicated::Network;
 use crate::refusal::Refusal;
@@ -24,6 +25,8 @@ struct Inner {
     /// How this node is, where several keep the ledger.
     #[cfg(unix)]
     network: Option<Arc<Network>>,
+    /// How following a public chain goes, where a contract there keeps the ledger.
+    chain: Option<Condition>,
 }
 
 impl Health {
@@ -31,12 +34,14 @@ impl Health {
         stopping: CancellationToken,
         disk: DiskReserve,
         #[cfg(unix)] network: Option<Arc<Network>>,
+        chain: Option<Condition>,
     ) -> Self {
         Self(Arc::new(Inner {
             stopping,
             disk,
             #[cfg(unix)]
             network,
+            chain,
         }))
     }
 
@@ -49,7 +54,7 @@ impl Health {
         if let Some(trouble) = self.0.network.as_ref().and_then(|network| network.trouble()) {
             return Some(trouble.to_string());
         }
-        None
+        self.0.chain.as_ref().and_then(Condition::trouble)
     }
 
     /// Why it takes nothing, if it takes nothing. It may go on reading all the same.
@@ -58,7 +63,8 @@ impl Health {
             let (free, reserve) = self.0.disk.lacking()?;
             Some(Refusal::DiskFull { free, reserve }.to_string())
         };
-        self.ails().or_else(full)
+        let undelivered = || self.0.chain.as_ref().and_then(Condition::undelivered);
+        self.ails().or_else(full).or_else(undelivered)
     }
 
     /// Whether it takes what is submitted.

@@ -94,7 +94,8 @@ pub fn found(
         Err(error) => return Err(error.into()),
     };
     let config = Config { progress, ..Config::new(data) };
-    let OpenLedger { mut keeper, keys, signer, .. } = open_unfinished(&config, kept.as_ref())?;
+    let OpenLedger { mut keeper, keys, signer, .. } =
+        open_unfinished(&config, kept.as_ref(), None)?;
     nodes.sort_by(|one, other| one.name.cmp(&other.name));
     if keys.validators().is_some() {
         return founded_before(data, &keeper.reader(), &keys, &signer, &nodes, kept);
@@ -213,7 +214,7 @@ mod tests {
     fn a_ledger_whose_time_is_ahead_waits_for_the_clock() {
         for (ahead_ms, refused) in [(MAX_AHEAD_MS / 2, false), (60 * MAX_AHEAD_MS, true)] {
             let dir = tempfile::tempdir().unwrap();
-            let OpenLedger { mut keeper, keys, .. } = open(&Config::new(dir.path())).unwrap();
+            let OpenLedger { mut keeper, keys, .. } = open(&Config::new(dir.path()), None).unwrap();
             let seen = Seen { size: 0, root: Hash::empty_root() };
             let create = testing::create("a");
             let create = Transaction::sign(&testing::key(1), &keys.ledger(), seen, create);
@@ -249,7 +250,7 @@ mod tests {
     fn one_key_founds_one_network() {
         let dir = tempfile::tempdir().unwrap();
         let data = |name| dir.path().join(name);
-        open(&Config::new(data("a"))).unwrap().keeper.close().unwrap();
+        open(&Config::new(data("a")), None).unwrap().keeper.close().unwrap();
         let identity =
             |name| super::super::identity(&data(name), name, "a:1", "http://a:1").unwrap();
         let (a, b) = (identity("a"), identity("b"));

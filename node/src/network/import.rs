@@ -164,7 +164,7 @@ pub fn import(
         Err(error) => return Err(NodeError::from(error).into()),
     };
     if genesis::read(&data.join("ledger"))?.is_some() {
-        let opened = open_unfinished(&Config::new(data), founding::kept(data)?.as_ref())?;
+        let opened = open_unfinished(&Config::new(data), founding::kept(data)?.as_ref(), None)?;
         let same = founding::check(founded, &opened.keys, &opened.keeper.reader())?;
         same.map_err(NodeError::OtherFounding)?;
         founding::keep(data, founded)?;

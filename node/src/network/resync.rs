@@ -230,7 +230,7 @@ fn begin(data: &Path, plan: &Plan) -> Result<Needs, ResyncError> {
     }
     let mut config = Config::new(data);
     config.network.file = Some(NetworkFile::Begun(genesis));
-    open_unfinished(&config, None)?.keeper.close().map_err(NodeError::from)?;
+    open_unfinished(&config, None, None)?.keeper.close().map_err(NodeError::from)?;
     Ok(Needs::Nothing)
 }
 

@@ -1,8 +1,10 @@
 //! Who orders the transactions: what the services see of it, whichever does.
 
+pub(crate) mod chain;
 #[cfg(unix)]
 pub(crate) mod replicated;
 pub(crate) mod solo;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use colearn_records::log_keys::LogKeys;
 use colearn_records::transaction::Transaction;
 use tokio::sync::{oneshot, watch};
 
+use self::chain::OnChain;
 #[cfg(unix)]
 use self::replicated::{Network, Replicated, Signatures};
 use self::solo::SoloThread;
@@ -90,6 +93,8 @@ pub(crate) enum Order {
     /// CometBFT, with other nodes.
     #[cfg(unix)]
     Together(Replicated),
+    /// A contract on a public chain.
+    OnChain(OnChain),
 }
 
 impl Order {
@@ -98,6 +103,7 @@ impl Order {
             Self::Alone(solo) => Submissions::Alone(solo.submissions()),
             #[cfg(unix)]
             Self::Together(replicated) => Submissions::Together(replicated.submissions()),
+            Self::OnChain(chain) => Submissions::OnChain(chain.submissions()),
         }
     }
 
@@ -107,22 +113,24 @@ impl Order {
             Self::Alone(solo) => solo.views(),
             #[cfg(unix)]
             Self::Together(replicated) => replicated.views(),
+            Self::OnChain(chain) => chain.views(),
         }
     }
 
-    /// The newest checkpoint that enough nodes have signed, where there are several.
+    /// The newest checkpoint that enough nodes have signed, where there are several, or that a public chain proves.
     pub(crate) fn published(&self) -> Option<watch::Receiver<Option<Arc<SignedCheckpoint>>>> {
         match self {
             Self::Alone(_) => None,
             #[cfg(unix)]
             Self::Together(replicated) => Some(replicated.published()),
+            Self::OnChain(chain) => Some(chain.published()),
         }
     }
 
     /// Who keeps the ledger, as it changes; `keys` are those that opening it has found.
     pub(crate) fn keys(&self, keys: &LogKeys) -> watch::Receiver<Arc<LogKeys>> {
         match self {
-            Self::Alone(_) => watch::channel(Arc::new(keys.clone())).1,
+            Self::Alone(_) | Self::OnChain(_) => watch::channel(Arc::new(keys.clone())).1,
             #[cfg(unix)]
             Self::Together(replicated) => replicated.keys(),
         }
@@ -132,7 +140,7 @@ impl Order {
     #[cfg(unix)]
     pub(crate) fn signatures(&self) -> Option<Arc<Signatures>> {
         match self {
-            Self::Alone(_) => None,
+            Self::Alone(_) | Self::OnChain(_) => None,
             Self::Together(replicated) => Some(replicated.signatures()),
         }
     }
@@ -141,8 +149,18 @@ impl Order {
     #[cfg(unix)]
     pub(crate) fn network(&self) -> Option<Arc<Network>> {
         match self {
-            Self::Alone(_) => None,
+            Self::Alone(_) | Self::OnChain(_) => None,
             Self::Together(replicated) => Some(Arc::new(replicated.network())),
+        }
+    }
+
+    /// What keeps the ledger on a public chain, if that does.
+    pub(crate) fn chain(&self) -> Option<&OnChain> {
+        match self {
+            Self::OnChain(chain) => Some(chain),
+            Self::Alone(_) => None,
+            #[cfg(unix)]
+            Self::Together(_) => None,
         }
     }
 
@@ -152,6 +170,7 @@ impl Order {
             Self::Alone(solo) => solo.join(),
             #[cfg(unix)]
             Self::Together(replicated) => replicated.join(),
+            Self::OnChain(chain) => chain.join(),
         }
     }
 }
@@ -179,6 +198,8 @@ pub(crate) enum Submissions {
     /// To CometBFT.
     #[cfg(unix)]
     Together(replicated::Submissions),
+    /// To a public chain.
+    OnChain(chain::Submissions),
 }
 
 impl Submissions {
@@ -188,6 +209,7 @@ impl Submissions {
             Self::Alone(queue) => queue.submit(transactions),
             #[cfg(unix)]
             Self::Together(submissions) => submissions.submit(transactions),
+            Self::OnChain(submissions) => submissions.submit(transactions),
         }
     }
 
@@ -199,6 +221,7 @@ impl Submissions {
             Self::Together(_) => {
                 Err(Refusal::NoOrder("the nodes have their own clocks".to_owned()))
             }
+            Self::OnChain(_) => Err(Refusal::NoOrder("the chain has its own clock".to_owned())),
         }
     }
 }

@@ -12,6 +12,7 @@ use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_records::keys::learner_id;
 use colearn_records::transaction::{Seen, Transaction};
 use colearn_records::validators;
+use colearn_records::validators::Validator;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
@@ -97,7 +98,7 @@ fn pulling(artifacts: &ArtifactStore, others: &[String]) -> Pulling {
 fn pulling_with(patience: Patience, artifacts: &ArtifactStore, others: &[String]) -> Pulling {
     let own = Credential::new(key(OWN));
     let stopping = CancellationToken::new();
-    Pulling::new(artifacts.clone(), network(others), own, patience, &stopping)
+    Pulling::new(artifacts.clone(), Others::Keepers(network(others)), own, patience, &stopping)
 }
 
 /// A node that keeps another ledger, which does not matter to who fetches weights.
@@ -404,6 +405,7 @@ impl Serving {
             reserve.clone(),
             #[cfg(unix)]
             None,
+            None,
         );
         let order =
             Order::Alone(SoloThread::start(keeper, reserve, counts.clone(), stopping.clone()));
@@ -424,6 +426,7 @@ impl Serving {
             who,
             health,
             counts: counts.clone(),
+            verifiers: keys.current().clone(),
         };
         let services = crate::services(&keys, &order, shared, &stopping);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

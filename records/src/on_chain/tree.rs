@@ -19,6 +19,11 @@ impl Tree {
         Self { head: Head::EMPTY, frontier: Frontier::default() }
     }
 
+    /// That of a ledger with this last entry and these complete subtrees; `None` if they are of another size.
+    pub fn of(head: Head, frontier: Frontier) -> Option<Self> {
+        (frontier.size() == head.size).then_some(Self { head, frontier })
+    }
+
     /// The last entry.
     pub fn head(&self) -> &Head {
         &self.head

@@ -196,7 +196,10 @@ pub(crate) fn history(seed: u64, rules: Rules, watch: &mut impl Watch) -> (Count
             touch(&mut contract, told, &action.experiment, &mut count, watch);
         }
         let before = contract.clone();
+        let would = contract.would(told, sender, &action);
+        assert!(contract == before, "looking changes nothing");
         let result = contract.apply(told, sender, &action);
+        assert_eq!(would, result.as_ref().map(drop).map_err(Clone::clone));
         count.steps += 1;
         if let Ok(outcomes) = &result {
             count.accepted += 1;

@@ -23,14 +23,14 @@ fn folder(nodes: usize) -> (TempDir, Checkpoint) {
     let data = dir.path().join("node-0");
     let mut config = Config::new(&data);
     config.network.file = Some(NetworkFile::Begun(genesis));
-    open(&config).unwrap().keeper.close().unwrap();
+    open(&config, None).unwrap().keeper.close().unwrap();
     let signed = record(&data, 5, 7);
     (dir, signed)
 }
 
 /// A block in a folder's ledger, with this hash, as if CometBFT had run there.
 fn record(data: &Path, height: u64, hash: u8) -> Checkpoint {
-    let mut keeper = open(&Config::new(data)).unwrap().keeper;
+    let mut keeper = open(&Config::new(data), None).unwrap().keeper;
     let (hash, proposer) = (Bytes::from(vec![hash; 32]), Bytes::from_static(&[7; 20]));
     let block = v1::Block { height, hash, proposer, ..v1::Block::default() };
     let time_ms = keeper.head().time_ms + 1_000;
@@ -51,7 +51,7 @@ fn record(data: &Path, height: u64, hash: u8) -> Checkpoint {
 fn founded() -> (TempDir, Founded) {
     let dir = tempfile::tempdir().unwrap();
     let data = |at: usize| dir.path().join(format!("node-{at}"));
-    open(&Config::new(data(0))).unwrap().keeper.close().unwrap();
+    open(&Config::new(data(0)), None).unwrap().keeper.close().unwrap();
     let identity = |at: usize| {
         let name = format!("org-{at}");
         super::super::identity(&data(at), &name, "127.0.0.1:1", "http://127.0.0.1:1").unwrap()
@@ -89,7 +89,7 @@ fn assert_started_over(data: &Path, state: &[u8], done: &Resynced, vouched: &Che
     let expected =
         Resynced { aside: Some(aside), vouched: Some(vouched.clone()), needs: Needs::Nothing };
     assert_eq!(*done, expected);
-    let opened = open(&Config::new(data)).unwrap();
+    let opened = open(&Config::new(data), None).unwrap();
     assert_eq!((opened.report.size, opened.vouched.unwrap().size()), (1, vouched.size));
 }
 
@@ -111,7 +111,7 @@ fn interrupted_anywhere_it_comes_to_the_same() {
             if interrupted == STEPS.len() + 2 {
                 assert_eq!(begin(&data, &plan).unwrap(), Needs::Nothing);
             }
-            let refused = open(&Config::new(&data)).map(drop);
+            let refused = open(&Config::new(&data), None).map(drop);
             assert!(matches!(refused, Err(NodeError::ResyncInterrupted)), "{interrupted}");
         }
         let done = resync(&data).unwrap();
@@ -137,7 +137,7 @@ fn whoever_has_the_only_copy_or_no_state_of_its_key_is_refused() {
     assert!(matches!(resync(&data), Err(ResyncError::Alone)));
     let (dir, _) = folder(4);
     let data = dir.path().join("node-0");
-    let opened = open(&Config::new(&data)).unwrap();
+    let opened = open(&Config::new(&data), None).unwrap();
     assert!(matches!(
         resync(&data),
         Err(ResyncError::Node(NodeError::Ledger(colearn_ledger::Error::InUse { .. })))
@@ -147,7 +147,7 @@ fn whoever_has_the_only_copy_or_no_state_of_its_key_is_refused() {
     assert!(matches!(resync(&data), Err(ResyncError::NoState(_))));
     // A ledger of one's own, whose folder has the keys of a node to be.
     let solo = dir.path().join("solo");
-    open(&Config::new(&solo)).unwrap().keeper.close().unwrap();
+    open(&Config::new(&solo), None).unwrap().keeper.close().unwrap();
     super::super::identity(&solo, "solo", "127.0.0.1:1", "http://127.0.0.1:1").unwrap();
     assert!(matches!(resync(&solo), Err(ResyncError::Alone)));
     let keys_only = dir.path().join("keys");
@@ -166,7 +166,7 @@ fn damage_is_no_obstacle() {
     let done = resync(&data).unwrap();
     assert_eq!((done.vouched, done.needs), (Some(vouched), Needs::File));
     assert!(!data.join("ledger").exists());
-    let refused = open(&Config::new(&data)).map(drop);
+    let refused = open(&Config::new(&data), None).map(drop);
     assert!(matches!(refused, Err(NodeError::KeysOnly(_))));
 }
 
@@ -207,7 +207,7 @@ fn a_ledger_that_one_has_begun_is_not_begun_anew_without_its_file() {
         std::fs::rename(data.join("lost"), &file).unwrap();
         let done = resync(&data).unwrap();
         assert_eq!(done.needs, Needs::Nothing);
-        let opened = open(&Config::new(&data)).unwrap();
+        let opened = open(&Config::new(&data), None).unwrap();
         assert_eq!(opened.keys.validators().unwrap().count(), 4);
         assert_eq!(opened.vouched.unwrap().size(), done.vouched.unwrap().size);
     }
@@ -228,9 +228,9 @@ fn whoever_was_started_over_never_goes_on_alone() {
     assert!(!data.join("ledger").exists());
 
     let solo = dir.path().join("solo");
-    open(&Config::new(&solo)).unwrap().keeper.close().unwrap();
+    open(&Config::new(&solo), None).unwrap().keeper.close().unwrap();
     resync::write(&solo, &Plan { done: true, ..plan }).unwrap();
-    let refused = open(&Config::new(&solo)).map(drop);
+    let refused = open(&Config::new(&solo), None).map(drop);
     assert!(matches!(refused, Err(NodeError::StartedOverAlone)));
 }
 
@@ -292,6 +292,6 @@ fn what_no_block_of_the_others_may_hold_is_dropped_though_the_file_is_lost() {
         std::fs::remove_file(data.join("network.json")).unwrap();
         let mut config = Config::new(&data);
         config.network.file = given.then(|| NetworkFile::Founded(Box::new(founded)));
-        assert_eq!(open(&config).unwrap().report.size, size - 1);
+        assert_eq!(open(&config, None).unwrap().report.size, size - 1);
     }
 }

@@ -25,10 +25,10 @@ use super::before::Before;
 use super::blocks::{Became, Blocks, Committed, code};
 use super::ordered::{self, Kind, Ordered, Verified, key};
 use super::shown::Shown;
-use super::waiting::Waiting;
 use crate::clock::Clock;
 use crate::keeper::Snapshot;
 use crate::metrics::Counts;
+use crate::order::waiting::Waiting;
 use crate::refusal::Refusal;
 
 /// The version of the application that CometBFT writes into its blocks: of how blocks are recorded.

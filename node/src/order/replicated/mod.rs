@@ -12,7 +12,6 @@ mod signatures;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
-mod waiting;
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -43,7 +42,8 @@ pub(crate) use self::condition::{MAX_CHANGE_BYTES, Network};
 use self::ordered::Verified;
 use self::shown::Shown;
 pub(crate) use self::signatures::{Signatures, evidence_of};
-use self::waiting::{Waiter, Waiting};
+
+use super::waiting::{Waiter, Waiting};
 use super::{Answers, Beginning};
 use crate::clock::{self, Clock};
 use crate::error::{CometError, NodeError};

@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use colearn_proto::v1;
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Transaction, Unverified};
-use sha2::{Digest as _, Sha256};
+
+pub(super) use crate::order::waiting::{Key, key};
 
 /// What begins a tick: no payload begins so.
 const TICK: u8 = 0;
@@ -25,13 +26,6 @@ pub(super) enum Ordered {
     Transaction(Box<Unverified>),
     /// A change of who keeps the ledger.
     Change(Box<v1::ValidatorChange>),
-}
-
-/// Which transaction it is, of all that are ordered.
-pub(super) type Key = [u8; 32];
-
-pub(super) fn key(tx: &[u8]) -> Key {
-    Sha256::digest(tx).into()
 }
 
 /// A tick of this time.

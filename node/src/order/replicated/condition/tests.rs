@@ -21,7 +21,6 @@ use ed25519_dalek::SigningKey;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::super::waiting::Waiter;
 use super::super::{Application, Beginning, Signatures, prepare, signatures};
 use super::*;
 use crate::artifacts::ArtifactStore;
@@ -33,6 +32,7 @@ use crate::http::network::{Networks, router};
 use crate::http::tiles::{self, Tiles};
 use crate::keeper::Keeper;
 use crate::metrics::Counts;
+use crate::order::waiting::Waiter;
 use crate::reads::Reads;
 use crate::testing::key;
 use crate::witness::Cosignatures;
@@ -165,7 +165,7 @@ async fn serve(
         signatures: Some(signatures),
     };
     let disk = DiskReserve::new(std::path::Path::new("/"), 0);
-    let health = health(Health::new(stopping.clone(), disk, network.clone()));
+    let health = health(Health::new(stopping.clone(), disk, network.clone(), None));
     let networks = Networks { network, views, artifacts, stopping: stopping.clone() };
     let routes = tiles::router(tiles).merge(router(networks)).merge(health);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -471,7 +471,7 @@ fn nobody_is_answered_before_enough_have_signed_and_it_can_be_seen() {
     let mut asked = Asked::four();
     let create = asked.network.sign(1, testing::create("a"));
     let waiting = &asked.network.nodes[0].application().waiting;
-    let (mut waiters, mut answers) = waiting::Waiter::of(1);
+    let (mut waiters, mut answers) = crate::order::waiting::Waiter::of(1);
     let key = ordered::key(&create);
     assert!(waiting.wait_for(key, &create, waiters.pop().unwrap()).unwrap());
     assert_eq!(asked.network.record(vec![create.clone()]), [code::RECORDED]);
@@ -494,8 +494,8 @@ fn nobody_is_answered_before_enough_have_signed_and_it_can_be_seen() {
 
 #[test]
 fn nobody_waits_for_a_node_that_has_stopped() {
-    let waiting = waiting::Waiting::default();
-    let (waiters, mut answers) = waiting::Waiter::of(3);
+    let waiting = crate::order::waiting::Waiting::default();
+    let (waiters, mut answers) = crate::order::waiting::Waiter::of(3);
     let mut waiters = waiters.into_iter();
     waiting.wait_for_entry(0, waiters.next().unwrap());
     waiting.stop();

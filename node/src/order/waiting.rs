@@ -6,18 +6,26 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use colearn_ledger::{Appended, SignedCheckpoint};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use super::ordered::Key;
-use crate::order::{Recorded, RecordedEntry};
+use super::{Recorded, RecordedEntry};
 use crate::refusal::Refusal;
 
 /// How many transactions may wait. A full node refuses at once.
 const MAX_WAITING: usize = 4096;
 /// How many may wait for the same one.
 const MAX_SAME: usize = 16;
-/// After this long without a word it is offered again: CometBFT forgets what waits when it is started anew.
+/// After this long without a word it is offered again where CometBFT orders: that forgets what waits when it is started
+/// anew.
 pub(super) const AGAIN: Duration = Duration::from_secs(10);
+
+/// Which transaction it is, of all that are ordered: the SHA-256 of its payload.
+pub(super) type Key = [u8; 32];
+
+pub(super) fn key(payload: &[u8]) -> Key {
+    Sha256::digest(payload).into()
+}
 
 type Answer = Result<Recorded, Refusal>;
 

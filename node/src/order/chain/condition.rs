@@ -1,0 +1,88 @@
+//! How following and delivering go, for who runs the node.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock;
+
+/// From which age on of the newest header the chain is said to stand still.
+const STILL: Duration = Duration::from_secs(60);
+
+/// How it goes; cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Condition(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// Of the newest header that is believed; 0 before the first.
+    header_ms: u64,
+    following: Option<String>,
+    delivering: Option<String>,
+}
+
+impl Condition {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time of the newest header that is believed, in ms since 1970.
+    pub(crate) fn header_ms(&self) -> u64 {
+        self.state().header_ms
+    }
+
+    /// It has been looked for what is new: until a header of this time all is here.
+    pub(super) fn followed(&self, header_ms: u64) {
+        let mut state = self.state();
+        state.header_ms = state.header_ms.max(header_ms);
+        if let Some(before) = state.following.take() {
+            tracing::info!(before, "the chain is followed again");
+        }
+    }
+
+    /// It could not be looked.
+    pub(super) fn not_followed(&self, why: String) {
+        let mut state = self.state();
+        if state.following.as_ref() != Some(&why) {
+            tracing::warn!(why, "the chain is not followed");
+            state.following = Some(why);
+        }
+    }
+
+    /// The last delivery has gone well, or why it has not.
+    pub(super) fn delivered(&self, outcome: Result<(), String>) {
+        let mut state = self.state();
+        match outcome {
+            Ok(()) => state.delivering = None,
+            Err(why) => {
+                tracing::warn!(why, "nothing is delivered");
+                state.delivering = Some(why);
+            }
+        }
+    }
+
+    fn age(&self) -> Duration {
+        Duration::from_millis(clock::now_ms().saturating_sub(self.header_ms()))
+    }
+
+    /// Whether no newer header has come for a while.
+    pub(super) fn is_still(&self) -> bool {
+        self.age() > STILL / 2
+    }
+
+    /// Why it does not go on, if it does not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if let Some(why) = &self.state().following {
+            return Some(format!("the chain is not followed: {why}"));
+        }
+        let (age, begun) = (self.age(), self.header_ms() > 0);
+        let told =
+            || format!("the chain stands still: its newest block is {} s old", age.as_secs());
+        (begun && age > STILL).then(told)
+    }
+
+    /// Why nothing that is submitted is recorded, if that is so; reading goes on.
+    pub(crate) fn undelivered(&self) -> Option<String> {
+        let state = self.state();
+        state.delivering.as_ref().map(|why| format!("nothing is delivered: {why}"))
+    }
+}

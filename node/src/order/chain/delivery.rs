@@ -1,0 +1,220 @@
+//! What learners sign, on its way to the contract, and what becomes of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use colearn_contracts::ExperimentName;
+use colearn_records::transaction::Transaction;
+use colearn_relay::Deliverer;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Shared, due};
+use crate::order::waiting::Key;
+use crate::refusal::Refusal;
+
+/// How many transactions may wait for their delivery.
+pub(super) const QUEUE: usize = 4096;
+/// The most transactions that are delivered together, and experiments that are ticked: as many as one call takes.
+const AT_ONCE: usize = 64;
+/// How long the first of a batch waits for others.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// How often something is delivered that a server says is recorded, or refused, and that is not.
+const TRIES: u32 = 3;
+/// For how many blocks something that is due is left to others' deliveries, at least, and how many of these mirrors may
+/// differ by, so that mostly one of them pays.
+const LEFT_TO_OTHERS: (u64, u64) = (2, 3);
+/// After how many blocks a tick that has done nothing is sent again.
+const AGAIN: u64 = 20;
+
+/// What is delivered.
+pub(super) enum Job {
+    /// What a learner has signed.
+    Transaction { key: Key, payload: Bytes, transaction: Box<Transaction>, tries: u32 },
+    /// Experiments in which time has something to decide.
+    Tick(Vec<ExperimentName>),
+}
+
+/// A transaction that a server says a block has carried out.
+struct Delivered {
+    key: Key,
+    payload: Bytes,
+    transaction: Box<Transaction>,
+    tries: u32,
+    /// What has become of it, it says.
+    code: u32,
+    /// And in which block.
+    height: u64,
+}
+
+/// What was delivered and is not seen yet, and what was ticked.
+#[derive(Default)]
+pub(super) struct Deliveries {
+    unseen: Mutex<Vec<Delivered>>,
+    ticks: Mutex<BTreeMap<ExperimentName, Tick>>,
+}
+
+/// That something is due.
+struct Tick {
+    deadline_ms: u64,
+    /// At which block it is to be said.
+    at: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done under a lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Delivers until the node stops.
+pub(super) async fn deliver(
+    shared: Arc<Shared>,
+    mut deliverer: Deliverer,
+    mut jobs: mpsc::Receiver<Job>,
+    stopping: CancellationToken,
+) {
+    let mut left = None;
+    loop {
+        let first = match left.take() {
+            Some(left) => left,
+            None => tokio::select! {
+                () = stopping.cancelled() => return,
+                job = jobs.recv() => match job {
+                    Some(job) => job,
+                    None => return,
+                },
+            },
+        };
+        match first {
+            Job::Tick(names) => {
+                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                let ticked = deliverer.tick(&names).await;
+                shared.condition.delivered(ticked.map(drop).map_err(|error| error.to_string()));
+            }
+            Job::Transaction { .. } => {
+                let batch = batch(first, &mut jobs, &mut left).await;
+                carry(&shared, &mut deliverer, batch).await;
+            }
+        }
+    }
+}
+
+/// What comes within a moment; a tick is left.
+async fn batch(first: Job, jobs: &mut mpsc::Receiver<Job>, left: &mut Option<Job>) -> Vec<Job> {
+    let until = Instant::now() + TOGETHER;
+    let mut batch = vec![first];
+    while batch.len() < AT_ONCE {
+        let Ok(Some(next)) = tokio::time::timeout_at(until, jobs.recv()).await else { break };
+        if matches!(next, Job::Tick(_)) {
+            *left = Some(next);
+            break;
+        }
+        batch.push(next);
+    }
+    batch
+}
+
+async fn carry(shared: &Shared, deliverer: &mut Deliverer, mut batch: Vec<Job>) {
+    // Another has delivered some of it meanwhile.
+    batch.retain(|job| match job {
+        Job::Transaction { key, .. } => shared.waiting.is_waited_for(key),
+        Job::Tick(_) => false,
+    });
+    if batch.is_empty() {
+        return;
+    }
+    let payloads: Vec<Vec<u8>> = batch
+        .iter()
+        .filter_map(|job| match job {
+            Job::Transaction { payload, .. } => Some(payload.to_vec()),
+            Job::Tick(_) => None,
+        })
+        .collect();
+    let outcome = deliverer.submit(&payloads).await;
+    shared.condition.delivered(outcome.as_ref().map(drop).map_err(ToString::to_string));
+    match outcome {
+        Ok(done) => {
+            let mut unseen = lock(&shared.deliveries.unseen);
+            for (job, code) in batch.into_iter().zip(done.codes) {
+                if let Job::Transaction { key, payload, transaction, tries } = job {
+                    let height = done.height;
+                    unseen.push(Delivered { key, payload, transaction, tries, code, height });
+                }
+            }
+        }
+        Err(error) => {
+            let why = error.to_string();
+            for job in batch {
+                if let Job::Transaction { key, .. } = job {
+                    shared.waiting.refuse(&key, || Refusal::NoOrder(why.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Sees what has become of what was delivered before the block of this height. Recorded is what is proven; and refused
+/// is what the rules refuse here, too, whatever a server says.
+pub(super) fn settle(shared: &Shared, height: u64, header_ms: u64) {
+    let (seen, unseen): (Vec<_>, Vec<_>) = std::mem::take(&mut *lock(&shared.deliveries.unseen))
+        .into_iter()
+        .partition(|it| it.height < height);
+    lock(&shared.deliveries.unseen).extend(unseen);
+    for Delivered { key, payload, transaction, tries, code, .. } in seen {
+        let mirror = shared.mirror();
+        if !shared.waiting.is_waited_for(&key) {
+            continue;
+        }
+        match mirror.keeper().find(&transaction) {
+            Ok(Some(index)) => {
+                shared.waiting.recorded_before(&key, index);
+                super::look_again(shared);
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let why = error.to_string();
+                shared.waiting.refuse(&key, || Refusal::NoOrder(why.clone()));
+                continue;
+            }
+        }
+        if let Ok(Err(rejection)) = mirror.keeper().would(header_ms, &transaction) {
+            shared.waiting.refuse(&key, || rejection.clone().into());
+            continue;
+        }
+        let job = Job::Transaction { key, payload, transaction, tries: tries + 1 };
+        if tries + 1 >= TRIES || shared.jobs.try_send(job).is_err() {
+            let why = format!(
+                "delivered, and said to have come to the code {code}, which the chain does not show"
+            );
+            shared.waiting.refuse(&key, || Refusal::NoOrder(why.clone()));
+        }
+    }
+}
+
+/// Says what is due, if nobody else does.
+pub(super) fn tick(shared: &Shared, height: u64, header_ms: u64) {
+    let due = due(shared.mirror().keeper(), header_ms, &shared.holds);
+    let mut ticks = lock(&shared.deliveries.ticks);
+    ticks.retain(|name, tick| due.contains(&(tick.deadline_ms, name.clone())));
+    let (least, differ) = LEFT_TO_OTHERS;
+    let mut now = Vec::new();
+    for (deadline_ms, name) in due {
+        let mut byte = [0];
+        // Without it all mirrors pay, which costs money and does no harm.
+        let _ = getrandom::fill(&mut byte);
+        let wait = least + u64::from(byte[0]) % differ;
+        let tick = ticks.entry(name.clone()).or_insert(Tick { deadline_ms, at: height + wait });
+        if tick.at <= height {
+            tick.at = height + AGAIN;
+            now.push(name);
+        }
+    }
+    for names in now.chunks(AT_ONCE) {
+        // Where too much waits, it is due after that, too.
+        let _ = shared.jobs.try_send(Job::Tick(names.to_vec()));
+    }
+}

@@ -1,0 +1,58 @@
+//! The first entry of a ledger that a contract keeps, before there is a folder for it.
+
+use colearn_proto::v1;
+use colearn_records::on_chain::{PublicChain, Tree};
+use colearn_records::record::Record;
+use colearn_relay::Settings;
+
+use super::line::Line;
+use super::mirror::check;
+use crate::error::{ChainError, NodeError};
+
+/// The ledger's first entry, as the chain proves it: all entries are fetched for that, since their tree is what is
+/// proven.
+pub(crate) async fn first_entry(
+    settings: &Settings,
+    data: &std::path::Path,
+) -> Result<v1::Genesis, ChainError> {
+    let mut line = Line::begin(settings.servers()?, settings, data).await?;
+    let proven = loop {
+        match line.advance().await? {
+            Some(proven) => break proven,
+            // The one that is trusted is the newest.
+            None => tokio::time::sleep(super::LOOK.0).await,
+        }
+    };
+    let entries = super::entries(&line, 0, proven.tree.head().size).await?;
+    check(&Tree::empty(), &entries, &proven.tree)?;
+    let first = entries.first().ok_or(ChainError::NoTree)?;
+    let Ok(Record::Genesis(genesis)) = Record::decode(first).map(|it| it.record) else {
+        return Err(ChainError::NoTree);
+    };
+    let keeps = PublicChain::of_genesis(&genesis).ok().flatten();
+    let contract = settings.contract.as_deref().unwrap_or_default();
+    match keeps {
+        Some(keeps) if keeps.id() == settings.chain_id && keeps.contract() == contract => {
+            Ok(genesis)
+        }
+        Some(_) | None => Err(ChainError::OtherLedger(contract.to_owned())),
+    }
+}
+
+/// Whether the ledger in a folder is kept where it is said to be.
+pub(crate) fn check_folder(
+    settings: Option<&Settings>,
+    genesis: &v1::Genesis,
+) -> Result<(), NodeError> {
+    match (settings, &genesis.chain) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(NodeError::OnChain),
+        (Some(settings), Some(found))
+            if found.id == settings.chain_id
+                && Some(&found.contract) == settings.contract.as_ref() =>
+        {
+            Ok(())
+        }
+        (Some(_), _) => Err(ChainError::OtherFolder.into()),
+    }
+}

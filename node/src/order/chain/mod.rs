@@ -1,0 +1,329 @@
+//! A contract on a public chain orders: this node mirrors what it has recorded, as far as the chain proves it,
+//! and delivers what its learners sign.
+
+mod condition;
+mod delivery;
+mod first;
+mod line;
+mod mirror;
+mod proofs;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use colearn_contracts::{Digest, ExperimentName};
+use colearn_ledger::SignedCheckpoint;
+use colearn_light::RawBlock;
+use colearn_records::record;
+use colearn_records::transaction::{LedgerId, Transaction};
+use colearn_relay::{Deliverer, Rpc, Settings};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::condition::Condition;
+use self::delivery::{Deliveries, Job};
+pub(crate) use self::first::{check_folder, first_entry};
+use self::line::{Line, Proven};
+use self::mirror::{Mirror, NotMirrored};
+pub(crate) use self::proofs::Proofs;
+use super::Answers;
+use super::waiting::{self, Waiter, Waiting};
+use crate::error::{ChainError, NodeError};
+use crate::keeper::Keeper;
+use crate::refusal::Refusal;
+use crate::view::Views;
+
+/// How often it is looked for new blocks: a quarter of the time between two, within these.
+const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Whether this node has these weights.
+pub(crate) type Holds = Arc<dyn Fn(&Digest) -> bool + Send + Sync>;
+
+/// The running order.
+pub(crate) struct OnChain {
+    shared: Arc<Shared>,
+    views: Views,
+    thread: JoinHandle<Result<(), NodeError>>,
+}
+
+/// What both sides of it have.
+pub(super) struct Shared {
+    mirror: Mutex<Mirror>,
+    waiting: Waiting,
+    jobs: mpsc::Sender<Job>,
+    deliveries: Deliveries,
+    proofs: Proofs,
+    condition: Condition,
+    published: watch::Sender<Option<Arc<SignedCheckpoint>>>,
+    rpc: Rpc,
+    holds: Holds,
+}
+
+impl Shared {
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        // What panics with it in hand is the thread that keeps it, and then the node stops.
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is needed to begin.
+pub(crate) struct Beginning {
+    pub(crate) keeper: Keeper,
+    pub(crate) ledger: LedgerId,
+    pub(crate) settings: Settings,
+    pub(crate) data: std::path::PathBuf,
+    pub(crate) holds: Holds,
+}
+
+impl OnChain {
+    /// Starts to follow and to deliver. When it cannot go on it cancels `stopping`.
+    pub(crate) async fn start(
+        beginning: Beginning,
+        stopping: &CancellationToken,
+    ) -> Result<Self, NodeError> {
+        let Beginning { keeper, ledger, settings, data, holds } = beginning;
+        let rpc = settings.servers().map_err(ChainError::from)?;
+        let line = Line::begin(rpc.clone(), &settings, &data).await?;
+        let account = settings.open_account().map_err(ChainError::from)?;
+        let deliverer = Deliverer::new(rpc.clone(), &settings, account);
+        let (mirror, views) = Mirror::new(keeper, ledger)?;
+        let (jobs, taken) = mpsc::channel(delivery::QUEUE);
+        let shared = Arc::new(Shared {
+            mirror: Mutex::new(mirror),
+            waiting: Waiting::default(),
+            jobs,
+            deliveries: Deliveries::default(),
+            proofs: Proofs::default(),
+            condition: Condition::default(),
+            published: watch::Sender::new(None),
+            rpc,
+            holds,
+        });
+        tokio::spawn(delivery::deliver(shared.clone(), deliverer, taken, stopping.clone()));
+        let (following, runtime, stop) = (shared.clone(), Handle::current(), stopping.clone());
+        let thread = std::thread::spawn(move || {
+            let ends = stop.clone().drop_guard();
+            let result = runtime.block_on(follow(&following, line, &stop));
+            if let Err(error) = &result {
+                tracing::error!(%error, "the chain's ledger cannot be mirrored; stopping");
+            }
+            drop(ends);
+            result
+        });
+        Ok(Self { shared, views, thread })
+    }
+
+    pub(crate) fn submissions(&self) -> Submissions {
+        Submissions(self.shared.clone())
+    }
+
+    pub(crate) fn views(&self) -> Views {
+        self.views.clone()
+    }
+
+    /// The newest checkpoint whose root the chain has proven since this was started.
+    pub(crate) fn published(&self) -> watch::Receiver<Option<Arc<SignedCheckpoint>>> {
+        self.shared.published.subscribe()
+    }
+
+    /// What the chain proves, for others.
+    pub(crate) fn shows(&self) -> Shows {
+        Shows { proofs: self.shared.proofs.clone(), rpc: self.shared.rpc.clone() }
+    }
+
+    /// How it goes.
+    pub(crate) fn condition(&self) -> Condition {
+        self.shared.condition.clone()
+    }
+
+    /// Waits until following has stopped, tells whoever waits, and closes the ledger.
+    pub(crate) fn join(self) -> Result<(), NodeError> {
+        let joined = self.thread.join();
+        self.shared.waiting.stop();
+        joined.map_err(|_| NodeError::Stopped("what mirrors the chain panicked".to_owned()))??;
+        self.shared.mirror().close()
+    }
+}
+
+/// What of the chain is shown to whoever follows this node; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shows {
+    proofs: Proofs,
+    rpc: Rpc,
+}
+
+impl Shows {
+    /// What proves a ledger of so many entries; the newest for 0.
+    pub(crate) fn proof(&self, size: u64) -> Option<Arc<Proven>> {
+        self.proofs.of(size)
+    }
+
+    /// A block, as a server of the chain has it.
+    pub(crate) async fn block(&self, height: u64) -> Result<RawBlock, Refusal> {
+        let block = self.rpc.block(height).await;
+        block.map_err(|error| Refusal::NoOrder(error.to_string()))
+    }
+}
+
+/// Takes transactions to the chain; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Submissions(Arc<Shared>);
+
+impl Submissions {
+    /// Has transactions recorded; each for itself, and delivered in this order.
+    pub(crate) fn submit(&self, transactions: Vec<Transaction>) -> Result<Answers, Refusal> {
+        let (waiters, answers) = Waiter::of(transactions.len());
+        for (transaction, waiter) in transactions.into_iter().zip(waiters) {
+            self.submit_one(transaction, waiter);
+        }
+        Ok(answers)
+    }
+
+    fn submit_one(&self, transaction: Transaction, waiter: Waiter) {
+        let shared = &self.0;
+        let payload = Bytes::from(record::transaction_payload(&transaction));
+        let key = waiting::key(&payload);
+        // Held meanwhile, or it could be recorded between looking and waiting, and nobody would tell.
+        let mirror = shared.mirror();
+        match mirror.keeper().find(&transaction) {
+            Ok(Some(index)) => {
+                shared.waiting.wait_for_entry(index, waiter);
+                look_again(shared);
+                return;
+            }
+            Ok(None) => {}
+            Err(error) => return waiter.answer(Err(error.into())),
+        }
+        // What is refused here is refused there, and there it costs money. Not by this machine's clock: a block's
+        // time is no earlier than that of the newest header.
+        let now_ms = shared.condition.header_ms();
+        match mirror.keeper().would(now_ms, &transaction) {
+            Ok(Ok(())) => {}
+            Ok(Err(rejection)) => return waiter.answer(Err(rejection.into())),
+            Err(error) => return waiter.answer(Err(error.into())),
+        }
+        match shared.waiting.wait_for(key, &payload, waiter.clone()) {
+            Ok(true) => {
+                let job =
+                    Job::Transaction { key, payload, transaction: Box::new(transaction), tries: 0 };
+                if shared.jobs.try_send(job).is_err() {
+                    shared.waiting.refuse(&key, || Refusal::Busy);
+                }
+            }
+            Ok(false) => {}
+            Err(refusal) => waiter.answer(Err(refusal)),
+        }
+    }
+}
+
+/// Tells whoever waits for what is under the newest checkpoint already.
+fn look_again(shared: &Shared) {
+    if let Some(published) = shared.published.borrow().clone() {
+        shared.waiting.signed(&published);
+    }
+}
+
+/// Follows the chain until the node stops.
+async fn follow(
+    shared: &Arc<Shared>,
+    mut line: Line,
+    stopping: &CancellationToken,
+) -> Result<(), NodeError> {
+    let (soonest, latest) = LOOK;
+    let (mut pause, mut header_ms) = (soonest, line.time_ms());
+    while !stopping.is_cancelled() {
+        match look(shared, &mut line).await {
+            Ok(()) => {
+                if line.time_ms() > header_ms {
+                    let between = Duration::from_millis(line.time_ms() - header_ms);
+                    pause = (between / 4).clamp(soonest, latest);
+                    header_ms = line.time_ms();
+                }
+                shared.condition.followed(header_ms);
+                // A server that stands still need not be the chain's end.
+                if shared.condition.is_still() {
+                    line.rpc().go_on();
+                }
+            }
+            Err(NotMirrored::Unproven(error)) => {
+                // Another server may be honest, or alive.
+                shared.condition.not_followed(error.to_string());
+                line.rpc().go_on();
+                pause = latest;
+            }
+            Err(NotMirrored::Fatal(error)) => return Err(error),
+        }
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes over what is new.
+async fn look(shared: &Arc<Shared>, line: &mut Line) -> Result<(), NotMirrored> {
+    let Some(proven) = line.advance().await.map_err(NotMirrored::Unproven)? else { return Ok(()) };
+    let from = shared.mirror().tree().clone();
+    let (had, size) = (from.head().size, proven.tree.head().size);
+    if size < had || (size == had && proven.tree != from) {
+        // Both were proven, under headers that follow from one another: the contract itself has changed its past.
+        return Err(NodeError::from(ChainError::Rewritten { had, size }).into());
+    }
+    if size > had {
+        let entries = entries(line, had, size).await.map_err(NotMirrored::Unproven)?;
+        let recorded = shared.mirror().take(&entries, &proven.tree)?;
+        tracing::debug!(height = proven.height, size, "mirrored");
+        for (key, appended) in recorded {
+            shared.waiting.recorded(&key, &appended);
+        }
+    }
+    let height = proven.height;
+    let header_ms = proven.time_ms;
+    // The proof before the checkpoint: whoever is shown that may ask for it at once. And the checkpoint before the
+    // entries: whoever waits for those looks what it counts.
+    shared.proofs.push(proven);
+    let mut mirror = shared.mirror();
+    shared.published.send_replace(mirror.checkpoint());
+    mirror.show();
+    drop(mirror);
+    look_again(shared);
+    shared.condition.followed(header_ms);
+    delivery::settle(shared, height, header_ms);
+    delivery::tick(shared, height, header_ms);
+    Ok(())
+}
+
+/// The entries from one size of the ledger to another, as a server says.
+async fn entries(line: &Line, from: u64, to: u64) -> Result<Vec<Vec<u8>>, ChainError> {
+    let mut entries: Vec<Vec<u8>> = Vec::new();
+    while from + (entries.len() as u64) < to {
+        let next = from + entries.len() as u64;
+        let more = line.rpc().entries(line.contract(), next).await?;
+        if more.is_empty() {
+            return Err(ChainError::Unproven { index: next });
+        }
+        let left = (to - next) as usize;
+        entries.extend(more.into_iter().take(left));
+    }
+    Ok(entries)
+}
+
+/// In which experiments time alone has something to decide by then, of those that matter to who asks this node.
+fn due(keeper: &Keeper, by_ms: u64, holds: &Holds) -> Vec<(u64, ExperimentName)> {
+    let contract = keeper.contract();
+    if contract.next_deadline_ms().is_none_or(|deadline_ms| deadline_ms > by_ms) {
+        return Vec::new();
+    }
+    let due = contract.experiments().filter_map(|experiment| {
+        let deadline_ms = experiment.deadline_ms().filter(|deadline_ms| *deadline_ms <= by_ms)?;
+        holds(&experiment.model().digest).then(|| (deadline_ms, experiment.name().clone()))
+    });
+    due.collect()
+}

@@ -1,0 +1,2 @@
+mod mirrored;
+mod real_chain;
