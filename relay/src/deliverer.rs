@@ -3,7 +3,7 @@
 mod error;
 
 use std::io::Read as _;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use self::error::NotDelivered;
+use crate::clock::now_ms;
 use crate::rpc::{AccountState, Done, Refusal, Rpc, RpcError, Status};
 use crate::settings::Settings;
 use crate::spending::Spending;
@@ -103,6 +104,14 @@ impl Deliverer {
             state: None,
             is_shared_told: false,
         }
+    }
+
+    /// What today (UTC) has cost, in units of the denomination.
+    ///
+    /// # Errors
+    /// If the file that says so cannot be read.
+    pub fn spent_today(&self) -> Result<u128, NotDelivered> {
+        self.spending.today(now_ms()).map_err(|it| self.no_count(it))
     }
 
     /// The account's address.
@@ -465,11 +474,6 @@ impl Deliverer {
             _ => error.into(),
         }
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn is_halted(status: &Status) -> bool {

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod account;
+mod clock;
 mod deliverer;
+mod proving;
 mod rpc;
 mod settings;
 mod spending;
@@ -10,5 +12,6 @@ mod wire;
 
 pub use self::account::{Account, BadAccount};
 pub use self::deliverer::{Delivered, Deliverer, NotDelivered};
+pub use self::proving::{NotProven, Shown};
 pub use self::rpc::{AccountState, BadServer, Done, Refusal, Rpc, RpcError, Status};
 pub use self::settings::{Amount, BadSettings, GasPrice, Settings};

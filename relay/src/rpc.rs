@@ -16,7 +16,7 @@ use colearn_net::{Address, Http, Trust};
 use prost::Message;
 use serde_json::{Value, json};
 
-use self::answer::{Broadcast, Found, JsonRpc, Queried, Simulated, StatusAnswer, Total};
+use self::answer::{Broadcast, Consensus, Found, JsonRpc, Queried, Simulated, StatusAnswer, Total};
 pub use self::error::{BadServer, Refusal, RpcError};
 use crate::wire;
 
@@ -261,6 +261,19 @@ impl Rpc {
         let seconds = seconds.filter(|seconds| *seconds > 0);
         let seconds = seconds.ok_or_else(|| self.malformed(path, "no unbonding time"))?;
         Ok(Duration::from_secs(seconds))
+    }
+
+    /// The most gas that the transactions of a block may take; `None` if there is no limit.
+    ///
+    /// # Errors
+    /// If no server answers.
+    pub async fn block_gas(&self) -> Result<Option<u64>, RpcError> {
+        const ASKED: &str = "consensus_params";
+        let answer: Consensus = self.read(ASKED, json!({})).await?;
+        let gas = answer.consensus_params.block.max_gas.parse::<i64>();
+        let gas = gas.map_err(|_| self.malformed(ASKED, "no gas of a block"))?;
+        // -1 says that there is none.
+        Ok(u64::try_from(gas).ok())
     }
 
     /// The gas that a transaction would take; its signature may be empty.

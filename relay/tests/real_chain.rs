@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, Digest, Model, Parameters, VERSION,
 };
 use colearn_ledger::Hash;
-use colearn_light::{Light, RawValue, TrustLine, address, code, contract_key};
+use colearn_light::{NotBelieved, NotEstablished, Trust, TrustLine};
 use colearn_records::on_chain::{TREE_KEY, Tree};
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
-use colearn_relay::{Account, Deliverer, NotDelivered, Rpc, Settings};
+use colearn_relay::{Account, Deliverer, NotDelivered, NotProven, Rpc, Settings};
 use colearn_testkit::wasmd::{Wasmd, contract};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
@@ -142,32 +142,38 @@ async fn what_is_delivered_is_recorded_and_proven() {
     assert!(entries[1].windows(payload.len()).any(|part| part == payload));
     assert!(rpc.entries(&contract, 2).await.unwrap().is_empty());
 
-    // Proven from an early header.
-    let early = rpc.block(2).await.unwrap();
-    let answer: Value = serde_json::from_slice(&early.commit).unwrap();
+    // Proven from the newest header, as the server says what that is, and from an early one.
+    assert_eq!(rpc.unbonding().await.unwrap(), Duration::from_secs(21 * 24 * 3_600));
+    assert_eq!(rpc.block_gas().await.unwrap(), None);
+    let newest = rpc.pin(&contract).await.unwrap();
+    assert_eq!(newest.code, <[u8; 32]>::from(Sha256::digest(&wasm)));
+    assert_eq!(newest.line.period, Duration::from_secs(14 * 24 * 3_600));
+    let begun = rpc.block(2).await.unwrap();
+    let answer: Value = serde_json::from_slice(&begun.commit).unwrap();
     let hash = &answer["result"]["signed_header"]["commit"]["block_id"]["hash"];
     let hash = hex::decode(hash.as_str().unwrap()).unwrap().try_into().unwrap();
-    let period = rpc.unbonding().await.unwrap() * 2 / 3;
-    assert_eq!(period, Duration::from_secs(14 * 24 * 3_600));
-    let line = TrustLine { chain: stage.node.chain_id().to_owned(), height: 2, hash, period };
-    let mut light = Light::begin(&line, early.read().unwrap()).unwrap();
-    let height = rpc.status().await.unwrap().height;
-    stage.node.wait_for(height + 2);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let late = rpc.block(height + 1).await.unwrap().read().unwrap();
-    light.advance(late, now.as_millis() as u64).unwrap();
-    let bytes = address(&contract).unwrap();
-    let answers = RawValue {
-        value: rpc.value(&contract_key(&bytes, TREE_KEY), height).await.unwrap(),
-        contract: rpc.value(&code::info_key(&bytes), height).await.unwrap(),
-        code: rpc.value(&code::code_key(code_id), height).await.unwrap(),
-    };
-    let sha256 = Sha256::digest(&wasm).into();
-    let established = light.established(&bytes, TREE_KEY, &sha256, &answers).unwrap();
-    let tree = Tree::from_bytes(&established.value).unwrap();
+    let early = Trust { line: TrustLine { height: 2, hash, ..newest.line.clone() }, ..newest };
     let (_, seen) = state(&rpc, &contract).await;
-    assert_eq!((tree.head().size, tree.root()), (2, seen.root));
-    assert_eq!(established.admin, None);
+    for trust in [&early, &newest] {
+        let shown = rpc.prove(trust, &contract, TREE_KEY).await.unwrap();
+        let tree = Tree::from_bytes(&shown.established.value).unwrap();
+        assert_eq!((tree.head().size, tree.root()), (2, seen.root));
+        assert_eq!(shown.established.admin, None);
+        assert!(shown.light.height() >= newest.line.height);
+    }
+
+    // Another header, another code, another chain, and what the contract does not keep.
+    let other = Trust { line: TrustLine { hash: [1; 32], ..early.line.clone() }, ..early };
+    let error = rpc.prove(&other, &contract, TREE_KEY).await.unwrap_err();
+    assert!(matches!(error, NotProven::Header(NotBelieved::OtherHeader { height: 2 })), "{error}");
+    let other = Trust { code: [1; 32], ..early.clone() };
+    let error = rpc.prove(&other, &contract, TREE_KEY).await.unwrap_err();
+    assert!(matches!(error, NotProven::Value(NotEstablished::OtherCode { .. })), "{error}");
+    let other = TrustLine { chain: "other-1".to_owned(), ..early.line.clone() };
+    let other = Trust { line: other, ..early.clone() };
+    let error = rpc.prove(&other, &contract, TREE_KEY).await.unwrap_err();
+    assert!(matches!(error, NotProven::OtherChain { .. }), "{error}");
+    assert!(rpc.prove(&early, &contract, b"nothing").await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,3 +99,18 @@ pub(super) struct Simulated {
 pub(super) struct GasInfo {
     pub(super) gas_used: String,
 }
+
+#[derive(Deserialize)]
+pub(super) struct Consensus {
+    pub(super) consensus_params: Parameters,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Parameters {
+    pub(super) block: OfBlocks,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfBlocks {
+    pub(super) max_gas: String,
+}
