@@ -69,7 +69,7 @@ impl Experiment {
     fn count_members(&self) -> usize {
         match self.version.rules().key_replacements {
             Some(_) => self.roster.ever(),
-            None => self.roster.members().len(),
+            None => self.roster.keys(),
         }
     }
 
@@ -170,7 +170,7 @@ impl Experiment {
         }
         let most = self.version.rules().key_replacements;
         // The old key's record stays, so in version 1 another one is taken of those there may be (R8).
-        if most.is_none() && member.is_some() && self.roster.members().len() >= MAX_MEMBERS {
+        if most.is_none() && member.is_some() && self.roster.keys() >= MAX_MEMBERS {
             return Err(Rejection::TooManyMembers);
         }
         if known(to) {

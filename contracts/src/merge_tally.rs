@@ -71,6 +71,10 @@ pub struct MergeTally {
     pub(crate) leading: Merges,
     /// The pairs that a checker names: no more than there are checkers.
     pub(crate) checked: BTreeSet<Merges>,
+    /// How many pairs there are beside, where only a part was read ([`pieces`](crate::pieces)); no part of
+    /// the state.
+    #[serde(skip)]
+    pub(crate) unread: u32,
 }
 
 impl MergeTally {
@@ -86,6 +90,7 @@ impl MergeTally {
             pairs: BTreeMap::new(),
             leading: Merges::default(),
             checked: BTreeSet::new(),
+            unread: 0,
         }
     }
 
@@ -117,6 +122,12 @@ impl MergeTally {
         leading.into_iter().chain(others)
     }
 
+    /// How many pairs were named.
+    pub(crate) fn count(&self) -> u32 {
+        // No more than there are votes.
+        self.pairs.len() as u32 + self.unread
+    }
+
     /// The votes for the pair that the most name.
     pub fn leading(&self) -> Named {
         self.pairs.get(&self.leading).copied().unwrap_or_default()
@@ -137,7 +148,7 @@ impl MergeTally {
             }
             return 0;
         }
-        let next = self.pairs.len() as u32 + 1;
+        let next = self.count() + 1;
         let named = self.pairs.entry(vote.merges).or_default();
         if named.number == 0 {
             named.number = next;

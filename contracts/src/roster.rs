@@ -56,6 +56,19 @@ pub(crate) struct Roster {
     pub(crate) replaced: usize,
     /// Seat changes that wait for the round's end, in order of arrival.
     pub(crate) pending: Vec<LearnerId>,
+    /// What there is beside, where only a part of it was read ([`pieces`](crate::pieces)); no part of the
+    /// state.
+    #[serde(skip)]
+    pub(crate) rest: Option<Rest>,
+}
+
+/// What a part of a roster knows of the members that are not in it: they are none any more.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Rest {
+    /// How many they are.
+    pub(crate) members: usize,
+    /// How often everybody's budgets have been renewed, theirs too.
+    pub(crate) renewals: u64,
 }
 
 impl Roster {
@@ -124,7 +137,12 @@ impl Roster {
 
     /// R8. How many there have been, however many keys they had.
     pub(crate) fn ever(&self) -> usize {
-        self.members.len() - self.replaced
+        self.keys() - self.replaced
+    }
+
+    /// R8. How many keys have been members.
+    pub(crate) fn keys(&self) -> usize {
+        self.members.len() + self.rest.map_or(0, |rest| rest.members)
     }
 
     /// R92. How many take part, or are to when the round ends.
@@ -393,6 +411,9 @@ impl Roster {
     /// R48. Gives everybody their turns back: under another cap there may be something left.
     pub(crate) fn renew_budgets(&mut self) {
         self.members.values_mut().for_each(|member| member.exhausted = false);
+        if let Some(rest) = &mut self.rest {
+            rest.renewals += 1;
+        }
     }
 
     /// R31. Everything known under one key goes on under another, which is not known.

@@ -104,8 +104,8 @@ impl<'a, S: Store> Kept<'a, S> {
             let decisions = loaded.experiment.advance(context);
             extent = needed(&loaded, &decisions);
             if extent <= loaded.extent {
-                loader.save(&loaded);
-                return Ok(self.done(at, name, &loaded, decisions));
+                write(loader, &loaded, &decisions)?;
+                return Ok(self.done(at, name, decisions));
             }
         }
     }
@@ -137,8 +137,8 @@ impl<'a, S: Store> Kept<'a, S> {
             let decisions = loaded.experiment.apply(context, sender, &action.what)?;
             extent = needed(&loaded, &decisions);
             if extent <= loaded.extent {
-                loader.save(&loaded);
-                return Ok(self.done(at, name, &loaded, decisions));
+                write(loader, &loaded, &decisions)?;
+                return Ok(self.done(at, name, decisions));
             }
         }
     }
@@ -157,14 +157,14 @@ impl<'a, S: Store> Kept<'a, S> {
         if loader.core()?.is_some() {
             return Err(Rejection::ExperimentExists.into());
         }
-        let (limit, count) = (self.ledger.limits.per_creator, self.unfinished(sender)?);
+        let (limit, count) = (self.ledger.limits.per_creator, unfinished(loader.store(), sender)?);
         if count >= limit {
             return Err(Rejection::TooManyOfCreator { limit }.into());
         }
 
-        Loader::new(self.store, name).create(experiment);
+        loader.create(experiment);
         self.store.set(&keys::listed(name.as_str()), &[1]);
-        self.count_unfinished(sender, count + 1);
+        count_unfinished(self.store, sender, count + 1);
         self.now_ms = at.now_ms;
         Ok(())
     }
@@ -191,39 +191,62 @@ impl<'a, S: Store> Kept<'a, S> {
         &mut self,
         at: Moment,
         name: &ExperimentName,
-        loaded: &Loaded,
         decisions: Vec<Decision>,
     ) -> Vec<Outcome> {
         self.now_ms = at.now_ms;
-        if decisions.iter().any(|it| matches!(it, Decision::Finished { .. })) {
-            let creator = loaded.experiment.created_by();
-            // Read by this program, or nothing would have come so far.
-            let count = self.unfinished(creator).unwrap_or(0);
-            self.count_unfinished(creator, count.saturating_sub(1));
-        }
         decisions.into_iter().map(|what| Outcome::new(name.clone(), what)).collect()
     }
+}
 
-    /// R54. How many unfinished experiments a key has created.
-    fn unfinished(&self, creator: LearnerId) -> Result<u32, Damaged> {
-        let key = keys::unfinished(creator);
-        let Some(value) = self.store.get(&key) else { return Ok(0) };
-        let count = value.try_into().map(u32::from_be_bytes);
-        count.map_err(|_| Damaged { key })
-    }
-
-    fn count_unfinished(&mut self, creator: LearnerId, count: u32) {
-        match count {
-            0 => self.store.remove(&keys::unfinished(creator)),
-            _ => self.store.set(&keys::unfinished(creator), &count.to_be_bytes()),
+/// Writes what has become of an experiment by this. Whatever is damaged is found before that.
+fn write<S: Store>(
+    loader: Loader<'_, S>,
+    loaded: &Loaded,
+    decisions: &[Decision],
+) -> Result<(), Damaged> {
+    let creator = loaded.experiment.created_by();
+    let left = match is_finished(decisions) {
+        true => {
+            let key = keys::unfinished(creator);
+            // It has been counted itself.
+            let left = unfinished(loader.store(), creator)?.checked_sub(1);
+            Some(left.ok_or(Damaged { key })?)
         }
+        false => None,
+    };
+    let store = loader.save(loaded);
+    if let Some(left) = left {
+        count_unfinished(store, creator, left);
     }
+    Ok(())
+}
+
+/// R54. How many unfinished experiments a key has created.
+fn unfinished(store: &impl Store, creator: LearnerId) -> Result<u32, Damaged> {
+    let key = keys::unfinished(creator);
+    let Some(value) = store.get(&key) else { return Ok(0) };
+    let count = value.try_into().map(u32::from_be_bytes);
+    count.map_err(|_| Damaged { key })
+}
+
+fn count_unfinished(store: &mut impl Store, creator: LearnerId, count: u32) {
+    match count {
+        0 => store.remove(&keys::unfinished(creator)),
+        _ => store.set(&keys::unfinished(creator), &count.to_be_bytes()),
+    }
+}
+
+fn is_finished(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|it| matches!(it, Decision::Finished { .. }))
 }
 
 /// How much of an experiment had to be there for what was decided.
 fn needed(loaded: &Loaded, decisions: &[Decision]) -> Extent {
     let needed = Extent::of_decisions(decisions);
-    let finished = decisions.iter().any(|it| matches!(it, Decision::Finished { .. }));
     // They end with it.
-    if finished && loaded.has_open_motions() { needed.max(Extent::Motions) } else { needed }
+    if is_finished(decisions) && loaded.has_open_motions() {
+        needed.max(Extent::Motions)
+    } else {
+        needed
+    }
 }

@@ -19,6 +19,8 @@ pub(super) const CALLED: u8 = b'i';
 pub(super) const PRIVACY: u8 = b'p';
 /// Who bears a name.
 pub(super) const NAME: u8 = b'n';
+/// The names that somebody bears.
+pub(super) const BORNE: u8 = b'b';
 /// Rights to a seat.
 pub(super) const RIGHT: u8 = b'a';
 /// Models that were the global one.
@@ -27,7 +29,8 @@ pub(super) const MODEL: u8 = b'g';
 pub(super) const KEYS_REPLACED: u8 = b'k';
 /// Open motions, by number.
 pub(super) const MOTION: u8 = b'q';
-/// Who has voted on a motion, by its number.
+/// Who has voted on a motion, by its number. It stays when that has ended: there will be no other of the
+/// number, and forgetting many at once could take more than a block.
 pub(super) const VOTER: u8 = b'v';
 /// Adopted motions that wait, by their place.
 pub(super) const ADOPTED: u8 = b'd';
@@ -37,7 +40,9 @@ pub(super) const PARTICIPANT: u8 = b'u';
 pub(super) const CHECKERS: &[u8] = b"h";
 /// What is held of its updates.
 pub(super) const HELD: &[u8] = b"o";
-/// The votes for a pair of merges.
+/// The votes for a pair of merges that a checker names.
+pub(super) const CHECKED_PAIR: u8 = b'z';
+/// Those for another pair.
 pub(super) const PAIR: u8 = b'w';
 
 /// What the keys of an experiment begin with. With the length, so that no name begins another's keys.
@@ -84,13 +89,22 @@ pub(super) fn of_name(name: &str) -> Vec<u8> {
     [&[NAME], name.as_bytes()].concat()
 }
 
+/// All names of one bearer.
+pub(super) fn of_bearer(bearer: LearnerId) -> Vec<u8> {
+    of_learner(BORNE, bearer)
+}
+
+pub(super) fn of_borne(bearer: LearnerId, name: &str) -> Vec<u8> {
+    [&of_bearer(bearer)[..], name.as_bytes()].concat()
+}
+
 pub(super) fn of_voter(number: u64, voter: LearnerId) -> Vec<u8> {
     [&by_number(VOTER, number)[..], &voter.0].concat()
 }
 
 /// Of a pair: for each of the two 0, or 1 and the digest.
-pub(super) fn of_pair(pair: &Merges) -> Vec<u8> {
-    let mut key = vec![PAIR];
+pub(super) fn of_pair(kind: u8, pair: &Merges) -> Vec<u8> {
+    let mut key = vec![kind];
     for merge in [pair.open, pair.guarded] {
         match merge {
             Some(digest) => {
@@ -110,7 +124,7 @@ pub(super) fn tail(key: &[u8], begun: usize) -> Option<[u8; 32]> {
 
 /// The pair that a key is of.
 pub(super) fn pair(key: &[u8]) -> Option<Merges> {
-    let mut rest = key.strip_prefix(&[PAIR])?;
+    let (_, mut rest) = key.split_first()?;
     let mut next = || {
         let (there, after) = rest.split_first()?;
         rest = after;

@@ -10,17 +10,17 @@ use super::split::{
     self, Aside, Core, Counts, MotionPiece, PartPiece, PhaseCore, SeatPiece, StageCore, Unread,
 };
 use super::{Damaged, Store};
-use crate::action::Act;
-use crate::ballot::RevealMergeVote;
+use crate::action::{Act, Motion};
 use crate::draw::Seed;
 use crate::experiment::Experiment;
 use crate::id::{Digest, ExperimentName, LearnerId};
 use crate::merge_tally::{MergeTally, Named};
 use crate::merging::Merges;
 use crate::motions::{Motions, OpenMotion};
-use crate::parameters::{Close, MAX_MEMBERS, Model};
+use crate::name::MemberName;
+use crate::parameters::{Close, Model};
 use crate::proposal::RevealUpdate;
-use crate::roster::Roster;
+use crate::roster::{Rest, Roster};
 use crate::round::{MergeStage, MergedRound, Participant, Phase, Rounds};
 
 /// What is read and written of one experiment.
@@ -44,6 +44,18 @@ impl Loaded {
     pub(super) fn has_open_motions(&self) -> bool {
         self.unread.open_motions > 0
     }
+}
+
+/// Which pairs of merges are read, of those that were named.
+enum Pairs {
+    All,
+    /// That which a vote names, and whatever decides what follows from it: the leading one, and where rounds
+    /// close early those that checkers name, of whom there are few.
+    Judged {
+        judged: Merges,
+        early: bool,
+    },
+    None,
 }
 
 /// All pieces of an experiment, by their keys.
@@ -70,18 +82,19 @@ impl<'a, S: Store> Loader<'a, S> {
         asked: Option<(LearnerId, &Act)>,
     ) -> Result<Loaded, Damaged> {
         let core: Core = self.needed(keys::CORE)?;
-        let mut extent = self.extent(extent, &core, asked.map(|(_, act)| act))?;
+        let mut extent = extent;
+        let mut rest = Rest::default();
         let mut unread =
             Unread { motion_deadline_ms: core.motion_deadline_ms, ..Unread::default() };
         let aside: Option<Aside> = match extent {
             Extent::Sender | Extent::Round => None,
-            Extent::Members | Extent::Motions | Extent::Whole => Some(self.needed(keys::ASIDE)?),
+            Extent::Members | Extent::Motions | Extent::Rights | Extent::Whole => {
+                Some(self.needed(keys::ASIDE)?)
+            }
         };
-        // There may be no room for another (R8), which takes counting.
-        if aside.as_ref().is_some_and(|it| {
-            it.adopted_motions > 0 || it.members.saturating_sub(it.replaced) >= MAX_MEMBERS
-        }) {
-            extent = Extent::Whole;
+        // They take effect where a round ends.
+        if aside.as_ref().is_some_and(|it| it.adopted_motions > 0) {
+            extent = extent.max(Extent::Rights);
         }
         let media_type = core.model.media_type.clone();
         let model = |digest, size| Model { digest, size, media_type: media_type.clone() };
@@ -125,56 +138,46 @@ impl<'a, S: Store> Loader<'a, S> {
             roster.admitted_weight = aside.admitted_weight;
             roster.changes = aside.changes;
             roster.next_seat = aside.next_seat;
-            unread.members = aside.members;
-            unread.replaced = aside.replaced;
+            roster.replaced = aside.replaced;
+            rest = Rest { members: aside.members, renewals: aside.renewals };
             unread.open_motions = aside.open_motions;
             unread.adopted_motions = aside.adopted_motions;
             unread.last_motion = aside.last_motion;
         }
-        self.round(&mut experiment, core.phase, extent, asked)?;
+        self.round(&mut experiment, core.phase, extent, asked.map(|(_, act)| act))?;
         if extent >= Extent::Members {
-            self.members(&mut experiment, keys::PRESENT)?;
+            self.members(&mut experiment, keys::PRESENT, &rest)?;
             experiment.roster.pending = self.values(keys::PENDING)?;
         }
         if let Some((sender, act)) = asked {
-            self.sender(&mut experiment, sender, act)?;
+            self.sender(&mut experiment, sender, act, &rest)?;
         }
         if extent >= Extent::Motions {
             self.motions(&mut experiment)?;
             experiment.motions.last = unread.last_motion;
             unread.motion_deadline_ms = None;
             (unread.open_motions, unread.adopted_motions) = (0, 0);
+            self.voters(&mut experiment, extent, asked)?;
+        }
+        if extent >= Extent::Rights {
+            experiment.roster.admitted = self.of_learners(keys::RIGHT)?.into_iter().collect();
+            self.concerned(&mut experiment, asked.map(|(_, act)| act), &rest)?;
+            if let Some((from, Act::ReplaceKey { to })) = asked {
+                self.replaced(&mut experiment, from, *to, &rest)?;
+            }
         }
         if extent == Extent::Whole {
-            self.rest(&mut experiment)?;
-            experiment.roster.replaced = core::mem::take(&mut unread.replaced);
+            self.rest(&mut experiment, &rest)?;
         }
-        unread.members = unread.members.saturating_sub(experiment.roster.members.len());
+        if extent >= Extent::Members {
+            let others = rest.members.checked_sub(experiment.roster.members.len());
+            rest.members = others.ok_or_else(|| self.damaged(keys::ASIDE))?;
+        }
+        if extent < Extent::Whole {
+            experiment.roster.rest = Some(rest);
+        }
         experiment.roster.sit();
         Ok(Loaded { experiment, extent, unread })
-    }
-
-    /// How much more than that is needed, by what is there.
-    fn extent(
-        &mut self,
-        extent: Extent,
-        core: &Core,
-        act: Option<&Act>,
-    ) -> Result<Extent, Damaged> {
-        let PhaseCore::Merged { stage: StageCore::Voting { counts, .. }, .. } = &core.phase else {
-            return Ok(extent);
-        };
-        let pair = match act {
-            Some(Act::MergeVote(vote) | Act::RevealMergeVote(RevealMergeVote { vote, .. })) => {
-                &vote.merges
-            }
-            _ => return Ok(extent),
-        };
-        // A pair that nobody has named gets the next number; and whether enough may yet agree is asked of
-        // every pair that a checker names.
-        let counts_pairs = core.parameters.close == Close::Early && counts.checkers > 0;
-        let is_new = !pair.is_none() && self.get(&keys::of_pair(pair)).is_none();
-        Ok(if counts_pairs || is_new { extent.max(Extent::Round) } else { extent })
     }
 
     /// The present round.
@@ -183,8 +186,9 @@ impl<'a, S: Store> Loader<'a, S> {
         experiment: &mut Experiment,
         phase: PhaseCore,
         extent: Extent,
-        asked: Option<(LearnerId, &Act)>,
+        act: Option<&Act>,
     ) -> Result<(), Damaged> {
+        let early = experiment.parameters.close == Close::Early;
         let like = experiment.model.clone();
         experiment.rounds.phase = match phase {
             PhaseCore::Waiting => Phase::Waiting,
@@ -199,9 +203,9 @@ impl<'a, S: Store> Loader<'a, S> {
             PhaseCore::Finished(reason) => Phase::Finished(reason),
             PhaseCore::Merged { stage, deadline_ms } => {
                 let whole = extent >= Extent::Round;
-                let judged = match asked {
-                    Some((_, Act::MergeVote(vote))) => Some(vote.merges),
-                    Some((_, Act::RevealMergeVote(reveal))) => Some(reveal.vote.merges),
+                let judged = match act {
+                    Some(Act::MergeVote(vote)) => Some(vote.merges),
+                    Some(Act::RevealMergeVote(reveal)) => Some(reveal.vote.merges),
                     _ => None,
                 };
                 let mut participants = Vec::new();
@@ -225,7 +229,12 @@ impl<'a, S: Store> Loader<'a, S> {
                         MergeStage::Gathering { said, held }
                     }
                     StageCore::Voting { counts, stage } => {
-                        let tally = self.tally(counts, whole, judged)?;
+                        let pairs = match judged {
+                            _ if whole => Pairs::All,
+                            Some(judged) => Pairs::Judged { judged, early },
+                            None => Pairs::None,
+                        };
+                        let tally = self.tally(counts, pairs)?;
                         MergeStage::Voting { tally, stage }
                     }
                 };
@@ -235,26 +244,34 @@ impl<'a, S: Store> Loader<'a, S> {
         Ok(())
     }
 
-    /// The votes on merges: for every pair, or for the leading one and the one that is judged.
-    fn tally(
-        &mut self,
-        counts: Counts,
-        whole: bool,
-        judged: Option<Merges>,
-    ) -> Result<MergeTally, Damaged> {
+    /// The votes on merges, with those for these pairs.
+    fn tally(&mut self, counts: Counts, which: Pairs) -> Result<MergeTally, Damaged> {
         let mut pairs: BTreeMap<Merges, Named> = BTreeMap::new();
-        if whole {
-            for (key, value) in self.range(&[keys::PAIR]) {
+        let (checked, others) = match which {
+            Pairs::All => (true, true),
+            // Whether enough may yet agree is asked of every pair that a checker names.
+            Pairs::Judged { early, .. } => (early && counts.checkers > 0, false),
+            Pairs::None => (false, false),
+        };
+        for (kind, is_read) in [(keys::CHECKED_PAIR, checked), (keys::PAIR, others)] {
+            for (key, value) in if is_read { self.range(&[kind]) } else { Vec::new() } {
                 let pair = keys::pair(&key).ok_or_else(|| self.damaged(&key))?;
                 pairs.insert(pair, self.decode(&key, &value)?);
             }
-        } else {
-            for pair in judged.into_iter().flat_map(|judged| [judged, counts.leading]) {
-                if let Some(named) = self.piece(&keys::of_pair(&pair))? {
-                    pairs.insert(pair, named);
+        }
+        if let Pairs::Judged { judged, .. } = which {
+            for pair in [judged, counts.leading].into_iter().filter(|pair| !pair.is_none()) {
+                for kind in [keys::CHECKED_PAIR, keys::PAIR] {
+                    if !pairs.contains_key(&pair)
+                        && let Some(named) = self.piece(&keys::of_pair(kind, &pair))?
+                    {
+                        pairs.insert(pair, named);
+                    }
                 }
             }
         }
+        let unread = counts.pairs.checked_sub(pairs.len() as u32);
+        let unread = unread.ok_or_else(|| self.damaged(keys::CORE))?;
         let checked = pairs.iter().filter(|(_, named)| named.checkers > 0);
         let checked = checked.map(|(pair, _)| *pair).collect();
         Ok(MergeTally {
@@ -267,6 +284,7 @@ impl<'a, S: Store> Loader<'a, S> {
             pairs,
             leading: counts.leading,
             checked,
+            unread,
         })
     }
 
@@ -276,16 +294,9 @@ impl<'a, S: Store> Loader<'a, S> {
         experiment: &mut Experiment,
         sender: LearnerId,
         act: &Act,
+        rest: &Rest,
     ) -> Result<(), Damaged> {
-        if experiment.roster.member(sender).is_none() {
-            for kind in [keys::PRESENT, keys::GONE] {
-                let seat: Option<SeatPiece> = self.piece(&keys::of_learner(kind, sender))?;
-                if let Some(seat) = seat {
-                    experiment.roster.members.insert(sender, seat.member(sender));
-                    break;
-                }
-            }
-        }
+        self.seat(experiment, sender, rest)?;
         let trained = if let Act::Propose(proposal) = act {
             Some(proposal.weights.digest)
         } else if let Act::Update(update) | Act::RevealUpdate(RevealUpdate { update, .. }) = act {
@@ -297,10 +308,7 @@ impl<'a, S: Store> Loader<'a, S> {
             if self.get(&keys::of_model(digest)).is_some() {
                 experiment.models.insert(digest);
             }
-            let spent = self.piece(&keys::of_learner(keys::PRIVACY, sender))?;
-            if let Some(member) = experiment.roster.member_mut(sender) {
-                member.privacy = spent.map(Box::new);
-            }
+            self.spent(experiment, sender)?;
         }
         if matches!(act, Act::Join(_) | Act::Stop | Act::MotionVote { .. })
             && let Some(right) = self.piece(&keys::of_learner(keys::RIGHT, sender))?
@@ -309,32 +317,134 @@ impl<'a, S: Store> Loader<'a, S> {
         }
         if let Act::Join(join) = act
             && let Some(name) = &join.name
-            && let Some(bearer) = self.piece(&keys::of_name(name.as_str()))?
         {
+            self.bearer(experiment, name)?;
+        }
+        Ok(())
+    }
+
+    /// What there is of one learner, if it is or was a member.
+    fn seat(
+        &mut self,
+        experiment: &mut Experiment,
+        learner: LearnerId,
+        rest: &Rest,
+    ) -> Result<(), Damaged> {
+        if experiment.roster.member(learner).is_some() {
+            return Ok(());
+        }
+        for kind in [keys::PRESENT, keys::GONE] {
+            let seat: Option<SeatPiece> = self.piece(&keys::of_learner(kind, learner))?;
+            if let Some(seat) = seat {
+                experiment.roster.members.insert(learner, seat.member(learner, rest.renewals));
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the proposals of a learner have revealed, if it is or was a member.
+    fn spent(&mut self, experiment: &mut Experiment, learner: LearnerId) -> Result<(), Damaged> {
+        let spent = self.piece(&keys::of_learner(keys::PRIVACY, learner))?;
+        if let Some(member) = experiment.roster.member_mut(learner) {
+            member.privacy = spent.map(Box::new);
+        }
+        Ok(())
+    }
+
+    /// Who bears a name, if anybody does.
+    fn bearer(&mut self, experiment: &mut Experiment, name: &MemberName) -> Result<(), Damaged> {
+        if let Some(bearer) = self.piece(&keys::of_name(name.as_str()))? {
+            // Always written with the other.
+            let borne = keys::of_borne(bearer, name.as_str());
+            self.read.entry(borne).or_insert(Some(split::THERE.to_vec()));
             experiment.roster.names.insert(name.clone(), bearer);
         }
         Ok(())
     }
 
-    /// Who is, or was, a member.
-    fn members(&mut self, experiment: &mut Experiment, kind: u8) -> Result<(), Damaged> {
-        for (learner, seat) in self.of_learners::<SeatPiece>(kind)? {
-            experiment.roster.members.insert(learner, seat.member(learner));
+    /// Whom the motions are about that are open, adopted or being made, and which names they give.
+    fn concerned(
+        &mut self,
+        experiment: &mut Experiment,
+        act: Option<&Act>,
+        rest: &Rest,
+    ) -> Result<(), Damaged> {
+        let Motions { open, adopted, .. } = &experiment.motions;
+        let made = match act {
+            Some(Act::Move { motion, .. }) => Some(motion),
+            _ => None,
+        };
+        let motions = open.values().map(|it| &it.motion);
+        let motions = motions.chain(adopted.iter().map(|it| &it.motion)).chain(made);
+        let about = |motion: &Motion| match motion {
+            Motion::Admit(invitation) => Some((invitation.learner, invitation.name.clone())),
+            Motion::Suspend(learner) | Motion::Expel(learner) => Some((*learner, None)),
+            // A chain's ledger has one version, so there is never another to adopt.
+            Motion::SetParameters(_) | Motion::Stop | Motion::Adopt(_) => None,
+        };
+        let concerned: Vec<(LearnerId, Option<MemberName>)> = motions.filter_map(about).collect();
+        for (learner, name) in concerned {
+            self.seat(experiment, learner, rest)?;
+            if let Some(name) = name {
+                self.bearer(experiment, &name)?;
+            }
         }
         Ok(())
     }
 
-    /// What the members are deciding, and have decided.
+    /// All that goes on under another key, and whether that is known.
+    fn replaced(
+        &mut self,
+        experiment: &mut Experiment,
+        from: LearnerId,
+        to: LearnerId,
+        rest: &Rest,
+    ) -> Result<(), Damaged> {
+        self.seat(experiment, to, rest)?;
+        self.spent(experiment, from)?;
+        let called = self.piece(&keys::of_learner(keys::CALLED, from))?;
+        if let Some(member) = experiment.roster.member_mut(from) {
+            member.name = called;
+        }
+        if let Some(count) = self.piece(&keys::of_learner(keys::KEYS_REPLACED, from))? {
+            experiment.keys_replaced.insert(from, count);
+        }
+        for (key, _) in self.range(&keys::of_bearer(from)) {
+            let name = self.name(&key, 33)?;
+            // Always written with the other.
+            let bearer = split::bytes(&from);
+            self.read.entry(keys::of_name(name.as_str())).or_insert(Some(bearer));
+            experiment.roster.names.insert(name, from);
+        }
+        Ok(())
+    }
+
+    /// The name behind the first `begun` bytes of a key.
+    fn name(&self, key: &[u8], begun: usize) -> Result<MemberName, Damaged> {
+        let name = key.get(begun..).and_then(|name| core::str::from_utf8(name).ok());
+        name.and_then(|name| name.parse().ok()).ok_or_else(|| self.damaged(key))
+    }
+
+    /// Who is, or was, a member.
+    fn members(
+        &mut self,
+        experiment: &mut Experiment,
+        kind: u8,
+        rest: &Rest,
+    ) -> Result<(), Damaged> {
+        for (learner, seat) in self.of_learners::<SeatPiece>(kind)? {
+            experiment.roster.members.insert(learner, seat.member(learner, rest.renewals));
+        }
+        Ok(())
+    }
+
+    /// What the members are deciding, and have decided, but for who has voted.
     fn motions(&mut self, experiment: &mut Experiment) -> Result<(), Damaged> {
         for (key, value) in self.range(&[keys::MOTION]) {
             let number = key.get(1..).and_then(|number| number.try_into().ok());
             let number = u64::from_be_bytes(number.ok_or_else(|| self.damaged(&key))?);
             let piece: MotionPiece = self.decode(&key, &value)?;
-            let voters =
-                self.range(&keys::by_number(keys::VOTER, number)).into_iter().map(|(key, _)| {
-                    keys::tail(&key, 9).map(LearnerId).ok_or_else(|| self.damaged(&key))
-                });
-            let voters = voters.collect::<Result<BTreeSet<_>, _>>()?;
             experiment.motions.open.insert(
                 number,
                 OpenMotion {
@@ -343,7 +453,7 @@ impl<'a, S: Store> Loader<'a, S> {
                     tally: piece.tally,
                     version: piece.version,
                     threshold: piece.threshold,
-                    voters,
+                    voters: BTreeSet::new(),
                     electorate: piece.electorate,
                     deadline_ms: piece.deadline_ms,
                 },
@@ -353,9 +463,36 @@ impl<'a, S: Store> Loader<'a, S> {
         Ok(())
     }
 
-    /// What only motions that are adopted, and changes of key, look at.
-    fn rest(&mut self, experiment: &mut Experiment) -> Result<(), Damaged> {
-        self.members(experiment, keys::GONE)?;
+    /// Whether who votes on a motion, or changes its key, has voted already; of a whole experiment, who has.
+    fn voters(
+        &mut self,
+        experiment: &mut Experiment,
+        extent: Extent,
+        asked: Option<(LearnerId, &Act)>,
+    ) -> Result<(), Damaged> {
+        let voted_on = |act: &Act, number| {
+            matches!(act, Act::MotionVote { number: asked, .. } if *asked == number)
+                || matches!(act, Act::ReplaceKey { .. })
+        };
+        for (&number, open) in &mut experiment.motions.open {
+            if extent == Extent::Whole {
+                for (key, _) in self.range(&keys::by_number(keys::VOTER, number)) {
+                    let voter = keys::tail(&key, 9).map(LearnerId);
+                    open.voters.insert(voter.ok_or_else(|| self.damaged(&key))?);
+                }
+            } else if let Some((sender, act)) = asked
+                && voted_on(act, number)
+                && self.get(&keys::of_voter(number, sender)).is_some()
+            {
+                open.voters.insert(sender);
+            }
+        }
+        Ok(())
+    }
+
+    /// What only questions look at.
+    fn rest(&mut self, experiment: &mut Experiment, rest: &Rest) -> Result<(), Damaged> {
+        self.members(experiment, keys::GONE, rest)?;
         for (learner, name) in self.of_learners(keys::CALLED)? {
             if let Some(member) = experiment.roster.member_mut(learner) {
                 member.name = Some(name);
@@ -367,11 +504,9 @@ impl<'a, S: Store> Loader<'a, S> {
             }
         }
         for (key, value) in self.range(&[keys::NAME]) {
-            let name = key.get(1..).and_then(|name| core::str::from_utf8(name).ok());
-            let name = name.and_then(|name| name.parse().ok()).ok_or_else(|| self.damaged(&key))?;
+            let name = self.name(&key, 1)?;
             experiment.roster.names.insert(name, self.decode(&key, &value)?);
         }
-        experiment.roster.admitted = self.of_learners(keys::RIGHT)?.into_iter().collect();
         for (key, _) in self.range(&[keys::MODEL]) {
             let digest = keys::tail(&key, 1).ok_or_else(|| self.damaged(&key))?;
             experiment.models.insert(Digest(digest));
@@ -380,8 +515,13 @@ impl<'a, S: Store> Loader<'a, S> {
         Ok(())
     }
 
-    /// Writes what has changed of what was read, and what is new.
-    pub(super) fn save(self, loaded: &Loaded) {
+    /// Where it is kept.
+    pub(super) fn store(&self) -> &S {
+        self.store
+    }
+
+    /// Writes what has changed of what was read, and what is new. Gives the store back.
+    pub(super) fn save(self, loaded: &Loaded) -> &'a mut S {
         let with_aside = loaded.extent >= Extent::Members;
         let pieces = split::pieces(&loaded.experiment, &loaded.unread, with_aside);
         let Self { store, prefix, read, .. } = self;
@@ -396,6 +536,7 @@ impl<'a, S: Store> Loader<'a, S> {
                 store.set(&key(piece), value);
             }
         }
+        store
     }
 
     /// Writes a new experiment.

@@ -13,9 +13,11 @@ pub(super) enum Extent {
     Round,
     /// Everybody who is a member, and whose turn it was.
     Members,
-    /// What they are deciding.
+    /// What they are deciding, but for who has voted.
     Motions,
-    /// Everything: also who may join, and who has gone.
+    /// Who may join, and whom motions are about.
+    Rights,
+    /// Everything: also who has gone. Strangers can make that large, so nothing but a question reads it.
     Whole,
 }
 
@@ -43,7 +45,7 @@ impl Extent {
             | Act::Stop => Self::Members,
             Act::MotionVote { .. } => Self::Motions,
             Act::Leave { renounce: true, .. } | Act::ReplaceKey { .. } | Act::Move { .. } => {
-                Self::Whole
+                Self::Rights
             }
         }
     }
@@ -63,11 +65,10 @@ impl Extent {
             | Decision::Paused { .. }
             | Decision::Suspended { .. }
             | Decision::Finished { .. } => Self::Members,
-            // Most are not adopted; strangers cannot have what is due read all that they have left behind.
             Decision::MotionDecided { adopted: false, .. } => Self::Motions,
             Decision::MotionOpened { .. }
             | Decision::MotionDecided { adopted: true, .. }
-            | Decision::MotionTookEffect { .. } => Self::Whole,
+            | Decision::MotionTookEffect { .. } => Self::Rights,
         }
     }
 

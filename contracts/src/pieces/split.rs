@@ -81,6 +81,8 @@ pub(super) struct Counts {
     pub(super) unavailable: u32,
     pub(super) checkers: u32,
     pub(super) checkers_cast: u32,
+    /// How many pairs were named.
+    pub(super) pairs: u32,
     pub(super) leading: Merges,
 }
 
@@ -156,6 +158,7 @@ impl Counts {
             unavailable: tally.unavailable,
             checkers: tally.checkers,
             checkers_cast: tally.checkers_cast,
+            pairs: tally.count(),
             leading: tally.leading,
         }
     }
@@ -182,6 +185,8 @@ pub(super) struct Aside {
     /// How many members there have been, and how many of them are keys that were replaced.
     pub(super) members: usize,
     pub(super) replaced: usize,
+    /// How often everybody's budgets have been renewed.
+    pub(super) renewals: u64,
     pub(super) open_motions: usize,
     pub(super) adopted_motions: usize,
     pub(super) last_motion: u64,
@@ -207,8 +212,9 @@ impl Aside {
             admitted_weight: roster.admitted_weight,
             changes: roster.changes,
             next_seat: roster.next_seat,
-            members: unread.members + roster.members.len(),
-            replaced: unread.replaced + roster.replaced,
+            members: roster.keys(),
+            replaced: roster.replaced,
+            renewals: renewals(experiment),
             open_motions: unread.open_motions + motions.open.len(),
             adopted_motions: unread.adopted_motions + motions.adopted.len(),
             last_motion: unread.last_motion.max(motions.last),
@@ -220,8 +226,6 @@ impl Aside {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Unread {
     pub(super) motion_deadline_ms: Option<u64>,
-    pub(super) members: usize,
-    pub(super) replaced: usize,
     pub(super) open_motions: usize,
     pub(super) adopted_motions: usize,
     pub(super) last_motion: u64,
@@ -240,7 +244,9 @@ pub(super) struct SeatPiece {
     last_have: u64,
     silent: u64,
     missed: u32,
-    exhausted: bool,
+    /// Whether it is exhausted. Of who has gone, also how often budgets had been renewed by then: one more
+    /// renewal, and it is not, without anybody looking for it.
+    exhausted: Option<u64>,
     judge: bool,
     chain: Option<Chain>,
     unavailable: u32,
@@ -249,7 +255,8 @@ pub(super) struct SeatPiece {
 }
 
 impl SeatPiece {
-    fn of(learner: LearnerId, member: &Member) -> Self {
+    fn of(learner: LearnerId, member: &Member, renewals: u64) -> Self {
+        let renewals = if member.seat.is_member() { 0 } else { renewals };
         let commitment = member.commitment.as_deref();
         Self {
             term: member.term,
@@ -261,7 +268,7 @@ impl SeatPiece {
             last_have: member.last_have,
             silent: member.silent,
             missed: member.missed,
-            exhausted: member.exhausted,
+            exhausted: member.exhausted.then_some(renewals),
             judge: member.judge,
             chain: member.chain.as_deref().copied(),
             unavailable: member.unavailable,
@@ -270,8 +277,9 @@ impl SeatPiece {
         }
     }
 
-    /// The member whose it is.
-    pub(super) fn member(self, learner: LearnerId) -> Member {
+    /// The member whose it is, after so many renewals of all budgets.
+    pub(super) fn member(self, learner: LearnerId, renewals: u64) -> Member {
+        let renewals = if self.seat.is_member() { 0 } else { renewals };
         let commitment = self.commitment.map(|(to, by)| Box::new((to, by.unwrap_or(learner))));
         Member {
             term: self.term,
@@ -283,7 +291,7 @@ impl SeatPiece {
             last_have: self.last_have,
             silent: self.silent,
             missed: self.missed,
-            exhausted: self.exhausted,
+            exhausted: self.exhausted == Some(renewals),
             privacy: None,
             judge: self.judge,
             name: None,
@@ -361,6 +369,11 @@ impl MotionPiece {
     }
 }
 
+/// How often everybody's budgets have been renewed; never, of what is whole and so was just created.
+fn renewals(experiment: &Experiment) -> u64 {
+    experiment.roster.rest.map_or(0, |rest| rest.renewals)
+}
+
 /// The bytes of a piece.
 pub(super) fn bytes(piece: &impl Serialize) -> Vec<u8> {
     // It fails for what has no length beforehand, which no piece has. Nothing there is no piece either.
@@ -381,7 +394,7 @@ pub(super) fn pieces(experiment: &Experiment, unread: &Unread, with_aside: bool)
     }
     for (learner, member) in &roster.members {
         let kind = if member.seat.is_member() { keys::PRESENT } else { keys::GONE };
-        let seat = bytes(&SeatPiece::of(*learner, member));
+        let seat = bytes(&SeatPiece::of(*learner, member, renewals(experiment)));
         pieces.insert(keys::of_learner(kind, *learner), seat);
         if let Some(name) = &member.name {
             pieces.insert(keys::of_learner(keys::CALLED, *learner), bytes(name));
@@ -395,6 +408,7 @@ pub(super) fn pieces(experiment: &Experiment, unread: &Unread, with_aside: bool)
     }
     for (name, bearer) in &roster.names {
         pieces.insert(keys::of_name(name.as_str()), bytes(bearer));
+        pieces.insert(keys::of_borne(*bearer, name.as_str()), THERE.to_vec());
     }
     for (learner, right) in &roster.admitted {
         pieces.insert(keys::of_learner(keys::RIGHT, *learner), bytes(right));
@@ -429,7 +443,9 @@ pub(super) fn pieces(experiment: &Experiment, unread: &Unread, with_aside: bool)
             }
             MergeStage::Voting { tally, .. } => {
                 for (pair, named) in &tally.pairs {
-                    pieces.insert(keys::of_pair(pair), bytes(named));
+                    let checked = named.checkers > 0;
+                    let kind = if checked { keys::CHECKED_PAIR } else { keys::PAIR };
+                    pieces.insert(keys::of_pair(kind, pair), bytes(named));
                 }
             }
         }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use colearn_contracts::pieces::{self, Kept, Ledger, NotDone, Store};
 use colearn_contracts::{
-    Act, Action, Admission, BallotKind, Charter, Choice, Contract, CreateExperiment, Creators,
-    ExperimentName, Join, LINKS, LearnerId, Limits, Moment, Outcome, Parameters, Phase, Rejection,
-    Scores, Selection, VERSION, Version, Vote, link,
+    Act, Action, Admission, BallotKind, Charter, Choice, Close, Contract, CreateExperiment,
+    Creators, Decision, Digest, Experiment, ExperimentName, Join, LINKS, LearnerId, Limits,
+    MAX_MEMBERS, MergeVote, Merges, Merging, Moment, Motion, Outcome, Parameters, Phase,
+    PrivacyCap, Rejection, Scores, Selection, Update, VERSION, Version, Vote, link, terms,
 };
 
 use crate::history::world::{Rules, Watch, history};
@@ -93,16 +94,28 @@ impl Pieces {
         let Some(experiment) = contract.experiment(name) else { return };
         let pieces = pieces::of(experiment);
         let prefix = [&[b'x', name.as_str().len() as u8], name.as_str().as_bytes()].concat();
-        let kept: BTreeMap<_, _> = Store::range(&self.store.values, &prefix).into_iter().collect();
-        assert_eq!(kept, pieces);
+        let kind = |key: &[u8]| (key[prefix.len()], key.len() - prefix.len());
+        // Who has voted on a motion stays when that has ended.
+        let is_open = |key: &[u8]| {
+            let number = u64::from_be_bytes(key[prefix.len() + 1..][..8].try_into().unwrap());
+            experiment.motions().any(|(open, _)| open == number)
+        };
+        let kept = Store::range(&self.store.values, &prefix).into_iter();
+        let kept: BTreeMap<_, _> =
+            kept.filter(|(key, _)| kind(key).0 != b'v' || is_open(key)).collect();
+        assert!(kept.keys().eq(pieces.keys()), "{kept:?}: {pieces:?}");
+        for (key, value) in &kept {
+            match kind(key) {
+                // How often budgets were renewed is in none that is whole: what is read says it.
+                (b'x', 1) | (b'l', 33) => {}
+                _ => assert_eq!(value, &pieces[key], "{key:?}"),
+            }
+        }
         assert_eq!(self.run(|kept| kept.experiment(name)).unwrap().as_ref(), Some(experiment));
-        let (core, seats) = (prefix.len() + 1, prefix.len() + 33);
-        for (key, value) in &pieces {
-            match (key[prefix.len()], key.len()) {
-                (b'c', len) if len == core => assert!(value.len() <= 512, "{}", value.len()),
-                (b'm' | b'l', len) if len == seats => {
-                    assert!(value.len() <= 120, "{}", value.len())
-                }
+        for (key, value) in &kept {
+            match kind(key) {
+                (b'c', 1) => assert!(value.len() <= 512, "{}", value.len()),
+                (b'm' | b'l', 33) => assert!(value.len() <= 120, "{}", value.len()),
                 _ => {}
             }
         }
@@ -149,7 +162,10 @@ impl Watch for Pieces {
             }
             Act::MergeVote(_) | Act::RevealMergeVote(_) | Act::Have { .. } if quiet => {
                 self.counted += 1;
-                assert!(self.store.written.len() <= 3, "{:?}", self.store.written);
+                // A pair that a checker is the first of them to name is kept elsewhere from then on.
+                let forgotten = self.store.written.values().filter(|bytes| **bytes == 0).count();
+                assert!(self.store.written.len() <= 3 + forgotten, "{:?}", self.store.written);
+                assert!(forgotten <= 1, "{:?}", self.store.written);
             }
             _ => {}
         }
@@ -179,42 +195,84 @@ fn pieces_decide_as_the_whole_does() {
     assert!(counted > 1_000, "{counted} quiet votes");
 }
 
-/// A round of so many, of whom some have left before; the votes on its first proposal one after the other.
+/// An experiment that anybody may join, in its first round. Its members are called by number.
+struct Crowd {
+    pieces: Pieces,
+    name: ExperimentName,
+    terms: Digest,
+}
+
+fn who(number: u32) -> LearnerId {
+    let mut key = [7; 32];
+    key[..4].copy_from_slice(&number.to_be_bytes());
+    LearnerId(key)
+}
+
+impl Crowd {
+    /// So many members, before whom so many others have come and gone, each under a name.
+    fn of(members: u32, gone: u32, parameters: Parameters) -> Self {
+        let charter = Charter { creators: Creators::Anybody, max_members: 100_000 };
+        let contract = Contract::on_chain(LEDGER, Version::V2, Limits::default(), charter);
+        let parameters = Parameters { min_learners: members, ..parameters };
+        let terms = terms(VERSION, who(0), &parameters, &Admission::Open);
+        let name = "a-study-of-middling-length".parse().unwrap();
+        let mut crowd = Self { pieces: Pieces::beside(&contract), name, terms };
+        let create = CreateExperiment {
+            version: VERSION.number(),
+            parameters,
+            admission: Admission::Open,
+            model: model(0),
+            plan: None,
+        };
+        crowd.ask(0, Act::Create(create));
+        for number in members..members + gone {
+            crowd.join(number, 0, Some(&format!("number {number}")));
+            crowd.ask(number, Act::Leave { term: 0, renounce: false });
+        }
+        for number in 0..members {
+            crowd.join(number, 0, None);
+        }
+        crowd
+    }
+
+    fn try_to(&mut self, sender: u32, what: Act) -> Result<Vec<Outcome>, NotDone> {
+        let action = Action::new(self.name.clone(), what);
+        self.pieces.run(|kept| kept.apply(Moment::without_ledger(1), who(sender), &action))
+    }
+
+    fn ask(&mut self, sender: u32, what: Act) -> Vec<Outcome> {
+        self.try_to(sender, what).unwrap()
+    }
+
+    fn join(&mut self, sender: u32, term: u32, name: Option<&str>) -> Vec<Outcome> {
+        let name = name.map(|name| name.parse().unwrap());
+        self.ask(sender, Act::Join(Join { name, ..Join::new(term, Some(self.terms)) }))
+    }
+
+    /// How many values the last thing asked has read.
+    fn reads(&self) -> usize {
+        self.pieces.store.reads.get()
+    }
+
+    fn experiment(&mut self) -> Experiment {
+        let Self { pieces, name, .. } = self;
+        pieces.run(|kept| kept.experiment(name)).unwrap().unwrap()
+    }
+
+    /// Whose turn it is.
+    fn proposer(&mut self) -> u32 {
+        let Phase::Proposing { proposer, .. } = *self.experiment().phase() else {
+            panic!("nobody proposes")
+        };
+        u32::from_be_bytes(proposer.0[..4].try_into().unwrap())
+    }
+}
+
+/// The votes on the first proposal, one after the other: the most that one read and wrote.
 fn votes(members: u32, gone: u32, parameters: Parameters) -> (usize, usize, usize) {
-    let charter = Charter { creators: Creators::Anybody, max_members: 100_000 };
-    let contract = Contract::on_chain(LEDGER, Version::V2, Limits::default(), charter);
-    let mut pieces = Pieces::beside(&contract);
-    let name: ExperimentName = "a-study-of-middling-length".parse().unwrap();
-    let at = Moment::without_ledger(1);
-    let who = |number: u32| {
-        let mut key = [7; 32];
-        key[..4].copy_from_slice(&number.to_be_bytes());
-        LearnerId(key)
-    };
-    let ask = |pieces: &mut Pieces, sender: u32, what: Act| {
-        let action = Action::new(name.clone(), what);
-        pieces.run(|kept| kept.apply(at, who(sender), &action)).unwrap()
-    };
     let drawn = parameters.selection == Selection::Sortition;
-    let create = CreateExperiment {
-        version: VERSION.number(),
-        parameters: Parameters { min_learners: members, ..parameters },
-        admission: Admission::Open,
-        model: model(0),
-        plan: None,
-    };
-    ask(&mut pieces, 0, Act::Create(create));
-    let experiment = pieces.run(|kept| kept.experiment(&name)).unwrap().unwrap();
-    for number in members..members + gone {
-        ask(&mut pieces, number, Act::Join(Join::new(0, Some(experiment.terms()))));
-        ask(&mut pieces, number, Act::Leave { term: 0, renounce: false });
-    }
-    for number in 0..members {
-        ask(&mut pieces, number, Act::Join(Join::new(0, Some(experiment.terms()))));
-    }
-    let experiment = pieces.run(|kept| kept.experiment(&name)).unwrap().unwrap();
-    let Phase::Proposing { proposer, .. } = *experiment.phase() else { panic!("no round") };
-    let proposer = u32::from_be_bytes(proposer.0[..4].try_into().unwrap());
+    let mut crowd = Crowd::of(members, gone, parameters);
+    let proposer = crowd.proposer();
     let proposal = colearn_contracts::Proposal {
         round: 1,
         base: model(0).digest,
@@ -222,7 +280,7 @@ fn votes(members: u32, gone: u32, parameters: Parameters) -> (usize, usize, usiz
         scores: Scores::default(),
         privacy: None,
     };
-    ask(&mut pieces, proposer, Act::Propose(proposal));
+    crowd.ask(proposer, Act::Propose(proposal));
     let (mut reads, mut writes, mut bytes) = (0, 0, 0);
     for voter in (0..members).filter(|voter| *voter != proposer) {
         let vote = Vote {
@@ -233,11 +291,11 @@ fn votes(members: u32, gone: u32, parameters: Parameters) -> (usize, usize, usiz
             scores: Scores::default(),
             link: drawn.then(|| link([voter as u8; 32], LINKS)),
         };
-        let outcomes = ask(&mut pieces, voter, Act::Vote(vote));
+        let outcomes = crowd.ask(voter, Act::Vote(vote));
         if outcomes.is_empty() {
-            reads = reads.max(pieces.store.reads.get());
-            writes = writes.max(pieces.store.written.len());
-            bytes = bytes.max(pieces.store.bytes());
+            reads = reads.max(crowd.reads());
+            writes = writes.max(crowd.pieces.store.written.len());
+            bytes = bytes.max(crowd.pieces.store.bytes());
         }
     }
     (reads, writes, bytes)
@@ -256,6 +314,151 @@ fn a_vote_costs_the_same_however_many_there_are() {
         }
         assert!(few.2 <= 512, "{few:?}");
     }
+}
+
+/// What is read by everything that once read all who had left, beside so many of these.
+fn reads_beside(gone: u32) -> Vec<(&'static str, usize)> {
+    let ballot = BallotKind::Open;
+    let rules = || Parameters { ballot, creator_may_stop: true, ..Parameters::default() };
+    let mut crowd = Crowd::of(5, gone, rules());
+    let mut reads = Vec::new();
+    let mut note = |what, crowd: &Crowd| reads.push((what, crowd.reads()));
+    let privacy = Some(PrivacyCap { epsilon_micros: 1, delta_picos: 1 });
+    let private = Parameters { min_learners: 5, privacy, ..rules() };
+    let motions = [
+        Motion::SetParameters(Box::new(private)),
+        Motion::Expel(who(4)),
+        // Somebody who has gone.
+        Motion::Expel(who(5)),
+    ];
+    for (number, motion) in (1..).zip(motions) {
+        crowd.ask(0, Act::Move { number, motion });
+        note("a motion", &crowd);
+        crowd.ask(1, Act::MotionVote { number, approve: true });
+        note("a vote on it", &crowd);
+        let adopted = crowd.ask(2, Act::MotionVote { number, approve: true });
+        note("the vote that adopts it", &crowd);
+        let is_adopted =
+            |it: &Outcome| matches!(it.what, Decision::MotionDecided { adopted, .. } if adopted);
+        assert!(adopted.iter().any(is_adopted), "{adopted:?}");
+    }
+    crowd.ask(1, Act::ReplaceKey { to: who(1_000_000) });
+    note("another key", &crowd);
+    let outcomes = crowd.join(1_000_001, 0, Some("somebody new"));
+    assert!(outcomes.is_empty(), "{outcomes:?}");
+    note("who comes", &crowd);
+    crowd.join(6, 1, None);
+    note("who comes back", &crowd);
+    crowd.ask(6, Act::Leave { term: 1, renounce: false });
+    note("who goes again", &crowd);
+    let proposer = crowd.proposer();
+    let closed = crowd.ask(proposer, Act::Pass { round: 1, exhausted: false, reason: None });
+    note("a round's end, where motions take effect", &crowd);
+    let effects = closed.iter().filter(|it| matches!(it.what, Decision::MotionTookEffect { .. }));
+    assert_eq!(effects.count(), 3);
+    crowd.ask(0, Act::Stop);
+    note("the end", &crowd);
+    reads
+}
+
+#[test]
+fn what_strangers_leave_behind_is_read_by_nothing() {
+    let few = reads_beside(2);
+    println!("{few:?}");
+    assert_eq!(reads_beside(10_000), few);
+    assert!(few.iter().all(|(_, reads)| *reads <= 40), "{few:?}");
+}
+
+#[test]
+fn where_there_is_room_for_nobody_else_nobody_is_counted() {
+    let mut crowd = Crowd::of(5, MAX_MEMBERS as u32 - 5, Parameters::default());
+    let join = Act::Join(Join::new(0, Some(crowd.terms)));
+    let refused = crowd.try_to(1_000_000, join);
+    assert_eq!(refused, Err(NotDone::Refused(Rejection::TooManyMembers)));
+    assert!(crowd.reads() <= 15, "{}", crowd.reads());
+    // Who has been one may come again.
+    crowd.join(5, 1, None);
+    assert!(crowd.reads() <= 15, "{}", crowd.reads());
+}
+
+/// The most that a vote reads in a merged round of so many in which everybody names another pair.
+fn reads_of_merge_votes(members: u32, rules: Parameters) -> usize {
+    let merging = rules.merging;
+    let mut crowd = Crowd::of(members, 0, rules);
+    let Phase::Merged(round) = crowd.experiment().phase().clone() else {
+        panic!("no merged round")
+    };
+    let number = |learner: LearnerId| u32::from_be_bytes(learner.0[..4].try_into().unwrap());
+    for (place, participant) in (1..).zip(&round.participants) {
+        let update = Update {
+            round: 1,
+            base: model(0).digest,
+            weights: model(place),
+            scores: Scores::default(),
+            privacy: None,
+        };
+        crowd.ask(number(participant.learner), Act::Update(update));
+    }
+    let mut most = 0;
+    let mut quiet = 0;
+    for voter in 0..members {
+        let vote = MergeVote {
+            round: 1,
+            merges: Merges { open: Some(Digest(who(1_000 + voter).0)), guarded: None },
+            bear_open: true,
+            bear_guarded: false,
+            prefer_guarded: false,
+            reason: None,
+            scores_open: Scores::default(),
+            scores_guarded: Scores::default(),
+            link: merging.is_some_and(|it| it.checkers > 0).then(|| link([voter as u8; 32], LINKS)),
+        };
+        if !crowd.ask(voter, Act::MergeVote(vote)).is_empty() {
+            break;
+        }
+        most = most.max(crowd.reads());
+        quiet += 1;
+    }
+    assert!(quiet > members / 3, "{quiet}");
+    most
+}
+
+#[test]
+fn a_vote_for_a_pair_that_nobody_has_named_does_not_read_the_others() {
+    let merging = |checkers| Some(Merging { proposers: 2, checkers, ..Merging::default() });
+    let rules =
+        || Parameters { ballot: BallotKind::Open, merging: merging(0), ..Parameters::default() };
+    let drawn = || Parameters {
+        merging: merging(3),
+        selection: Selection::Sortition,
+        close: Close::Early,
+        ..rules()
+    };
+    // Where rounds close early, the pairs that checkers name are read; here at most three.
+    for (rules, checked) in [(rules(), 0), (drawn(), 3)] {
+        let few = reads_of_merge_votes(9, rules.clone());
+        let many = reads_of_merge_votes(90, rules);
+        assert!(few <= 10 && many <= few + checked, "{few} values, and then {many}");
+    }
+}
+
+#[test]
+fn a_damaged_count_of_a_creators_experiments_ends_the_call() {
+    let mut crowd = Crowd::of(5, 0, Parameters { creator_may_stop: true, ..Parameters::default() });
+    let key = [b"u", &who(0).0[..]].concat();
+    for damaged in [None, Some(vec![1]), Some(vec![0; 4])] {
+        let before = crowd.pieces.store.values.clone();
+        match damaged {
+            Some(damaged) => crowd.pieces.store.values.insert(key.clone(), damaged),
+            None => crowd.pieces.store.values.remove(&key),
+        };
+        let stopped = crowd.try_to(0, Act::Stop);
+        assert!(matches!(&stopped, Err(NotDone::Damaged(it)) if it.key == key), "{stopped:?}");
+        assert!(crowd.pieces.store.written.is_empty());
+        crowd.pieces.store.values = before;
+    }
+    crowd.ask(0, Act::Stop);
+    assert!(!crowd.pieces.store.values.contains_key(&key));
 }
 
 #[test]
