@@ -21,9 +21,20 @@ use crate::messages::{
 use crate::state;
 use crate::storage::{Reading, Writing};
 
-/// The most members that a contract may be told to allow: closing a round of so many silent ones takes some
-/// 8 M gas.
+/// The most members that any contract may be told to allow.
 pub const MAX_MEMBERS: u32 = 1_000;
+/// The gas that closing a round takes, however few there are.
+pub const CLOSING_GAS: u64 = 400_000;
+/// What it takes for each member that is suspended by it, as all are who kept silent.
+pub const CLOSING_GAS_A_MEMBER: u64 = 16_000;
+
+/// The most members that a contract may be told to allow where a block can use so much gas. Closing a round
+/// of silent ones is one call, which nobody can split: it is to take half a block.
+pub fn most_members(block_gas: u64) -> u32 {
+    let room = (block_gas / 2).saturating_sub(CLOSING_GAS);
+    // At most a thousand.
+    (room / CLOSING_GAS_A_MEMBER).min(MAX_MEMBERS.into()) as u32
+}
 
 /// Begins the ledger. What it is, the chain says; only limits and creators are told.
 ///
@@ -38,8 +49,9 @@ pub fn instantiate(
     let Instantiate { creators, max_members, block_gas, experiments_per_creator, expiry_ms } =
         message;
     check_funds(&info)?;
-    if max_members > MAX_MEMBERS {
-        return Err(Error::Members { most: MAX_MEMBERS, asked: max_members });
+    let most = most_members(block_gas);
+    if max_members > most {
+        return Err(Error::Members { most, block_gas, asked: max_members });
     }
     let creators = match creators {
         Some(keys) => {
@@ -137,7 +149,7 @@ pub fn query(deps: Deps<'_>, _: Env, message: Query) -> Result<Binary, Error> {
             let unknown = || Error::Unknown(name.clone());
             let parsed: ExperimentName = name.parse().map_err(|_| unknown())?;
             let mut kept = Kept::new(&ledger, &mut storage, 0);
-            let experiment = kept.experiment(&parsed)?.ok_or_else(unknown)?;
+            let experiment = kept.standing(&parsed)?.ok_or_else(unknown)?;
             let state = convert::ExperimentState::of(&experiment, MAX_LIST);
             let experiment = Binary::from(state.message().encode_to_vec());
             to_json_binary(&ExperimentState { experiment })

@@ -22,10 +22,15 @@ pub enum Error {
     #[error(transparent)]
     Limits(#[from] colearn_contracts::InvalidLimits),
     /// More members than closing a round has room for.
-    #[error("a contract allows at most {most} members here, and {asked} were asked for")]
+    #[error(
+        "where a block can use {block_gas} gas a contract allows at most {most} members, so that the end of any \
+        round fits into half of one; {asked} were asked for"
+    )]
     Members {
         /// How many there may be.
         most: u32,
+        /// What a block can use.
+        block_gas: u64,
         /// How many were asked for.
         asked: u32,
     },

@@ -1,7 +1,7 @@
 //! What the contract refuses to do at all, and what it answers.
 
 use colearn_chain::Error;
-use colearn_chain::contract::{execute, instantiate};
+use colearn_chain::contract::{execute, instantiate, most_members};
 use colearn_chain::messages::{Execute, ExperimentState, Instantiate, Query};
 use colearn_contracts::{Act, Admission, CreateExperiment, Parameters, VERSION};
 use colearn_records::convert;
@@ -30,6 +30,17 @@ fn what_is_out_of_bounds_begins_no_ledger() {
     };
     assert!(matches!(with(|it| it.max_members = 0), Some(Error::Chain(_))));
     assert!(matches!(with(|it| it.max_members = 1_001), Some(Error::Members { .. })));
+    // What closing a round of silent members takes fits into half a block.
+    assert_eq!(
+        [0, 800_000, 832_000, 20_000_000, u64::MAX].map(most_members),
+        [0, 0, 1, 600, 1_000]
+    );
+    let block = |block_gas: u64, max_members: u32| {
+        Native::begin(1_000, Instantiate { block_gas, max_members, ..usual() }).err()
+    };
+    assert!(block(20_000_000, 600).is_none());
+    let told = block(20_000_000, 601).unwrap().to_string();
+    assert!(told.contains("20000000 gas") && told.contains("at most 600"), "{told}");
     assert!(matches!(with(|it| it.creators = Some(Vec::new())), Some(Error::Chain(_))));
     assert!(matches!(with(|it| it.creators = Some(vec![[1; 31].into()])), Some(Error::Key(31))));
     let twice = with(|it| it.creators = Some(vec![[1; 32].into(), [1; 32].into()]));

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod costs;
+mod counted;
 mod equivalence;
 mod light;
 mod native;

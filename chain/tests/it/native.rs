@@ -1,5 +1,7 @@
 //! The contract with storage in memory.
 
+use std::marker::PhantomData;
+
 use colearn_chain::Error;
 use colearn_chain::contract::{execute, instantiate, query};
 pub(crate) use colearn_chain::messages::Instantiate;
@@ -7,20 +9,20 @@ use colearn_chain::messages::{Entries, Execute, Experiments, LedgerState, Query,
 use colearn_ledger::Hash;
 use colearn_records::on_chain::Tree;
 use colearn_records::transaction::{LedgerId, Seen};
-use cosmwasm_std::testing::{
-    MockApi, MockQuerier, MockStorage, message_info, mock_dependencies, mock_env,
-};
+use cosmwasm_std::testing::{MockApi, MockQuerier, message_info, mock_env};
 use cosmwasm_std::{
     Addr, Binary, Empty, Env, MessageInfo, OwnedDeps, Storage as _, Timestamp, from_json,
 };
 use serde::de::DeserializeOwned;
+
+use crate::counted::Counted;
 
 pub(crate) const CHAIN: &str = "chain-test-1";
 pub(crate) const ADDRESS: &str = "fetch1qqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ujv7k8";
 
 /// One contract.
 pub(crate) struct Native {
-    pub(crate) deps: OwnedDeps<MockStorage, MockApi, MockQuerier, Empty>,
+    pub(crate) deps: OwnedDeps<Counted, MockApi, MockQuerier, Empty>,
     pub(crate) id: LedgerId,
 }
 
@@ -49,7 +51,12 @@ pub(crate) fn anybody() -> MessageInfo {
 
 impl Native {
     pub(crate) fn begin(now_ms: u64, message: Instantiate) -> Result<Self, Error> {
-        let mut deps = mock_dependencies();
+        let mut deps = OwnedDeps {
+            storage: Counted::default(),
+            api: MockApi::default(),
+            querier: MockQuerier::default(),
+            custom_query_type: PhantomData,
+        };
         let response = instantiate(deps.as_mut(), env(now_ms), anybody(), message)?;
         let id = LedgerId(response.data.unwrap().as_slice().try_into().unwrap());
         Ok(Self { deps, id })

@@ -169,7 +169,20 @@ impl<'a, S: Store> Kept<'a, S> {
         Ok(())
     }
 
-    /// All of an experiment; `None` if there is none of this name.
+    /// An experiment as it stands, without what strangers can make grow: who has left, all models but the
+    /// present one, who has voted on motions. `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// If the store is damaged.
+    pub fn standing(&mut self, name: &ExperimentName) -> Result<Option<Experiment>, Damaged> {
+        let mut loader = Loader::new(self.store, name);
+        match loader.core()? {
+            Some(_) => Ok(Some(loader.standing()?)),
+            None => Ok(None),
+        }
+    }
+
+    /// All of an experiment, however much that is; `None` if there is none of this name.
     ///
     /// # Errors
     /// If the store is damaged.

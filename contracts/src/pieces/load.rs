@@ -180,6 +180,16 @@ impl<'a, S: Store> Loader<'a, S> {
         Ok(Loaded { experiment, extent, unread })
     }
 
+    /// As it stands, with what its members call themselves.
+    pub(super) fn standing(&mut self) -> Result<Experiment, Damaged> {
+        let Loaded { mut experiment, .. } = self.load(Extent::Rights, None)?;
+        let seated: Vec<LearnerId> = experiment.seated().collect();
+        for learner in seated {
+            self.called(&mut experiment, learner)?;
+        }
+        Ok(experiment)
+    }
+
     /// The present round.
     fn round(
         &mut self,
@@ -352,6 +362,15 @@ impl<'a, S: Store> Loader<'a, S> {
         Ok(())
     }
 
+    /// What a learner calls itself, if it is or was a member.
+    fn called(&mut self, experiment: &mut Experiment, learner: LearnerId) -> Result<(), Damaged> {
+        let called = self.piece(&keys::of_learner(keys::CALLED, learner))?;
+        if let Some(member) = experiment.roster.member_mut(learner) {
+            member.name = called;
+        }
+        Ok(())
+    }
+
     /// Who bears a name, if anybody does.
     fn bearer(&mut self, experiment: &mut Experiment, name: &MemberName) -> Result<(), Damaged> {
         if let Some(bearer) = self.piece(&keys::of_name(name.as_str()))? {
@@ -403,10 +422,7 @@ impl<'a, S: Store> Loader<'a, S> {
     ) -> Result<(), Damaged> {
         self.seat(experiment, to, rest)?;
         self.spent(experiment, from)?;
-        let called = self.piece(&keys::of_learner(keys::CALLED, from))?;
-        if let Some(member) = experiment.roster.member_mut(from) {
-            member.name = called;
-        }
+        self.called(experiment, from)?;
         if let Some(count) = self.piece(&keys::of_learner(keys::KEYS_REPLACED, from))? {
             experiment.keys_replaced.insert(from, count);
         }
@@ -490,7 +506,7 @@ impl<'a, S: Store> Loader<'a, S> {
         Ok(())
     }
 
-    /// What only questions look at.
+    /// What nothing looks at but who wants all of it.
     fn rest(&mut self, experiment: &mut Experiment, rest: &Rest) -> Result<(), Damaged> {
         self.members(experiment, keys::GONE, rest)?;
         for (learner, name) in self.of_learners(keys::CALLED)? {

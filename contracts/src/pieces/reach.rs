@@ -17,7 +17,8 @@ pub(super) enum Extent {
     Motions,
     /// Who may join, and whom motions are about.
     Rights,
-    /// Everything: also who has gone. Strangers can make that large, so nothing but a question reads it.
+    /// Everything: also who has gone. Strangers can make that large, so nothing that is asked of a chain reads
+    /// it.
     Whole,
 }
 

@@ -8,8 +8,8 @@ use colearn_contracts::pieces::{self, Kept, Ledger, NotDone, Store};
 use colearn_contracts::{
     Act, Action, Admission, BallotKind, Charter, Choice, Close, Contract, CreateExperiment,
     Creators, Decision, Digest, Experiment, ExperimentName, Join, LINKS, LearnerId, Limits,
-    MAX_MEMBERS, MergeVote, Merges, Merging, Moment, Motion, Outcome, Parameters, Phase,
-    PrivacyCap, Rejection, Scores, Selection, Update, VERSION, Version, Vote, link, terms,
+    MAX_MEMBERS, MergeVote, Merges, Merging, Moment, Motion, OpenMotion, Outcome, Parameters,
+    Phase, PrivacyCap, Rejection, Scores, Selection, Update, VERSION, Version, Vote, link, terms,
 };
 
 use crate::history::world::{Rules, Watch, history};
@@ -112,6 +112,8 @@ impl Pieces {
             }
         }
         assert_eq!(self.run(|kept| kept.experiment(name)).unwrap().as_ref(), Some(experiment));
+        let standing = self.run(|kept| kept.standing(name)).unwrap().unwrap();
+        assert_eq!(told(&standing), told(experiment));
         for (key, value) in &kept {
             match kind(key) {
                 (b'c', 1) => assert!(value.len() <= 512, "{}", value.len()),
@@ -120,6 +122,24 @@ impl Pieces {
             }
         }
     }
+}
+
+/// What is told of an experiment to who asks.
+fn told(experiment: &Experiment) -> impl PartialEq + std::fmt::Debug {
+    let one = [experiment.creator(), experiment.created_by()];
+    let models = (experiment.model().clone(), experiment.previous().clone(), experiment.plan());
+    let seated = experiment.seated();
+    let called = |it: LearnerId| (it, experiment.member(it).and_then(|it| it.name.clone()));
+    let motions = experiment.motions().map(|(number, open)| {
+        let OpenMotion { motion, mover, tally, version, threshold, deadline_ms, .. } = open.clone();
+        (number, motion, mover, tally, version, threshold, deadline_ms)
+    });
+    (
+        (one, experiment.version(), experiment.terms(), experiment.parameters().clone(), models),
+        (experiment.admission(), experiment.round(), experiment.phase().clone()),
+        seated.map(called).collect::<Vec<_>>(),
+        (motions.collect::<Vec<_>>(), experiment.last_motion(), experiment.governing_weight()),
+    )
 }
 
 impl Watch for Pieces {
@@ -356,6 +376,8 @@ fn reads_beside(gone: u32) -> Vec<(&'static str, usize)> {
     note("a round's end, where motions take effect", &crowd);
     let effects = closed.iter().filter(|it| matches!(it.what, Decision::MotionTookEffect { .. }));
     assert_eq!(effects.count(), 3);
+    crowd.pieces.run(|kept| kept.standing(&crowd.name)).unwrap();
+    note("a question", &crowd);
     crowd.ask(0, Act::Stop);
     note("the end", &crowd);
     reads
