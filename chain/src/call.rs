@@ -56,9 +56,7 @@ impl<'a, S: Store> Call<'a, S> {
     /// # Errors
     /// If what is kept is damaged, or an entry is too large.
     pub fn submit(&mut self, payload: &[u8]) -> Result<u32, Error> {
-        let Some(v1::entry::Payload::Transaction(message)) = record::read_payload(payload) else {
-            return Ok(INVALID);
-        };
+        let Some(message) = record::read_transaction(payload) else { return Ok(INVALID) };
         let Ok(unverified) = Unverified::decode(message) else { return Ok(INVALID) };
         let creates = matches!(unverified.action.what, Act::Create(_));
         let ledger = state::rules(self.store, creates)?;

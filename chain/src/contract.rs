@@ -19,7 +19,7 @@ use crate::messages::{
     MAX_LIST_BYTES, MAX_TICKS, MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS, Query, Submitted,
 };
 use crate::state;
-use crate::storage::{Reading, Writing};
+use crate::storage::Cached;
 
 /// The most members that any contract may be told to allow.
 pub const MAX_MEMBERS: u32 = 1_000;
@@ -72,9 +72,9 @@ pub fn instantiate(
     let genesis = chain.genesis(VERSION, &limits, time_ms);
     let id = LedgerId::of(&genesis);
     let ledger = Ledger { id: Digest(id.0), version: VERSION, limits, charter };
-    let mut storage = Writing::new(deps.storage);
+    let mut storage = Cached::of(deps.storage);
     Call::begin_ledger(&mut storage, &ledger, genesis, time_ms)?;
-    storage.finish();
+    storage.changes().write(deps.storage);
     Ok(Response::new().set_data(id.0))
 }
 
@@ -89,7 +89,7 @@ pub fn execute(
     message: Execute,
 ) -> Result<Response, Error> {
     check_funds(&info)?;
-    let mut storage = Writing::new(deps.storage);
+    let mut storage = Cached::of(deps.storage);
     let mut call = Call::begin(&mut storage, millis(env.block.time))?;
     let response = match message {
         Execute::Submit { transactions } => {
@@ -118,7 +118,7 @@ pub fn execute(
         }
     };
     call.end();
-    storage.finish();
+    storage.changes().write(deps.storage);
     Ok(response)
 }
 
@@ -127,7 +127,7 @@ pub fn execute(
 /// # Errors
 /// If there is nothing of the kind, or what is kept is damaged.
 pub fn query(deps: Deps<'_>, _: Env, message: Query) -> Result<Binary, Error> {
-    let mut storage = Reading(deps.storage);
+    let mut storage = Cached::of(deps.storage);
     let answer = match message {
         Query::Ledger {} => {
             let tree = state::tree(&storage)?;

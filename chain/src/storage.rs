@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use colearn_contracts::pieces::Store;
 use cosmwasm_std::{Order, Storage};
 
-/// For reading, and for writing what has become of it at the end.
-pub(crate) struct Writing<'a> {
-    storage: &'a mut dyn Storage,
+/// What is kept, and what is to become of it at the end.
+pub(crate) struct Cached<'a> {
+    storage: &'a dyn Storage,
     /// What was read, and what is to be written.
     known: RefCell<BTreeMap<Vec<u8>, Known>>,
 }
@@ -16,27 +16,32 @@ pub(crate) struct Writing<'a> {
 /// A value, if there is one, and whether it is to be written.
 type Known = (Option<Vec<u8>>, bool);
 
-/// For reading alone: what is written to it goes nowhere.
-pub(crate) struct Reading<'a>(pub(crate) &'a dyn Storage);
+/// What is to be written.
+pub(crate) struct Changes(BTreeMap<Vec<u8>, Known>);
 
-impl<'a> Writing<'a> {
-    pub(crate) fn new(storage: &'a mut dyn Storage) -> Self {
+impl<'a> Cached<'a> {
+    pub(crate) fn of(storage: &'a dyn Storage) -> Self {
         Self { storage, known: RefCell::default() }
     }
 
-    /// Writes what has changed.
-    pub(crate) fn finish(self) {
-        for (key, (value, changed)) in self.known.into_inner() {
+    pub(crate) fn changes(self) -> Changes {
+        Changes(self.known.into_inner())
+    }
+}
+
+impl Changes {
+    pub(crate) fn write(self, storage: &mut dyn Storage) {
+        for (key, (value, changed)) in self.0 {
             match value {
                 _ if !changed => {}
-                Some(value) => self.storage.set(&key, &value),
-                None => self.storage.remove(&key),
+                Some(value) => storage.set(&key, &value),
+                None => storage.remove(&key),
             }
         }
     }
 }
 
-impl Store for Writing<'_> {
+impl Store for Cached<'_> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         if let Some((value, _)) = self.known.borrow().get(key) {
             return value.clone();
@@ -47,7 +52,10 @@ impl Store for Writing<'_> {
     }
 
     fn range(&self, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut found: BTreeMap<_, _> = range(self.storage, prefix).into_iter().collect();
+        let mut found = BTreeMap::new();
+        for (key, value) in range(self.storage, prefix) {
+            found.insert(key, value);
+        }
         let known = self.known.borrow();
         let changed = known.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
         for (key, (value, _)) in changed {
@@ -66,20 +74,6 @@ impl Store for Writing<'_> {
     fn remove(&mut self, key: &[u8]) {
         self.known.get_mut().insert(key.to_vec(), (None, true));
     }
-}
-
-impl Store for Reading<'_> {
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.get(key)
-    }
-
-    fn range(&self, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        range(self.0, prefix)
-    }
-
-    fn set(&mut self, _: &[u8], _: &[u8]) {}
-
-    fn remove(&mut self, _: &[u8]) {}
 }
 
 fn range(storage: &dyn Storage, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -106,7 +100,7 @@ mod tests {
         for key in [b"a1", b"a2", b"b1"] {
             storage.set(key, b"old");
         }
-        let mut writing = Writing::new(&mut storage);
+        let mut writing = Cached::of(&storage);
         assert_eq!(writing.get(b"a1").as_deref(), Some(&b"old"[..]));
         writing.remove(b"a1");
         writing.set(b"a3", b"new");
@@ -114,7 +108,7 @@ mod tests {
         assert_eq!((writing.get(b"a1"), writing.get(b"a3")), (None, Some(b"new".to_vec())));
         let all = [(b"a2".to_vec(), b"old".to_vec()), (b"a3".to_vec(), b"new".to_vec())];
         assert_eq!(writing.range(b"a"), all);
-        writing.finish();
+        writing.changes().write(&mut storage);
         let kept: Vec<_> = storage.range(None, None, Order::Ascending).map(|it| it.0).collect();
         assert_eq!(kept, [b"a2", b"a3", b"b1"]);
         assert_eq!(storage.get(b"b1").as_deref(), Some(&b"new"[..]));

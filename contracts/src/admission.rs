@@ -99,9 +99,8 @@ impl Admission {
         if all_there && parameters.min_learners as usize > invitations.len() {
             return Err(InvalidParameters::MinLearners);
         }
-        let names: Vec<&MemberName> =
-            invitations.iter().filter_map(|it| it.name.as_ref()).collect();
-        if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
+        let mut names = BTreeSet::new();
+        if !invitations.iter().filter_map(|it| it.name.as_ref()).all(|name| names.insert(name)) {
             return Err(InvalidParameters::Names);
         }
         if *self != Self::Open && invitations.iter().all(|it| it.judge) {

@@ -324,9 +324,12 @@ impl Roster {
 
     /// Finds the seats of the members that there are: of all, or of those that were read of a roster.
     pub(crate) fn sit(&mut self) {
-        let seat =
-            |(learner, member): (&LearnerId, &Member)| Some((member.seat.number()?, *learner));
-        self.seats = self.members.iter().filter_map(seat).collect();
+        self.seats.clear();
+        for (learner, member) in &self.members {
+            if let Some(seat) = member.seat.number() {
+                self.seats.insert(seat, *learner);
+            }
+        }
     }
 
     /// Makes a learner a member from the next settlement on.

@@ -165,6 +165,21 @@ pub fn read_payload(payload: &[u8]) -> Option<v1::entry::Payload> {
     entry.payload
 }
 
+/// Reads the payload of a transaction as [`read_payload`] does, but without all that reads others, for
+/// programs that have to be small. `None` if it is none.
+pub fn read_transaction(payload: &[u8]) -> Option<v1::SignedTransaction> {
+    /// Field 5, length-delimited.
+    const TAG: u8 = 5 << 3 | 2;
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return None;
+    }
+    let signed =
+        v1::SignedTransaction::decode_length_delimited(payload.strip_prefix(&[TAG])?).ok()?;
+    // Also tells what comes after it, which was not looked at.
+    let canonical = self::payload(v1::entry::Payload::Transaction(signed.clone()));
+    (canonical == payload).then_some(signed)
+}
+
 /// The change of the keys that a payload records, if it does. Far cheaper than decoding all.
 pub fn key_change(payload: &[u8]) -> Option<KeyChange> {
     /// Fields 7 and 9, length-delimited.

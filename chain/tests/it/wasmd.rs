@@ -255,6 +255,9 @@ fn a_round_is_decided_on_a_real_chain() {
     let script = ".ci/chain-wasm";
     let path = "chain/colearn-chain.wasm";
     let Some(wasm) = built("chain-wasm", "COLEARN_CHAIN_WASM", path, script) else { return };
+    // Chains take 800 KB.
+    let size = std::fs::metadata(&wasm).unwrap().len();
+    assert!(size <= 700_000, "{size} bytes");
     let node = Wasmd::start(program);
     let mut there = deploy(&node, &wasm);
     let gas = play(&mut there, "five", 5, 2);

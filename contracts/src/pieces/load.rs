@@ -105,7 +105,7 @@ impl<'a, S: Store> Loader<'a, S> {
             created_by: LearnerId([0; 32]),
             created_ms: 0,
             plan: None,
-            models: BTreeSet::from([core.model.digest]),
+            models: BTreeSet::new(),
             terms: Digest([0; 32]),
             roster: Roster::default(),
             rounds: Rounds::new(0, Seed(Digest([0; 32]))),
@@ -115,6 +115,7 @@ impl<'a, S: Store> Loader<'a, S> {
             model: core.model,
         };
         // As every model that was ever the global one: it is there, and need not be read.
+        experiment.models.insert(experiment.model.digest);
         self.read
             .entry(keys::of_model(experiment.model.digest))
             .or_insert(Some(split::THERE.to_vec()));
@@ -160,7 +161,9 @@ impl<'a, S: Store> Loader<'a, S> {
             self.voters(&mut experiment, extent, asked)?;
         }
         if extent >= Extent::Rights {
-            experiment.roster.admitted = self.of_learners(keys::RIGHT)?.into_iter().collect();
+            for (learner, right) in self.of_learners(keys::RIGHT)? {
+                experiment.roster.admitted.insert(learner, right);
+            }
             self.concerned(&mut experiment, asked.map(|(_, act)| act), &rest)?;
             if let Some((from, Act::ReplaceKey { to })) = asked {
                 self.replaced(&mut experiment, from, *to, &rest)?;
@@ -282,8 +285,10 @@ impl<'a, S: Store> Loader<'a, S> {
         }
         let unread = counts.pairs.checked_sub(pairs.len() as u32);
         let unread = unread.ok_or_else(|| self.damaged(keys::CORE))?;
-        let checked = pairs.iter().filter(|(_, named)| named.checkers > 0);
-        let checked = checked.map(|(pair, _)| *pair).collect();
+        let mut checked = BTreeSet::new();
+        for (pair, _) in pairs.iter().filter(|(_, named)| named.checkers > 0) {
+            checked.insert(*pair);
+        }
         Ok(MergeTally {
             electorate: counts.electorate,
             cast: counts.cast,
@@ -527,7 +532,9 @@ impl<'a, S: Store> Loader<'a, S> {
             let digest = keys::tail(&key, 1).ok_or_else(|| self.damaged(&key))?;
             experiment.models.insert(Digest(digest));
         }
-        experiment.keys_replaced = self.of_learners(keys::KEYS_REPLACED)?.into_iter().collect();
+        for (learner, count) in self.of_learners(keys::KEYS_REPLACED)? {
+            experiment.keys_replaced.insert(learner, count);
+        }
         Ok(())
     }
 

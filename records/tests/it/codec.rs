@@ -50,6 +50,31 @@ proptest! {
         prop_assert!(changed.is_err());
     }
 
+    /// What reads transactions alone takes and refuses what reads any payload does.
+    #[test]
+    fn a_payload_is_the_same_transaction_to_who_reads_nothing_else(
+        action in action(), outcome in outcome(), at in any::<prop::sample::Index>(), bit in 0..8,
+        bytes in prop::collection::vec(any::<u8>(), 0..9),
+    ) {
+        let seen = Seen { size: 1, root: Hash([1; 32]) };
+        let good = record::transaction_payload(&Transaction::sign(&key(1), &LedgerId([3; 32]), seen, action));
+        let mut changed = good.clone();
+        changed[at.index(good.len().min(80))] ^= 1_u8 << bit;
+        let long = [good.clone(), vec![0; record::MAX_PAYLOAD_BYTES]].concat();
+        let more = [&good[..], &bytes].concat();
+        let twice = [&good[..], &good].concat();
+        let before = [&bytes[..], &good].concat();
+        let outcome = record::outcome_payload(&outcome);
+        for payload in [&good, &changed, &long, &more, &twice, &before, &outcome, &bytes, &vec![0x2a, 0]] {
+            let any = match record::read_payload(payload) {
+                Some(v1::entry::Payload::Transaction(signed)) => Some(signed),
+                _ => None,
+            };
+            prop_assert_eq!(record::read_transaction(payload), any);
+        }
+        prop_assert!(record::read_transaction(&good).is_some());
+    }
+
     #[test]
     fn a_change_of_keys_reads_back_and_both_have_signed_it(name in name(), other in name()) {
         let (ledger, seen) = (LedgerId([3; 32]), Seen { size: 0, root: Hash::empty_root() });
