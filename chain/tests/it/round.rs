@@ -14,6 +14,57 @@ pub(crate) trait Keeps {
     fn seen(&self) -> Seen;
     /// The codes, and the gas that it took where that is counted.
     fn submit(&mut self, payloads: &[Vec<u8>]) -> (Vec<u32>, u64);
+    /// Has what is due of an experiment recorded, once something is. The gas that it took.
+    fn tick(&mut self, name: &str) -> u64;
+}
+
+/// The invitation of the first so many.
+fn invited(members: u16) -> Admission {
+    let mut listed: Vec<Invitation> =
+        (0..members).map(|number| Invitation::new(learner(number), 1)).collect();
+    listed.sort_by_key(|it| it.learner);
+    Admission::Invited(listed)
+}
+
+fn first_proposal() -> Act {
+    Act::Propose(Proposal {
+        round: 1,
+        base: model(0).digest,
+        weights: model(1),
+        scores: Scores { vote: Some(900_000), test: None },
+        privacy: None,
+    })
+}
+
+/// Invites so many, has all of them join, one propose and nobody vote, for which all others are suspended.
+/// The gas of that.
+pub(crate) fn keep_silent(ledger: &mut impl Keeps, name: &str, members: u16) -> u64 {
+    let admission = invited(members);
+    let parameters = Parameters {
+        min_learners: members.into(),
+        missed_turns: Some(1),
+        vote_deadline_ms: 1_000,
+        ..Parameters::default()
+    };
+    let terms = terms(VERSION, learner(0), &parameters, &admission);
+    let version = VERSION.number();
+    let create = CreateExperiment { version, parameters, admission, model: model(0), plan: None };
+    let id = ledger.id();
+    let signed = |seen, who, what| payload(&signed(&id, seen, who, name, what));
+    let seen = ledger.seen();
+    assert_eq!(ledger.submit(&[signed(seen, 0, Act::Create(create))]).0, [0]);
+    let seen = ledger.seen();
+    let join = || Act::Join(Join::new(0, Some(terms)));
+    let joins: Vec<Vec<u8>> = (0..members).map(|who| signed(seen, who, join())).collect();
+    for batch in joins.chunks(20) {
+        assert_eq!(ledger.submit(batch).0, vec![0; batch.len()]);
+    }
+    let seen = ledger.seen();
+    assert_eq!(ledger.submit(&[signed(seen, 0, first_proposal())]).0, [0]);
+    let before = ledger.seen().size;
+    let gas = ledger.tick(name);
+    assert!(ledger.seen().size >= before + u64::from(members));
+    gas
 }
 
 /// The gas of each action.
@@ -43,10 +94,7 @@ impl Gas {
 /// Invites so many, has all of them join, one propose and all others approve: the first `alone` of them one by
 /// one, the others in batches of 20, the last alone. The model is that of the first proposal then.
 pub(crate) fn play(ledger: &mut impl Keeps, name: &str, members: u16, alone: usize) -> Gas {
-    let mut listed: Vec<Invitation> =
-        (0..members).map(|number| Invitation::new(learner(number), 1)).collect();
-    listed.sort_by_key(|it| it.learner);
-    let admission = Admission::Invited(listed);
+    let admission = invited(members);
     let parameters = Parameters { min_learners: members.into(), ..Parameters::default() };
     let terms = terms(VERSION, learner(0), &parameters, &admission);
     let create = Act::Create(CreateExperiment {
@@ -76,14 +124,7 @@ pub(crate) fn play(ledger: &mut impl Keeps, name: &str, members: u16, alone: usi
     }
     joins[2] = one(ledger, seen, members - 1, join());
     seen = ledger.seen();
-    let proposal = Proposal {
-        round: 1,
-        base: model(0).digest,
-        weights: model(1),
-        scores: Scores { vote: Some(900_000), test: None },
-        privacy: None,
-    };
-    let propose = one(ledger, seen, 0, Act::Propose(proposal));
+    let propose = one(ledger, seen, 0, first_proposal());
     seen = ledger.seen();
     let vote = || {
         Act::Vote(Vote {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use colearn_chain::contract::{CLOSING_GAS, CLOSING_GAS_A_MEMBER};
 use colearn_chain::messages::{Entries, ExperimentState, LedgerState};
 use colearn_contracts::{Decision, Phase, Verdict};
 use colearn_ledger::Hash;
@@ -20,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::light;
 use crate::people::model;
 use crate::reference::{Reference, follow};
-use crate::round::{Keeps, play};
+use crate::round::{Keeps, keep_silent, play};
 
 pub(crate) const CHAIN: &str = "colearn-test-1";
 /// How long the node, and each transaction, may take.
@@ -233,6 +234,19 @@ impl Keeps for There<'_> {
         let codes: colearn_chain::messages::Submitted = from_json(json).unwrap();
         (codes.codes, gas(&done))
     }
+
+    fn tick(&mut self, name: &str) -> u64 {
+        let message = json!({ "tick": { "experiments": [name] } }).to_string();
+        let (begun, before) = (Instant::now(), self.seen());
+        loop {
+            // Nothing is due before the time of a block says so.
+            let done = self.node.send_well(&["execute", &self.address, &message]);
+            if self.seen() != before {
+                return gas(&done);
+            }
+            assert!(begun.elapsed() < PATIENCE, "nothing is due of {name}");
+        }
+    }
 }
 
 /// Stores the contract, and begins a ledger.
@@ -264,6 +278,8 @@ fn a_round_is_decided_on_a_real_chain() {
     gas.tell(5);
     // It is the same on every machine.
     assert!(gas.votes.iter().all(|vote| *vote <= 185_000), "{:?}", gas.votes);
+    assert!(gas.create <= 210_000 && gas.propose <= 172_000 && gas.closing <= 197_000);
+    assert!(gas.joins[0] <= 175_000 && gas.joins[2] <= 186_000, "{:?}", gas.joins);
 
     let state: ExperimentState = there.ask(json!({ "experiment": { "name": "five" } }));
     let state = prost::Message::decode(state.experiment.as_slice()).unwrap();
@@ -310,5 +326,8 @@ fn a_round_is_decided_on_a_real_chain() {
     let members = std::env::var("COLEARN_CHAIN_MEMBERS").ok().and_then(|it| it.parse().ok());
     if let Some(members) = members {
         play(&mut there, "many", members, 3).tell(members);
+        let gas = keep_silent(&mut there, "silent", members);
+        println!("    closing a round of silent members {gas}");
+        assert!(gas <= CLOSING_GAS + CLOSING_GAS_A_MEMBER * u64::from(members));
     }
 }
