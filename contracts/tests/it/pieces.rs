@@ -288,10 +288,14 @@ impl Crowd {
     }
 }
 
-/// The votes on the first proposal, one after the other: the most that one read and wrote.
+/// The votes on the first proposal of so many, of whom some have left before.
 fn votes(members: u32, gone: u32, parameters: Parameters) -> (usize, usize, usize) {
-    let drawn = parameters.selection == Selection::Sortition;
-    let mut crowd = Crowd::of(members, gone, parameters);
+    votes_of(&mut Crowd::of(members, gone, parameters), members)
+}
+
+/// The votes on the first proposal, one after the other: the most that one read and wrote.
+fn votes_of(crowd: &mut Crowd, members: u32) -> (usize, usize, usize) {
+    let drawn = crowd.experiment().parameters().selection == Selection::Sortition;
     let proposer = crowd.proposer();
     let proposal = colearn_contracts::Proposal {
         round: 1,
@@ -326,7 +330,7 @@ fn a_vote_costs_the_same_however_many_there_are() {
     for selection in [Selection::RoundRobin, Selection::Sortition] {
         let rules = || Parameters { selection, ballot: BallotKind::Open, ..Parameters::default() };
         let few = votes(5, 0, rules());
-        for (members, gone) in [(5, 60), (50, 0), (150, 30)] {
+        for (members, gone) in [(5, 60), (50, 0), (150, 30), (500, 0), (5, 10_000)] {
             let many = votes(members, gone, rules());
             println!("{members} members, {gone} gone: reads, writes, bytes {many:?}");
             assert_eq!((many.0, many.1), (few.0, few.1));
@@ -481,6 +485,33 @@ fn a_damaged_count_of_a_creators_experiments_ends_the_call() {
     }
     crowd.ask(0, Act::Stop);
     assert!(!crowd.pieces.store.values.contains_key(&key));
+}
+
+#[test]
+fn a_vote_costs_the_same_beside_motions_and_experiments_of_others() {
+    let rules = || Parameters { ballot: BallotKind::Open, ..Parameters::default() };
+    let (reads, writes, _) = votes(9, 0, rules());
+    let mut crowd = Crowd::of(9, 0, rules());
+    for number in 1..9_u32 {
+        let motion = Motion::Suspend(who(0));
+        crowd.ask(number, Act::Move { number: number.into(), motion });
+    }
+    let name = crowd.name.clone();
+    for number in 0..1_000 {
+        // Keys that begin as those of the other one, but for the length.
+        crowd.name = format!("{name}-{number}").parse().unwrap();
+        let create = CreateExperiment {
+            version: VERSION.number(),
+            parameters: Parameters::default(),
+            admission: Admission::Open,
+            model: model(0),
+            plan: None,
+        };
+        crowd.ask(1_000 + number, Act::Create(create));
+    }
+    crowd.name = name;
+    let beside = votes_of(&mut crowd, 9);
+    assert_eq!((beside.0, beside.1), (reads, writes));
 }
 
 #[test]
