@@ -133,8 +133,16 @@ fn everything_costs_what_the_page_says_of_it() {
         (50, [330_000, 53_000, 79_000, 52_000, 45_000, 89_000]),
         (500, [2_800_000, 53_000, 223_000, 54_000, 49_000, 233_000]),
     ] {
-        let gas = play(&mut Counting::begin(), "a-study", members, 3);
+        let mut counting = Counting::begin();
+        let gas = play(&mut counting, "a-study", members, 3);
         gas.tell(members);
+        // Nodes answer nothing that takes more than 3 M.
+        counting.native.deps.storage.take();
+        let name = "a-study".to_owned();
+        counting.native.ask::<ExperimentState>(Query::Experiment { name }).unwrap();
+        let asked = counting.native.deps.storage.take().gas;
+        println!("    a question for it {asked}");
+        assert!(asked <= 20_000 + 2_000 * u64::from(members), "{asked}");
         assert!(gas.create <= create && gas.joins[0] <= first && gas.joins[2] <= last);
         assert!(gas.propose <= propose && gas.closing <= closing);
         assert!(gas.votes.iter().all(|it| *it <= vote));

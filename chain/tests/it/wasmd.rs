@@ -254,7 +254,7 @@ fn deploy<'a>(node: &'a Wasmd, wasm: &Path) -> There<'a> {
     let stored = node.send_well(&["store", wasm.to_str().unwrap()]);
     println!("store: {} gas", gas(&stored));
     let begin = json!({
-        "max_members": 500, "block_gas": 100_000_000, "experiments_per_creator": 8, "expiry_ms": 3_600_000,
+        "max_members": 1_000, "block_gas": 100_000_000, "experiments_per_creator": 8, "expiry_ms": 3_600_000,
     });
     let begin = begin.to_string();
     let arguments = ["instantiate", "1", &begin, "--label", "test", "--no-admin"];
@@ -326,6 +326,7 @@ fn a_round_is_decided_on_a_real_chain() {
     let members = std::env::var("COLEARN_CHAIN_MEMBERS").ok().and_then(|it| it.parse().ok());
     if let Some(members) = members {
         play(&mut there, "many", members, 3).tell(members);
+        let _: ExperimentState = there.ask(json!({ "experiment": { "name": "many" } }));
         let gas = keep_silent(&mut there, "silent", members);
         println!("    closing a round of silent members {gas}");
         assert!(gas <= CLOSING_GAS + CLOSING_GAS_A_MEMBER * u64::from(members));
