@@ -6,6 +6,7 @@ use ics23::CommitmentProof;
 use prost::Message as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tendermint::Hash;
 use tendermint::block::signed_header::SignedHeader;
 use tendermint::validator::{self, Info};
 
@@ -34,6 +35,19 @@ pub struct Block {
     pub(crate) signed: SignedHeader,
     pub(crate) validators: validator::Set,
     pub(crate) next_validators: validator::Set,
+}
+
+impl Block {
+    /// The height that its header names. Nothing says yet that it is the chain's.
+    pub fn height(&self) -> u64 {
+        self.signed.header.height.value()
+    }
+
+    /// Its header's hash.
+    pub fn hash(&self) -> [u8; 32] {
+        let Hash::Sha256(hash) = self.signed.header.hash() else { return [0; 32] };
+        hash
+    }
 }
 
 /// A value of the chain's state, and the proofs of it.

@@ -87,7 +87,7 @@ impl Light {
     pub fn begin(line: &TrustLine, block: Block) -> Result<Self, NotBelieved> {
         let header = &block.signed.header;
         let is_it = header.hash() == Hash::Sha256(line.hash)
-            && header.height.value() == line.height
+            && block.height() == line.height
             && header.chain_id.as_str() == line.chain;
         if !is_it {
             return Err(NotBelieved::OtherHeader { height: line.height });
@@ -111,7 +111,7 @@ impl Light {
     /// # Errors
     /// Why it is not believed. With [`NotBelieved::TooFar`] one between may be.
     pub fn advance(&mut self, block: Block, now_ms: u64) -> Result<(), NotBelieved> {
-        let height = block.signed.header.height.value();
+        let height = block.height();
         if height <= self.height() {
             return Err(NotBelieved::NotNewer { height });
         }
@@ -149,13 +149,12 @@ impl Light {
 
     /// The height of the newest header that is believed.
     pub fn height(&self) -> u64 {
-        self.trusted.signed.header.height.value()
+        self.trusted.height()
     }
 
     /// Its hash.
     pub fn hash(&self) -> [u8; 32] {
-        let Hash::Sha256(hash) = self.trusted.signed.header.hash() else { return [0; 32] };
-        hash
+        self.trusted.hash()
     }
 
     /// Its time, in ms since 1970.

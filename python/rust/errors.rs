@@ -2,7 +2,7 @@
 
 use colearn_net::NetError;
 use colearn_records::pins::Unpinned;
-use colearn_sdk::client::{ClientError, Evidence, Refused};
+use colearn_sdk::client::{ChainError, ClientError, Evidence, Refused};
 use colearn_sdk::learner::LearnerError;
 use colearn_sdk::spending::SpendingError;
 use pyo3::exceptions::PyException;
@@ -107,6 +107,15 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
         | ClientError::Departed { evidence: Evidence(path), .. } => {
             told.set_item("evidence", path)?;
             "ForkError"
+        }
+        ClientError::OnChain(chain, Evidence(path)) => {
+            told.set_item("evidence", path)?;
+            match chain {
+                chain if chain.ends_trust() => "ForkError",
+                ChainError::Stale { .. } => "UnreachableError",
+                _ if error.is_a_lie() => "MalformedError",
+                _ => "OtherLedgerError",
+            }
         }
         ClientError::OtherLedger { .. }
         | ClientError::NotTrusted { .. }

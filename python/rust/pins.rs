@@ -139,5 +139,5 @@ pub(crate) fn trust(
             Failed::of("NoteError")(&what).raise(py)
         })
     });
-    Ok((Trust { pins, checkpoint: checkpoint.transpose()? }, said.reach.trust()))
+    Ok((Trust { pins, checkpoint: checkpoint.transpose()?, chain: None }, said.reach.trust()))
 }

@@ -138,6 +138,11 @@ impl PublicChain {
         format!("colearn/{}/{}", self.id, self.contract)
     }
 
+    /// The chain's id and the contract's address, of an [`origin`](Self::origin) that a first entry has.
+    pub fn of_origin(origin: &str) -> Option<(&str, &str)> {
+        origin.strip_prefix("colearn/")?.split_once('/')
+    }
+
     /// Which chain.
     pub fn id(&self) -> &str {
         &self.id

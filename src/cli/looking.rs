@@ -64,7 +64,8 @@ impl LookingArgs {
             nodes = nodes.signed_by(Credential::new(&key));
         }
         let client = Client::connect(nodes).await?;
-        let trust = Trust { pins: self.pins.pins(&Pins::default())?, checkpoint: None };
+        let trust =
+            Trust { pins: self.pins.pins(&Pins::default())?, checkpoint: None, chain: None };
         let mut followed = Followed::open(client, memory, trust).await?;
         following::to_the_end(&mut followed).await?;
         Ok(Watching::new(followed))

@@ -187,6 +187,11 @@ pub(crate) fn alarm(error: &ClientError, since_ms: u64) -> Option<Alarm> {
             "Stop trusting this ledger, and run colearn audit on it: the entry proves what its key has signed.",
             true,
         ),
+        ClientError::OnChain(error, _) if error.ends_trust() => (
+            "broken_rules",
+            "Stop trusting this ledger. Keep the evidence, and compare with the other members what the chain shows them.",
+            true,
+        ),
         ClientError::RolledBack { .. } => (
             "rolled_back",
             "Ask whoever keeps the node whether it was put back to an older copy, and compare with the other \

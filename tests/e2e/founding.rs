@@ -139,7 +139,7 @@ async fn four_organisations_go_on_with_the_ledger_of_one() {
         Vec::new(),
         None,
     );
-    let trust = Trust { pins: pins.unwrap(), checkpoint: None };
+    let trust = Trust { pins: pins.unwrap(), ..Trust::default() };
     let learners: Vec<_> = LEARNERS
         .iter()
         .map(|seed| match seed {

@@ -283,7 +283,7 @@ async fn a_learner_that_insists_on_a_witness_signs_nothing_without_it() {
     let pins = Pins::new(None, None, vec![witness_key], None).unwrap();
     let (tell, mut events) = mpsc::unbounded_channel();
     let options = Options {
-        trust: Trust { pins, checkpoint: None },
+        trust: Trust { pins, ..Trust::default() },
         watch: Box::new(move |event| drop(tell.send(event.clone()))),
         ..Options::new(&node.url, name("x"), key(1))
     };

@@ -74,10 +74,20 @@ impl Receipt {
     /// If either does not hold.
     pub fn verify(&self, leaf: Hash, keys: &Verifiers) -> Result<Checkpoint, NoteError> {
         let checkpoint = keys.open(&self.checkpoint)?;
+        self.is_under(leaf, &checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// Verifies that the tree of this checkpoint, which is believed for other reasons than signatures, holds this leaf
+    /// at the index.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn is_under(&self, leaf: Hash, checkpoint: &Checkpoint) -> Result<(), NoteError> {
         let (size, root) = (checkpoint.size, checkpoint.root);
         if !tree::verify_inclusion(leaf, self.index, size, &self.path, root) {
             return Err(NoteError::Malformed("the proof does not lead to the checkpoint's root"));
         }
-        Ok(checkpoint)
+        Ok(())
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use colearn_contracts::{ExperimentName, LearnerId, VERSION};
 use colearn_ledger::Hash;
+#[cfg(feature = "chain")]
+use colearn_light::{RawBlock, RawValue};
 use colearn_net::{Address, Connector, NetError, Protocol, Signing};
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
@@ -293,6 +295,23 @@ impl Client {
         hashes(&self.answer(self.ledger().get_consistency_proof(request)).await?.proof)
     }
 
+    /// What the chain that keeps the ledger proves of it, at a size that was shown lately; 0 for the newest.
+    #[cfg(feature = "chain")]
+    pub(super) async fn chain_proof(&self, size: u64) -> Result<(RawBlock, RawValue), ClientError> {
+        let request = v1::GetChainProofRequest { size };
+        let answer = self.answer(self.ledger().get_chain_proof(request)).await?;
+        let v1::GetChainProofResponse { block, tree, contract, code } = answer;
+        let value = RawValue { value: tree.into(), contract: contract.into(), code: code.into() };
+        Ok((raw_block(block), value))
+    }
+
+    /// A block of that chain.
+    #[cfg(feature = "chain")]
+    pub(super) async fn chain_block(&self, height: u64) -> Result<RawBlock, ClientError> {
+        let request = v1::GetChainBlockRequest { height };
+        Ok(raw_block(self.answer(self.ledger().get_chain_block(request)).await?.block))
+    }
+
     /// The proof that entry `index` is among the first `size`.
     pub(super) async fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ClientError> {
         let request = v1::GetInclusionProofRequest { index, size };
@@ -377,6 +396,18 @@ impl Client {
             let request = v1::GetEntriesRequest { start, count };
             Ok(self.answer(self.ledger().get_entries(request)).await?.entries)
         })
+    }
+}
+
+/// A block as it comes over the wire; none is no block either.
+#[cfg(feature = "chain")]
+fn raw_block(wire: Option<v1::ChainBlock>) -> RawBlock {
+    let v1::ChainBlock { commit, validators, next_validators } = wire.unwrap_or_default();
+    let pages = |pages: Vec<Bytes>| pages.into_iter().map(Vec::from).collect();
+    RawBlock {
+        commit: commit.into(),
+        validators: pages(validators),
+        next_validators: pages(next_validators),
     }
 }
 

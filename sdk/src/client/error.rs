@@ -11,6 +11,7 @@ use colearn_ledger::NoteError;
 use colearn_net::NetError;
 use tonic::{Code, Status};
 
+use super::on_chain::ChainError;
 use crate::learner::LearnerError;
 use crate::links::{NoLink, WrongChain};
 use crate::spending::SpendingError;
@@ -107,6 +108,9 @@ pub enum ClientError {
         /// The entry and the checkpoint.
         evidence: Evidence,
     },
+    /// What is shown of a public chain's ledger is not believed, or nothing is signed because of it.
+    #[error("{0}{1}")]
+    OnChain(ChainError, Evidence),
     /// What was to be trusted is no checkpoint.
     #[error("what is to be trusted is no signed checkpoint: {0}; check --trust")]
     NoCheckpoint(NoteError),
@@ -350,7 +354,8 @@ impl ClientError {
                 | Self::OtherLedger { .. }
                 | Self::Net(NetError::OtherLedger { .. } | NetError::NoChannel(_))
                 | Self::Unpinned(_)
-        ) || matches!(self, Self::NoNode(each) if each.iter().all(|(_, error)| error.is_a_lie()))
+        ) || matches!(self, Self::OnChain(error, _) if error.is_a_lie())
+            || matches!(self, Self::NoNode(each) if each.iter().all(|(_, error)| error.is_a_lie()))
     }
 
     /// Whether it says something of the node alone: another node may do better. So may the same, once it is
@@ -394,6 +399,7 @@ impl ClientError {
             | Self::NoRoom { .. } => true,
             // What the contract refuses it would refuse again.
             Self::Refused { refused, rule, .. } => rule.is_none() && *refused == Refused::Temporary,
+            Self::OnChain(error, _) => error.is_transient(),
             Self::NoNode(each) => each.iter().any(|(_, error)| error.is_transient()),
             Self::Signer(error) => error.is_transient(),
             _ => false,
@@ -453,6 +459,12 @@ impl From<NoLink> for ClientError {
 impl From<NoteError> for ClientError {
     fn from(error: NoteError) -> Self {
         Self::Checkpoint(error, Evidence::default())
+    }
+}
+
+impl From<ChainError> for ClientError {
+    fn from(error: ChainError) -> Self {
+        Self::OnChain(error, Evidence::default())
     }
 }
 

@@ -1,7 +1,7 @@
 //! A ledger as far as it was followed: what is known of it, whoever says what.
 //!
-//! Nothing is believed but what the ledger's key has signed, and of that only what follows from the
-//! entries: chain, tree, signatures, contract. Whoever stands between, or keeps the ledger, can be silent
+//! Nothing is believed but what the ledger's key has signed, or a public chain proves, and of that only what follows
+//! from the entries: chain, tree, signatures, contract. Whoever stands between, or keeps the ledger, can be silent
 //! and nothing else. A message that does not fit changes nothing here.
 
 use std::sync::Arc;
@@ -24,11 +24,14 @@ use rayon::prelude::*;
 use tokio::time::Instant;
 use tonic::Streaming;
 
+#[cfg(feature = "chain")]
+use super::ChainTrust;
 use super::connection::hashes;
 use super::elsewhere::in_its_time;
 use super::error::{Evidence, Refused};
 use super::memory::Kept;
 use super::nodes::Failures;
+use super::on_chain::OnChain;
 use super::receipts::Pledge;
 use super::{BoxFuture, Client, ClientError, Described, Memory, Nodes, Submitted, threads};
 use crate::weights::Weights;
@@ -54,6 +57,10 @@ pub struct Trust {
     /// A signed checkpoint of the ledger. Who signed what it counts is believed, not checked; chain, tree
     /// and contract are checked all the same. For a newcomer to a long ledger.
     pub checkpoint: Option<String>,
+    /// A header of the public chain that keeps the ledger, and the code of the contract there. Without it such a ledger
+    /// is read, and nothing is signed for it.
+    #[cfg(feature = "chain")]
+    pub chain: Option<ChainTrust>,
 }
 
 /// How far a ledger was followed.
@@ -73,6 +80,8 @@ pub struct Followed {
     pub(super) follower: Follower,
     /// The keys that sign its checkpoints, until the last one that is known.
     pub(super) keys: LogKeys,
+    /// What is known of the public chain that keeps it, if one does: nobody signs then.
+    chain: Option<OnChain>,
     /// The longest checkpoint that goes on from what was followed, and the note it is in.
     latest: (Checkpoint, String),
     stream: Option<Stream>,
@@ -159,6 +168,11 @@ impl Followed {
                 None => (first(&client, ledger).await?, String::new()),
             };
             let keys = follower.keys().clone();
+            let origin = keys.current().name();
+            let chain = match keys.is_on_chain() {
+                true => Some(OnChain::begin(&client, &memory, origin, &trust).await?),
+                false => None,
+            };
             let root = follower.root(follower.head().size).ok().flatten();
             let mut latest = Checkpoint {
                 origin: keys.current().name().to_owned(),
@@ -176,6 +190,7 @@ impl Followed {
                 trust,
                 follower,
                 keys,
+                chain,
                 latest: (latest, note),
                 stream: None,
                 pledges: Vec::new(),
@@ -235,12 +250,17 @@ impl Followed {
         &self.latest.1
     }
 
-    /// What a signature vouches for: what was followed.
+    /// What a signature vouches for: what was followed. Of a public chain's ledger the last end that the chain has proven:
+    /// its contract knows only roots at which a call has ended.
     ///
     /// # Errors
-    /// [`ClientError::Departed`] if there is nothing.
+    /// [`ClientError::Departed`] if there is nothing; [`ClientError::OnChain`] if nothing may be signed for a public
+    /// chain's ledger.
     pub fn seen(&self) -> Result<Seen, ClientError> {
         let size = self.size();
+        if let Some(chain) = &self.chain {
+            return chain.vouched(size)?.ok_or_else(lost);
+        }
         let root = self.follower.root(size).ok().flatten().ok_or_else(lost)?;
         Ok(Seen { size, root })
     }
@@ -322,12 +342,23 @@ impl Followed {
                     self.keep()?;
                 }
             }
+            self.freshen().await?;
             self.check_pledges().await?;
             if self.size() >= self.kept + KEEP_EVERY || self.kept == 0 {
                 self.keep()?;
             }
             Ok(())
         })
+    }
+
+    /// Of a public chain's ledger, sees to a header that is new enough to sign something, as far as there is one.
+    async fn freshen(&mut self) -> Result<(), ClientError> {
+        let Some(chain) = &mut self.chain else { return Ok(()) };
+        if let Some(Seen { size, root }) = chain.freshen(&self.client, &self.memory).await? {
+            let signed = format!("the chain proves root {root} at size {size}\n");
+            self.expect(Pledge { size, root, signed });
+        }
+        Ok(())
     }
 
     /// Asks for the ledger's end, and gives its size.
@@ -448,6 +479,7 @@ impl Followed {
             next = parts.next().map(|part| self.read(part, pool.clone()));
             let read = reading.await;
             for entry in &read {
+                self.check_time(entry, note)?;
                 self.follow(entry, note).await?;
             }
             followed.extend(read);
@@ -497,6 +529,16 @@ impl Followed {
                 }
             }
         }
+    }
+
+    /// Of a public chain's ledger: an entry has the time of its block.
+    fn check_time(&self, entry: &ReadEntry, note: &str) -> Result<(), ClientError> {
+        let (Some(chain), Some(decoded)) = (&self.chain, entry.decoded()) else { return Ok(()) };
+        chain.check_time(self.size(), decoded.time_ms).map_err(|error| {
+            let evidence = format!("{error}\n\n{note}\n---\n{}\n", hex::encode(entry.bytes()));
+            let evidence = self.memory.keep_evidence("departed", evidence.as_bytes());
+            ClientError::OnChain(error, Evidence(evidence))
+        })
     }
 
     /// Gets the leaves of old entries again. They are compared with the tree.
@@ -561,6 +603,8 @@ impl Followed {
         key: &Key,
         action: Action,
     ) -> Result<Transaction, ClientError> {
+        self.freshen().await?;
+        self.check_pledges().await?;
         let (ledger, seen) = (self.ledger_id(), self.seen()?);
         in_its_time(key, move |key| Transaction::sign_with(key, &ledger, seen, action)).await
     }
@@ -618,8 +662,19 @@ impl Followed {
         }
     }
 
-    /// A checkpoint that the ledger's key of its time has signed.
+    /// A checkpoint that the ledger's key of its time has signed, or the chain that keeps the ledger proves.
     pub(super) async fn signed(&mut self, note: &str) -> Result<Checkpoint, ClientError> {
+        if let Some(chain) = &mut self.chain {
+            let stated = of_origin(self.keys.current().name(), note);
+            let stated = stated.map_err(|error| {
+                let evidence = self.memory.keep_evidence("checkpoint", note.as_bytes());
+                ClientError::Checkpoint(error, Evidence(evidence))
+            })?;
+            chain.holds(&self.client, &self.memory, &stated).await?;
+            let (size, root) = (stated.size, stated.root);
+            self.expect(Pledge { size, root, signed: note.to_owned() });
+            return Ok(stated);
+        }
         if note == self.latest.1 {
             return Ok(self.latest.0.clone());
         }
@@ -647,8 +702,10 @@ impl Followed {
     /// Believes the node's checkpoint, and the key that signs it, only if that key is the one in the
     /// ledger's first entry or was changed to by entries signed by both keys.
     async fn establish(&mut self, known: v1::GetLedgerResponse) -> Result<(), ClientError> {
-        let (note, _) = self.client.checkpoint(0).await?;
-        self.prove_keys(&known, &note).await?;
+        if self.chain.is_none() {
+            let (note, _) = self.client.checkpoint(0).await?;
+            self.prove_keys(&known, &note).await?;
+        }
         self.trust.pins.check_keys(&self.keys)?;
         let (checkpoint, note) = self.fetch_checkpoint().await?;
         self.take_latest(checkpoint, note);
@@ -857,6 +914,15 @@ async fn first(client: &Client, ledger: LedgerId) -> Result<Follower, ClientErro
         return Err(malformed("the ledger id is not that of the first entry".to_owned()));
     }
     Ok(follower)
+}
+
+/// What a checkpoint of this log states, whoever has signed it.
+pub(super) fn of_origin(origin: &str, note: &str) -> Result<Checkpoint, NoteError> {
+    let stated = unsigned(note)?;
+    if stated.origin == origin {
+        return Ok(stated);
+    }
+    Err(NoteError::WrongOrigin { expected: origin.to_owned(), found: stated.origin })
 }
 
 /// What a checkpoint states, whoever has signed it.

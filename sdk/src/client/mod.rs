@@ -12,6 +12,8 @@ mod joining;
 mod memory;
 mod moving;
 mod nodes;
+#[cfg_attr(not(feature = "chain"), path = "on_chain/without.rs")]
+mod on_chain;
 mod patience;
 mod receipts;
 mod run;
@@ -29,6 +31,8 @@ mod witnesses;
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 pub use arriving::Destination;
+#[cfg(feature = "chain")]
+pub use colearn_light::{NoTrust, Trust as ChainTrust};
 pub use colearn_net::{Address, Credential, Fingerprint, Identity, NetError, Trust as TlsTrust};
 pub use connection::{Client, Described};
 pub use creating::{CreateError, Created};
@@ -37,6 +41,7 @@ pub use error::{ClientError, Evidence, Refused};
 pub use followed::{Followed, Progress, Trust};
 pub use memory::Memory;
 pub use nodes::{Nodes, Suspicion};
+pub use on_chain::ChainError;
 pub use patience::Patience;
 pub use receipts::Submitted;
 pub use run::{Options, Prepared, Summary, prepare, run};

@@ -15,10 +15,11 @@ use super::{BoxFuture, Client, ClientError, Progress, Submitted, Suspicion};
 use crate::weights::Weights;
 
 impl Followed {
-    /// Whether several nodes keep the ledger. They do not have its last entries at the same moment, so one
+    /// Whether several nodes keep the ledger, or mirror it. They do not have its last entries at the same moment, so one
     /// that shows less than another is behind, and was not put back to an older copy.
     pub(super) fn several_keepers(&self) -> bool {
-        self.keys().validators().is_some() || self.client.nodes().are_several()
+        let keys = self.keys();
+        keys.validators().is_some() || keys.is_on_chain() || self.client.nodes().are_several()
     }
 
     /// Follows the ledger to its end after something has gone wrong: over another connection, and where

@@ -58,9 +58,10 @@ impl Followed {
             let answer = self.client.submitted(request).await?;
             let message = answer.receipt.unwrap_or_default();
             let (note, shown) = (message.checkpoint.clone(), message.entry.clone());
+            let memory = self.memory.clone();
             let bad = |what: &str| {
                 let evidence = format!("{what}\n\n{note}\n---\n{}\n", hex::encode(&shown));
-                let evidence = self.memory.keep_evidence("receipt", evidence.as_bytes());
+                let evidence = memory.keep_evidence("receipt", evidence.as_bytes());
                 ClientError::Receipt(what.to_owned(), Evidence(evidence))
             };
             let entry = v1::Entry::decode(message.entry.clone()).map_err(|_| bad("no entry"))?;
@@ -76,7 +77,15 @@ impl Followed {
                 path: hashes(&message.inclusion_proof)?,
                 checkpoint: message.checkpoint,
             };
-            let checkpoint = self.promised(&receipt, Hash::leaf(&message.entry));
+            let leaf = Hash::leaf(&message.entry);
+            let checkpoint = match self.keys().is_on_chain() {
+                // Nobody has signed it: the chain proves it.
+                true => {
+                    let checkpoint = self.signed(&receipt.checkpoint).await?;
+                    receipt.is_under(leaf, &checkpoint).map(|()| checkpoint)
+                }
+                false => self.promised(&receipt, leaf),
+            };
             let checkpoint = checkpoint.map_err(|error| bad(&error.to_string()))?;
             if !self.memory.keep_receipt(&receipt, &message.entry)? {
                 return Err(self.fork("a receipt for another entry was kept", &receipt.to_text()));

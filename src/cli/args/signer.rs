@@ -68,7 +68,7 @@ impl Signer {
             std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the checkpoint {}", path.display()))
         });
-        Ok(Trust { pins, checkpoint: checkpoint.transpose()? })
+        Ok(Trust { pins, checkpoint: checkpoint.transpose()?, chain: None })
     }
 
     /// The key, and the ledger that the node keeps, followed to its end from where the key's memory stands.

@@ -3,6 +3,7 @@
 //! ```text
 //! memory.json              which key and ledger it belongs to
 //! followed                 where it stands: tree, contract, keys, and the checkpoint that proves them
+//! header                   of a public chain that keeps the ledger: what was trusted, and the newest header that follows from it
 //! receipts/                what the ledger has promised, in a file for each thousand of its entries
 //! evidence/                what did not fit
 //! experiments/NAME/        lock, what was signed, trained and lived with: see `turns`;
@@ -30,12 +31,16 @@ use colearn_records::transaction::LedgerId;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::turns::Turns;
+#[cfg(feature = "chain")]
+use super::ChainTrust;
 use super::ClientError;
 use super::updates::Updates;
 use crate::spending::{Spending, SpendingError, experiment_folder};
 
 const FILE: &str = "memory.json";
 const FOLLOWED: &str = "followed";
+#[cfg(feature = "chain")]
+const HEADER: &str = "header";
 const LOCK: &str = "lock";
 const RECEIPTS: &str = "receipts";
 /// How many pieces of evidence are kept, and how much of each, in bytes: whoever lies without end fills no
@@ -188,6 +193,36 @@ impl Memory {
         let behind = [&length, checkpoint.as_bytes()].concat();
         let Some(bytes) = follower.to_bytes(behind) else { return Ok(()) };
         colearn_files::replace_secret(&path, &bytes).map_err(|error| data(&path, error))
+    }
+
+    /// The header that was trusted, and the newest that was verified from it.
+    #[cfg(feature = "chain")]
+    pub(super) fn header(&self) -> Result<Option<(ChainTrust, ChainTrust)>, ClientError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let path = dir.join(HEADER);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ClientError::Data { path, source }),
+        };
+        let lines: Vec<ChainTrust> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        let lines: Result<[ChainTrust; 2], _> = lines.try_into();
+        let [trusted, newest] = lines
+            .map_err(|_| damaged(&path, "not two headers; remove it to begin with --trust"))?;
+        Ok(Some((trusted, newest)))
+    }
+
+    /// Keeps them, unless another process is doing so.
+    #[cfg(feature = "chain")]
+    pub(super) fn keep_header(
+        &self,
+        trusted: &ChainTrust,
+        newest: &ChainTrust,
+    ) -> Result<(), ClientError> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let Some(_lock) = try_lock(&dir.join(LOCK))? else { return Ok(()) };
+        let (path, text) = (dir.join(HEADER), format!("{trusted}\n{newest}\n"));
+        colearn_files::replace_secret(&path, text.as_bytes()).map_err(|error| data(&path, error))
     }
 
     /// What this key does in one experiment, which nobody else does with it as long as this is held.

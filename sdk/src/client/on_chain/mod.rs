@@ -1,0 +1,192 @@
+//! A ledger that a contract on a public chain keeps: nobody signs for it, and what its root is the chain proves.
+//!
+//! A node that mirrors it hands on what servers of the chain answer. Of that only what follows from the header that
+//! somebody trusts is believed, and only from the code that is trusted. Without such a header the node's word is
+//! followed, and nothing is signed.
+
+mod error;
+mod headers;
+
+use std::collections::VecDeque;
+
+use colearn_ledger::Checkpoint;
+use colearn_light::{RawBlock, RawValue};
+use colearn_records::on_chain::{PublicChain, TREE_KEY, Tree};
+use colearn_records::transaction::Seen;
+
+pub use self::error::ChainError;
+use self::headers::Headers;
+use super::error::Evidence;
+use super::{Client, ClientError, Memory, Trust};
+
+/// How many ends of the ledger are remembered that were proven.
+const MAX_ENDS: usize = 16;
+/// How old the newest header may be where something is signed.
+const MAX_AGE_MS: u64 = 60_000;
+/// From when on a newer one is asked for: what is signed next is not to wait for it.
+const ASKED_AFTER_MS: u64 = MAX_AGE_MS / 2;
+
+/// What is known of the chain that keeps a ledger.
+pub(super) struct OnChain {
+    /// The chain's id.
+    id: String,
+    contract: [u8; 32],
+    /// `None` where nobody has said what to trust.
+    headers: Option<Headers>,
+    /// The ledger's ends that were proven lately, by their sizes.
+    ends: VecDeque<End>,
+}
+
+/// An end of the ledger at which calls of the contract have ended: what can be vouched for.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    seen: Seen,
+    /// The times of the first and of the last header that are known to prove it, in ms since 1970.
+    first_ms: u64,
+    last_ms: u64,
+}
+
+impl OnChain {
+    /// Begins with what is trusted, for the ledger of this origin.
+    pub(super) async fn begin(
+        client: &Client,
+        memory: &Memory,
+        origin: &str,
+        trust: &Trust,
+    ) -> Result<Self, ClientError> {
+        let (id, contract) = PublicChain::of_origin(origin).unwrap_or_default();
+        let contract = colearn_light::address(contract).map_err(ChainError::from)?;
+        let headers = match &trust.chain {
+            Some(trust) if trust.line.chain != id => {
+                let (trusted, found) = (trust.line.chain.clone(), id.to_owned());
+                return Err(ChainError::OtherChain { trusted, found }.into());
+            }
+            Some(trust) => Some(Headers::begin(client, memory, trust).await?),
+            None => {
+                tracing::warn!(
+                    chain = id,
+                    "nothing says which header of the chain to trust: the ledger's root is the node's word"
+                );
+                None
+            }
+        };
+        Ok(Self { id: id.to_owned(), contract, headers, ends: VecDeque::new() })
+    }
+
+    /// Whether the chain proves this checkpoint; where nothing is trusted, the node's word is enough.
+    pub(super) async fn holds(
+        &mut self,
+        client: &Client,
+        memory: &Memory,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), ClientError> {
+        if self.headers.is_none() {
+            return Ok(());
+        }
+        let stated = Seen { size: checkpoint.size, root: checkpoint.root };
+        let known = self.ends.iter().find(|end| end.seen.size == stated.size);
+        let proven = match known {
+            Some(end) => end.seen,
+            None => self.prove(client, memory, stated.size).await?,
+        };
+        if proven == stated {
+            return Ok(());
+        }
+        let (stated, proven) = ((stated.size, stated.root), (proven.size, proven.root));
+        Err(ChainError::OtherEnd { stated, proven }.into())
+    }
+
+    /// Sees to a header that is new enough to sign something, as far as there is one. The end that it proves, if one was
+    /// asked for.
+    pub(super) async fn freshen(
+        &mut self,
+        client: &Client,
+        memory: &Memory,
+    ) -> Result<Option<Seen>, ClientError> {
+        match &self.headers {
+            Some(headers) if headers.age_ms() > ASKED_AFTER_MS => {
+                self.prove(client, memory, 0).await.map(Some)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// The end of the ledger at a size that the node has shown lately, 0 for the newest, as the chain proves it.
+    async fn prove(
+        &mut self,
+        client: &Client,
+        memory: &Memory,
+        size: u64,
+    ) -> Result<Seen, ClientError> {
+        let (block, value) = client.chain_proof(size).await?;
+        match self.try_prove(client, memory, &block, &value).await {
+            Err(ClientError::OnChain(error, Evidence(None))) => {
+                let parts = [&headers::text(&block), &value.value, &value.contract, &value.code];
+                let evidence = parts.map(Vec::as_slice).join(&b"\n---\n"[..]);
+                let evidence = Evidence(memory.keep_evidence("chain", &evidence));
+                Err(ClientError::OnChain(error, evidence))
+            }
+            proven => proven,
+        }
+    }
+
+    async fn try_prove(
+        &mut self,
+        client: &Client,
+        memory: &Memory,
+        block: &RawBlock,
+        value: &RawValue,
+    ) -> Result<Seen, ClientError> {
+        let chain = self.id.clone();
+        let headers = self.headers.as_mut().ok_or(ChainError::NoTrust { chain })?;
+        let light = headers.believe(client, memory, block).await?;
+        let code = headers.pinned().code;
+        let established = light.established(&self.contract, TREE_KEY, &code, value);
+        let established = established.map_err(ChainError::from)?;
+        let tree = Tree::from_bytes(&established.value).ok_or(ChainError::NoTree)?;
+        let (seen, time_ms) = (Seen { size: tree.head().size, root: tree.root() }, light.time_ms());
+        self.remember(End { seen, first_ms: time_ms, last_ms: time_ms });
+        Ok(seen)
+    }
+
+    fn remember(&mut self, new: End) {
+        if let Some(end) = self.ends.iter_mut().find(|end| end.seen == new.seen) {
+            end.first_ms = end.first_ms.min(new.first_ms);
+            end.last_ms = end.last_ms.max(new.last_ms);
+            return;
+        }
+        let place = self.ends.partition_point(|end| end.seen.size < new.seen.size);
+        self.ends.insert(place, new);
+        if self.ends.len() > MAX_ENDS {
+            self.ends.pop_front();
+        }
+    }
+
+    /// What can be vouched for of the first `size` entries: the last end that the chain has proven.
+    ///
+    /// # Errors
+    /// If nobody has said what to trust, or the newest header is too old to sign anything because of it.
+    pub(super) fn vouched(&self, size: u64) -> Result<Option<Seen>, ChainError> {
+        let chain = || self.id.clone();
+        let headers =
+            self.headers.as_ref().ok_or_else(|| ChainError::NoTrust { chain: chain() })?;
+        let age_ms = headers.age_ms();
+        if age_ms > MAX_AGE_MS {
+            return Err(ChainError::Stale { age_s: age_ms / 1000, max_s: MAX_AGE_MS / 1000 });
+        }
+        Ok(self.ends.iter().rev().map(|end| end.seen).find(|seen| seen.size <= size))
+    }
+
+    /// Whether an entry's time lies between those of the headers between which it was recorded.
+    pub(super) fn check_time(&self, index: u64, time_ms: u64) -> Result<(), ChainError> {
+        // Entries behind an end that a header proves are of that block or of later ones.
+        let before = self.ends.iter().filter(|end| end.seen.size <= index);
+        let after_ms = before.map(|end| end.last_ms).max().unwrap_or(0);
+        let behind = self.ends.iter().filter(|end| end.seen.size > index);
+        let before_ms = behind.map(|end| end.first_ms).min().unwrap_or(u64::MAX);
+        if (after_ms..=before_ms).contains(&time_ms) {
+            return Ok(());
+        }
+        Err(ChainError::Time { index, time_ms, after_ms, before_ms })
+    }
+}
