@@ -1,7 +1,11 @@
 //! `colearn demo`.
 
 #[cfg(unix)]
+mod chain;
+#[cfg(unix)]
 mod consortium;
+#[cfg(unix)]
+mod fleet;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -25,7 +29,7 @@ use colearn_records::history::{History, Round};
 use colearn_records::keys;
 use colearn_records::words;
 use colearn_records::words::Word as _;
-use colearn_sdk::client::{self, ClientError, Followed, Memory, Options};
+use colearn_sdk::client::{self, Client, ClientError, Followed, Memory, Options, Trust};
 use colearn_sdk::learner::{Learner as _, SAFETENSORS};
 use colearn_sdk::local;
 use ed25519_dalek::SigningKey;
@@ -34,7 +38,7 @@ use rayon::prelude::*;
 use tokio::task::JoinHandle;
 
 #[cfg(unix)]
-use self::consortium::Consortium;
+use self::fleet::Fleet;
 use super::args::{Data, ModelShape, SINGLE_ROUNDS, SplitArgs, TrainingArgs, word};
 use super::audit::audit_place;
 use super::output::{OutputError, try_print};
@@ -66,6 +70,7 @@ words! {
   colearn demo --learners 8 --rounds 30 --threshold 2/3 --baselines --plot rounds.png
   colearn demo --merging --split sorted
   colearn demo --nodes 4
+  colearn demo --chain --wasmd wasmd --contract colearn-chain.wasm
   colearn demo --backend local --model softmax
   colearn demo --task iris --split sorted --show-split
   colearn demo --task mnist --data mnist/
@@ -89,6 +94,23 @@ pub(crate) struct Demo {
     /// CometBFT
     #[arg(long, default_value_t = 1, value_name = "N")]
     nodes: usize,
+    /// Have a public chain keep the ledger: one of one node on this machine, mirrored by two nodes, one of which dies
+    /// half-way. Needs wasmd, and the contract (docs/chain.md)
+    #[arg(long, conflicts_with = "nodes")]
+    chain: bool,
+    /// The program of the chain's node [default: wasmd in the PATH]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "COLEARN_WASMD",
+        default_value = "wasmd",
+        requires = "chain",
+        hide_default_value = true
+    )]
+    wasmd: PathBuf,
+    /// The contract, as .ci/chain-wasm builds it
+    #[arg(long, value_name = "FILE", env = "COLEARN_CHAIN_WASM", requires = "chain")]
+    contract: Option<PathBuf>,
     /// Where the rounds run
     #[arg(long, value_parser = word::<Backend>(), default_value = "ledger")]
     backend: Backend,
@@ -161,11 +183,13 @@ impl Demo {
         let started = Instant::now();
         let outcome = match self.backend {
             Backend::Local if self.nodes > 1 => bail!("--nodes needs --backend ledger"),
+            Backend::Local if self.chain => bail!("--chain needs --backend ledger"),
             Backend::Local => self.run_local(learners)?,
             Backend::Ledger => {
                 let mut signals = Signals::catch()?;
                 let outcome = async {
                     match self.nodes {
+                        _ if self.chain => self.run_on_chain(learners, &dir, program).await,
                         0 | 1 => self.run_ledger(learners, &dir, program).await,
                         _ => self.run_together(learners, &dir, program).await,
                     }
@@ -266,9 +290,11 @@ impl Demo {
             node.pid(),
             dir.display()
         ))?;
-        self.prepare(node.url(), &name, &learner_keys, &learners).await?;
+        let trust = Trust::default();
+        self.prepare(node.url(), &trust, &name, &learner_keys, &learners).await?;
 
-        let running = start_learners(learners, learner_keys, dir, &name, |_| node.url().to_owned());
+        let running =
+            start_learners(learners, learner_keys, dir, &name, &trust, |_| node.url().to_owned());
         let (bar, mut table) = (self.progress()?, RoundTable::default());
         let watching = follow(node.url(), &name, |history, closed| {
             bar.suspend(|| self.say(table.line(history, closed)))?;
@@ -312,31 +338,89 @@ impl Demo {
         dir: &Path,
         program: &Program,
     ) -> anyhow::Result<Outcome> {
-        let name: ExperimentName = EXPERIMENT.parse()?;
-        let learner_keys = learner_keys(dir, learners.len())?;
         let starting = {
             let (program, dir, nodes) = (program.clone(), dir.to_owned(), self.nodes);
-            tokio::task::spawn_blocking(move || Consortium::start(&program, &dir, nodes))
+            tokio::task::spawn_blocking(move || consortium::start(&program, &dir, nodes))
         };
-        let mut nodes = starting.await??;
-        nodes.come_together().await?;
+        let nodes = starting.await??;
         let tolerated = (nodes.count() - 1) / 3;
-        self.say(format!(
-            "{} nodes, of which {tolerated} may be down or faulty; data in {}",
-            nodes.count(),
-            dir.display()
-        ))?;
+        let (told, trust) =
+            (format!("of which {tolerated} may be down or faulty"), Trust::default());
+        // Without one of fewer than four nobody could go on.
+        let one_dies = tolerated > 0;
+        self.run_on(nodes, &told, &trust, one_dies, learners, dir).await
+    }
+
+    #[cfg(not(unix))]
+    async fn run_on_chain(
+        &self,
+        _: Vec<BuiltinLearner>,
+        _: &Path,
+        _: &Program,
+    ) -> anyhow::Result<Outcome> {
+        bail!("a public chain is started on Unix systems only")
+    }
+
+    /// Runs the rounds on a ledger that a contract on a public chain keeps. In the end the mirrors have what the chain
+    /// itself proves.
+    #[cfg(unix)]
+    async fn run_on_chain(
+        &self,
+        learners: Vec<BuiltinLearner>,
+        dir: &Path,
+        program: &Program,
+    ) -> anyhow::Result<Outcome> {
+        let contract = self.contract.clone().context(
+            "give the contract that the chain is to run: --contract FILE, or COLEARN_CHAIN_WASM (docs/chain.md)",
+        )?;
+        let programs = chain::Programs { wasmd: self.wasmd.clone(), contract };
+        let public = chain::PublicChain::start(&programs, dir).await?;
+        self.say(format!("contract {} on a chain of this machine", public.contract()))?;
+        self.say(format!("trust {}", public.trust()))?;
+        let nodes = {
+            let (program, dir) = (program.clone(), dir.to_owned());
+            tokio::task::block_in_place(|| public.mirrors(&program, &dir))?
+        };
+        let trust = Trust { chain: Some(public.trust().clone()), ..Trust::default() };
+        let told = "mirrors of the chain's ledger";
+        let outcome = self.run_on(nodes, told, &trust, true, learners, dir).await?;
+        let (size, root, height) = public.proven().await?;
+        if outcome.audits.iter().any(|audit| (audit.size, &audit.root) != (size, &root)) {
+            bail!(
+                "the mirrors have not what the chain proves: {size} entries with the root {root}"
+            );
+        }
+        self.say(format!("the chain proves the root of {size} entries by block {height}"))?;
+        Ok(outcome)
+    }
+
+    /// Runs the rounds on a ledger that several nodes show, of which one dies half-way if it may, comes back, and has the
+    /// same in the end as the others.
+    #[cfg(unix)]
+    async fn run_on(
+        &self,
+        mut nodes: Fleet,
+        told: &str,
+        trust: &Trust,
+        one_dies: bool,
+        learners: Vec<BuiltinLearner>,
+        dir: &Path,
+    ) -> anyhow::Result<Outcome> {
+        let name: ExperimentName = EXPERIMENT.parse()?;
+        let learner_keys = learner_keys(dir, learners.len())?;
+        nodes.come_together().await?;
+        self.say(format!("{} nodes, {told}; data in {}", nodes.count(), dir.display()))?;
         let watched = nodes.urls_for(0);
-        self.prepare(&watched, &name, &learner_keys, &learners).await?;
-        let running =
-            start_learners(learners, learner_keys, dir, &name, |learner| nodes.urls_for(learner));
+        self.prepare(&watched, trust, &name, &learner_keys, &learners).await?;
+        let running = start_learners(learners, learner_keys, dir, &name, trust, |learner| {
+            nodes.urls_for(learner)
+        });
         let (bar, mut table) = (self.progress()?, RoundTable::default());
         let (dies, returns) = (self.rounds / 2, self.rounds - self.rounds / 4);
         let watching = follow(&watched, &name, |history, closed| {
             bar.suspend(|| self.say(table.line(history, closed)))?;
             bar.set_position(closed.number);
-            // Without one of fewer than four nobody could go on.
-            if tolerated > 0 && closed.number == dies {
+            if one_dies && closed.number == dies {
                 let killed = nodes.kill_one()?;
                 bar.suspend(|| self.say(format!("the node of {killed} is killed")))?;
             }
@@ -366,11 +450,14 @@ impl Demo {
     async fn prepare(
         &self,
         url: &str,
+        trust: &Trust,
         name: &ExperimentName,
         learner_keys: &[SigningKey],
         learners: &[BuiltinLearner],
     ) -> anyhow::Result<()> {
-        let mut followed = Followed::connect(url, Memory::default()).await?;
+        let client = Client::connect(url).await?;
+        let mut followed = Followed::open(client, Memory::default(), trust.clone()).await?;
+        followed.catch_up(&mut |_| {}).await?;
         let creator = learner_keys.first().context("a demo needs a learner")?;
         match followed.described(name, keys::learner_id(creator), 0) {
             Ok(known) => {
@@ -494,6 +581,7 @@ fn start_learners(
     learner_keys: Vec<SigningKey>,
     dir: &Path,
     name: &ExperimentName,
+    trust: &Trust,
     nodes: impl Fn(usize) -> String,
 ) -> Vec<JoinHandle<Result<(BuiltinLearner, client::Summary), ClientError>>> {
     learners
@@ -503,6 +591,7 @@ fn start_learners(
         .map(|(at, (learner, key))| {
             let options = Options {
                 data: Some(dir.join(format!("learners/{}.pem.data", at + 1))),
+                trust: trust.clone(),
                 ..Options::new(nodes(at), name.clone(), key)
             };
             tokio::spawn(client::run(learner, options))
