@@ -157,7 +157,7 @@ impl<'a, S: Store> Kept<'a, S> {
         if loader.core()?.is_some() {
             return Err(Rejection::ExperimentExists.into());
         }
-        let (limit, count) = (self.ledger.limits.per_creator, unfinished(loader.store(), sender)?);
+        let (limit, count) = (self.ledger.limits.per_creator, unfinished(loader.store, sender)?);
         if count >= limit {
             return Err(Rejection::TooManyOfCreator { limit }.into());
         }
@@ -222,7 +222,7 @@ fn write<S: Store>(
         true => {
             let key = keys::unfinished(creator);
             // It has been counted itself.
-            let left = unfinished(loader.store(), creator)?.checked_sub(1);
+            let left = unfinished(loader.store, creator)?.checked_sub(1);
             Some(left.ok_or(Damaged { key })?)
         }
         false => None,

@@ -7,8 +7,12 @@
 
 mod kept;
 mod keys;
+mod learners;
 mod load;
+mod motions;
 mod reach;
+mod read;
+mod round;
 mod split;
 
 use core::fmt;
