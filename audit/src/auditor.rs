@@ -4,6 +4,7 @@ use colearn_contracts::{Contract, VERSION, Version};
 use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint, SignedNote};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
 use colearn_records::log_keys::LogKeys;
+use colearn_records::on_chain::PublicChain;
 use colearn_records::pins::Unpinned;
 use colearn_records::record::DecodedEntry;
 use rayon::prelude::*;
@@ -11,9 +12,9 @@ use rayon::prelude::*;
 use crate::checkpoint::StatedCheckpoints;
 use crate::finding::{Finding, Kind};
 use crate::merges::MergedRounds;
-use crate::options::AuditOptions;
+use crate::options::{AuditOptions, Proven};
 use crate::privacy::Statements;
-use crate::report::AuditReport;
+use crate::report::{AuditReport, ChainReport};
 use crate::source::{Source, SourceError, Trouble};
 
 /// Audits a ledger.
@@ -107,6 +108,7 @@ impl<'a> Auditor<'a> {
         self.check_merges();
         self.check_promises(source, &mut follower, &checkpoint)?;
         self.check_root(source, &mut follower, &checkpoint)?;
+        self.check_proven(source, &mut follower)?;
         if let Some((index, what)) = source.check_derived()? {
             self.report.find(Kind::Index, Some(index), "what the entries give", what);
         }
@@ -281,6 +283,11 @@ impl<'a> Auditor<'a> {
             follower.keys().at(signed.checkpoint.size).signed(&note).ok().map(|keys| keys.len())
         });
         let signers = signers.unwrap_or(1);
+        let origin = PublicChain::of_origin(key.name()).filter(|_| follower.keys().is_on_chain());
+        self.report.chain = origin.map(|(id, contract)| {
+            let (id, contract) = (id.to_owned(), contract.to_owned());
+            ChainReport { id, contract, ..ChainReport::default() }
+        });
         self.report.signatures += signers as u64;
         if let Some(validators) = follower.keys().validators() {
             let network = self.report.network.get_or_insert_default();
@@ -312,6 +319,45 @@ impl<'a> Auditor<'a> {
             }
         };
         self.report.find(Kind::Genesis, Some(0), expected, got);
+    }
+
+    /// What the chain that keeps the ledger proves must be what the entries give; and who insists on a proof by a chain is
+    /// not told that all is well without one.
+    fn check_proven(
+        &mut self,
+        source: &mut dyn Source,
+        follower: &mut Follower,
+    ) -> Result<(), Trouble> {
+        let Some(Proven { size, root: proven, chain, height }) = self.options.proven.take() else {
+            if self.options.pins.trust().is_some() {
+                let expected = "a root that a public chain proves, as --trust asks for";
+                self.report.find(
+                    Kind::Checkpoint,
+                    None,
+                    expected,
+                    "nobody who was asked for a proof",
+                );
+            }
+            return Ok(());
+        };
+        let expected = format!("root {proven} at size {size}, as {chain} proves by block {height}");
+        let found = root(source, follower, size)?;
+        match (&mut self.report.chain, found) {
+            (Some(report), Some(found)) if report.id == chain && found == proven => {
+                (report.proven, report.height) = (size, height);
+            }
+            (None, _) => {
+                self.report.find(Kind::Genesis, Some(0), expected, "a ledger that no chain keeps");
+            }
+            (Some(_), None) => {
+                let got = format!("{} entries", self.report.size);
+                self.report.find(Kind::Incomplete, Some(self.report.size), expected, got);
+            }
+            (Some(_), Some(found)) => {
+                self.report.find(Kind::Root, None, expected, format!("root {found}"));
+            }
+        }
+        Ok(())
     }
 
     /// The witnesses that were asked for must have seen what its entries are held to.

@@ -19,9 +19,9 @@ pub use self::auditor::audit;
 pub use self::checkpoint::{NoCheckpoint, signed_checkpoint};
 pub use self::entries::{Entries, entries};
 pub use self::finding::{Finding, Kind};
-pub use self::options::{AuditOptions, Level};
+pub use self::options::{AuditOptions, Level, Proven};
 pub use self::promise::{Promise, PromiseError};
-pub use self::report::{AuditReport, MAX_FINDINGS};
+pub use self::report::{AuditReport, ChainReport, MAX_FINDINGS};
 #[cfg(feature = "http")]
 pub use self::source::open_trusting;
 pub use self::source::{Source, SourceError, Stated, Trouble, open};

@@ -1,5 +1,6 @@
 //! How an audit is done.
 
+use colearn_ledger::Hash;
 use colearn_records::follower::Depth;
 use colearn_records::pins::Pins;
 
@@ -28,12 +29,27 @@ impl Level {
     }
 }
 
+/// What a public chain proves of a ledger. Whoever asks for an audit has verified it: an audit asks nobody.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proven {
+    /// How many entries it counts.
+    pub size: u64,
+    /// Their root.
+    pub root: Hash,
+    /// The chain's id.
+    pub chain: String,
+    /// The height of the header that proves it.
+    pub height: u64,
+}
+
 /// How an audit is done.
 #[derive(Default)]
 pub struct AuditOptions<'a> {
     /// Which ledger it must be, whose key must keep it or have kept it, and which witnesses must have
     /// cosigned its checkpoint.
     pub pins: Pins,
+    /// What a public chain was found to prove of the ledger that a contract there keeps.
+    pub proven: Option<Proven>,
     /// How deep to go.
     pub level: Level,
     /// What the ledger has promised before: receipts and older checkpoints.

@@ -167,7 +167,12 @@ impl Promise {
     pub(super) fn verify(self, keys: &LogKeys) -> Result<Checkpoint, PromiseError> {
         let Self { path, held } = self;
         let held = held?;
-        let then = keys.open(&held.checkpoint).map_err(|source| match source {
+        let opened = match keys.is_on_chain() {
+            // Whoever keeps it has seen the chain prove it.
+            true => keys.stated(&held.checkpoint),
+            false => keys.open(&held.checkpoint),
+        };
+        let then = opened.map_err(|source| match source {
             NoteError::Malformed(_) => PromiseError::Malformed { path: path.clone(), source },
             NoteError::Key(_)
             | NoteError::Unsigned(_)
@@ -176,9 +181,10 @@ impl Promise {
             | NoteError::WrongOrigin { .. } => PromiseError::Foreign { path: path.clone(), source },
         })?;
         match (&held.receipt, &held.entry) {
-            (Some(receipt), Some(entry)) => receipt
-                .verify(Hash::leaf(entry), keys.at(then.size))
-                .map_err(|_| PromiseError::OtherEntry { path }),
+            (Some(receipt), Some(entry)) => match receipt.is_under(Hash::leaf(entry), &then) {
+                Ok(()) => Ok(then),
+                Err(_) => Err(PromiseError::OtherEntry { path }),
+            },
             (Some(_) | None, _) => Ok(then),
         }
     }

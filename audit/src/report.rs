@@ -43,6 +43,9 @@ pub struct AuditReport {
     /// Who keeps the ledger together, and their blocks; where several nodes do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkReport>,
+    /// What the chain proves of it; where a contract on a public chain keeps the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainReport>,
     /// Merged rounds that were looked at, where they were to be computed again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub merges: Vec<MergeReport>,
@@ -65,13 +68,26 @@ pub struct NetworkReport {
     pub caught: Caught,
 }
 
+/// Of a ledger that a contract on a public chain keeps.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct ChainReport {
+    /// The chain's id.
+    pub id: String,
+    /// The contract's address there.
+    pub contract: String,
+    /// Of how many entries the chain is known to prove the root; 0 if that was not asked.
+    pub proven: u64,
+    /// The height of the header that proves it; 0 if that was not asked.
+    pub height: u64,
+}
+
 impl AuditReport {
     /// The last line of the output.
     pub fn verdict_line(&self) -> String {
         match self.findings.first() {
             None => format!(
                 "AUDIT OK origin={} size={} root={} experiments={} rounds={} transactions={} \
-                 signatures={} statements={} promises={}{}{}",
+                 signatures={} statements={} promises={}{}{}{}",
                 self.origin,
                 self.size,
                 self.root,
@@ -82,6 +98,7 @@ impl AuditReport {
                 self.statements,
                 self.promises,
                 self.network_told(),
+                self.chain_told(),
                 self.merges_told()
             ),
             Some(finding) => format!(
@@ -103,6 +120,17 @@ impl AuditReport {
             let caught = if names.is_empty() { "" } else { " caught=" };
             let names = names.join(",");
             format!(" validators={validators} signed={signed} blocks={blocks}{caught}{names}")
+        })
+    }
+
+    /// What the chain proves; nothing where none keeps the ledger.
+    fn chain_told(&self) -> String {
+        self.chain.as_ref().map_or_else(String::new, |chain| {
+            let ChainReport { id, contract: _, proven, height } = chain;
+            match proven {
+                0 => format!(" chain={id} proven=no"),
+                proven => format!(" chain={id} proven={proven} height={height}"),
+            }
         })
     }
 

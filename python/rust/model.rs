@@ -54,7 +54,7 @@ pub(crate) fn model_get<'py>(
         let bytes = |_, _| give_up(desk.call(|_| Ok(())));
         let place = Place::new(&place).trusting(reach.reading(&place).map_err(Failed::other)?);
         let progress = Progress { entries: &progress, bytes: &bytes };
-        let get = || model::get(&place, Some(&name), which, &out, pins, progress);
+        let get = || model::get(&place, Some(&name), which, &out, (pins, None), progress);
         in_pool(get)?.map_err(|error| failed(&error))?.to_json().map_err(Failed::other)
     })?;
     values::object(py, &got.map_err(|error| error.raise(py))?)

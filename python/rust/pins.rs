@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use colearn_records::keys;
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
-use colearn_sdk::client::{Credential, TlsTrust, Trust};
+use colearn_sdk::client::{ChainTrust, Credential, TlsTrust, Trust};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -79,7 +79,7 @@ fn unexpected(name: &str) -> PyErr {
     PyTypeError::new_err(format!("got an unexpected keyword argument '{name}'"))
 }
 
-/// What is insisted on, the file of a checkpoint that is trusted, and how servers are reached.
+/// What is insisted on, what is trusted (the file of a checkpoint, or a line of a public chain), and how servers are reached.
 #[derive(Default)]
 struct Said {
     ledger: Option<String>,
@@ -133,11 +133,14 @@ pub(crate) fn trust(
 ) -> PyResult<(Trust, TlsTrust)> {
     let said = arguments.map(Said::read).transpose()?.unwrap_or_default();
     let pins = said.over(&plan.map(|plan| plan.pins.clone()).unwrap_or_default())?;
-    let checkpoint = said.trust.map(|path| {
+    let line = said.trust.as_ref().and_then(|said| said.to_str()?.parse::<ChainTrust>().ok());
+    let pins = pins.trusting(line.as_ref().map(ToString::to_string));
+    let chain = pins.trust().map(parsed).transpose()?;
+    let checkpoint = said.trust.filter(|_| line.is_none()).map(|path| {
         std::fs::read_to_string(&path).map_err(|error| {
             let what = format_args!("cannot read the checkpoint {}: {error}", path.display());
             Failed::of("NoteError")(&what).raise(py)
         })
     });
-    Ok((Trust { pins, checkpoint: checkpoint.transpose()?, chain: None }, said.reach.trust()))
+    Ok((Trust { pins, checkpoint: checkpoint.transpose()?, chain }, said.reach.trust()))
 }

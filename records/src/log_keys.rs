@@ -262,6 +262,20 @@ impl LogKeys {
         self.at(stated.size).open(note)
     }
 
+    /// Reads a checkpoint of this ledger's, whoever has signed it: of a ledger that a contract on a public chain keeps
+    /// nobody has whose word counts.
+    ///
+    /// # Errors
+    /// If it is none, or another log's.
+    pub fn stated(&self, note: &str) -> Result<Checkpoint, NoteError> {
+        let stated = Checkpoint::parse(SignedNote::parse(note)?.text())?;
+        let expected = self.current().name();
+        if stated.origin == expected {
+            return Ok(stated);
+        }
+        Err(NoteError::WrongOrigin { expected: expected.to_owned(), found: stated.origin })
+    }
+
     /// Whether any of them, be it the one of its time or not, has signed this checkpoint.
     pub fn have_signed(&self, note: &str) -> bool {
         self.all().any(|keys| keys.open(note).is_ok())

@@ -17,6 +17,7 @@ pub struct Pins {
     verifier_key: Option<Verifier>,
     witnesses: Vec<Verifier>,
     quorum: usize,
+    trust: Option<String>,
 }
 
 /// Why pins cannot be meant.
@@ -128,7 +129,14 @@ impl Pins {
             Some(quorum) if (1..=count).contains(&quorum) => quorum,
             Some(quorum) => return Err(BadPins::Quorum { quorum, witnesses: count }),
         };
-        Ok(Self { ledger, verifier_key, witnesses, quorum })
+        Ok(Self { ledger, verifier_key, witnesses, quorum, trust: None })
+    }
+
+    /// The same, and of the public chain that keeps the ledger the header and code that this line names, if one is
+    /// given: as `colearn chain trust` prints it. Whether it is one is looked at by whoever verifies chains.
+    #[must_use]
+    pub fn trusting(self, line: Option<String>) -> Self {
+        Self { trust: line.or(self.trust), ..self }
     }
 
     /// The same, but for what is given. A quorum is of the witnesses that are given, or else of these.
@@ -147,7 +155,8 @@ impl Pins {
             false => (witnesses, quorum),
         };
         let verifier_key = verifier_key.or_else(|| self.verifier_key.clone());
-        Self::new(ledger.or(self.ledger), verifier_key, witnesses, quorum)
+        let pins = Self::new(ledger.or(self.ledger), verifier_key, witnesses, quorum)?;
+        Ok(pins.trusting(self.trust.clone()))
     }
 
     /// The same witnesses, of this ledger; and of the key that keeps it, if one does.
@@ -158,7 +167,8 @@ impl Pins {
 
     /// Whether nothing is insisted on.
     pub fn is_empty(&self) -> bool {
-        self.ledger.is_none() && self.verifier_key.is_none() && self.witnesses.is_empty()
+        let Self { ledger, verifier_key, witnesses, quorum: _, trust } = self;
+        ledger.is_none() && verifier_key.is_none() && witnesses.is_empty() && trust.is_none()
     }
 
     /// The ledger that is insisted on.
@@ -174,6 +184,11 @@ impl Pins {
     /// The witnesses of whom [`Pins::quorum`] must have cosigned.
     pub fn witnesses(&self) -> &[Verifier] {
         &self.witnesses
+    }
+
+    /// Which header of the public chain that keeps the ledger, and which code there, is trusted.
+    pub fn trust(&self) -> Option<&str> {
+        self.trust.as_deref()
     }
 
     /// How many witnesses must have cosigned.
@@ -192,12 +207,14 @@ impl Pins {
             lines.push(("witnesses", format!("[{}]", witnesses.join(", "))));
             lines.push(("witness_quorum", self.quorum.to_string()));
         }
+        lines.extend(self.trust.as_ref().map(|line| ("trust", quoted(line))));
         lines
     }
 
     /// The pins as flags of `colearn`, to be pasted into a shell.
     pub fn flags(&self) -> String {
-        let key = |key: &Verifier| format!("'{}'", key.to_string().replace('\'', r"'\''"));
+        let quote = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        let key = |key: &Verifier| quote(&key.to_string());
         let mut flags = Vec::new();
         flags.extend(self.ledger.map(|ledger| format!("--ledger {ledger}")));
         flags.extend(self.verifier_key.as_ref().map(|it| format!("--verifier-key {}", key(it))));
@@ -205,6 +222,7 @@ impl Pins {
         if !self.witnesses.is_empty() {
             flags.push(format!("--witness-quorum {}", self.quorum));
         }
+        flags.extend(self.trust.as_ref().map(|line| format!("--trust {}", quote(line))));
         flags.join(" ")
     }
 
@@ -370,6 +388,12 @@ mod tests {
         let lines: Vec<String> =
             plan.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         assert_eq!(crate::plan::Plan::parse(&lines.join("\n")).unwrap().pins, pins);
+        let trusting = Pins::default().trusting(Some("a/1/b".to_owned())).trusting(None);
+        assert_eq!(trusting.flags(), "--trust 'a/1/b'");
+        assert_eq!(trusting.in_plan(), [("trust", "\"a/1/b\"".to_owned())]);
+        assert_eq!(trusting.with(None, None, Vec::new(), None), Ok(trusting.clone()));
+        assert_eq!(crate::plan::Plan::parse("trust = 'a/1/b'").unwrap().pins, trusting);
+        assert!(!trusting.is_empty());
         assert!(Pins::default().flags().is_empty() && Pins::default().in_plan().is_empty());
     }
 

@@ -75,6 +75,7 @@ struct Written {
     #[serde(default)]
     witnesses: Vec<Text<Verifier>>,
     witness_quorum: Option<usize>,
+    trust: Option<String>,
     /// `agreement = [{ title = "...", sha256 = "..." }]`, or `[[agreement]]` tables.
     #[serde(default)]
     agreement: Vec<WrittenAgreement>,
@@ -385,7 +386,8 @@ impl Plan {
         let witnesses = written.witnesses.into_iter().map(|it| it.0).collect();
         let (ledger, key) = (written.ledger.map(|it| it.0), written.verifier_key.map(|it| it.0));
         let pins = Pins::new(ledger, key, witnesses, written.witness_quorum)
-            .map_err(|bad| bad.to_string())?;
+            .map_err(|bad| bad.to_string())?
+            .trusting(written.trust);
         shares.sort_by_key(|share| share.learner);
         let kind = match written.admission {
             Some(word) => Some(

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use colearn::place::Place;
 use colearn_audit::reached::{Reached, reached};
-use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
+use colearn_audit::{self as audit, AuditOptions, AuditReport, ChainReport, Level, Promise};
 use colearn_contracts::ExperimentName;
 use colearn_ledger::{Verifier, Verifiers};
 use colearn_records::pins::Pins;
@@ -17,6 +17,7 @@ use indicatif::ProgressBar;
 
 use super::args::{NODE, PinArgs, WeightsArgs};
 use super::progress;
+use super::proving::proven;
 use super::tell::merges::merges;
 use crate::report::{Audited, document, page};
 use crate::ui::now_ms;
@@ -29,10 +30,14 @@ use crate::ui::now_ms;
   colearn audit colearn-data --merges colearn-data
   colearn audit http://127.0.0.1:7400 --ledger cdf1c20e... --verifier-key 'colearn/0011223344556677+...'
   colearn audit http://127.0.0.1:7400 --witness 'w1+...' --witness 'w2+...' --witness 'w3+...' --json
+  colearn audit http://127.0.0.1:7400 --trust fetchhub-4/19000000/5e1f.../1209600s/9ab3...
   colearn audit colearn-data --report audit.html --report audit.json
 
 A report is written whatever the audit finds, and says that first. It holds names, keys, votes and scores as the
 ledger does, and no weights.
+
+Where a contract on a public chain keeps the ledger, nobody signs for it: entries and root are held against each other, and
+with --trust the node is asked for what the chain proves of that root. A folder has no such proof.
 
 Cosignatures are beside the checkpoint that a node serves or that was exported from it, not in its folder.
 
@@ -176,6 +181,7 @@ impl Audit {
         let weights = weights.as_deref();
         let options = AuditOptions {
             pins: pins.clone(),
+            proven: proven(&self.place, &pins)?,
             level,
             promises,
             weights,
@@ -207,7 +213,11 @@ impl Audit {
             for finding in &report.findings {
                 println!("{finding}");
             }
-            if !pinned && report.ok {
+            if let Some(line) = report.chain.as_ref().filter(|_| report.ok).map(chain) {
+                println!("{line}");
+            }
+            // Of a chain's ledger there is no key to insist on.
+            if !pinned && report.ok && report.chain.is_none() {
                 // Where several nodes keep it, the ledger's id says with whom it began.
                 let keys: Verifiers = report.verifier_key.parse()?;
                 let key = keys.one().cloned();
@@ -250,6 +260,17 @@ impl Audit {
             eprintln!("report written to {}, {} bytes", path.display(), text.len());
         }
         Ok(())
+    }
+}
+
+/// What a public chain proves of the ledger that it keeps.
+fn chain(ChainReport { id, contract, proven, height }: &ChainReport) -> String {
+    match proven {
+        0 => format!(
+            "not proven: a contract on {id} ({contract}) keeps this ledger, and its root is the word of who has kept this \
+             copy; to have it proven, audit a node that mirrors it with --trust LINE"
+        ),
+        proven => format!("root of {proven} entries proven by the chain {id} at height {height}"),
     }
 }
 

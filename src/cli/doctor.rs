@@ -51,9 +51,6 @@ pub(crate) struct DoctorArgs {
     memory: Option<PathBuf>,
     #[command(flatten)]
     pins: PinArgs,
-    /// A signed checkpoint, as for a learner
-    #[arg(long, value_name = "FILE", requires = "key")]
-    trust: Option<PathBuf>,
     /// The experiment that is to be taken part in
     #[arg(long, value_name = "NAME", requires = "key")]
     experiment: Option<ExperimentName>,
@@ -149,8 +146,7 @@ impl DoctorArgs {
     }
 
     fn signer(&self) -> Option<Signer> {
-        let (memory, trust) = (self.memory.clone(), self.trust.clone());
-        Some(Signer::of(self.key.clone()?, memory, self.pins.clone(), trust))
+        Some(Signer::of(self.key.clone()?, self.memory.clone(), self.pins.clone()))
     }
 
     fn look_at_key(&self, findings: &mut Findings) -> Option<Key> {

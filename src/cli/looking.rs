@@ -8,9 +8,9 @@ use clap::Args;
 use colearn::place;
 use colearn_records::keys;
 use colearn_records::pins::Pins;
-use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes, Trust, Watching};
+use colearn_sdk::client::{Client, Credential, Followed, Memory, Nodes, Watching};
 
-use super::args::{PinArgs, Signer};
+use super::args::{PinArgs, Signer, trust};
 use super::{following, progress};
 use crate::ui;
 use crate::ui::{Place, Shared, Told, View};
@@ -31,7 +31,7 @@ pub(super) struct LookingArgs {
 impl LookingArgs {
     /// The ledger at its end, and what goes on following it, if that can be.
     pub(super) async fn open(&self, place: &str) -> anyhow::Result<(View, Option<Watching>)> {
-        let pins = self.pins.pins(&Pins::default())?;
+        let pins = self.pins.trust(&Pins::default())?.pins;
         let asked = place::Place::new(place);
         if asked.folder().is_some() {
             ensure!(
@@ -58,14 +58,16 @@ impl LookingArgs {
         let mut nodes = Nodes::from(place.urls().to_vec());
         let mut memory = Memory::default();
         if let Some(kept) = &self.key {
-            let signer = Signer::of(kept.clone(), self.memory.clone(), self.pins.clone(), None);
+            let signer = Signer::of(kept.clone(), self.memory.clone(), self.pins.clone());
             let (key, dir) = signer.load()?;
             memory = Memory::open(&dir, keys::learner_id(&key))?;
             nodes = nodes.signed_by(Credential::new(&key));
         }
         let client = Client::connect(nodes).await?;
-        let trust =
-            Trust { pins: self.pins.pins(&Pins::default())?, checkpoint: None, chain: None };
+        let trust = match &self.key {
+            Some(_) => self.pins.trust(&Pins::default())?,
+            None => trust(self.pins.pins(&Pins::default())?)?,
+        };
         let mut followed = Followed::open(client, memory, trust).await?;
         following::to_the_end(&mut followed).await?;
         Ok(Watching::new(followed))

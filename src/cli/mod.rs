@@ -31,6 +31,7 @@ mod network;
 mod node;
 mod predict;
 mod progress;
+mod proving;
 mod round;
 pub(crate) mod signals;
 mod simulate;

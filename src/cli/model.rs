@@ -14,6 +14,7 @@ use colearn_records::pins::Pins;
 
 use super::args::{NODE, PinArgs, PlaceArgs};
 use super::progress;
+use super::proving::proven;
 use super::tell::{alone, models};
 use crate::alone::Record;
 
@@ -165,10 +166,12 @@ impl WhichArgs {
 impl GetArgs {
     fn run(self) -> anyhow::Result<ExitCode> {
         let pins = self.pins.pins(&Pins::default())?;
+        let proven = proven(&self.place.from, &pins)?;
         let is_pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
         let which = self.which.which();
         let got = with_progress(|progress| {
-            model::get(&self.place.from, Some(&self.name), which, &self.out, pins, progress)
+            let known = (pins, proven);
+            model::get(&self.place.from, Some(&self.name), which, &self.out, known, progress)
         })?;
         warn_of(&got.report);
         if self.json {
@@ -183,6 +186,7 @@ impl GetArgs {
 impl VerifyArgs {
     fn run(self) -> anyhow::Result<ExitCode> {
         let pins = self.pins.pins(&Pins::default())?;
+        let proven = proven(&self.place, &pins)?;
         let is_pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
         let promises = match &self.receipts {
             Some(dir) => Promise::receipts(dir)?,
@@ -190,8 +194,13 @@ impl VerifyArgs {
         };
         let bar = progress::entries("auditing");
         let entries = progress::on(&bar);
-        let options =
-            AuditOptions { pins, promises, progress: Some(&entries), ..AuditOptions::default() };
+        let options = AuditOptions {
+            pins,
+            proven,
+            promises,
+            progress: Some(&entries),
+            ..AuditOptions::default()
+        };
         let verified = model::verify(&self.file, &self.place, self.name.as_ref(), options);
         bar.finish_and_clear();
         let verified = verified?;

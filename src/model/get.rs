@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use colearn_audit::experiments::of;
 use colearn_audit::models::{Extent, Held, Models, NoModel, Which, models};
-use colearn_audit::{AuditOptions, AuditReport, SourceError, open_trusting};
+use colearn_audit::{AuditOptions, AuditReport, Proven, SourceError, open_trusting};
 use colearn_contracts::{Digest, ExperimentName, Model};
 use colearn_records::pins::Pins;
 
@@ -58,7 +58,8 @@ pub enum GetError {
 }
 
 /// Audits the ledger of a place, and writes one of an experiment's models to a file: after a crash at any moment
-/// the file is as it was, or the model. What had come of it is gone on from.
+/// the file is as it was, or the model. What had come of it is gone on from. What is known is what is insisted on, and
+/// what a public chain was found to prove of the ledger.
 ///
 /// # Errors
 /// If the ledger is not as it should be, there is no such model, or nobody has its weights.
@@ -67,10 +68,10 @@ pub fn get(
     experiment: Option<&ExperimentName>,
     which: Which,
     out: &Path,
-    pins: Pins,
+    known: (Pins, Option<Proven>),
     progress: Progress<'_>,
 ) -> Result<Got, GetError> {
-    let (report, all) = audited(place, pins, progress.entries)?;
+    let (report, all) = audited(place, known, progress.entries)?;
     let models = of(&all, experiment).map_err(NoModel::from)?.clone();
     fetch(place, models.held(which)?.model, out, progress.bytes)?;
     Ok(Got { report, models, which, path: out.to_owned() })
@@ -94,11 +95,11 @@ impl Got {
 /// The models of a ledger that can be gone by.
 fn audited(
     place: &Place,
-    pins: Pins,
+    known: (Pins, Option<Proven>),
     entries: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<(AuditReport, BTreeMap<ExperimentName, Models>), GetError> {
-    let one = place.one()?;
-    let options = AuditOptions { pins, progress: Some(entries), ..AuditOptions::default() };
+    let (one, (pins, proven)) = (place.one()?, known);
+    let options = AuditOptions { pins, proven, progress: Some(entries), ..AuditOptions::default() };
     let (report, all) = models(&mut *open_trusting(one, &place.trust())?, options)?;
     place.sound(&report)?;
     Ok((report, all))
@@ -127,7 +128,7 @@ pub fn beside(
     progress: Progress<'_>,
 ) -> Result<Beside, GetError> {
     let (report, all) =
-        audited(&Place::new(&export.to_string_lossy()), Pins::default(), progress.entries)?;
+        audited(&Place::new(&export.to_string_lossy()), Default::default(), progress.entries)?;
     let folder = export.join(colearn_audit::merges::EXPORTED);
     let io =
         |source: std::io::Error| FetchError::Io { doing: "create", path: folder.clone(), source };

@@ -24,8 +24,6 @@ use rayon::prelude::*;
 use tokio::time::Instant;
 use tonic::Streaming;
 
-#[cfg(feature = "chain")]
-use super::ChainTrust;
 use super::connection::hashes;
 use super::elsewhere::in_its_time;
 use super::error::{Evidence, Refused};
@@ -34,6 +32,8 @@ use super::nodes::Failures;
 use super::on_chain::OnChain;
 use super::receipts::Pledge;
 use super::{BoxFuture, Client, ClientError, Described, Memory, Nodes, Submitted, threads};
+#[cfg(feature = "chain")]
+use super::{ChainError, ChainTrust};
 use crate::weights::Weights;
 
 /// How many changes of the ledger's key are followed.
@@ -61,6 +61,19 @@ pub struct Trust {
     /// is read, and nothing is signed for it.
     #[cfg(feature = "chain")]
     pub chain: Option<ChainTrust>,
+}
+
+impl Trust {
+    /// Who insists on what a chain proves is shown no ledger that something else keeps.
+    pub(super) fn check_is_on_chain(&self, keys: &LogKeys) -> Result<(), ClientError> {
+        #[cfg(feature = "chain")]
+        if let Some(chain) = self.chain.as_ref().filter(|_| !keys.is_on_chain()) {
+            let trusted = chain.line.chain.clone();
+            return Err(ChainError::NotOnChain { trusted, ledger: keys.ledger() }.into());
+        }
+        let _ = keys;
+        Ok(())
+    }
 }
 
 /// How far a ledger was followed.
@@ -169,6 +182,7 @@ impl Followed {
             };
             let keys = follower.keys().clone();
             let origin = keys.current().name();
+            trust.check_is_on_chain(&keys)?;
             let chain = match keys.is_on_chain() {
                 true => Some(OnChain::begin(&client, &memory, origin, &trust).await?),
                 false => None,
@@ -665,7 +679,7 @@ impl Followed {
     /// A checkpoint that the ledger's key of its time has signed, or the chain that keeps the ledger proves.
     pub(super) async fn signed(&mut self, note: &str) -> Result<Checkpoint, ClientError> {
         if let Some(chain) = &mut self.chain {
-            let stated = of_origin(self.keys.current().name(), note);
+            let stated = self.keys.stated(note);
             let stated = stated.map_err(|error| {
                 let evidence = self.memory.keep_evidence("checkpoint", note.as_bytes());
                 ClientError::Checkpoint(error, Evidence(evidence))
@@ -904,7 +918,7 @@ fn stated(
 }
 
 /// A follower of the ledger, from its first entry on.
-async fn first(client: &Client, ledger: LedgerId) -> Result<Follower, ClientError> {
+pub(super) async fn first(client: &Client, ledger: LedgerId) -> Result<Follower, ClientError> {
     let malformed = |what: String| ClientError::Malformed(what);
     let entries = client.entries(0, 1).await?;
     let first = entries.first().ok_or_else(|| malformed("entry 0 is missing".to_owned()))?;
@@ -914,15 +928,6 @@ async fn first(client: &Client, ledger: LedgerId) -> Result<Follower, ClientErro
         return Err(malformed("the ledger id is not that of the first entry".to_owned()));
     }
     Ok(follower)
-}
-
-/// What a checkpoint of this log states, whoever has signed it.
-pub(super) fn of_origin(origin: &str, note: &str) -> Result<Checkpoint, NoteError> {
-    let stated = unsigned(note)?;
-    if stated.origin == origin {
-        return Ok(stated);
-    }
-    Err(NoteError::WrongOrigin { expected: origin.to_owned(), found: stated.origin })
 }
 
 /// What a checkpoint states, whoever has signed it.

@@ -42,6 +42,8 @@ pub use followed::{Followed, Progress, Trust};
 pub use memory::Memory;
 pub use nodes::{Nodes, Suspicion};
 pub use on_chain::ChainError;
+#[cfg(feature = "chain")]
+pub use on_chain::ProvenEnd;
 pub use patience::Patience;
 pub use receipts::Submitted;
 pub use run::{Options, Prepared, Summary, prepare, run};

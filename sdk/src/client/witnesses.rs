@@ -8,7 +8,7 @@ use colearn_ledger::{NoteError, SignedNote, Verifier};
 use colearn_records::pins::Unpinned;
 use tokio::time::{Instant, sleep};
 
-use super::followed::{Followed, of_origin};
+use super::followed::Followed;
 use super::{BoxFuture, ClientError};
 
 /// More checkpoints than witnesses that anybody would name.
@@ -103,7 +103,7 @@ impl Followed {
         let keys = &self.keys;
         // What a contract on a chain keeps nobody but witnesses has signed: they have seen what a mirror showed.
         let opened = match keys.is_on_chain() {
-            true => of_origin(keys.current().name(), note),
+            true => keys.stated(note),
             false => keys.open(note),
         };
         let (Ok(()), Ok(checkpoint)) = (signed, opened) else { return Ok(None) };

@@ -24,7 +24,7 @@ pub(crate) use exec::ExecArgs;
 pub(crate) use limits::LimitArgs;
 pub(crate) use merging::{MergingArgs, SINGLE_ROUNDS};
 pub(crate) use model::ModelShape;
-pub(crate) use pins::{Cosigners, PinArgs};
+pub(crate) use pins::{Cosigners, PinArgs, trust};
 pub(crate) use policy::PolicyArg;
 pub(crate) use signer::Signer;
 pub(crate) use tls::{TLS, TlsArgs};

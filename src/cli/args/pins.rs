@@ -1,9 +1,15 @@
 //! Whom to believe: which ledger, whose key, which witnesses.
 
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail};
 use clap::Args;
 use colearn_ledger::Verifier;
 use colearn_records::pins::{BadPins, Pins};
 use colearn_records::transaction::LedgerId;
+use colearn_sdk::client::{ChainTrust, Trust};
 
 /// Which witnesses must have cosigned.
 #[derive(Args, Clone, Default)]
@@ -34,12 +40,70 @@ pub(crate) struct PinArgs {
     verifier_key: Option<Verifier>,
     #[command(flatten)]
     cosigners: Cosigners,
+    /// Where a contract on a public chain keeps the ledger: trust this header of the chain and this code of the contract,
+    /// CHAIN/HEIGHT/HASH/SECONDSs/CODE (a line that `colearn chain trust` prints). Or, with a key, a file with a signed
+    /// checkpoint: believe who has signed what it counts, and check the rest; for newcomers to a long ledger
+    #[arg(long, env = "COLEARN_TRUST", value_name = "LINE|FILE")]
+    trust: Option<Trusted>,
+}
+
+/// What is believed before anything was verified: a line, or what is in a file.
+#[derive(Clone)]
+enum Trusted {
+    Chain(ChainTrust),
+    Checkpoint(PathBuf),
+}
+
+impl FromStr for Trusted {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(text.parse().map_or_else(|_| Self::Checkpoint(text.into()), Self::Chain))
+    }
 }
 
 impl PinArgs {
     /// What is insisted on; where it is not given here, as is planned.
-    pub(crate) fn pins(&self, planned: &Pins) -> Result<Pins, BadPins> {
-        let Cosigners { witness, witness_quorum } = &self.cosigners;
-        planned.with(self.ledger, self.verifier_key.clone(), witness.clone(), *witness_quorum)
+    pub(crate) fn pins(&self, planned: &Pins) -> anyhow::Result<Pins> {
+        if let Some(file) = self.checkpoint() {
+            bail!(
+                "{} says not what to trust: without a key that is CHAIN/HEIGHT/HASH/SECONDSs/CODE, of a public chain",
+                file.display()
+            );
+        }
+        Ok(self.insisted(planned)?)
     }
+
+    fn insisted(&self, planned: &Pins) -> Result<Pins, BadPins> {
+        let Cosigners { witness, witness_quorum } = &self.cosigners;
+        let (key, witnesses) = (self.verifier_key.clone(), witness.clone());
+        let line = match &self.trust {
+            Some(Trusted::Chain(line)) => Some(line.to_string()),
+            Some(Trusted::Checkpoint(_)) | None => None,
+        };
+        Ok(planned.with(self.ledger, key, witnesses, *witness_quorum)?.trusting(line))
+    }
+
+    /// The file of a checkpoint that is trusted.
+    fn checkpoint(&self) -> Option<&Path> {
+        match &self.trust {
+            Some(Trusted::Checkpoint(file)) => Some(file),
+            Some(Trusted::Chain(_)) | None => None,
+        }
+    }
+
+    /// What is believed of a ledger that is followed; where it is not given here, as is planned.
+    pub(crate) fn trust(&self, planned: &Pins) -> anyhow::Result<Trust> {
+        let checkpoint = self.checkpoint().map(|path| {
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the checkpoint {}", path.display()))
+        });
+        Ok(Trust { checkpoint: checkpoint.transpose()?, ..trust(self.insisted(planned)?)? })
+    }
+}
+
+/// What is believed of a ledger that is followed, where this is insisted on.
+pub(crate) fn trust(pins: Pins) -> anyhow::Result<Trust> {
+    let chain = pins.trust().map(str::parse).transpose()?;
+    Ok(Trust { pins, checkpoint: None, chain })
 }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, ValueHint};
 use colearn_contracts::LearnerId;
 use colearn_records::keys::{self, Key, Place};
@@ -30,21 +29,12 @@ pub(crate) struct Signer {
     memory: Option<PathBuf>,
     #[command(flatten)]
     pins: PinArgs,
-    /// A signed checkpoint: believe who has signed what it counts, and check the rest. For newcomers to a
-    /// long ledger
-    #[arg(long, value_name = "FILE")]
-    trust: Option<PathBuf>,
 }
 
 impl Signer {
     /// Of a command in which a key need not be given.
-    pub(crate) fn of(
-        key: Place,
-        memory: Option<PathBuf>,
-        pins: PinArgs,
-        trust: Option<PathBuf>,
-    ) -> Self {
-        Self { key, memory, pins, trust }
+    pub(crate) fn of(key: Place, memory: Option<PathBuf>, pins: PinArgs) -> Self {
+        Self { key, memory, pins }
     }
 
     /// The key and the folder of its memory.
@@ -63,12 +53,7 @@ impl Signer {
 
     /// What is believed; where it is not given here, as a plan says.
     pub(crate) fn trust(&self, plan: Option<&Plan>) -> anyhow::Result<Trust> {
-        let pins = self.pins.pins(&plan.map(|plan| plan.pins.clone()).unwrap_or_default())?;
-        let checkpoint = self.trust.as_ref().map(|path| {
-            std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the checkpoint {}", path.display()))
-        });
-        Ok(Trust { pins, checkpoint: checkpoint.transpose()?, chain: None })
+        self.pins.trust(&plan.map(|plan| plan.pins.clone()).unwrap_or_default())
     }
 
     /// The key, and the ledger that the node keeps, followed to its end from where the key's memory stands.

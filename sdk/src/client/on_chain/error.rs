@@ -4,6 +4,8 @@
 use colearn_ledger::Hash;
 #[cfg(feature = "chain")]
 use colearn_light::{BadAnswer, NotAnAddress, NotBelieved, NotEstablished};
+#[cfg(feature = "chain")]
+use colearn_records::transaction::LedgerId;
 
 /// What is wrong with a ledger that a contract on a public chain keeps, or with what is known of the chain.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -37,6 +39,18 @@ pub enum ChainError {
         trusted: String,
         /// The ledger's.
         found: String,
+    },
+    /// What is trusted is a chain, and none keeps the ledger.
+    #[cfg(feature = "chain")]
+    #[error(
+        "a header of the chain {trusted} is to be trusted, and no contract there keeps the ledger {ledger}: nodes do; check \
+         --trust and --node"
+    )]
+    NotOnChain {
+        /// The trust line's chain.
+        trusted: String,
+        /// The ledger.
+        ledger: LedgerId,
     },
     /// The ledger's first entry names no contract.
     #[cfg(feature = "chain")]
@@ -149,6 +163,7 @@ impl ChainError {
             Self::Proof(error) => !matches!(error, NotEstablished::OtherCode { .. }),
             Self::NoTrust { .. }
             | Self::OtherChain { .. }
+            | Self::NotOnChain { .. }
             | Self::Contract(_)
             | Self::Contradicted { .. }
             | Self::TwoHeaders { .. }

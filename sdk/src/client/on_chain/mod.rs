@@ -12,12 +12,13 @@ use std::collections::VecDeque;
 use colearn_ledger::Checkpoint;
 use colearn_light::{RawBlock, RawValue};
 use colearn_records::on_chain::{PublicChain, TREE_KEY, Tree};
-use colearn_records::transaction::Seen;
+use colearn_records::transaction::{LedgerId, Seen};
 
 pub use self::error::ChainError;
 use self::headers::Headers;
 use super::error::Evidence;
-use super::{Client, ClientError, Memory, Trust};
+use super::followed::first;
+use super::{BoxFuture, ChainTrust, Client, ClientError, Memory, Trust};
 
 /// How many ends of the ledger are remembered that were proven.
 const MAX_ENDS: usize = 16;
@@ -25,6 +26,41 @@ const MAX_ENDS: usize = 16;
 const MAX_AGE_MS: u64 = 60_000;
 /// From when on a newer one is asked for: what is signed next is not to wait for it.
 const ASKED_AFTER_MS: u64 = MAX_AGE_MS / 2;
+
+/// What a chain was found to prove of a ledger that a contract there keeps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProvenEnd {
+    /// The chain's id.
+    pub chain: String,
+    /// The height of the header that proves it.
+    pub height: u64,
+    /// How many entries the ledger has, and their root.
+    pub seen: Seen,
+}
+
+impl Client {
+    /// What the chain proves of the node's ledger now, by what is trusted.
+    ///
+    /// # Errors
+    /// If the node does not answer, or proves nothing.
+    pub fn proven_end<'a>(
+        &'a self,
+        trust: &'a ChainTrust,
+    ) -> BoxFuture<'a, Result<ProvenEnd, ClientError>> {
+        Box::pin(async move {
+            let trust = Trust { chain: Some(trust.clone()), ..Trust::default() };
+            let ledger = self.known_ledger().await?.ledger_id[..].try_into().map(LedgerId);
+            let malformed = |_| ClientError::Malformed("a ledger id is 32 bytes".to_owned());
+            let follower = first(self, ledger.map_err(malformed)?).await?;
+            trust.check_is_on_chain(follower.keys())?;
+            let (memory, origin) = (Memory::default(), follower.keys().current().name());
+            let mut chain = OnChain::begin(self, &memory, origin, &trust).await?;
+            let seen = chain.prove(self, &memory, 0).await?;
+            let height = chain.headers.as_ref().map_or(0, |it| it.newest().height());
+            Ok(ProvenEnd { chain: chain.id, height, seen })
+        })
+    }
+}
 
 /// What is known of the chain that keeps a ledger.
 pub(super) struct OnChain {
