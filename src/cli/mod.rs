@@ -9,6 +9,7 @@ mod artifacts;
 mod attacks;
 mod audit;
 mod bridge;
+mod chain;
 mod completions;
 mod data;
 mod demo;
@@ -136,6 +137,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Init(_)
             | Self::Bridge(_)
+            | Self::Chain(_)
             | Self::Witness(_) => false,
             #[cfg(unix)]
             Self::Network(_) => true,
@@ -165,6 +167,9 @@ enum Command {
     #[cfg(unix)]
     #[command(subcommand)]
     Network(network::Network),
+    /// Keep a ledger in a contract on a public chain: who pays there, how it begins, how it is.
+    #[command(subcommand)]
+    Chain(chain::Chain),
     /// Make, show or change a private key.
     #[command(subcommand)]
     Key(key::Key),
@@ -305,6 +310,7 @@ fn run(arguments: Arguments, program: &Program) -> anyhow::Result<ExitCode> {
         Command::Artifacts(command) => block_on(command.run()),
         #[cfg(unix)]
         Command::Network(command) => block_on(command.run()),
+        Command::Chain(command) => block_on(command.run()),
         Command::Key(command) => block_on(command.run()),
         Command::Round(command) => command.run(),
         Command::Model(command) => command.run(),

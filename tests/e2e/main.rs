@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod backup;
 mod bridge;
+mod chain;
 mod consortium;
 mod crash;
 mod demo;

@@ -1,0 +1,149 @@
+//! `colearn chain status`.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use colearn_records::on_chain::{TREE_KEY, Tree};
+use colearn_relay::{Rpc, Shown, Status};
+use serde_json::{Value, json};
+
+use super::Opened;
+
+/// How old the newest block of a chain that goes on may be.
+const HALTED: Duration = Duration::from_secs(60);
+
+/// What the ledger comes to.
+struct Ledger {
+    size: u64,
+    root: String,
+    /// Why it is not proven, if it is not.
+    unproven: Option<String>,
+    /// The height of the header that proves it, and who may give the contract other code.
+    proven: Option<(u64, Option<String>)>,
+}
+
+pub(super) async fn run(opened: &Opened, json: bool) -> anyhow::Result<ExitCode> {
+    let (settings, rpc) = (&opened.settings, &opened.rpc);
+    let deliverer = opened.deliverer()?;
+    let account = deliverer.address()?;
+    let status = rpc.status().await?;
+    let age = age(&status);
+    let (denom, payer) = (&settings.denom, settings.granter.as_ref().unwrap_or(&account));
+    let balance = rpc.balance(payer, denom).await?;
+    let spent = deliverer.spent_today()?;
+    let ledger = match &settings.contract {
+        Some(contract) => Some(ledger(opened, contract).await?),
+        None => None,
+    };
+    let is_other_chain = status.chain_id != settings.chain_id;
+    let is_halted = age > HALTED;
+    // Where nothing is trusted, nothing was to be proven.
+    let is_unproven =
+        settings.trust.is_some() && ledger.as_ref().is_some_and(|ledger| ledger.proven.is_none());
+    if json {
+        let ledger = ledger.as_ref().map(|it| {
+            json!({
+                "admin": it.proven.as_ref().and_then(|it| it.1.clone()),
+                "proven_by": it.proven.as_ref().map(|it| it.0),
+                "root": it.root, "size": it.size, "unproven": it.unproven,
+            })
+        });
+        let told = json!({
+            "account": account,
+            "balance": balance.to_string(),
+            "chain_id": status.chain_id,
+            "code": settings.trust.as_ref().map(|trust| hex::encode(trust.code)),
+            "contract": settings.contract,
+            "halted": is_halted,
+            "height": status.height,
+            "lag_ms": age.as_millis(),
+            "ledger": ledger,
+            "payer": payer,
+            "server": rpc.server(),
+            "spent_today": spent.to_string(),
+        });
+        println!("{told}");
+    } else {
+        println!("server        {}", rpc.server());
+        println!("chain         {}", status.chain_id);
+        if is_other_chain {
+            println!("              which is another than chain_id, {}", settings.chain_id);
+        }
+        let halted = if is_halted { ": it has halted, or its servers lag" } else { "" };
+        println!("block         {}, {} s ago{halted}", status.height, age.as_secs());
+        match (&settings.contract, &ledger) {
+            (Some(contract), Some(ledger)) => {
+                println!("contract      {contract}");
+                tell(ledger);
+            }
+            _ => println!("contract      none yet: colearn chain deploy"),
+        }
+        if let Some(trust) = &settings.trust {
+            println!("trusted code  {}", hex::encode(trust.code));
+        }
+        println!("account       {account}");
+        if payer != &account {
+            println!("paid by       {payer}");
+        }
+        println!("balance       {balance}{denom}");
+        println!("fees today    {spent}{denom} of {}{denom}", settings.max_fee_a_day);
+    }
+    Ok(match is_other_chain || is_halted || is_unproven {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}
+
+fn tell(ledger: &Ledger) {
+    println!("entries       {}", ledger.size);
+    println!("root          {}", ledger.root);
+    match (&ledger.proven, &ledger.unproven) {
+        (Some((height, admin)), _) => {
+            println!("proven        by block {height}");
+            println!(
+                "admin         {}",
+                admin.as_deref().unwrap_or("nobody, beside the chain's governance")
+            );
+        }
+        (None, why) => {
+            println!("proven        no: {}", why.as_deref().unwrap_or("nothing is trusted"));
+        }
+    }
+}
+
+async fn ledger(opened: &Opened, contract: &str) -> anyhow::Result<Ledger> {
+    let rpc = &opened.rpc;
+    let unproven = match &opened.settings.trust {
+        None => "chain.toml has no line `trust`, so this is what the server says".to_owned(),
+        Some(trust) => match rpc.prove(trust, contract, TREE_KEY).await {
+            Ok(Shown { light, established }) => match Tree::from_bytes(&established.value) {
+                Some(tree) => {
+                    let proven = Some((light.height(), established.admin));
+                    let (size, root) = (tree.head().size, tree.root().to_string());
+                    return Ok(Ledger { size, root, unproven: None, proven });
+                }
+                None => "what the contract keeps is no ledger".to_owned(),
+            },
+            Err(error) => error.to_string(),
+        },
+    };
+    let (size, root) = said(rpc, contract).await?;
+    Ok(Ledger { size, root, unproven: Some(unproven), proven: None })
+}
+
+/// Size and root, as a server says.
+async fn said(rpc: &Rpc, contract: &str) -> anyhow::Result<(u64, String)> {
+    let state = rpc.smart(contract, &json!({ "ledger": {} })).await?;
+    let size = state.get("size").and_then(Value::as_u64);
+    let root = state.get("root").and_then(Value::as_str).and_then(|it| STANDARD.decode(it).ok());
+    size.zip(root)
+        .map(|(size, root)| (size, hex::encode(root)))
+        .ok_or_else(|| anyhow::anyhow!("the contract {contract} keeps no ledger"))
+}
+
+fn age(status: &Status) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_millis(status.time_ms))
+}

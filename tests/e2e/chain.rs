@@ -1,0 +1,210 @@
+//! Beginning a ledger on a public chain, by commands, on a real chain of one node.
+
+use std::path::PathBuf;
+
+use colearn_contracts::{
+    Act, Action, Admission, CreateExperiment, Digest, Model, Parameters, VERSION,
+};
+use colearn_ledger::Hash;
+use colearn_records::keys::learner_id;
+use colearn_records::record;
+use colearn_records::transaction::{Seen, Transaction};
+use colearn_sdk::learner::SAFETENSORS;
+use colearn_testkit::wasmd::{Wasmd, contract};
+use ed25519_dalek::SigningKey;
+use serde_json::Value;
+
+use crate::support::{fail, run, succeed};
+
+/// A chain, and a folder with `chain.toml` and an account that has something.
+struct Stage {
+    node: Wasmd,
+    folder: tempfile::TempDir,
+    address: String,
+}
+
+impl Stage {
+    fn start(gas_price: &str) -> Option<Self> {
+        let node = Wasmd::start_with(gas_price)?;
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("relay.pem");
+        let out = out.to_str().unwrap();
+        let address = succeed(&["chain", "account", "--prefix", Wasmd::PREFIX, "--out", out]);
+        let stage = Self { node, folder, address: address.trim().to_owned() };
+        let text = format!(
+            "chain_id = \"{}\"\nrpc = [\"http://127.0.0.1:1\", \"{}\"]\nprefix = \"{}\"\ndenom = \"{}\"\n\
+             gas_price = \"{}\"\naccount = \"relay.pem\"\nmax_fee = 1_000_000\nmax_fee_a_day = 10_000_000\n",
+            stage.node.chain_id(),
+            stage.node.rpc_url(),
+            Wasmd::PREFIX,
+            Wasmd::DENOM,
+            gas_price.trim_end_matches(Wasmd::DENOM),
+        );
+        stage.write("chain.toml", text.as_bytes());
+        Some(stage)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> String {
+        std::fs::write(self.path(name), bytes).unwrap();
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn settings(&self) -> String {
+        std::fs::read_to_string(self.path("chain.toml")).unwrap()
+    }
+
+    /// The arguments of a command with this chain's settings.
+    fn with<'a>(&self, file: &'a str, command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&["chain", command, "--chain", file], more].concat()
+    }
+}
+
+#[test]
+fn a_ledger_is_begun_shown_and_delivered_to() {
+    let Some(wasm) = contract() else { return };
+    let Some(stage) = Stage::start("0.025stake") else { return };
+    let (wasm, file) = (wasm.to_str().unwrap(), stage.path("chain.toml"));
+    let file = file.to_str().unwrap();
+
+    // Nobody has sent the account anything.
+    let deploy = stage.with(file, "deploy", &["--wasm", wasm]);
+    let error = fail(&deploy);
+    assert!(error.contains(&format!("the chain has no account {}", stage.address)), "{error}");
+    stage.node.fund(&stage.address, 5_000_000);
+    let status = succeed(&stage.with(file, "status", &[]));
+    assert!(
+        status.contains("contract      none yet") && status.contains("5000000stake"),
+        "{status}"
+    );
+    let error = fail(&stage.with(file, "trust", &[]));
+    assert!(error.contains("colearn chain deploy"), "{error}");
+
+    // What is printed is pasted.
+    let creator = SigningKey::from_bytes(&[7; 32]);
+    let key = learner_id(&creator).to_string();
+    let creators = stage.write("creators.txt", format!("# us\n\n{key}\n{key}\n").as_bytes());
+    let printed = succeed(&[&deploy[..], &["--creators", &creators]].concat());
+    assert!(printed.starts_with("# code 1\ncontract = \"wasm1"), "{printed}");
+    stage.write("chain.toml", (stage.settings() + &printed).as_bytes());
+    let error = fail(&deploy);
+    assert!(error.contains("take it out to begin another ledger"), "{error}");
+    let ledger = printed.lines().find_map(|line| line.strip_prefix("# ledger id ")).unwrap();
+
+    let status = || -> Value {
+        let told = succeed(&stage.with(file, "status", &["--json"]));
+        serde_json::from_str(&told).unwrap()
+    };
+    let begun = status();
+    assert_eq!((&begun["ledger"]["size"], &begun["halted"]), (&1.into(), &false.into()));
+    assert!(begun["ledger"]["proven_by"].as_u64() > Some(2), "{begun}");
+    assert_eq!(begun["account"], stage.address);
+    let (left, spent): (u64, u64) = (
+        begun["balance"].as_str().unwrap().parse().unwrap(),
+        begun["spent_today"].as_str().unwrap().parse().unwrap(),
+    );
+    assert_eq!(left + spent, 5_000_000);
+
+    // What a learner has signed.
+    let seen = Seen { size: 1, root: root(&begun) };
+    let create = Act::Create(CreateExperiment {
+        version: VERSION.number(),
+        parameters: Parameters::default(),
+        admission: Admission::Open,
+        model: Model { digest: Digest([9; 32]), size: 1_000, media_type: SAFETENSORS.to_owned() },
+        plan: None,
+    });
+    let action = Action::new("first".parse().unwrap(), create);
+    let signed = Transaction::sign(&creator, &ledger.parse().unwrap(), seen, action);
+    let well = stage.write("create.bin", &record::transaction_payload(&signed));
+    let garbage = stage.write("garbage.bin", &[1, 2, 3]);
+    let told = succeed(&stage.with(file, "submit", &[&well]));
+    assert!(told.contains("create.bin  recorded\nblock "), "{told}");
+    let output = run(&stage.with(file, "submit", &[&garbage, &well, "--json"]));
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["codes"][0], 200);
+    assert_ne!(told["codes"][1], 0, "an experiment of this name is there already");
+    let grown = status();
+    assert_eq!(grown["ledger"]["size"], 2);
+    assert_ne!(grown["ledger"]["root"], begun["ledger"]["root"]);
+
+    // Another header is trusted, or nothing; a newer one may take the old one's place.
+    let settings = stage.settings();
+    let told = succeed(&stage.with(file, "trust", &["--json"]));
+    let newer: Value = serde_json::from_str(&told).unwrap();
+    let lines = settings.lines().filter(|line| !line.starts_with("trust"));
+    let bare: String = lines.map(|line| format!("{line}\n")).collect();
+    let trusting = |trust: &str| stage.write("other.toml", format!("{bare}{trust}").as_bytes());
+    let trust = newer["trust"].as_str().unwrap();
+    let other = trusting(&format!("trust = \"{trust}\"\n"));
+    assert!(succeed(&stage.with(&other, "status", &[])).contains("proven        by block "));
+    let none = succeed(&stage.with(&trusting(""), "status", &[]));
+    assert!(none.contains("proven        no: chain.toml has no line `trust`"), "{none}");
+    let parts: Vec<&str> = trust.split('/').collect();
+    let forged = trust.replace(parts[2], &"ab".repeat(32));
+    let forged = trusting(&format!("trust = \"{forged}\"\n"));
+    let output = run(&stage.with(&forged, "status", &[]));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("is another than the one that is trusted"), "{told}");
+    let upgraded = trust.replace(parts[4], &"ab".repeat(32));
+    let upgraded = trusting(&format!("trust = \"{upgraded}\"\n"));
+    let output = run(&stage.with(&upgraded, "status", &["--json"]));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &told["ledger"]["proven_by"]), (Some(1), &Value::Null));
+    assert!(told["ledger"]["unproven"].as_str().unwrap().contains("the contract runs the code"));
+}
+
+fn root(status: &Value) -> Hash {
+    let bytes = hex::decode(status["ledger"]["root"].as_str().unwrap()).unwrap();
+    Hash::try_from(&bytes[..]).unwrap()
+}
+
+#[test]
+fn an_interrupted_deployment_goes_on_with_the_code_that_is_there() {
+    let Some(wasm) = contract() else { return };
+    let Some(stage) = Stage::start("0stake") else { return };
+    let file = stage.path("chain.toml");
+    let file = file.to_str().unwrap();
+    stage.node.fund(&stage.address, 1);
+    // The contract refuses what it is begun with: the code is stored, and its number told.
+    let wasm = wasm.to_str().unwrap();
+    let output = run(&stage.with(file, "deploy", &["--wasm", wasm, "--max-members", "0"]));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "# code 1\n");
+    let told = succeed(&stage.with(file, "deploy", &["--code-id", "1", "--json"]));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["code_id"], 1);
+    assert!(told["trust"].as_str().unwrap().starts_with("colearn-test-1/"));
+}
+
+#[test]
+fn accounts_and_settings_are_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let pem = path("relay.pem");
+    let account = ["chain", "account", "--prefix", "fetch", "--out", &pem];
+    assert!(succeed(&account).starts_with("fetch1"));
+    assert!(fail(&account).contains("exists and is not overwritten"));
+    let other = path("other.pem");
+    assert!(
+        fail(&["chain", "account", "--prefix", "F!", "--out", &other]).contains("is no prefix of")
+    );
+    assert!(!folder.path().join("other.pem").exists());
+
+    let toml = path("chain.toml");
+    let status = ["chain", "status", "--chain", &toml];
+    assert!(fail(&status).contains("cannot read "));
+    let text = "chain_id = \"c-1\"\nrpc = [\"http://127.0.0.1:1\"]\nprefix = \"fetch\"\ndenom = \"afet\"\n\
+        gas_price = 1\naccount = \"relay.pem\"\nmax_fee = 5\nmax_fee_a_day = 9\n";
+    std::fs::write(&toml, text.replace("c-1", "c 1")).unwrap();
+    assert!(fail(&status).contains("chain.toml: chain_id: "));
+    std::fs::write(&toml, format!("{text}tip = 1\n")).unwrap();
+    assert!(fail(&status).contains("unknown field `tip`"));
+    std::fs::write(&toml, text).unwrap();
+    assert!(fail(&status).contains("no server of the chain answers: "));
+}
