@@ -111,8 +111,8 @@ pub enum ChainError {
         /// How many are now.
         size: u64,
     },
-    /// What is kept of the headers cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    /// What is kept of the headers cannot be read, or its folder not be made.
+    #[error("cannot use {}: {source}", path.display())]
     Kept {
         /// The file.
         path: PathBuf,

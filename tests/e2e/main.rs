@@ -33,6 +33,7 @@ mod members;
 mod memory;
 mod merged;
 mod merges;
+mod mirrors;
 mod model;
 mod network;
 mod node;

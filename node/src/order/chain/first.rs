@@ -15,6 +15,8 @@ pub(crate) async fn first_entry(
     settings: &Settings,
     data: &std::path::Path,
 ) -> Result<v1::Genesis, ChainError> {
+    let kept = |source| ChainError::Kept { path: data.to_owned(), source };
+    std::fs::create_dir_all(data).map_err(kept)?;
     let mut line = Line::begin(settings.servers()?, settings, data).await?;
     let proven = loop {
         match line.advance().await? {

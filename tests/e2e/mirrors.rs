@@ -1,0 +1,192 @@
+//! Rounds on a ledger that a contract on a real chain keeps. The chain and the mirrors are killed on the way.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use colearn_contracts::{
+    Act, Action, Admission, CreateExperiment, FinishReason, Join, Parameters, Threshold, VERSION,
+};
+use colearn_sdk::client::{self, Client, Followed, Memory, Options, Summary, Trust};
+use colearn_sdk::learner::SAFETENSORS;
+use colearn_sdk::participant::Event;
+use colearn_testkit::wasmd::{Wasmd, contract};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::support::network::free_addresses;
+use crate::support::{Counter, NodeProcess, fail, key, name, succeed};
+
+const LEARNERS: [u8; 3] = [1, 2, 3];
+const ROUNDS: u64 = 20;
+
+/// A chain with a contract, and two nodes that mirror it.
+struct Stage {
+    chain: Wasmd,
+    folder: tempfile::TempDir,
+    /// The lines of `chain.toml` that `deploy` has printed.
+    deployed: String,
+    trust: String,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Stage {
+    fn start() -> Option<Self> {
+        let wasm = contract()?;
+        let chain = Wasmd::start()?;
+        let folder = tempfile::tempdir().unwrap();
+        let addresses = free_addresses(2);
+        let (deployed, trust) = (String::new(), String::new());
+        let mut stage = Self { chain, folder, deployed, trust, addresses };
+        for at in 0..2 {
+            let out = stage.path(&format!("relay-{at}.pem"));
+            let account = ["chain", "account", "--prefix", Wasmd::PREFIX, "--out", &out];
+            stage.chain.fund(succeed(&account).trim(), 1_000_000);
+        }
+        let file = stage.settings(0);
+        let wasm = wasm.to_str().unwrap();
+        stage.deployed = succeed(&["chain", "deploy", "--chain", &file, "--wasm", wasm]);
+        let trust = stage.deployed.lines().find_map(|line| line.strip_prefix("trust = "));
+        stage.trust = trust.unwrap().trim_matches('"').to_owned();
+        Some(stage)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn data(&self, at: usize) -> PathBuf {
+        self.folder.path().join(format!("node-{at}"))
+    }
+
+    /// What a mirror is told of the chain.
+    fn settings(&self, at: usize) -> String {
+        let path = self.path(&format!("chain-{at}.toml"));
+        let text = format!(
+            "chain_id = \"{}\"\nrpc = [\"{}\"]\nprefix = \"{}\"\ndenom = \"{}\"\ngas_price = 0\nmax_fee = 0\n\
+             max_fee_a_day = 0\naccount = \"relay-{at}.pem\"\npeers = [\"http://{}\"]\n{}",
+            self.chain.chain_id(),
+            self.chain.rpc_url(),
+            Wasmd::PREFIX,
+            Wasmd::DENOM,
+            self.addresses[1 - at],
+            self.deployed,
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn node(&self, at: usize) -> NodeProcess {
+        let (file, listen) = (self.settings(at), self.addresses[at].to_string());
+        NodeProcess::start_with(&self.data(at), &["--listen", &listen, "--chain", &file])
+    }
+
+    /// The nodes, this one first.
+    fn urls_from(&self, at: usize) -> String {
+        let url = |at: usize| format!("http://{}", self.addresses[at % 2]);
+        format!("{},{}", url(at), url(at + 1))
+    }
+
+    fn trusting(&self) -> Trust {
+        Trust { chain: Some(self.trust.parse().unwrap()), ..Trust::default() }
+    }
+
+    async fn create(&self) {
+        let client = Client::connect(self.urls_from(0)).await.unwrap();
+        let mut creator = Followed::open(client, Memory::default(), self.trusting()).await.unwrap();
+        creator.catch_up(&mut |_| {}).await.unwrap();
+        let weights = Counter::weights(0);
+        creator.client().upload(&weights).await.unwrap();
+        let parameters = Parameters {
+            max_rounds: Some(ROUNDS),
+            min_learners: LEARNERS.len() as u32,
+            threshold: Threshold { numerator: 1, denominator: 1, strict: false },
+            ..Parameters::default()
+        };
+        let create = CreateExperiment {
+            version: VERSION.number(),
+            parameters,
+            admission: Admission::Open,
+            model: weights.model(SAFETENSORS),
+            plan: None,
+        };
+        creator.act(&key(200), Action::new(name("x"), Act::Create(create))).await.unwrap();
+        for seed in LEARNERS {
+            creator.catch_up(&mut |_| {}).await.unwrap();
+            let terms = creator.experiment(&name("x")).unwrap().terms();
+            let join = Act::Join(Join::new(0, Some(terms)));
+            creator.act(&key(seed), Action::new(name("x"), join)).await.unwrap();
+        }
+    }
+
+    /// A learner that begins at one of the nodes, and believes what the chain proves.
+    fn learner(&self, seed: u8, trust: Trust) -> Learner {
+        let (closed, rounds) = watch::channel(0);
+        let options = Options {
+            data: Some(self.folder.path().join(format!("learner-{seed}"))),
+            trust,
+            watch: Box::new(move |event| {
+                if let Event::RoundClosed { round, .. } = event {
+                    closed.send_replace(*round);
+                }
+            }),
+            ..Options::new(self.urls_from(seed.into()), name("x"), key(seed))
+        };
+        let run = client::run(Counter { value: 0 }, options);
+        Learner { ended: tokio::spawn(async move { run.await.unwrap() }), closed: rounds }
+    }
+
+    fn audit(&self, at: usize) -> Value {
+        let url = format!("http://{}", self.addresses[at]);
+        let told = succeed(&["audit", &url, "--trust", &self.trust, "--json"]);
+        serde_json::from_str(&told).unwrap()
+    }
+}
+
+struct Learner {
+    ended: JoinHandle<(Counter, Summary)>,
+    closed: watch::Receiver<u64>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_vote_is_lost_whatever_is_killed() {
+    let Some(mut stage) = tokio::task::block_in_place(Stage::start) else { return };
+    let mut nodes = [0, 1].map(|at| Some(stage.node(at)));
+    stage.create().await;
+    let mut learners: Vec<Learner> =
+        LEARNERS.iter().map(|seed| stage.learner(*seed, stage.trusting())).collect();
+    for (round, at) in [(3, 0), (6, 1), (9, 2), (12, 1), (15, 0)] {
+        learners[0].closed.wait_for(|closed| *closed >= round).await.unwrap();
+        tokio::task::block_in_place(|| match at {
+            2 => {
+                stage.chain.kill();
+                stage.chain.restart();
+            }
+            at => {
+                if let Some(mut node) = nodes[at].take() {
+                    node.process.kill();
+                }
+                nodes[at] = Some(stage.node(at));
+            }
+        });
+    }
+    for Learner { ended, .. } in learners {
+        let (learner, summary) = ended.await.unwrap();
+        assert_eq!((summary.reason, summary.rounds), (Some(FinishReason::MaxRounds), ROUNDS));
+        // Each round needs all votes.
+        assert_eq!(learner.value, ROUNDS);
+    }
+    let audits = [stage.audit(0), stage.audit(1)];
+    for audit in &audits {
+        assert_eq!((&audit["ok"], &audit["rounds"]), (&true.into(), &ROUNDS.into()), "{audit}");
+        assert_eq!(audit["chain"]["proven"], audit["size"], "{audit}");
+        assert_eq!((&audit["size"], &audit["root"]), (&audits[0]["size"], &audits[0]["root"]));
+    }
+    // Another code than the chain runs: what it keeps is not believed.
+    let bent = format!("{}00", &stage.trust[..stage.trust.len() - 2]);
+    let url = format!("http://{}", stage.addresses[0]);
+    assert!(fail(&["audit", &url, "--trust", &bent]).contains("the contract runs the code"));
+    for node in nodes.into_iter().flatten() {
+        node.stop();
+    }
+}
