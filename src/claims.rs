@@ -1,6 +1,6 @@
 //! Who says what of a ledger, item by item, and how that was verified.
 
-use colearn_audit::AuditReport;
+use colearn_audit::{AuditReport, ChainReport};
 use colearn_records::pins::Pins;
 use serde_json::{Value, json};
 
@@ -89,11 +89,28 @@ pub(crate) fn to_json(claims: Vec<Claim>) -> Value {
 
 /// What an audit that has found nothing wrong shows, and what it leaves open.
 pub(crate) fn audited(report: &AuditReport, pins: &Pins) -> Vec<Claim> {
-    let signed = match report.size {
-        0 => "No signed checkpoint was found.".to_owned(),
-        size => format!(
-            "The hashes of all {size} entries come to the root of the checkpoint there, which the ledger's key has \
-             signed."
+    let (in_ledger, root) = match (report.size, &report.chain) {
+        (0, _) => (By::Here, "No signed checkpoint was found.".to_owned()),
+        (size, None) => (
+            By::Here,
+            format!(
+                "The hashes of all {size} entries come to the root of the checkpoint there, which the ledger's key has \
+                 signed."
+            ),
+        ),
+        (size, Some(ChainReport { id, proven: 0, .. })) => (
+            By::Nobody,
+            format!(
+                "The hashes of all {size} entries come to the root of the checkpoint there. A contract on {id} keeps the \
+                 ledger, and that the chain has that root is the word of who has kept this copy (--trust LINE)."
+            ),
+        ),
+        (size, Some(ChainReport { id, proven, height, .. })) => (
+            By::Here,
+            format!(
+                "The hashes of all {size} entries come to the root of the checkpoint there, and block {height} of {id} \
+                 proves the root of {proven} entries."
+            ),
         ),
     };
     // An audit goes on after that, and all else holds.
@@ -104,7 +121,7 @@ pub(crate) fn audited(report: &AuditReport, pins: &Pins) -> Vec<Claim> {
     };
     let pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
     vec![
-        ("That what is shown is in the ledger", By::Here, signed),
+        ("That what is shown is in the ledger", in_ledger, root),
         (
             "Who did what",
             By::Here,

@@ -36,8 +36,9 @@ use crate::ui::now_ms;
 A report is written whatever the audit finds, and says that first. It holds names, keys, votes and scores as the
 ledger does, and no weights.
 
-Where a contract on a public chain keeps the ledger, nobody signs for it: entries and root are held against each other, and
-with --trust the node is asked for what the chain proves of that root. A folder has no such proof.
+Where a contract on a public chain keeps the ledger, nobody signs for it: entries and root are held against
+each other, and with --trust the node is asked for what the chain proves of that root. A folder has no such
+proof.
 
 Cosignatures are beside the checkpoint that a node serves or that was exported from it, not in its folder.
 

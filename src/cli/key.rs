@@ -8,11 +8,14 @@ use clap::{Subcommand, ValueHint};
 use colearn_contracts::{Experiment, ExperimentName, LearnerId, Phase};
 use colearn_records::convert::{MemberState, SeatState};
 use colearn_records::keys::{self, KeyError, KeyFile, Passphrase, Place};
+use colearn_records::pins::Pins;
 use colearn_records::transaction::Transaction;
-use colearn_sdk::client::{ClientError, Credential, Followed, Memory, Nodes, Refused};
+use colearn_sdk::client::{
+    Client, ClientError, Credential, Followed, Memory, Nodes, Refused, Trust,
+};
 use ed25519_dalek::SigningKey;
 
-use super::args::NodeAddress;
+use super::args::{NodeAddress, PinArgs};
 use super::key_file;
 
 #[derive(Subcommand)]
@@ -67,6 +70,8 @@ its folder with --memory. Interrupted, run it again.")]
         #[arg(long, value_name = "DIR")]
         memory: Option<PathBuf>,
         #[command(flatten)]
+        pins: PinArgs,
+        #[command(flatten)]
         node: NodeAddress,
         /// Print JSON
         #[arg(long)]
@@ -84,9 +89,9 @@ impl Key {
                 (keys::learner_id(&key), json)
             }
             Self::Show { key, json } => (keys::learner_id(&key_file::load(&key)?), json),
-            Self::Rotate { key, to, memory, node, json } => {
+            Self::Rotate { key, to, memory, pins, node, json } => {
                 let rotation = Rotation::prepare(&key, to.as_ref(), memory)?;
-                return rotation.run(&node.node, json).await;
+                return rotation.run(&node.node, pins.trust(&Pins::default())?, json).await;
             }
         };
         if json {
@@ -184,15 +189,15 @@ impl Rotation {
         Ok(Self { old, new, memory, file, named: to.unwrap_or(key).clone() })
     }
 
-    async fn run(self, node: &str, json: bool) -> anyhow::Result<ExitCode> {
+    async fn run(self, node: &str, trust: Trust, json: bool) -> anyhow::Result<ExitCode> {
         let Self { old, new, memory: dir, file, named } = self;
         let (from, to) = (keys::learner_id(&old), keys::learner_id(&new));
         let memory = Memory::open(&dir, from)?;
         let as_key = |key: &keys::Key| Nodes::from(node).signed_by(Credential::new(key));
-        let mut followed = match Followed::connect(as_key(&old), memory.clone()).await {
+        let mut followed = match follow(as_key(&old), memory.clone(), trust.clone()).await {
             // Where an earlier try was interrupted at its end, every experiment knows the new one alone.
             Err(ClientError::Refused { refused: Refused::Forbidden, .. }) => {
-                Followed::connect(as_key(&new), memory).await?
+                follow(as_key(&new), memory, trust).await?
             }
             followed => followed?,
         };
@@ -229,6 +234,14 @@ impl Rotation {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The ledger that these nodes keep, followed to its end.
+async fn follow(nodes: Nodes, memory: Memory, trust: Trust) -> Result<Followed, ClientError> {
+    let client = Client::connect(nodes).await?;
+    let mut followed = Followed::open(client, memory, trust).await?;
+    followed.catch_up_somewhere(&mut |_| {}).await?;
+    Ok(followed)
 }
 
 /// Puts the new key's file in the old one's place, and gives where that is kept. Only once every experiment knows the

@@ -271,8 +271,13 @@ impl Book {
 
     /// The ledger in a folder.
     pub(crate) fn folder(&self) -> TempDir {
+        self.folder_of(ORIGIN)
+    }
+
+    /// The same, of a ledger of this name.
+    pub(crate) fn folder_of(&self, origin: &str) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let signer = Signer::new(ORIGIN, KeyKind::Log, key(100)).unwrap();
+        let signer = Signer::new(origin, KeyKind::Log, key(100)).unwrap();
         let (mut ledger, _) = Ledger::open(dir.path(), Options::new(signer)).unwrap();
         for (time_ms, payload) in &self.entries {
             ledger.append(*time_ms, payload.clone(), Vec::new()).unwrap();

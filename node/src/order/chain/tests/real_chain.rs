@@ -13,7 +13,7 @@ use colearn_records::on_chain::{TREE_KEY, Tree};
 use colearn_records::record::Record;
 use colearn_records::transaction::{Seen, Transaction};
 use colearn_relay::{Account, Deliverer, Rpc, Settings};
-use colearn_sdk::client::Client;
+use colearn_sdk::client::{self, Client, Followed, Memory};
 use colearn_sdk::learner::Weights;
 use colearn_testkit::wasmd::{Wasmd, contract};
 use serde_json::json;
@@ -243,9 +243,44 @@ async fn two_mirrors_have_what_the_chain_proves() {
     assert_eq!(entries(&b, count).await, both);
     assert_eq!(proven(&stage, &b, 0).await.root(), proven(&stage, &a, 0).await.root());
 
+    followed(&stage, [&a, &b], &weights).await;
+
     a.shutdown().await.unwrap();
     b.shutdown().await.unwrap();
     folders(&stage).await;
+}
+
+/// A learner believes a mirror because the chain proves what it shows, and goes on at the other.
+async fn followed(stage: &Stage, nodes: [&Node; 2], weights: &Weights) {
+    let memory = stage.folder.path().join("memory");
+    let learner = learner_id(&key(3));
+    let trust = || client::Trust { chain: Some(stage.trust.clone()), ..client::Trust::default() };
+    for (node, experiment) in nodes.into_iter().zip(["two", "three"]) {
+        let client = Client::connect(node.url()).await.unwrap();
+        let memory = Memory::open(&memory, learner).unwrap();
+        let mut followed = Followed::open(client.clone(), memory, trust()).await.unwrap();
+        followed.catch_up(&mut |_| {}).await.unwrap();
+        let create = CreateExperiment {
+            version: VERSION.number(),
+            parameters: Parameters::default(),
+            admission: Admission::Open,
+            model: weights.model("m"),
+            plan: None,
+        };
+        let create = Action::new(experiment.parse().unwrap(), Act::Create(create));
+        let submitted = followed.act(key(3), create).await.unwrap();
+        followed.catch_up(&mut |_| {}).await.unwrap();
+        assert!(followed.size() > submitted.receipt.index);
+        assert!(followed.seen().unwrap().size > submitted.receipt.index);
+        followed.keep().unwrap();
+        let proven = client.proven_end(&stage.trust).await.unwrap();
+        assert!(proven.seen.size > submitted.receipt.index && proven.height > 1);
+    }
+    let mut other = trust();
+    other.chain.as_mut().unwrap().code[0] ^= 1;
+    let client = Client::connect(nodes[0].url()).await.unwrap();
+    let refused = Followed::open(client, Memory::default(), other).await.err().unwrap();
+    assert!(refused.to_string().contains("runs the code"), "{refused}");
 }
 
 /// What a folder holds is not taken for something else.

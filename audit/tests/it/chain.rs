@@ -1,0 +1,81 @@
+//! A ledger that a contract on a public chain keeps: nobody signs for it, and what the chain proves is held against its
+//! entries.
+
+use colearn_audit::{AuditOptions, AuditReport, Kind, Proven, audit, open};
+use colearn_contracts::*;
+use colearn_ledger::Hash;
+use colearn_records::on_chain::PublicChain;
+use colearn_records::pins::Pins;
+use colearn_records::record;
+use tempfile::TempDir;
+
+use crate::book::{Book, model};
+
+const CHAIN: &str = "fetchhub-4";
+const CONTRACT: &str = "fetch1qqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ujv7k8";
+
+/// The copy that a mirror has of three entries, signed by a key of its own.
+fn mirrored() -> TempDir {
+    let charter = Charter { creators: Creators::Anybody, max_members: 50 };
+    let chain = PublicChain::new(CHAIN.to_owned(), CONTRACT.to_owned(), charter, 50_000_000);
+    let chain = chain.unwrap();
+    let genesis = chain.genesis(Version::V2, &Limits::default(), 1_000);
+    let mut book = Book::of(record::genesis_payload(genesis));
+    for name in ["a", "b"] {
+        book.name = name.parse().unwrap();
+        let create = Act::Create(CreateExperiment {
+            version: Version::V2.number(),
+            parameters: Parameters { min_learners: 1, ..Parameters::default() },
+            admission: Admission::Open,
+            model: model(0),
+            plan: None,
+        });
+        book.append(record::transaction_payload(&book.signed(1, create)));
+    }
+    book.folder_of(&chain.origin())
+}
+
+fn audited(dir: &TempDir, proven: Option<Proven>, pins: Pins) -> AuditReport {
+    let mut source = open(dir.path().to_str().unwrap()).unwrap();
+    audit(&mut *source, AuditOptions { pins, proven, ..AuditOptions::default() }).unwrap()
+}
+
+fn proven(size: u64, root: &str) -> Option<Proven> {
+    let mut bytes = [0; 32];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&root[2 * at..2 * at + 2], 16).unwrap();
+    }
+    Some(Proven { size, root: Hash(bytes), chain: CHAIN.to_owned(), height: 87 })
+}
+
+#[test]
+fn a_root_is_proven_or_it_is_said_that_it_is_not() {
+    let dir = mirrored();
+    let report = audited(&dir, None, Pins::default());
+    assert!(report.ok, "{}", report.verdict_line());
+    assert_eq!((report.size, report.transactions, report.signatures), (3, 2, 2));
+    assert!(report.verdict_line().ends_with(" chain=fetchhub-4 proven=no"));
+    let chain = report.chain.unwrap();
+    assert_eq!((&*chain.contract, chain.proven, chain.height), (CONTRACT, 0, 0));
+
+    let insisting = Pins::default().trusting(Some("a line".to_owned()));
+    let report = audited(&dir, proven(3, &report.root), insisting.clone());
+    assert!(report.verdict_line().ends_with(" chain=fetchhub-4 proven=3 height=87"));
+    let kind = |report: AuditReport| report.findings.first().map(|finding| finding.kind);
+    assert_eq!(kind(audited(&dir, None, insisting)), Some(Kind::Checkpoint));
+    let found = |proven| kind(audited(&dir, proven, Pins::default()));
+    assert_eq!(found(proven(3, &"09".repeat(32))), Some(Kind::Root));
+    assert_eq!(found(proven(2, &report.root)), Some(Kind::Root));
+    assert_eq!(found(proven(4, &report.root)), Some(Kind::Incomplete));
+    let other = proven(3, &report.root).map(|it| Proven { chain: "other-1".to_owned(), ..it });
+    assert_eq!(found(other), Some(Kind::Root));
+}
+
+#[test]
+fn what_nodes_keep_no_chain_proves() {
+    let dir = Book::new(Version::V2).folder();
+    let report = audited(&dir, None, Pins::default());
+    assert!(report.ok && report.chain.is_none());
+    let report = audited(&dir, proven(1, &report.root), Pins::default());
+    assert_eq!(report.findings[0].kind, Kind::Genesis);
+}
