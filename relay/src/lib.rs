@@ -3,6 +3,9 @@
 mod account;
 mod clock;
 mod deliverer;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fake;
 mod proving;
 mod rpc;
 mod settings;

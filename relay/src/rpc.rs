@@ -4,6 +4,7 @@
 mod answer;
 mod error;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -311,7 +312,7 @@ impl Rpc {
         let question = json!({ "hash": STANDARD.encode(hash), "prove": false });
         let found: Found = match self.read(ASKED, question).await {
             Ok(found) => found,
-            Err(RpcError::Failed { text, .. }) if text.contains("not found") => return Ok(None),
+            Err(error) if is_in_no_block(ASKED, &error) => return Ok(None),
             Err(error) => return Err(error),
         };
         let malformed = |what: &str| self.malformed(ASKED, what);
@@ -395,6 +396,7 @@ impl Rpc {
         for _ in 0..self.servers.len() {
             match self.ask_one(self.first_server(), asked, request.clone()).await {
                 Ok(answer) => return Ok(answer),
+                Err(error) if is_in_no_block(asked, &error) => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "the next server of the chain is asked");
                     // A server that says something is more to tell than one that is away.
@@ -428,6 +430,17 @@ impl Rpc {
                 Err(text) => text,
             })),
         }
+    }
+}
+
+/// Whether a server says of a transaction that it is in no block, which is an answer.
+fn is_in_no_block(asked: &str, error: &RpcError) -> bool {
+    matches!(error, RpcError::Failed { text, .. } if asked == "tx" && text.contains("not found"))
+}
+
+impl fmt::Debug for Rpc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.servers.iter().map(|it| it.address().url())).finish()
     }
 }
 

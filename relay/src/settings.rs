@@ -109,7 +109,7 @@ impl Settings {
         file.take(MAX_FILE_BYTES).read_to_string(&mut text).map_err(io)?;
         let file: File = toml::from_str(&text).map_err(|error| BadSettings::Toml {
             path: path.to_owned(),
-            text: error.to_string().trim_end().to_owned(),
+            text: told(&error, &text),
         })?;
         file.check(colearn_files::folder_of(path)).map_err(|(field, text)| BadSettings::Field {
             path: path.to_owned(),
@@ -197,6 +197,17 @@ impl File {
             trust,
         })
     }
+}
+
+/// What is wrong with a file, and in which line if it is in one, on one line.
+fn told(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().trim_end().replace('\n', " ");
+    // What lacks a field is all of the file.
+    let start = error.span().map(|span| span.start).filter(|start| *start > 0);
+    let Some(before) = start.and_then(|start| text.get(..start)) else { return message };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    format!("line {}, {line:?}: {message}", number + 1)
 }
 
 #[cfg(test)]

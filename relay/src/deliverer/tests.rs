@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::Read as _;
+use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::fake::serve;
 
 #[test]
 fn a_call_has_at_most_64_transactions_and_so_many_bytes() {
@@ -25,4 +27,207 @@ fn code_is_packed_once() {
     flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
     assert_eq!(unpacked, wasm);
     assert_eq!(super::packed(&packed).unwrap(), packed);
+}
+
+/// A chain of one server, whose time is now and whose transactions are in a block at once, as far as a test does not
+/// want it otherwise.
+#[derive(Clone)]
+struct Chain {
+    height: u64,
+    /// How many blocks there are more each time that is asked.
+    grows: u64,
+    age: Duration,
+    simulated: u64,
+    /// What comes of transactions, the next one last, and then code 0.
+    codes: Vec<u32>,
+    /// What is said when one is handed over.
+    taken: u32,
+    is_included: bool,
+    answer: &'static str,
+    /// The gas and the fee of those that were handed over.
+    sent: Vec<(u64, String)>,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self {
+            height: 100,
+            grows: 1,
+            age: Duration::ZERO,
+            simulated: 100_000,
+            codes: Vec::new(),
+            taken: 0,
+            is_included: true,
+            answer: r#"{"codes":[0]}"#,
+            sent: Vec::new(),
+        }
+    }
+}
+
+impl Chain {
+    fn answer(&mut self, method: &str, params: &Value) -> Result<Value, String> {
+        let time = |age: Duration| {
+            let now = std::time::SystemTime::now() - age;
+            humantime::format_rfc3339_nanos(now).to_string()
+        };
+        let value =
+            |bytes: &[u8]| json!({ "response": { "code": 0, "value": STANDARD.encode(bytes) } });
+        match method {
+            "status" => {
+                self.height += self.grows;
+                Ok(json!({
+                    "node_info": { "network": "c-1" },
+                    "sync_info": {
+                        "latest_block_height": self.height.to_string(),
+                        "latest_block_time": time(self.age), "catching_up": false,
+                    },
+                }))
+            }
+            "abci_query" => match params["path"].as_str() {
+                Some("/app/simulate") => {
+                    let used = self.simulated.to_string();
+                    Ok(value(json!({ "gas_info": { "gas_used": used } }).to_string().as_bytes()))
+                }
+                Some("/cosmos.auth.v1beta1.Query/AccountInfo") => {
+                    let info = Some(wire::BaseAccount { account_number: 1, sequence: 4 });
+                    Ok(value(&wire::QueryAccountInfoResponse { info }.encode_to_vec()))
+                }
+                Some("/cosmos.bank.v1beta1.Query/Balance") => {
+                    let coin = wire::Coin { denom: "stake".into(), amount: "7".into() };
+                    let balance = wire::QueryBalanceResponse { balance: Some(coin) };
+                    Ok(value(&balance.encode_to_vec()))
+                }
+                other => panic!("{other:?}"),
+            },
+            "broadcast_tx_sync" => {
+                let tx = STANDARD.decode(params["tx"].as_str().unwrap()).unwrap();
+                let tx = wire::TxRaw::decode(&tx[..]).unwrap();
+                let auth = wire::AuthInfo::decode(&tx.auth_info_bytes[..]).unwrap();
+                let fee = auth.fee.unwrap();
+                self.sent.push((fee.gas_limit, fee.amount[0].amount.clone()));
+                Ok(json!({ "code": self.taken, "codespace": "sdk", "log": "no" }))
+            }
+            "tx" if !self.is_included => Err("tx (00) not found".to_owned()),
+            "tx" => {
+                let code = self.codes.pop().unwrap_or(0);
+                let response =
+                    wire::MsgExecuteContractResponse { data: self.answer.as_bytes().to_vec() };
+                let any = Any::of("", &response);
+                let data = wire::TxMsgData { msg_responses: vec![any] }.encode_to_vec();
+                Ok(json!({
+                    "height": self.height.to_string(),
+                    "tx_result": {
+                        "code": code, "codespace": "sdk", "log": "out", "gas_used": "99",
+                        "data": STANDARD.encode(data),
+                    },
+                }))
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// Delivers garbage, so many transactions, on such a chain; and what was sent, and what the day has cost.
+async fn deliver(
+    chain: Chain,
+    count: usize,
+) -> (Result<Delivered, NotDelivered>, Vec<(u64, String)>, u128) {
+    let chain = Arc::new(Mutex::new(chain));
+    let shared = Arc::clone(&chain);
+    let url = serve(move |method, params| shared.lock().unwrap().answer(method, params)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        chain_id: "c-1".to_owned(),
+        rpc: vec![url],
+        contract: Some("wasm1".to_owned()),
+        peers: Vec::new(),
+        prefix: "wasm".to_owned(),
+        denom: "stake".to_owned(),
+        gas_price: "0.01".parse().unwrap(),
+        account: folder.path().join("relay.pem"),
+        granter: None,
+        max_fee: Amount(10_000),
+        max_fee_a_day: Amount(15_000),
+        trust: None,
+    };
+    let account = Account::generate().unwrap();
+    let mut deliverer = Deliverer::new(settings.servers().unwrap(), &settings, account);
+    let delivered = deliverer.submit(&vec![vec![1]; count]).await;
+    let sent = chain.lock().unwrap().sent.clone();
+    (delivered, sent, deliverer.spent_today().unwrap())
+}
+
+#[tokio::test]
+async fn what_is_paid_is_what_was_tried_out_and_a_third_more() {
+    let (delivered, sent, spent) = deliver(Chain::default(), 1).await;
+    let delivered = delivered.unwrap();
+    assert_eq!((delivered.codes, delivered.fee, delivered.gas_used), (vec![0], 1_300, 99));
+    assert_eq!(sent, [(130_000, "1300".to_owned())]);
+    assert_eq!(spent, 1_300);
+}
+
+#[tokio::test]
+async fn a_liar_costs_no_more_than_max_fee() {
+    for simulated in [u64::MAX, 1_000_000] {
+        let (delivered, sent, spent) = deliver(Chain { simulated, ..Chain::default() }, 2).await;
+        assert!(matches!(delivered, Err(NotDelivered::TooDear { .. })));
+        assert_eq!((sent, spent), (vec![], 0));
+    }
+    // It says that each time it was too little.
+    let codes = vec![11; 9];
+    let chain = Chain { simulated: 300_000, codes, ..Chain::default() };
+    let (delivered, sent, spent) = deliver(chain, 1).await;
+    assert!(matches!(delivered, Err(NotDelivered::OutOfGas { .. })));
+    let fees: Vec<&str> = sent.iter().map(|it| it.1.as_str()).collect();
+    assert_eq!((fees, spent), (vec!["3900", "7800"], 11_700));
+    // And the day has its end.
+    let codes = vec![11; 9];
+    let chain = Chain { simulated: 600_000, codes, ..Chain::default() };
+    let (delivered, _, spent) = deliver(chain, 3).await;
+    assert!(matches!(delivered, Err(NotDelivered::DaySpent { .. })), "{delivered:?}");
+    assert_eq!(spent, 7_800);
+}
+
+#[tokio::test]
+async fn what_runs_out_of_gas_is_halved() {
+    let chain = Chain { codes: vec![0, 0, 11], ..Chain::default() };
+    let (delivered, sent, spent) = deliver(chain, 2).await;
+    assert_eq!(delivered.unwrap().codes, [0, 0]);
+    assert_eq!((sent.len(), spent), (3, 3_900));
+}
+
+#[tokio::test]
+async fn what_comes_into_no_block_is_built_again_and_then_given_up() {
+    let chain = Chain { is_included: false, grows: 30, ..Chain::default() };
+    let (delivered, sent, spent) = deliver(chain, 1).await;
+    assert!(matches!(delivered, Err(NotDelivered::NotIncluded { .. })), "{delivered:?}");
+    assert_eq!((sent.len(), spent), (TRIES, 0));
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_words() {
+    let words = [
+        (5, "has 7stake, and about 1300stake are needed"),
+        (13, "gas_price is 0.01stake, and the chain takes more"),
+        (20, "too many transactions wait"),
+        (32, "others sign for account wasm1"),
+        (77, "the chain refuses (sdk 77): no"),
+    ];
+    for (taken, words) in words {
+        let (delivered, _, spent) = deliver(Chain { taken, ..Chain::default() }, 1).await;
+        let error = delivered.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        assert_eq!(spent, 0, "{words}");
+    }
+    // That it is there already is no refusal.
+    assert!(deliver(Chain { taken: 19, ..Chain::default() }, 1).await.0.is_ok());
+    let halted = Chain { age: HALTED * 2, ..Chain::default() };
+    assert!(matches!(deliver(halted, 1).await.0, Err(NotDelivered::Halted { .. })));
+    for answer in ["", "{}", "{\"codes\":[]}", "{\"codes\":[0,0]}", "{\"codes\":[-1]}"] {
+        let (delivered, ..) = deliver(Chain { answer, ..Chain::default() }, 1).await;
+        assert!(matches!(delivered, Err(NotDelivered::NoAnswer { .. })), "{answer}");
+    }
+    let failed = Chain { codes: vec![9], ..Chain::default() };
+    let error = deliver(failed, 1).await.0.unwrap_err().to_string();
+    assert_eq!(error, "the chain has undone it (sdk 9): out");
 }
