@@ -294,6 +294,15 @@ async fn pins_and_memories_of_another_chain_are_refused() {
 }
 
 #[tokio::test]
+async fn who_trusts_a_chain_is_shown_no_ledger_that_a_node_keeps() {
+    let (mirror, url) = Mirror::start(YOUNG).await;
+    let pinned = mirror.state().chain.trust(1);
+    mirror.state().show_its_own();
+    let (error, _) = refused(follow(&url, None, Some(pinned)).await);
+    assert!(matches!(error, ChainError::NotOnChain { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn two_headers_of_one_height_are_kept_and_nothing_goes_on() {
     let (mirror, url) = Mirror::start(OLDER).await;
     let dir = tempfile::tempdir().unwrap();

@@ -72,6 +72,21 @@ impl State {
         self.news.send_replace(());
     }
 
+    /// Shows a ledger that it keeps alone, with a key of its own.
+    pub(crate) fn show_its_own(&mut self) {
+        let key = SigningKey::from_bytes(&[99; 32]).verifying_key();
+        let genesis = v1::Genesis {
+            origin: self.origin.clone(),
+            log_public_key: Bytes::copy_from_slice(key.as_bytes()),
+            nonce: Bytes::from_static(&[7; 32]),
+            contract_version: Version::V1.number(),
+            ..v1::Genesis::default()
+        };
+        self.ledger = LedgerId::of(&genesis);
+        let first = Tree::empty().push(1_000, record::genesis_payload(genesis));
+        self.entries[0] = first.unwrap();
+    }
+
     fn copy(&self) -> Self {
         Self {
             chain: self.chain.clone(),
