@@ -76,6 +76,29 @@ pub enum ChainError {
         /// That of the server, or of the line that is trusted.
         found: String,
     },
+    /// A server answers with another block than was asked for.
+    #[error("a server of the chain was asked for block {asked} and sends {found}")]
+    OtherBlock {
+        /// The height that was asked for.
+        asked: u64,
+        /// That of what came.
+        found: u64,
+    },
+    /// No block comes.
+    #[error(
+        "the chain makes no block after the one that is trusted: it stands still, or its servers are behind"
+    )]
+    Still,
+    /// A server shows fewer entries than are here: it is behind, or lies.
+    #[error(
+        "a server of the chain proves {shown} entries by an old header, and {had} are here: it is behind"
+    )]
+    Behind {
+        /// How many it proves.
+        shown: u64,
+        /// How many are here.
+        had: u64,
+    },
     /// The ledger is another.
     #[error("what the contract {0} keeps is no ledger that it would keep")]
     OtherLedger(String),

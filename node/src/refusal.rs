@@ -35,7 +35,7 @@ pub(crate) enum Refusal {
     Rejected(#[from] Rejection),
     /// There is no checkpoint that enough nodes have signed.
     #[error(
-        "fewer than two thirds of the nodes that keep this ledger have signed for it since this one was \
+        "what is here is not signed by two thirds of the nodes that keep this ledger, or proven by the chain that does, since this one was \
          started; try again when they are there"
     )]
     Unsigned,

@@ -1,7 +1,7 @@
 //! How following and delivering go, for who runs the node.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock;
 
@@ -16,8 +16,11 @@ pub(crate) struct Condition(Arc<Mutex<State>>);
 struct State {
     /// Of the newest header that is believed; 0 before the first.
     header_ms: u64,
+    /// The height up to which all is here.
+    height: u64,
     following: Option<String>,
-    delivering: Option<String>,
+    /// Why the last delivery has failed, and when.
+    delivering: Option<(Instant, String)>,
 }
 
 impl Condition {
@@ -39,6 +42,16 @@ impl Condition {
         }
     }
 
+    /// All is here up to the block of this height.
+    pub(super) fn reached(&self, height: u64) {
+        self.state().height = height;
+    }
+
+    /// The height of the newest block up to which all is here.
+    pub(crate) fn height(&self) -> u64 {
+        self.state().height
+    }
+
     /// It could not be looked.
     pub(super) fn not_followed(&self, why: String) {
         let mut state = self.state();
@@ -55,7 +68,7 @@ impl Condition {
             Ok(()) => state.delivering = None,
             Err(why) => {
                 tracing::warn!(why, "nothing is delivered");
-                state.delivering = Some(why);
+                state.delivering = Some((Instant::now(), why));
             }
         }
     }
@@ -83,6 +96,8 @@ impl Condition {
     /// Why nothing that is submitted is recorded, if that is so; reading goes on.
     pub(crate) fn undelivered(&self) -> Option<String> {
         let state = self.state();
-        state.delivering.as_ref().map(|why| format!("nothing is delivered: {why}"))
+        // It lapses: whoever sends nothing here for it would never see that it is over.
+        let lately = state.delivering.as_ref().filter(|(since, _)| since.elapsed() < STILL);
+        lately.map(|(_, why)| format!("nothing is delivered: {why}"))
     }
 }

@@ -27,6 +27,10 @@ const TRIES: u32 = 3;
 /// For how many blocks something that is due is left to others' deliveries, at least, and how many of these mirrors may
 /// differ by, so that mostly one of them pays.
 const LEFT_TO_OTHERS: (u64, u64) = (2, 3);
+/// After how many blocks something that was delivered is looked for at the latest.
+const PATIENCE: u64 = 25;
+/// What the contract says of what is no transaction there, or vouches for a history that it does not keep.
+const NOTHING_THERE: [u32; 2] = [200, 201];
 /// After how many blocks a tick that has done nothing is sent again.
 const AGAIN: u64 = 20;
 
@@ -137,10 +141,12 @@ async fn carry(shared: &Shared, deliverer: &mut Deliverer, mut batch: Vec<Job>) 
     shared.condition.delivered(outcome.as_ref().map(drop).map_err(ToString::to_string));
     match outcome {
         Ok(done) => {
+            let newest = shared.condition.height();
             let mut unseen = lock(&shared.deliveries.unseen);
             for (job, code) in batch.into_iter().zip(done.codes) {
                 if let Job::Transaction { key, payload, transaction, tries } = job {
-                    let height = done.height;
+                    // A server says so: it is no earlier than what is here, and no later than may be.
+                    let height = done.height.clamp(newest, newest.saturating_add(PATIENCE));
                     unseen.push(Delivered { key, payload, transaction, tries, code, height });
                 }
             }
@@ -183,6 +189,11 @@ pub(super) fn settle(shared: &Shared, height: u64, header_ms: u64) {
         }
         if let Ok(Err(rejection)) = mirror.keeper().would(header_ms, &transaction) {
             shared.waiting.refuse(&key, || rejection.clone().into());
+            continue;
+        }
+        if NOTHING_THERE.contains(&code) {
+            let seen = transaction.seen().size;
+            shared.waiting.refuse(&key, || Refusal::UnknownSeen(seen));
             continue;
         }
         let job = Job::Transaction { key, payload, transaction, tries: tries + 1 };

@@ -1,5 +1,7 @@
 //! The first entry of a ledger that a contract keeps, before there is a folder for it.
 
+use std::time::Duration;
+
 use colearn_proto::v1;
 use colearn_records::on_chain::{PublicChain, Tree};
 use colearn_records::record::Record;
@@ -8,6 +10,10 @@ use colearn_relay::Settings;
 use super::line::Line;
 use super::mirror::check;
 use crate::error::{ChainError, NodeError};
+
+/// How often a newer block is looked for before the chain is said to stand still, and how long is waited between.
+const PATIENCE: usize = 60;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The ledger's first entry, as the chain proves it: all entries are fetched for that, since their tree is what is
 /// proven.
@@ -18,17 +24,21 @@ pub(crate) async fn first_entry(
     let kept = |source| ChainError::Kept { path: data.to_owned(), source };
     std::fs::create_dir_all(data).map_err(kept)?;
     let mut line = Line::begin(settings.servers()?, settings, data).await?;
-    let proven = loop {
-        match line.advance().await? {
-            Some(proven) => break proven,
+    let mut in_vain = 0;
+    let first = loop {
+        match entries(&mut line).await {
+            Ok(Some(entries)) => break entries.into_iter().next().ok_or(ChainError::NoTree)?,
             // The one that is trusted is the newest.
-            None => tokio::time::sleep(super::LOOK.0).await,
+            Ok(None) if in_vain < PATIENCE => {}
+            Ok(None) => return Err(ChainError::Still),
+            // Another server may be honest, or there.
+            Err(_) if in_vain < line.rpc().servers() => line.rpc().go_on(),
+            Err(error) => return Err(error),
         }
+        in_vain += 1;
+        tokio::time::sleep(PAUSE).await;
     };
-    let entries = super::entries(&line, 0, proven.tree.head().size).await?;
-    check(&Tree::empty(), &entries, &proven.tree)?;
-    let first = entries.first().ok_or(ChainError::NoTree)?;
-    let Ok(Record::Genesis(genesis)) = Record::decode(first).map(|it| it.record) else {
+    let Ok(Record::Genesis(genesis)) = Record::decode(&first).map(|it| it.record) else {
         return Err(ChainError::NoTree);
     };
     let keeps = PublicChain::of_genesis(&genesis).ok().flatten();
@@ -39,6 +49,14 @@ pub(crate) async fn first_entry(
         }
         Some(_) | None => Err(ChainError::OtherLedger(contract.to_owned())),
     }
+}
+
+/// All entries, as the newest header proves them; `None` if there is no newer one than was known.
+async fn entries(line: &mut Line) -> Result<Option<Vec<Vec<u8>>>, ChainError> {
+    let Some(proven) = line.advance().await? else { return Ok(None) };
+    let entries = super::entries(line, 0, proven.tree.head().size).await?;
+    check(&Tree::empty(), &entries, &proven.tree)?;
+    Ok(Some(entries))
 }
 
 /// Whether the ledger in a folder is kept where it is said to be.

@@ -6,13 +6,15 @@ use std::time::Duration;
 use colearn_light::{Light, RawBlock, RawValue, Trust, TrustLine, Way, code, contract_key, proven};
 use colearn_records::on_chain::{TREE_KEY, Tree};
 use colearn_relay::{Rpc, Settings};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::error::ChainError;
 
 /// How much younger than the one that is kept a header is that is kept in its place.
 const KEEP_EVERY: Duration = Duration::from_secs(600);
+/// The most headers between two: with halving, what 2^64 blocks take.
+const MAX_STEPS: usize = 128;
 
 /// What the chain proves of the ledger under one header.
 #[derive(Clone, Debug)]
@@ -28,41 +30,55 @@ pub(crate) struct Proven {
     pub(crate) value: RawValue,
 }
 
+/// The newest header that was believed, as a file: whole, so that beginning with it asks nobody.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// What was trusted when it was believed; of another pin it is nothing.
+    pin: String,
+    height: u64,
+    hash: String,
+    commit: String,
+    validators: Vec<String>,
+    next_validators: Vec<String>,
+}
+
 /// Follows the chain's headers.
 pub(crate) struct Line {
     rpc: Rpc,
     light: Light,
-    chain: String,
+    pin: TrustLine,
     /// The contract's address, as text and as bytes.
     name: String,
     contract: [u8; 32],
     code: [u8; 32],
+    /// The newest block that is believed, as long as what its header proves is not taken over.
+    outstanding: Option<RawBlock>,
     /// Where the newest header is kept, and the time of the one that is.
     kept: (PathBuf, u64),
 }
 
 impl Line {
-    /// Begins at the header that `chain.toml` trusts, or at the one that this folder's node believed last, whichever
-    /// is newer.
+    /// Begins at the header that `chain.toml` trusts, or at the one that this folder's node believed last because of
+    /// that. One of the servers has to have the first of the two.
     pub(crate) async fn begin(
         rpc: Rpc,
         settings: &Settings,
         data: &Path,
     ) -> Result<Self, ChainError> {
-        let Trust { line: pinned, code } = settings.trust.clone().ok_or(ChainError::NoTrust)?;
+        let Trust { line: pin, code } = settings.trust.clone().ok_or(ChainError::NoTrust)?;
         let name = settings.contract.clone().ok_or(ChainError::NoContract)?;
         let contract = colearn_light::address(&name)?;
-        if pinned.chain != settings.chain_id {
-            let (expected, found) = (settings.chain_id.clone(), pinned.chain);
+        if pin.chain != settings.chain_id {
+            let (expected, found) = (settings.chain_id.clone(), pin.chain);
             return Err(ChainError::OtherChain { expected, found });
         }
         let file = data.join("chain.json");
-        let kept = read_kept(&file, &pinned)?.filter(|kept| kept.height > pinned.height);
-        let line = kept.unwrap_or(pinned);
-        let block = rpc.block(line.height).await?;
-        let light = Light::begin(&line, block.read()?)?;
-        let (chain, time_ms) = (line.chain, light.time_ms());
-        Ok(Self { rpc, light, chain, name, contract, code, kept: (file, time_ms) })
+        let light = match resume(&file, &pin)? {
+            Some(light) => light,
+            None => first(&rpc, &pin).await?,
+        };
+        let kept = (file, light.time_ms());
+        Ok(Self { rpc, light, pin, name, contract, code, outstanding: None, kept })
     }
 
     /// Which headers are asked for, and where.
@@ -80,29 +96,38 @@ impl Line {
         self.light.time_ms()
     }
 
-    /// Goes on to the newest block, and gives what its header proves; `None` if there is no newer one.
+    /// Goes on to the newest block, and gives what its header proves; `None` if there is no newer one, and what the last
+    /// one proves is [taken over](Self::taken).
     pub(crate) async fn advance(&mut self) -> Result<Option<Proven>, ChainError> {
         let status = self.rpc.status().await?;
-        if status.chain_id != self.chain {
-            let (expected, found) = (self.chain.clone(), status.chain_id);
+        if status.chain_id != self.pin.chain {
+            let (expected, found) = (self.pin.chain.clone(), status.chain_id);
             return Err(ChainError::OtherChain { expected, found });
         }
-        if status.height <= self.light.height() {
-            return Ok(None);
-        }
         let mut way = Way::to(status.height);
-        let mut newest = None;
-        while let Some(height) = way.next(&self.light) {
+        for _ in 0..MAX_STEPS {
+            let Some(height) = way.next(&self.light) else { break };
             let raw = self.rpc.block(height).await?;
-            let took = self.light.advance(raw.read()?, clock::now_ms());
+            let block = raw.read()?;
+            // Of any other height it could lead anywhere, and for ever.
+            if block.height() != height {
+                return Err(ChainError::OtherBlock { asked: height, found: block.height() });
+            }
+            let took = self.light.advance(block, clock::now_ms());
             if took.is_ok() {
-                newest = Some(raw);
+                self.outstanding = Some(raw);
             }
             way.took(&self.light, took)?;
         }
-        let Some(block) = newest else { return Ok(None) };
-        self.keep();
+        let Some(block) = self.outstanding.clone() else { return Ok(None) };
         self.prove(block).await.map(Some)
+    }
+
+    /// What the newest header proves is taken over.
+    pub(crate) fn taken(&mut self) {
+        if let Some(block) = self.outstanding.take() {
+            self.keep(&block);
+        }
     }
 
     async fn prove(&self, block: RawBlock) -> Result<Proven, ChainError> {
@@ -129,36 +154,75 @@ impl Line {
 
     /// Keeps the newest header now and then, so that a node that comes back after months needs no newer pin as long
     /// as what it has believed is within the trusting period.
-    fn keep(&mut self) {
+    fn keep(&mut self, block: &RawBlock) {
         let (file, kept_ms) = &mut self.kept;
         let time_ms = self.light.time_ms();
         if time_ms < kept_ms.saturating_add(KEEP_EVERY.as_millis() as u64) && file.exists() {
             return;
         }
-        let hash = hex::encode(self.light.hash());
-        let kept = json!({ "chain": self.chain, "height": self.light.height(), "hash": hash });
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let kept = Kept {
+            pin: hex::encode(self.pin.hash),
+            height: self.light.height(),
+            hash: hex::encode(self.light.hash()),
+            commit: text(&block.commit),
+            validators: block.validators.iter().map(text).collect(),
+            next_validators: block.next_validators.iter().map(text).collect(),
+        };
+        let written = serde_json::to_vec(&kept)
+            .map_err(|error| error.to_string())
+            .and_then(|it| colearn_files::replace(file, &it).map_err(|error| error.to_string()));
         // If it cannot be written the next one is; the pin is there all the same.
-        if let Err(error) = colearn_files::replace(file, format!("{kept:#}\n").as_bytes()) {
-            tracing::warn!(file = %file.display(), %error, "the newest header is not kept");
-            return;
+        match written {
+            Ok(_) => *kept_ms = time_ms,
+            Err(error) => {
+                tracing::warn!(file = %file.display(), error, "the newest header is not kept");
+            }
         }
-        *kept_ms = time_ms;
     }
 }
 
-/// The header that was believed last here; `None` if none was.
-fn read_kept(file: &Path, pinned: &TrustLine) -> Result<Option<TrustLine>, ChainError> {
-    let text = match std::fs::read_to_string(file) {
+/// The header that is trusted, from a server that has it.
+async fn first(rpc: &Rpc, pin: &TrustLine) -> Result<Light, ChainError> {
+    let mut tried = 0;
+    loop {
+        let begun = match rpc.block(pin.height).await {
+            Ok(raw) => match raw.read() {
+                Ok(block) => Light::begin(pin, block).map_err(ChainError::from),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
+        };
+        tried += 1;
+        match begun {
+            Ok(light) => return Ok(light),
+            // One server may lie, or have forgotten it.
+            Err(_) if tried < rpc.servers() => rpc.go_on(),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What was believed last here, because of this pin; `None` if nothing was.
+fn resume(file: &Path, pin: &TrustLine) -> Result<Option<Light>, ChainError> {
+    let text = match std::fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(ChainError::Kept { path: file.to_owned(), source }),
     };
     // What cannot be read was never one: it is replaced whole.
-    let Ok(kept) = serde_json::from_str::<Value>(&text) else { return Ok(None) };
+    let Ok(kept) = serde_json::from_slice::<Kept>(&text) else { return Ok(None) };
     let read = || {
-        let hash = hex::decode(kept["hash"].as_str()?).ok()?.try_into().ok()?;
-        let chain = kept["chain"].as_str().filter(|chain| *chain == pinned.chain)?.to_owned();
-        Some(TrustLine { chain, height: kept["height"].as_u64()?, hash, period: pinned.period })
+        let hash = hex::decode(&kept.hash).ok()?.try_into().ok()?;
+        let bytes = |pages: &[String]| pages.iter().map(|it| it.clone().into_bytes()).collect();
+        let raw = RawBlock {
+            commit: kept.commit.clone().into_bytes(),
+            validators: bytes(&kept.validators),
+            next_validators: bytes(&kept.next_validators),
+        };
+        let line = TrustLine { height: kept.height, hash, ..pin.clone() };
+        Light::begin(&line, raw.read().ok()?).ok()
     };
-    Ok(read())
+    let is_of_it = kept.pin == hex::encode(pin.hash) && kept.height > pin.height;
+    Ok(is_of_it.then(read).flatten())
 }

@@ -43,7 +43,8 @@ impl Mirror {
         let tree = Tree::of(head, frontier).ok_or_else(|| {
             NodeError::Stopped("the ledger's tree has another size than the ledger".to_owned())
         })?;
-        let (publisher, views) = Publisher::new(keeper.contract(), tree.head().size);
+        // Nothing is shown before the chain has proven it anew.
+        let (publisher, views) = Publisher::showing(keeper.contract(), tree.head().size, 0);
         Ok((Self { keeper, reader, tree, ledger, publisher, drawn: None }, views))
     }
 
@@ -119,8 +120,9 @@ impl Mirror {
 
     /// Shows what was taken over, once whoever is woken by that finds the checkpoint over it.
     pub(crate) fn show(&mut self) {
-        let Some(view) = self.drawn.take() else { return };
-        self.publisher.publish(view);
+        if let Some(view) = self.drawn.take() {
+            self.publisher.publish(view);
+        }
         self.publisher.indexed(self.tree.head().size);
     }
 

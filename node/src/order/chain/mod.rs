@@ -23,7 +23,7 @@ use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Transaction};
 use colearn_relay::{Deliverer, Rpc, Settings};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::condition::Condition;
@@ -41,6 +41,9 @@ use crate::view::Views;
 
 /// How often it is looked for new blocks: a quarter of the time between two, within these.
 const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How many blocks are fetched at once for others.
+const ASKING: usize = 8;
 
 /// Whether this node has these weights.
 pub(crate) type Holds = Arc<dyn Fn(&Digest) -> bool + Send + Sync>;
@@ -61,7 +64,8 @@ pub(super) struct Shared {
     proofs: Proofs,
     condition: Condition,
     published: watch::Sender<Option<Arc<SignedCheckpoint>>>,
-    rpc: Rpc,
+    /// Asked for others, so that what they ask for has no part in what this node asks.
+    shown: Rpc,
     holds: Holds,
 }
 
@@ -102,20 +106,32 @@ impl OnChain {
             proofs: Proofs::default(),
             condition: Condition::default(),
             published: watch::Sender::new(None),
-            rpc,
+            shown: settings.servers().map_err(ChainError::from)?,
             holds,
         });
-        tokio::spawn(delivery::deliver(shared.clone(), deliverer, taken, stopping.clone()));
+        let delivering = delivery::deliver(shared.clone(), deliverer, taken, stopping.clone());
+        // If it panics the node stops: nobody would get a receipt any more, and all would look well.
+        let ends = stopping.clone().drop_guard();
+        tokio::spawn(async move {
+            delivering.await;
+            drop(ends);
+        });
         let (following, runtime, stop) = (shared.clone(), Handle::current(), stopping.clone());
+        let (looked, first) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let ends = stop.clone().drop_guard();
-            let result = runtime.block_on(follow(&following, line, &stop));
+            let result = runtime.block_on(follow(&following, line, looked, &stop));
             if let Err(error) = &result {
                 tracing::error!(%error, "the chain's ledger cannot be mirrored; stopping");
             }
+            // Who waits is told, as long as connections are there.
+            following.waiting.stop();
             drop(ends);
             result
         });
+        // Until something is proven nothing can be shown. It goes on by itself where no server answers; if it has stopped,
+        // whoever started it will see that.
+        let _ = first.await;
         Ok(Self { shared, views, thread })
     }
 
@@ -134,7 +150,12 @@ impl OnChain {
 
     /// What the chain proves, for others.
     pub(crate) fn shows(&self) -> Shows {
-        Shows { proofs: self.shared.proofs.clone(), rpc: self.shared.rpc.clone() }
+        Shows {
+            proofs: self.shared.proofs.clone(),
+            condition: self.shared.condition.clone(),
+            rpc: self.shared.shown.clone(),
+            asking: Arc::new(Semaphore::new(ASKING)),
+        }
     }
 
     /// How it goes.
@@ -155,7 +176,10 @@ impl OnChain {
 #[derive(Clone)]
 pub(crate) struct Shows {
     proofs: Proofs,
+    condition: Condition,
     rpc: Rpc,
+    /// Whoever asks has servers asked that are others'.
+    asking: Arc<Semaphore>,
 }
 
 impl Shows {
@@ -166,8 +190,23 @@ impl Shows {
 
     /// A block, as a server of the chain has it.
     pub(crate) async fn block(&self, height: u64) -> Result<RawBlock, Refusal> {
-        let block = self.rpc.block(height).await;
-        block.map_err(|error| Refusal::NoOrder(error.to_string()))
+        if height == 0 || height > self.condition.height() {
+            return Err(Refusal::NoOrder(format!("block {height} of the chain is not known here")));
+        }
+        let _slot = self.asking.try_acquire().map_err(|_| Refusal::Busy)?;
+        let asked = async {
+            let raw = self.rpc.block(height).await?;
+            match raw.read()?.height() {
+                found if found == height => Ok(raw),
+                found => Err(ChainError::OtherBlock { asked: height, found }),
+            }
+        };
+        let asked: Result<RawBlock, ChainError> = asked.await;
+        asked.map_err(|error| {
+            // What is handed on is to be what was asked for: whoever gets something else leaves this node.
+            self.rpc.go_on();
+            Refusal::NoOrder(error.to_string())
+        })
     }
 }
 
@@ -230,15 +269,31 @@ fn look_again(shared: &Shared) {
 }
 
 /// Follows the chain until the node stops.
+///
+/// It says so in `looked` once it has looked, or asked every server in vain.
 async fn follow(
     shared: &Arc<Shared>,
     mut line: Line,
+    looked: oneshot::Sender<()>,
     stopping: &CancellationToken,
 ) -> Result<(), NodeError> {
     let (soonest, latest) = LOOK;
     let (mut pause, mut header_ms) = (soonest, line.time_ms());
+    let (mut looked, mut in_vain) = (Some(looked), 0);
     while !stopping.is_cancelled() {
-        match look(shared, &mut line).await {
+        // May be given up anywhere: what is taken over is so without a pause between.
+        let done = tokio::select! {
+            () = stopping.cancelled() => return Ok(()),
+            done = look(shared, &mut line) => done,
+        };
+        in_vain += usize::from(done.is_err());
+        if (done.is_ok() || in_vain >= line.rpc().servers())
+            && let Some(looked) = looked.take()
+        {
+            // If nobody waits any more, nobody need be told.
+            let _ = looked.send(());
+        }
+        match done {
             Ok(()) => {
                 if line.time_ms() > header_ms {
                     let between = Duration::from_millis(line.time_ms() - header_ms);
@@ -272,6 +327,11 @@ async fn look(shared: &Arc<Shared>, line: &mut Line) -> Result<(), NotMirrored> 
     let Some(proven) = line.advance().await.map_err(NotMirrored::Unproven)? else { return Ok(()) };
     let from = shared.mirror().tree().clone();
     let (had, size) = (from.head().size, proven.tree.head().size);
+    if size < had && proven.time_ms <= from.head().time_ms {
+        // After a restart the headers begin earlier than the entries that are here.
+        let behind = ChainError::Behind { shown: size, had };
+        return Err(NotMirrored::Unproven(behind));
+    }
     if size < had || (size == had && proven.tree != from) {
         // Both were proven, under headers that follow from one another: the contract itself has changed its past.
         return Err(NodeError::from(ChainError::Rewritten { had, size }).into());
@@ -294,7 +354,9 @@ async fn look(shared: &Arc<Shared>, line: &mut Line) -> Result<(), NotMirrored> 
     mirror.show();
     drop(mirror);
     look_again(shared);
+    line.taken();
     shared.condition.followed(header_ms);
+    shared.condition.reached(height);
     delivery::settle(shared, height, header_ms);
     delivery::tick(shared, height, header_ms);
     Ok(())
