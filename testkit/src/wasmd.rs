@@ -48,7 +48,7 @@ impl Wasmd {
     /// If it does not start.
     #[track_caller]
     pub fn start_with(gas_price: &str) -> Option<Self> {
-        let program = built("wasmd", "COLEARN_WASMD", "tools/wasmd", ".ci/wasmd")?;
+        let program = program()?;
         let home = tempfile::tempdir().expect("a temporary folder");
         // Free a moment ago; nothing else here takes ports by number.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
@@ -196,6 +196,12 @@ impl Wasmd {
         let output = command.arg(self.home.path()).output().expect("wasmd runs");
         serde_json::from_slice(&output.stdout).ok()
     }
+}
+
+/// The program that `COLEARN_WASMD` names, or else the one that `.ci/wasmd` has built; a skip where there is none.
+#[track_caller]
+pub fn program() -> Option<PathBuf> {
+    built("wasmd", "COLEARN_WASMD", "tools/wasmd", ".ci/wasmd")
 }
 
 /// The contract's code that `COLEARN_CHAIN_WASM` names, or else the one that `.ci/chain-wasm` has built; a skip where

@@ -9,7 +9,7 @@ use colearn_contracts::{
 use colearn_sdk::client::{self, Client, Followed, Memory, Options, Summary, Trust};
 use colearn_sdk::learner::SAFETENSORS;
 use colearn_sdk::participant::Event;
-use colearn_testkit::wasmd::{Wasmd, contract};
+use colearn_testkit::wasmd::{Wasmd, contract, program};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -189,4 +189,26 @@ async fn no_vote_is_lost_whatever_is_killed() {
     for node in nodes.into_iter().flatten() {
         node.stop();
     }
+}
+
+#[test]
+fn a_demo_has_a_chain_keep_the_ledger() {
+    let (Some(wasmd), Some(wasm)) = (program(), contract()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let keep = dir.path().join("demo");
+    let (keep, wasmd) = (keep.to_str().unwrap(), wasmd.to_str().unwrap());
+    let wasm = wasm.to_str().unwrap();
+    let demo = ["demo", "--chain", "--json", "--learners", "3", "--rounds", "4", "--keep", keep];
+    let told = succeed(&[&demo[..], &["--wasmd", wasmd, "--contract", wasm]].concat());
+    let report: Value = serde_json::from_str(&told).unwrap();
+    let audits = report["audits"].as_array().unwrap();
+    assert_eq!(audits.len(), 2);
+    for audit in audits {
+        assert_eq!((&audit["ok"], &audit["rounds"]), (&true.into(), &4.into()), "{audit}");
+        assert_eq!(audit["root"], audits[0]["root"]);
+    }
+    let missing = ["--wasmd", "no-such-program", "--contract", wasm, "--keep"];
+    let other = dir.path().join("other");
+    let missing = [&demo[..2], &missing, &[other.to_str().unwrap()]].concat();
+    assert!(fail(&missing).contains("say where it is: --wasmd FILE"));
 }

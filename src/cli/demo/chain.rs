@@ -165,7 +165,12 @@ fn prepare(program: &Path, home: &Path, accounts: &[String]) -> anyhow::Result<(
     let call = |arguments: &[&str]| -> anyhow::Result<()> {
         let mut command = Command::new(program);
         let output = command.args(arguments).arg("--home").arg(&new).output();
-        let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+        let output = output.with_context(|| {
+            format!(
+                "cannot run {}; say where it is: --wasmd FILE (docs/chain.md)",
+                program.display()
+            )
+        })?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr);
             bail!("{} {} failed: {}", program.display(), arguments.join(" "), why.trim_end());

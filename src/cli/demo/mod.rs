@@ -109,7 +109,7 @@ pub(crate) struct Demo {
     )]
     wasmd: PathBuf,
     /// The contract, as .ci/chain-wasm builds it
-    #[arg(long, value_name = "FILE", env = "COLEARN_CHAIN_WASM", requires = "chain")]
+    #[arg(long, value_name = "FILE", env = "COLEARN_CHAIN_WASM")]
     contract: Option<PathBuf>,
     /// Where the rounds run
     #[arg(long, value_parser = word::<Backend>(), default_value = "ledger")]
