@@ -88,10 +88,21 @@ fn set(pages: &[Vec<u8>]) -> Result<validator::Set, BadAnswer> {
         validators: Vec<Info>,
     }
 
-    let mut all = Vec::new();
+    const ASKED: &str = "validators";
+    let bad = |text: &str| BadAnswer::Malformed { asked: ASKED, text: text.to_owned() };
+    let mut all: Vec<Info> = Vec::new();
     for page in pages {
-        let Page { validators } = read("validators", page)?;
-        all.extend(validators);
+        let Page { validators } = read(ASKED, page)?;
+        // A set's hash is over keys and power alone: an address that a server says may be anybody's.
+        all.extend(validators.into_iter().map(|it| Info::new(it.pub_key, it.power)));
+    }
+    if all.iter().any(|it| it.power.is_zero()) {
+        return Err(bad("a validator without power"));
+    }
+    // A set of more power panics.
+    let power = all.iter().fold(0_u64, |sum, it| sum.saturating_add(it.power()));
+    if power > validator::Set::MAX_TOTAL_VOTING_POWER {
+        return Err(bad("validators of more power than a chain's may have"));
     }
     Ok(validator::Set::without_proposer(all))
 }

@@ -146,6 +146,38 @@ fn a_header_that_does_not_follow_is_not_believed() {
     assert_eq!(light.advance(whole("early"), now_ms), Err(early));
 }
 
+/// The early block, with another only next validator.
+fn next(change: impl Fn(&mut Value)) -> Result<Block, BadAnswer> {
+    let mut next: Value = serde_json::from_slice(&data("early-next-validators.json")).unwrap();
+    change(&mut next["result"]["validators"][0]);
+    let validators = [data("early-validators.json")];
+    block(&data("early-commit.json"), &validators, &[next.to_string().into_bytes()])
+}
+
+#[test]
+fn power_that_no_chain_has_is_no_answer() {
+    let power = |power: &'static str| next(move |it| it["voting_power"] = power.into());
+    assert!(power("1152921504606846975").is_ok());
+    for wrong in ["1152921504606846976", "2000000000000000000", "9223372036854775807", "0", "-1"] {
+        assert!(matches!(power(wrong), Err(BadAnswer::Malformed { .. })), "{wrong}");
+    }
+    // And of several together.
+    let page = |it: &Value| it.to_string().into_bytes();
+    let mut most: Value = serde_json::from_slice(&data("early-validators.json")).unwrap();
+    most["result"]["validators"][0]["voting_power"] = "1152921504606846975".into();
+    let pages = [page(&most), data("early-validators.json")];
+    let read = block(&data("early-commit.json"), &pages, &pages[1..]);
+    assert!(matches!(read, Err(BadAnswer::Malformed { .. })));
+}
+
+#[test]
+fn an_address_that_a_server_says_is_not_the_keys_means_nothing() {
+    let (_, line, now_ms) = told();
+    let bent = next(|it| it["address"] = "00".repeat(20).into()).unwrap();
+    let mut light = Light::begin(&line, bent).unwrap();
+    light.advance(whole("late"), now_ms).unwrap();
+}
+
 #[test]
 fn what_is_no_answer_is_refused() {
     for nothing in ["", "{}", "{\"result\":{}}", "{\"error\":{\"code\":1}}", "[1]"] {
