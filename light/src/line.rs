@@ -63,6 +63,22 @@ pub enum NotBelieved {
         /// The height.
         height: u64,
     },
+    /// It is the block of another height than was asked for.
+    #[error("the server's block is {found}, and {asked} was asked for")]
+    NotAsked {
+        /// The height that was asked for.
+        asked: u64,
+        /// The one that it has.
+        found: u64,
+    },
+    /// So many blocks between do not lead there.
+    #[error("block {height} does not follow within {steps} blocks between: ask another server")]
+    TooManySteps {
+        /// The height.
+        height: u64,
+        /// How many were looked at.
+        steps: u32,
+    },
     /// It does not verify.
     #[error("the header does not verify: {0}")]
     Wrong(String),

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use colearn_light::{
-    BadAnswer, BadProof, Block, Light, MAX_ANSWER_BYTES, NotBelieved, Proven, TrustLine, address,
-    block, contract_key, proven,
+    BadAnswer, BadProof, Block, Light, MAX_ANSWER_BYTES, NotBelieved, Proven, TrustLine, Way,
+    address, block, contract_key, proven,
 };
 use serde_json::Value;
 
@@ -152,6 +152,44 @@ fn next(change: impl Fn(&mut Value)) -> Result<Block, BadAnswer> {
     change(&mut next["result"]["validators"][0]);
     let validators = [data("early-validators.json")];
     block(&data("early-commit.json"), &validators, &[next.to_string().into_bytes()])
+}
+
+#[test]
+fn a_way_takes_the_blocks_that_were_asked_for_and_not_for_ever() {
+    let (_, line, now_ms) = told();
+    let begin = || Light::begin(&line, whole("early")).unwrap();
+    let late = light().height();
+    let (mut light, mut way) = (begin(), Way::to(late));
+    assert_eq!(way.next(&light), Some(late));
+    let took = light.advance(whole("late"), now_ms);
+    assert_eq!(way.took(&light, took), Ok(()));
+    assert_eq!(way.next(&light), None);
+
+    // A block of the chain, but not the one that was asked for.
+    let (mut light, mut way) = (begin(), Way::to(1 << 60));
+    let took = light.advance(whole("late"), now_ms);
+    let other = NotBelieved::NotAsked { asked: 1 << 60, found: late };
+    assert_eq!(way.took(&light, took), Err(other));
+
+    // Made up: too far by its own height, whatever is asked for.
+    let too_far = |height| Err(NotBelieved::TooFar { height });
+    let (light, mut way) = (begin(), Way::to(10));
+    assert_eq!(
+        way.took(&light, too_far(1 << 60)),
+        Err(NotBelieved::NotAsked { asked: 10, found: 1 << 60 })
+    );
+    let mut way = Way::to(u64::MAX);
+    let mut asked = Vec::new();
+    let error = loop {
+        let next = way.next(&light).unwrap();
+        assert!(asked.last().is_none_or(|last| next < *last) && next > 2);
+        asked.push(next);
+        match way.took(&light, too_far(next)) {
+            Ok(()) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, NotBelieved::TooFar { height: 3 });
 }
 
 #[test]
