@@ -314,7 +314,7 @@ impl Deliverer {
             most: self.max_fee,
             denom: denom.clone(),
         })?;
-        self.take(draft.fee)?;
+        self.take(draft.fee, state.sequence)?;
         let tx = draft.signed(&self.account, state, &self.chain_id);
         let hash = crate::transaction::hash(&tx);
         match self.rpc.broadcast(&tx).await {
@@ -325,16 +325,11 @@ impl Deliverer {
                 None if !matches!(error, RpcError::Refused { .. }) => {
                     tracing::debug!(%error, "nobody says that it took the transaction");
                 }
-                refusal => {
-                    // Should a server hand it on all the same: it and the next one say the same sequence, and only one
-                    // of them can be carried out.
-                    self.give_back(draft.fee)?;
-                    return Err(self.refused(error, refusal, draft.fee).await);
-                }
+                // A server that refuses it may have handed it on all the same: it stays paid.
+                refusal => return Err(self.refused(error, refusal, draft.fee).await),
             },
         }
         let Some(done) = self.wait(&hash, timeout_height).await? else {
-            self.give_back(draft.fee)?;
             self.state = None;
             return Ok(None);
         };
@@ -388,19 +383,17 @@ impl Deliverer {
         }
     }
 
-    fn take(&self, fee: u128) -> Result<(), NotDelivered> {
+    fn take(&self, fee: u128, sequence: u64) -> Result<(), NotDelivered> {
         let most = self.max_fee_a_day;
-        match self.spending.take(fee, most.0, now_ms()).map_err(|it| self.no_count(it))? {
+        let place = format!("{}/{}/{sequence}", self.chain_id, self.address()?);
+        let taken = self.spending.take(fee, &place, most.0, now_ms());
+        match taken.map_err(|it| self.no_count(it))? {
             Ok(()) => Ok(()),
             Err(spent) => {
                 let denom = self.denom.clone();
                 Err(NotDelivered::DaySpent { spent: Amount(spent), fee: Amount(fee), most, denom })
             }
         }
-    }
-
-    fn give_back(&self, fee: u128) -> Result<(), NotDelivered> {
-        self.spending.give_back(fee, now_ms()).map_err(|it| self.no_count(it))
     }
 
     fn no_count(&self, source: std::io::Error) -> NotDelivered {
