@@ -63,7 +63,6 @@ pub struct Deliverer {
     spending: Spending,
     /// What the account's next transaction says; `None` when the chain is to be asked.
     state: Option<AccountState>,
-    is_shared_told: bool,
 }
 
 /// What came of a delivery, as a server says.
@@ -102,7 +101,6 @@ impl Deliverer {
             max_fee_a_day: settings.max_fee_a_day,
             spending: Spending::of(&settings.account),
             state: None,
-            is_shared_told: false,
         }
     }
 
@@ -252,36 +250,49 @@ impl Deliverer {
 
     /// Has the chain carry out a message, as often built anew as it takes.
     async fn deliver(&mut self, message: &Any, headroom: u64) -> Result<Carried, NotDelivered> {
-        let mut wrong_sequences = 0;
-        for _ in 0..TRIES {
-            match self.try_once(message, headroom).await {
+        let mut tries = 0;
+        let mut wrong_since = None;
+        loop {
+            let height = self.chain().await?.height;
+            match self.try_once(message, headroom, height).await {
                 Ok(Some(carried)) => return Ok(carried),
-                Ok(None) => {}
+                Ok(None) => tries += 1,
                 Err(NotDelivered::Rpc(error))
                     if error.refusal() == Some(Refusal::WrongSequence) =>
                 {
-                    wrong_sequences += 1;
                     self.state = None;
-                    // A server's answer may lag behind a block that another has; the first time that is no news.
-                    if wrong_sequences > 1 && !self.is_shared_told {
-                        tracing::warn!(
-                            account = self.address().unwrap_or_default(),
-                            "the account has signed transactions that are not from here: give each node one of its own"
-                        );
-                        self.is_shared_told = true;
+                    // What this account has signed before may wait for its block, such as after a crash: until it has
+                    // one, the chain's state and those who take transactions differ.
+                    let since = *wrong_since.get_or_insert(height);
+                    if height.saturating_sub(since) > TIMEOUT_BLOCKS {
+                        return Err(NotDelivered::Shared { account: self.address()? });
                     }
-                    tokio::time::sleep(POLL).await;
+                    self.next_block(height).await?;
                 }
                 Err(error) => {
                     self.state = None;
                     return Err(error);
                 }
             }
+            if tries >= TRIES {
+                return Err(NotDelivered::NotIncluded { blocks: TIMEOUT_BLOCKS, tries });
+            }
         }
-        match wrong_sequences {
-            0 => Err(NotDelivered::NotIncluded { blocks: TIMEOUT_BLOCKS, tries: TRIES }),
-            _ => Err(NotDelivered::Shared { account: self.address()? }),
+    }
+
+    /// Until there is a block after the one of this height.
+    async fn next_block(&self, height: u64) -> Result<(), NotDelivered> {
+        let begun = Instant::now();
+        let mut pause = POLL;
+        while self.chain().await?.height <= height {
+            // Whatever the server says of the newest one's time.
+            if begun.elapsed() > HALTED {
+                return Err(NotDelivered::Halted { height, seconds: begun.elapsed().as_secs() });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 5 / 4).min(SLOW_POLL);
         }
+        Ok(())
     }
 
     /// `None` if it is in no block, and can come into none any more.
@@ -289,12 +300,12 @@ impl Deliverer {
         &mut self,
         message: &Any,
         headroom: u64,
+        height: u64,
     ) -> Result<Option<Carried>, NotDelivered> {
-        let status = self.chain().await?;
         let state = self.account_state().await?;
         let granter = self.granter.clone();
         let denom = self.denom.clone();
-        let timeout_height = status.height.saturating_add(TIMEOUT_BLOCKS);
+        let timeout_height = height.saturating_add(TIMEOUT_BLOCKS);
         let mut draft = Draft {
             message,
             timeout_height,

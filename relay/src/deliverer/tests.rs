@@ -42,6 +42,8 @@ struct Chain {
     codes: Vec<u32>,
     /// What is said when one is handed over.
     taken: u32,
+    /// Until this height another one of the account's waits for its block.
+    waits_until: u64,
     is_included: bool,
     /// What the account's next transaction is to say.
     sequence: u64,
@@ -59,6 +61,7 @@ impl Default for Chain {
             simulated: 100_000,
             codes: Vec::new(),
             taken: 0,
+            waits_until: 0,
             is_included: true,
             sequence: 4,
             answer: r#"{"codes":[0]}"#,
@@ -109,7 +112,8 @@ impl Chain {
                 let auth = wire::AuthInfo::decode(&tx.auth_info_bytes[..]).unwrap();
                 let fee = auth.fee.unwrap();
                 self.sent.push((fee.gas_limit, fee.amount[0].amount.clone()));
-                Ok(json!({ "code": self.taken, "codespace": "sdk", "log": "no" }))
+                let taken = if self.height < self.waits_until { 32 } else { self.taken };
+                Ok(json!({ "code": taken, "codespace": "sdk", "log": "no" }))
             }
             "tx" if !self.is_included => Err("tx (00) not found".to_owned()),
             "tx" => {
@@ -208,6 +212,16 @@ async fn what_comes_into_no_block_is_built_again_and_then_given_up() {
     assert!(matches!(delivered, Err(NotDelivered::NotIncluded { .. })), "{delivered:?}");
     // All said the same sequence: one of them can be carried out, whatever a server says of them.
     assert_eq!((sent.len(), spent), (TRIES, 1_300));
+}
+
+#[tokio::test]
+async fn what_was_signed_before_a_crash_is_waited_for() {
+    let (delivered, sent, spent) = deliver(Chain { waits_until: 118, ..Chain::default() }, 1).await;
+    assert_eq!(delivered.unwrap().codes, [0]);
+    assert!(sent.len() > TRIES);
+    assert_eq!(spent, 1_300);
+    let (delivered, ..) = deliver(Chain { waits_until: 150, ..Chain::default() }, 1).await;
+    assert!(matches!(delivered, Err(NotDelivered::Shared { .. })), "{delivered:?}");
 }
 
 #[tokio::test]
