@@ -2,7 +2,9 @@
 
 mod error;
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -45,6 +47,9 @@ const AWAY: Duration = Duration::from_secs(60);
 /// The most bytes of a contract that are packed; chains take 800 KB.
 const MAX_CODE_BYTES: usize = 8 << 20;
 
+/// In the place of a transaction's code where there is none. The contract has no such code.
+pub const NOT_DELIVERED: u32 = u32::MAX;
+
 /// Delivers to the contract of a ledger, and pays for it from one account, one transaction after the other.
 ///
 /// What it says of what came of that is what servers of the chain say. What is recorded is what the ledger's proven
@@ -71,8 +76,10 @@ pub struct Delivered {
     /// The block, of several the last; 0 if there was nothing to deliver.
     pub height: u64,
     /// For each transaction 0 if it is recorded, otherwise the number of the rule that it breaks, or 200 or 201
-    /// (chain/README.md).
+    /// (chain/README.md); [`NOT_DELIVERED`] if the contract was not asked.
     pub codes: Vec<u32>,
+    /// Why some were not delivered, by their places.
+    pub not_delivered: BTreeMap<usize, String>,
     /// The gas that it took.
     pub gas_used: u64,
     /// What was paid, in units of the denomination.
@@ -83,6 +90,34 @@ pub struct Delivered {
 struct Carried {
     done: Done,
     fee: u128,
+}
+
+/// What came of a list's parts.
+#[derive(Default)]
+struct Parts {
+    done: Vec<(Range<usize>, Carried)>,
+    /// What is not carried out, and why.
+    failed: BTreeMap<usize, String>,
+    first: Option<NotDelivered>,
+}
+
+impl Parts {
+    fn fail(&mut self, part: Range<usize>, error: NotDelivered) {
+        let why = error.to_string();
+        self.failed.extend(part.map(|at| (at, why.clone())));
+        self.first.get_or_insert(error);
+    }
+
+    /// All of it together, without codes.
+    fn sum(&self) -> Delivered {
+        let mut all = Delivered::default();
+        for (_, Carried { done, fee }) in &self.done {
+            all.height = all.height.max(done.height);
+            all.gas_used = all.gas_used.saturating_add(done.gas_used);
+            all.fee = all.fee.saturating_add(*fee);
+        }
+        all
+    }
 }
 
 impl Deliverer {
@@ -121,74 +156,101 @@ impl Deliverer {
     }
 
     /// Has the contract decide these transactions of learners, payloads of entries, in this order, and waits until it
-    /// has. What does not fit into one call, or its gas, goes into several.
+    /// has. What does not fit into one call, or its gas, goes into several; one that can be in none is left out.
     ///
     /// # Errors
-    /// If not all are delivered. Some may be; the ledger shows which.
+    /// If none is delivered. Some may be all the same; the ledger shows which.
     pub async fn submit(&mut self, transactions: &[Vec<u8>]) -> Result<Delivered, NotDelivered> {
-        if let Some(long) = transactions.iter().find(|it| it.len() > MAX_BATCH_BYTES) {
-            return Err(NotDelivered::TooLong { bytes: long.len(), most: MAX_BATCH_BYTES });
-        }
-        let mut all = Delivered::default();
-        let mut batches = batches(transactions);
-        batches.reverse();
-        while let Some(batch) = batches.pop() {
-            let delivered = match self.submit_batch(batch, HEADROOM).await {
-                Err(NotDelivered::OutOfGas { .. } | NotDelivered::TooDear { .. })
-                    if batch.len() > 1 =>
-                {
-                    let (first, second) = batch.split_at(batch.len() / 2);
-                    batches.extend([second, first]);
-                    continue;
-                }
-                // Something fell due since it was tried out.
-                Err(NotDelivered::OutOfGas { .. }) => {
-                    self.submit_batch(batch, MORE_HEADROOM).await?
-                }
-                other => other?,
-            };
-            all.height = delivered.height;
-            all.codes.extend(delivered.codes);
-            all.gas_used = all.gas_used.saturating_add(delivered.gas_used);
-            all.fee = all.fee.saturating_add(delivered.fee);
-        }
-        Ok(all)
-    }
-
-    async fn submit_batch(
-        &mut self,
-        batch: &[Vec<u8>],
-        headroom: u64,
-    ) -> Result<Delivered, NotDelivered> {
         #[derive(Deserialize)]
         struct Submitted {
             codes: Vec<u32>,
         }
 
-        let transactions: Vec<String> = batch.iter().map(|it| STANDARD.encode(it)).collect();
-        let message = json!({ "submit": { "transactions": transactions } });
-        let Carried { done, fee } = self.execute(&message, headroom).await?;
-        let data = wire::MsgExecuteContractResponse::decode(&done.data[..]).ok();
-        let submitted = data.and_then(|it| serde_json::from_slice::<Submitted>(&it.data).ok());
-        let codes = submitted.map(|it| it.codes).filter(|codes| codes.len() == batch.len());
-        let codes = codes.ok_or(NotDelivered::NoAnswer { height: done.height })?;
-        Ok(Delivered { height: done.height, codes, gas_used: done.gas_used, fee })
+        let (parts, too_long): (Vec<_>, Vec<_>) = batches(transactions)
+            .into_iter()
+            .partition(|part| bytes(&transactions[part.clone()]) <= MAX_BATCH_BYTES);
+        let message = |part: Range<usize>| {
+            let transactions: Vec<String> =
+                transactions[part].iter().map(|it| STANDARD.encode(it)).collect();
+            json!({ "submit": { "transactions": transactions } })
+        };
+        let mut came = self.in_parts(parts, message).await;
+        for part in too_long {
+            let bytes = bytes(&transactions[part.clone()]);
+            came.fail(part, NotDelivered::TooLong { bytes, most: MAX_BATCH_BYTES });
+        }
+        let mut all = Delivered { codes: vec![NOT_DELIVERED; transactions.len()], ..came.sum() };
+        for (part, Carried { done, .. }) in std::mem::take(&mut came.done) {
+            let data = wire::MsgExecuteContractResponse::decode(&done.data[..]).ok();
+            let submitted = data.and_then(|it| serde_json::from_slice::<Submitted>(&it.data).ok());
+            match submitted.map(|it| it.codes).filter(|codes| codes.len() == part.len()) {
+                Some(codes) => {
+                    all.codes.splice(part, codes);
+                }
+                None => came.fail(part, NotDelivered::NoAnswer { height: done.height }),
+            }
+        }
+        let is_any = came.failed.len() < transactions.len();
+        all.not_delivered = came.failed;
+        match came.first {
+            Some(error) if !is_any => Err(error),
+            _ => Ok(all),
+        }
     }
 
     /// Has the contract record what time alone decides of these experiments, and waits until it has. There are no codes.
     ///
     /// # Errors
-    /// If that is not done for all.
+    /// If that is not done for all; it is for those for which it can be.
     pub async fn tick(&mut self, experiments: &[String]) -> Result<Delivered, NotDelivered> {
-        let mut all = Delivered::default();
-        for names in experiments.chunks(MAX_TICKS) {
-            let message = json!({ "tick": { "experiments": names } });
-            let Carried { done, fee } = self.execute(&message, HEADROOM).await?;
-            all.height = done.height;
-            all.gas_used = all.gas_used.saturating_add(done.gas_used);
-            all.fee = all.fee.saturating_add(fee);
+        let starts = (0..experiments.len()).step_by(MAX_TICKS);
+        let parts = starts.map(|start| start..experiments.len().min(start + MAX_TICKS)).collect();
+        let message = |part| json!({ "tick": { "experiments": &experiments[part] } });
+        let came = self.in_parts(parts, message).await;
+        let all = came.sum();
+        came.first.map_or(Ok(all), Err)
+    }
+
+    /// Has the contract carry out a call for each of these parts of a list, in order. One that takes too much gas, or
+    /// costs too much, or that the chain would undo is halved; what is one alone, and is not carried out, is left out.
+    async fn in_parts(
+        &mut self,
+        mut parts: Vec<Range<usize>>,
+        message: impl Fn(Range<usize>) -> Value,
+    ) -> Parts {
+        let mut came = Parts::default();
+        parts.reverse();
+        while let Some(part) = parts.pop() {
+            let call = message(part.clone());
+            let carried = match self.execute(&call, HEADROOM).await {
+                // Something fell due since it was tried out.
+                Err(NotDelivered::OutOfGas { .. }) if part.len() == 1 => {
+                    self.execute(&call, MORE_HEADROOM).await
+                }
+                other => other,
+            };
+            match carried {
+                Ok(carried) => came.done.push((part, carried)),
+                Err(
+                    NotDelivered::OutOfGas { .. }
+                    | NotDelivered::TooDear { .. }
+                    | NotDelivered::WouldFail(_),
+                ) if part.len() > 1 => {
+                    let middle = part.start.midpoint(part.end);
+                    parts.extend([middle..part.end, part.start..middle]);
+                }
+                Err(error) => {
+                    if !error.is_of_content() {
+                        // The others would fare no better.
+                        let why = error.to_string();
+                        let others = parts.drain(..).flatten().map(|at| (at, why.clone()));
+                        came.failed.extend(others);
+                    }
+                    came.fail(part, error);
+                }
+            }
         }
-        Ok(all)
+        came
     }
 
     /// Puts a contract's code on the chain, and gives its number there.
@@ -450,6 +512,7 @@ impl Deliverer {
     fn not_carried(&self, error: RpcError) -> NotDelivered {
         match error.refusal() {
             Some(Refusal::OutOfGas) => NotDelivered::OutOfGas { gas: 0 },
+            Some(Refusal::Other) => NotDelivered::WouldFail(error),
             _ => error.into(),
         }
     }
@@ -484,22 +547,25 @@ fn is_halted(status: &Status) -> bool {
     Duration::from_millis(now_ms().saturating_sub(status.time_ms)) > HALTED
 }
 
-/// In parts that each fit into one call, in order.
-fn batches(transactions: &[Vec<u8>]) -> Vec<&[Vec<u8>]> {
+/// In parts that each fit into one call, in order; what is too long for any is alone.
+fn batches(transactions: &[Vec<u8>]) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
-    let mut rest = transactions;
-    while !rest.is_empty() {
+    let mut start = 0;
+    while start < transactions.len() {
         let mut bytes = 0;
-        let fits = rest.iter().take(MAX_TRANSACTIONS).take_while(|it| {
+        let fits = transactions[start..].iter().take(MAX_TRANSACTIONS).take_while(|it| {
             bytes += it.len();
             bytes <= MAX_BATCH_BYTES
         });
-        let count = fits.count().max(1);
-        let (batch, others) = rest.split_at(count);
-        batches.push(batch);
-        rest = others;
+        let end = start + fits.count().max(1);
+        batches.push(start..end);
+        start = end;
     }
     batches
+}
+
+fn bytes(transactions: &[Vec<u8>]) -> usize {
+    transactions.iter().map(Vec::len).sum()
 }
 
 /// A contract's code in gzip, which chains take too: as it is it would be longer than what servers take.

@@ -150,6 +150,9 @@ pub enum NotDelivered {
         /// Why, in the chain's words.
         log: String,
     },
+    /// The chain has tried it out, and would undo it: nothing was sent.
+    #[error("tried out before anything is sent, it fails: {0}")]
+    WouldFail(RpcError),
     /// It was carried out, and what came of it cannot be read.
     #[error("block {height} has it, and the server's answer does not say what came of it")]
     NoAnswer {
@@ -159,4 +162,18 @@ pub enum NotDelivered {
     /// The code cannot be packed.
     #[error("cannot pack the contract's code: {0}")]
     Pack(std::io::Error),
+}
+
+impl NotDelivered {
+    /// Whether something else may be delivered all the same.
+    pub(super) fn is_of_content(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLong { .. }
+                | Self::TooDear { .. }
+                | Self::OutOfGas { .. }
+                | Self::WouldFail(_)
+                | Self::Failed { .. }
+        )
+    }
 }

@@ -29,6 +29,18 @@ fn code_is_packed_once() {
     assert_eq!(super::packed(&packed).unwrap(), packed);
 }
 
+/// In base64: what costs far more than max_fee, and what a chain undoes. Names of experiments of which the same is so are
+/// the same.
+const DEAR: &str = "dear";
+const UNDONE: &str = "gone";
+
+/// What a transaction of the chain calls the contract with.
+fn call(tx: &wire::TxRaw) -> String {
+    let body = wire::TxBody::decode(&tx.body_bytes[..]).unwrap();
+    let message = wire::MsgExecuteContract::decode(&body.messages[0].value[..]).unwrap();
+    String::from_utf8(message.msg).unwrap()
+}
+
 /// A chain of one server, whose time is now and whose transactions are in a block at once, as far as a test does not
 /// want it otherwise.
 #[derive(Clone)]
@@ -47,7 +59,10 @@ struct Chain {
     is_included: bool,
     /// What the account's next transaction is to say.
     sequence: u64,
+    /// What the contract says; where it is empty, code 0 of each.
     answer: &'static str,
+    /// How many transactions the last call had.
+    together: usize,
     /// The gas and the fee of those that were handed over.
     sent: Vec<(u64, String)>,
 }
@@ -64,7 +79,8 @@ impl Default for Chain {
             waits_until: 0,
             is_included: true,
             sequence: 4,
-            answer: r#"{"codes":[0]}"#,
+            answer: "",
+            together: 0,
             sent: Vec::new(),
         }
     }
@@ -91,7 +107,14 @@ impl Chain {
             }
             "abci_query" => match params["path"].as_str() {
                 Some("/app/simulate") => {
-                    let used = self.simulated.to_string();
+                    let tx = hex::decode(params["data"].as_str().unwrap()).unwrap();
+                    let call = call(&wire::TxRaw::decode(&tx[..]).unwrap());
+                    if call.contains(UNDONE) {
+                        let response = json!({ "code": 5, "codespace": "wasm", "log": "bad" });
+                        return Ok(json!({ "response": response }));
+                    }
+                    let dear = call.matches(DEAR).count() as u64 * 10_000_000;
+                    let used = self.simulated.saturating_add(dear).to_string();
                     Ok(value(json!({ "gas_info": { "gas_used": used } }).to_string().as_bytes()))
                 }
                 Some("/cosmos.auth.v1beta1.Query/AccountInfo") => {
@@ -109,6 +132,9 @@ impl Chain {
             "broadcast_tx_sync" => {
                 let tx = STANDARD.decode(params["tx"].as_str().unwrap()).unwrap();
                 let tx = wire::TxRaw::decode(&tx[..]).unwrap();
+                let call: Value = serde_json::from_str(&call(&tx)).unwrap();
+                let count = call["submit"]["transactions"].as_array().map_or(0, Vec::len);
+                self.together = count;
                 let auth = wire::AuthInfo::decode(&tx.auth_info_bytes[..]).unwrap();
                 let fee = auth.fee.unwrap();
                 self.sent.push((fee.gas_limit, fee.amount[0].amount.clone()));
@@ -119,8 +145,11 @@ impl Chain {
             "tx" => {
                 let code = self.codes.pop().unwrap_or(0);
                 self.sequence += 1;
-                let response =
-                    wire::MsgExecuteContractResponse { data: self.answer.as_bytes().to_vec() };
+                let answer = match self.answer {
+                    "" => json!({ "codes": vec![0; self.together] }).to_string(),
+                    answer => answer.to_owned(),
+                };
+                let response = wire::MsgExecuteContractResponse { data: answer.into_bytes() };
                 let any = Any::of("", &response);
                 let data = wire::TxMsgData { msg_responses: vec![any] }.encode_to_vec();
                 Ok(json!({
@@ -141,6 +170,14 @@ async fn deliver(
     chain: Chain,
     count: usize,
 ) -> (Result<Delivered, NotDelivered>, Vec<(u64, String)>, u128) {
+    let (chain, mut deliverer, _folder) = begin(chain).await;
+    let delivered = deliverer.submit(&vec![vec![1]; count]).await;
+    let sent = chain.lock().unwrap().sent.clone();
+    (delivered, sent, deliverer.spent_today().unwrap())
+}
+
+/// Such a chain, and who delivers there.
+async fn begin(chain: Chain) -> (Arc<Mutex<Chain>>, Deliverer, tempfile::TempDir) {
     let chain = Arc::new(Mutex::new(chain));
     let shared = Arc::clone(&chain);
     let url = serve(move |method, params| shared.lock().unwrap().answer(method, params)).await;
@@ -160,10 +197,8 @@ async fn deliver(
         trust: None,
     };
     let account = Account::generate().unwrap();
-    let mut deliverer = Deliverer::new(settings.servers().unwrap(), &settings, account);
-    let delivered = deliverer.submit(&vec![vec![1]; count]).await;
-    let sent = chain.lock().unwrap().sent.clone();
-    (delivered, sent, deliverer.spent_today().unwrap())
+    let deliverer = Deliverer::new(settings.servers().unwrap(), &settings, account);
+    (chain, deliverer, folder)
 }
 
 #[tokio::test]
@@ -215,6 +250,47 @@ async fn what_comes_into_no_block_is_built_again_and_then_given_up() {
 }
 
 #[tokio::test]
+async fn one_that_cannot_be_delivered_keeps_none_of_the_others_back() {
+    let (_chain, mut deliverer, _folder) = begin(Chain::default()).await;
+    let bytes = |text: &str| STANDARD.decode(text).unwrap();
+    let (good, dear, undone) = (vec![1], bytes(DEAR), bytes(UNDONE));
+    let long = vec![0; MAX_BATCH_BYTES + 1];
+    let all = [good.clone(), dear.clone(), good.clone(), long, good.clone(), undone.clone(), good];
+    let delivered = deliverer.submit(&all).await.unwrap();
+    let no = NOT_DELIVERED;
+    assert_eq!(delivered.codes, [0, no, 0, no, 0, no, 0]);
+    let why: Vec<(&usize, &String)> = delivered.not_delivered.iter().collect();
+    assert!(
+        matches!(&why[..], [(1, dear), (3, long), (5, undone)]
+        if dear.contains("max_fee") && long.contains("bytes") && undone.contains("bad")),
+        "{why:?}"
+    );
+    // Where it is none at all there is only the error.
+    let none = deliverer.submit(&[dear, undone]).await;
+    assert!(matches!(none, Err(NotDelivered::TooDear { .. })), "{none:?}");
+    // What concerns all ends it, and what was delivered before is told.
+    let (_chain, mut deliverer, _folder) =
+        begin(Chain { simulated: 600_000, ..Chain::default() }).await;
+    let delivered = deliverer.submit(&vec![vec![1]; 128]).await.unwrap();
+    assert_eq!(delivered.codes, [vec![0; 64], vec![no; 64]].concat());
+    assert_eq!(delivered.not_delivered.len(), 64);
+    assert!(delivered.not_delivered[&64].contains("max_fee_a_day"));
+}
+
+#[tokio::test]
+async fn ticks_are_halved_too() {
+    let (chain, mut deliverer, _folder) = begin(Chain::default()).await;
+    let names = ["a", DEAR, "b", "c"].map(str::to_owned);
+    let ticked = deliverer.tick(&names).await;
+    assert!(matches!(ticked, Err(NotDelivered::TooDear { .. })), "{ticked:?}");
+    assert_eq!(chain.lock().unwrap().sent.len(), 2);
+    assert_eq!(deliverer.tick(&[]).await.unwrap(), Delivered::default());
+    // Alone it gets more.
+    chain.lock().unwrap().codes = vec![0, 11];
+    assert_eq!(deliverer.tick(&names[..1]).await.unwrap().fee, 2_600);
+}
+
+#[tokio::test]
 async fn what_was_signed_before_a_crash_is_waited_for() {
     let (delivered, sent, spent) = deliver(Chain { waits_until: 118, ..Chain::default() }, 1).await;
     assert_eq!(delivered.unwrap().codes, [0]);
@@ -244,7 +320,7 @@ async fn each_refusal_has_its_words() {
     assert!(deliver(Chain { taken: 19, ..Chain::default() }, 1).await.0.is_ok());
     let halted = Chain { age: HALTED * 2, ..Chain::default() };
     assert!(matches!(deliver(halted, 1).await.0, Err(NotDelivered::Halted { .. })));
-    for answer in ["", "{}", "{\"codes\":[]}", "{\"codes\":[0,0]}", "{\"codes\":[-1]}"] {
+    for answer in ["-", "{}", "{\"codes\":[]}", "{\"codes\":[0,0]}", "{\"codes\":[-1]}"] {
         let (delivered, ..) = deliver(Chain { answer, ..Chain::default() }, 1).await;
         assert!(matches!(delivered, Err(NotDelivered::NoAnswer { .. })), "{answer}");
     }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use colearn_light::Trust;
-use colearn_relay::{Account, Deliverer, Rpc, Settings};
+use colearn_relay::{Account, Deliverer, NOT_DELIVERED, Rpc, Settings};
 use serde_json::json;
 
 use self::deploy::Deploy;
@@ -172,14 +172,24 @@ async fn submit(opened: &Opened, files: &[PathBuf], json: bool) -> anyhow::Resul
     let delivered = opened.deliverer()?.submit(&payloads).await?;
     let denom = &opened.settings.denom;
     if json {
-        let told = json!({
-            "codes": delivered.codes, "fee": delivered.fee.to_string(), "gas_used": delivered.gas_used,
+        // Where there is none, it is null.
+        let code = |code: &u32| (*code != NOT_DELIVERED).then_some(*code);
+        let codes: Vec<Option<u32>> = delivered.codes.iter().map(code).collect();
+        let mut told = json!({
+            "codes": codes, "fee": delivered.fee.to_string(), "gas_used": delivered.gas_used,
             "height": delivered.height,
         });
+        if !delivered.not_delivered.is_empty() {
+            told["not_delivered"] = json!(delivered.not_delivered);
+        }
         println!("{told}");
     } else {
-        for (file, code) in files.iter().zip(&delivered.codes) {
-            println!("{}  {}", file.display(), meaning(*code));
+        for (at, (file, code)) in files.iter().zip(&delivered.codes).enumerate() {
+            let meaning = match delivered.not_delivered.get(&at) {
+                Some(why) => format!("not delivered: {why}"),
+                None => meaning(*code),
+            };
+            println!("{}  {meaning}", file.display());
         }
         println!(
             "block {}, {} gas, {}{denom}",

@@ -143,8 +143,12 @@ async fn carry(shared: &Shared, deliverer: &mut Deliverer, mut batch: Vec<Job>) 
         Ok(done) => {
             let newest = shared.condition.height();
             let mut unseen = lock(&shared.deliveries.unseen);
-            for (job, code) in batch.into_iter().zip(done.codes) {
+            for (at, (job, code)) in batch.into_iter().zip(done.codes).enumerate() {
                 if let Job::Transaction { key, payload, transaction, tries } = job {
+                    if let Some(why) = done.not_delivered.get(&at) {
+                        shared.waiting.refuse(&key, || Refusal::NoOrder(why.clone()));
+                        continue;
+                    }
                     // A server says so: it is no earlier than what is here, and no later than may be.
                     let height = done.height.clamp(newest, newest.saturating_add(PATIENCE));
                     unseen.push(Delivered { key, payload, transaction, tries, code, height });
