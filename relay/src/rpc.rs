@@ -32,8 +32,34 @@ const MAX_PAGES: u64 = 100;
 /// Cheap to clone: clones know together who is asked first.
 #[derive(Clone)]
 pub struct Rpc {
-    servers: Arc<[Http]>,
+    servers: Arc<[Server]>,
     first: Arc<AtomicUsize>,
+}
+
+/// One of them.
+struct Server {
+    http: Http,
+    /// What is told of its address: without a path, in which keys stand that those who rent out servers give.
+    shown: String,
+}
+
+impl Server {
+    fn new(address: &Address, trust: &Trust) -> Result<Self, BadServer> {
+        let authority = address.uri().authority().map(|it| it.as_str()).unwrap_or_default();
+        let scheme = address.uri().scheme_str().unwrap_or("http");
+        let shown = format!("{scheme}://{authority}");
+        Ok(Self { http: Http::new(address, trust, PATIENCE)?, shown })
+    }
+
+    /// A text without the path of its address, whoever wrote it.
+    fn hide(&self, text: &str) -> String {
+        let address = self.http.address();
+        let path = address.uri().path().trim_end_matches('/');
+        match path.is_empty() {
+            true => text.to_owned(),
+            false => text.replace(address.url(), &self.shown).replace(path, "/..."),
+        }
+    }
 }
 
 /// How a chain is, as a server says.
@@ -86,18 +112,18 @@ impl Rpc {
         trust.credential = None;
         let server = |text: &String| {
             let address: Address = text.parse()?;
-            Http::new(&address, &trust, PATIENCE)
+            Server::new(&address, &trust)
         };
-        let servers: Vec<Http> = servers.iter().map(server).collect::<Result<_, _>>()?;
+        let servers: Vec<Server> = servers.iter().map(server).collect::<Result<_, _>>()?;
         if servers.is_empty() {
             return Err(BadServer::None);
         }
         Ok(Self { servers: servers.into(), first: Arc::default() })
     }
 
-    /// The address of the server that is asked first.
+    /// The server that is asked first: its address without the path, in which there may be a key.
     pub fn server(&self) -> &str {
-        self.first_server().address().url()
+        &self.first_server().shown
     }
 
     /// How many servers there are.
@@ -110,7 +136,7 @@ impl Rpc {
         self.first.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn first_server(&self) -> &Http {
+    fn first_server(&self) -> &Server {
         // There is one at least.
         &self.servers[self.first.load(Ordering::Relaxed) % self.servers.len()]
     }
@@ -411,12 +437,18 @@ impl Rpc {
         Err(last.unwrap_or_else(|| self.malformed(asked, "no answer")))
     }
 
-    async fn ask_one(&self, server: &Http, asked: &str, request: Bytes) -> Result<Bytes, RpcError> {
-        let answer = server.post("", request, MAX_ANSWER_BYTES).await?;
+    async fn ask_one(
+        &self,
+        server: &Server,
+        asked: &str,
+        request: Bytes,
+    ) -> Result<Bytes, RpcError> {
+        let answer = server.http.post("", request, MAX_ANSWER_BYTES).await;
+        let answer = answer.map_err(|error| RpcError::Away(server.hide(&error.to_string())))?;
         let failed = |text: &str| RpcError::Failed {
-            server: server.address().url().to_owned(),
+            server: server.shown.clone(),
             asked: asked.to_owned(),
-            text: error::told(text),
+            text: error::told(&server.hide(text)),
         };
         // It says with 500 what is no error of its own.
         let read: Result<JsonRpc, _> = serde_json::from_slice(&answer.body);
@@ -440,7 +472,7 @@ fn is_in_no_block(asked: &str, error: &RpcError) -> bool {
 
 impl fmt::Debug for Rpc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.servers.iter().map(|it| it.address().url())).finish()
+        f.debug_list().entries(self.servers.iter().map(|it| &it.shown)).finish()
     }
 }
 

@@ -16,12 +16,12 @@ pub enum BadServer {
     Address(#[from] NetError),
 }
 
-/// Why a chain has no answer.
+/// Why a chain has no answer. Servers are named without the path of their address, in which there may be a key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RpcError {
     /// Nobody answers, at none of the addresses; this is the last of them.
     #[error("no server of the chain answers: {0}")]
-    Away(#[from] NetError),
+    Away(String),
     /// A server does not answer the question, and the others do not either.
     #[error("the chain's server {server} has no answer to {asked}: {text}")]
     Failed {

@@ -106,3 +106,20 @@ async fn a_transaction_in_no_block_is_told_from_one_that_nobody_knows_of() {
         assert_eq!(error.refusal(), refusal, "{data}");
     }
 }
+
+#[tokio::test]
+async fn no_key_in_an_address_is_told() {
+    let page = server(404, "nothing at /v1/s3cret").await;
+    let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no","data":"/v1/s3cret"}}"#;
+    let well_formed = server(200, error).await;
+    let nonsense = server(200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).await;
+    let long = server(200, vec![b' '; MAX_ANSWER_BYTES + 1]).await;
+    for base in [&page, &well_formed, &nonsense, &long, "http://127.0.0.1:1"] {
+        let rpc = rpc(&[&format!("{base}/v1/s3cret")]);
+        assert_eq!(rpc.server(), base);
+        let error = rpc.status().await.unwrap_err();
+        for told in [error.to_string(), format!("{error:?}"), format!("{rpc:?}")] {
+            assert!(told.contains(base) && !told.contains("s3cret"), "{told}");
+        }
+    }
+}
