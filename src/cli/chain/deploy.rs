@@ -99,8 +99,10 @@ impl Deploy {
             "expiry_ms": self.expiry.unwrap_or(usual.expiry_ms),
         });
         let contract = deliverer.instantiate(code, &message, &self.label).await?;
-        if !self.json {
-            println!("contract = \"{contract}\"");
+        // At once, too: what follows may fail, and the ledger is there.
+        match self.json {
+            true => eprintln!("the contract is {contract}"),
+            false => println!("contract = \"{contract}\""),
         }
         let ledger = ledger(rpc, &opened.settings.chain_id, &contract).await?;
         // What a header proves is the state before its block.
