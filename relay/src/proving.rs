@@ -1,5 +1,7 @@
 //! Asking servers for what a chain proves: the newest header from a trusted one, and what a contract keeps under it.
 
+use std::time::Duration;
+
 use colearn_light::code::{self, Contract};
 use colearn_light::{
     BadAnswer, BadProof, Established, Light, NotAnAddress, NotBelieved, NotEstablished, RawValue,
@@ -9,6 +11,10 @@ use serde_json::Value;
 
 use crate::clock::now_ms;
 use crate::{Rpc, RpcError};
+
+/// The longest trusting period that is taken from a server: with a longer one, those who have long got their stake back
+/// could sign what they like.
+const MAX_PERIOD: Duration = Duration::from_secs(21 * 24 * 3_600);
 
 /// Why something is not proven.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -39,17 +45,31 @@ pub enum NotProven {
         /// The trusted one's.
         expected: String,
     },
+    /// Somebody may give the contract another code, and with it other rules, at any time.
+    #[error(
+        "{0} may give the contract another code at any time: no ledger is kept by one that has an administrator"
+    )]
+    Admin(String),
+    /// A server says that trust lasts for longer than it makes sense.
+    #[error(
+        "the server says that the chain's validators get their stake back after {} days: a header would be trusted for \
+         two thirds of that, and more than {} days are too long", unbonding.as_secs() / 86_400, MAX_PERIOD.as_secs() / 86_400
+    )]
+    TooLongTrusted {
+        /// What it says.
+        unbonding: Duration,
+    },
     /// The chain has too few blocks yet.
     #[error("the chain has only {0} blocks yet; try again in a moment")]
     TooEarly(u64),
 }
 
-/// What a contract keeps, proven.
+/// What a contract keeps that nobody administers, proven.
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// Up to the header that proves it.
     pub light: Light,
-    /// The value, and who may have another code write it.
+    /// The value.
     pub established: Established,
 }
 
@@ -58,7 +78,7 @@ impl Rpc {
     /// nothing is left for the next.
     ///
     /// # Errors
-    /// If no server proves it.
+    /// If no server proves it, or somebody may give the contract another code.
     pub async fn prove(
         &self,
         trust: &Trust,
@@ -110,14 +130,15 @@ impl Rpc {
             code: self.value(&code::code_key(number), height).await?,
         };
         let established = light.established(contract, key, code, &answers)?;
+        unadministered(established.admin.clone())?;
         Ok(Shown { light, established })
     }
 
     /// The newest header, and the code that a contract runs by it, as a server says: a line to be compared with what
-    /// others are told before anything is trusted because of it.
+    /// others are told before anything is trusted because of it. All of it: how long trust lasts is not proven either.
     ///
     /// # Errors
-    /// If no server answers.
+    /// If no server answers, or somebody may give the contract another code, or trust would last for over three weeks.
     pub async fn pin(&self, contract: &str) -> Result<Trust, NotProven> {
         let contract = colearn_light::address(contract)?;
         let status = self.status().await?;
@@ -135,7 +156,7 @@ impl Rpc {
         // Whether it is the header's is looked at next.
         hex::decode_to_slice(text.and_then(Value::as_str).unwrap_or_default(), &mut hash)
             .map_err(|_| malformed("no hash"))?;
-        let period = self.unbonding().await? * 2 / 3;
+        let period = period(self.unbonding().await?)?;
         let line = TrustLine { chain: status.chain_id, height: status.height, hash, period };
         let light = Light::begin(&line, raw.read()?)?;
         let height = status.height - 1;
@@ -144,7 +165,43 @@ impl Rpc {
             Ok(light.value(&key, &proven(&answer)?)?.to_vec())
         };
         let info = code::info(&value(code::info_key(&contract)).await?)?;
+        unadministered(info.admin)?;
         let code = code::checksum(&value(code::code_key(info.code)).await?)?;
         Ok(Trust { line, code })
+    }
+}
+
+/// For how long a header is trusted where validators get their stake back after this time.
+fn period(unbonding: Duration) -> Result<Duration, NotProven> {
+    let period = unbonding / 3 * 2;
+    match period <= MAX_PERIOD {
+        true => Ok(period),
+        false => Err(NotProven::TooLongTrusted { unbonding }),
+    }
+}
+
+fn unadministered(admin: Option<String>) -> Result<(), NotProven> {
+    admin.map_or(Ok(()), |admin| Err(NotProven::Admin(admin)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_lasts_for_three_weeks_at_most_whatever_a_server_says() {
+        let days = |days: u64| Duration::from_secs(days * 24 * 3_600);
+        assert_eq!(period(days(21)), Ok(days(14)));
+        assert_eq!(period(days(31)), Ok(days(62) / 3));
+        for unbonding in [days(32), Duration::from_secs(u64::MAX)] {
+            assert_eq!(period(unbonding), Err(NotProven::TooLongTrusted { unbonding }));
+        }
+    }
+
+    #[test]
+    fn a_contract_with_an_administrator_is_refused() {
+        assert_eq!(unadministered(None), Ok(()));
+        let error = unadministered(Some("wasm1ann".to_owned())).err();
+        assert_eq!(error, Some(NotProven::Admin("wasm1ann".to_owned())));
     }
 }

@@ -110,7 +110,8 @@ async fn a_transaction_in_no_block_is_told_from_one_that_nobody_knows_of() {
 #[tokio::test]
 async fn no_key_in_an_address_is_told() {
     let page = server(404, "nothing at /v1/s3cret").await;
-    let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no","data":"/v1/s3cret"}}"#;
+    let error =
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no","data":"/v1/s3cret"}}"#;
     let well_formed = server(200, error).await;
     let nonsense = server(200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).await;
     let long = server(200, vec![b' '; MAX_ANSWER_BYTES + 1]).await;

@@ -42,8 +42,8 @@ account of its own, with about what it needs: what several sign for at the same 
     #[command(after_help = "Example:
   colearn chain trust --chain chain.toml
 
-What is printed can be pasted into chain.toml, but a server of the chain says it, who may lie: compare height and hash with what
-somebody else sees, such as the others that take part, or an explorer of the chain.")]
+What is printed can be pasted into chain.toml, but a server of the chain says it, who may lie, also of how long the
+header is to be trusted: compare the whole line with what the others that take part see.")]
     Trust {
         #[command(flatten)]
         chain: ChainFile,
@@ -156,7 +156,9 @@ async fn trust(opened: &Opened, json: bool) -> anyhow::Result<ExitCode> {
 /// As a line of `chain.toml`.
 fn tell_trust(trust: &Trust, server: &str) {
     println!("trust = \"{trust}\"");
-    println!("# {server} says so: compare it with what somebody else sees before you trust it.");
+    println!(
+        "# {server} says so: compare the whole line with what somebody else sees before you trust it."
+    );
 }
 
 async fn submit(opened: &Opened, files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use colearn_records::on_chain::{TREE_KEY, Tree};
-use colearn_relay::{Rpc, Shown, Status};
+use colearn_relay::{NotProven, Rpc, Shown, Status};
 use serde_json::{Value, json};
 
 use super::Opened;
@@ -20,8 +20,10 @@ struct Ledger {
     root: String,
     /// Why it is not proven, if it is not.
     unproven: Option<String>,
-    /// The height of the header that proves it, and who may give the contract other code.
-    proven: Option<(u64, Option<String>)>,
+    /// The height of the header that proves it.
+    proven: Option<u64>,
+    /// Who may give the contract other code, if somebody may, which is why it is not proven.
+    admin: Option<String>,
 }
 
 pub(super) async fn run(opened: &Opened, json: bool) -> anyhow::Result<ExitCode> {
@@ -45,8 +47,8 @@ pub(super) async fn run(opened: &Opened, json: bool) -> anyhow::Result<ExitCode>
     if json {
         let ledger = ledger.as_ref().map(|it| {
             json!({
-                "admin": it.proven.as_ref().and_then(|it| it.1.clone()),
-                "proven_by": it.proven.as_ref().map(|it| it.0),
+                "admin": it.admin,
+                "proven_by": it.proven,
                 "root": it.root, "size": it.size, "unproven": it.unproven,
             })
         });
@@ -100,12 +102,9 @@ fn tell(ledger: &Ledger) {
     println!("entries       {}", ledger.size);
     println!("root          {}", ledger.root);
     match (&ledger.proven, &ledger.unproven) {
-        (Some((height, admin)), _) => {
+        (Some(height), _) => {
             println!("proven        by block {height}");
-            println!(
-                "admin         {}",
-                admin.as_deref().unwrap_or("nobody, beside the chain's governance")
-            );
+            println!("admin         nobody, beside the chain's governance");
         }
         (None, why) => {
             println!("proven        no: {}", why.as_deref().unwrap_or("nothing is trusted"));
@@ -115,22 +114,28 @@ fn tell(ledger: &Ledger) {
 
 async fn ledger(opened: &Opened, contract: &str) -> anyhow::Result<Ledger> {
     let rpc = &opened.rpc;
+    let mut admin = None;
     let unproven = match &opened.settings.trust {
         None => "chain.toml has no line `trust`, so this is what the server says".to_owned(),
         Some(trust) => match rpc.prove(trust, contract, TREE_KEY).await {
             Ok(Shown { light, established }) => match Tree::from_bytes(&established.value) {
                 Some(tree) => {
-                    let proven = Some((light.height(), established.admin));
+                    let proven = Some(light.height());
                     let (size, root) = (tree.head().size, tree.root().to_string());
-                    return Ok(Ledger { size, root, unproven: None, proven });
+                    return Ok(Ledger { size, root, unproven: None, proven, admin });
                 }
                 None => "what the contract keeps is no ledger".to_owned(),
             },
-            Err(error) => error.to_string(),
+            Err(error) => {
+                if let NotProven::Admin(who) = &error {
+                    admin = Some(who.clone());
+                }
+                error.to_string()
+            }
         },
     };
     let (size, root) = said(rpc, contract).await?;
-    Ok(Ledger { size, root, unproven: Some(unproven), proven: None })
+    Ok(Ledger { size, root, unproven: Some(unproven), proven: None, admin })
 }
 
 /// Size and root, as a server says.
