@@ -110,12 +110,12 @@ impl Stage {
             model: weights.model(SAFETENSORS),
             plan: None,
         };
-        creator.act(&key(200), Action::new(name("x"), Act::Create(create))).await.unwrap();
+        creator.act(key(200), Action::new(name("x"), Act::Create(create))).await.unwrap();
         for seed in LEARNERS {
             creator.catch_up(&mut |_| {}).await.unwrap();
             let terms = creator.experiment(&name("x")).unwrap().terms();
             let join = Act::Join(Join::new(0, Some(terms)));
-            creator.act(&key(seed), Action::new(name("x"), join)).await.unwrap();
+            creator.act(key(seed), Action::new(name("x"), join)).await.unwrap();
         }
     }
 
