@@ -131,6 +131,24 @@ async fn a_header_that_is_not_of_now_is_asked_for_anew_and_then_nothing_is_signe
 }
 
 #[tokio::test]
+async fn a_new_header_makes_nothing_new_of_which_the_proof_fails() {
+    let (mirror, url) = Mirror::start(Duration::from_secs(600)).await;
+    let pinned = mirror.state().chain.trust(1);
+    let mut followed = follow(&url, None, Some(pinned)).await.unwrap();
+    // The block is one of the chain, and the value is not what it proves.
+    mirror.state().wait(590_000);
+    mirror.state().proof = |_, block| bend(&mut block.value.value, "\"value\":\"");
+    for _ in 0..2 {
+        let (error, _) = refused(followed.catch_up(&mut |_| {}).await);
+        assert!(matches!(error, ChainError::Proof(_)), "{error}");
+        let stale = refused(followed.sign(key(), create("a"))).0;
+        assert!(matches!(stale, ChainError::Stale { .. }), "{stale}");
+    }
+    mirror.state().proof = |_, _| {};
+    followed.act(key(), create("a")).await.unwrap();
+}
+
+#[tokio::test]
 async fn validators_may_change_and_blocks_between_are_asked_for() {
     let (mirror, url) = Mirror::start(YOUNG).await;
     let pinned = mirror.state().chain.trust(1);

@@ -138,11 +138,11 @@ pub enum ChainError {
         /// That of the first that counts it; the largest number if there is none.
         before_ms: u64,
     },
-    /// The newest header is too old to sign anything because of it.
+    /// The newest header that proves an end is too old to sign anything because of it.
     #[cfg(feature = "chain")]
     #[error(
-        "the newest header of the chain that the node has shown is {age_s} s old, and nothing is signed over one that is older \
-         than {max_s}: the chain or the node stands still, or the clock of this machine is wrong"
+        "the newest header by which the node has proven where the ledger ends is {age_s} s old, and nothing is signed over one \
+         that is older than {max_s}: the chain or the node stands still, or the clock of this machine is wrong"
     )]
     Stale {
         /// How old it is, in seconds.

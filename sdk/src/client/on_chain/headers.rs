@@ -86,11 +86,6 @@ impl Headers {
         &self.believed[self.believed.len() - 1].light
     }
 
-    /// How old the newest header is by this machine's clock, in ms.
-    pub(super) fn age_ms(&self) -> u64 {
-        now_ms().saturating_sub(self.newest().time_ms())
-    }
-
     /// Goes on to this block, if it follows from what is believed.
     pub(super) async fn believe(
         &mut self,
@@ -170,7 +165,7 @@ pub(super) fn text(raw: &RawBlock) -> Vec<u8> {
 }
 
 /// The time of this machine's clock, in ms since 1970.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as u64
 }

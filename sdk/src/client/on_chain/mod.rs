@@ -22,7 +22,7 @@ use super::{BoxFuture, ChainTrust, Client, ClientError, Memory, Trust};
 
 /// How many ends of the ledger are remembered that were proven.
 const MAX_ENDS: usize = 16;
-/// How old the newest header may be where something is signed.
+/// How old the newest header that proves an end may be where something is signed.
 const MAX_AGE_MS: u64 = 60_000;
 /// From when on a newer one is asked for: what is signed next is not to wait for it.
 const ASKED_AFTER_MS: u64 = MAX_AGE_MS / 2;
@@ -132,19 +132,25 @@ impl OnChain {
         Err(ChainError::OtherEnd { stated, proven }.into())
     }
 
-    /// Sees to a header that is new enough to sign something, as far as there is one. The end that it proves, if one was
-    /// asked for.
+    /// Sees to an end that a header proves which is new enough to sign something, as far as there is one. That end, if
+    /// one was asked for.
     pub(super) async fn freshen(
         &mut self,
         client: &Client,
         memory: &Memory,
     ) -> Result<Option<Seen>, ClientError> {
-        match &self.headers {
-            Some(headers) if headers.age_ms() > ASKED_AFTER_MS => {
-                self.prove(client, memory, 0).await.map(Some)
-            }
-            Some(_) | None => Ok(None),
+        match (&self.headers, self.age_ms()) {
+            (None, _) => Ok(None),
+            (Some(_), Some(age_ms)) if age_ms <= ASKED_AFTER_MS => Ok(None),
+            (Some(_), _) => self.prove(client, memory, 0).await.map(Some),
         }
+    }
+
+    /// How old the newest header is that is known to prove an end, by this machine's clock, in ms; `None` if none is. A
+    /// header of which nothing was proven says nothing of the ledger, however new it is.
+    fn age_ms(&self) -> Option<u64> {
+        let proven_ms = self.ends.iter().map(|end| end.last_ms).max()?;
+        Some(headers::now_ms().saturating_sub(proven_ms))
     }
 
     /// The end of the ledger at a size that the node has shown lately, 0 for the newest, as the chain proves it.
@@ -201,12 +207,12 @@ impl OnChain {
     /// What can be vouched for of the first `size` entries: the last end that the chain has proven.
     ///
     /// # Errors
-    /// If nobody has said what to trust, or the newest header is too old to sign anything because of it.
+    /// If nobody has said what to trust, or the newest header that proves an end is too old to sign anything because of
+    /// it.
     pub(super) fn vouched(&self, size: u64) -> Result<Option<Seen>, ChainError> {
         let chain = || self.id.clone();
-        let headers =
-            self.headers.as_ref().ok_or_else(|| ChainError::NoTrust { chain: chain() })?;
-        let age_ms = headers.age_ms();
+        self.headers.as_ref().ok_or_else(|| ChainError::NoTrust { chain: chain() })?;
+        let Some(age_ms) = self.age_ms() else { return Ok(None) };
         if age_ms > MAX_AGE_MS {
             return Err(ChainError::Stale { age_s: age_ms / 1000, max_s: MAX_AGE_MS / 1000 });
         }
