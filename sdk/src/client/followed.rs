@@ -366,7 +366,7 @@ impl Followed {
     }
 
     /// Of a public chain's ledger, sees to a header that is new enough to sign something, as far as there is one.
-    async fn freshen(&mut self) -> Result<(), ClientError> {
+    pub(super) async fn freshen(&mut self) -> Result<(), ClientError> {
         let Some(chain) = &mut self.chain else { return Ok(()) };
         if let Some(Seen { size, root }) = chain.freshen(&self.client, &self.memory).await? {
             let signed = format!("the chain proves root {root} at size {size}\n");
@@ -617,9 +617,7 @@ impl Followed {
         key: &Key,
         action: Action,
     ) -> Result<Transaction, ClientError> {
-        self.freshen().await?;
-        self.check_pledges().await?;
-        let (ledger, seen) = (self.ledger_id(), self.seen()?);
+        let (ledger, seen) = (self.ledger_id(), self.seen_somewhere().await?);
         in_its_time(key, move |key| Transaction::sign_with(key, &ledger, seen, action)).await
     }
 

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use colearn_ledger::Hash;
-use colearn_records::transaction::Transaction;
+use colearn_records::transaction::{Seen, Transaction};
 
 use super::followed::{Followed, Sent};
 use super::nodes::Failures;
@@ -58,6 +58,25 @@ impl Followed {
                 connected = self.reconnect().await;
             }
         })
+    }
+
+    /// What a signature vouches for now, at another node if this one will not do: of a public chain's ledger it may prove
+    /// nothing, or only what is too old.
+    pub(super) async fn seen_somewhere(&mut self) -> Result<Seen, ClientError> {
+        let mut failures = Failures::default();
+        loop {
+            match self.seen_now().await {
+                Err(error) => failures.try_next(&mut self.client.nodes, error)?,
+                seen => return seen,
+            }
+            self.recover().await?;
+        }
+    }
+
+    async fn seen_now(&mut self) -> Result<Seen, ClientError> {
+        self.freshen().await?;
+        self.check_pledges().await?;
+        self.seen()
     }
 
     /// Submits what is signed, the same bytes to another node if this one will not do: what is recorded

@@ -149,6 +149,20 @@ async fn a_new_header_makes_nothing_new_of_which_the_proof_fails() {
 }
 
 #[tokio::test]
+async fn where_one_node_proves_only_what_is_old_another_one_is_asked() {
+    let (mirror, url) = Mirror::start(Duration::from_secs(600)).await;
+    let chain = Some(mirror.state().chain.trust(1));
+    let (_still, old) = mirror.second().await;
+    mirror.state().wait(590_000);
+    let client = Client::connect(vec![old, url.clone()]).await.unwrap();
+    let trust = Trust { chain, ..Trust::default() };
+    let mut followed = Followed::open(client, Memory::default(), trust).await.unwrap();
+    followed.act(key(), create("a")).await.unwrap();
+    assert_eq!(followed.client().url(), url);
+    assert_eq!(mirror.state().vouched.len(), 1);
+}
+
+#[tokio::test]
 async fn validators_may_change_and_blocks_between_are_asked_for() {
     let (mirror, url) = Mirror::start(YOUNG).await;
     let pinned = mirror.state().chain.trust(1);
