@@ -326,6 +326,29 @@ async fn pins_and_memories_of_another_chain_are_refused() {
 }
 
 #[tokio::test]
+async fn a_block_of_another_height_than_was_asked_for_contradicts_nothing() {
+    let (mirror, url) = Mirror::start(YOUNG).await;
+    let pinned = mirror.state().chain.trust(1);
+    let second = mirror.state().chain.trust(2);
+    let dir = tempfile::tempdir().unwrap();
+    drop(follow(&url, Some(dir.path()), Some(pinned)).await.unwrap());
+    let (_honest, other) = mirror.second().await;
+    // Of the header that is remembered, the one before is shown.
+    {
+        let mut state = mirror.state();
+        assert_eq!(state.chain.height(), 3);
+        state.chain.blocks[2] = state.chain.blocks[1].clone();
+    }
+    let error = follow(&url, Some(dir.path()), Some(second.clone())).await.err().unwrap();
+    assert!(error.is_a_lie() && error.is_transient(), "{error}");
+    let client = Client::connect(vec![url, other.clone()]).await.unwrap();
+    let memory = Memory::open(dir.path(), learner_id(&key())).unwrap();
+    let trust = Trust { chain: Some(second), ..Trust::default() };
+    let followed = Followed::open(client, memory, trust).await.unwrap();
+    assert_eq!(followed.client().url(), other);
+}
+
+#[tokio::test]
 async fn who_trusts_a_chain_is_shown_no_ledger_that_a_node_keeps() {
     let (mirror, url) = Mirror::start(YOUNG).await;
     let pinned = mirror.state().chain.trust(1);

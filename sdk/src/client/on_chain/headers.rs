@@ -58,7 +58,7 @@ impl Headers {
             height if height < line.height => return Ok(headers),
             height if height == line.height => headers.newest().hash(),
             height => {
-                headers.believe(client, memory, &client.chain_block(height).await?).await?.hash()
+                headers.believe(client, memory, &block_of(client, height).await?).await?.hash()
             }
         };
         if reached == newest.hash { Ok(headers) } else { Err(contradicted()) }
@@ -69,7 +69,7 @@ impl Headers {
         pinned: &Trust,
         line: &TrustLine,
     ) -> Result<Self, ClientError> {
-        let raw = client.chain_block(line.height).await?;
+        let raw = block_of(client, line.height).await?;
         let block = raw.read().map_err(ChainError::from)?;
         let light = Light::begin(line, block).map_err(ChainError::from)?;
         Ok(Self { pinned: pinned.clone(), believed: vec![Believed { light, raw }], kept_ms: 0 })
@@ -144,17 +144,24 @@ async fn advance(
         let Some(next) = way.next(&light) else { return Ok(light) };
         let fetched = match next == height {
             true => None,
-            false => Some(client.chain_block(next).await?),
+            false => Some(block_of(client, next).await?),
         };
         let block = fetched.as_ref().unwrap_or(to).read().map_err(ChainError::from)?;
-        if block.height() != next {
-            let wrong = format!("it is block {}, and {next} was asked for", block.height());
-            return Err(ChainError::from(NotBelieved::Wrong(wrong)).into());
-        }
         let took = light.advance(block, now_ms());
         way.took(&light, took).map_err(ChainError::from)?;
     }
     Err(ChainError::TooFar { height }.into())
+}
+
+/// The block of this height. Another one is a lie of this node, whatever signatures it has.
+async fn block_of(client: &Client, height: u64) -> Result<RawBlock, ClientError> {
+    let raw = client.chain_block(height).await?;
+    let found = raw.read().map_err(ChainError::from)?.height();
+    if found == height {
+        return Ok(raw);
+    }
+    let wrong = format!("it is block {found}, and {height} was asked for");
+    Err(ChainError::from(NotBelieved::Wrong(wrong)).into())
 }
 
 /// A block as evidence: what servers have answered, as it came.
