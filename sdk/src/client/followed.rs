@@ -64,6 +64,14 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// Whether only what a public chain proves is believed.
+    fn asks_for_proofs(&self) -> bool {
+        #[cfg(feature = "chain")]
+        return self.chain.is_some();
+        #[cfg(not(feature = "chain"))]
+        false
+    }
+
     /// Who insists on what a chain proves is shown no ledger that something else keeps.
     pub(super) fn check_is_on_chain(&self, keys: &LogKeys) -> Result<(), ClientError> {
         #[cfg(feature = "chain")]
@@ -173,6 +181,8 @@ impl Followed {
             let ledger = stated(&client, &known, &memory, &trust)?;
             client.insist_on(ledger);
             let kept = memory.followed().filter(|kept| kept.state.keys.ledger() == ledger);
+            // What a node has made up would make what the chain proves look like a fork.
+            let kept = kept.filter(|kept| !trust.asks_for_proofs() || !kept.checkpoint.is_empty());
             let resumed = kept.and_then(|Kept { state, checkpoint }| {
                 Some((Follower::resume(Depth::Full, state)?, checkpoint))
             });
@@ -590,7 +600,10 @@ impl Followed {
     /// # Errors
     /// If the memory cannot be written.
     pub fn keep(&mut self) -> Result<(), ClientError> {
-        self.memory.keep_followed(&self.follower, &self.latest.1)?;
+        // Of a chain's ledger, a checkpoint that nothing has proven is the node's word.
+        let is_proven = self.chain.is_none() || self.trust.asks_for_proofs();
+        let proven_by = if is_proven { &*self.latest.1 } else { "" };
+        self.memory.keep_followed(&self.follower, proven_by)?;
         self.kept = self.size();
         Ok(())
     }

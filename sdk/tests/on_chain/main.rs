@@ -349,6 +349,30 @@ async fn a_block_of_another_height_than_was_asked_for_contradicts_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_followed_on_a_nodes_word_is_not_gone_on_from_with_a_pin() {
+    let (mirror, url) = Mirror::start(YOUNG).await;
+    let (liar, lying) = mirror.second().await;
+    let pinned = mirror.state().chain.trust(1);
+    // The liar's chain goes another way.
+    let lied = liar.state().chain.trust(1);
+    follow(&lying, None, Some(lied)).await.unwrap().act(key(), create("a")).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut followed = follow(&lying, Some(dir.path()), None).await.unwrap();
+    assert_eq!(followed.size(), 2);
+    followed.keep().unwrap();
+    drop(followed);
+    let mut other = follow(&url, None, Some(pinned.clone())).await.unwrap();
+    for experiment in ["b", "c"] {
+        other.act(key(), create(experiment)).await.unwrap();
+    }
+    let followed = follow(&url, Some(dir.path()), Some(pinned.clone())).await.unwrap();
+    assert_eq!(followed.size(), 3);
+    drop(followed);
+    // Without a pin, what was proven is gone on from.
+    assert_eq!(follow(&url, Some(dir.path()), None).await.unwrap().size(), 3);
+}
+
+#[tokio::test]
 async fn who_trusts_a_chain_is_shown_no_ledger_that_a_node_keeps() {
     let (mirror, url) = Mirror::start(YOUNG).await;
     let pinned = mirror.state().chain.trust(1);

@@ -64,7 +64,8 @@ struct Bound {
     ledger: Option<String>,
 }
 
-/// What is gone on from: the state, and the signed checkpoint that proved it.
+/// What is gone on from: the state, and the checkpoint that proved it; empty where it is only a node's word, of a
+/// public chain's ledger.
 pub(super) struct Kept {
     pub(super) state: FollowerState,
     pub(super) checkpoint: String,
