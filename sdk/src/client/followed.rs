@@ -462,13 +462,22 @@ impl Followed {
             entries.drain(..known as usize);
         }
         let upto = size + entries.len() as u64;
-        let (note, proof) = match checkpoint.is_empty() {
+        let (mut note, mut proof) = match checkpoint.is_empty() {
             false => (checkpoint, hashes(&consistency_proof)?),
             true if entries.is_empty() => return Ok(Vec::new()),
             // A node of the first version sends none.
             true => self.client.checkpoint(upto).await?,
         };
-        let checkpoint = self.signed(&note).await?;
+        let checkpoint = match self.signed(&note).await {
+            // It has waited so long that the node no longer keeps what proves it.
+            Err(ClientError::Refused { refused: Refused::NotFound, .. })
+                if self.chain.is_some() =>
+            {
+                (note, proof) = self.client.checkpoint(upto).await?;
+                self.signed(&note).await?
+            }
+            signed => signed?,
+        };
         if checkpoint.size < upto && entries.is_empty() {
             return Err(self.rolled_back(&checkpoint, &note));
         }

@@ -373,6 +373,22 @@ async fn what_was_followed_on_a_nodes_word_is_not_gone_on_from_with_a_pin() {
 }
 
 #[tokio::test]
+async fn a_message_that_has_waited_is_followed_by_what_is_proven_now() {
+    let (mirror, url) = Mirror::start(YOUNG).await;
+    let pinned = mirror.state().chain.trust(1);
+    let mut busy = follow(&url, None, Some(pinned.clone())).await.unwrap();
+    let mut other = follow(&url, None, Some(pinned)).await.unwrap();
+    other.act(key(), create("a")).await.unwrap();
+    // Both were sent the first entry, and now the second.
+    let mut streamed = mirror.state().streamed.subscribe();
+    streamed.wait_for(|count| *count >= 4).await.unwrap();
+    other.act(key(), create("b")).await.unwrap();
+    mirror.state().gone = 2;
+    busy.catch_up(&mut |_| {}).await.unwrap();
+    assert_eq!(busy.size(), 3);
+}
+
+#[tokio::test]
 async fn who_trusts_a_chain_is_shown_no_ledger_that_a_node_keeps() {
     let (mirror, url) = Mirror::start(YOUNG).await;
     let pinned = mirror.state().chain.trust(1);

@@ -46,6 +46,10 @@ pub(crate) struct State {
     pub(crate) proof: fn(&State, &mut Block),
     /// How much later than its block an entry is.
     pub(crate) clock_ms: i64,
+    /// Of ends of so many entries and fewer no proof is kept.
+    pub(crate) gone: u64,
+    /// How many messages were sent on streams.
+    pub(crate) streamed: watch::Sender<u64>,
     /// Told of calls.
     news: watch::Sender<()>,
 }
@@ -96,6 +100,7 @@ impl State {
             entries: self.entries.clone(),
             ends: self.ends.clone(),
             vouched: Vec::new(),
+            streamed: watch::Sender::new(0),
             news: watch::Sender::new(()),
             ..*self
         }
@@ -117,6 +122,7 @@ impl State {
     fn proof(&self, size: u64) -> Result<Block, Status> {
         let height = match size {
             0 => self.chain.height(),
+            size if size <= self.gone => return Err(Status::not_found("no longer")),
             size => {
                 let end = self.ends.iter().find(|(seen, _)| seen.size == size);
                 end.map(|(_, height)| *height).ok_or_else(|| Status::not_found("not shown"))?
@@ -175,6 +181,8 @@ impl Mirror {
             note: |_| {},
             proof: |_, _| {},
             clock_ms: 0,
+            gone: 0,
+            streamed: watch::Sender::new(0),
             news: watch::Sender::new(()),
         };
         state.call(|_, _| vec![record::genesis_payload(genesis)]);
@@ -340,6 +348,7 @@ impl Sending {
         loop {
             if let Some(message) = self.message() {
                 self.next += message.entries.len() as u64;
+                self.mirror.state().streamed.send_modify(|count| *count += 1);
                 return Some((Ok(message), self));
             }
             self.news.changed().await.ok()?;
