@@ -284,6 +284,32 @@ async fn other_code_is_an_end_of_trust() {
 }
 
 #[tokio::test]
+async fn a_contract_that_somebody_administers_is_an_end_of_trust() {
+    let (mirror, url) = Mirror::start(OLDER).await;
+    let pinned = mirror.state().chain.trust(1);
+    let mut followed = follow(&url, None, Some(pinned)).await.unwrap();
+    mirror.state().chain.administer();
+    mirror.state().wait(1_000);
+    let (error, _) = refused(followed.catch_up(&mut |_| {}).await);
+    assert!(error.ends_trust() && error == ChainError::Admin { admin: "a".to_owned() }, "{error}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_shrinks_is_an_end_of_trust() {
+    let (mirror, url) = Mirror::start(OLDER).await;
+    let dir = tempfile::tempdir().unwrap();
+    let pinned = mirror.state().chain.trust(1);
+    let mut followed = follow(&url, Some(dir.path()), Some(pinned)).await.unwrap();
+    let earlier = mirror.state().tree.to_bytes();
+    followed.act(key(), create("a")).await.unwrap();
+    mirror.state().chain.keep(earlier);
+    mirror.state().wait(1_000);
+    let (error, kept) = refused(followed.catch_up(&mut |_| {}).await);
+    assert!(error.ends_trust() && error == ChainError::Shrunk { one: 2, other: 1 }, "{error}");
+    assert!(kept);
+}
+
+#[tokio::test]
 async fn pins_and_memories_of_another_chain_are_refused() {
     let (mirror, url) = Mirror::start(YOUNG).await;
     let pinned = mirror.state().chain.trust(1);

@@ -34,7 +34,7 @@ pub(crate) struct State {
     contract: Contract,
     pub(crate) ledger: LedgerId,
     origin: String,
-    tree: Tree,
+    pub(crate) tree: Tree,
     pub(crate) entries: Vec<Vec<u8>>,
     /// Where calls have ended, and the height of the first header that proves it.
     pub(crate) ends: Vec<(Seen, u64)>,

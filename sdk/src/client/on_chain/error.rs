@@ -110,6 +110,28 @@ pub enum ChainError {
         "what the contract keeps under its key is not the end of a ledger: it is no contract of colearn"
     )]
     NoTree,
+    /// Somebody may give the contract other code.
+    #[cfg(feature = "chain")]
+    #[error(
+        "{admin} administers the contract and may give it other code at any time: it is not to be trusted; have one deployed \
+         that nobody administers (colearn chain deploy)"
+    )]
+    Admin {
+        /// The account.
+        admin: String,
+    },
+    /// The chain proves ends that are not of one ledger which grows.
+    #[cfg(feature = "chain")]
+    #[error(
+        "the chain proves an end of {one} entries and one of {other} that are not of one ledger which only grows: the \
+         contract or the chain was put back; stop trusting it, and compare with the other learners"
+    )]
+    Shrunk {
+        /// The size of the one that was proven before.
+        one: u64,
+        /// The size of the other.
+        other: u64,
+    },
     /// The chain proves something else than the node's checkpoint.
     #[cfg(feature = "chain")]
     #[error(
@@ -168,6 +190,8 @@ impl ChainError {
             | Self::Contradicted { .. }
             | Self::TwoHeaders { .. }
             | Self::NoTree
+            | Self::Admin { .. }
+            | Self::Shrunk { .. }
             | Self::Time { .. }
             | Self::Stale { .. } => false,
         };
@@ -184,6 +208,8 @@ impl ChainError {
                 | Self::TwoHeaders { .. }
                 | Self::Proof(NotEstablished::OtherCode { .. })
                 | Self::NoTree
+                | Self::Admin { .. }
+                | Self::Shrunk { .. }
                 | Self::Time { .. }
         );
         #[cfg(not(feature = "chain"))]

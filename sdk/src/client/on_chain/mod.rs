@@ -7,6 +7,7 @@
 mod error;
 mod headers;
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use colearn_ledger::Checkpoint;
@@ -185,10 +186,28 @@ impl OnChain {
         let code = headers.pinned().code;
         let established = light.established(&self.contract, TREE_KEY, &code, value);
         let established = established.map_err(ChainError::from)?;
+        if let Some(admin) = established.admin {
+            return Err(ChainError::Admin { admin }.into());
+        }
         let tree = Tree::from_bytes(&established.value).ok_or(ChainError::NoTree)?;
         let (seen, time_ms) = (Seen { size: tree.head().size, root: tree.root() }, light.time_ms());
-        self.remember(End { seen, first_ms: time_ms, last_ms: time_ms });
+        let end = End { seen, first_ms: time_ms, last_ms: time_ms };
+        self.check_grows(&end)?;
+        self.remember(end);
         Ok(seen)
+    }
+
+    /// A ledger only grows: no end of fewer entries is under a later header, and of as many there is one root.
+    fn check_grows(&self, new: &End) -> Result<(), ChainError> {
+        let is_of_one_ledger = |end: &&End| match end.seen.size.cmp(&new.seen.size) {
+            Ordering::Less => end.last_ms <= new.first_ms,
+            Ordering::Equal => end.seen.root == new.seen.root,
+            Ordering::Greater => end.first_ms >= new.last_ms,
+        };
+        match self.ends.iter().find(|end| !is_of_one_ledger(end)) {
+            Some(end) => Err(ChainError::Shrunk { one: end.seen.size, other: new.seen.size }),
+            None => Ok(()),
+        }
     }
 
     fn remember(&mut self, new: End) {
