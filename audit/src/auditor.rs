@@ -345,6 +345,14 @@ impl<'a> Auditor<'a> {
         match (&mut self.report.chain, found) {
             (Some(report), Some(found)) if report.id == chain && found == proven => {
                 (report.proven, report.height) = (size, height);
+                // What lies behind the proven end is the word of who keeps this copy.
+                if self.report.size > size {
+                    let expected = format!("a proof of all {} entries", self.report.size);
+                    let got = format!(
+                        "{chain} proves the first {size} by block {height}; where the ledger grew meanwhile, audit it again"
+                    );
+                    self.report.find(Kind::Checkpoint, Some(size), expected, got);
+                }
             }
             (None, _) => {
                 self.report.find(Kind::Genesis, Some(0), expected, "a ledger that no chain keeps");

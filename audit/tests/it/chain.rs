@@ -16,12 +16,17 @@ const CONTRACT: &str = "fetch1qqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qar
 
 /// The copy that a mirror has of three entries, signed by a key of its own.
 fn mirrored() -> TempDir {
+    mirrored_with(&["a", "b"])
+}
+
+/// The same of these experiments.
+fn mirrored_with(names: &[&str]) -> TempDir {
     let charter = Charter { creators: Creators::Anybody, max_members: 50 };
     let chain = PublicChain::new(CHAIN.to_owned(), CONTRACT.to_owned(), charter, 50_000_000);
     let chain = chain.unwrap();
     let genesis = chain.genesis(Version::V2, &Limits::default(), 1_000);
     let mut book = Book::of(record::genesis_payload(genesis));
-    for name in ["a", "b"] {
+    for name in names {
         book.name = name.parse().unwrap();
         let create = Act::Create(CreateExperiment {
             version: Version::V2.number(),
@@ -64,6 +69,11 @@ fn a_root_is_proven_or_it_is_said_that_it_is_not() {
     let kind = |report: AuditReport| report.findings.first().map(|finding| finding.kind);
     assert_eq!(kind(audited(&dir, None, insisting)), Some(Kind::Checkpoint));
     let found = |proven| kind(audited(&dir, proven, Pins::default()));
+    // Nothing behind the end that is proven is passed over.
+    let two = audited(&mirrored_with(&["a"]), None, Pins::default()).root;
+    let partly = audited(&dir, proven(2, &two), Pins::default());
+    assert_eq!((partly.chain.as_ref().unwrap().proven, partly.size), (2, 3));
+    assert_eq!((partly.ok, kind(partly)), (false, Some(Kind::Checkpoint)));
     assert_eq!(found(proven(3, &"09".repeat(32))), Some(Kind::Root));
     assert_eq!(found(proven(2, &report.root)), Some(Kind::Root));
     assert_eq!(found(proven(4, &report.root)), Some(Kind::Incomplete));
