@@ -112,7 +112,7 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
             told.set_item("evidence", path)?;
             match chain {
                 chain if chain.ends_trust() => "ForkError",
-                ChainError::Stale { .. } => "UnreachableError",
+                ChainError::Stale { .. } | ChainError::Future { .. } => "UnreachableError",
                 _ if error.is_a_lie() => "MalformedError",
                 _ => "OtherLedgerError",
             }

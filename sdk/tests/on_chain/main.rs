@@ -310,6 +310,18 @@ async fn a_ledger_that_shrinks_is_an_end_of_trust() {
 }
 
 #[tokio::test]
+async fn a_header_of_the_future_is_told_as_what_it_may_be_and_is_no_evidence() {
+    let (mirror, url) = Mirror::start(YOUNG).await;
+    let dir = tempfile::tempdir().unwrap();
+    let pinned = mirror.state().chain.trust(1);
+    mirror.state().wait(600_000);
+    mirror.state().proof = |state, block| *block = state.chain.blocks[3].clone();
+    let error = follow(&url, Some(dir.path()), Some(pinned)).await.err().unwrap();
+    assert!(error.is_transient() && !error.is_a_lie(), "{error}");
+    assert_eq!(refused::<()>(Err(error)), (ChainError::Future { height: 4 }, false));
+}
+
+#[tokio::test]
 async fn pins_and_memories_of_another_chain_are_refused() {
     let (mirror, url) = Mirror::start(YOUNG).await;
     let pinned = mirror.state().chain.trust(1);

@@ -46,6 +46,10 @@ const RECEIPTS: &str = "receipts";
 /// How many pieces of evidence are kept, and how much of each, in bytes: whoever lies without end fills no
 /// disk. What was signed stands first in them.
 const MAX_EVIDENCE: usize = 100;
+/// How many of them are only for what shows that trust has ended: whoever spoils answers takes no room from that.
+const RESERVED: usize = 20;
+/// What that is.
+const ENDS_TRUST: [&str; 3] = ["header", "fork", "departed"];
 const MAX_EVIDENCE_BYTES: usize = 1 << 20;
 
 /// What a key remembers, in a folder or, without one, until the process ends.
@@ -291,7 +295,8 @@ impl Memory {
         if let Some(same) = kept.iter().find(|path| is_same(path)) {
             return Some(same.clone());
         }
-        let path = (kept.len()..MAX_EVIDENCE).map(|at| dir.join(format!("{at:02}-{what}.txt")));
+        let room = if ENDS_TRUST.contains(&what) { MAX_EVIDENCE } else { MAX_EVIDENCE - RESERVED };
+        let path = (kept.len()..room).map(|at| dir.join(format!("{at:02}-{what}.txt")));
         let path = path.into_iter().find(|path| !path.exists())?;
         colearn_files::replace(&path, evidence).ok()?;
         Some(path)
@@ -328,6 +333,16 @@ fn damaged(path: &Path, why: &str) -> ClientError {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ends_trust_has_room_whatever_else_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::open(dir.path(), LearnerId([1; 32])).unwrap();
+        let keep = |what, at: usize| memory.keep_evidence(what, at.to_string().as_bytes());
+        let kept = (0..MAX_EVIDENCE).filter(|at| keep("chain", *at).is_some());
+        assert_eq!(kept.count(), MAX_EVIDENCE - RESERVED);
+        assert!(ENDS_TRUST.iter().zip(1_000..).all(|(what, at)| keep(what, at).is_some()));
+    }
 
     #[test]
     fn evidence_is_bounded_in_number_and_size() {

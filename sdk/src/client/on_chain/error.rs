@@ -110,6 +110,16 @@ pub enum ChainError {
         "what the contract keeps under its key is not the end of a ledger: it is no contract of colearn"
     )]
     NoTree,
+    /// A header is of a time that has not come yet, by this machine's clock.
+    #[cfg(feature = "chain")]
+    #[error(
+        "the header of block {height} is of a time that has not come yet: the clock of this machine is slow, or the node or \
+         the chain runs ahead"
+    )]
+    Future {
+        /// Its height.
+        height: u64,
+    },
     /// Somebody may give the contract other code.
     #[cfg(feature = "chain")]
     #[error(
@@ -193,6 +203,7 @@ impl ChainError {
             | Self::Admin { .. }
             | Self::Shrunk { .. }
             | Self::Time { .. }
+            | Self::Future { .. }
             | Self::Stale { .. } => false,
         };
         #[cfg(not(feature = "chain"))]
@@ -222,7 +233,7 @@ impl ChainError {
         return match self {
             // It is another block than was pinned: so it stays, whoever is wrong.
             Self::Header(NotBelieved::OtherHeader { .. }) => false,
-            Self::Stale { .. } => true,
+            Self::Stale { .. } | Self::Future { .. } => true,
             other => other.is_a_lie(),
         };
         #[cfg(not(feature = "chain"))]

@@ -163,10 +163,14 @@ impl OnChain {
     ) -> Result<Seen, ClientError> {
         let (block, value) = client.chain_proof(size).await?;
         match self.try_prove(client, memory, &block, &value).await {
-            Err(ClientError::OnChain(error, Evidence(None))) => {
+            // What a slow clock or a mirror that lags does shows nothing of anybody.
+            Err(ClientError::OnChain(error, Evidence(None)))
+                if error.is_a_lie() || error.ends_trust() =>
+            {
                 let parts = [&headers::text(&block), &value.value, &value.contract, &value.code];
                 let evidence = parts.map(Vec::as_slice).join(&b"\n---\n"[..]);
-                let evidence = Evidence(memory.keep_evidence("chain", &evidence));
+                let what = if error.ends_trust() { "departed" } else { "chain" };
+                let evidence = Evidence(memory.keep_evidence(what, &evidence));
                 Err(ClientError::OnChain(error, evidence))
             }
             proven => proven,
