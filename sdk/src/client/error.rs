@@ -93,12 +93,12 @@ pub enum ClientError {
     NoNode(Vec<(String, Self)>),
     /// What was sent is not proven to be what the ledger's key has signed. Nothing of it was believed.
     #[error(
-        "what came from the node is not what its ledger has signed, and was not believed: {0}; whoever stands between can do that{1}"
+        "what came from the node is not what the ledger's key has signed or its chain proves, and was not believed: {0}; whoever stands between can do that{1}"
     )]
     Unproven(String, Evidence),
     /// The ledger's key has signed what no ledger can be.
     #[error(
-        "the ledger breaks its own rules at entry {index} ({fault}), and its key has signed that; stop trusting it, and see: colearn audit{evidence}"
+        "the ledger breaks its own rules at entry {index} ({fault}), and its key has signed that, or its chain proves it; stop trusting it, and see: colearn audit{evidence}"
     )]
     Departed {
         /// The entry.
