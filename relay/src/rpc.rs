@@ -296,7 +296,9 @@ impl Rpc {
     /// If no server answers.
     pub async fn block_gas(&self) -> Result<Option<u64>, RpcError> {
         const ASKED: &str = "consensus_params";
-        let answer: Consensus = self.read(ASKED, json!({})).await?;
+        // Of the newest block: what holds for the next one may not be written yet, which is what is told otherwise.
+        let height = self.status().await?.height.to_string();
+        let answer: Consensus = self.read(ASKED, json!({ "height": height })).await?;
         let gas = answer.consensus_params.block.max_gas.parse::<i64>();
         let gas = gas.map_err(|_| self.malformed(ASKED, "no gas of a block"))?;
         // -1 says that there is none.

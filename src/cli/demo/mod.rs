@@ -104,7 +104,6 @@ pub(crate) struct Demo {
         value_name = "FILE",
         env = "COLEARN_WASMD",
         default_value = "wasmd",
-        requires = "chain",
         hide_default_value = true
     )]
     wasmd: PathBuf,
