@@ -137,7 +137,7 @@ async fn ledger(rpc: &Rpc, chain: &str, contract: &str) -> anyhow::Result<Ledger
 }
 
 /// Until there are so many blocks more.
-async fn wait(rpc: &Rpc, more: u64) -> anyhow::Result<()> {
+pub(crate) async fn wait(rpc: &Rpc, more: u64) -> anyhow::Result<()> {
     let begun = Instant::now();
     let from = rpc.status().await?.height;
     loop {

@@ -13,6 +13,7 @@ use colearn_relay::{Account, Deliverer, NOT_DELIVERED, Rpc, Settings};
 use serde_json::json;
 
 use self::deploy::Deploy;
+pub(super) use self::deploy::wait;
 
 /// A transaction of a learner is far smaller.
 const MAX_PAYLOAD_BYTES: u64 = 1 << 20;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use colearn_records::on_chain::{TREE_KEY, Tree};
-use colearn_relay::{Account, Deliverer, Rpc, Settings};
+use colearn_relay::{Account, BadAccount, Deliverer, Rpc, Settings};
 use colearn_sdk::client::ChainTrust as Trust;
 use serde_json::json;
 
 use super::super::Program;
+use super::super::chain::wait;
 use super::consortium::free_ports;
 use super::fleet::Fleet;
 
@@ -54,8 +55,7 @@ impl PublicChain {
         let account = dir.join(format!("{}.pem", mirror(0)));
         if !home.exists() {
             let addresses = (0..MIRRORS).map(|at| {
-                let account = Account::generate()?;
-                account.save(&dir.join(format!("{}.pem", mirror(at))))?;
+                let account = account_in(&dir.join(format!("{}.pem", mirror(at))))?;
                 Ok(account.address(PREFIX)?)
             });
             let addresses = addresses.collect::<anyhow::Result<Vec<_>>>()?;
@@ -126,6 +126,18 @@ impl PublicChain {
         let tree =
             Tree::from_bytes(&shown.established.value).context("the contract keeps no ledger")?;
         Ok((tree.head().size, tree.root().to_string(), shown.light.height()))
+    }
+}
+
+/// The account of this file, which is made if need be: a demo that died before its chain was there has one already.
+fn account_in(path: &Path) -> Result<Account, BadAccount> {
+    match Account::open(path) {
+        Err(BadAccount::Missing { .. }) => {
+            let account = Account::generate()?;
+            account.save(path)?;
+            Ok(account)
+        }
+        opened => opened,
     }
 }
 
@@ -237,10 +249,7 @@ async fn deploy(rpc: &Rpc, settings: &Settings, wasm: &[u8]) -> anyhow::Result<(
     });
     let contract = deliverer.instantiate(code, &begin, "colearn demo").await?;
     // What a header proves is the state before its block.
-    let height = rpc.status().await?.height;
-    while rpc.status().await?.height < height + 2 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    wait(rpc, 2).await?;
     let trust = rpc.pin(&contract).await?;
     Ok((contract, trust))
 }
