@@ -16,6 +16,7 @@ use super::network::{Network, Workspace};
 use super::optimizer::Optimizer;
 use super::paired::{Comparison, Pair};
 use super::private::DpSgd;
+use super::reading::Reader;
 use super::score_noise::ScoreNoise;
 use super::training::{CAUTION, Training, VoteRule};
 use colearn_dp::DpError;
@@ -66,7 +67,7 @@ pub struct BuiltinLearner {
     share: Share,
     training: Training,
     optimizer: Optimizer,
-    spec: Arc<ModelSpec>,
+    reader: Arc<Reader>,
     weights: Weights,
     random: ChaCha8Rng,
     metric: Metric,
@@ -124,7 +125,7 @@ impl BuiltinLearner {
             share,
             optimizer: training.optimizer(classifier),
             training,
-            spec: Arc::new(spec),
+            reader: Arc::new(Reader::new(spec)),
             weights,
             random: ChaCha8Rng::seed_from_u64(seed),
             metric,
@@ -139,9 +140,21 @@ impl BuiltinLearner {
     /// says little to people.
     pub fn test_metric(&self) -> Metric {
         match self.metric {
-            Metric::Loss => Metric::usual(self.spec.is_classifier()),
+            Metric::Loss => Metric::usual(self.spec().is_classifier()),
             Metric::Accuracy | Metric::Auc | Metric::BalancedAccuracy | Metric::F1 | Metric::R2 => {
                 self.metric
+            }
+        }
+    }
+
+    /// Has these read weights together, as far as their model is the first one's: all of a simulation's look at the
+    /// same ones, and to read them is most of what few rows cost.
+    pub fn read_together(learners: &mut [&mut Self]) {
+        let Some(first) = learners.first() else { return };
+        let reader = Arc::new(Reader::shared(first.spec().clone()));
+        for learner in learners {
+            if learner.spec() == reader.spec() {
+                learner.reader = reader.clone();
             }
         }
     }
@@ -153,7 +166,7 @@ impl BuiltinLearner {
 
     /// The model it trains.
     pub fn spec(&self) -> &ModelSpec {
-        &self.spec
+        self.reader.spec()
     }
 
     /// Judges a network on some rows.
@@ -209,7 +222,7 @@ impl BuiltinLearner {
     /// Compares a network with the current weights, on the rows that decide a vote.
     fn paired(&self, second: &Network, ask: impl FnOnce(Pair<'_>) -> bool) -> Result<bool> {
         let (metric, rows, data) = (self.metric, self.voting_rows(), &self.share.data);
-        let first = self.spec.read(&self.weights)?.predict(data.view(), rows);
+        let first = self.reader.read(&self.weights)?.predict(data.view(), rows);
         let second = second.predict(data.view(), rows);
         Ok(ask(Pair { metric, targets: &data.targets, rows, first: &first, second: &second }))
     }
@@ -219,7 +232,8 @@ impl BuiltinLearner {
     /// # Errors
     /// If the current weights cannot be read.
     pub fn test_score(&self) -> Result<f64> {
-        Ok(self.score(self.test_metric(), &self.spec.read(&self.weights)?, &self.share.test))
+        let network = self.reader.read(&self.weights)?;
+        Ok(self.score(self.test_metric(), &network, &self.share.test))
     }
 
     /// Trains as for a proposal and keeps the result: learning alone, without asking anybody.
@@ -258,7 +272,7 @@ impl BuiltinLearner {
             return Ok(None);
         }
         let predict = |weights: &Weights| -> Result<_> {
-            Ok(self.spec.read(weights)?.predict(self.share.data.view(), rows))
+            Ok(self.reader.read(weights)?.predict(self.share.data.view(), rows))
         };
         let (first, second) = (predict(first)?, predict(second)?);
         let (metric, targets) = (self.test_metric(), &self.share.data.targets);
@@ -285,11 +299,11 @@ impl BuiltinLearner {
             let source = BuiltinError::Diverged.into();
             return Err(Failure { reason: Reason::NotFinite, source }.into());
         }
-        Ok(self.spec.write(&network)?)
+        Ok(self.spec().write(&network)?)
     }
 
     fn descend(&mut self) -> Result<Network> {
-        let mut network = self.spec.read(&self.weights)?;
+        let mut network = Arc::unwrap_or_clone(self.reader.read(&self.weights)?);
         let mut state = self.optimizer.start(&network);
         let mut workspace = Workspace::default();
         let data = &self.share.data;
@@ -354,7 +368,7 @@ impl Learner for BuiltinLearner {
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
-        let network = match self.spec.read(weights) {
+        let network = match self.reader.read(weights) {
             Ok(network) => network,
             Err(WeightsError::NotFinite(_)) => {
                 return Ok(Score::none(Judgement::Reject(Some(Reason::NotFinite))));
@@ -363,7 +377,10 @@ impl Learner for BuiltinLearner {
         };
         let current = match self.current_score {
             Some(current) => current,
-            None => self.score(self.metric, &self.spec.read(&self.weights)?, self.voting_rows()),
+            None => {
+                let current = self.reader.read(&self.weights)?;
+                self.score(self.metric, &current, self.voting_rows())
+            }
         };
         self.current_score = Some(current);
         let vote = self.score(self.metric, &network, self.voting_rows());
@@ -388,7 +405,8 @@ impl Learner for BuiltinLearner {
 
     /// By loss, whatever it votes with.
     fn measure(&mut self, scored: Scored<'_>) -> Result<f64> {
-        Ok(self.score(Metric::Loss, &self.spec.read(scored.weights)?, self.voting_rows()))
+        let network = self.reader.read(scored.weights)?;
+        Ok(self.score(Metric::Loss, &network, self.voting_rows()))
     }
 
     /// By loss, which tells finely, and, unless it is cautious, by accuracy as far as it is not lower; on all rows but those for the
@@ -397,7 +415,7 @@ impl Learner for BuiltinLearner {
     fn prefer(&mut self, guarded: Scored<'_>, open: Scored<'_>) -> Result<bool> {
         let rows = [&self.share.train[..], &self.share.vote].concat();
         let scores = |weights: &Weights| -> Result<(f64, f64)> {
-            let network = self.spec.read(weights)?;
+            let network = self.reader.read(weights)?;
             let predictions = network.predict(self.share.data.view(), &rows);
             let score =
                 |metric: Metric| metric.score(&predictions, &self.share.data.targets, &rows);
@@ -413,7 +431,7 @@ impl Learner for BuiltinLearner {
     }
 
     fn accept(&mut self, weights: &Weights) -> Result<()> {
-        self.spec.read(weights)?;
+        self.reader.read(weights)?;
         let scored = self.last_scored.filter(|(digest, _)| *digest == weights.digest());
         self.current_score = scored.map(|(_, score)| score);
         self.weights = weights.clone();
@@ -584,9 +602,9 @@ mod tests {
         let failure: &Failure = error.downcast_ref().unwrap();
         assert_eq!(failure.reason, Reason::NotFinite);
         assert!(error.to_string().contains("try a smaller learning rate"), "{error}");
-        let mut network = broken.spec.read(&broken.current()).unwrap();
+        let mut network = broken.spec().read(&broken.current()).unwrap();
         network.layers_mut()[0].slices_mut()[0][0] = f32::NAN;
-        let weights = broken.spec.write(&network).unwrap();
+        let weights = broken.spec().write(&network).unwrap();
         let judged = broken.test(&weights).unwrap();
         assert_eq!(judged.judgement, Judgement::Reject(Some(Reason::NotFinite)));
         assert!(broken.test(&Weights::new("of another model")).is_err());

@@ -12,6 +12,7 @@ pub mod optimizer;
 pub mod paired;
 mod predict;
 pub mod private;
+mod reading;
 mod score_noise;
 mod student;
 mod training;

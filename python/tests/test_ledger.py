@@ -138,6 +138,9 @@ def test_a_scenario_is_simulated() -> None:
     assert report.rounds == 6 == len(report.scores) and report.final_score > 0.5
     assert report.history is not None and report.history.finished == "max_rounds"
     assert simulate(scenario).root == report.root
+    # The other three have fetched the first model, and all others each proposal.
+    costs = report.costs
+    assert costs.fetched_bytes >= 3 * 7 * costs.model_bytes and costs.most_sent_bytes > 0
     averaged = simulate({**scenario, "rule": "average"})
     assert averaged.history is None and not math.isnan(averaged.scores[-1])
     with pytest.raises(ColearnError, match="learnerz"):

@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use colearn::plot::{self, Curve, Curves};
 use colearn::simulate::{Scenario, Simulation, SimulationReport, Varied};
+use indicatif::DecimalBytes;
 use serde_json::json;
 
 use super::progress;
@@ -42,6 +43,16 @@ A scenario, everything in it optional:
   [timing]
   training = \"2m\"
   voting = \"10s\"
+  spread = 0.5               # how much learners differ in that: of the logarithm, one standard deviation
+  [network]                  # megabits a second; what is left out takes no time
+  up_mbit = 20
+  down_mbit = 100
+  node_up_mbit = 1000
+  node_down_mbit = 1000
+  latency = \"50ms\"
+  [churn]
+  leaves = 0.05              # the share that goes away before a round,
+  away = 3                   # for so many on average
   [[faults]]
   share = 0.3                # or learners = [4, 5]
   attack = \"sign_flip\"       # label_flip, scaled, random, nan, zero, alie, ipm, mimic, mixed, limit, gate,
@@ -179,19 +190,28 @@ impl SimulateArgs {
 }
 
 fn print_report(report: &SimulationReport, seconds: f64) {
+    let (costs, bytes) = (&report.costs, DecimalBytes);
     println!(
         "final model: mean {} {:.3} on the honest learners' test rows, after {} rounds in {seconds:.1} s",
         report.metric, report.final_score, report.rounds
     );
     if let Some(root) = &report.root {
-        let simulated = std::time::Duration::from_secs(report.simulated_ms / 1000);
         println!(
             "accepted {} proposals, {} of them from faulty learners, {} harmful",
             report.accepted, report.accepted_from_faulty, report.accepted_harmful
         );
-        println!("simulated time {}", humantime::format_duration(simulated));
-        println!("ledger: {} entries, root {root}", report.entries);
+        println!("ledger: {} entries, {}, root {root}", report.entries, bytes(costs.ledger_bytes));
     }
+    let simulated = std::time::Duration::from_secs(report.simulated_ms / 1000);
+    println!("simulated time {}", humantime::format_duration(simulated));
+    println!(
+        "weights of {}: {} sent, {} fetched; a learner at most {} and {}",
+        bytes(costs.model_bytes),
+        bytes(costs.sent_bytes),
+        bytes(costs.fetched_bytes),
+        bytes(costs.most_sent_bytes),
+        bytes(costs.most_fetched_bytes)
+    );
     if let Some(backdoor) = report.backdoor {
         println!("the backdoor opens for {:.0} % of the rows that carry it", 100.0 * backdoor);
     }

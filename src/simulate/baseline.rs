@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::Player;
 use colearn_sdk::learner::{Learner as _, LearnerError};
+use colearn_sdk::local::Conduct;
 
 /// How updates are combined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,9 +30,10 @@ pub enum Aggregation {
 /// How often centred clipping moves its centre.
 const CLIPPINGS: usize = 3;
 
-/// Runs some rounds; gives the honest learners' mean test score after each.
+/// Runs some rounds, each with those who are there; gives the honest learners' mean test score after each.
 pub(super) fn run(
     players: &mut [Player],
+    conducts: &[Conduct],
     aggregation: Aggregation,
     rounds: u64,
     mut watch: impl FnMut(u64, f64),
@@ -53,8 +55,9 @@ pub(super) fn run(
         // Some of the others wait for what the honest have, and then for each other.
         for haste in 0..=Player::SLOWEST {
             let all = players.par_iter_mut().zip(&mut proposed);
-            let of_them = all.filter(|(player, _)| player.haste() == haste);
-            of_them.for_each(|(player, update)| *update = propose(player));
+            all.zip(conducts)
+                .filter(|((player, _), it)| player.haste() == haste && !it.is_away(round))
+                .for_each(|((player, update), _)| *update = propose(player));
         }
         let mut steps: Vec<Vec<f32>> = proposed.into_iter().flatten().collect();
         for step in &mut steps {

@@ -49,7 +49,7 @@ impl Fault {
     pub(super) fn conduct(&self, conduct: &mut Conduct, haste: u64, honest: &[usize]) {
         conduct.training_ms = conduct.training_ms.saturating_add(self.slow_ms + haste);
         conduct.voting_ms = conduct.voting_ms.saturating_add(self.slow_ms);
-        conduct.away.clone_from(&self.away);
+        conduct.away.extend(self.away.iter().cloned());
         conduct.withheld_from = self.attack.map_or_else(Vec::new, |it| it.withholds(honest));
         if self.vote == Some(VoteFault::Colludes) {
             conduct.denies = honest.to_vec();

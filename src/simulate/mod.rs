@@ -6,10 +6,12 @@
 mod acceptance;
 mod attack;
 mod baseline;
+mod costs;
 mod faults;
 mod scenario;
 mod sweep;
 mod table;
+mod timing;
 mod words;
 
 use std::sync::Arc;
@@ -19,10 +21,12 @@ use serde::Serialize;
 
 pub use attack::Attack;
 pub use baseline::Aggregation;
+pub use costs::Costs;
 pub use faults::{Fault, VoteFault};
 pub use scenario::{FaultTable, Scenario, ScenarioError};
 pub use sweep::{MAX_SETTINGS, Setting, Varied, settings, shown};
 pub use table::{AttackTable, Cell, Grid, RULES, Rule, attack_table};
+pub use timing::{Churn, Network, Timing};
 
 use attack::Gang;
 use colearn_learning::data::Share;
@@ -33,6 +37,7 @@ use colearn_sdk::learner::{
 };
 use colearn_sdk::local::{self, Conduct, LocalError, LocalRun};
 use faults::Saboteur;
+use timing::Transfers;
 
 /// An accepted update is harmful if the honest learners' mean test score falls by more than this.
 const HARM: f64 = 0.01;
@@ -79,6 +84,8 @@ pub struct SimulationReport {
     pub entries: u64,
     /// Simulated time, in milliseconds.
     pub simulated_ms: u64,
+    /// What was sent and fetched.
+    pub costs: Costs,
     /// The score of the global model after each round.
     pub scores: Vec<f64>,
 }
@@ -182,6 +189,7 @@ pub struct Simulation {
     parameters: Parameters,
     aggregation: Option<Aggregation>,
     rounds: u64,
+    transfers: Transfers,
 }
 
 impl Simulation {
@@ -205,11 +213,15 @@ impl Simulation {
             let share = fault.as_ref().map_or_else(|| share.clone(), |fault| fault.poison(share));
             learners.push((BuiltinLearner::new(share, training, initial.clone(), seed)?, seed));
         }
+        let mut together: Vec<&mut BuiltinLearner> =
+            learners.iter_mut().map(|it| &mut it.0).collect();
+        BuiltinLearner::read_together(&mut together);
         let numbers = |faulty: bool| -> Vec<usize> {
             let all = faults.iter().enumerate();
             all.filter(|(_, fault)| fault.is_some() == faulty).map(|(at, _)| at).collect()
         };
         let (honest, faulty) = (numbers(false), numbers(true));
+        let transfers = scenario.transfers(initial.bytes().len(), learners.len())?;
         let judges = honest.iter().map(|at| learners[*at].0.clone()).collect();
         let waits = |fault: &Fault| fault.attack.is_some_and(Attack::waits);
         let watches = faults.iter().flatten().any(waits);
@@ -217,11 +229,10 @@ impl Simulation {
         let mut players = Vec::new();
         let mut conducts = Vec::new();
         for (number, ((inner, seed), fault)) in learners.into_iter().zip(faults).enumerate() {
-            let mut conduct = Conduct {
-                training_ms: scenario.timing.training_ms(),
-                voting_ms: scenario.timing.voting_ms(),
-                ..Conduct::default()
-            };
+            let mut conduct = scenario.timing.conduct(seed);
+            conduct.training_ms = conduct.training_ms.saturating_add(transfers.send_ms);
+            conduct.voting_ms = conduct.voting_ms.saturating_add(transfers.fetch_ms);
+            conduct.away = scenario.churn.away(seed, scenario.rounds);
             let gang = gang.clone();
             players.push(match fault {
                 None => {
@@ -239,7 +250,7 @@ impl Simulation {
         }
         let parameters = scenario.parameters(players.len(), &conducts)?;
         let (aggregation, rounds) = (scenario.rule, scenario.rounds);
-        Ok(Self { players, conducts, parameters, aggregation, rounds })
+        Ok(Self { players, conducts, parameters, aggregation, rounds, transfers })
     }
 
     /// How many rounds there will be.
@@ -259,9 +270,24 @@ impl Simulation {
         let Some(aggregation) = self.aggregation else {
             return self.vote(watch);
         };
-        let scores = baseline::run(&mut self.players, aggregation, self.rounds, averaged)
+        let (conducts, rounds) = (&self.conducts, self.rounds);
+        let scores = baseline::run(&mut self.players, conducts, aggregation, rounds, averaged)
             .map_err(SimulationError::Failed)?;
-        let report = SimulationReport { rounds: self.rounds, scores, ..self.judge()? };
+        let there = |it: &Conduct| (1..=rounds).filter(|round| !it.is_away(*round)).count() as u64;
+        let there: Vec<u64> = conducts.iter().map(there).collect();
+        // A server waits for the slowest who is there; then all fetch what it has come to.
+        let round_ms = |round: u64| {
+            let here = conducts.iter().filter(|it| !it.is_away(round));
+            let slowest = here.map(|it| it.training_ms).max().unwrap_or(0);
+            slowest.saturating_add(self.transfers.fetch_ms)
+        };
+        let report = SimulationReport {
+            rounds,
+            simulated_ms: (1..=rounds).map(round_ms).fold(0, u64::saturating_add),
+            scores,
+            costs: Costs::served(&there, self.model_bytes()),
+            ..self.judge()?
+        };
         Ok((report, None))
     }
 
@@ -278,6 +304,7 @@ impl Simulation {
             root: Some(run.root.to_string()),
             entries: run.size,
             simulated_ms: run.simulated_ms,
+            costs: Costs::of(&run.history, self.model_bytes(), run.bytes),
             ..self.judge()?
         };
         // Before anything is accepted there is no score to fall from.
@@ -297,6 +324,10 @@ impl Simulation {
             }
         }
         Ok((report, Some(run)))
+    }
+
+    fn model_bytes(&self) -> u64 {
+        self.players.first().map_or(0, |player| player.current().bytes().len() as u64)
     }
 
     /// The identities of the honest or of the faulty learners: they joined in order.

@@ -10,6 +10,7 @@ use super::attack::{Attack, Rule};
 use super::baseline::Aggregation;
 use super::faults::{Fault, VoteFault};
 use super::sweep::{Setting, shown};
+use super::timing::{Churn, Network, Timing, Transfers};
 use colearn_learning::Training;
 use colearn_learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, Share, Split};
 use colearn_learning::model::{Activation, ModelSpec};
@@ -67,8 +68,12 @@ pub struct Scenario {
     pub training: Training,
     /// The experiment's rules, as in a plan file.
     pub plan: toml::Table,
-    /// How long things take.
+    /// How long learners take.
     pub timing: Timing,
+    /// What they are connected by.
+    pub network: Network,
+    /// Who goes and returns.
+    pub churn: Churn,
     /// Who does what wrong.
     #[serde(rename = "faults")]
     pub fault_tables: Vec<FaultTable>,
@@ -90,6 +95,8 @@ impl Default for Scenario {
             training: Training::default(),
             plan: toml::Table::new(),
             timing: Timing::default(),
+            network: Network::default(),
+            churn: Churn::default(),
             fault_tables: Vec::new(),
         }
     }
@@ -104,24 +111,6 @@ pub struct ModelTable {
     pub hidden: Option<Vec<usize>>,
     /// Between them.
     pub activation: Activation,
-}
-
-/// How long things take in a scenario.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Timing {
-    training: Millis,
-    voting: Millis,
-}
-
-impl Timing {
-    pub(super) fn training_ms(&self) -> u64 {
-        self.training.0
-    }
-
-    pub(super) fn voting_ms(&self) -> u64 {
-        self.voting.0
-    }
 }
 
 /// Who does what wrong.
@@ -195,9 +184,14 @@ impl Scenario {
             (scenario.rounds > 0, "rounds must be positive"),
             (scenario.task.is_none() || scenario.data.is_none(), "give a task or data, not both"),
         ];
-        let training = scenario.training.check().err();
-        let broken = bounds.iter().find(|(holds, _)| !holds).map(|(_, message)| *message);
-        match broken.or(training) {
+        let checks = [
+            scenario.training.check(),
+            scenario.timing.check(),
+            scenario.network.check(),
+            scenario.churn.check(),
+        ];
+        let mut broken = bounds.iter().filter(|(holds, _)| !holds).map(|(_, message)| *message);
+        match broken.next().or(checks.into_iter().find_map(Result::err)) {
             Some(message) => Err(ScenarioError::Malformed(message.to_owned())),
             None => Ok(scenario),
         }
@@ -241,6 +235,20 @@ impl Scenario {
             (Some(rule), _) => Rule::Server(rule),
             (None, Some(merging)) => Rule::Merged(merging),
             (None, None) => Rule::Votes,
+        })
+    }
+
+    /// How long transfers take in each round, of models of so many bytes.
+    pub(super) fn transfers(
+        &self,
+        bytes: usize,
+        learners: usize,
+    ) -> Result<Transfers, ScenarioError> {
+        let (bytes, learners) = (bytes as u64, learners as u64);
+        Ok(match self.rule_of_rounds()? {
+            Rule::Votes => self.network.single(bytes, learners),
+            Rule::Merged(merging) => self.network.merged(bytes, learners, merging),
+            Rule::Server(_) => self.network.served(bytes, learners),
         })
     }
 

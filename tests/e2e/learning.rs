@@ -87,6 +87,60 @@ fn faults_are_seen_in_the_rounds_and_the_rounds_go_on() {
     assert!(run["report"]["simulated_ms"].as_u64().unwrap() > 20 * 70_000);
 }
 
+/// Two merged rounds of four learners: what they move follows from the rules, and takes the time that the lines
+/// say.
+#[test]
+fn what_a_run_moves_is_told_and_takes_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = "learners = 4\nrounds = 2\n[model]\nhidden = []\n[plan]\nmerging = {}\n";
+    let report =
+        |more: &str| simulate(dir.path(), &format!("{scenario}{more}"), &[])["report"].clone();
+    let free = report("");
+    let costs = |of: &str| free["costs"][of].as_u64().unwrap();
+    let model = costs("model_bytes");
+    assert!(model > 64 * 10 * 4, "{model}");
+    // The first model, and an update of each in each round.
+    assert_eq!(costs("sent_bytes"), (1 + 2 * 4) * model);
+    assert_eq!(costs("most_sent_bytes"), 3 * model);
+    // The others fetch the first model; all fetch three updates in each round, and so have what comes of them.
+    assert_eq!(costs("fetched_bytes"), (3 + 2 * 4 * 3) * model);
+    assert_eq!(costs("most_fetched_bytes"), 7 * model);
+    assert!(costs("ledger_bytes") > 100 * free["entries"].as_u64().unwrap(), "{free}");
+    // An update a second up; twelve and more down, of which the node can send four a second.
+    let mbit = model as f64 * 8.0 / 1e6;
+    let slow = report(&format!("[network]\nup_mbit = {mbit}\nnode_up_mbit = {}\n", 4.0 * mbit));
+    let took = |report: &Value| report["simulated_ms"].as_u64().unwrap();
+    let added = took(&slow) - took(&free);
+    assert!((2 * (1000 + 4000)..2 * (1000 + 4000) + 100).contains(&added), "{added} ms");
+    assert_eq!(slow["costs"]["sent_bytes"], free["costs"]["sent_bytes"]);
+    // A server has nothing to be judged: one up and one down for each.
+    let served = scenario.replace("[model]", "rule = \"average\"\n[model]");
+    let lines = format!("[network]\nup_mbit = {mbit}\nnode_up_mbit = {}\n", 4.0 * mbit);
+    let served = simulate(dir.path(), &format!("{served}{lines}"), &[])["report"].clone();
+    assert_eq!(served["costs"]["fetched_bytes"], 2 * 4 * model);
+    assert!(took(&served).abs_diff(2 * (1000 + 1000)) <= 4, "{served}");
+}
+
+#[test]
+fn learners_go_and_return_and_differ_in_pace() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = "learners = 6\nrounds = 12\n[plan]\nmerging = {}\n[timing]\ntraining = \"1m\"\n";
+    let run = |more: &str| simulate(dir.path(), &format!("{scenario}{more}"), &[]);
+    let went = run("spread = 0.5\n[churn]\nleaves = 0.2\naway = 2\n");
+    let rounds = went["history"]["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 12);
+    let trained = |round: &Value| round["merged"]["updates"].as_object().unwrap().len();
+    assert!(rounds.iter().any(|round| trained(round) < 6), "nobody was away");
+    assert!(rounds.iter().any(|round| trained(round) > 3), "everybody was away");
+    let report = |run: &Value| run["report"].clone();
+    assert_eq!(report(&went), report(&run("spread = 0.5\n[churn]\nleaves = 0.2\naway = 2\n")));
+    // Who returns fetches the model that there is by then.
+    let fetched = went["report"]["costs"]["fetched_bytes"].as_u64().unwrap();
+    let of_others: usize = rounds.iter().map(|round| trained(round) * (trained(round) - 1)).sum();
+    let models = fetched / went["report"]["costs"]["model_bytes"].as_u64().unwrap();
+    assert!(models > of_others as u64 + 5, "{models} models, {of_others} updates of others");
+}
+
 #[test]
 fn attackers_are_voted_down_and_a_backdoor_is_not() {
     let dir = tempfile::tempdir().unwrap();
@@ -118,6 +172,9 @@ fn scenarios_that_cannot_be_are_refused_with_the_line() {
         ("learners = 5\nruonds = 3", "line 2: unknown field `ruonds`"),
         ("learners = 0", "learners must be 1 to"),
         ("split = \"half\"", "\"half\" is not one of iid"),
+        ("[network]\nup_mbit = 0", "lines of the network must be faster than nothing"),
+        ("[churn]\nleaves = 2.0", "churn.leaves must be 0 to 1"),
+        ("[timing]\nspread = -1.0", "timing.spread must be 0 to 3"),
         ("task = \"cats\"", "\"cats\" is not one of"),
         ("[[faults]]\nlearners = [11]", "names learner 11, but they are 1 to 10"),
         ("[[faults]]\nattack = \"flip\"", "line 2: \"flip\" is not one of label_flip"),

@@ -51,7 +51,7 @@ from .pins import Pins, Reach, Trust
 from .progress import Progress
 from .run import Event, Summary, run
 from .schema import Schema
-from .simulation import SimulationReport, simulate
+from .simulation import SimulationCosts, SimulationReport, simulate
 
 __version__ = version("colearn-client")
 
@@ -86,6 +86,7 @@ __all__ = [
     "Schema",
     "Score",
     "Scored",
+    "SimulationCosts",
     "SimulationReport",
     "SklearnLearner",
     "Summary",

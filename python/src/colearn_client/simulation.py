@@ -17,6 +17,28 @@ from .run import ending_on_sigterm
 
 
 @dataclass(frozen=True)
+class SimulationCosts:
+    """What was sent and fetched in a simulation, in bytes.
+
+    Attributes
+    ----------
+    model_bytes, ledger_bytes
+        One model; and the ledger's entries, which everybody downloads who follows it.
+    sent_bytes, fetched_bytes
+        Weights that the learners have sent and fetched, all together.
+    most_sent_bytes, most_fetched_bytes
+        The most that one of them has sent, and fetched.
+    """
+
+    model_bytes: int
+    ledger_bytes: int
+    sent_bytes: int
+    fetched_bytes: int
+    most_sent_bytes: int
+    most_fetched_bytes: int
+
+
+@dataclass(frozen=True)
 class SimulationReport:
     """What a simulation gives.
 
@@ -41,6 +63,8 @@ class SimulationReport:
         The root of the ledger's tree, in hexadecimal: the same scenario gives the same.
     entries, simulated_ms
         The ledger's entries, and simulated time.
+    costs
+        What was sent and fetched.
     """
 
     final_score: float
@@ -55,6 +79,7 @@ class SimulationReport:
     root: str | None
     entries: int
     simulated_ms: int
+    costs: SimulationCosts
 
 
 def simulate(
@@ -90,4 +115,5 @@ def simulate(
     # JSON has no NaN: where nothing was accepted yet there is no score.
     told["scores"] = [float("nan") if it is None else it for it in told["scores"]]
     history = told.pop("history")
+    told["costs"] = SimulationCosts(**told["costs"])
     return SimulationReport(**told, history=None if history is None else story(history))

@@ -29,6 +29,8 @@ pub(super) struct LocalLedger {
     contract: Contract,
     history: History,
     head: Head,
+    /// What all entries have.
+    bytes: u64,
     tree: TreeBuilder,
     now_ms: u64,
 }
@@ -62,6 +64,7 @@ impl LocalLedger {
             contract: Contract::new(Digest(ledger.0), VERSION),
             history: History::new(name.clone()),
             head: Head::EMPTY,
+            bytes: 0,
             tree: TreeBuilder::new(),
             now_ms: 0,
         };
@@ -77,7 +80,9 @@ impl LocalLedger {
     fn append(&mut self, payload: Vec<u8>) {
         let Head { size, leaf, .. } = self.head;
         let entry = Entry { index: size, parent: leaf, time_ms: self.now_ms, payload };
-        let leaf = Hash::leaf(&entry.encode());
+        let encoded = entry.encode();
+        self.bytes += encoded.len() as u64;
+        let leaf = Hash::leaf(&encoded);
         self.head = Head { size: size + 1, leaf, time_ms: self.now_ms };
         self.tree.push(leaf);
     }
@@ -165,10 +170,10 @@ impl LocalLedger {
         self.numbers.get(&learner).copied()
     }
 
-    /// The history, the number of entries, and the root of the tree over them.
-    pub(super) fn close(self) -> (History, u64, Hash) {
+    /// The history, the number of entries and of their bytes, and the root of the tree over them.
+    pub(super) fn close(self) -> (History, u64, u64, Hash) {
         let root = tree::root(&self.tree, self.head.size).unwrap_or(Hash::ZERO);
-        (self.history, self.head.size, root)
+        (self.history, self.head.size, self.bytes, root)
     }
 }
 

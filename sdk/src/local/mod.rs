@@ -57,6 +57,8 @@ pub struct LocalRun {
     pub history: History,
     /// How many entries the ledger has in memory.
     pub size: u64,
+    /// How many bytes they are.
+    pub bytes: u64,
     /// The root of the tree over them. The same learners, parameters and seeds give the same root,
     /// on any number of threads.
     pub root: Hash,
@@ -100,7 +102,8 @@ pub enum Voting {
 }
 
 impl Conduct {
-    fn is_away(&self, round: u64) -> bool {
+    /// Whether it is not there in a round.
+    pub fn is_away(&self, round: u64) -> bool {
         self.away.iter().any(|rounds| rounds.contains(&round))
     }
 }
@@ -166,8 +169,8 @@ pub fn simulate<L: Learner + Send>(
         }
     }
     let simulated_ms = run.ledger.now_ms();
-    let (history, size, root) = run.ledger.close();
-    Ok(LocalRun { history, size, root, simulated_ms })
+    let (history, size, bytes, root) = run.ledger.close();
+    Ok(LocalRun { history, size, bytes, root, simulated_ms })
 }
 
 fn accept_all<L: Learner + Send>(learners: &mut [L], weights: &Weights) -> Result<(), LocalError> {
