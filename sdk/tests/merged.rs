@@ -3,6 +3,7 @@
 
 use colearn_contracts::{BallotKind, Merging, Parameters, Selection, Verdict};
 use colearn_sdk::local::{self, Conduct, LocalRun, Voting};
+use colearn_sdk::records::history::Round;
 use colearn_testkit::Near;
 
 const PRIVATE: [f32; 5] = [1.0, 2.0, 3.0, 4.0, 5.0];
@@ -75,6 +76,19 @@ fn who_is_late_away_or_hostile_is_not_in_the_merge_and_stops_nobody() {
     assert!((learners[4].current - 4.0).abs() < 1.0, "{}", learners[4].current);
     // The turn of who is late is waited for in each round.
     assert!(run.simulated_ms >= 12 * 60_000);
+}
+
+/// Two checkers of five are no majority: the others have to hear of what these name.
+#[test]
+fn who_need_not_merge_hears_what_the_checkers_name() {
+    let checked = Parameters {
+        selection: Selection::Sortition,
+        ..rules(Merging { checkers: 2, ..Merging::default() })
+    };
+    let run = run(&mut learners(), &vec![Conduct::default(); 5], checked);
+    assert!(accepted(&run) >= 9, "{}", accepted(&run));
+    let votes = |round: &Round| round.merged.as_ref().map_or(0, |merged| merged.votes.len());
+    assert!(run.history.rounds.iter().all(|round| votes(round) == 5), "all have voted");
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl Swept {
         self.runs.iter().map(|(_, report)| of(report)).sum::<f64>() / self.runs.len() as f64
     }
 
+    /// The mean of what is one for a round.
+    fn mean_a_round(&self, of: impl Fn(&SimulationReport) -> f64) -> f64 {
+        self.mean(|report| of(report) / report.rounds.max(1) as f64)
+    }
+
     fn json(&self) -> Value {
         let (mean, deviation) = self.score();
         let setting = self.setting.iter().map(|(key, value)| (key.clone(), json!(value)));
@@ -99,13 +104,15 @@ pub(crate) fn to_json(swept: &[Swept], plot: Option<&Path>, began: Instant) -> V
     })
 }
 
-/// What came of everything, for people: a line for each setting.
+/// What came of everything, for people: a line for each setting. What a round takes and moves is the mean of all: the
+/// weights that pass through the node, and the entries that each follows.
 pub(crate) fn print(swept: &[Swept], began: Instant) {
     let mut lines = vec![Vec::new()];
     if let Some(first) = swept.first() {
         lines[0].extend(first.setting.iter().map(|(key, _)| key.clone()));
     }
-    lines[0].extend([metric(swept), "+-", "accepted", "harmful"].map(str::to_owned));
+    let names = [metric(swept), "+-", "accepted", "harmful", "s a round", "MB", "ledger kB"];
+    lines[0].extend(names.map(str::to_owned));
     for it in swept {
         let (mean, deviation) = it.score();
         let mut line: Vec<String> =
@@ -114,6 +121,15 @@ pub(crate) fn print(swept: &[Swept], began: Instant) {
         line.push(deviation.map_or_else(|| "-".to_owned(), |it| format!("{it:.3}")));
         line.push(format!("{:.1}", it.mean(|report| report.accepted as f64)));
         line.push(format!("{:.1}", it.mean(|report| report.accepted_harmful as f64)));
+        line.push(format!("{:.1}", it.mean_a_round(|report| report.simulated_ms as f64 / 1e3)));
+        let moved = |report: &SimulationReport| {
+            report.costs.sent_bytes as f64 + report.costs.fetched_bytes as f64
+        };
+        line.push(format!("{:.1}", it.mean_a_round(|report| moved(report) / 1e6)));
+        line.push(format!(
+            "{:.1}",
+            it.mean_a_round(|report| report.costs.ledger_bytes as f64 / 1e3)
+        ));
         lines.push(line);
     }
     let columns = lines.first().map_or(0, Vec::len);

@@ -236,7 +236,7 @@ impl<'a> Run<'a> {
         let sender = self.participants[learner].me();
         let (act, decided) = self.ledger.say(at_ms, learner, &statement)?;
         self.participants[learner].submitted();
-        if Participant::concerns_all(&act) {
+        if self.participants[learner].concerns_others(&act) {
             self.participants.iter_mut().for_each(|it| it.observe_act(sender, &act));
         } else {
             self.participants[learner].observe_act(sender, &act);

@@ -33,19 +33,23 @@ impl Participant {
         }
     }
 
-    /// Whether an act by somebody else is of any concern to other participants. (With many learners,
+    /// Whether an act of its own is of any concern to other participants. (With many learners,
     /// not showing each the votes of all others is most of what a simulated round costs.)
-    pub fn concerns_all(act: &Act) -> bool {
-        matches!(
-            act,
-            Act::Create(_)
-                | Act::Propose(_)
-                | Act::Update(_)
-                | Act::RevealUpdate(_)
-                | Act::Move { .. }
-                | Act::ReplaceKey { .. }
-                | Act::Leave { renounce: true, .. }
-        )
+    pub fn concerns_others(&self, act: &Act) -> bool {
+        // Who need not merge takes their word.
+        let checks = || self.standing.as_ref().is_some_and(|it| it.checkers.contains(&self.me));
+        let is_checked = matches!(act, Act::MergeVote(_)) && checks();
+        is_checked
+            || matches!(
+                act,
+                Act::Create(_)
+                    | Act::Propose(_)
+                    | Act::Update(_)
+                    | Act::RevealUpdate(_)
+                    | Act::Move { .. }
+                    | Act::ReplaceKey { .. }
+                    | Act::Leave { renounce: true, .. }
+            )
     }
 
     /// Shows a recorded act of this experiment.
