@@ -4,6 +4,8 @@ use colearn_audit::{AuditReport, ChainReport};
 use colearn_records::pins::Pins;
 use serde_json::{Value, json};
 
+use crate::cli::tell::text::utc;
+
 /// Who stands for something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum By {
@@ -105,11 +107,12 @@ pub(crate) fn audited(report: &AuditReport, pins: &Pins) -> Vec<Claim> {
                  ledger, and that the chain has that root is the word of who has kept this copy (--trust LINE)."
             ),
         ),
-        (size, Some(ChainReport { id, proven, height, .. })) => (
+        (size, Some(ChainReport { id, proven, height, time_ms, .. })) => (
             By::Here,
             format!(
-                "The hashes of all {size} entries come to the root of the checkpoint there, and block {height} of {id} \
-                 proves the root of {proven} entries."
+                "The hashes of all {size} entries come to the root of the checkpoint there, and block {height} of {id}, \
+                 of {}, proves the root of {proven} entries.",
+                utc(*time_ms)
             ),
         ),
     };

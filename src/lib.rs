@@ -13,6 +13,7 @@ mod exec;
 pub mod model;
 pub mod place;
 pub mod plot;
+pub mod proving;
 mod report;
 mod shell;
 pub mod simulate;

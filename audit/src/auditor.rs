@@ -43,6 +43,8 @@ pub(crate) struct End {
 /// An audit under way.
 pub(crate) struct Auditor<'a> {
     options: AuditOptions<'a>,
+    /// What a chain proves of the entries; `None` where nobody is asked.
+    proven: Option<Proven>,
     statements: Statements,
     merged: MergedRounds,
     watch: Option<Watch<'a>>,
@@ -60,8 +62,8 @@ pub(crate) struct Followed {
 impl<'a> Auditor<'a> {
     pub(crate) fn new(options: AuditOptions<'a>) -> Self {
         let (statements, merged) = (Statements::default(), MergedRounds::default());
-        let (watch, end) = (None, None);
-        Self { options, statements, merged, watch, end, report: AuditReport::default() }
+        let (proven, watch, end) = (None, None, None);
+        Self { options, proven, statements, merged, watch, end, report: AuditReport::default() }
     }
 
     /// The same, which shows the entries to somebody.
@@ -176,6 +178,7 @@ impl<'a> Auditor<'a> {
         source.begin()?;
         let Some((mut follower, stated)) = self.begin(source)? else { return Ok(None) };
         let size = stated.size().unwrap_or(0);
+        self.proven = self.options.prover.map(|prover| prover.prove(size)).transpose()?;
         let reader = follower.reader();
         let mut entries = read_each(reader, source.next_entries(size)?);
         while follower.head().size < size && !entries.is_empty() {
@@ -328,7 +331,9 @@ impl<'a> Auditor<'a> {
         source: &mut dyn Source,
         follower: &mut Follower,
     ) -> Result<(), Trouble> {
-        let Some(Proven { size, root: proven, chain, height }) = self.options.proven.take() else {
+        let Some(Proven { size, root: proven, chain, contract, height, time_ms }) =
+            self.proven.take()
+        else {
             if self.options.pins.trust().is_some() {
                 let expected = "a root that a public chain proves, as --trust asks for";
                 self.report.find(
@@ -340,11 +345,15 @@ impl<'a> Auditor<'a> {
             }
             return Ok(());
         };
-        let expected = format!("root {proven} at size {size}, as {chain} proves by block {height}");
+        let expected = format!(
+            "root {proven} at size {size} of {contract}, as {chain} proves by block {height}"
+        );
         let found = root(source, follower, size)?;
         match (&mut self.report.chain, found) {
-            (Some(report), Some(found)) if report.id == chain && found == proven => {
-                (report.proven, report.height) = (size, height);
+            (Some(report), Some(found))
+                if (&report.id, &report.contract, found) == (&chain, &contract, proven) =>
+            {
+                (report.proven, report.height, report.time_ms) = (size, height, time_ms);
                 // What lies behind the proven end is the word of who keeps this copy.
                 if self.report.size > size {
                     let expected = format!("a proof of all {} entries", self.report.size);
@@ -361,8 +370,9 @@ impl<'a> Auditor<'a> {
                 let got = format!("{} entries", self.report.size);
                 self.report.find(Kind::Incomplete, Some(self.report.size), expected, got);
             }
-            (Some(_), Some(found)) => {
-                self.report.find(Kind::Root, None, expected, format!("root {found}"));
+            (Some(report), Some(found)) => {
+                let got = format!("root {found} of {} on {}", report.contract, report.id);
+                self.report.find(Kind::Root, None, expected, got);
             }
         }
         Ok(())

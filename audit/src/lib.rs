@@ -19,7 +19,7 @@ pub use self::auditor::audit;
 pub use self::checkpoint::{NoCheckpoint, signed_checkpoint};
 pub use self::entries::{Entries, entries};
 pub use self::finding::{Finding, Kind};
-pub use self::options::{AuditOptions, Level, Proven};
+pub use self::options::{AuditOptions, Level, Proven, Prover};
 pub use self::promise::{Promise, PromiseError};
 pub use self::report::{AuditReport, ChainReport, MAX_FINDINGS};
 #[cfg(feature = "http")]

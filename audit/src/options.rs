@@ -6,6 +6,7 @@ use colearn_records::pins::Pins;
 
 use crate::merges::Weights;
 use crate::promise::Promise;
+use crate::source::SourceError;
 
 /// How deep an audit goes. Each level includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
@@ -29,7 +30,7 @@ impl Level {
     }
 }
 
-/// What a public chain proves of a ledger. Whoever asks for an audit has verified it: an audit asks nobody.
+/// What a public chain proves of a ledger.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proven {
     /// How many entries it counts.
@@ -38,8 +39,22 @@ pub struct Proven {
     pub root: Hash,
     /// The chain's id.
     pub chain: String,
+    /// The address of the contract there that keeps them.
+    pub contract: String,
     /// The height of the header that proves it.
     pub height: u64,
+    /// That header's time, in ms since 1970.
+    pub time_ms: u64,
+}
+
+/// Finds out what a public chain proves of a ledger, and verifies it: an audit itself asks nobody.
+pub trait Prover: Sync {
+    /// What the chain proves of a ledger of so many entries, as its checkpoint counts. It is asked once that was read, and
+    /// before the entries are: so a ledger that grows meanwhile is audited as far as was asked, and no further.
+    ///
+    /// # Errors
+    /// If nothing is proven: [`SourceError::NotProven`].
+    fn prove(&self, size: u64) -> Result<Proven, SourceError>;
 }
 
 /// How an audit is done.
@@ -48,8 +63,8 @@ pub struct AuditOptions<'a> {
     /// Which ledger it must be, whose key must keep it or have kept it, and which witnesses must have
     /// cosigned its checkpoint.
     pub pins: Pins,
-    /// What a public chain was found to prove of the ledger that a contract there keeps.
-    pub proven: Option<Proven>,
+    /// Who is asked what a public chain proves of the ledger that a contract there keeps.
+    pub prover: Option<&'a dyn Prover>,
     /// How deep to go.
     pub level: Level,
     /// What the ledger has promised before: receipts and older checkpoints.

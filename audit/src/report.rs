@@ -79,6 +79,8 @@ pub struct ChainReport {
     pub proven: u64,
     /// The height of the header that proves it; 0 if that was not asked.
     pub height: u64,
+    /// The time of that header, in ms since 1970; 0 if that was not asked.
+    pub time_ms: u64,
 }
 
 impl AuditReport {
@@ -126,7 +128,7 @@ impl AuditReport {
     /// What the chain proves; nothing where none keeps the ledger.
     fn chain_told(&self) -> String {
         self.chain.as_ref().map_or_else(String::new, |chain| {
-            let ChainReport { id, contract: _, proven, height } = chain;
+            let ChainReport { id, contract: _, proven, height, time_ms: _ } = chain;
             match proven {
                 0 => format!(" chain={id} proven=no"),
                 proven => format!(" chain={id} proven={proven} height={height}"),

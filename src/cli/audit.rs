@@ -7,6 +7,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use colearn::place::Place;
+use colearn::proving::Proving;
 use colearn_audit::reached::{Reached, reached};
 use colearn_audit::{self as audit, AuditOptions, AuditReport, ChainReport, Level, Promise};
 use colearn_contracts::ExperimentName;
@@ -17,8 +18,8 @@ use indicatif::ProgressBar;
 
 use super::args::{NODE, PinArgs, WeightsArgs};
 use super::progress;
-use super::proving::proven;
 use super::tell::merges::merges;
+use super::tell::text::utc;
 use crate::report::{Audited, document, page};
 use crate::ui::now_ms;
 
@@ -180,9 +181,10 @@ impl Audit {
         let plans: Vec<Plan> = plans.collect::<Result<_, _>>()?;
         let (place, at_ms, promised) = (self.place.one()?, now_ms(), promises.len());
         let weights = weights.as_deref();
+        let proving = Proving::of(&self.place, &pins)?;
         let options = AuditOptions {
             pins: pins.clone(),
-            proven: proven(&self.place, &pins)?,
+            prover: proving.as_ref().map(Proving::prover),
             level,
             promises,
             weights,
@@ -265,13 +267,16 @@ impl Audit {
 }
 
 /// What a public chain proves of the ledger that it keeps.
-fn chain(ChainReport { id, contract, proven, height }: &ChainReport) -> String {
+fn chain(ChainReport { id, contract, proven, height, time_ms }: &ChainReport) -> String {
     match proven {
         0 => format!(
             "not proven: a contract on {id} ({contract}) keeps this ledger, and its root is the word of who has kept this \
              copy; to have it proven, audit a node that mirrors it with --trust LINE"
         ),
-        proven => format!("root of {proven} entries proven by the chain {id} at height {height}"),
+        proven => format!(
+            "root of {proven} entries proven by the chain {id} at height {height}, of {}",
+            utc(*time_ms)
+        ),
     }
 }
 

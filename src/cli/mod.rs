@@ -32,7 +32,6 @@ mod network;
 mod node;
 mod predict;
 mod progress;
-mod proving;
 mod round;
 pub(crate) mod signals;
 mod simulate;

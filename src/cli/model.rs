@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use colearn::model::{self, Progress};
 use colearn::place::Place;
+use colearn::proving::Proving;
 use colearn_audit::models::Which;
 use colearn_audit::{AuditOptions, AuditReport, Promise};
 use colearn_contracts::ExperimentName;
@@ -14,7 +15,6 @@ use colearn_records::pins::Pins;
 
 use super::args::{NODE, PinArgs, PlaceArgs};
 use super::progress;
-use super::proving::proven;
 use super::tell::{alone, models};
 use crate::alone::Record;
 
@@ -166,11 +166,11 @@ impl WhichArgs {
 impl GetArgs {
     fn run(self) -> anyhow::Result<ExitCode> {
         let pins = self.pins.pins(&Pins::default())?;
-        let proven = proven(&self.place.from, &pins)?;
+        let proving = Proving::of(&self.place.from, &pins)?;
         let is_pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
         let which = self.which.which();
         let got = with_progress(|progress| {
-            let known = (pins, proven);
+            let known = (pins, proving.as_ref().map(Proving::prover));
             model::get(&self.place.from, Some(&self.name), which, &self.out, known, progress)
         })?;
         warn_of(&got.report);
@@ -186,7 +186,7 @@ impl GetArgs {
 impl VerifyArgs {
     fn run(self) -> anyhow::Result<ExitCode> {
         let pins = self.pins.pins(&Pins::default())?;
-        let proven = proven(&self.place, &pins)?;
+        let proving = Proving::of(&self.place, &pins)?;
         let is_pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
         let promises = match &self.receipts {
             Some(dir) => Promise::receipts(dir)?,
@@ -196,7 +196,7 @@ impl VerifyArgs {
         let entries = progress::on(&bar);
         let options = AuditOptions {
             pins,
-            proven,
+            prover: proving.as_ref().map(Proving::prover),
             promises,
             progress: Some(&entries),
             ..AuditOptions::default()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use colearn_audit::experiments::of;
 use colearn_audit::models::{Extent, Held, Models, NoModel, Which, models};
-use colearn_audit::{AuditOptions, AuditReport, Proven, SourceError, open_trusting};
+use colearn_audit::{AuditOptions, AuditReport, Prover, SourceError, open_trusting};
 use colearn_contracts::{Digest, ExperimentName, Model};
 use colearn_records::pins::Pins;
 
@@ -59,7 +59,7 @@ pub enum GetError {
 
 /// Audits the ledger of a place, and writes one of an experiment's models to a file: after a crash at any moment
 /// the file is as it was, or the model. What had come of it is gone on from. What is known is what is insisted on, and
-/// what a public chain was found to prove of the ledger.
+/// who is asked what a public chain proves of the ledger.
 ///
 /// # Errors
 /// If the ledger is not as it should be, there is no such model, or nobody has its weights.
@@ -68,7 +68,7 @@ pub fn get(
     experiment: Option<&ExperimentName>,
     which: Which,
     out: &Path,
-    known: (Pins, Option<Proven>),
+    known: (Pins, Option<&dyn Prover>),
     progress: Progress<'_>,
 ) -> Result<Got, GetError> {
     let (report, all) = audited(place, known, progress.entries)?;
@@ -95,11 +95,11 @@ impl Got {
 /// The models of a ledger that can be gone by.
 fn audited(
     place: &Place,
-    known: (Pins, Option<Proven>),
+    known: (Pins, Option<&dyn Prover>),
     entries: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<(AuditReport, BTreeMap<ExperimentName, Models>), GetError> {
-    let (one, (pins, proven)) = (place.one()?, known);
-    let options = AuditOptions { pins, proven, progress: Some(entries), ..AuditOptions::default() };
+    let (one, (pins, prover)) = (place.one()?, known);
+    let options = AuditOptions { pins, prover, progress: Some(entries), ..AuditOptions::default() };
     let (report, all) = models(&mut *open_trusting(one, &place.trust())?, options)?;
     place.sound(&report)?;
     Ok((report, all))

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use crate::cli::harmless;
+use crate::cli::tell::text::utc;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -49,11 +50,7 @@ fn quieted(value: &Json) -> Json {
 
 /// A time in ms since 1970, in UTC.
 fn time(ms: Option<u64>) -> String {
-    let Some(ms) = ms else { return "-".to_owned() };
-    // Later is none that a ledger can name.
-    let ms = ms.min(colearn_contracts::MAX_TIME_MS);
-    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
-    humantime::format_rfc3339_seconds(at).to_string().replace('T', " ")
+    ms.map_or_else(|| "-".to_owned(), utc)
 }
 
 /// A number with three digits behind the point.

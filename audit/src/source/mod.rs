@@ -44,6 +44,9 @@ pub enum SourceError {
     /// The ledger's files.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Who was asked what a public chain proves of it has no proof.
+    #[error(transparent)]
+    NotProven(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<TooLarge> for SourceError {

@@ -1,6 +1,7 @@
 //! Writes ledgers, honest ones and others, and audits them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use colearn_audit::{AuditOptions, AuditReport, Level, audit, open};
 use colearn_contracts::*;
@@ -277,13 +278,19 @@ impl Book {
     /// The same, of a ledger of this name.
     pub(crate) fn folder_of(&self, origin: &str) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
+        self.write_to(dir.path(), origin);
+        dir
+    }
+
+    /// Goes on with what a ledger of this name has in a folder.
+    pub(crate) fn write_to(&self, dir: &Path, origin: &str) {
         let signer = Signer::new(origin, KeyKind::Log, key(100)).unwrap();
-        let (mut ledger, _) = Ledger::open(dir.path(), Options::new(signer)).unwrap();
-        for (time_ms, payload) in &self.entries {
+        let (mut ledger, _) = Ledger::open(dir, Options::new(signer)).unwrap();
+        let there = ledger.head().size as usize;
+        for (time_ms, payload) in &self.entries[there..] {
             ledger.append(*time_ms, payload.clone(), Vec::new()).unwrap();
         }
         ledger.commit().unwrap();
-        dir
     }
 
     pub(crate) fn audited(&self) -> AuditReport {

@@ -1,7 +1,9 @@
 //! A ledger that a contract on a public chain keeps: nobody signs for it, and what the chain proves is held against its
 //! entries.
 
-use colearn_audit::{AuditOptions, AuditReport, Kind, Proven, audit, open};
+use std::sync::Mutex;
+
+use colearn_audit::{AuditOptions, AuditReport, Kind, Proven, Prover, SourceError, audit, open};
 use colearn_contracts::*;
 use colearn_ledger::Hash;
 use colearn_records::on_chain::PublicChain;
@@ -21,6 +23,11 @@ fn mirrored() -> TempDir {
 
 /// The same of these experiments.
 fn mirrored_with(names: &[&str]) -> TempDir {
+    let (chain, book) = book(names);
+    book.folder_of(&chain.origin())
+}
+
+fn book(names: &[&str]) -> (PublicChain, Book) {
     let charter = Charter { creators: Creators::Anybody, max_members: 50 };
     let chain = PublicChain::new(CHAIN.to_owned(), CONTRACT.to_owned(), charter, 50_000_000);
     let chain = chain.unwrap();
@@ -37,12 +44,23 @@ fn mirrored_with(names: &[&str]) -> TempDir {
         });
         book.append(record::transaction_payload(&book.signed(1, create)));
     }
-    book.folder_of(&chain.origin())
+    (chain, book)
+}
+
+/// Has always the same answer.
+struct Answer(Proven);
+
+impl Prover for Answer {
+    fn prove(&self, _: u64) -> Result<Proven, SourceError> {
+        Ok(self.0.clone())
+    }
 }
 
 fn audited(dir: &TempDir, proven: Option<Proven>, pins: Pins) -> AuditReport {
     let mut source = open(dir.path().to_str().unwrap()).unwrap();
-    audit(&mut *source, AuditOptions { pins, proven, ..AuditOptions::default() }).unwrap()
+    let answer = proven.map(Answer);
+    let prover = answer.as_ref().map(|it| it as &dyn Prover);
+    audit(&mut *source, AuditOptions { pins, prover, ..AuditOptions::default() }).unwrap()
 }
 
 fn proven(size: u64, root: &str) -> Option<Proven> {
@@ -50,7 +68,14 @@ fn proven(size: u64, root: &str) -> Option<Proven> {
     for (at, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&root[2 * at..2 * at + 2], 16).unwrap();
     }
-    Some(Proven { size, root: Hash(bytes), chain: CHAIN.to_owned(), height: 87 })
+    Some(Proven {
+        size,
+        root: Hash(bytes),
+        chain: CHAIN.to_owned(),
+        contract: CONTRACT.to_owned(),
+        height: 87,
+        time_ms: 5_000,
+    })
 }
 
 #[test]
@@ -66,6 +91,7 @@ fn a_root_is_proven_or_it_is_said_that_it_is_not() {
     let insisting = Pins::default().trusting(Some("a line".to_owned()));
     let report = audited(&dir, proven(3, &report.root), insisting.clone());
     assert!(report.verdict_line().ends_with(" chain=fetchhub-4 proven=3 height=87"));
+    assert_eq!(report.chain.as_ref().unwrap().time_ms, 5_000);
     let kind = |report: AuditReport| report.findings.first().map(|finding| finding.kind);
     assert_eq!(kind(audited(&dir, None, insisting)), Some(Kind::Checkpoint));
     let found = |proven| kind(audited(&dir, proven, Pins::default()));
@@ -79,6 +105,58 @@ fn a_root_is_proven_or_it_is_said_that_it_is_not() {
     assert_eq!(found(proven(4, &report.root)), Some(Kind::Incomplete));
     let other = proven(3, &report.root).map(|it| Proven { chain: "other-1".to_owned(), ..it });
     assert_eq!(found(other), Some(Kind::Root));
+    let contract = CONTRACT.replace("fetch1q", "fetch1p");
+    let other = proven(3, &report.root).map(|it| Proven { contract, ..it });
+    assert_eq!(found(other), Some(Kind::Root));
+}
+
+/// A chain whose ledger grows before it answers; what it was asked for.
+struct Growing<'a> {
+    grow: &'a (dyn Fn() + Sync),
+    proven: Proven,
+    asked: Mutex<Vec<u64>>,
+}
+
+impl Prover for Growing<'_> {
+    fn prove(&self, size: u64) -> Result<Proven, SourceError> {
+        self.asked.lock().unwrap().push(size);
+        (self.grow)();
+        Ok(self.proven.clone())
+    }
+}
+
+#[test]
+fn a_ledger_that_grows_meanwhile_is_audited_as_far_as_it_was_proven() {
+    let dir = mirrored();
+    let proven = proven(3, &audited(&dir, None, Pins::default()).root).unwrap();
+    let (chain, longer) = book(&["a", "b", "c"]);
+    let grow = || longer.write_to(dir.path(), &chain.origin());
+    let growing = Growing { grow: &grow, proven, asked: Mutex::default() };
+    let pins = Pins::default().trusting(Some("a line".to_owned()));
+    let options =
+        AuditOptions { pins: pins.clone(), prover: Some(&growing), ..AuditOptions::default() };
+    let report = audit(&mut *open(dir.path().to_str().unwrap()).unwrap(), options).unwrap();
+    assert!(report.ok, "{}", report.verdict_line());
+    assert_eq!((report.size, report.chain.unwrap().proven), (3, 3));
+    assert_eq!(*growing.asked.lock().unwrap(), [3]);
+    assert_eq!(audited(&dir, None, Pins::default()).size, 4);
+}
+
+/// A chain that proves nothing.
+struct Silent;
+
+impl Prover for Silent {
+    fn prove(&self, _: u64) -> Result<Proven, SourceError> {
+        Err(SourceError::NotProven("no server answers".into()))
+    }
+}
+
+#[test]
+fn without_the_proof_that_is_asked_for_there_is_no_audit() {
+    let dir = mirrored();
+    let options = AuditOptions { prover: Some(&Silent), ..AuditOptions::default() };
+    let error = audit(&mut *open(dir.path().to_str().unwrap()).unwrap(), options).unwrap_err();
+    assert_eq!(error.to_string(), "no server answers");
 }
 
 #[test]

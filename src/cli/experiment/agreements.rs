@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::cli::args::{PinArgs, PlaceArgs};
 use crate::cli::model::warn_of;
 use crate::cli::progress;
-use crate::cli::proving::proven;
+use crate::proving::Proving;
 
 /// The exit code where an experiment does not stand on what was shown, as for a model that none has accepted.
 const NOT_SO: u8 = 3;
@@ -80,9 +80,10 @@ impl Agreements {
         let pins = self.pins.pins(&plan.pins)?;
         let bar = progress::entries("auditing");
         let told = progress::on(&bar);
-        let proven = proven(&self.place.from, &pins)?;
+        let proving = Proving::of(&self.place.from, &pins)?;
+        let prover = proving.as_ref().map(Proving::prover);
         let options =
-            AuditOptions { pins, proven, progress: Some(&told), ..AuditOptions::default() };
+            AuditOptions { pins, prover, progress: Some(&told), ..AuditOptions::default() };
         let (report, reached) = reached(&mut *audit::open(self.place.from.one()?)?, options)?;
         bar.finish_and_clear();
         if !report.is_sound() {

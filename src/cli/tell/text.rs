@@ -249,6 +249,13 @@ fn time(time_ms: u64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + std::time::Duration::from_millis(time_ms.min(i64::MAX as u64 / 1000))
 }
 
+/// A time in ms since 1970, in UTC.
+pub(crate) fn utc(ms: u64) -> String {
+    // Later is none that a ledger can name.
+    let at = time(ms.min(colearn_contracts::MAX_TIME_MS));
+    humantime::format_rfc3339_seconds(at).to_string().replace('T', " ")
+}
+
 /// What a learner did, and which.
 pub(crate) fn entry_action(sender: LearnerId, action: &Action) -> String {
     format!("{} {}", short(sender), self::action(action))

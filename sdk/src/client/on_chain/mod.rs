@@ -33,20 +33,26 @@ const ASKED_AFTER_MS: u64 = MAX_AGE_MS / 2;
 pub struct ProvenEnd {
     /// The chain's id.
     pub chain: String,
+    /// The contract's address there.
+    pub contract: String,
     /// The height of the header that proves it.
     pub height: u64,
+    /// That header's time, in ms since 1970.
+    pub time_ms: u64,
     /// How many entries the ledger has, and their root.
     pub seen: Seen,
 }
 
 impl Client {
-    /// What the chain proves of the node's ledger now, by what is trusted.
+    /// What the chain proves of the node's ledger at a size that the node has shown lately, or 0 for the newest, by what is
+    /// trusted.
     ///
     /// # Errors
     /// If the node does not answer, or proves nothing.
     pub fn proven_end<'a>(
         &'a self,
         trust: &'a ChainTrust,
+        size: u64,
     ) -> BoxFuture<'a, Result<ProvenEnd, ClientError>> {
         Box::pin(async move {
             let trust = Trust { chain: Some(trust.clone()), ..Trust::default() };
@@ -56,9 +62,12 @@ impl Client {
             trust.check_is_on_chain(follower.keys())?;
             let (memory, origin) = (Memory::default(), follower.keys().current().name());
             let mut chain = OnChain::begin(self, &memory, origin, &trust).await?;
-            let seen = chain.prove(self, &memory, 0).await?;
-            let height = chain.headers.as_ref().map_or(0, |it| it.newest().height());
-            Ok(ProvenEnd { chain: chain.id, height, seen })
+            let seen = chain.prove(self, &memory, size).await?;
+            let header = chain.headers.as_ref().map(Headers::newest);
+            let (height, time_ms) = header.map_or((0, 0), |it| (it.height(), it.time_ms()));
+            let (_, contract) = PublicChain::of_origin(origin).unwrap_or_default();
+            let contract = contract.to_owned();
+            Ok(ProvenEnd { chain: chain.id, contract, height, time_ms, seen })
         })
     }
 }

@@ -273,7 +273,7 @@ async fn followed(stage: &Stage, nodes: [&Node; 2], weights: &Weights) {
         assert!(followed.size() > submitted.receipt.index);
         assert!(followed.seen().unwrap().size > submitted.receipt.index);
         followed.keep().unwrap();
-        let proven = client.proven_end(&stage.trust).await.unwrap();
+        let proven = client.proven_end(&stage.trust, 0).await.unwrap();
         assert!(proven.seen.size > submitted.receipt.index && proven.height > 1);
     }
     let mut other = trust();
