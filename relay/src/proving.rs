@@ -105,7 +105,7 @@ impl Rpc {
         contract: &[u8; 32],
         key: &[u8],
     ) -> Result<Shown, NotProven> {
-        let Trust { line, code } = trust;
+        let Trust { line, code, .. } = trust;
         let status = self.status().await?;
         if status.chain_id != line.chain {
             let (found, expected) = (status.chain_id, line.chain.clone());
@@ -140,6 +140,7 @@ impl Rpc {
     /// # Errors
     /// If no server answers, or somebody may give the contract another code, or trust would last for over three weeks.
     pub async fn pin(&self, contract: &str) -> Result<Trust, NotProven> {
+        let name = contract.to_owned();
         let contract = colearn_light::address(contract)?;
         let status = self.status().await?;
         // The first block proves nothing of a state.
@@ -167,7 +168,7 @@ impl Rpc {
         let info = code::info(&value(code::info_key(&contract)).await?)?;
         unadministered(info.admin)?;
         let code = code::checksum(&value(code::code_key(info.code)).await?)?;
-        Ok(Trust { line, code })
+        Ok(Trust { line, code, contract: name })
     }
 }
 

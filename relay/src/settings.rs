@@ -25,7 +25,7 @@ pub struct Settings {
     pub chain_id: String,
     /// Its servers, in the order in which they are asked: addresses.
     pub rpc: Vec<String>,
-    /// The contract's address; `None` until there is one.
+    /// The contract's address, which `trust` names, too; `None` until there is one.
     pub contract: Option<String>,
     /// Other mirrors: addresses.
     pub peers: Vec<Address>,
@@ -43,7 +43,7 @@ pub struct Settings {
     pub max_fee: Amount,
     /// The most that a day (UTC) may cost.
     pub max_fee_a_day: Amount,
-    /// The header that is trusted, and the contract's code.
+    /// The header that is trusted, the contract and its code.
     pub trust: Option<Trust>,
 }
 
@@ -150,7 +150,10 @@ impl File {
         if !(1..=48).contains(&self.prefix.len()) || !self.prefix.bytes().all(of_prefix) {
             return Err(("prefix", "what addresses begin with, such as cosmos".to_owned()));
         }
-        if let Some(contract) = &self.contract {
+        let trust = self.trust.map(|text| text.parse::<Trust>()).transpose();
+        let trust = trust.map_err(|error| ("trust", error.to_string()))?;
+        let contract = self.contract.or_else(|| trust.as_ref().map(|trust| trust.contract.clone()));
+        if let Some(contract) = &contract {
             address(contract).map_err(|error| ("contract", error.to_string()))?;
             if !contract.starts_with(&format!("{}1", self.prefix)) {
                 return Err(("contract", format!("it does not begin with {}1", self.prefix)));
@@ -177,17 +180,21 @@ impl File {
         if self.max_fee_a_day < self.max_fee {
             return Err(("max_fee_a_day", "it is less than max_fee, one transaction".to_owned()));
         }
-        let trust = self.trust.map(|text| text.parse::<Trust>()).transpose();
-        let trust = trust.map_err(|error| ("trust", error.to_string()))?;
-        if trust.as_ref().is_some_and(|trust| trust.line.chain != self.chain_id) {
-            return Err(("trust", format!("it is of another chain than {}", self.chain_id)));
+        if let Some(trust) = &trust {
+            if trust.line.chain != self.chain_id {
+                return Err(("trust", format!("it is of another chain than {}", self.chain_id)));
+            }
+            if Some(&trust.contract) != contract.as_ref() {
+                let text = format!("it is of {}, and `contract` is another", trust.contract);
+                return Err(("trust", text));
+            }
         }
         Ok(Settings {
             peers: peers.map_err(|error: colearn_net::NetError| ("peers", error.to_string()))?,
             account: folder.join(self.account),
             chain_id: self.chain_id,
             rpc: self.rpc,
-            contract: self.contract,
+            contract,
             prefix: self.prefix,
             denom: self.denom,
             gas_price: self.gas_price,

@@ -152,7 +152,8 @@ async fn what_is_delivered_is_recorded_and_proven() {
     let answer: Value = serde_json::from_slice(&begun.commit).unwrap();
     let hash = &answer["result"]["signed_header"]["commit"]["block_id"]["hash"];
     let hash = hex::decode(hash.as_str().unwrap()).unwrap().try_into().unwrap();
-    let early = Trust { line: TrustLine { height: 2, hash, ..newest.line.clone() }, ..newest };
+    let early =
+        Trust { line: TrustLine { height: 2, hash, ..newest.line.clone() }, ..newest.clone() };
     let (_, seen) = state(&rpc, &contract).await;
     for trust in [&early, &newest] {
         let shown = rpc.prove(trust, &contract, TREE_KEY).await.unwrap();
@@ -163,7 +164,7 @@ async fn what_is_delivered_is_recorded_and_proven() {
     }
 
     // Another header, another code, another chain, and what the contract does not keep.
-    let other = Trust { line: TrustLine { hash: [1; 32], ..early.line.clone() }, ..early };
+    let other = Trust { line: TrustLine { hash: [1; 32], ..early.line.clone() }, ..early.clone() };
     let error = rpc.prove(&other, &contract, TREE_KEY).await.unwrap_err();
     assert!(matches!(error, NotProven::Header(NotBelieved::OtherHeader { height: 2 })), "{error}");
     let other = Trust { code: [1; 32], ..early.clone() };

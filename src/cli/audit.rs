@@ -31,7 +31,7 @@ use crate::ui::now_ms;
   colearn audit colearn-data --merges colearn-data
   colearn audit http://127.0.0.1:7400 --ledger cdf1c20e... --verifier-key 'colearn/0011223344556677+...'
   colearn audit http://127.0.0.1:7400 --witness 'w1+...' --witness 'w2+...' --witness 'w3+...' --json
-  colearn audit http://127.0.0.1:7400 --trust fetchhub-4/19000000/5e1f.../1209600s/9ab3...
+  colearn audit http://127.0.0.1:7400 --trust fetchhub-4/19000000/5e1f.../1209600s/9ab3.../fetch1...
   colearn audit colearn-data --report audit.html --report audit.json
 
 A report is written whatever the audit finds, and says that first. It holds names, keys, votes and scores as the

@@ -19,6 +19,8 @@ use crate::support::{Counter, NodeProcess, fail, key, name, succeed};
 
 const LEARNERS: [u8; 3] = [1, 2, 3];
 const ROUNDS: u64 = 20;
+/// The address of a contract that nobody has made.
+const OTHER: &str = "wasm1nc5tatafv6eyq7llkr2gv50ff9e22mnf70qgjlv737ktmt4eswrqr5j2ht";
 
 /// A chain with a contract, and two nodes that mirror it.
 struct Stage {
@@ -182,10 +184,17 @@ async fn no_vote_is_lost_whatever_is_killed() {
         assert_eq!(audit["chain"]["proven"], audit["size"], "{audit}");
         assert_eq!((&audit["size"], &audit["root"]), (&audits[0]["size"], &audits[0]["root"]));
     }
-    // Another code than the chain runs: what it keeps is not believed.
-    let bent = format!("{}00", &stage.trust[..stage.trust.len() - 2]);
+    // Another code than the chain runs: what it keeps is not believed. Nor is what another contract keeps.
     let url = format!("http://{}", stage.addresses[0]);
-    assert!(fail(&["audit", &url, "--trust", &bent]).contains("the contract runs the code"));
+    let (line, contract) = stage.trust.rsplit_once('/').unwrap();
+    for (bent, told) in [
+        (format!("{}00/{contract}", &line[..line.len() - 2]), "the contract runs the code"),
+        (format!("{line}/{OTHER}"), "keeps this ledger; check --trust"),
+        (line.to_owned(), "names no contract"),
+    ] {
+        let error = fail(&["audit", &url, "--trust", &bent]);
+        assert!(error.contains(told), "{error}");
+    }
     for node in nodes.into_iter().flatten() {
         node.stop();
     }

@@ -59,8 +59,8 @@ class Trust(Pins, total=False):
     trust
         A file with a signed checkpoint of the ledger: who has signed what it counts is believed, and
         the rest is checked. For newcomers to a long ledger. Or, where a contract on a public chain
-        keeps the ledger, the line ``CHAIN/HEIGHT/HASH/SECONDSs/CODE`` that ``colearn chain trust``
-        prints: without it nothing is signed there.
+        keeps the ledger, the line ``CHAIN/HEIGHT/HASH/SECONDSs/CODE/CONTRACT`` that ``colearn chain
+        trust`` prints: without it nothing is signed there.
     """
 
     trust: str | os.PathLike[str] | None

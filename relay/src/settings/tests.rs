@@ -15,6 +15,9 @@ max_fee = 500_000
 max_fee_a_day = "100000000000000000000"
 "#;
 
+const CONTRACT: &str = "wasm14hj2tavq8fpesdwxxcu44rty3hh90vhujrvcmstl4zr3txmfvw9s0phg4d";
+const OTHER: &str = "wasm1nc5tatafv6eyq7llkr2gv50ff9e22mnf70qgjlv737ktmt4eswrqr5j2ht";
+
 fn read(text: &str) -> Result<Settings, BadSettings> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chain.toml");
@@ -40,8 +43,25 @@ fn everything_is_read() {
 }
 
 #[test]
+fn what_is_trusted_names_the_contract() {
+    let line = format!("colearn-test-1/12/{}/600s/{}", "ab".repeat(32), "07".repeat(32));
+    let trust = format!("trust = \"{line}/{CONTRACT}\"\n");
+    let both = read(&format!("{WHOLE}{trust}")).unwrap();
+    let alone =
+        read(&format!("{}{trust}", WHOLE.replace(&format!("contract = \"{CONTRACT}\"\n"), "")));
+    let alone = alone.unwrap();
+    assert_eq!(
+        (both.contract, alone.contract),
+        (Some(CONTRACT.to_owned()), Some(CONTRACT.to_owned()))
+    );
+    assert_eq!(both.trust, alone.trust);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
-    let trust = format!("other-1/12/{}/600s/{}", "ab".repeat(32), "07".repeat(32));
+    let older = format!("other-1/12/{}/600s/{}", "ab".repeat(32), "07".repeat(32));
+    let trust = |contract: &str| format!("trust = \"{older}/{contract}\"\naccount");
+    let (this, other) = (trust(CONTRACT), trust(OTHER).replace("other-1", "colearn-test-1"));
     for (from, to, told) in [
         ("colearn-test-1", "", "chain_id: "),
         ("http://127.0.0.1:26657", "ftp://a", "rpc: "),
@@ -57,7 +77,9 @@ fn what_is_wrong_is_named() {
         ("denom", "demon", "unknown field `demon`"),
         ("account = \"relay.pem\"", "", "missing field `account`"),
         ("account", "trust = \"yes\"\naccount", "trust: "),
-        ("account", &format!("trust = \"{trust}\"\naccount"), "trust: it is of another chain"),
+        ("account", &this, "trust: it is of another chain"),
+        ("account", &other, "trust: it is of wasm1nc5t"),
+        ("account", &format!("trust = \"{older}\"\naccount"), "names no contract"),
         ("account", "granter = \"wasm1x\"\naccount", "granter: "),
     ] {
         let error = read(&WHOLE.replacen(from, to, 1)).unwrap_err().to_string();

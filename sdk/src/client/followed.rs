@@ -57,8 +57,8 @@ pub struct Trust {
     /// A signed checkpoint of the ledger. Who signed what it counts is believed, not checked; chain, tree
     /// and contract are checked all the same. For a newcomer to a long ledger.
     pub checkpoint: Option<String>,
-    /// A header of the public chain that keeps the ledger, and the code of the contract there. Without it such a ledger
-    /// is read, and nothing is signed for it.
+    /// A header of the public chain that keeps the ledger, the contract there, and its code. Without it such a ledger is
+    /// read, and nothing is signed for it.
     #[cfg(feature = "chain")]
     pub chain: Option<ChainTrust>,
 }

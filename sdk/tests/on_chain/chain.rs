@@ -124,7 +124,8 @@ impl Chain {
     pub(crate) fn trust(&self, height: u64) -> Trust {
         let hash = self.at(height).unwrap().hash;
         let period = Duration::from_secs(14 * 24 * 3_600);
-        Trust { line: TrustLine { chain: ID.to_owned(), height, hash, period }, code: CODE }
+        let line = TrustLine { chain: ID.to_owned(), height, hash, period };
+        Trust { line, code: CODE, contract: CONTRACT.to_owned() }
     }
 }
 

@@ -329,6 +329,11 @@ async fn pins_and_memories_of_another_chain_are_refused() {
     other.line.chain = "other-1".to_owned();
     let (error, _) = refused(follow(&url, None, Some(other)).await);
     assert!(matches!(error, ChainError::OtherChain { .. }), "{error}");
+    // The same code on the same chain keeps another ledger under another address.
+    let contract = "wasm1nc5tatafv6eyq7llkr2gv50ff9e22mnf70qgjlv737ktmt4eswrqr5j2ht";
+    let other = ChainTrust { contract: contract.to_owned(), ..pinned.clone() };
+    let (error, _) = refused(follow(&url, None, Some(other)).await);
+    assert!(matches!(error, ChainError::OtherContract { .. }), "{error}");
     let mut other = pinned.clone();
     other.line.hash = [1; 32];
     let (error, _) = refused(follow(&url, None, Some(other)).await);

@@ -9,7 +9,7 @@ use clap::Args;
 use colearn_ledger::Verifier;
 use colearn_records::pins::{BadPins, Pins};
 use colearn_records::transaction::LedgerId;
-use colearn_sdk::client::{ChainTrust, Trust};
+use colearn_sdk::client::{ChainTrust, NoTrust, Trust};
 
 /// Which witnesses must have cosigned.
 #[derive(Args, Clone, Default)]
@@ -40,9 +40,9 @@ pub(crate) struct PinArgs {
     verifier_key: Option<Verifier>,
     #[command(flatten)]
     cosigners: Cosigners,
-    /// Where a contract on a public chain keeps the ledger: trust this header of the chain and this code of the contract,
-    /// CHAIN/HEIGHT/HASH/SECONDSs/CODE (a line that `colearn chain trust` prints). Or, with a key, a file with a signed
-    /// checkpoint: believe who has signed what it counts, and check the rest; for newcomers to a long ledger
+    /// Where a contract on a public chain keeps the ledger: trust this header of the chain, this code and this contract,
+    /// CHAIN/HEIGHT/HASH/SECONDSs/CODE/CONTRACT (a line that `colearn chain trust` prints). Or, with a key, a file with a
+    /// signed checkpoint: believe who has signed what it counts, and check the rest; for newcomers to a long ledger
     #[arg(long, env = "COLEARN_TRUST", value_name = "LINE|FILE")]
     trust: Option<Trusted>,
 }
@@ -51,6 +51,8 @@ pub(crate) struct PinArgs {
 #[derive(Clone)]
 enum Trusted {
     Chain(ChainTrust),
+    /// A line that leaves open which ledger is meant.
+    Nameless(NoTrust),
     Checkpoint(PathBuf),
 }
 
@@ -58,7 +60,11 @@ impl FromStr for Trusted {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(text.parse().map_or_else(|_| Self::Checkpoint(text.into()), Self::Chain))
+        Ok(match text.parse() {
+            Ok(line) => Self::Chain(line),
+            Err(NoTrust::Malformed(text)) => Self::Checkpoint(text.into()),
+            Err(error @ NoTrust::NoContract(_)) => Self::Nameless(error),
+        })
     }
 }
 
@@ -67,18 +73,19 @@ impl PinArgs {
     pub(crate) fn pins(&self, planned: &Pins) -> anyhow::Result<Pins> {
         if let Some(file) = self.checkpoint() {
             bail!(
-                "{} says not what to trust: without a key that is CHAIN/HEIGHT/HASH/SECONDSs/CODE, of a public chain",
+                "{} says not what to trust: without a key that is CHAIN/HEIGHT/HASH/SECONDSs/CODE/CONTRACT, of a public chain",
                 file.display()
             );
         }
-        Ok(self.insisted(planned)?)
+        self.insisted(planned)
     }
 
-    fn insisted(&self, planned: &Pins) -> Result<Pins, BadPins> {
+    fn insisted(&self, planned: &Pins) -> anyhow::Result<Pins> {
         let Cosigners { witness, witness_quorum } = &self.cosigners;
         let (key, witnesses) = (self.verifier_key.clone(), witness.clone());
         let line = match &self.trust {
             Some(Trusted::Chain(line)) => Some(line.to_string()),
+            Some(Trusted::Nameless(why)) => bail!("{why}"),
             Some(Trusted::Checkpoint(_)) | None => None,
         };
         Ok(planned.with(self.ledger, key, witnesses, *witness_quorum)?.trusting(line))
@@ -88,7 +95,7 @@ impl PinArgs {
     fn checkpoint(&self) -> Option<&Path> {
         match &self.trust {
             Some(Trusted::Checkpoint(file)) => Some(file),
-            Some(Trusted::Chain(_)) | None => None,
+            Some(Trusted::Chain(_) | Trusted::Nameless(_)) | None => None,
         }
     }
 

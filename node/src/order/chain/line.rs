@@ -65,7 +65,7 @@ impl Line {
         settings: &Settings,
         data: &Path,
     ) -> Result<Self, ChainError> {
-        let Trust { line: pin, code } = settings.trust.clone().ok_or(ChainError::NoTrust)?;
+        let Trust { line: pin, code, .. } = settings.trust.clone().ok_or(ChainError::NoTrust)?;
         let name = settings.contract.clone().ok_or(ChainError::NoContract)?;
         let contract = colearn_light::address(&name)?;
         if pin.chain != settings.chain_id {

@@ -40,6 +40,17 @@ pub enum ChainError {
         /// The ledger's.
         found: String,
     },
+    /// What is trusted is another contract of that chain: it keeps another ledger.
+    #[cfg(feature = "chain")]
+    #[error(
+        "the contract that is to be trusted is {trusted}, and {found} keeps this ledger; check --trust and --node"
+    )]
+    OtherContract {
+        /// The trust line's contract.
+        trusted: String,
+        /// The ledger's.
+        found: String,
+    },
     /// What is trusted is a chain, and none keeps the ledger.
     #[cfg(feature = "chain")]
     #[error(
@@ -195,6 +206,7 @@ impl ChainError {
             Self::Proof(error) => !matches!(error, NotEstablished::OtherCode { .. }),
             Self::NoTrust { .. }
             | Self::OtherChain { .. }
+            | Self::OtherContract { .. }
             | Self::NotOnChain { .. }
             | Self::Contract(_)
             | Self::Contradicted { .. }

@@ -51,11 +51,11 @@ impl Client {
     /// If the node does not answer, or proves nothing.
     pub fn proven_end<'a>(
         &'a self,
-        trust: &'a ChainTrust,
+        trusted: &'a ChainTrust,
         size: u64,
     ) -> BoxFuture<'a, Result<ProvenEnd, ClientError>> {
         Box::pin(async move {
-            let trust = Trust { chain: Some(trust.clone()), ..Trust::default() };
+            let trust = Trust { chain: Some(trusted.clone()), ..Trust::default() };
             let ledger = self.known_ledger().await?.ledger_id[..].try_into().map(LedgerId);
             let malformed = |_| ClientError::Malformed("a ledger id is 32 bytes".to_owned());
             let follower = first(self, ledger.map_err(malformed)?).await?;
@@ -65,8 +65,7 @@ impl Client {
             let seen = chain.prove(self, &memory, size).await?;
             let header = chain.headers.as_ref().map(Headers::newest);
             let (height, time_ms) = header.map_or((0, 0), |it| (it.height(), it.time_ms()));
-            let (_, contract) = PublicChain::of_origin(origin).unwrap_or_default();
-            let contract = contract.to_owned();
+            let contract = trusted.contract.clone();
             Ok(ProvenEnd { chain: chain.id, contract, height, time_ms, seen })
         })
     }
@@ -100,12 +99,16 @@ impl OnChain {
         origin: &str,
         trust: &Trust,
     ) -> Result<Self, ClientError> {
-        let (id, contract) = PublicChain::of_origin(origin).unwrap_or_default();
-        let contract = colearn_light::address(contract).map_err(ChainError::from)?;
+        let (id, name) = PublicChain::of_origin(origin).unwrap_or_default();
+        let contract = colearn_light::address(name).map_err(ChainError::from)?;
         let headers = match &trust.chain {
             Some(trust) if trust.line.chain != id => {
                 let (trusted, found) = (trust.line.chain.clone(), id.to_owned());
                 return Err(ChainError::OtherChain { trusted, found }.into());
+            }
+            Some(trust) if trust.contract != name => {
+                let (trusted, found) = (trust.contract.clone(), name.to_owned());
+                return Err(ChainError::OtherContract { trusted, found }.into());
             }
             Some(trust) => Some(Headers::begin(client, memory, trust).await?),
             None => {

@@ -47,7 +47,8 @@ impl Stage {
         });
         let contract = deployer.instantiate(code, &begin, "test").await.unwrap();
         let line = trusted(&rpc, chain.chain_id()).await;
-        let trust = Trust { line, code: Sha256::digest(&wasm).into() };
+        let code = Sha256::digest(&wasm).into();
+        let trust = Trust { line, code, contract: contract.clone() };
         Some(Self { chain, folder, contract, trust })
     }
 
