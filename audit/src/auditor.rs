@@ -331,7 +331,7 @@ impl<'a> Auditor<'a> {
         source: &mut dyn Source,
         follower: &mut Follower,
     ) -> Result<(), Trouble> {
-        let Some(Proven { size, root: proven, chain, contract, height, time_ms }) =
+        let Some(Proven { size, root: proven, total, chain, contract, height, time_ms }) =
             self.proven.take()
         else {
             if self.options.pins.trust().is_some() {
@@ -353,7 +353,8 @@ impl<'a> Auditor<'a> {
             (Some(report), Some(found))
                 if (&report.id, &report.contract, found) == (&chain, &contract, proven) =>
             {
-                (report.proven, report.height, report.time_ms) = (size, height, time_ms);
+                (report.proven, report.total) = (size, total);
+                (report.height, report.time_ms) = (height, time_ms);
                 // What lies behind the proven end is the word of who keeps this copy.
                 if self.report.size > size {
                     let expected = format!("a proof of all {} entries", self.report.size);

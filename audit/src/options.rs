@@ -37,6 +37,8 @@ pub struct Proven {
     pub size: u64,
     /// Their root.
     pub root: Hash,
+    /// How many entries the ledger had when the chain was asked: those, or more.
+    pub total: u64,
     /// The chain's id.
     pub chain: String,
     /// The address of the contract there that keeps them.

@@ -77,6 +77,8 @@ pub struct ChainReport {
     pub contract: String,
     /// Of how many entries the chain is known to prove the root; 0 if that was not asked.
     pub proven: u64,
+    /// How many entries the contract had when the chain was asked; 0 if that was not asked.
+    pub total: u64,
     /// The height of the header that proves it; 0 if that was not asked.
     pub height: u64,
     /// The time of that header, in ms since 1970; 0 if that was not asked.
@@ -128,7 +130,7 @@ impl AuditReport {
     /// What the chain proves; nothing where none keeps the ledger.
     fn chain_told(&self) -> String {
         self.chain.as_ref().map_or_else(String::new, |chain| {
-            let ChainReport { id, contract: _, proven, height, time_ms: _ } = chain;
+            let ChainReport { id, contract: _, proven, total: _, height, time_ms: _ } = chain;
             match proven {
                 0 => format!(" chain={id} proven=no"),
                 proven => format!(" chain={id} proven={proven} height={height}"),

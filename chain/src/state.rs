@@ -3,8 +3,8 @@
 
 use colearn_contracts::pieces::{Damaged, Ledger, Store};
 use colearn_contracts::{Charter, Creators, Digest, LearnerId, Limits, Version};
-use colearn_ledger::{Entry, Hash};
-use colearn_records::on_chain::{TREE_KEY, Tree};
+use colearn_ledger::Entry;
+use colearn_records::on_chain::{Root, TREE_KEY, Tree};
 use serde::{Deserialize, Serialize};
 
 /// The key of what every call needs of what the ledger says of itself.
@@ -17,17 +17,6 @@ pub(crate) fn entry_key(index: u64) -> Vec<u8> {
     [b"e/", &index.to_be_bytes()[..]].concat()
 }
 
-/// The key of the root over so many entries.
-fn root_key(size: u64) -> Vec<u8> {
-    [b"r/", &size.to_be_bytes()[..]].concat()
-}
-
-/// A root that was written at the end of a call, and the time of that.
-pub(crate) struct Root {
-    pub(crate) root: Hash,
-    pub(crate) time_ms: u64,
-}
-
 /// Reads the end of the ledger.
 pub(crate) fn tree(store: &impl Store) -> Result<Tree, Damaged> {
     let tree = store.get(TREE_KEY).and_then(|bytes| Tree::from_bytes(&bytes));
@@ -37,20 +26,15 @@ pub(crate) fn tree(store: &impl Store) -> Result<Tree, Damaged> {
 /// Keeps the end of the ledger, and its root.
 pub(crate) fn keep_tree(store: &mut impl Store, tree: &Tree) {
     store.set(TREE_KEY, &tree.to_bytes());
-    let root = [&tree.root().0[..], &tree.head().time_ms.to_be_bytes()].concat();
-    store.set(&root_key(tree.head().size), &root);
+    let root = Root { root: tree.root(), time_ms: tree.head().time_ms };
+    store.set(&Root::key(tree.head().size), &root.to_bytes());
 }
 
 /// The root over so many entries, if a call has ended there.
 pub(crate) fn root(store: &impl Store, size: u64) -> Result<Option<Root>, Damaged> {
-    let key = root_key(size);
+    let key = Root::key(size);
     let Some(bytes) = store.get(&key) else { return Ok(None) };
-    let read = || {
-        let (root, time_ms) = bytes.split_first_chunk()?;
-        let time_ms = u64::from_be_bytes(time_ms.try_into().ok()?);
-        Some(Root { root: Hash(*root), time_ms })
-    };
-    read().map(Some).ok_or(Damaged { key })
+    Root::from_bytes(&bytes).map(Some).ok_or(Damaged { key })
 }
 
 /// When an entry was recorded.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use colearn_contracts::{Charter, Creators, Limits, Version};
 use colearn_proto::v1;
 
-pub use self::tree::{TREE_KEY, Tree};
+pub use self::tree::{Root, TREE_KEY, Tree};
 use crate::convert;
 use crate::upgrade;
 

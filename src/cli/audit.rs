@@ -14,6 +14,7 @@ use colearn_contracts::ExperimentName;
 use colearn_ledger::{Verifier, Verifiers};
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
+use colearn_relay::Settings;
 use indicatif::ProgressBar;
 
 use super::args::{NODE, PinArgs, WeightsArgs};
@@ -31,6 +32,7 @@ use crate::ui::now_ms;
   colearn audit colearn-data --merges colearn-data
   colearn audit http://127.0.0.1:7400 --ledger cdf1c20e... --verifier-key 'colearn/0011223344556677+...'
   colearn audit http://127.0.0.1:7400 --witness 'w1+...' --witness 'w2+...' --witness 'w3+...' --json
+  colearn audit colearn-data --chain chain.toml
   colearn audit http://127.0.0.1:7400 --trust fetchhub-4/19000000/5e1f.../1209600s/9ab3.../fetch1...
   colearn audit colearn-data --report audit.html --report audit.json
 
@@ -39,7 +41,7 @@ ledger does, and no weights.
 
 Where a contract on a public chain keeps the ledger, nobody signs for it: entries and root are held against
 each other, and with --trust the node is asked for what the chain proves of that root. A folder has no such
-proof.
+proof; with --chain the chain's own servers are asked for it, whatever the place.
 
 Cosignatures are beside the checkpoint that a node serves or that was exported from it, not in its folder.
 
@@ -58,6 +60,10 @@ pub(crate) struct Audit {
     place: Place,
     #[command(flatten)]
     pins: PinArgs,
+    /// Where a contract on a public chain keeps the ledger: have the chain itself prove the root, by the servers and the
+    /// `trust` of this file (relay/README.md)
+    #[arg(long, value_name = "FILE")]
+    chain: Option<PathBuf>,
     /// What `--verifier-key` was called
     #[arg(long, hide = true, value_name = "KEY", conflicts_with = "verifier_key")]
     key: Option<Verifier>,
@@ -181,7 +187,10 @@ impl Audit {
         let plans: Vec<Plan> = plans.collect::<Result<_, _>>()?;
         let (place, at_ms, promised) = (self.place.one()?, now_ms(), promises.len());
         let weights = weights.as_deref();
-        let proving = Proving::of(&self.place, &pins)?;
+        let proving = match &self.chain {
+            Some(file) => Some(Proving::by_chain(&Settings::read(file)?, &pins)?),
+            None => Proving::of(&self.place, &pins)?,
+        };
         let options = AuditOptions {
             pins: pins.clone(),
             prover: proving.as_ref().map(Proving::prover),
@@ -267,16 +276,22 @@ impl Audit {
 }
 
 /// What a public chain proves of the ledger that it keeps.
-fn chain(ChainReport { id, contract, proven, height, time_ms }: &ChainReport) -> String {
+fn chain(ChainReport { id, contract, proven, total, height, time_ms }: &ChainReport) -> String {
     match proven {
         0 => format!(
             "not proven: a contract on {id} ({contract}) keeps this ledger, and its root is the word of who has kept this \
-             copy; to have it proven, audit a node that mirrors it with --trust LINE"
+             copy; to have it proven: --chain chain.toml, or --trust LINE and the address of a node that mirrors it"
         ),
-        proven => format!(
-            "root of {proven} entries proven by the chain {id} at height {height}, of {}",
-            utc(*time_ms)
-        ),
+        proven => {
+            let more = match total.saturating_sub(*proven) {
+                0 => String::new(),
+                more => format!("; {more} more are there, which this copy does not have yet"),
+            };
+            format!(
+                "root of {proven} entries proven by the chain {id} at height {height}, of {}{more}",
+                utc(*time_ms)
+            )
+        }
     }
 }
 

@@ -138,6 +138,37 @@ impl Stage {
         Learner { ended: tokio::spawn(async move { run.await.unwrap() }), closed: rounds }
     }
 
+    /// The chain itself proves what the folder of the first node has, which is stopped.
+    async fn a_folder_is_proven_though_the_ledger_goes_on(&self) {
+        let (folder, file) = (self.data(0), self.settings(0));
+        let audit = || -> Value {
+            let told = succeed(&["audit", folder.to_str().unwrap(), "--chain", &file, "--json"]);
+            serde_json::from_str(&told).unwrap()
+        };
+        let whole = audit();
+        assert_eq!((&whole["ok"], &whole["chain"]["proven"]), (&true.into(), &whole["size"]));
+        assert_eq!(whole["chain"]["total"], whole["size"]);
+        let url = format!("http://{}", self.addresses[1]);
+        let client = Client::connect(url).await.unwrap();
+        let mut other = Followed::open(client, Memory::default(), self.trusting()).await.unwrap();
+        let weights = Counter::weights(0);
+        other.client().upload(&weights).await.unwrap();
+        let create = CreateExperiment {
+            version: VERSION.number(),
+            parameters: Parameters::default(),
+            admission: Admission::Open,
+            model: weights.model(SAFETENSORS),
+            plan: None,
+        };
+        other.act(key(200), Action::new(name("y"), Act::Create(create))).await.unwrap();
+        let older = audit();
+        assert_eq!((&older["ok"], &older["size"]), (&true.into(), &whole["size"]));
+        assert_eq!(older["chain"]["proven"], whole["size"]);
+        assert_eq!(older["chain"]["total"].as_u64(), whole["size"].as_u64().map(|size| size + 1));
+        let told = fail(&["audit", folder.to_str().unwrap(), "--trust", &self.trust]);
+        assert!(told.contains("audit --chain chain.toml"), "{told}");
+    }
+
     fn audit(&self, at: usize) -> Value {
         let url = format!("http://{}", self.addresses[at]);
         let told = succeed(&["audit", &url, "--trust", &self.trust, "--json"]);
@@ -195,9 +226,10 @@ async fn no_vote_is_lost_whatever_is_killed() {
         let error = fail(&["audit", &url, "--trust", &bent]);
         assert!(error.contains(told), "{error}");
     }
-    for node in nodes.into_iter().flatten() {
-        node.stop();
-    }
+    let [first, second] = nodes.map(Option::unwrap);
+    first.stop();
+    stage.a_folder_is_proven_though_the_ledger_goes_on().await;
+    second.stop();
 }
 
 #[test]

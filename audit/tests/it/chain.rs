@@ -71,6 +71,7 @@ fn proven(size: u64, root: &str) -> Option<Proven> {
     Some(Proven {
         size,
         root: Hash(bytes),
+        total: 7,
         chain: CHAIN.to_owned(),
         contract: CONTRACT.to_owned(),
         height: 87,
@@ -91,7 +92,8 @@ fn a_root_is_proven_or_it_is_said_that_it_is_not() {
     let insisting = Pins::default().trusting(Some("a line".to_owned()));
     let report = audited(&dir, proven(3, &report.root), insisting.clone());
     assert!(report.verdict_line().ends_with(" chain=fetchhub-4 proven=3 height=87"));
-    assert_eq!(report.chain.as_ref().unwrap().time_ms, 5_000);
+    let chain = report.chain.as_ref().unwrap();
+    assert_eq!((chain.total, chain.time_ms), (7, 5_000));
     let kind = |report: AuditReport| report.findings.first().map(|finding| finding.kind);
     assert_eq!(kind(audited(&dir, None, insisting)), Some(Kind::Checkpoint));
     let found = |proven| kind(audited(&dir, proven, Pins::default()));

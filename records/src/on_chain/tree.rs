@@ -5,6 +5,34 @@ use colearn_ledger::{Entry, Frontier, Hash, Head, MAX_ENTRY_BYTES, TooLarge};
 /// The key under which the contract keeps it: what a chain proves of a ledger.
 pub const TREE_KEY: &[u8] = b"t";
 
+/// The root over the entries that there were when a call of the contract had ended: it keeps that of each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Root {
+    /// The root.
+    pub root: Hash,
+    /// The time of the last of them, in ms since 1970.
+    pub time_ms: u64,
+}
+
+impl Root {
+    /// The key under which the contract keeps the one over so many entries.
+    pub fn key(size: u64) -> Vec<u8> {
+        [b"r/", &size.to_be_bytes()[..]].concat()
+    }
+
+    /// The root, and the time in 8 bytes, big-endian.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.root.0[..], &self.time_ms.to_be_bytes()].concat()
+    }
+
+    /// Reads what [`Root::to_bytes`] gave; `None` if it is not that.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (root, time_ms) = bytes.split_first_chunk()?;
+        let time_ms = u64::from_be_bytes(time_ms.try_into().ok()?);
+        Some(Self { root: Hash(*root), time_ms })
+    }
+}
+
 /// The end of the ledger: what the next entry follows, and what the next root is made of. Its bytes are what a
 /// chain proves.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,6 +107,16 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_reads_back() {
+        let root = Root { root: Hash([7; 32]), time_ms: 258 };
+        let bytes = root.to_bytes();
+        assert_eq!((bytes.len(), Root::from_bytes(&bytes)), (40, Some(root)));
+        assert_eq!(Root::from_bytes(&bytes[..39]), None);
+        assert_eq!(Root::from_bytes(&[bytes, vec![0]].concat()), None);
+        assert_eq!(Root::key(258), *b"r/\0\0\0\0\0\0\x01\x02");
+    }
 
     #[test]
     fn a_tree_reads_back() {
