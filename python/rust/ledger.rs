@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use colearn::place::Place;
+use colearn::proving::Proving;
 use colearn_audit::{self as audit_crate, AuditOptions, AuditReport, Level, Promise};
 use colearn_contracts::{Act, Choice, Decision, LearnerId};
+use colearn_records::pins::Pins;
 use colearn_records::history::{History, MergedRound, Round, unit};
 use colearn_records::record::{DecodedEntry, Record};
 use colearn_records::words::Word as _;
@@ -339,12 +342,20 @@ pub(crate) fn audit<'py>(
             Ok(promises)
         })();
         let promises = promises.map_err(|error: audit_crate::PromiseError| Failed::other(error))?;
-        let options = AuditOptions { pins, level, promises, ..AuditOptions::default() };
-        in_pool(move || audit_place((&place, &reach), options, &desk, tell.map(Arc::new)))?
+        let proving = proving(&place, &reach, &pins)?;
+        let prover = proving.as_ref().map(Proving::prover);
+        let options = AuditOptions { pins, prover, level, promises, ..AuditOptions::default() };
+        in_pool(|| audit_place((&place, &reach), options, &desk, tell.map(Arc::new)))?
     })?;
     let report: AuditReport = audited.map_err(|error| error.raise(py))?;
     let told = serde_json::to_value(&report).map_err(|error| Failed::other(error).raise(py))?;
     Ok((values::object(py, &told)?, report.verdict_line(), report.exit_code()))
+}
+
+/// Whoever is asked what a public chain proves of the ledger of a place.
+fn proving(place: &str, reach: &Reach, pins: &Pins) -> Result<Option<Proving>, Failed> {
+    let place = Place::new(place).trusting(reach.reading(place).map_err(Failed::other)?);
+    Proving::of(&place, pins).map_err(Failed::other)
 }
 
 fn audit_place(

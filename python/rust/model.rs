@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use colearn::model::{self, FetchError, GetError, Progress, VerifyError};
 use colearn::place::Place;
-use colearn_audit::AuditOptions;
+use colearn::proving::Proving;
+use colearn_audit::{AuditOptions, SourceError};
 use colearn_audit::models::Which;
 use colearn_learning::Predictor;
 use colearn_learning::data::DialectOptions;
@@ -54,7 +55,9 @@ pub(crate) fn model_get<'py>(
         let bytes = |_, _| give_up(desk.call(|_| Ok(())));
         let place = Place::new(&place).trusting(reach.reading(&place).map_err(Failed::other)?);
         let progress = Progress { entries: &progress, bytes: &bytes };
-        let get = || model::get(&place, Some(&name), which, &out, (pins, None), progress);
+        let proving = Proving::of(&place, &pins).map_err(Failed::other)?;
+        let known = (pins, proving.as_ref().map(Proving::prover));
+        let get = || model::get(&place, Some(&name), which, &out, known, progress);
         in_pool(get)?.map_err(|error| failed(&error))?.to_json().map_err(Failed::other)
     })?;
     values::object(py, &got.map_err(|error| error.raise(py))?)
@@ -62,7 +65,7 @@ pub(crate) fn model_get<'py>(
 
 fn failed(error: &GetError) -> Failed {
     let class = match error {
-        GetError::Ledger(_) => "VerificationError",
+        GetError::Ledger(_) | GetError::Source(SourceError::NotProven(_)) => "VerificationError",
         GetError::Fetch(
             FetchError::Missing { .. }
             | FetchError::NoWeights(_)
@@ -96,8 +99,11 @@ pub(crate) fn model_verify<'py>(
     let verified = calls::serve(py, move |desk, _| {
         let name = experiment.map(|name| name.parse()).transpose().map_err(Failed::other)?;
         let progress = telling(&desk, tell);
-        let options = AuditOptions { pins, progress: Some(&progress), ..AuditOptions::default() };
         let place = Place::new(&place).trusting(reach.reading(&place).map_err(Failed::other)?);
+        let proving = Proving::of(&place, &pins).map_err(Failed::other)?;
+        let prover = proving.as_ref().map(Proving::prover);
+        let progress = Some(&progress as _);
+        let options = AuditOptions { pins, prover, progress, ..AuditOptions::default() };
         let look = |path: &Path| model::verify(path, &place, name.as_ref(), options);
         let verified = in_pool(|| look(&path))?;
         verified

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use colearn_records::keys;
 use colearn_records::pins::Pins;
 use colearn_records::plan::Plan;
-use colearn_sdk::client::{ChainTrust, Credential, TlsTrust, Trust};
+use colearn_sdk::client::{ChainTrust, Credential, NoTrust, TlsTrust, Trust};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -86,8 +86,29 @@ struct Said {
     verifier_key: Option<String>,
     witnesses: Vec<String>,
     witness_quorum: Option<usize>,
-    trust: Option<PathBuf>,
+    trust: Option<Trusted>,
     reach: Reach,
+}
+
+/// What is believed unseen.
+enum Trusted {
+    /// A line of a public chain.
+    Chain(ChainTrust),
+    /// The file of a checkpoint.
+    Checkpoint(PathBuf),
+}
+
+impl Trusted {
+    /// A text that is no line is a file's name, but one that only lacks the contract.
+    fn read(value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let file = || value.extract().map(Self::Checkpoint);
+        let Ok(text) = value.extract::<String>() else { return file() };
+        match text.parse() {
+            Ok(line) => Ok(Self::Chain(line)),
+            Err(NoTrust::Malformed(_)) => file(),
+            Err(error @ NoTrust::NoContract(_)) => Err(PyValueError::new_err(error.to_string())),
+        }
+    }
 }
 
 impl Said {
@@ -99,7 +120,8 @@ impl Said {
                 "verifier_key" => said.verifier_key = value.extract()?,
                 "witnesses" => said.witnesses = value.extract()?,
                 "witness_quorum" => said.witness_quorum = value.extract()?,
-                "trust" => said.trust = value.extract()?,
+                "trust" if value.is_none() => {}
+                "trust" => said.trust = Some(Trusted::read(&value)?),
                 other if said.reach.take(other, &value)? => {}
                 other => return Err(unexpected(other)),
             }
@@ -116,13 +138,20 @@ impl Said {
     }
 }
 
-/// What is insisted on of a ledger that is read, and how it is reached.
+/// What is insisted on of a ledger that is audited, and how it is reached.
 pub(crate) fn pins(arguments: Option<&Bound<'_, PyDict>>) -> PyResult<(Pins, Reach)> {
     let said = arguments.map(Said::read).transpose()?.unwrap_or_default();
-    if said.trust.is_some() {
-        return Err(PyTypeError::new_err("an audit trusts no checkpoint: leave out 'trust'"));
-    }
-    Ok((said.over(&Pins::default())?, said.reach))
+    let pins = said.over(&Pins::default())?;
+    let line = match said.trust {
+        None => None,
+        Some(Trusted::Chain(line)) => Some(line.to_string()),
+        Some(Trusted::Checkpoint(file)) => {
+            let no_line = NoTrust::Malformed(file.display().to_string());
+            let why = format!("an audit trusts no checkpoint, and {no_line}");
+            return Err(PyTypeError::new_err(why));
+        }
+    };
+    Ok((pins.trusting(line), said.reach))
 }
 
 /// What is believed of a ledger that is followed, where it is not said as is planned; and how nodes are reached.
@@ -133,10 +162,14 @@ pub(crate) fn trust(
 ) -> PyResult<(Trust, TlsTrust)> {
     let said = arguments.map(Said::read).transpose()?.unwrap_or_default();
     let pins = said.over(&plan.map(|plan| plan.pins.clone()).unwrap_or_default())?;
-    let line = said.trust.as_ref().and_then(|said| said.to_str()?.parse::<ChainTrust>().ok());
-    let pins = pins.trusting(line.as_ref().map(ToString::to_string));
+    let (line, checkpoint) = match said.trust {
+        None => (None, None),
+        Some(Trusted::Chain(line)) => (Some(line.to_string()), None),
+        Some(Trusted::Checkpoint(file)) => (None, Some(file)),
+    };
+    let pins = pins.trusting(line);
     let chain = pins.trust().map(parsed).transpose()?;
-    let checkpoint = said.trust.filter(|_| line.is_none()).map(|path| {
+    let checkpoint = checkpoint.map(|path| {
         std::fs::read_to_string(&path).map_err(|error| {
             let what = format_args!("cannot read the checkpoint {}: {error}", path.display());
             Failed::of("NoteError")(&what).raise(py)

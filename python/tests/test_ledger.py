@@ -82,6 +82,22 @@ def test_an_audit_says_what_it_found(recorded, tmp_path) -> None:
         audit(recorded, trust=tmp_path / "checkpoint")
 
 
+def test_an_audit_asks_a_public_chain_for_a_proof_of_the_line_that_is_trusted(recorded) -> None:
+    assert audit(recorded).chain is None
+    line = f"chain-1/12/{'ab' * 32}/600s/{'07' * 32}"
+    with pytest.raises(TypeError, match="says not what to trust"):
+        audit(recorded, trust="fetchhub-4/12")
+    # It would leave open which ledger is meant.
+    with pytest.raises(ValueError, match="names no contract"):
+        audit(recorded, trust=line)
+    whole = f"{line}/wasm14hj2tavq8fpesdwxxcu44rty3hh90vhujrvcmstl4zr3txmfvw9s0phg4d"
+    with pytest.raises(ColearnError, match="is a folder, where nothing is proven"):
+        audit(recorded, trust=whole)
+    with local_node(recorded) as url:
+        with pytest.raises(ColearnError, match="no contract there keeps the ledger"):
+            audit(url, trust=whole)
+
+
 def test_whoever_watches_an_audit_can_end_it(recorded) -> None:
     def enough(done: int, total: int) -> None:
         raise KeyboardInterrupt

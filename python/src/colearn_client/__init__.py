@@ -47,7 +47,7 @@ from .ledger import (
 )
 from .local import local_node, run_local
 from .mlp import MlpLearner
-from .pins import Pins, Reach, Trust
+from .pins import ChainPins, Pins, Reach, Trust
 from .progress import Progress
 from .run import Event, Summary, run
 from .schema import Schema
@@ -58,6 +58,7 @@ __version__ = version("colearn-client")
 __all__ = [
     "AuditReport",
     "BesideAlone",
+    "ChainPins",
     "Client",
     "ColearnError",
     "Created",

@@ -9,7 +9,7 @@ from typing_extensions import Self, Unpack
 
 from .learner import Learner
 from .nodes import Node
-from .pins import Pins, Reach, Trust
+from .pins import ChainPins, Reach, Trust
 
 __all__ = [
     "Client",
@@ -219,7 +219,7 @@ def checkpoint(place: str, *, reach: Reach) -> str: ...
 def audit(
     place: str,
     *,
-    pins: Pins,
+    pins: ChainPins,
     receipts: _Path | None,
     since: Sequence[_Path],
     level: str,
@@ -233,7 +233,7 @@ def model_get(
     *,
     round: int | None,
     best: bool,
-    pins: Pins,
+    pins: ChainPins,
     tell: Callable[[int, int], None] | None,
 ) -> dict[str, Any]: ...
 def model_predict(path: _Path, *, file: _Path | None, table: str | None) -> dict[str, Any]: ...
@@ -242,7 +242,7 @@ def model_verify(
     place: str,
     experiment: str | None,
     *,
-    pins: Pins,
+    pins: ChainPins,
     tell: Callable[[int, int], None] | None,
 ) -> dict[str, Any]: ...
 def simulate(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core
 from .errors import VerificationError
-from .pins import Pins, Reach
+from .pins import ChainPins, Reach
 
 if TYPE_CHECKING:
     import pandas
@@ -245,6 +245,10 @@ class AuditReport:
     experiments, rounds, transactions, signatures, statements
         How many of each there are: experiments created, rounds closed, transactions recorded,
         signatures verified, statements of privacy recomputed.
+    chain
+        Where a contract on a public chain keeps the ledger: the chain's ``id`` and the ``contract``, and
+        of how many entries the chain is ``proven`` to have the root, by the block of which ``height``
+        and ``time_ms``; 0 where ``trust`` did not ask for that.
     findings
         What is not as it should be: the first ten.
     verdict
@@ -266,6 +270,7 @@ class AuditReport:
     findings: list[Finding]
     verdict: str
     exit_code: int
+    chain: dict[str, Any] | None = None
 
 
 Level = Literal["tree", "signatures", "contract"]
@@ -278,7 +283,7 @@ def audit(
     since: Sequence[str | os.PathLike[str]] = (),
     level: Level = "contract",
     progress: Callable[[int, int], None] | None = None,
-    **pins: Unpack[Pins],
+    **pins: Unpack[ChainPins],
 ) -> AuditReport:
     """Re-derives a ledger's whole history from its bytes.
 
@@ -295,7 +300,7 @@ def audit(
     progress
         Told how many entries are done, and of how many.
     **pins
-        What is insisted on: see :class:`~colearn_client.pins.Pins`. By default the ledger is verified
+        What is insisted on: see :class:`~colearn_client.pins.ChainPins`. By default the ledger is verified
         with the key in its first entry.
 
     Returns

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _core
 from .errors import ModelError, SchemaError
-from .pins import Pins
+from .pins import ChainPins
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -188,7 +188,7 @@ def get(
     round: int | None = None,
     best: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    **pins: Unpack[Pins],
+    **pins: Unpack[ChainPins],
 ) -> Got:
     """Audits a ledger, and writes one of an experiment's models to a file.
 
@@ -211,7 +211,7 @@ def get(
     progress
         Told how many entries are audited, and of how many.
     **pins
-        What is insisted on: see :class:`~colearn_client.pins.Pins`.
+        What is insisted on: see :class:`~colearn_client.pins.ChainPins`.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def verify(
     experiment: str | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
-    **pins: Unpack[Pins],
+    **pins: Unpack[ChainPins],
 ) -> Verified:
     """Audits a ledger, and looks a model's file up in it.
 
@@ -276,7 +276,7 @@ def verify(
     progress
         Told how many entries are audited, and of how many.
     **pins
-        What is insisted on: see :class:`~colearn_client.pins.Pins`.
+        What is insisted on: see :class:`~colearn_client.pins.ChainPins`.
 
     Raises
     ------

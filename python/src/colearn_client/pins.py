@@ -49,6 +49,19 @@ class Pins(Reach, total=False):
     witness_quorum: int | None
 
 
+class ChainPins(Pins, total=False):
+    """The same of a ledger that is audited, as keyword arguments.
+
+    Attributes
+    ----------
+    trust
+        Where a contract on a public chain keeps the ledger, the line that ``colearn chain trust`` prints
+        (see :class:`Trust`): the node there must show what the chain proves of the root.
+    """
+
+    trust: str | None
+
+
 class Trust(Pins, total=False):
     """The same of a ledger that is followed, and what is believed of it unseen, as keyword arguments.
     Where something is left out that a plan says, the plan is followed. Nothing is signed before the
