@@ -123,6 +123,7 @@ pub(crate) fn audited(report: &AuditReport, pins: &Pins) -> Vec<Claim> {
         false => (By::Here, ""),
     };
     let pinned = pins.ledger().is_some() || pins.verifier_key().is_some();
+    let is_proven = report.chain.as_ref().is_some_and(|chain| chain.proven > 0);
     vec![
         ("That what is shown is in the ledger", in_ledger, root),
         (
@@ -147,6 +148,11 @@ pub(crate) fn audited(report: &AuditReport, pins: &Pins) -> Vec<Claim> {
             ),
         ),
         match pinned {
+            false if is_proven => (
+                "That it is the right ledger",
+                By::Here,
+                "It is that of the contract which was insisted on (--trust, --chain).".to_owned(),
+            ),
             true => (
                 "That it is the right ledger",
                 By::Here,

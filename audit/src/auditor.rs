@@ -4,7 +4,6 @@ use colearn_contracts::{Contract, VERSION, Version};
 use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint, SignedNote};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
 use colearn_records::log_keys::LogKeys;
-use colearn_records::on_chain::PublicChain;
 use colearn_records::pins::Unpinned;
 use colearn_records::record::DecodedEntry;
 use rayon::prelude::*;
@@ -286,8 +285,7 @@ impl<'a> Auditor<'a> {
             follower.keys().at(signed.checkpoint.size).signed(&note).ok().map(|keys| keys.len())
         });
         let signers = signers.unwrap_or(1);
-        let origin = PublicChain::of_origin(key.name()).filter(|_| follower.keys().is_on_chain());
-        self.report.chain = origin.map(|(id, contract)| {
+        self.report.chain = follower.keys().public_chain().map(|(id, contract)| {
             let (id, contract) = (id.to_owned(), contract.to_owned());
             ChainReport { id, contract, ..ChainReport::default() }
         });

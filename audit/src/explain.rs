@@ -28,6 +28,8 @@ pub struct Explanation {
     pub selection: Selection,
     /// The ledger's id.
     pub ledger: LedgerId,
+    /// The public chain's id, and the address of the contract there that keeps the ledger, if one does.
+    pub chain: Option<(String, String)>,
     /// Who was to train: the proposer, or all participants of a merged round.
     pub trains: Chosen,
     /// Of a merged round who had to compute the merges, and what came of it.
@@ -383,7 +385,9 @@ impl Draws {
                 (self.one(experiment, draws, head, recorded)?, None)
             }
         };
+        let chain = follower.keys().public_chain();
         Some(Explanation {
+            chain: chain.map(|(id, contract)| (id.to_owned(), contract.to_owned())),
             index,
             version,
             selection,

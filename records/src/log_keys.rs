@@ -112,6 +112,11 @@ impl LogKeys {
         self.first.verifiers.count() == 0
     }
 
+    /// The public chain's id, and the address of the contract there that keeps the ledger, if one does.
+    pub fn public_chain(&self) -> Option<(&str, &str)> {
+        PublicChain::of_origin(self.current().name()).filter(|_| self.is_on_chain())
+    }
+
     /// Who kept the ledger first, and after each change.
     pub(crate) fn parts(&self) -> (&Keepers, &[(u64, Keepers)]) {
         (&self.first, &self.changes)

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use colearn::place::Place;
 use colearn::proving::Proving;
 use colearn_audit::reached::{Reached, reached};
-use colearn_audit::{self as audit, AuditOptions, AuditReport, ChainReport, Level, Promise};
+use colearn_audit::{self as audit, AuditOptions, AuditReport, Level, Promise};
 use colearn_contracts::ExperimentName;
 use colearn_ledger::{Verifier, Verifiers};
 use colearn_records::pins::Pins;
@@ -20,7 +20,7 @@ use indicatif::ProgressBar;
 use super::args::{NODE, PinArgs, WeightsArgs};
 use super::progress;
 use super::tell::merges::merges;
-use super::tell::text::utc;
+use super::tell::text::kept_on_chain;
 use crate::report::{Audited, document, page};
 use crate::ui::now_ms;
 
@@ -225,8 +225,9 @@ impl Audit {
             for finding in &report.findings {
                 println!("{finding}");
             }
-            if let Some(line) = report.chain.as_ref().filter(|_| report.ok).map(chain) {
-                println!("{line}");
+            if let Some(chain) = report.chain.as_ref().filter(|_| report.ok) {
+                let (keeper, proof) = kept_on_chain(chain);
+                println!("{keeper}\n{proof}");
             }
             // Of a chain's ledger there is no key to insist on.
             if !pinned && report.ok && report.chain.is_none() {
@@ -272,26 +273,6 @@ impl Audit {
             eprintln!("report written to {}, {} bytes", path.display(), text.len());
         }
         Ok(())
-    }
-}
-
-/// What a public chain proves of the ledger that it keeps.
-fn chain(ChainReport { id, contract, proven, total, height, time_ms }: &ChainReport) -> String {
-    match proven {
-        0 => format!(
-            "not proven: a contract on {id} ({contract}) keeps this ledger, and its root is the word of who has kept this \
-             copy; to have it proven: --chain chain.toml, or --trust LINE and the address of a node that mirrors it"
-        ),
-        proven => {
-            let more = match total.saturating_sub(*proven) {
-                0 => String::new(),
-                more => format!("; {more} more are there, which this copy does not have yet"),
-            };
-            format!(
-                "root of {proven} entries proven by the chain {id} at height {height}, of {}{more}",
-                utc(*time_ms)
-            )
-        }
     }
 }
 

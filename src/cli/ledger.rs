@@ -14,6 +14,7 @@ use colearn_ledger::note::from_bytes;
 use colearn_ledger::{
     Checkpoint, Exporter, Forgotten, Hash, Receipt, TreeBuilder, Verifiers, tree,
 };
+use colearn_records::on_chain::PublicChain;
 use colearn_records::pins::Pins;
 use colearn_records::receipts::{self, KeptReceipt, KeptReceipts};
 use colearn_records::record::Record;
@@ -192,12 +193,23 @@ struct Exported {
     entries: u64,
     /// How many files were not there yet.
     written: u64,
+    /// The public chain that keeps the ledger, if one does.
+    chain: Option<PublicChain>,
 }
 
 impl fmt::Display for Exported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dir, entries, written } = self;
-        write!(f, "exported {entries} entries to {}, {written} files written", dir.display())
+        let Self { dir, entries, written, chain } = self;
+        let dir = dir.display();
+        if let Some(chain) = chain {
+            let (contract, id) = (chain.contract(), chain.id());
+            writeln!(
+                f,
+                "kept by the contract {contract} on the chain {id}, whose proof an export has not:"
+            )?;
+            writeln!(f, "who has the copy asks the chain: colearn audit {dir} --chain chain.toml")?;
+        }
+        write!(f, "exported {entries} entries to {dir}, {written} files written")
     }
 }
 
@@ -209,12 +221,16 @@ impl Exported {
             );
             json!({ "there": there, "lacking": lacking.collect::<Vec<_>>() })
         });
-        json!({
+        let mut told = json!({
             "dir": self.dir.display().to_string(),
             "entries": self.entries,
             "files_written": self.written,
             "weights": weights,
-        })
+        });
+        if let Some(chain) = &self.chain {
+            told["chain"] = json!({ "id": chain.id(), "contract": chain.contract() });
+        }
+        told
     }
 }
 
@@ -222,15 +238,20 @@ fn export(dir: &Path, place: &str) -> anyhow::Result<Exported> {
     let (checkpoint, note) = signed_checkpoint(place)?;
     let bar = progress::entries("exporting");
     bar.set_length(checkpoint.size);
-    let mut exporter = Exporter::new(dir);
+    let (mut exporter, mut chain) = (Exporter::new(dir), None);
     for entry in audit::entries(&mut *audit::open(place)?, checkpoint.size) {
         let (index, bytes) = entry.map_err(trouble_at(place))?;
         bar.set_position(index + 1);
+        if index == 0
+            && let Record::Genesis(genesis) = Record::decode(&bytes)?.record
+        {
+            chain = PublicChain::of_genesis(&genesis)?;
+        }
         exporter.push(&bytes)?;
     }
     bar.finish_and_clear();
     let written = exporter.finish(&note)?;
-    Ok(Exported { dir: dir.to_owned(), entries: checkpoint.size, written })
+    Ok(Exported { dir: dir.to_owned(), entries: checkpoint.size, written, chain })
 }
 
 /// Brings the weights that an exported ledger names beside it.

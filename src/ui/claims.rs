@@ -1,9 +1,12 @@
 //! Item by item, who says what the page shows, and how that was verified.
 
+use colearn_audit::ChainReport;
 use serde_json::Value;
 
+use super::state::chain;
 use super::view::{Place, View};
 use crate::claims::{By, Claim, audited, said, to_json, withdraw};
+use crate::cli::tell::text::utc;
 
 /// All that the page shows, by who says it.
 pub(crate) fn claims(view: &View) -> Value {
@@ -33,17 +36,9 @@ fn own() -> Vec<Claim> {
 }
 
 fn followed(view: &View) -> Vec<Claim> {
-    let size = view.book.size();
     let told = &view.told;
-    let same = "That what is shown is in the ledger";
     let mut claims = vec![
-        (
-            same,
-            By::Here,
-            format!(
-                "The hashes of all {size} entries come to the root of a checkpoint that the ledger's key has signed."
-            ),
-        ),
+        in_ledger(view),
         (
             "Who did what",
             By::Here,
@@ -68,11 +63,19 @@ fn followed(view: &View) -> Vec<Claim> {
         By::Here,
         format!("Each checkpoint is proven to continue the one before{before}."),
     ));
-    claims.push(match (told.pins.ledger().is_some(), told.pins.verifier_key(), told.remembered) {
+    // A key belongs to no ledger of a public chain before that has proven one.
+    let is_a_word = chain(view).is_some_and(|chain| chain.proven == 0);
+    let remembered = told.remembered && !is_a_word;
+    claims.push(match (told.pins.ledger().is_some(), told.pins.verifier_key(), remembered) {
         (true, _, _) | (_, Some(_), _) => (
             "That it is the right ledger",
             By::Here,
             "It is the one that was insisted on (--ledger, --verifier-key).".to_owned(),
+        ),
+        (false, None, _) if told.proven.is_some() => (
+            "That it is the right ledger",
+            By::Here,
+            "It is that of the contract which was insisted on (--trust).".to_owned(),
         ),
         (false, None, true) => (
             "That it is the right ledger",
@@ -102,6 +105,38 @@ fn followed(view: &View) -> Vec<Claim> {
             .to_owned(),
     ));
     claims
+}
+
+/// Whose root it is that the entries come to.
+fn in_ledger(view: &View) -> Claim {
+    let what = "That what is shown is in the ledger";
+    let size = view.book.size();
+    match chain(view) {
+        None => (
+            what,
+            By::Here,
+            format!(
+                "The hashes of all {size} entries come to the root of a checkpoint that the ledger's key has signed."
+            ),
+        ),
+        Some(ChainReport { id, contract, proven: 0, .. }) => (
+            what,
+            By::Node,
+            format!(
+                "A contract on {id} ({contract}) keeps the ledger, and nobody signs for it. That the root of these {size} \
+                 entries is what the chain has is the node's word. Start with --trust LINE to have it proven."
+            ),
+        ),
+        Some(ChainReport { id, contract, proven, height, time_ms, .. }) => (
+            what,
+            By::Here,
+            format!(
+                "A contract on {id} ({contract}) keeps the ledger, and block {height}, of {}, proves that the hashes of the \
+                 first {proven} of {size} entries come to its root.",
+                utc(time_ms)
+            ),
+        ),
+    }
 }
 
 /// Whether others are shown the same.

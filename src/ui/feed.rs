@@ -52,6 +52,7 @@ pub(crate) async fn fill(
         bar.set_position(view.book.size());
     }
     view.told.checkpoint = watching.followed().checkpoint().to_owned();
+    view.told.proven = watching.followed().proven();
     view.told.witnesses = watching.witnessed().await?;
     Ok(view)
 }
@@ -120,16 +121,18 @@ async fn catch_up(watching: &mut Watching, shared: &Shared) -> Result<(), End> {
     }
     let witnesses = watching.witnessed().await?;
     let url = watching.followed().client().url().to_owned();
+    let proven = watching.followed().proven();
     let is_news = {
         let view = shared.read();
         let told = &view.told;
         let is_calm = matches!(told.connection, Connection::Live) && told.alarm.is_none();
         let is_there = matches!(&told.place, Place::Node(at) if *at == url);
-        told.witnesses != witnesses || !is_calm || !is_there
+        told.witnesses != witnesses || told.proven != proven || !is_calm || !is_there
     };
     if is_news {
         shared.change(|view| {
             view.told.witnesses = witnesses;
+            view.told.proven = proven;
             view.told.place = Place::Node(url);
             (view.told.connection, view.told.alarm) = (Connection::Live, None);
         });
@@ -139,9 +142,11 @@ async fn catch_up(watching: &mut Watching, shared: &Shared) -> Result<(), End> {
 
 fn take(watching: &Watching, shared: &Shared, entries: &[Bytes]) -> anyhow::Result<()> {
     let checkpoint = watching.followed().checkpoint().to_owned();
+    let proven = watching.followed().proven();
     shared.change(|view| {
         view.take(entries)?;
         view.told.checkpoint = checkpoint;
+        view.told.proven = proven;
         Ok(())
     })
 }

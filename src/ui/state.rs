@@ -1,10 +1,12 @@
 //! The one document that the page is drawn from (docs/page.md has its schema).
 
+use colearn_audit::ChainReport;
 use colearn_contracts::{Experiment, ExperimentName, LearnerId, Verdict};
 use colearn_ledger::SignedNote;
 use colearn_records::convert::{ExperimentState, MemberState};
 use colearn_records::history::Round;
 use colearn_records::words::Word as _;
+use colearn_sdk::client::ProvenEnd;
 use serde::Serialize as _;
 use serde_json::{Value, json};
 
@@ -87,6 +89,7 @@ fn ledger(view: &View) -> Value {
         "id": keys.map(|keys| keys.ledger().to_string()),
         "origin": signers.map(|keys| keys.name().to_owned()),
         "verifier_key": signers.map(ToString::to_string),
+        "chain": chain(view),
         "entries": view.book.size(),
         "root": view.book.root().to_string(),
         "last_ms": view.last_ms,
@@ -97,6 +100,27 @@ fn ledger(view: &View) -> Value {
             .collect::<Vec<_>>(),
         "witness_quorum": view.told.pins.quorum(),
         "nodes": nodes.map(|node| json::validator(node.message())).collect::<Vec<_>>(),
+    })
+}
+
+/// The public chain that keeps the ledger, if one does, and what it was found to prove here.
+pub(super) fn chain(view: &View) -> Option<ChainReport> {
+    let (id, contract) = view.keys()?.public_chain()?;
+    let audited = view.told.audit.as_ref().and_then(|report| report.chain.clone());
+    let unproven = || {
+        let (id, contract) = (id.to_owned(), contract.to_owned());
+        ChainReport { id, contract, ..ChainReport::default() }
+    };
+    let report = audited.unwrap_or_else(unproven);
+    Some(match &view.told.proven {
+        None => report,
+        Some(ProvenEnd { height, time_ms, seen, .. }) => ChainReport {
+            proven: seen.size,
+            total: seen.size,
+            height: *height,
+            time_ms: *time_ms,
+            ..report
+        },
     })
 }
 

@@ -12,6 +12,7 @@ use colearn_records::follower::{Depth, Follower};
 use colearn_records::history::History;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::pins::Pins;
+use colearn_sdk::client::ProvenEnd;
 use tokio::sync::watch;
 
 use super::book::Book;
@@ -99,6 +100,8 @@ pub(crate) struct Told {
     pub(crate) witnesses: Vec<(String, u64)>,
     /// What the audit of a folder came to.
     pub(crate) audit: Option<AuditReport>,
+    /// What the public chain that keeps the ledger has proven of what was followed.
+    pub(crate) proven: Option<ProvenEnd>,
 }
 
 impl Told {
@@ -118,6 +121,7 @@ impl Told {
             remembered,
             witnesses: Vec::new(),
             audit: None,
+            proven: None,
         }
     }
 }

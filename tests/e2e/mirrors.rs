@@ -138,6 +138,29 @@ impl Stage {
         Learner { ended: tokio::spawn(async move { run.await.unwrap() }), closed: rounds }
     }
 
+    /// Who shows an experiment names contract and chain, and says whether it is a node's word.
+    fn it_is_told_whose_word_it_is(&self, at: usize) {
+        let url = format!("http://{}", self.addresses[at]);
+        let contract = self.trust.rsplit_once('/').unwrap().1;
+        let shown = succeed(&["experiment", "show", "x", "--from", &url]);
+        assert!(
+            shown.contains(&format!("kept by the contract {contract} on the chain")),
+            "{shown}"
+        );
+        assert!(shown.contains("\n            not proven: "), "{shown}");
+        let show = ["experiment", "show", "x", "--from", &url, "--trust", &self.trust];
+        let proven = succeed(&show);
+        assert!(proven.contains(" entries proven by the chain "), "{proven}");
+        let proven: Value =
+            serde_json::from_str(&succeed(&[&show[..], &["--json"]].concat())).unwrap();
+        assert_eq!(proven["chain"]["contract"], contract);
+        assert!(proven["chain"]["proven"].as_u64() > Some(ROUNDS), "{proven}");
+        let explained = succeed(&["round", "1", "--experiment", "x", "--from", &url, "--explain"]);
+        assert!(explained.contains(contract), "{explained}");
+        let exported = succeed(&["ledger", "export", &self.path("exported"), "--from", &url]);
+        assert!(exported.contains(contract), "{exported}");
+    }
+
     /// The chain itself proves what the folder of the first node has, which is stopped.
     async fn a_folder_is_proven_though_the_ledger_goes_on(&self) {
         let (folder, file) = (self.data(0), self.settings(0));
@@ -165,6 +188,8 @@ impl Stage {
         assert_eq!((&older["ok"], &older["size"]), (&true.into(), &whole["size"]));
         assert_eq!(older["chain"]["proven"], whole["size"]);
         assert_eq!(older["chain"]["total"].as_u64(), whole["size"].as_u64().map(|size| size + 1));
+        let export = self.path("exported");
+        succeed(&["audit", &export, "--chain", &file]);
         let told = fail(&["audit", folder.to_str().unwrap(), "--trust", &self.trust]);
         assert!(told.contains("audit --chain chain.toml"), "{told}");
     }
@@ -226,6 +251,7 @@ async fn no_vote_is_lost_whatever_is_killed() {
         let error = fail(&["audit", &url, "--trust", &bent]);
         assert!(error.contains(told), "{error}");
     }
+    stage.it_is_told_whose_word_it_is(1);
     let [first, second] = nodes.map(Option::unwrap);
     first.stop();
     stage.a_folder_is_proven_though_the_ledger_goes_on().await;

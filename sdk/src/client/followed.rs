@@ -33,7 +33,7 @@ use super::on_chain::OnChain;
 use super::receipts::Pledge;
 use super::{BoxFuture, Client, ClientError, Described, Memory, Nodes, Submitted, threads};
 #[cfg(feature = "chain")]
-use super::{ChainError, ChainTrust};
+use super::{ChainError, ChainTrust, ProvenEnd};
 use crate::weights::Weights;
 
 /// How many changes of the ledger's key are followed.
@@ -226,7 +226,11 @@ impl Followed {
             followed.pledges.extend(promised.and_then(|receipt| Pledge::of(&receipt)));
             followed.establish(known).await?;
             followed.trust_checkpoint().await?;
-            followed.memory.bind(ledger)?;
+            // On the word of a node, which may have made a ledger up, nothing is signed for a public chain's, and no key
+            // belongs to it for good.
+            if followed.chain.is_none() || followed.trust.asks_for_proofs() {
+                followed.memory.bind(ledger)?;
+            }
             Ok(followed)
         })
     }
@@ -272,6 +276,13 @@ impl Followed {
     /// The longest checkpoint that goes on from what was followed, as it was signed.
     pub fn checkpoint(&self) -> &str {
         &self.latest.1
+    }
+
+    /// What the public chain that keeps the ledger has proven of what was followed; `None` where none keeps it, or nothing
+    /// of it is to be trusted.
+    #[cfg(feature = "chain")]
+    pub fn proven(&self) -> Option<ProvenEnd> {
+        self.chain.as_ref()?.proven(self.size())
     }
 
     /// What a signature vouches for: what was followed. Of a public chain's ledger the last end that the chain has proven:
@@ -937,8 +948,22 @@ fn stated(
     Ok(found)
 }
 
+impl Client {
+    /// Who kept the node's ledger first, as its first entry says: a public chain's is kept by no others later.
+    ///
+    /// # Errors
+    /// If the node does not answer, or shows no first entry of the ledger that it names.
+    pub fn first_keys(&self) -> BoxFuture<'_, Result<LogKeys, ClientError>> {
+        Box::pin(async move {
+            let ledger = self.known_ledger().await?.ledger_id[..].try_into().map(LedgerId);
+            let malformed = |_| ClientError::Malformed("a ledger id is 32 bytes".to_owned());
+            Ok(first(self, ledger.map_err(malformed)?).await?.keys().clone())
+        })
+    }
+}
+
 /// A follower of the ledger, from its first entry on.
-pub(super) async fn first(client: &Client, ledger: LedgerId) -> Result<Follower, ClientError> {
+async fn first(client: &Client, ledger: LedgerId) -> Result<Follower, ClientError> {
     let malformed = |what: String| ClientError::Malformed(what);
     let entries = client.entries(0, 1).await?;
     let first = entries.first().ok_or_else(|| malformed("entry 0 is missing".to_owned()))?;

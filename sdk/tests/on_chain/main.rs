@@ -403,6 +403,9 @@ async fn what_was_followed_on_a_nodes_word_is_not_gone_on_from_with_a_pin() {
     let mut followed = follow(&lying, Some(dir.path()), None).await.unwrap();
     assert_eq!(followed.size(), 2);
     followed.keep().unwrap();
+    // Nor does the key belong to what somebody may have made up.
+    let bound = || std::fs::read_to_string(dir.path().join("memory.json")).unwrap();
+    assert!(bound().contains("\"ledger\": null"), "{}", bound());
     drop(followed);
     let mut other = follow(&url, None, Some(pinned.clone())).await.unwrap();
     for experiment in ["b", "c"] {

@@ -6,14 +6,13 @@ mod govern;
 mod notices;
 mod reading;
 mod rules;
+mod show;
 mod watch;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 use colearn::place::Place;
-use colearn::plot;
 use colearn_audit::experiments::Told;
 use colearn_contracts::ExperimentName;
 use colearn_records::pins::Pins;
@@ -22,7 +21,6 @@ use colearn_records::plan::Plan;
 use self::govern::{ActionArgs, MoveArgs};
 use self::reading::{Reading, whose};
 use super::args::PlaceArgs;
-use super::tell::rounds::RoundTable;
 use super::tell::{json, text};
 
 #[derive(Subcommand)]
@@ -46,23 +44,7 @@ pub(crate) enum Experiment {
         json: bool,
     },
     /// Show an experiment: its rules, where it stands, its rounds and learners.
-    #[command(after_help = "Examples:
-  colearn experiment show digits --plot digits.svg
-  colearn experiment show digits --from colearn-export
-
-A node is asked and says what it has. A folder is audited first, and shown as of its signed checkpoint.")]
-    Show {
-        /// The experiment
-        name: ExperimentName,
-        #[command(flatten)]
-        place: PlaceArgs,
-        /// Draw scores and votes to this file (.svg, .png or .html)
-        #[arg(long, value_name = "FILE")]
-        plot: Option<PathBuf>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Show(Box<show::Show>),
     /// Print each round as it closes, until the experiment finishes.
     Watch(Box<watch::Watch>),
     /// Print the rules in force as a plan file.
@@ -139,12 +121,7 @@ impl Experiment {
         match self {
             Self::Create(create) => create.run().await,
             Self::List { place, mine, json } => list(&place.from, mine.as_deref(), json).await,
-            Self::Show { name, place, plot, json } => {
-                if let Some(path) = &plot {
-                    plot::check_path(path)?;
-                }
-                show(&place.from, &name, plot, json).await
-            }
+            Self::Show(show) => show.run().await,
             Self::Watch(watch) => watch.run().await,
             Self::Plan { name, place, json } => plan(&place.from, &name, json).await,
             Self::Privacy { name, place, json } => privacy(&place.from, &name, json).await,
@@ -163,7 +140,7 @@ impl Experiment {
 
 /// Prints the plan that an experiment follows, with the ledger that it is in.
 async fn plan(place: &Place, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
-    let (keys, state) = Reading::open(place).await?.kept_by(name).await?;
+    let (keys, state) = Reading::open(place, &Pins::default()).await?.kept_by(name).await?;
     let plan = Plan { pins: Pins::default().of_ledger(&keys), ..text::plan_of(&state) };
     match json {
         true => println!("{:#}", json::plan(&plan)),
@@ -173,7 +150,7 @@ async fn plan(place: &Place, name: &ExperimentName, json: bool) -> anyhow::Resul
 }
 
 async fn privacy(place: &Place, name: &ExperimentName, json: bool) -> anyhow::Result<ExitCode> {
-    let Told { state, history } = Reading::open(place).await?.told(name).await?;
+    let Told { state, history } = Reading::open(place, &Pins::default()).await?.told(name).await?;
     let cap = state.parameters.privacy;
     if json {
         println!("{}", serde_json::to_string_pretty(&json::privacy(&history, cap))?);
@@ -185,7 +162,7 @@ async fn privacy(place: &Place, name: &ExperimentName, json: bool) -> anyhow::Re
 
 async fn list(place: &Place, mine: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
     let mine = mine.map(whose).transpose()?;
-    let reading = Reading::open(place).await?;
+    let reading = Reading::open(place, &Pins::default()).await?;
     let mut experiments = reading.list().await?;
     if let Some(mine) = mine {
         experiments = reading.of_learner(experiments, mine).await?;
@@ -212,54 +189,6 @@ async fn list(place: &Place, mine: Option<&str>, json: bool) -> anyhow::Result<E
             experiment.member_count,
             text::phase(&experiment.phase)
         );
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn show(
-    place: &Place,
-    name: &ExperimentName,
-    plot: Option<PathBuf>,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let Told { state: experiment, history } = Reading::open(place).await?.told(name).await?;
-    if json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json::experiment(&experiment, Some(&history)))?
-        );
-    } else {
-        let model = &experiment.model;
-        println!("experiment  {} ({})", experiment.name, text::phase(&experiment.phase));
-        println!("creator     {}", text::who(&history.names, experiment.creator));
-        println!("model       {} ({} bytes, {})", model.digest, model.size, model.media_type);
-        println!("version     {} of the rules", experiment.version);
-        println!("members     {}", experiment.member_count);
-        println!(
-            "decide      {} of the {} votes of all that are admitted",
-            experiment.parameters.governance(experiment.version),
-            experiment.governing_weight
-        );
-        for (at, line) in text::plan_of(&experiment).to_text().lines().skip(1).enumerate() {
-            println!("{}{line}", if at == 0 { "rules       " } else { "            " });
-        }
-        for moved in &history.motions {
-            let open = experiment.motions.iter().find(|open| open.number == moved.number);
-            println!("motion      {}", text::moved(moved, open, &history.names));
-        }
-        println!();
-        let mut table = RoundTable::default();
-        for round in &history.rounds {
-            println!("{}", table.line(&history, round));
-        }
-        println!("\n{}", text::learner_table(&history).trim_end());
-        if !history.evaluations.is_empty() {
-            println!("\n{}", text::evaluation_table(&history).trim_end());
-        }
-    }
-    if let Some(path) = plot {
-        plot::write(&history, None, &path)?;
-        eprintln!("plot written to {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,15 +1,19 @@
-//! Experiments as a place tells them: a node is asked and says what it has, a folder is audited on the way.
+//! Experiments as a place tells them: a node is asked and says what it has; a folder is audited on the way, and so is what
+//! a node has where something is insisted on.
 
 use std::ffi::OsStr;
 
+use anyhow::Context as _;
 use colearn::place::Place;
+use colearn::proving::Proving;
 use colearn_audit::experiments::{Experiments, Told, experiments};
-use colearn_audit::{self as audit, AuditOptions};
+use colearn_audit::{self as audit, AuditOptions, ChainReport};
 use colearn_contracts::{ExperimentName, LearnerId};
 use colearn_records::convert::ExperimentState;
 use colearn_records::history::History;
 use colearn_records::keys;
 use colearn_records::log_keys::LogKeys;
+use colearn_records::pins::Pins;
 use colearn_records::record::Record;
 use colearn_sdk::client::{Client, Followed, Memory, Trust};
 
@@ -19,30 +23,51 @@ use crate::cli::{key_file, progress};
 pub(super) enum Reading {
     /// What it says is believed: who wants proof audits it, or exports it.
     Node(Client),
-    Folder(Box<Experiments>),
+    /// What has been audited: a folder, or a node's ledger of which something is insisted on.
+    Audited(Box<Audited>),
+}
+
+/// The experiments of a ledger that can be gone by.
+pub(super) struct Audited {
+    told: Experiments,
+    chain: Option<ChainReport>,
 }
 
 impl Reading {
-    pub(super) async fn open(place: &Place) -> anyhow::Result<Self> {
-        if place.folder().is_none() {
+    /// Opens a place of which this is insisted on.
+    pub(super) async fn open(place: &Place, pins: &Pins) -> anyhow::Result<Self> {
+        if place.folder().is_none() && *pins == Pins::default() {
             return Ok(Self::Node(Client::connect(place.urls().to_vec()).await?));
         }
-        let place = place.clone();
-        let audited = tokio::task::spawn_blocking(move || audited(&place));
-        Ok(Self::Folder(Box::new(audited.await??)))
+        let (place, pins) = (place.clone(), pins.clone());
+        let audited = tokio::task::spawn_blocking(move || audited(&place, pins));
+        Ok(Self::Audited(Box::new(audited.await??)))
     }
 
     pub(super) async fn list(&self) -> anyhow::Result<Vec<ExperimentState>> {
         Ok(match self {
             Self::Node(client) => client.experiments().await?,
-            Self::Folder(told) => told.states().collect(),
+            Self::Audited(audited) => audited.told.states().collect(),
         })
     }
 
     pub(super) async fn told(&self, name: &ExperimentName) -> anyhow::Result<Told> {
         Ok(match self {
             Self::Node(client) => load_told(client, name).await?,
-            Self::Folder(told) => told.told(name)?,
+            Self::Audited(audited) => audited.told.told(name)?,
+        })
+    }
+
+    /// The public chain that keeps the ledger, if one does, and what it is known to prove: by the word of a node nothing.
+    pub(super) async fn chain(&self) -> anyhow::Result<Option<ChainReport>> {
+        Ok(match self {
+            Self::Node(client) => {
+                client.first_keys().await?.public_chain().map(|(id, contract)| {
+                    let (id, contract) = (id.to_owned(), contract.to_owned());
+                    ChainReport { id, contract, ..ChainReport::default() }
+                })
+            }
+            Self::Audited(audited) => audited.chain.clone(),
         })
     }
 
@@ -60,7 +85,7 @@ impl Reading {
                 Self::Node(client) => {
                     client.experiment(&state.name, Some(learner)).await?.member.is_some()
                 }
-                Self::Folder(told) => told.has_joined(&state.name, learner),
+                Self::Audited(audited) => audited.told.has_joined(&state.name, learner),
             };
             if has_joined {
                 mine.push(state);
@@ -81,7 +106,7 @@ impl Reading {
                 let state = followed.client().experiment(name, None).await?.experiment;
                 (followed.keys().clone(), state)
             }
-            Self::Folder(told) => (told.keys.clone(), told.told(name)?.state),
+            Self::Audited(audited) => (audited.told.keys.clone(), audited.told.told(name)?.state),
         })
     }
 }
@@ -94,17 +119,20 @@ pub(super) fn whose(key: &str) -> anyhow::Result<LearnerId> {
     }
 }
 
-/// The experiments of a folder that can be gone by.
-fn audited(place: &Place) -> anyhow::Result<Experiments> {
+fn audited(place: &Place, pins: Pins) -> anyhow::Result<Audited> {
+    let proving = Proving::of(place, &pins)?;
+    let prover = proving.as_ref().map(Proving::prover);
     let bar = progress::entries("auditing");
     let progress = progress::on(&bar);
-    let options = AuditOptions { progress: Some(&progress), ..AuditOptions::default() };
+    let options =
+        AuditOptions { pins, prover, progress: Some(&progress), ..AuditOptions::default() };
     let audited = experiments(&mut *audit::open(place.one()?)?, options);
     bar.finish_and_clear();
     let (report, told) = audited?;
     place.sound(&report)?;
     crate::cli::model::warn_of(&report);
-    told.ok_or_else(|| anyhow::anyhow!("the ledger at {place} has no checkpoint to go by"))
+    let told = told.context(format!("the ledger at {place} has no checkpoint to go by"))?;
+    Ok(Audited { told, chain: report.chain })
 }
 
 /// What a node says of an experiment and of everything that happened in it so far.

@@ -484,6 +484,9 @@ pub(crate) fn explanation(
     told["index"] = explained.index.into();
     told["selection"] = explained.selection.word().into();
     told["ledger"] = explained.ledger.to_string().into();
+    if let Some((id, contract)) = &explained.chain {
+        told["chain"] = json!({ "id": id, "contract": contract });
+    }
     told["as_recorded"] = explained.is_as_recorded().into();
     told["names"] = names.collect::<serde_json::Map<String, Value>>().into();
     told["entries"] = entries.collect::<Vec<_>>().into();

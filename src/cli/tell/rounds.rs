@@ -133,6 +133,13 @@ pub(crate) fn explanation(
     computed: Option<&MergeReport>,
 ) -> String {
     let mut text = format!("round {round} of {experiment}, opened by entry {}\n", explained.index);
+    if let Some((chain, contract)) = &explained.chain {
+        let _ = writeln!(text, "ledger      kept by the contract {contract} on the chain {chain}");
+        let _ = writeln!(
+            text,
+            "            shown as this copy has it; what the chain proves: colearn audit"
+        );
+    }
     text += &chosen(experiment, round, explained, &explained.trains);
     match &explained.merged {
         None => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use colearn_audit::ChainReport;
 use colearn_contracts::{
     Act, Action, Choice, Decision, Evaluation, FinishReason, Invitation, LearnerId, MemberName,
     MergeVote, Motion, Outcome, Parameters, PauseReason, Phase, PrivacyCap, Reason, Reveal, Scores,
@@ -254,6 +255,25 @@ pub(crate) fn utc(ms: u64) -> String {
     // Later is none that a ledger can name.
     let at = time(ms.min(colearn_contracts::MAX_TIME_MS));
     humantime::format_rfc3339_seconds(at).to_string().replace('T', " ")
+}
+
+/// Who keeps a ledger that a contract on a public chain keeps; and what the chain is known to prove of it.
+pub(crate) fn kept_on_chain(chain: &ChainReport) -> (String, String) {
+    let ChainReport { id, contract, proven, total, height, time_ms } = chain;
+    let more = match total.saturating_sub(*proven) {
+        0 => String::new(),
+        more => format!("; {more} more are there, which this copy does not have yet"),
+    };
+    let proof = match proven {
+        0 => "not proven: that its root is the chain's is the word of who shows or has kept this copy; --trust LINE, with the \
+              address of a node that mirrors it, has it proven, and audit --chain chain.toml"
+            .to_owned(),
+        proven => format!(
+            "root of {proven} entries proven by the chain {id} at height {height}, of {}{more}",
+            utc(*time_ms)
+        ),
+    };
+    (format!("kept by the contract {contract} on the chain {id}"), proof)
 }
 
 /// What a learner did, and which.

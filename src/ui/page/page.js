@@ -527,6 +527,7 @@ function ledgerPage() {
     el('div', { class: 'cards' },
       card('half', 'Checkpoint',
         list(['Ledger', el('span', { class: 'digest' }, it.id)], ['Name', it.origin], ['Root', el('span', { class: 'digest' }, it.root)],
+          it.chain && ['Proven', it.chain.proven ? [`the first ${plural(it.chain.proven, 'entry', 'entries')}, by block ${it.chain.height} of `, time(it.chain.time_ms)] : 'no: it is the word of who shows it'],
           ['Signed by', signed ? it.signed_by.join(', ') : '–'], ['Verifier key', el('span', { class: 'digest' }, it.verifier_key)]),
         it.checkpoint && el('details', {}, el('summary', {}, 'As it was signed'), el('pre', { tabindex: '0' }, it.checkpoint))),
       card('half', 'Witnesses', it.witnesses.length
@@ -535,7 +536,7 @@ function ledgerPage() {
         : el('p', { class: 'none' }, 'No witness was named. Start colearn ui with --witness KEY to see what they have cosigned.')),
       card('all', 'Nodes that keep it', it.nodes.length
         ? table('Nodes', ['Name', 'Address', 'Key that signs checkpoints'], it.nodes.map((one) => [one.name, one.url || '–', el('span', { class: 'digest' }, one.log_public_key)]))
-        : el('p', { class: 'none' }, 'One node keeps this ledger.')),
+        : el('p', { class: 'none' }, it.chain ? `A contract on the chain ${it.chain.id} keeps this ledger: ${it.chain.contract}. Nodes mirror it.` : 'One node keeps this ledger.')),
       claimsCard('What is verified, and how')),
   ];
 }

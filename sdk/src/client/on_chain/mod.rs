@@ -13,12 +13,11 @@ use std::collections::VecDeque;
 use colearn_ledger::Checkpoint;
 use colearn_light::{RawBlock, RawValue};
 use colearn_records::on_chain::{PublicChain, TREE_KEY, Tree};
-use colearn_records::transaction::{LedgerId, Seen};
+use colearn_records::transaction::Seen;
 
 pub use self::error::ChainError;
 use self::headers::Headers;
 use super::error::Evidence;
-use super::followed::first;
 use super::{BoxFuture, ChainTrust, Client, ClientError, Memory, Trust};
 
 /// How many ends of the ledger are remembered that were proven.
@@ -56,11 +55,9 @@ impl Client {
     ) -> BoxFuture<'a, Result<ProvenEnd, ClientError>> {
         Box::pin(async move {
             let trust = Trust { chain: Some(trusted.clone()), ..Trust::default() };
-            let ledger = self.known_ledger().await?.ledger_id[..].try_into().map(LedgerId);
-            let malformed = |_| ClientError::Malformed("a ledger id is 32 bytes".to_owned());
-            let follower = first(self, ledger.map_err(malformed)?).await?;
-            trust.check_is_on_chain(follower.keys())?;
-            let (memory, origin) = (Memory::default(), follower.keys().current().name());
+            let (memory, keys) = (Memory::default(), self.first_keys().await?);
+            trust.check_is_on_chain(&keys)?;
+            let origin = keys.current().name();
             let mut chain = OnChain::begin(self, &memory, origin, &trust).await?;
             let seen = chain.prove(self, &memory, size).await?;
             let header = chain.headers.as_ref().map(Headers::newest);
@@ -76,6 +73,8 @@ pub(super) struct OnChain {
     /// The chain's id.
     id: String,
     contract: [u8; 32],
+    /// Its address, as it is written.
+    name: String,
     /// `None` where nobody has said what to trust.
     headers: Option<Headers>,
     /// The ledger's ends that were proven lately, by their sizes.
@@ -89,6 +88,8 @@ struct End {
     /// The times of the first and of the last header that are known to prove it, in ms since 1970.
     first_ms: u64,
     last_ms: u64,
+    /// The last one's height.
+    height: u64,
 }
 
 impl OnChain {
@@ -119,7 +120,16 @@ impl OnChain {
                 None
             }
         };
-        Ok(Self { id: id.to_owned(), contract, headers, ends: VecDeque::new() })
+        let (id, name) = (id.to_owned(), name.to_owned());
+        Ok(Self { id, contract, name, headers, ends: VecDeque::new() })
+    }
+
+    /// The last end that the chain has proven of the first `size` entries; `None` if it has proven none.
+    pub(super) fn proven(&self, size: u64) -> Option<ProvenEnd> {
+        let End { seen, last_ms: time_ms, height, .. } =
+            *self.ends.iter().rev().find(|end| end.seen.size <= size)?;
+        let (chain, contract) = (self.id.clone(), self.name.clone());
+        Some(ProvenEnd { chain, contract, height, time_ms, seen })
     }
 
     /// Whether the chain proves this checkpoint; where nothing is trusted, the node's word is enough.
@@ -207,7 +217,7 @@ impl OnChain {
         }
         let tree = Tree::from_bytes(&established.value).ok_or(ChainError::NoTree)?;
         let (seen, time_ms) = (Seen { size: tree.head().size, root: tree.root() }, light.time_ms());
-        let end = End { seen, first_ms: time_ms, last_ms: time_ms };
+        let end = End { seen, first_ms: time_ms, last_ms: time_ms, height: light.height() };
         self.check_grows(&end)?;
         self.remember(end);
         Ok(seen)
@@ -229,7 +239,9 @@ impl OnChain {
     fn remember(&mut self, new: End) {
         if let Some(end) = self.ends.iter_mut().find(|end| end.seen == new.seen) {
             end.first_ms = end.first_ms.min(new.first_ms);
-            end.last_ms = end.last_ms.max(new.last_ms);
+            if new.last_ms >= end.last_ms {
+                (end.last_ms, end.height) = (new.last_ms, new.height);
+            }
             return;
         }
         let place = self.ends.partition_point(|end| end.seen.size < new.seen.size);
