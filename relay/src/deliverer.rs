@@ -34,7 +34,7 @@ const TIMEOUT_BLOCKS: u64 = 20;
 /// How often it is built anew.
 const TRIES: usize = 5;
 /// The gas that is paid for, in tenths of what it took when it was tried out: state and time go on until its block comes.
-const HEADROOM: u64 = 13;
+pub const HEADROOM: u64 = 13;
 /// The same for what ran out of gas alone.
 const MORE_HEADROOM: u64 = 26;
 /// How old the newest block of a chain that goes on may be.

@@ -131,6 +131,13 @@ fn a_ledger_is_begun_shown_and_delivered_to() {
     let grown = status();
     assert_eq!(grown["ledger"]["size"], 2);
     assert_ne!(grown["ledger"]["root"], begun["ledger"]["root"]);
+    // Nobody has joined yet: a proposal, and the vote that closes.
+    assert_eq!(begun["prices"], serde_json::json!([]));
+    assert_eq!(
+        (&grown["prices"][0]["experiment"], &grown["prices"][0]["members"]),
+        (&"first".into(), &0.into())
+    );
+    assert_eq!(grown["prices"][0]["round"], "11343");
 
     // Another header is trusted, or nothing; a newer one may take the old one's place.
     let settings = stage.settings();

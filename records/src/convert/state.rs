@@ -8,6 +8,7 @@ use colearn_contracts::{
     Threshold, Version,
 };
 use colearn_proto::v1;
+use prost::Message as _;
 
 use super::{
     BadField, admission, admission_message, bytes, digest, finish_reason, finish_reason_message,
@@ -210,6 +211,14 @@ impl ExperimentState {
         let invited = invitations.binary_search_by_key(&learner, |it| it.learner).ok();
         let invited = invited.and_then(|at| invitations[at].name.as_ref());
         invited.or_else(|| self.names.get(&learner))
+    }
+
+    /// Reads a description from its bytes, as a contract on a public chain answers.
+    ///
+    /// # Errors
+    /// If they are none, or the first field that is missing or malformed.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadField> {
+        Self::read(v1::Experiment::decode(bytes).map_err(|_| BadField("message"))?)
     }
 
     /// Reads a description.

@@ -1,6 +1,7 @@
 //! `colearn chain`.
 
 mod deploy;
+mod price;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ header is to be trusted: compare the whole line with what the others that take p
         #[arg(long)]
         json: bool,
     },
-    /// Show how the chain is, what it proves of the ledger, and what the account has.
+    /// Show how the chain is, what it proves of the ledger, what the account has, and what rounds cost.
     #[command(after_help = "Examples:
   colearn chain status --chain chain.toml
   colearn chain status --json

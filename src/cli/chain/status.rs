@@ -10,6 +10,7 @@ use colearn_relay::{NotProven, Rpc, Shown, Status};
 use serde_json::{Value, json};
 
 use super::Opened;
+use super::price::{Price, prices};
 
 /// How old the newest block of a chain that goes on may be.
 const HALTED: Duration = Duration::from_secs(60);
@@ -39,6 +40,10 @@ pub(super) async fn run(opened: &Opened, json: bool) -> anyhow::Result<ExitCode>
         Some(contract) => Some(ledger(opened, contract).await?),
         None => None,
     };
+    let prices = match &settings.contract {
+        Some(contract) => prices(rpc, settings, contract).await?,
+        None => Vec::new(),
+    };
     let is_other_chain = status.chain_id != settings.chain_id;
     let is_halted = age > HALTED;
     // Where nothing is trusted, nothing was to be proven.
@@ -63,6 +68,7 @@ pub(super) async fn run(opened: &Opened, json: bool) -> anyhow::Result<ExitCode>
             "lag_ms": age.as_millis(),
             "ledger": ledger,
             "payer": payer,
+            "prices": prices.iter().map(Price::to_json).collect::<Vec<_>>(),
             "server": rpc.server(),
             "spent_today": spent.to_string(),
         });
@@ -91,6 +97,9 @@ pub(super) async fn run(opened: &Opened, json: bool) -> anyhow::Result<ExitCode>
         }
         println!("balance       {balance}{denom}");
         println!("fees today    {spent}{denom} of {}{denom}", settings.max_fee_a_day);
+        for price in &prices {
+            println!("costs         {}", price.text(denom));
+        }
     }
     Ok(match is_other_chain || is_halted || is_unproven {
         true => ExitCode::FAILURE,
