@@ -246,9 +246,9 @@ class AuditReport:
         How many of each there are: experiments created, rounds closed, transactions recorded,
         signatures verified, statements of privacy recomputed.
     chain
-        Where a contract on a public chain keeps the ledger: the chain's ``id`` and the ``contract``, and
-        of how many entries the chain is ``proven`` to have the root, by the block of which ``height``
-        and ``time_ms``; 0 where ``trust`` did not ask for that.
+        Where a contract on a public chain keeps the ledger: the chain's ``id``, the ``contract``, and
+        of how many entries the root is ``proven``, by the block of which ``height`` and ``time_ms``;
+        0 where ``trust`` did not ask for that.
     findings
         What is not as it should be: the first ten.
     verdict
@@ -300,8 +300,8 @@ def audit(
     progress
         Told how many entries are done, and of how many.
     **pins
-        What is insisted on: see :class:`~colearn_client.pins.ChainPins`. By default the ledger is verified
-        with the key in its first entry.
+        What is insisted on: see :class:`~colearn_client.pins.ChainPins`. By default the ledger is
+        verified with the key in its first entry.
 
     Returns
     -------

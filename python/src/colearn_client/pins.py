@@ -55,8 +55,8 @@ class ChainPins(Pins, total=False):
     Attributes
     ----------
     trust
-        Where a contract on a public chain keeps the ledger, the line that ``colearn chain trust`` prints
-        (see :class:`Trust`): the node there must show what the chain proves of the root.
+        Where a contract on a public chain keeps the ledger, the line that ``colearn chain trust``
+        prints (see :class:`Trust`): the node there must show what the chain proves of the root.
     """
 
     trust: str | None
