@@ -302,11 +302,17 @@ mod tests {
             (format!("x {key}"), 1),
         ] {
             let error = ModelKeys::parse(&text).unwrap_err();
-            assert!(matches!(error, KeysError::Line { line: found, .. } if found == line), "{error}");
+            assert!(
+                matches!(error, KeysError::Line { line: found, .. } if found == line),
+                "{error}"
+            );
         }
         assert!(matches!(ModelKeys::parse("# nothing\n"), Err(KeysError::Empty)));
         // A newcomer has no earlier ones.
-        assert_eq!(ModelKeys::parse(&format!("7 {key} # since June")).unwrap().newest().number(), 7);
+        assert_eq!(
+            ModelKeys::parse(&format!("7 {key} # since June")).unwrap().newest().number(),
+            7
+        );
     }
 
     #[cfg(unix)]

@@ -59,8 +59,11 @@ impl<'a> Round<'a> {
     /// name the same merges, whether they have a newer one already or not.
     pub fn key(&self) -> &ModelKey {
         let updates = self.updates.iter().flatten().map(Opened::key);
-        updates.fold(self.base.key(), |newest, key| {
-            if key.number() > newest.number() { key } else { newest }
-        })
+        updates.fold(
+            self.base.key(),
+            |newest, key| {
+                if key.number() > newest.number() { key } else { newest }
+            },
+        )
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "bridge")]
 pub mod bridge;
 pub mod client;
+pub mod encrypted;
 mod error_cause;
 mod large;
 pub mod learner;

@@ -12,6 +12,7 @@ use colearn_net::NetError;
 use tonic::{Code, Status};
 
 use super::on_chain::ChainError;
+use crate::encrypted::EncryptionError;
 use crate::learner::LearnerError;
 use crate::links::{NoLink, WrongChain};
 use crate::spending::SpendingError;
@@ -151,6 +152,9 @@ pub enum ClientError {
     /// A round's updates cannot be merged here.
     #[error(transparent)]
     Merge(#[from] colearn_merge::Error),
+    /// The experiment's models are encrypted, and the learner's keys do not open them; or they are not.
+    #[error(transparent)]
+    Encrypted(#[from] EncryptionError),
     /// The learner cannot take the experiment's model.
     #[error("this learner cannot take the experiment's model: {0}")]
     Model(LearnerError),

@@ -33,6 +33,7 @@ use super::{
     Client, ClientError, Described, Destination, Followed, Memory, Nodes, Patience, Progress,
     Suspicion, Trust, threads,
 };
+use crate::encrypted::{Encrypted, Encryption, MergeError, ModelKeys, opened};
 use crate::large;
 use crate::learner::{Failure, Learner, Task, Work};
 use crate::merging::{Judged, Merged};
@@ -72,6 +73,9 @@ pub struct Options {
     pub plan: Option<Plan>,
     /// What the learner's site lets leave, whatever the experiment allows; `None` for anything.
     pub policy: Option<Policy>,
+    /// The keys of the experiment's models, if these are encrypted: then nothing else is taken, and nothing leaves in the
+    /// clear. `None` for an experiment whose models are not.
+    pub model_keys: Option<ModelKeys>,
     /// Where to remember what must survive a restart, one folder for a key ([`Memory::beside`]); `None`
     /// to remember until the end only.
     pub data: Option<PathBuf>,
@@ -89,7 +93,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: no name, no plan, no policy, no memory, no pins, endless patience, nobody watching.
+    /// The defaults: no name, no plan, no policy, no model keys, no memory, no pins, endless patience, nobody watching.
     pub fn new(node: impl Into<Nodes>, experiment: ExperimentName, key: impl Into<Key>) -> Self {
         Self {
             node: node.into(),
@@ -98,6 +102,7 @@ impl Options {
             name: None,
             plan: None,
             policy: None,
+            model_keys: None,
             data: None,
             trust: Trust::default(),
             own_judge: false,
@@ -170,6 +175,10 @@ pub struct Prepared {
     kept: VecDeque<Weights>,
     /// Where large ones come to, and merges are made.
     large: Option<PathBuf>,
+    /// What encrypts them, and opens them.
+    encryption: Option<Encryption>,
+    /// The global model's weights as they were when this was prepared, opened.
+    opened: Option<Weights>,
     /// What others have trained in the open round.
     updates: Updates,
 }
@@ -189,12 +198,16 @@ impl Prepared {
             let first = memory.first_key().unwrap_or(me);
             spending = spending.under(policy.clone(), first, &options.experiment)?;
         }
+        let large = memory.large(&options.experiment);
+        let keys = options.model_keys.clone();
         let mut prepared = Self {
             me,
             turns: memory.turns(&options.experiment)?,
             spending: Some(spending),
             updates: memory.updates(&options.experiment),
-            large: memory.large(&options.experiment),
+            encryption: keys.map(|keys| Encryption::new(keys, large.clone())),
+            opened: None,
+            large,
             options,
             memory: Some(memory),
             followed: None,
@@ -321,7 +334,12 @@ impl Prepared {
         let described = self.described()?;
         let standing = Standing::of(self.me, &described.experiment, described.member.as_ref());
         check(self.options.plan.as_ref(), &described.experiment, standing.membership, None)?;
-        self.fetch(&described.experiment.model).await.map(drop)
+        let weights = self.fetch(&described.experiment.model).await?;
+        let encryption = self.encryption.clone();
+        let opening = move || opened(encryption.as_ref(), &weights);
+        let opened = tokio::task::spawn_blocking(opening).await;
+        self.opened = Some(opened.map_err(|_| ClientError::Panicked)??);
+        Ok(())
     }
 
     /// The experiment, and how this learner stands in it, as they were followed; without its members.
@@ -333,9 +351,9 @@ impl Prepared {
         followed.described(&self.options.experiment, self.me, 0)
     }
 
-    /// The global model's weights, as they were when this was prepared.
+    /// The global model's weights, as they were when this was prepared; opened, where they are encrypted.
     pub fn weights(&self) -> Option<&Weights> {
-        self.kept.back()
+        self.opened.as_ref()
     }
 
     /// Runs the learner: see [`run`].
@@ -348,7 +366,7 @@ impl Prepared {
     ) -> Result<(L, Summary), ClientError> {
         let mut patience = Patience::new(self.options.patience);
         let mut run = Run {
-            learner: Some(learner),
+            learner: Some(Encrypted::new(learner, self.encryption.clone())),
             others: Others::new(self.options.suspicion),
             unanswered: None,
             place: self,
@@ -367,7 +385,7 @@ impl Prepared {
                     while run.bringing.join_next().await.is_some() {}
                     run.place.followed()?.keep()?;
                     let learner = run.learner.take().ok_or(ClientError::Panicked)?;
-                    return Ok((learner, summary));
+                    return Ok((learner.into_inner(), summary));
                 }
                 Err(error) => {
                     let took_part = std::mem::take(&mut run.takes_part);
@@ -1068,21 +1086,27 @@ impl<L: Learner + Send + 'static> Run<L> {
         let updates = task.updates.iter().map(|update| self.place.updates.get(update.digest));
         // All of them are here: what is merged without one of them is something else.
         let updates: Vec<Held> = updates.collect::<Option<_>>().ok_or(ClientError::Panicked)?;
-        let dir = self.place.large.clone();
+        let (dir, encryption) = (self.place.large.clone(), self.place.encryption.clone());
         let merge = move || {
             let mut models = models.iter().map(|model| model as &dyn Source);
             let empty: &[u8] = &[];
             let base = models.next().unwrap_or(&empty);
             let updates: Vec<&dyn Source> = updates.iter().map(|it| it as &dyn Source).collect();
-            Merged::compute(&task, base, models.next(), &updates, dir.as_deref())
+            match encryption {
+                Some(encryption) => encryption.merge(&task, base, models.next(), &updates),
+                None => Merged::compute(&task, base, models.next(), &updates, dir.as_deref())
+                    .map_err(MergeError::from),
+            }
         };
         let merged = tokio::task::spawn_blocking(move || match threads::pool(usize::MAX) {
             Some(pool) => pool.install(merge),
             None => merge(),
         });
         let merged = merged.await.map_err(|_| ClientError::Panicked)?;
-        let merged =
-            merged.map_err(|error| ClientError::merging(self.place.large.as_deref(), error))?;
+        let merged = merged.map_err(|error| match error {
+            MergeError::NotOpened(error) => ClientError::Encrypted(error.into()),
+            MergeError::Merge(error) => ClientError::merging(self.place.large.as_deref(), error),
+        })?;
         let named = merged.named();
         self.place.keep([merged.open, merged.guarded].into_iter().flatten());
         Ok(named)
@@ -1190,8 +1214,11 @@ impl<L: Learner + Send + 'static> Run<L> {
         error: ClientError,
         left: Option<Duration>,
     ) -> Result<Duration, ClientError> {
-        let may_come = matches!(error, ClientError::WrongArtifact(_) | ClientError::NoRoom { .. })
-            || (matches!(error, ClientError::Refused { .. }) && !error.is_transient());
+        // Newer keys may be here after a restart; the others do not wait for that.
+        let may_come = matches!(
+            error,
+            ClientError::WrongArtifact(_) | ClientError::NoRoom { .. } | ClientError::Encrypted(_)
+        ) || (matches!(error, ClientError::Refused { .. }) && !error.is_transient());
         if !may_come {
             return Err(error);
         }
