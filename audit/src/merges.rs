@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use colearn_contracts::{
     Act, Contract, Decision, Digest, ExperimentName, LearnerId, Merges, Merging, Model,
 };
-use colearn_merge::{Fate, Merge, Report, Source};
+use colearn_encrypted::{Encryptor, ModelKey, ModelKeys, Round, is_encrypted};
+use colearn_merge::{Error, Fate, Merge, Merged, Report, Source};
 use colearn_records::record::Record;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::finding::{Finding, Kind};
 
@@ -24,6 +26,29 @@ pub trait Weights: Sync {
     /// # Errors
     /// If they are there and cannot be read, or are other bytes.
     fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>>;
+
+    /// The keys of encrypted models, where they are known. Without them merges of such models are not computed.
+    fn model_keys(&self) -> Option<&ModelKeys> {
+        None
+    }
+}
+
+/// Weights of which encrypted ones can be opened.
+pub struct Keyed {
+    /// Where they are.
+    pub weights: Box<dyn Weights>,
+    /// What opens them.
+    pub keys: ModelKeys,
+}
+
+impl Weights for Keyed {
+    fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>> {
+        self.weights.open(model)
+    }
+
+    fn model_keys(&self) -> Option<&ModelKeys> {
+        Some(&self.keys)
+    }
 }
 
 /// The folder of an exported ledger's weights. A node serves them at that path, and so does any web server that has
@@ -181,18 +206,52 @@ impl RecordedMerge {
             self.updates.iter().map(|(_, model)| open(model)).collect();
         let (Some(base), true) = (base, report.missing.is_empty()) else { return report };
         let updates: Vec<&dyn Source> = updates.iter().flatten().map(|it| &**it).collect();
-        let merge = Merge {
-            base: &*base,
-            previous: previous.as_deref(),
-            updates: &updates,
-            clip_permille: self.merging.clip_permille,
-            momentum_permille: self.merging.momentum_permille,
-        };
-        match merge.write(&mut io::sink(), &mut io::sink()) {
+        match self.merge(&*base, previous.as_deref(), &updates, weights.model_keys()) {
             Ok(merged) => self.tell(&merged, &mut report),
-            Err(error) => report.missing.push(error.to_string()),
+            Err(error) => report.missing.push(error),
         }
         report
+    }
+
+    /// Merges; what is encrypted is opened before, and the merges are encrypted as the members have done it.
+    fn merge(
+        &self,
+        base: &dyn Source,
+        previous: Option<&dyn Source>,
+        updates: &[&dyn Source],
+        keys: Option<&ModelKeys>,
+    ) -> Result<Report, String> {
+        let told = |error: Error| error.to_string();
+        let (clip_permille, momentum_permille) =
+            (self.merging.clip_permille, self.merging.momentum_permille);
+        if !is_encrypted(base).map_err(|error| error.to_string())? {
+            let merge = Merge { base, previous, updates, clip_permille, momentum_permille };
+            return merge.write(&mut io::sink(), &mut io::sink()).map_err(told);
+        }
+        let of_base = |error: &dyn std::fmt::Display| format!("{}: {error}", self.base.digest);
+        let keys =
+            keys.ok_or_else(|| of_base(&"it is encrypted; give the members' --model-keys"))?;
+        let round = Round::open(keys, base, previous, updates).map_err(|error| of_base(&error))?;
+        let updates = round.updates();
+        let merge = Merge {
+            base: &round.base,
+            previous: round.previous.as_ref().map(|previous| previous as &dyn Source),
+            updates: &updates,
+            clip_permille,
+            momentum_permille,
+        };
+        let mut report = merge.write(&mut io::sink(), &mut io::sink()).map_err(told)?;
+        // Again, now that the digests are known: nothing is written anywhere.
+        let mut open = Encrypting::of(report.open.as_ref().ok(), round.key()).map_err(told)?;
+        let mut guarded =
+            Encrypting::of(report.guarded.as_ref().ok(), round.key()).map_err(told)?;
+        merge.write(&mut open, &mut guarded).map_err(told)?;
+        for (merge, encrypted) in [(&mut report.open, open), (&mut report.guarded, guarded)] {
+            if let (Ok(merge), Some(encrypted)) = (merge, encrypted.finish().map_err(told)?) {
+                *merge = encrypted;
+            }
+        }
+        Ok(report)
     }
 
     fn tell(&self, merged: &Report, report: &mut MergeReport) {
@@ -215,6 +274,55 @@ impl RecordedMerge {
         let others = self.named.iter().filter(|(_, named)| *named != computed);
         report.false_pairs = others.map(|(learner, _)| learner.to_string()).collect();
         report.as_agreed = self.agreed.map(|agreed| agreed == computed);
+    }
+}
+
+/// What a merge is when it is encrypted; nothing of it is kept.
+struct Encrypting(Option<Encryptor<Measured>>);
+
+impl Encrypting {
+    /// A merge that there is.
+    fn of(merge: Option<&Merged>, key: &ModelKey) -> Result<Self, Error> {
+        let begin = |merge: &Merged| Encryptor::new(Measured::default(), key, &merge.digest);
+        Ok(Self(merge.map(begin).transpose().map_err(Error::Write)?))
+    }
+
+    fn finish(self) -> Result<Option<Merged>, Error> {
+        let Some(encryptor) = self.0 else { return Ok(None) };
+        let Measured { hasher, size } = encryptor.finish().map_err(Error::Write)?;
+        Ok(Some(Merged { digest: hasher.finalize().into(), size }))
+    }
+}
+
+impl Write for Encrypting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Some(encryptor) => encryptor.write(bytes),
+            None => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The digest and size of what is written.
+#[derive(Default)]
+struct Measured {
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Write for Measured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
