@@ -10,7 +10,7 @@ use colearn_sdk::bridge::{BridgedLearner, LEGACY, Setup};
 use colearn_sdk::client::{self, Options};
 use colearn_sdk::learner::Learner as _;
 
-use super::args::{NodeAddress, PolicyArg, Signer};
+use super::args::{ModelKeysArg, NodeAddress, PolicyArg, Signer};
 use super::learner::print_events;
 use super::signals::Signals;
 
@@ -53,6 +53,8 @@ pub(crate) struct BridgeArgs {
     signer: Option<Signer>,
     #[command(flatten)]
     policy: PolicyArg,
+    #[command(flatten)]
+    model_keys: ModelKeysArg,
     /// Print one JSON object an event
     #[arg(long)]
     json: bool,
@@ -83,11 +85,13 @@ impl BridgeArgs {
         };
         let mut signals = Signals::catch()?;
         let policy = self.policy.read()?;
+        let model_keys = self.model_keys.read()?;
         let (key, memory) = signer.load()?;
         let options = Options {
             data: Some(memory),
             trust: signer.trust(None)?,
             policy,
+            model_keys,
             watch: print_events(self.json),
             ..Options::new(self.node.node, experiment.clone(), key)
         };

@@ -16,7 +16,7 @@ use colearn_sdk::client::{self, Client, ClientError, Credential, Described, Node
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use serde::Serialize;
 
-use super::args::{Data, NodeAddress, PinArgs, Signer};
+use super::args::{Data, ModelKeysArg, NodeAddress, PinArgs, Signer};
 use super::one_line;
 use super::tell::text;
 
@@ -59,6 +59,8 @@ pub(crate) struct DoctorArgs {
     /// What the experiment has to be like (TOML)
     #[arg(long, value_name = "FILE", requires = "experiment")]
     plan: Option<PathBuf>,
+    #[command(flatten)]
+    model_keys: ModelKeysArg,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -234,10 +236,18 @@ impl DoctorArgs {
                 return None;
             }
         };
+        let model_keys = match self.model_keys.read() {
+            Ok(keys) => keys,
+            Err(error) => {
+                findings.add("model", bad(error.to_string(), "see docs/encrypted.md"));
+                return None;
+            }
+        };
         let planned = plan.is_some();
         let options = Options {
             plan,
             trust,
+            model_keys,
             patience: Some(Duration::ZERO),
             ..Options::new(nodes, name.clone(), key.clone())
         };
@@ -263,6 +273,10 @@ impl DoctorArgs {
                 let told = format!("{name} differs: {}", difference.join("; "));
                 findings
                     .add("plan", bad(told, "agree on one: - is what the plan says, + what is so"));
+                None
+            }
+            Err(error @ ClientError::Encrypted(_)) => {
+                findings.add("model", bad(error.to_string(), "see docs/encrypted.md"));
                 None
             }
             Err(error @ ClientError::NoExperiment(_)) => {

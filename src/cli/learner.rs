@@ -18,7 +18,8 @@ use colearn_sdk::client::{self, ClientError, Event, Options, Prepared};
 use colearn_sdk::learner::{Learner as _, SAFETENSORS, Weights};
 
 use super::args::{
-    Data, ExecArgs, NodeAddress, PolicyArg, Signer, SplitArgs, TrainingArgs, share, word,
+    Data, ExecArgs, ModelKeysArg, NodeAddress, PolicyArg, Signer, SplitArgs, TrainingArgs, share,
+    word,
 };
 use super::signals::Signals;
 use super::tell::{alone, json, text};
@@ -34,6 +35,7 @@ use crate::exec::{self, ExecLearner, Setup};
   colearn learner --experiment x --key a.pem --exec 'sbatch --wait ~/train.sh' --exec-dir /shared/colearn
   colearn learner --experiment xray --key a.pem --data mine.npz --noise 1.1 --policy site.toml
   colearn learner --experiment credit --key bank.pem --data my-customers.csv --alone each
+  colearn learner --experiment xray --key a.pem --data mine.npz --model-keys xray.keys
 
 The experiment's model says what it is and what the data's columns mean. Runs until the experiment finishes. Ctrl-C stops it; started again with the same key it goes on where
 the ledger stands.")]
@@ -80,6 +82,8 @@ pub(crate) struct LearnerArgs {
     plan: Option<PathBuf>,
     #[command(flatten)]
     policy: PolicyArg,
+    #[command(flatten)]
+    model_keys: ModelKeysArg,
     /// Train a model of one's own as well, on one's own rows alone, and compare both on the same test rows after each
     /// round that changes the shared one; see docs/how-to/alone.md
     #[arg(long, value_parser = word::<Effort>(), value_name = "EFFORT", conflicts_with = "exec")]
@@ -118,6 +122,7 @@ impl LearnerArgs {
             bail!("give --experiment and --key, or --exec and --exec-start");
         };
         let policy = self.policy.read()?;
+        let model_keys = self.model_keys.read()?;
         let (key, memory) = signer.load()?;
         let me = learner_id(&key);
         let plan = self.plan.as_deref().map(Plan::read).transpose()?;
@@ -129,6 +134,7 @@ impl LearnerArgs {
             trust: signer.trust(plan.as_ref())?,
             plan,
             policy,
+            model_keys,
             patience: self.patience,
             watch: with_rounds(print_events(self.json), round.clone()),
             ..Options::new(self.node.node.clone(), experiment.clone(), key)

@@ -14,6 +14,7 @@ use colearn_contracts::ExperimentName;
 use colearn_records::pins::Pins;
 
 use super::args::{NODE, PinArgs, PlaceArgs};
+use super::model_keys;
 use super::progress;
 use super::tell::{alone, models};
 use crate::alone::Record;
@@ -53,6 +54,16 @@ The ledger is audited first. Exit codes: 0 an experiment has or had this model; 
 has: it is unknown to the ledger, or was not accepted; 10 to 27 the ledger is not as it should be, as
 colearn audit says it. A member's false statement of privacy is a warning only.")]
     Verify(VerifyArgs),
+    /// Make and look at the keys of encrypted models, which the members of an experiment share.
+    #[command(subcommand)]
+    Keys(model_keys::Keys),
+    /// Decrypt an encrypted model's file.
+    #[command(after_help = "Examples:
+  colearn model decrypt xray.encrypted --model-keys xray.keys --out xray.safetensors
+
+What is written is what a member has encrypted, all of it, or nothing is. To have the encrypted file, and know of which
+round it is: colearn model get. Exit codes: 0; 1 where the keys are not there, or it is not encrypted under them.")]
+    Decrypt(model_keys::Decrypt),
     /// Tell what a learner's model alone was worth beside the shared one, on the same test rows.
     #[command(after_help = "Examples:
   colearn model compare a.pem.data/experiments/credit/alone.jsonl
@@ -149,6 +160,8 @@ impl Model {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Verify(args) => args.run(),
+            Self::Keys(keys) => keys.run(),
+            Self::Decrypt(args) => args.run(),
         }
     }
 }

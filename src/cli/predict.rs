@@ -46,6 +46,11 @@ impl Predict {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let cannot = || format!("{} cannot be used", self.model.display());
         let weights = Weights::open(&self.model).with_context(cannot)?;
+        anyhow::ensure!(
+            !colearn_encrypted::is_encrypted(&weights)?,
+            "{} is encrypted; first, with its keys: colearn model decrypt",
+            self.model.display()
+        );
         let model = Predictor::new(&weights).with_context(cannot)?;
         let dialect = self.dialect.options();
         let predictions = if self.data == Path::new(STANDARD) {

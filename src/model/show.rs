@@ -20,6 +20,8 @@ pub enum Kind {
     Pickle,
     /// A ZIP archive, as PyTorch and NumPy write them: it may hold a pickle.
     Zip,
+    /// A model that only members can read.
+    Encrypted,
     /// Anything else.
     Other,
 }
@@ -64,6 +66,9 @@ pub fn show(path: &Path) -> io::Result<Shown> {
 
 impl Kind {
     fn of(file: &mut File, size: u64) -> io::Result<Self> {
+        if colearn_encrypted::is_encrypted(file)? {
+            return Ok(Self::Encrypted);
+        }
         file.rewind()?;
         if let Ok(contents) = Contents::read(&mut BufReader::new(&mut *file), size)? {
             return Ok(Self::Safetensors(contents));
@@ -89,7 +94,7 @@ impl Kind {
             Self::Safetensors(_) => Some(SAFETENSORS),
             Self::XgboostUbj => Some("application/x-xgboost-ubj"),
             Self::Pickle => Some(colearn_sdk::bridge::LEGACY),
-            Self::Zip | Self::Other => None,
+            Self::Zip | Self::Encrypted | Self::Other => None,
         }
     }
 }
@@ -99,7 +104,7 @@ impl Shown {
     pub fn to_json(&self) -> Value {
         let contents = match &self.kind {
             Kind::Safetensors(contents) => Some(contents),
-            Kind::XgboostUbj | Kind::Pickle | Kind::Zip | Kind::Other => None,
+            Kind::XgboostUbj | Kind::Pickle | Kind::Zip | Kind::Encrypted | Kind::Other => None,
         };
         let tensors = contents.map(|contents| {
             let tensors = contents.tensors.iter();

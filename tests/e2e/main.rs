@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod doors;
 mod elsewhere;
+mod encrypted;
 #[cfg(unix)]
 mod exec;
 mod failover;

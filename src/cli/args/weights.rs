@@ -5,11 +5,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
-use colearn_audit::merges::{Weights, WeightsFolder};
+use colearn_audit::merges::{Keyed, Weights, WeightsFolder};
 use colearn_contracts::Model;
 use colearn_merge::Source;
 use colearn_sdk::client::{Client, ClientError, Destination, Refused};
 use tokio::runtime::{Builder, Runtime};
+
+use super::ModelKeysArg;
 
 /// What is downloaded from a node without having been asked for, at most.
 const MAX_UNASKED_BYTES: u64 = 64 << 20;
@@ -20,6 +22,8 @@ pub(crate) struct WeightsArgs {
     /// this node
     #[arg(long, value_name = "DIR|URL")]
     merges: Option<String>,
+    #[command(flatten)]
+    keys: ModelKeysArg,
 }
 
 impl WeightsArgs {
@@ -41,21 +45,29 @@ impl WeightsArgs {
         if ledger.contains("://") {
             // What serves a ledger need not be a node.
             let connected = (bytes <= MAX_UNASKED_BYTES).then(|| AtNode::connect(ledger).ok());
-            return Ok(connected.flatten().map(|node| Box::new(node) as Box<dyn Weights>));
+            return connected.flatten().map(|node| self.keyed(Box::new(node))).transpose();
         }
         let folder = WeightsFolder::beside(Path::new(ledger));
-        Ok(folder.map(|folder| Box::new(folder) as Box<dyn Weights>))
+        folder.map(|folder| self.keyed(Box::new(folder))).transpose()
+    }
+
+    /// These, with what opens them, if there is something.
+    fn keyed(&self, weights: Box<dyn Weights>) -> anyhow::Result<Box<dyn Weights>> {
+        Ok(match self.keys.read()? {
+            Some(keys) => Box::new(Keyed { weights, keys }),
+            None => weights,
+        })
     }
 
     /// Where they are, if it was said.
     pub(crate) fn weights(&self) -> anyhow::Result<Option<Box<dyn Weights>>> {
         let Some(place) = &self.merges else { return Ok(None) };
         if place.contains("://") {
-            return Ok(Some(Box::new(AtNode::connect(place)?)));
+            return self.keyed(Box::new(AtNode::connect(place)?)).map(Some);
         }
         let metadata = std::fs::metadata(place).with_context(|| format!("cannot read {place}"))?;
         anyhow::ensure!(metadata.is_dir(), "{place} is no folder");
-        Ok(Some(Box::new(WeightsFolder::new(Path::new(place)))))
+        self.keyed(Box::new(WeightsFolder::new(Path::new(place)))).map(Some)
     }
 }
 

@@ -8,12 +8,13 @@ use clap::Args;
 use colearn_contracts::ExperimentName;
 use colearn_learning::data::Schema;
 use colearn_records::plan::{Agreement, agreements_line, check_agreements};
+use colearn_sdk::encrypted::Encryption;
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use serde_json::json;
 
 use super::agreements::parse_agreement;
 use super::rules::{Admitted, Rules};
-use crate::cli::args::{Data, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
+use crate::cli::args::{Data, ModelKeysArg, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -30,6 +31,7 @@ use crate::cli::args::{Data, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
   colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml \\
       --agreement 'Data sharing=contract.pdf' --agreement 'Ethics board, 2026-11=approval.pdf'
   colearn experiment create credit --key a.pem --open --schema credit.json --model mlp --hidden 64,32
+  colearn experiment create xray --key a.pem --weights initial.safetensors --plan xray.toml --model-keys xray.keys
 
 A plan file holds the same in TOML, for all members to agree on:
   threshold = \"2/3\"
@@ -56,6 +58,8 @@ pub(crate) struct Create {
     /// What kind of file the initial model is; everybody's proposals are of the same kind
     #[arg(long, default_value = SAFETENSORS, value_name = "TYPE", requires = "weights")]
     media_type: String,
+    #[command(flatten)]
+    model_keys: ModelKeysArg,
     #[command(flatten)]
     source: Data,
     #[command(flatten)]
@@ -105,6 +109,14 @@ impl Create {
                 let spec = self.shape.spec(&schema)?;
                 spec.write(&spec.untrained(self.seed))?
             }
+        };
+        let weights = match self.model_keys.read()? {
+            Some(keys) => {
+                // With its keys alone it is as nobody sees it.
+                let scratch = tempfile::tempdir_in(colearn_files::scratch())?;
+                Encryption::new(keys, Some(scratch.path().to_owned())).encrypt(&weights)?
+            }
+            None => weights,
         };
         self.rules.apply(&mut plan.parameters)?;
         plan.limits_weights |= self.rules.limits_weights();

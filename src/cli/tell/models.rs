@@ -47,6 +47,9 @@ pub(crate) fn shown(shown: &Shown) -> String {
             return text
                 + "format      an archive, which may hold a pickle: whoever loads that executes what its author wants\n";
         }
+        Kind::Encrypted => {
+            return text + "format      encrypted; with its keys: colearn model decrypt\n";
+        }
         Kind::Other => return text + "format      none that is known here\n",
     };
     text += "format      safetensors\n";
