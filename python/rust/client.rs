@@ -11,6 +11,7 @@ use colearn_records::keys::{learner_id, parse_learner_id};
 use colearn_sdk::client::{
     self, BoxFuture, CreateError, Credential, Described, Destination, Followed, Memory, Nodes,
 };
+use colearn_sdk::encrypted::Encryption;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -20,7 +21,7 @@ use crate::calls::{self, Gone};
 use crate::errors::{self, Failed};
 use crate::keys::Key;
 use crate::pins;
-use crate::run::{parsed, plan_of};
+use crate::run::{model_keys_of, parsed, plan_of};
 use crate::values;
 use crate::weights::{Weights, digest};
 
@@ -300,8 +301,17 @@ impl Client {
         media_type: String,
         plan: &str,
         agreed: bool,
+        model_keys: Option<PathBuf>,
     ) -> PyResult<(u64, String, String)> {
         let (name, key, plan) = (parsed(name)?, key.inner.clone(), plan_of(py, plan)?);
+        let weights = match model_keys {
+            Some(file) => {
+                let keys = model_keys_of(py, &file)?;
+                let encrypt = || Encryption::new(keys, None).encrypt(&weights.inner);
+                py.detach(encrypt)?.into()
+            }
+            None => weights,
+        };
         let created = self.call(
             py,
             Box::new(move |client| {

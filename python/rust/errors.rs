@@ -124,7 +124,7 @@ fn of_client(py: Python<'_>, error: &ClientError) -> PyResult<PyErr> {
         }
         ClientError::Receipt(..) => "ReceiptError",
         ClientError::WrongArtifact(_) => "ArtifactError",
-        ClientError::Model(_) => "ModelError",
+        ClientError::Model(_) | ClientError::Encrypted(_) => "ModelError",
         ClientError::Terms
         | ClientError::OtherPlan(_)
         | ClientError::NotPrivate { .. }

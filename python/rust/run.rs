@@ -10,6 +10,7 @@ use colearn_contracts::{
 use colearn_records::plan::Plan;
 use colearn_records::words::Word as _;
 use colearn_sdk::client::{self, Event, Nodes, Options, Prepared, Trust};
+use colearn_sdk::encrypted::ModelKeys;
 use colearn_sdk::local::{self, LocalError};
 use colearn_sdk::policy::Policy;
 use pyo3::exceptions::PyValueError;
@@ -33,6 +34,7 @@ struct Taking {
     terms: Option<Digest>,
     plan: Option<Plan>,
     policy: Option<Policy>,
+    model_keys: Option<ModelKeys>,
     data: Option<PathBuf>,
     patience: Option<Duration>,
     trust: Trust,
@@ -44,7 +46,7 @@ struct Taking {
 
 /// Runs a learner in an experiment until that finishes: why it ended, the final model, and how many rounds there were.
 #[pyfunction]
-#[pyo3(signature = (learner, *, node, experiment, key, name, terms, plan, policy, data, patience, pins, begin, tell, failed))]
+#[pyo3(signature = (learner, *, node, experiment, key, name, terms, plan, policy, model_keys, data, patience, pins, begin, tell, failed))]
 #[allow(clippy::too_many_arguments, reason = "each is one of Python's named arguments")]
 pub(crate) fn run(
     py: Python<'_>,
@@ -56,6 +58,7 @@ pub(crate) fn run(
     terms: Option<&str>,
     plan: Option<&str>,
     policy: Option<PathBuf>,
+    model_keys: Option<PathBuf>,
     data: Option<PathBuf>,
     patience: Option<f64>,
     pins: &Bound<'_, PyDict>,
@@ -74,6 +77,7 @@ pub(crate) fn run(
         trust,
         plan,
         policy: policy.as_deref().map(|file| policy_of(py, file)).transpose()?,
+        model_keys: model_keys.as_deref().map(|file| model_keys_of(py, file)).transpose()?,
         data,
         patience: patience.map(seconds).transpose()?,
         begin,
@@ -113,6 +117,7 @@ async fn take_part(
         terms,
         plan,
         policy,
+        model_keys,
         data,
         patience,
         trust,
@@ -125,6 +130,7 @@ async fn take_part(
         name,
         plan,
         policy,
+        model_keys,
         data,
         trust,
         patience,
@@ -246,6 +252,11 @@ pub(crate) fn plan_of(py: Python<'_>, text: &str) -> PyResult<Plan> {
 /// Reads a site's policy.
 fn policy_of(py: Python<'_>, file: &Path) -> PyResult<Policy> {
     Policy::read(file).map_err(|error| errors::raise(py, "PolicyError", error))
+}
+
+/// Reads the keys of encrypted models.
+pub(crate) fn model_keys_of(py: Python<'_>, file: &Path) -> PyResult<ModelKeys> {
+    ModelKeys::read(file).map_err(|error| errors::raise(py, "ModelError", error))
 }
 
 /// A time that was given in seconds.

@@ -163,7 +163,14 @@ class Client:
     def experiments(self) -> list[dict[str, Any]]:
         """All experiments without their members, as they follow from the ledger."""
     def create(
-        self, name: str, key: Key, weights: Weights, media_type: str, plan: str, agreed: bool
+        self,
+        name: str,
+        key: Key,
+        weights: Weights,
+        media_type: str,
+        plan: str,
+        agreed: bool,
+        model_keys: _Path | None,
     ) -> tuple[int, str, str]: ...
     def move_motion(
         self,
@@ -197,6 +204,7 @@ def run(
     terms: str | None,
     plan: str | None,
     policy: _Path | None,
+    model_keys: _Path | None,
     data: _Path | None,
     patience: float | None,
     pins: Trust,

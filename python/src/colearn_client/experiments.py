@@ -54,6 +54,7 @@ def create_experiment(
     plan: Plan | None = None,
     *,
     media_type: str | None = None,
+    model_keys: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
     **pins: Unpack[Trust],
 ) -> Created:
@@ -74,6 +75,9 @@ def create_experiment(
         keys. A mapping that does not say who may join lets anybody.
     media_type
         What kind of weights they are; by default the learner's, or safetensors.
+    model_keys
+        The file with the keys that the experiment's models are encrypted under, if they are to be: see
+        docs/encrypted.md.
     data
         Where the creator's key remembers what it has seen of the ledger; by default the key file's
         name with ``.data``.
@@ -116,7 +120,13 @@ def create_experiment(
     signer, memory = opened(key, data, make=True)
     with Client(node, signer, memory, plan=text, **pins) as client:
         entry, terms, recorded = client.create(
-            name, signer, weights, media_type or SAFETENSORS, text, agreed
+            name,
+            signer,
+            weights,
+            media_type or SAFETENSORS,
+            text,
+            agreed,
+            None if model_keys is None else os.fspath(model_keys),
         )
     return Created(entry, terms, recorded)
 

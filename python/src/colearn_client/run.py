@@ -78,6 +78,7 @@ def run(
     terms: str | None = None,
     plan: Plan | None = None,
     policy: str | os.PathLike[str] | None = None,
+    model_keys: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
     patience: float | None = None,
     watch: Callable[[Event], None] | None = None,
@@ -117,6 +118,9 @@ def run(
     policy
         The file that says what this site lets leave, whatever the experiment allows: see
         docs/how-to/site-policy.md. Read once, at the start.
+    model_keys
+        The file with the keys of the experiment's models, where these are encrypted: nothing is then
+        taken or sent in the clear. See docs/encrypted.md.
     data
         Where to remember what must survive a restart. By default the key file's name with ``.data``;
         with a key that is no file, nothing is remembered.
@@ -157,6 +161,7 @@ def run(
             terms=terms,
             plan=text_of(plan),
             policy=None if policy is None else os.fspath(policy),
+            model_keys=None if model_keys is None else os.fspath(model_keys),
             data=memory,
             patience=patience,
             pins=pins,
