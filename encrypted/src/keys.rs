@@ -128,11 +128,10 @@ impl ModelKey {
 
     /// HMAC-SHA256, which is a pseudorandom function of what follows the name of its purpose.
     fn derive(&self, purpose: &[u8], of: &[u8]) -> Hmac<Sha256> {
-        // A key of any length is one.
-        let mut mac = match Hmac::<Sha256>::new_from_slice(&*self.secret) {
-            Ok(mac) => mac,
-            Err(_) => Hmac::<Sha256>::new(&Default::default()),
-        };
+        // HMAC fills shorter keys up with zeros; of this length there is none that it could refuse.
+        let mut block = Zeroizing::new([0; 64]);
+        block[..self.secret.len()].copy_from_slice(&*self.secret);
+        let mut mac = Hmac::<Sha256>::new(&(*block).into());
         for part in [b"colearn/model-key/v1/", purpose, b"\n", of] {
             mac.update(part);
         }

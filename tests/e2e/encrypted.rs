@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use colearn_contracts::{Act, Action, Join, Phase, Scores, Update};
+use colearn_contracts::{Act, Action, Join, MergeStage, MergeVote, Merges, Phase, Scores, Update};
 use colearn_sdk::client::{self, ClientError, Options, Summary};
 use colearn_sdk::encrypted::{Encryption, EncryptionError, ModelKeys, NotOpened};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
@@ -74,24 +74,47 @@ fn shows_a_model(path: &Path) -> bool {
     bytes.windows(7).any(|window| window == b"\"dtype\"")
 }
 
-/// Sends nonsense in the first round, whatever it was to train.
+/// Sends something in the first round whatever it was to train, does not judge what comes of it, and leaves.
 async fn lie(speaker: &mut Speaker, junk: &Weights) {
     let liar = key(9);
+    let mut has_sent = false;
     loop {
         speaker.followed.catch_up(&mut |_| {}).await.unwrap();
         let nobody = colearn_contracts::LearnerId([0; 32]);
         let state = speaker.followed.described(&name("x"), nobody, 0).unwrap().experiment;
-        if let Phase::Merged(_) = state.phase {
-            let (base, scores) = (state.model.digest, Scores::default());
-            let weights = junk.model(SAFETENSORS);
-            let update = Update { round: state.round, base, weights, scores, privacy: None };
-            speaker.client.upload(junk).await.unwrap();
-            for act in [Act::Update(update), Act::Leave { term: 0, renounce: false }] {
-                speaker.act(&liar, Action::new(name("x"), act)).await.unwrap();
+        let Phase::Merged(open) = &state.phase else { continue };
+        let round = state.round;
+        let acts = match open.stage {
+            MergeStage::Voting { .. } => {
+                let vote = MergeVote {
+                    round,
+                    merges: Merges::default(),
+                    bear_open: false,
+                    bear_guarded: false,
+                    prefer_guarded: false,
+                    reason: None,
+                    scores_open: Scores::default(),
+                    scores_guarded: Scores::default(),
+                    link: None,
+                };
+                vec![Act::MergeVote(vote), Act::Leave { term: 0, renounce: false }]
             }
-            return;
+            _ if !has_sent => {
+                let (base, scores) = (state.model.digest, Scores::default());
+                let weights = junk.model(SAFETENSORS);
+                speaker.client.upload(junk).await.unwrap();
+                vec![Act::Update(Update { round, base, weights, scores, privacy: None })]
+            }
+            _ => continue,
+        };
+        for act in acts {
+            has_sent = true;
+            let is_over = matches!(act, Act::Leave { .. });
+            speaker.act(&liar, Action::new(name("x"), act)).await.unwrap();
+            if is_over {
+                return;
+            }
         }
-        tokio::task::yield_now().await;
     }
 }
 
@@ -100,7 +123,7 @@ async fn members_train_and_merge_what_their_node_cannot_read() {
     let place = Place::new();
     let data = place.dir.path().join("node");
     let node = NodeProcess::start(&data);
-    let rules = ["--merging", "--min-learners", "3", "--max-rounds", "3", "--close", "early"];
+    let rules = ["--merging", "--min-learners", "3", "--max-rounds", "3"];
     place.create(&node, &rules);
     // The model is the ledger's in no other form: who has no keys, or others, joins nothing.
     let stranger = Some(ModelKeys::generate().unwrap());
@@ -157,7 +180,7 @@ async fn members_train_and_merge_what_their_node_cannot_read() {
     let [got, opened] = ["got", "opened"].map(|name| place.path(name));
     succeed(&["model", "get", "x", "--from", &node.url, "--out", &got]);
     assert!(succeed(&["model", "show", &got]).contains("encrypted"));
-    let told = fail(&["predict", &got, "nowhere.csv"]);
+    let told = fail(&["predict", "--model", &got, "--data", "nowhere.csv"]);
     assert!(told.contains("model decrypt"), "{told}");
     succeed(&["model", "decrypt", &got, "--model-keys", &keys, "--out", &opened]);
     let model = Weights::open(Path::new(&opened)).unwrap();
