@@ -7,6 +7,7 @@ mod established;
 mod line;
 mod proof;
 mod trust;
+mod votes;
 mod way;
 
 pub use address::{NotAnAddress, address};

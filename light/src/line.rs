@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use tendermint::chain::Id;
 use tendermint::{Hash, Time};
+use tendermint_light_client_verifier::operations::{
+    ProdCommitValidator, ProvidedVotingPowerCalculator,
+};
 use tendermint_light_client_verifier::options::Options;
+use tendermint_light_client_verifier::predicates::ProdPredicates;
 use tendermint_light_client_verifier::types::{
     TrustThreshold, TrustedBlockState, UntrustedBlockState,
 };
-use tendermint_light_client_verifier::{ProdVerifier, Verdict, Verifier as _};
+use tendermint_light_client_verifier::{PredicateVerifier, Verdict, Verifier as _};
 
 use crate::answer::{Block, Proven};
 use crate::proof::{self, BadProof};
+use crate::votes::Votes;
 
 /// How far a header's time may lie ahead of one's own clock.
 const CLOCK_DRIFT: Duration = Duration::from_secs(10);
@@ -137,7 +142,9 @@ impl Light {
         if age >= self.options.trusting_period {
             return Err(NotBelieved::TooOld);
         }
-        let verdict = ProdVerifier::default().verify_update_header(
+        let votes = ProvidedVotingPowerCalculator::new(Votes::of(&block.signed, &block.validators));
+        let verifier = PredicateVerifier::new(ProdPredicates, votes, ProdCommitValidator);
+        let verdict = verifier.verify_update_header(
             UntrustedBlockState {
                 signed_header: &block.signed,
                 validators: &block.validators,

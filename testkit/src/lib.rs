@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "chain")]
+#[allow(clippy::expect_used, clippy::unwrap_used)]
+pub mod chain;
 #[cfg(feature = "learner")]
 mod near;
 #[cfg(feature = "wasmd")]

@@ -2,7 +2,6 @@
 //! header of now is anything signed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod chain;
 mod mirror;
 
 use std::path::Path;
@@ -19,6 +18,7 @@ use colearn_sdk::client::{
 };
 use colearn_sdk::ed25519_dalek::SigningKey;
 use colearn_sdk::keys::Key;
+use colearn_testkit::chain;
 
 use crate::mirror::{Mirror, name};
 

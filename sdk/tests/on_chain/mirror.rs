@@ -17,13 +17,12 @@ use colearn_records::on_chain::{PublicChain, Tree};
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Unverified};
 use colearn_sdk::ed25519_dalek::SigningKey;
+use colearn_testkit::chain::{Block, CONTRACT, Chain, ID};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
-
-use crate::chain::{Block, CONTRACT, Chain, ID};
 
 /// A mirror, the chain behind it, and what it does with what that says.
 #[derive(Clone)]

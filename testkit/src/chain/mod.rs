@@ -1,16 +1,19 @@
 //! A public chain that is made up: headers that its validators have signed, and a state of which three values are
 //! proven, as servers of CometBFT answer it.
 
+mod server;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use colearn_light::{RawBlock, RawValue, Trust, TrustLine, address, code, contract_key};
-use colearn_sdk::ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signer as _, SigningKey};
 use ics23::commitment_proof::Proof;
 use ics23::{CommitmentProof, ExistenceProof, HashOp, InnerOp, LeafOp, LengthOp};
-use prost_13::Message as _;
+use prost::Message as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tendermint::block::signed_header::SignedHeader;
@@ -18,45 +21,66 @@ use tendermint::validator::{Info, Set};
 use tendermint::vote::{Type, Vote};
 use tendermint::{AppHash, PublicKey, Time};
 
-/// The chain's id, and the contract's address there.
-pub(crate) const ID: &str = "colearn-test-1";
-pub(crate) const CONTRACT: &str = "wasm14hj2tavq8fpesdwxxcu44rty3hh90vhujrvcmstl4zr3txmfvw9s0phg4d";
+pub use self::server::{Answer, Server, entries_answer};
+
+/// The chain's id.
+pub const ID: &str = "colearn-test-1";
+/// The contract's address there.
+pub const CONTRACT: &str = "wasm14hj2tavq8fpesdwxxcu44rty3hh90vhujrvcmstl4zr3txmfvw9s0phg4d";
 /// The checksum of the code that the contract is to run.
-pub(crate) const CODE: [u8; 32] = [7; 32];
-const KEY: &[u8] = b"t";
+pub const CODE: [u8; 32] = [7; 32];
+/// The key under which it keeps the end of its ledger.
+pub const KEY: &[u8] = b"t";
 
 /// Who signs the blocks, each with one vote: seeds of keys.
-pub(crate) type Validators = Vec<u8>;
+pub type Validators = Vec<u8>;
 
+/// The chain, and what its contract keeps.
 #[derive(Clone)]
-pub(crate) struct Chain {
+pub struct Chain {
     /// From height 1 on.
-    pub(crate) blocks: Vec<Block>,
+    pub blocks: Vec<Block>,
     state: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Who signs the next block, and the one after it.
     validators: Validators,
     next_validators: Validators,
 }
 
+/// One of its blocks.
 #[derive(Clone)]
-pub(crate) struct Block {
-    pub(crate) raw: RawBlock,
-    pub(crate) hash: [u8; 32],
-    pub(crate) time_ms: u64,
-    /// The values of the state after the block before, proven by this one's header.
-    pub(crate) value: RawValue,
+pub struct Block {
+    /// Its header with the votes, as servers answer.
+    pub raw: RawBlock,
+    /// Its header's hash.
+    pub hash: [u8; 32],
+    /// Its time, in ms since 1970.
+    pub time_ms: u64,
+    /// Values of the state after the block before, proven by this one's header.
+    pub value: RawValue,
+    state: Arc<Tree>,
+}
+
+impl Block {
+    /// The answer of what the chain's contracts keep under this key after the block before, of this height.
+    pub fn answer(&self, key: &[u8], height: u64) -> Vec<u8> {
+        self.state.answer(key, height)
+    }
 }
 
 impl Chain {
     /// One whose contract keeps nothing yet, and whose first block has this time.
-    pub(crate) fn begin(time_ms: u64) -> Self {
+    pub fn begin(time_ms: u64) -> Self {
+        Self::begin_with(vec![1, 2, 3, 4], time_ms)
+    }
+
+    /// The same, whose blocks these sign.
+    pub fn begin_with(validators: Validators, time_ms: u64) -> Self {
         let contract = address(CONTRACT).unwrap();
         let info = [&[0x08, 1, 0x12, 1, b'c', 0x22, 1][..], b"l"].concat();
         let state = BTreeMap::from([
             (code::info_key(&contract), info),
             (contract_key(&contract, KEY), vec![0]),
         ]);
-        let validators = vec![1, 2, 3, 4];
         let next_validators = validators.clone();
         let mut chain = Self { blocks: Vec::new(), state, validators, next_validators };
         chain.run_code(CODE);
@@ -65,50 +89,61 @@ impl Chain {
     }
 
     /// From the next block on the contract runs this code.
-    pub(crate) fn run_code(&mut self, checksum: [u8; 32]) {
+    pub fn run_code(&mut self, checksum: [u8; 32]) {
         let value = [&[0x0a, 32], &checksum[..], &[0x12, 1, b'c']].concat();
         self.state.insert(code::code_key(1), value);
     }
 
     /// From the next block on somebody administers the contract.
-    pub(crate) fn administer(&mut self) {
+    pub fn administer(&mut self) {
         let info = [&[0x08, 1, 0x12, 1, b'c', 0x1a, 1, b'a', 0x22, 1][..], b"l"].concat();
         self.state.insert(code::info_key(&address(CONTRACT).unwrap()), info);
     }
 
     /// From the next block on the contract keeps this as the end of its ledger.
-    pub(crate) fn keep(&mut self, tree: Vec<u8>) {
-        self.state.insert(contract_key(&address(CONTRACT).unwrap(), KEY), tree);
+    pub fn keep(&mut self, tree: Vec<u8>) {
+        self.set(KEY, tree);
+    }
+
+    /// From the next block on the contract keeps this under that key of its own.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn set(&mut self, key: &[u8], value: Vec<u8>) {
+        self.state.insert(contract_key(&address(CONTRACT).unwrap(), key), value);
     }
 
     /// From the block after the next on these sign.
-    pub(crate) fn change_validators(&mut self, validators: Validators) {
+    pub fn change_validators(&mut self, validators: Validators) {
         self.next_validators = validators;
     }
 
-    pub(crate) fn height(&self) -> u64 {
+    /// How many blocks there are.
+    pub fn height(&self) -> u64 {
         self.blocks.len() as u64
     }
 
-    pub(crate) fn at(&self, height: u64) -> Option<&Block> {
+    /// The block of this height.
+    pub fn at(&self, height: u64) -> Option<&Block> {
         self.blocks.get(height.checked_sub(1)? as usize)
     }
 
-    pub(crate) fn time_ms(&self) -> u64 {
+    /// The time of the newest, in ms since 1970; 0 before the first.
+    pub fn time_ms(&self) -> u64 {
         self.blocks.last().map_or(0, |block| block.time_ms)
     }
 
     /// The next block, whose header proves the state until here.
-    pub(crate) fn block(&mut self, time_ms: u64) {
+    pub fn block(&mut self, time_ms: u64) {
         let block = self.sealed(time_ms);
         self.blocks.push(block);
         self.validators = self.next_validators.clone();
     }
 
     /// The same, without going on.
-    pub(crate) fn sealed(&self, time_ms: u64) -> Block {
+    pub fn sealed(&self, time_ms: u64) -> Block {
         let height = self.height() + 1;
-        let tree = Tree::new(self.state.iter());
+        let tree = Tree::new(&self.state);
         let (raw, hash) = signed(height, time_ms, &tree, &self.validators, &self.next_validators);
         let contract = address(CONTRACT).unwrap();
         let answer = |key: Vec<u8>| tree.answer(&key, height - 1);
@@ -117,11 +152,14 @@ impl Chain {
             contract: answer(code::info_key(&contract)),
             code: answer(code::code_key(1)),
         };
-        Block { raw, hash, time_ms, value }
+        Block { raw, hash, time_ms, value, state: tree.into() }
     }
 
     /// What is trusted by whoever trusts this block.
-    pub(crate) fn trust(&self, height: u64) -> Trust {
+    ///
+    /// # Panics
+    /// If there is none of this height.
+    pub fn trust(&self, height: u64) -> Trust {
         let hash = self.at(height).unwrap().hash;
         let period = Duration::from_secs(14 * 24 * 3_600);
         let line = TrustLine { chain: ID.to_owned(), height, hash, period };
@@ -178,7 +216,12 @@ fn signed(
     answer["result"]["signed_header"]["header"] = serde_json::to_value(&header).unwrap();
     let page = |seeds: &[u8]| {
         let infos: Vec<Info> = set(seeds).validators().clone();
-        vec![serde_json::to_vec(&json!({ "result": { "validators": infos } })).unwrap()]
+        vec![
+            serde_json::to_vec(
+                &json!({ "result": { "validators": infos, "total": infos.len().to_string() } }),
+            )
+            .unwrap(),
+        ]
     };
     let raw = RawBlock {
         commit: serde_json::to_vec(&answer).unwrap(),
@@ -201,44 +244,62 @@ fn time(ms: u64) -> Time {
     Time::from_unix_timestamp((ms / 1000) as i64, (ms % 1000) as u32 * 1_000_000).unwrap()
 }
 
-/// A state of three values in the contracts' store, which is all of the state.
+/// A state of these values in the contracts' store, which is all of the state, among a million of others.
 struct Tree {
     leaves: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The hashes of the values, and of those above them, in pairs.
+    levels: Vec<Vec<[u8; 32]>>,
 }
 
+/// What leaves of IAVL begin with: height, size, version.
+const LEAF: &[u8] = &[0, 2, 2];
+/// Of how many other values, as a power of two, the state has proofs as long.
+const OTHERS: u8 = 20;
+const ABOVE: &[u8] = &[80, 80, 2];
+
 impl Tree {
-    fn new<'a>(values: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Self {
-        let leaves: Vec<_> = values.map(|(key, value)| (key.clone(), value.clone())).collect();
-        assert_eq!(leaves.len(), 3);
-        Self { leaves }
+    fn new(values: &BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        let leaves: Vec<_> = values.clone().into_iter().collect();
+        let hashes = leaves.iter().map(|(key, value)| hashed_leaf(LEAF, key, value)).collect();
+        let mut levels: Vec<Vec<[u8; 32]>> = vec![hashes];
+        while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+            let prefix = prefix(levels.len());
+            let above = below.chunks(2).map(|pair| match pair {
+                [low, high] => inner(&prefix, *low, *high),
+                // Who has no neighbour goes up alone.
+                alone => alone[0],
+            });
+            levels.push(above.collect());
+        }
+        Self { leaves, levels }
     }
 
-    fn leaf(&self, at: usize) -> [u8; 32] {
-        let (key, value) = &self.leaves[at];
-        hashed_leaf(LEAF, key, value)
-    }
-
-    /// The first two, and then all.
-    fn low(&self) -> [u8; 32] {
-        inner(LOW, self.leaf(0), self.leaf(1))
-    }
-
+    /// Of these values, and all that others keep.
     fn root(&self) -> [u8; 32] {
-        inner(HIGH, self.low(), self.leaf(2))
+        let own = self.levels[self.levels.len() - 1][0];
+        (0..OTHERS).fold(own, |root, level| inner(ABOVE, root, [level; 32]))
     }
 
     fn app_hash(&self) -> [u8; 32] {
         hashed_leaf(&[0], b"wasm", &self.root())
     }
 
+    /// The answer of what is under a key after the block of this height; of what is not there it proves nothing.
     fn answer(&self, key: &[u8], height: u64) -> Vec<u8> {
-        let at = self.leaves.iter().position(|(other, _)| other == key).unwrap();
-        let path = match at {
-            0 => vec![left(LOW, self.leaf(1)), left(HIGH, self.leaf(2))],
-            1 => vec![right(LOW, self.leaf(0)), left(HIGH, self.leaf(2))],
-            _ => vec![right(HIGH, self.low())],
+        let Some(place) = self.leaves.iter().position(|(other, _)| other == key) else {
+            let response = json!({ "key": STANDARD.encode(key), "height": height.to_string() });
+            return json!({ "result": { "response": response } }).to_string().into_bytes();
         };
-        let (key, value) = self.leaves[at].clone();
+        let mut path = Vec::new();
+        for (level, hashes) in self.levels.iter().enumerate() {
+            let at = place >> level;
+            if let Some(neighbour) = hashes.get(at ^ 1) {
+                let beside = if at % 2 == 0 { left } else { right };
+                path.push(beside(&prefix(level + 1), *neighbour));
+            }
+        }
+        path.extend((0..OTHERS).map(|level| left(ABOVE, [level; 32])));
+        let (key, value) = self.leaves[place].clone();
         let store = proof(LEAF, key.clone(), value.clone(), path);
         let state = proof(&[0], b"wasm".to_vec(), self.root().to_vec(), Vec::new());
         let ops = [store, state].map(|data| json!({ "data": STANDARD.encode(data) }));
@@ -250,10 +311,10 @@ impl Tree {
     }
 }
 
-/// What nodes of IAVL begin with: height, size, version.
-const LEAF: &[u8] = &[0, 2, 2];
-const LOW: &[u8] = &[2, 4, 2];
-const HIGH: &[u8] = &[4, 6, 2];
+/// What nodes of IAVL begin with that are so far above the leaves.
+fn prefix(level: usize) -> [u8; 3] {
+    [2 * level as u8, 4, 2]
+}
 
 fn hashed_leaf(prefix: &[u8], key: &[u8], value: &[u8]) -> [u8; 32] {
     let value = Sha256::digest(value);
