@@ -510,6 +510,9 @@ impl Deliverer {
 
     /// What it means that the chain does not carry out what was only tried.
     fn not_carried(&self, error: RpcError) -> NotDelivered {
+        if let Some(error) = self.not_granted(&error) {
+            return error;
+        }
         match error.refusal() {
             Some(Refusal::OutOfGas) => NotDelivered::OutOfGas { gas: 0 },
             Some(Refusal::Other) => NotDelivered::WouldFail(error),
@@ -517,8 +520,22 @@ impl Deliverer {
         }
     }
 
+    /// Whether it is for want of a grant of the account that was to pay.
+    fn not_granted(&self, error: &RpcError) -> Option<NotDelivered> {
+        let (Some(granter), RpcError::Refused { log, .. }) = (&self.granter, error) else {
+            return None;
+        };
+        // cosmos-sdk's words: what is behind has the code of whatever is wrong with the grant.
+        log.contains("does not allow to pay fees for").then_some(())?;
+        let (granter, account) = (granter.clone(), self.address().ok()?);
+        Some(NotDelivered::NoGrant { granter, account, text: log.clone() })
+    }
+
     /// What it means that the chain does not take a transaction.
     async fn refused(&self, error: RpcError, refusal: Option<Refusal>, fee: u128) -> NotDelivered {
+        if let Some(error) = self.not_granted(&error) {
+            return error;
+        }
         let denom = self.denom.clone();
         match refusal {
             Some(Refusal::OutOfFunds) => {

@@ -37,6 +37,7 @@ pub struct Rpc {
 }
 
 /// One of them.
+#[derive(Clone)]
 struct Server {
     http: Http,
     /// What is told of its address: without a path, in which keys stand that those who rent out servers give.
@@ -134,6 +135,14 @@ impl Rpc {
     /// Asks the next server first from now on: for callers to whom what this one says proves nothing.
     pub fn go_on(&self) {
         self.first.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One of the servers that are not asked first, alone: another each turn. `None` if there is only one.
+    pub fn another(&self, turn: usize) -> Option<Self> {
+        let others = self.servers.len().checked_sub(1).filter(|others| *others > 0)?;
+        let place = self.first.load(Ordering::Relaxed).wrapping_add(1 + turn % others);
+        let server = self.servers[place % self.servers.len()].clone();
+        Some(Self { servers: [server].into(), first: Arc::default() })
     }
 
     fn first_server(&self) -> &Server {

@@ -200,6 +200,8 @@ async fn what_it_costs_is_bounded_and_told() {
     let NotDelivered::NoMoney { account, has, fee, .. } = &error else { panic!("{error}") };
     assert!(*account == stage.address && has.0 < fee.0 && has.0 > 0, "{error}");
 
+    another_pays(&stage, &wasm).await;
+
     // Another chain's settings, and nobody there.
     let settings = stage.settings(more);
     let other = Settings { chain_id: "other-1".to_owned(), ..settings.clone() };
@@ -211,4 +213,38 @@ async fn what_it_costs_is_bounded_and_told() {
     assert!(error.to_string().starts_with("no server of the chain answers: "), "{error}");
     stage.node.restart();
     assert_eq!(stage.rpc().account(&stage.address).await.unwrap().unwrap().sequence, 1);
+}
+
+/// An account that has nothing delivers what another pays, as far as the chain lets it.
+async fn another_pays(stage: &Stage, wasm: &[u8]) {
+    let poor = Account::generate().unwrap();
+    let address = poor.address(Wasmd::PREFIX).unwrap();
+    let path = stage.folder.path().join("poor.pem");
+    poor.save(&path).unwrap();
+    let granter = stage.node.grant(&address, 150_000);
+    let more = "gas_price = \"0.025\"\nmax_fee = 180000\nmax_fee_a_day = 1000000\n";
+    let own = Settings { account: path, ..stage.settings(more) };
+    let granted = Settings { granter: Some(granter.clone()), ..own.clone() };
+    let store = async |settings: &Settings| {
+        let account = settings.open_account().unwrap();
+        Deliverer::new(stage.rpc(), settings, account).store(wasm).await
+    };
+    let error = store(&own).await.unwrap_err();
+    assert!(matches!(error, NotDelivered::NoMoney { has, .. } if has.0 == 0), "{error}");
+    let rpc = stage.rpc();
+    let balance = async |address: &str| rpc.balance(address, Wasmd::DENOM).await.unwrap();
+    let had = balance(&granter).await;
+    assert_eq!(store(&granted).await.unwrap(), 2);
+    let paid = had - balance(&granter).await;
+    assert!((100_000..=150_000).contains(&paid), "{paid}");
+    assert_eq!(balance(&address).await, 0);
+    // No more than was granted.
+    let error = store(&granted).await.unwrap_err();
+    let NotDelivered::NoGrant { granter: named, .. } = &error else { panic!("{error:?}") };
+    assert!(*named == granter && error.to_string().contains("fee limit exceeded"), "{error}");
+    assert_eq!(had - balance(&granter).await, paid);
+    // And nobody pays who has granted nothing.
+    let stranger = Settings { granter: Some(stage.address.clone()), ..granted };
+    let error = store(&stranger).await.unwrap_err();
+    assert!(matches!(error, NotDelivered::NoGrant { .. }), "{error:?}");
 }

@@ -163,10 +163,28 @@ impl Wasmd {
     /// If that fails.
     pub fn fund(&self, address: &str, amount: u128) {
         let coins = format!("{amount}{}", Self::DENOM);
+        self.pay(&["tx", "bank", "send", "payer", address, &coins]);
+    }
+
+    /// Has the account that everything comes from pay so much of fees in another's place, and waits for that. Gives its
+    /// address.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn grant(&self, address: &str, amount: u128) -> String {
+        let coins = format!("{amount}{}", Self::DENOM);
+        self.pay(&["tx", "feegrant", "grant", "payer", address, "--spend-limit", &coins]);
+        let shown = ["keys", "show", "payer", "--keyring-backend", "test"];
+        let shown = self.ask(&shown).expect("it shows its key");
+        shown["address"].as_str().expect("a key has an address").to_owned()
+    }
+
+    /// Has a transaction carried out that the account signs that everything comes from.
+    fn pay(&self, transaction: &[&str]) {
         let pays = ["--keyring-backend", "test", "--chain-id", Self::CHAIN, "--yes"];
         let gas = ["--broadcast-mode", "sync", "--gas", "200000", "--gas-prices", &self.gas_price];
-        let sent = ["tx", "bank", "send", "payer", address, &coins];
-        let sent = self.ask(&[&sent[..], &pays, &gas].concat()).expect("wasmd takes the transfer");
+        let sent = self.ask(&[transaction, &pays, &gas].concat());
+        let sent = sent.expect("wasmd takes the transaction");
         assert_eq!(sent["code"], 0, "{sent}");
         let hash = sent["txhash"].as_str().expect("a transaction has a hash");
         let begun = Instant::now();

@@ -61,6 +61,19 @@ pub enum NotDelivered {
         /// Of which denomination.
         denom: String,
     },
+    /// Nobody pays in the account's place who was to, or not so much.
+    #[error(
+        "{granter}, the granter, does not pay for {account}: {text}; have it grant more (the chain's `tx feegrant grant`), or \
+         leave `granter` out"
+    )]
+    NoGrant {
+        /// Who was to pay.
+        granter: String,
+        /// For whom.
+        account: String,
+        /// What the chain says.
+        text: String,
+    },
     /// The chain takes more for a unit of gas.
     #[error("gas_price is {price}{denom}, and the chain takes more for a unit of gas: {text}")]
     PriceTooLow {

@@ -62,6 +62,17 @@ async fn the_next_server_is_asked_and_stays_the_first() {
     assert!(matches!(Rpc::new(&["ftp://a".to_owned()]), Err(BadServer::Address(_))));
 }
 
+#[test]
+fn another_server_is_never_the_first() {
+    let [one, two, three] = ["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"];
+    assert!(rpc(&[one]).another(0).is_none());
+    let rpc = rpc(&[one, two, three]);
+    let asked = |turn| rpc.another(turn).map(|other| (other.server().to_owned(), other.servers()));
+    assert_eq!([0, 1, 2].map(asked), [two, three, two].map(|it| Some((it.to_owned(), 1))));
+    rpc.go_on();
+    assert_eq!([0, 1].map(asked), [three, one].map(|it| Some((it.to_owned(), 1))));
+}
+
 #[tokio::test]
 async fn what_makes_no_sense_is_no_answer() {
     for body in ["", "[]", "{}", "{\"result\":null}", "{\"result\":{}}", "{\"result\":7}"] {
