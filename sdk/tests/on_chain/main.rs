@@ -448,7 +448,7 @@ async fn two_headers_of_one_height_are_kept_and_nothing_goes_on() {
     let (mirror, url) = Mirror::start(OLDER).await;
     let dir = tempfile::tempdir().unwrap();
     let pinned = mirror.state().chain.trust(1);
-    let mut followed = follow(&url, Some(dir.path()), Some(pinned)).await.unwrap();
+    let mut followed = follow(&url, Some(dir.path()), Some(pinned.clone())).await.unwrap();
     // The same validators have signed another block at the height of the last one.
     {
         let mut state = mirror.state();
@@ -467,6 +467,16 @@ async fn two_headers_of_one_height_are_kept_and_nothing_goes_on() {
         name.to_string_lossy().ends_with("-header.txt")
     });
     assert_eq!(headers.count(), 2);
+    // Nor after a restart, whoever is asked, and with another pin.
+    let (_honest, other) = mirror.second().await;
+    let newer = mirror.state().chain.trust(height);
+    for (url, pinned) in [(&url, pinned.clone()), (&other, pinned.clone()), (&url, newer)] {
+        let (error, _) = refused(follow(url, Some(dir.path()), Some(pinned)).await);
+        assert_eq!(error, ChainError::TwoHeaders { height });
+    }
+    // It is for somebody to decide.
+    std::fs::remove_file(dir.path().join("two-headers")).unwrap();
+    follow(&url, Some(dir.path()), Some(pinned)).await.unwrap();
 }
 
 #[tokio::test]

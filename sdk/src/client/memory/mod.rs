@@ -4,6 +4,7 @@
 //! memory.json              which key and ledger it belongs to
 //! followed                 where it stands: tree, contract, keys, and the checkpoint that proves them
 //! header                   of a public chain that keeps the ledger: what was trusted, and the newest header that follows from it
+//! two-headers              that validators of that chain have signed two headers of one height: nothing is believed while it is there
 //! receipts/                what the ledger has promised, in a file for each thousand of its entries
 //! evidence/                what did not fit
 //! experiments/NAME/        lock, what was signed, trained and lived with: see `turns`;
@@ -41,6 +42,8 @@ const FILE: &str = "memory.json";
 const FOLLOWED: &str = "followed";
 #[cfg(feature = "chain")]
 const HEADER: &str = "header";
+#[cfg(feature = "chain")]
+const TWO_HEADERS: &str = "two-headers";
 const LOCK: &str = "lock";
 const RECEIPTS: &str = "receipts";
 /// How many pieces of evidence are kept, and how much of each, in bytes: whoever lies without end fills no
@@ -227,6 +230,30 @@ impl Memory {
         let Some(dir) = &self.dir else { return Ok(()) };
         let Some(_lock) = try_lock(&dir.join(LOCK))? else { return Ok(()) };
         let (path, text) = (dir.join(HEADER), format!("{trusted}\n{newest}\n"));
+        colearn_files::replace_secret(&path, text.as_bytes()).map_err(|error| data(&path, error))
+    }
+
+    /// The height of which two headers were found that both follow from what is trusted, if that was: 0 if the file does
+    /// not say.
+    #[cfg(feature = "chain")]
+    pub(super) fn two_headers(&self) -> Result<Option<u64>, ClientError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let path = dir.join(TWO_HEADERS);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().parse().unwrap_or(0))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // Whatever is there: it counts.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(Some(0)),
+            Err(source) => Err(ClientError::Data { path, source }),
+        }
+    }
+
+    /// Remembers that, until somebody removes the file.
+    #[cfg(feature = "chain")]
+    pub(super) fn keep_two_headers(&self, height: u64) -> Result<(), ClientError> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let path = dir.join(TWO_HEADERS);
+        let text = format!("{height}\n");
         colearn_files::replace_secret(&path, text.as_bytes()).map_err(|error| data(&path, error))
     }
 

@@ -105,7 +105,8 @@ pub enum ChainError {
     #[cfg(feature = "chain")]
     #[error(
         "TWO HEADERS of block {height}: validators of the chain have signed both, so whoever believes one may be lied to; \
-         stop, and show both to the other learners"
+         stop, and show both to the other learners. Nothing more is believed, by other commands and after a restart either, \
+         until it is known which is the chain's and the file two-headers in this key's folder is removed"
     )]
     TwoHeaders {
         /// The height.

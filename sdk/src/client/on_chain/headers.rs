@@ -39,6 +39,9 @@ impl Headers {
         memory: &Memory,
         pinned: &Trust,
     ) -> Result<Self, ClientError> {
+        if let Some(height) = memory.two_headers()? {
+            return Err(ChainError::TwoHeaders { height }.into());
+        }
         let Some((before, newest)) = memory.header()? else {
             return Self::begin_with(client, pinned, &pinned.line).await;
         };
@@ -107,6 +110,7 @@ impl Headers {
             // Both follow from the one before: that is what nobody who is honest can show.
             let keep = |raw: &RawBlock| memory.keep_evidence("header", &text(raw));
             let (_, second) = (keep(&known.raw), keep(raw));
+            memory.keep_two_headers(height)?;
             let two = ChainError::TwoHeaders { height };
             return Err(ClientError::OnChain(two, Evidence(second)));
         }
