@@ -9,7 +9,7 @@ use colearn_contracts::{
     Limits, Model, Moment, Parameters, Proposal, Scores, VERSION, Vote, terms,
 };
 use colearn_ledger::note::KeyKind;
-use colearn_ledger::{Ledger, Options, Signer};
+use colearn_ledger::{Head, Ledger, Options, Signer};
 use colearn_proto::v1;
 use colearn_records::keys::learner_id;
 use colearn_records::record::{self, Record};
@@ -36,6 +36,32 @@ fn model(number: u64) -> Model {
     Model { digest: Digest(digest), size: 8, media_type: "application/x-safetensors".to_owned() }
 }
 
+/// Where a long history is recorded.
+pub(crate) trait Log {
+    /// Records something.
+    fn append(&mut self, now_ms: u64, payload: Vec<u8>, keys: Vec<Vec<u8>>);
+    /// What the next entry follows.
+    fn head(&self) -> Head;
+    /// The end of what is recorded, for who signs next.
+    fn seen(&mut self) -> Seen;
+}
+
+impl Log for Ledger {
+    fn append(&mut self, now_ms: u64, payload: Vec<u8>, keys: Vec<Vec<u8>>) {
+        Ledger::append(self, now_ms, payload, keys).unwrap();
+    }
+
+    fn head(&self) -> Head {
+        Ledger::head(self)
+    }
+
+    fn seen(&mut self) -> Seen {
+        let checkpoint = self.commit().unwrap().checkpoint.clone();
+        self.update_index().unwrap();
+        Seen { size: checkpoint.size, root: checkpoint.root }
+    }
+}
+
 /// Writes a ledger of about this many entries, as a node would have.
 pub(crate) fn write(dir: &Path, entries: u64) {
     std::fs::create_dir_all(dir).unwrap();
@@ -55,45 +81,45 @@ pub(crate) fn write(dir: &Path, entries: u64) {
     let signer = Signer::new(&genesis.origin, KeyKind::Log, log_key).unwrap();
     let options = Options { keys_of: record::keys_of, ..Options::new(signer) };
     let (mut ledger, _) = Ledger::open(&dir.join("ledger"), options).unwrap();
-    ledger.append(0, record::genesis_payload(genesis), Vec::new()).unwrap();
-    let mut contract = Contract::new(Digest(id.0), VERSION);
+    Log::append(&mut ledger, 0, record::genesis_payload(genesis), Vec::new());
+    play(&mut ledger, &id, Contract::new(Digest(id.0), VERSION), entries);
+    ledger.commit().unwrap();
+}
+
+/// Plays rounds behind the first entry, until there are about so many.
+pub(crate) fn play(log: &mut impl Log, id: &LedgerId, mut contract: Contract, entries: u64) {
     let mut now_ms = 1_700_000_000_000;
-    let mut apply = |ledger: &mut Ledger, signed: Vec<Transaction>| {
+    let mut apply = |log: &mut dyn Log, signed: Vec<Transaction>| {
         for transaction in signed {
             now_ms += 1;
             let (sender, action) = (transaction.sender(), transaction.action());
-            let at = Moment { now_ms, head: Digest(ledger.head().leaf.0) };
+            let at = Moment { now_ms, head: Digest(log.head().leaf.0) };
             let outcomes = contract.apply(at, sender, action).unwrap();
             let keys = record::keys_of_transaction(transaction.message(), action).into();
-            ledger.append(now_ms, record::transaction_payload(&transaction), keys).unwrap();
+            log.append(now_ms, record::transaction_payload(&transaction), keys);
             for outcome in outcomes {
                 let payload = record::outcome_payload(&outcome);
-                ledger.append(now_ms, payload, record::keys_of_outcome(&outcome)).unwrap();
+                log.append(now_ms, payload, record::keys_of_outcome(&outcome));
             }
         }
     };
-    let seen = |ledger: &mut Ledger| {
-        let checkpoint = ledger.commit().unwrap().checkpoint.clone();
-        ledger.update_index().unwrap();
-        Seen { size: checkpoint.size, root: checkpoint.root }
-    };
-    let start = seen(&mut ledger);
+    let start = log.seen();
     let parameters = Parameters { min_learners: LEARNERS as u32, ..Parameters::default() };
     let admission = Admission::Open;
     let terms = terms(VERSION, learner_id(&key(0)), &parameters, &admission);
     let version = VERSION.number();
     let create = CreateExperiment { version, parameters, admission, model: model(0), plan: None };
     let create = Action::new(name(), Act::Create(create));
-    let mut signed = vec![Transaction::sign(&key(0), &id, start, create)];
+    let mut signed = vec![Transaction::sign(&key(0), id, start, create)];
     signed.extend((0..LEARNERS).map(|number| {
         let join = Action::new(name(), Act::Join(Join::new(0, Some(terms))));
-        Transaction::sign(&key(number), &id, start, join)
+        Transaction::sign(&key(number), id, start, join)
     }));
-    apply(&mut ledger, signed);
+    apply(log, signed);
     let mut round = 0;
-    while ledger.head().size < entries {
+    while log.head().size < entries {
         // Some hundred rounds share a commit and a vouched history, as under load.
-        let seen = seen(&mut ledger);
+        let seen = log.seen();
         let signed: Vec<Vec<Transaction>> = (round + 1..=round + 400)
             .into_par_iter()
             .map(|round| {
@@ -108,7 +134,7 @@ pub(crate) fn write(dir: &Path, entries: u64) {
                         privacy: None,
                     }),
                 );
-                let mut signed = vec![Transaction::sign(&key(proposer), &id, seen, proposal)];
+                let mut signed = vec![Transaction::sign(&key(proposer), id, seen, proposal)];
                 for number in (0..LEARNERS).filter(|number| *number != proposer) {
                     let vote = Action::new(
                         name(),
@@ -121,15 +147,14 @@ pub(crate) fn write(dir: &Path, entries: u64) {
                             link: None,
                         }),
                     );
-                    signed.push(Transaction::sign(&key(number), &id, seen, vote));
+                    signed.push(Transaction::sign(&key(number), id, seen, vote));
                 }
                 signed
             })
             .collect();
         round += 400;
-        signed.into_iter().for_each(|signed| apply(&mut ledger, signed));
+        signed.into_iter().for_each(|signed| apply(log, signed));
     }
-    ledger.commit().unwrap();
 }
 
 /// Verifies the ledger's signatures on all cores, and nothing else: keys, signatures and messages are

@@ -26,8 +26,7 @@ pub(crate) fn tree(store: &impl Store) -> Result<Tree, Damaged> {
 /// Keeps the end of the ledger, and its root.
 pub(crate) fn keep_tree(store: &mut impl Store, tree: &Tree) {
     store.set(TREE_KEY, &tree.to_bytes());
-    let root = Root { root: tree.root(), time_ms: tree.head().time_ms };
-    store.set(&Root::key(tree.head().size), &root.to_bytes());
+    store.set(&Root::key(tree.head().size), &tree.kept_root().to_bytes());
 }
 
 /// The root over so many entries, if a call has ended there.

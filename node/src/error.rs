@@ -123,6 +123,30 @@ pub enum ChainError {
         /// From this one on.
         index: u64,
     },
+    /// Entries that a server sends come to no end.
+    #[error(
+        "a server of the chain has sent more entries of {time_ms} ms, up to {index}, than a block can have: they are not those \
+         that the chain proves"
+    )]
+    Endless {
+        /// The next one.
+        index: u64,
+        /// The time of the last, in ms since 1970.
+        time_ms: u64,
+    },
+    /// Validators have signed two headers of one height.
+    #[error(
+        "TWO HEADERS of block {height}: servers of the chain show two that both follow from the trusted one, so whoever \
+         believes one may be lied to. Both are in {}; nothing more is believed, also after a restart, as long as that file is \
+         there: find out with others which is the chain's before you move it away",
+        file.display()
+    )]
+    TwoHeaders {
+        /// The height; 0 if the file cannot be read.
+        height: u64,
+        /// Where both are kept.
+        file: PathBuf,
+    },
     /// The chain proves another past.
     #[error(
         "the chain has proven {had} entries before, and now proves {size} that are not those and more: do not go on \

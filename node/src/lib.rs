@@ -188,10 +188,8 @@ impl Node {
             let peers = chain.as_ref().map(|chain| chain.peers.clone());
             let order = match (chain, keys.validators()) {
                 (Some(settings), _) => {
-                    let (ledger, data, store) = (keys.ledger(), data.clone(), artifacts.clone());
-                    let holds: chain::Holds =
-                        Arc::new(move |digest| store.size_of(digest).is_some());
-                    let beginning = chain::Beginning { keeper, ledger, settings, data, holds };
+                    let (ledger, data) = (keys.ledger(), data.clone());
+                    let beginning = chain::Beginning { keeper, ledger, settings, data };
                     Order::OnChain(OnChain::start(beginning, &stopping).await?)
                 }
                 (None, None) => {

@@ -73,6 +73,11 @@ impl Tree {
         bytes
     }
 
+    /// What the contract keeps beside it, under [`Root::key`] of its size.
+    pub fn kept_root(&self) -> Root {
+        Root { root: self.root(), time_ms: self.head.time_ms }
+    }
+
     /// Reads what [`Tree::to_bytes`] gave; `None` if it is not that.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (size, bytes) = bytes.split_first_chunk()?;

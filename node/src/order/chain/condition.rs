@@ -19,6 +19,8 @@ struct State {
     /// The height up to which all is here.
     height: u64,
     following: Option<String>,
+    /// Why nothing more of the chain is believed.
+    nothing: Option<String>,
     /// Why the last delivery has failed, and when.
     delivering: Option<(Instant, String)>,
 }
@@ -71,6 +73,16 @@ impl Condition {
                 state.delivering = Some((Instant::now(), why));
             }
         }
+    }
+
+    /// Nothing more of the chain is believed, until somebody decides what is right.
+    pub(super) fn believes_nothing(&self, why: String) {
+        self.state().nothing = Some(why);
+    }
+
+    /// Why nothing more is believed, if that is so.
+    pub(super) fn why_nothing(&self) -> Option<String> {
+        self.state().nothing.clone()
     }
 
     fn age(&self) -> Duration {

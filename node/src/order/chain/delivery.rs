@@ -212,17 +212,19 @@ pub(super) fn settle(shared: &Shared, height: u64, header_ms: u64) {
 
 /// Says what is due, if nobody else does.
 pub(super) fn tick(shared: &Shared, height: u64, header_ms: u64) {
-    let due = due(shared.mirror().keeper(), header_ms, &shared.holds);
+    let due = due(shared.mirror().keeper(), header_ms, &shared.used);
     let mut ticks = lock(&shared.deliveries.ticks);
     ticks.retain(|name, tick| due.contains(&(tick.deadline_ms, name.clone())));
     let (least, differ) = LEFT_TO_OTHERS;
     let mut now = Vec::new();
     for (deadline_ms, name) in due {
-        let mut byte = [0];
-        // Without it all mirrors pay, which costs money and does no harm.
-        let _ = getrandom::fill(&mut byte);
-        let wait = least + u64::from(byte[0]) % differ;
-        let tick = ticks.entry(name.clone()).or_insert(Tick { deadline_ms, at: height + wait });
+        // Drawn once for each thing that is due.
+        let tick = ticks.entry(name.clone()).or_insert_with(|| {
+            let mut byte = [0];
+            // Without it all mirrors pay, which costs money and does no harm.
+            let _ = getrandom::fill(&mut byte);
+            Tick { deadline_ms, at: height + least + u64::from(byte[0]) % differ }
+        });
         if tick.at <= height {
             tick.at = height + AGAIN;
             now.push(name);

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use colearn_proto::v1;
-use colearn_records::on_chain::{PublicChain, Tree};
+use colearn_records::on_chain::PublicChain;
 use colearn_records::record::Record;
 use colearn_relay::Settings;
 
 use super::line::Line;
-use super::mirror::check;
+use super::stretch;
 use crate::error::{ChainError, NodeError};
 
 /// How often a newer block is looked for before the chain is said to stand still, and how long is waited between.
 const PATIENCE: usize = 60;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The ledger's first entry, as the chain proves it: all entries are fetched for that, since their tree is what is
-/// proven.
+/// The ledger's first entry, as the chain proves it: what made the contract has kept its root.
 pub(crate) async fn first_entry(
     settings: &Settings,
     data: &std::path::Path,
@@ -26,8 +25,8 @@ pub(crate) async fn first_entry(
     let mut line = Line::begin(settings.servers()?, settings, data).await?;
     let mut in_vain = 0;
     let first = loop {
-        match entries(&mut line).await {
-            Ok(Some(entries)) => break entries.into_iter().next().ok_or(ChainError::NoTree)?,
+        match proven(&mut line).await {
+            Ok(Some(first)) => break first,
             // The one that is trusted is the newest.
             Ok(None) if in_vain < PATIENCE => {}
             Ok(None) => return Err(ChainError::Still),
@@ -51,12 +50,15 @@ pub(crate) async fn first_entry(
     }
 }
 
-/// All entries, as the newest header proves them; `None` if there is no newer one than was known.
-async fn entries(line: &mut Line) -> Result<Option<Vec<Vec<u8>>>, ChainError> {
-    let Some(proven) = line.advance().await? else { return Ok(None) };
-    let entries = super::entries(line, 0, proven.tree.head().size).await?;
-    check(&Tree::empty(), &entries, &proven.tree)?;
-    Ok(Some(entries))
+/// The first entry, as the newest header proves it; `None` if there is no newer one than was known.
+async fn proven(line: &mut Line) -> Result<Option<Vec<u8>>, ChainError> {
+    if line.advance().await?.is_none() {
+        return Ok(None);
+    }
+    let sent = line.rpc().entries(line.contract(), 0).await?;
+    let first = sent.into_iter().next().ok_or(ChainError::Unproven { index: 0 })?;
+    line.check_root(&stretch::first(&first)?).await?;
+    Ok(Some(first))
 }
 
 /// Whether the ledger in a folder is kept where it is said to be.

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use colearn_light::{Light, RawBlock, RawValue, Trust, TrustLine, Way, code, contract_key, proven};
-use colearn_records::on_chain::{TREE_KEY, Tree};
+use colearn_records::on_chain::{Root, TREE_KEY, Tree};
 use colearn_relay::{Rpc, Settings};
 use serde::{Deserialize, Serialize};
 
+use super::crosscheck::{CrossCheck, KeptBlock};
 use crate::clock;
 use crate::error::ChainError;
 
@@ -36,10 +37,8 @@ struct Kept {
     /// What was trusted when it was believed; of another pin it is nothing.
     pin: String,
     height: u64,
-    hash: String,
-    commit: String,
-    validators: Vec<String>,
-    next_validators: Vec<String>,
+    #[serde(flatten)]
+    block: KeptBlock,
 }
 
 /// Follows the chain's headers.
@@ -55,6 +54,7 @@ pub(crate) struct Line {
     outstanding: Option<RawBlock>,
     /// Where the newest header is kept, and the time of the one that is.
     kept: (PathBuf, u64),
+    cross_check: CrossCheck,
 }
 
 impl Line {
@@ -78,7 +78,8 @@ impl Line {
             None => first(&rpc, &pin).await?,
         };
         let kept = (file, light.time_ms());
-        Ok(Self { rpc, light, pin, name, contract, code, outstanding: None, kept })
+        let cross_check = CrossCheck::begin(rpc.clone(), &pin.hash, data)?;
+        Ok(Self { rpc, light, pin, name, contract, code, outstanding: None, kept, cross_check })
     }
 
     /// Which headers are asked for, and where.
@@ -98,7 +99,12 @@ impl Line {
 
     /// Goes on to the newest block, and gives what its header proves; `None` if there is no newer one, and what the last
     /// one proves is [taken over](Self::taken).
+    ///
+    /// # Errors
+    /// Why it is not believed; also once another server was found to have another header that is to be believed as well.
     pub(crate) async fn advance(&mut self) -> Result<Option<Proven>, ChainError> {
+        self.cross_check.check().await?;
+        let earlier = self.light.clone();
         let status = self.rpc.status().await?;
         if status.chain_id != self.pin.chain {
             let (expected, found) = (self.pin.chain.clone(), status.chain_id);
@@ -120,7 +126,23 @@ impl Line {
             way.took(&self.light, took)?;
         }
         let Some(block) = self.outstanding.clone() else { return Ok(None) };
+        if self.light.height() > earlier.height() {
+            self.cross_check.compare(&earlier, &self.light, &block);
+        }
         self.prove(block).await.map(Some)
+    }
+
+    /// Whether the contract has kept the root of this tree behind one of its calls, by the newest header. Which code it
+    /// runs was [looked at](Self::advance) under the same header.
+    pub(crate) async fn check_root(&self, tree: &Tree) -> Result<(), ChainError> {
+        let key = contract_key(&self.contract, &Root::key(tree.head().size));
+        let answer = self.rpc.value(&key, self.light.height().saturating_sub(1)).await?;
+        let answer = proven(&answer)?;
+        let index = tree.head().size.saturating_sub(1);
+        match self.light.value(&key, &answer)? == tree.kept_root().to_bytes() {
+            true => Ok(()),
+            false => Err(ChainError::Unproven { index }),
+        }
     }
 
     /// What the newest header proves is taken over.
@@ -160,14 +182,10 @@ impl Line {
         if time_ms < kept_ms.saturating_add(KEEP_EVERY.as_millis() as u64) && file.exists() {
             return;
         }
-        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
         let kept = Kept {
             pin: hex::encode(self.pin.hash),
             height: self.light.height(),
-            hash: hex::encode(self.light.hash()),
-            commit: text(&block.commit),
-            validators: block.validators.iter().map(text).collect(),
-            next_validators: block.next_validators.iter().map(text).collect(),
+            block: KeptBlock::of(self.light.hash(), block),
         };
         let written = serde_json::to_vec(&kept)
             .map_err(|error| error.to_string())
@@ -213,15 +231,9 @@ fn resume(file: &Path, pin: &TrustLine) -> Result<Option<Light>, ChainError> {
     // What cannot be read was never one: it is replaced whole.
     let Ok(kept) = serde_json::from_slice::<Kept>(&text) else { return Ok(None) };
     let read = || {
-        let hash = hex::decode(&kept.hash).ok()?.try_into().ok()?;
-        let bytes = |pages: &[String]| pages.iter().map(|it| it.clone().into_bytes()).collect();
-        let raw = RawBlock {
-            commit: kept.commit.clone().into_bytes(),
-            validators: bytes(&kept.validators),
-            next_validators: bytes(&kept.next_validators),
-        };
+        let hash = hex::decode(&kept.block.hash).ok()?.try_into().ok()?;
         let line = TrustLine { height: kept.height, hash, ..pin.clone() };
-        Light::begin(&line, raw.read().ok()?).ok()
+        Light::begin(&line, kept.block.raw().read().ok()?).ok()
     };
     let is_of_it = kept.pin == hex::encode(pin.hash) && kept.height > pin.height;
     Ok(is_of_it.then(read).flatten())

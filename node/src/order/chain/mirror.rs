@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use colearn_ledger::{Appended, Entry, Reader, SignedCheckpoint};
+use colearn_contracts::ExperimentName;
+use colearn_ledger::{Appended, Reader, SignedCheckpoint};
 use colearn_records::on_chain::Tree;
 use colearn_records::record::{self, DecodedEntry, NotARecord, Record};
 use colearn_records::transaction::LedgerId;
+use rayon::prelude::*;
 
+use super::stretch::check;
 use crate::error::{ChainError, NodeError};
 use crate::keeper::{Keeper, Mirrored};
 use crate::order::waiting::{Key, key};
@@ -63,23 +66,31 @@ impl Mirror {
         self.reader.checkpoint()
     }
 
-    /// Takes over entries that end where the chain proves that the ledger does, durably; [`Mirror::show`] shows them. Gives
+    /// Takes over entries that end where the chain proves that the ledger did once, or does, durably; [`Mirror::show`] shows them. Gives
     /// each transaction of them.
     pub(crate) fn take(
         &mut self,
         entries: &[Vec<u8>],
         proven: &Tree,
-    ) -> Result<Vec<(Key, Appended)>, NotMirrored> {
+    ) -> Result<Vec<(Key, ExperimentName, Appended)>, NotMirrored> {
         check(&self.tree, entries, proven).map_err(NotMirrored::Unproven)?;
         let mut due = VecDeque::new();
         let mut transactions = Vec::new();
-        for bytes in entries {
-            let (index, time_ms, mirrored) = self.read(bytes)?;
+        let ledger = &self.ledger;
+        let index = |at| self.tree.head().size + at as u64;
+        // Signatures are most of the work, and wait for nothing.
+        let read: Result<Vec<_>, _> = entries
+            .par_iter()
+            .enumerate()
+            .map(|(at, bytes)| read(ledger, index(at), bytes))
+            .collect();
+        for (index, time_ms, mirrored) in read? {
             let taken =
                 self.keeper.mirror(time_ms, &mirrored, &mut due).map_err(NodeError::from)?;
             let appended = taken.map_err(|source| NodeError::Departure { index, source })?;
             if let Mirrored::Transaction(transaction) = &mirrored {
-                transactions.push((key(&record::transaction_payload(transaction)), appended));
+                let key = key(&record::transaction_payload(transaction));
+                transactions.push((key, transaction.action().experiment.clone(), appended));
             }
         }
         if !due.is_empty() || self.keeper.head() != *proven.head() {
@@ -98,26 +109,6 @@ impl Mirror {
         Ok(transactions)
     }
 
-    fn read(&self, entry: &[u8]) -> Result<(u64, u64, Mirrored), NodeError> {
-        let index = self.keeper.head().size;
-        let bad = |source| NodeError::Record { index, source };
-        let DecodedEntry { time_ms, record, .. } = Record::decode(entry).map_err(bad)?;
-        let mirrored = match record {
-            Record::Transaction(unverified) => {
-                // The contract has verified it; whoever reads this node's copy will, too.
-                let verified = unverified.verify(&self.ledger);
-                Mirrored::Transaction(verified.map_err(|invalid| bad(invalid.into()))?)
-            }
-            Record::Outcome(outcome) => Mirrored::Outcome(outcome),
-            Record::Genesis(_)
-            | Record::KeyRotation(_)
-            | Record::Upgrade(_)
-            | Record::Block(_)
-            | Record::ValidatorChange(_) => return Err(bad(NotARecord::Malformed)),
-        };
-        Ok((index, time_ms, mirrored))
-    }
-
     /// Shows what was taken over, once whoever is woken by that finds the checkpoint over it.
     pub(crate) fn show(&mut self) {
         if let Some(view) = self.drawn.take() {
@@ -132,19 +123,22 @@ impl Mirror {
     }
 }
 
-/// Whether entries lead from one end of the ledger to the other.
-pub(super) fn check(from: &Tree, entries: &[Vec<u8>], to: &Tree) -> Result<(), ChainError> {
-    let mut tree = from.clone();
-    for bytes in entries {
-        let index = tree.head().size;
-        let entry = Entry::decode(bytes).map_err(|_| ChainError::Unproven { index })?;
-        let pushed = tree.push(entry.time_ms, entry.payload);
-        if pushed.ok().as_ref() != Some(bytes) {
-            return Err(ChainError::Unproven { index });
+/// Reads an entry of a ledger, with its index and time.
+fn read(ledger: &LedgerId, index: u64, entry: &[u8]) -> Result<(u64, u64, Mirrored), NodeError> {
+    let bad = |source| NodeError::Record { index, source };
+    let DecodedEntry { time_ms, record, .. } = Record::decode(entry).map_err(bad)?;
+    let mirrored = match record {
+        Record::Transaction(unverified) => {
+            // The contract has verified it; whoever reads this node's copy will, too.
+            let verified = unverified.verify(ledger);
+            Mirrored::Transaction(verified.map_err(|invalid| bad(invalid.into()))?)
         }
-    }
-    match tree == *to {
-        true => Ok(()),
-        false => Err(ChainError::Unproven { index: from.head().size }),
-    }
+        Record::Outcome(outcome) => Mirrored::Outcome(outcome),
+        Record::Genesis(_)
+        | Record::KeyRotation(_)
+        | Record::Upgrade(_)
+        | Record::Block(_)
+        | Record::ValidatorChange(_) => return Err(bad(NotARecord::Malformed)),
+    };
+    Ok((index, time_ms, mirrored))
 }

@@ -2,21 +2,24 @@
 //! and delivers what its learners sign.
 
 mod condition;
+mod crosscheck;
 mod delivery;
 mod first;
 mod line;
 mod mirror;
 mod proofs;
+mod stretch;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod used;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use colearn_contracts::{Digest, ExperimentName};
+use colearn_contracts::ExperimentName;
 use colearn_ledger::SignedCheckpoint;
 use colearn_light::RawBlock;
 use colearn_records::record;
@@ -32,6 +35,7 @@ pub(crate) use self::first::{check_folder, first_entry};
 use self::line::{Line, Proven};
 use self::mirror::{Mirror, NotMirrored};
 pub(crate) use self::proofs::Proofs;
+use self::used::Used;
 use super::Answers;
 use super::waiting::{self, Waiter, Waiting};
 use crate::error::{ChainError, NodeError};
@@ -44,9 +48,6 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 
 /// How many blocks are fetched at once for others.
 const ASKING: usize = 8;
-
-/// Whether this node has these weights.
-pub(crate) type Holds = Arc<dyn Fn(&Digest) -> bool + Send + Sync>;
 
 /// The running order.
 pub(crate) struct OnChain {
@@ -66,7 +67,7 @@ pub(super) struct Shared {
     published: watch::Sender<Option<Arc<SignedCheckpoint>>>,
     /// Asked for others, so that what they ask for has no part in what this node asks.
     shown: Rpc,
-    holds: Holds,
+    used: Used,
 }
 
 impl Shared {
@@ -82,7 +83,6 @@ pub(crate) struct Beginning {
     pub(crate) ledger: LedgerId,
     pub(crate) settings: Settings,
     pub(crate) data: std::path::PathBuf,
-    pub(crate) holds: Holds,
 }
 
 impl OnChain {
@@ -91,7 +91,7 @@ impl OnChain {
         beginning: Beginning,
         stopping: &CancellationToken,
     ) -> Result<Self, NodeError> {
-        let Beginning { keeper, ledger, settings, data, holds } = beginning;
+        let Beginning { keeper, ledger, settings, data } = beginning;
         let rpc = settings.servers().map_err(ChainError::from)?;
         let line = Line::begin(rpc.clone(), &settings, &data).await?;
         let account = settings.open_account().map_err(ChainError::from)?;
@@ -107,7 +107,7 @@ impl OnChain {
             condition: Condition::default(),
             published: watch::Sender::new(None),
             shown: settings.servers().map_err(ChainError::from)?,
-            holds,
+            used: Used::begin(&data),
         });
         let delivering = delivery::deliver(shared.clone(), deliverer, taken, stopping.clone());
         // If it panics the node stops: nobody would get a receipt any more, and all would look well.
@@ -226,6 +226,10 @@ impl Submissions {
 
     fn submit_one(&self, transaction: Transaction, waiter: Waiter) {
         let shared = &self.0;
+        // What became of it would not be believed either.
+        if let Some(why) = shared.condition.why_nothing() {
+            return waiter.answer(Err(Refusal::NoOrder(why)));
+        }
         let payload = Bytes::from(record::transaction_payload(&transaction));
         let key = waiting::key(&payload);
         // Held meanwhile, or it could be recorded between looking and waiting, and nobody would tell.
@@ -307,6 +311,9 @@ async fn follow(
                 }
             }
             Err(NotMirrored::Unproven(error)) => {
+                if matches!(error, ChainError::TwoHeaders { .. }) {
+                    shared.condition.believes_nothing(error.to_string());
+                }
                 // Another server may be honest, or alive.
                 shared.condition.not_followed(error.to_string());
                 line.rpc().go_on();
@@ -336,13 +343,18 @@ async fn look(shared: &Arc<Shared>, line: &mut Line) -> Result<(), NotMirrored> 
         // Both were proven, under headers that follow from one another: the contract itself has changed its past.
         return Err(NodeError::from(ChainError::Rewritten { had, size }).into());
     }
-    if size > had {
-        let entries = entries(line, had, size).await.map_err(NotMirrored::Unproven)?;
-        let recorded = shared.mirror().take(&entries, &proven.tree)?;
-        tracing::debug!(height = proven.height, size, "mirrored");
-        for (key, appended) in recorded {
-            shared.waiting.recorded(&key, &appended);
+    let mut here = from;
+    while here.head().size < size {
+        let stretch = stretch::fetch(line, &here, &proven.tree, stretch::BOUNDS).await;
+        let (entries, end) = stretch.map_err(NotMirrored::Unproven)?.into_parts();
+        let recorded = shared.mirror().take(&entries, &end)?;
+        tracing::debug!(height = proven.height, here = end.head().size, size, "mirrored");
+        for (key, experiment, appended) in recorded {
+            if shared.waiting.recorded(&key, &appended) {
+                shared.used.note(&experiment, shared.mirror().keeper().contract());
+            }
         }
+        here = end;
     }
     let height = proven.height;
     let header_ms = proven.time_ms;
@@ -362,30 +374,16 @@ async fn look(shared: &Arc<Shared>, line: &mut Line) -> Result<(), NotMirrored> 
     Ok(())
 }
 
-/// The entries from one size of the ledger to another, as a server says.
-async fn entries(line: &Line, from: u64, to: u64) -> Result<Vec<Vec<u8>>, ChainError> {
-    let mut entries: Vec<Vec<u8>> = Vec::new();
-    while from + (entries.len() as u64) < to {
-        let next = from + entries.len() as u64;
-        let more = line.rpc().entries(line.contract(), next).await?;
-        if more.is_empty() {
-            return Err(ChainError::Unproven { index: next });
-        }
-        let left = (to - next) as usize;
-        entries.extend(more.into_iter().take(left));
-    }
-    Ok(entries)
-}
-
-/// In which experiments time alone has something to decide by then, of those that matter to who asks this node.
-fn due(keeper: &Keeper, by_ms: u64, holds: &Holds) -> Vec<(u64, ExperimentName)> {
+/// In which experiments time alone has something to decide by then, of those that this node's clients use.
+fn due(keeper: &Keeper, by_ms: u64, used: &Used) -> Vec<(u64, ExperimentName)> {
     let contract = keeper.contract();
     if contract.next_deadline_ms().is_none_or(|deadline_ms| deadline_ms > by_ms) {
         return Vec::new();
     }
     let due = contract.experiments().filter_map(|experiment| {
         let deadline_ms = experiment.deadline_ms().filter(|deadline_ms| *deadline_ms <= by_ms)?;
-        holds(&experiment.model().digest).then(|| (deadline_ms, experiment.name().clone()))
+        let name = experiment.name();
+        used.contains(name).then(|| (deadline_ms, name.clone()))
     });
     due.collect()
 }

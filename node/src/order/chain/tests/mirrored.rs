@@ -8,6 +8,7 @@ use colearn_proto::v1;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::on_chain::{PublicChain, Tree};
 use colearn_records::record;
+use colearn_testkit::chain::{CONTRACT, ID};
 
 use super::super::mirror::{Mirror, NotMirrored};
 use crate::error::{ChainError, NodeError};
@@ -16,23 +17,23 @@ use crate::open::signer;
 use crate::testing::{Draws, key, ledger_id, next_step};
 
 fn genesis() -> v1::Genesis {
-    let contract = "wasm14hj2tavq8fpesdwxxcu44rty3hh90vhujrvcmstl4zr3txmfvw9s0phg4d".to_owned();
+    let (id, contract) = (ID.to_owned(), CONTRACT.to_owned());
     let charter = Charter { creators: Creators::Anybody, max_members: 100 };
-    let chain = PublicChain::new("chain-1".to_owned(), contract, charter, 100_000_000).unwrap();
+    let chain = PublicChain::new(id, contract, charter, 100_000_000).unwrap();
     chain.genesis(VERSION, &Limits::default(), 1_000)
 }
 
 /// What the contract of a chain writes, call by call.
-struct Written {
+pub(super) struct Written {
     contract: Contract,
     tree: Tree,
-    entries: Vec<Vec<u8>>,
+    pub(super) entries: Vec<Vec<u8>>,
     /// The ledger's end after each call that has recorded something.
-    ends: Vec<Tree>,
+    pub(super) ends: Vec<Tree>,
 }
 
 impl Written {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let genesis = genesis();
         let charter = PublicChain::of_genesis(&genesis).unwrap().unwrap().charter().clone();
         let id = Digest(LogKeys::of_genesis(&genesis).unwrap().ledger().0);
@@ -57,7 +58,7 @@ impl Written {
     }
 
     /// Plays so many calls, each of one transaction. Gives how many were recorded.
-    fn play(&mut self, calls: u32) -> u32 {
+    pub(super) fn play(&mut self, calls: u32) -> u32 {
         let (mut draws, mut now_ms, mut recorded) = (Draws(7), 1_000, 0);
         for _ in 0..calls {
             // Now and then long enough for a deadline.
@@ -81,7 +82,7 @@ impl Written {
 }
 
 /// The mirror in a folder, which has the first entry.
-fn mirror(dir: &Path) -> Mirror {
+pub(super) fn mirror(dir: &Path) -> Mirror {
     let genesis = genesis();
     let own = signer(&genesis.origin, key(255)).unwrap();
     let options = Options { keys_of: record::keys_of, drop_unanchored: true, ..Options::new(own) };

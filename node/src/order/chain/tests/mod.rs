@@ -1,2 +1,4 @@
+mod fetched;
 mod mirrored;
 mod real_chain;
+mod two_headers;
