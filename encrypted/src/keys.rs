@@ -243,7 +243,7 @@ impl ModelKeys {
         // Set aside at once: what grows leaves copies behind.
         text.reserve(self.0.len() * 80);
         for key in &self.0 {
-            let secret = Zeroizing::new(hex::encode(&*key.secret));
+            let secret = Zeroizing::new(hex::encode(key.secret.as_slice()));
             text.push_str(&format!("{} ", key.number));
             text.push_str(&secret);
             text.push('\n');
