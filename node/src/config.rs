@@ -57,6 +57,8 @@ pub struct Config {
     pub origin: Option<String>,
     /// What the ledger limits when it is created.
     pub limits: Limits,
+    /// Where weights are kept.
+    pub artifacts: ArtifactsAt,
     /// The largest artifact, in bytes.
     pub max_artifact_bytes: u64,
     /// What all artifacts together may take, in bytes.
@@ -96,6 +98,7 @@ impl Config {
             calls_per_second: DEFAULT_CALLS_PER_SECOND,
             origin: None,
             limits: Limits::default(),
+            artifacts: ArtifactsAt::default(),
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
             artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
             reserve_bytes: DEFAULT_RESERVE_BYTES,
@@ -167,6 +170,100 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// Who vouches for clients; without them none is asked for a certificate.
     pub client_authorities: Option<PathBuf>,
+}
+
+/// Where a node keeps weights. What has not come whole lies in its data folder in any case.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum ArtifactsAt {
+    /// In the data folder.
+    #[default]
+    Data,
+    /// In another folder: `file:PATH`.
+    Folder(PathBuf),
+    /// In an object store: `s3://BUCKET/PREFIX`, `gs://...` or `az://...`.
+    Bucket(BucketAt),
+}
+
+/// Where in an object store weights are kept. The variables of the store's own tools say who the node is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BucketAt {
+    /// Which store it is.
+    pub kind: StoreKind,
+    /// The bucket, or the container.
+    pub bucket: String,
+    /// What stands before each name, without slashes around it; may be empty.
+    pub prefix: String,
+}
+
+/// What kind of object store there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StoreKind {
+    /// Amazon S3, and what speaks as it does.
+    S3,
+    /// Google Cloud Storage.
+    Google,
+    /// Azure Blob Storage.
+    Azure,
+}
+
+impl StoreKind {
+    const ALL: [Self; 3] = [Self::S3, Self::Google, Self::Azure];
+
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Google => "gs",
+            Self::Azure => "az",
+        }
+    }
+}
+
+impl fmt::Display for ArtifactsAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data => f.write_str("the data folder"),
+            Self::Folder(folder) => write!(f, "file:{}", folder.display()),
+            Self::Bucket(BucketAt { kind, bucket, prefix }) => {
+                let slash = if prefix.is_empty() { "" } else { "/" };
+                write!(f, "{}://{bucket}{slash}{prefix}", kind.scheme())
+            }
+        }
+    }
+}
+
+/// What names no place for weights.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "{0:?} is no place for weights, such as s3://BUCKET/PREFIX, gs://..., az://... or file:/ABSOLUTE/PATH"
+)]
+pub struct BadArtifactsAt(String);
+
+impl FromStr for ArtifactsAt {
+    type Err = BadArtifactsAt;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || BadArtifactsAt(text.to_owned());
+        if let Some(path) = text.strip_prefix("file:") {
+            let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+            return if path.is_absolute() { Ok(Self::Folder(path)) } else { Err(bad()) };
+        }
+        let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
+        let kind = StoreKind::ALL.into_iter().find(|it| it.scheme() == scheme).ok_or_else(bad)?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let prefix = prefix.trim_end_matches('/');
+        // Neither a key nor a question belongs there, and nothing that only some stores take for the same.
+        let is_plain =
+            |it: &str| it.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it));
+        let is_part = |it: &str| !it.is_empty() && it != "." && it != ".." && is_plain(it);
+        let is_prefix = prefix.is_empty() || prefix.split('/').all(is_part);
+        match is_part(bucket) && is_prefix {
+            true => {
+                let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
+                Ok(Self::Bucket(BucketAt { kind, bucket, prefix }))
+            }
+            false => Err(bad()),
+        }
+    }
 }
 
 /// Which artifacts of closed rounds a node keeps. What an experiment began with, its model and the one before,
@@ -268,5 +365,35 @@ impl Progress {
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Progress")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_for_weights_are_read_and_shown() {
+        for text in ["s3://models", "s3://models/a/b-1_c.d", "gs://m/x", "az://m", "file:/srv/w"] {
+            assert_eq!(text.parse::<ArtifactsAt>().unwrap().to_string(), text);
+        }
+        assert_eq!("s3://m/a/".parse::<ArtifactsAt>().unwrap().to_string(), "s3://m/a");
+        for bad in [
+            "",
+            "models",
+            "s3:",
+            "s3://",
+            "s3:///a",
+            "s3://m//a",
+            "s3://m/../a",
+            "s3://key:secret@m",
+            "s3://m/a?b",
+            "http://m/a",
+            "file:w",
+            "file:",
+        ] {
+            assert!(bad.parse::<ArtifactsAt>().is_err(), "{bad}");
+        }
     }
 }

@@ -26,6 +26,11 @@ impl DiskReserve {
         }
     }
 
+    /// As much of the disk of another folder.
+    pub(crate) fn on(&self, dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), ..self.clone() }
+    }
+
     /// A disk of which the test says how much is free.
     #[cfg(test)]
     pub(crate) fn pretended(bytes: u64, free: Arc<AtomicU64>) -> Self {

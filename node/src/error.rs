@@ -191,6 +191,9 @@ pub enum NodeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Where weights are to be kept.
+    #[error("weights cannot be kept where --artifacts says: {0}")]
+    ArtifactStore(String),
     /// A file of keys.
     #[error("cannot use the keys in {}: {reason}; a line has 64 hex digits, and perhaps a name", path.display())]
     Keys {
@@ -370,4 +373,11 @@ pub enum NodeError {
     /// The writer stopped.
     #[error("the node has stopped taking transactions: {0}")]
     Stopped(String),
+}
+
+impl NodeError {
+    /// What is stored cannot be listed.
+    pub(crate) fn artifacts(error: crate::artifacts::ArtifactError) -> Self {
+        Self::ArtifactStore(error.to_string())
+    }
 }

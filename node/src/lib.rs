@@ -90,10 +90,11 @@ use self::witness::Cosignatures;
 pub use self::access::{Access, BadGrant, CREATORS, Grant};
 pub use self::artifacts::{ArtifactKind, Lost, Shelf, Shelved};
 pub use self::config::{
-    BadKeepArtifacts, BadOpsListen, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
-    DEFAULT_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS,
-    DEFAULT_MAX_WATCHERS, DEFAULT_RESERVE_BYTES, DEFAULT_WATCHERS_PER_ADDRESS, Keep, KeepArtifacts,
-    NetworkConfig, OpsListen, Progress, Security, TlsConfig,
+    ArtifactsAt, BadArtifactsAt, BadKeepArtifacts, BadOpsListen, BucketAt, Config,
+    DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND, DEFAULT_CONNECTIONS_PER_ADDRESS,
+    DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WATCHERS,
+    DEFAULT_RESERVE_BYTES, DEFAULT_WATCHERS_PER_ADDRESS, Keep, KeepArtifacts, NetworkConfig,
+    OpsListen, Progress, Security, StoreKind, TlsConfig,
 };
 #[cfg(unix)]
 pub use self::error::CometError;
@@ -154,7 +155,7 @@ impl Node {
             let reserve = DiskReserve::new(&config.data, config.reserve_bytes);
             let (max, quota) = (config.max_artifact_bytes, config.artifact_quota_bytes);
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
-            let keep = config.keep;
+            let (keep, artifacts_at) = (config.keep, config.artifacts.clone());
             let (data, network) = (config.data.clone(), config.network.clone());
             let mount = config.mount.clone();
             let access = config.access.clone();
@@ -174,8 +175,16 @@ impl Node {
                 opened;
             // Only now: nobody else has the folder.
             let (folder, disk) = (data.join("artifacts"), reserve.clone());
-            let opening =
-                tokio::task::spawn_blocking(move || ArtifactStore::open(&folder, max, quota, disk));
+            let opening = tokio::task::spawn_blocking(move || {
+                let kept = artifacts::kept_at(&folder, &artifacts_at)?;
+                let disk = match &artifacts_at {
+                    ArtifactsAt::Folder(folder) => disk.on(folder),
+                    ArtifactsAt::Data | ArtifactsAt::Bucket(_) => disk,
+                };
+                let store = ArtifactStore::open_with(kept, max, quota, disk)?;
+                artifacts::note_place(&folder, &artifacts_at)?;
+                Ok::<_, NodeError>(store)
+            });
             let artifacts =
                 opening.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
             let stopping = CancellationToken::new();

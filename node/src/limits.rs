@@ -5,6 +5,10 @@ use std::time::Duration;
 /// How many lists of what is stored are made at a time.
 pub(crate) const LISTS: usize = 4;
 
+/// How many may wait for an object store at a time; see `artifacts::bucket`.
+#[cfg(feature = "object-store")]
+pub(crate) const STORE_CALLS: usize = 64;
+
 /// How many uploads may run at once.
 pub(crate) const UPLOADS: usize = 64;
 /// How many of them may be one peer's.

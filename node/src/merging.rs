@@ -4,7 +4,6 @@
 //! takes those that were named. So nothing waits for it, and where it fails a member brings the merge.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::time::Duration;
 
 use colearn_contracts::{Digest, ExperimentName, MergeStage, Merging, Model, Phase};
@@ -12,7 +11,7 @@ use colearn_merge::{Merge, Merged, Source};
 use colearn_records::convert::ExperimentState;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::{ArtifactError, ArtifactStore, Made};
+use crate::artifacts::{ArtifactError, ArtifactStore, Made, Whole};
 use crate::view::Views;
 
 /// How often it is looked for rounds to be merged, at most: what is there for a moment only needs no merge.
@@ -93,10 +92,10 @@ fn work(state: &ExperimentState) -> Option<Work> {
 
 /// Merges, and keeps what comes of it.
 fn merge(work: &Work, artifacts: &ArtifactStore) -> Result<(), NotMerged> {
-    let open = |model: &Model| artifacts.download(&model.digest, 0);
+    let open = |model: &Model| artifacts.whole(&model.digest);
     let base = open(&work.base)?;
     let previous = work.previous.as_ref().map(open).transpose()?;
-    let updates = work.updates.iter().map(open).collect::<Result<Vec<File>, _>>()?;
+    let updates = work.updates.iter().map(open).collect::<Result<Vec<Whole>, _>>()?;
     let updates: Vec<&dyn Source> = updates.iter().map(|update| update as &dyn Source).collect();
     let merge = Merge {
         base: &base,

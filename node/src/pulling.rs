@@ -337,6 +337,7 @@ impl Pulling {
                     | ArtifactError::TooLarge { .. }
                     | ArtifactError::InProgress(_)
                     | ArtifactError::Busy
+                    | ArtifactError::Store(_)
                     | ArtifactError::Io(_)),
                 )) => return Err(error.into()),
                 Err(error) => {

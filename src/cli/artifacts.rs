@@ -24,9 +24,10 @@ pub(crate) enum Artifacts {
   colearn artifacts list --data colearn-data --json | jq .kinds
 
 A running node lists what whoever asks may download: a member the weights of its experiments, whom it lets read all
-of them also what the ledger does not name. With --data the node must be stopped. What is not named in the ledger was
-uploaded and never proposed; what is unfinished has not come whole, which only --data shows. Exit codes: 0; 1 where
-the node does not answer, or the folder cannot be read.")]
+of them also what the ledger does not name. With --data the node must be stopped; weights that it keeps in an object
+store are listed there, by the variables that it is started with. What is not named in the ledger was uploaded and
+never proposed; what is unfinished has not come whole, which only --data shows. Exit codes: 0; 1 where the node or
+the store does not answer, or the folder cannot be read.")]
     List {
         /// A running node's address [env: COLEARN_NODE] [default: http://127.0.0.1:7400]
         #[arg(long, value_name = "URL", conflicts_with = "data")]

@@ -10,7 +10,7 @@ use colearn::backup::{BackedUp, backup};
 use colearn_contracts::Limits;
 use colearn_ledger::IndexUse;
 use colearn_node::{
-    Access, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
+    Access, ArtifactsAt, Config, DEFAULT_ARTIFACT_QUOTA_BYTES, DEFAULT_CALLS_PER_SECOND,
     DEFAULT_CONNECTIONS_PER_ADDRESS, DEFAULT_MAX_ARTIFACT_BYTES, DEFAULT_MAX_CONNECTIONS,
     DEFAULT_MAX_WATCHERS, DEFAULT_RESERVE_BYTES, DEFAULT_WATCHERS_PER_ADDRESS, Grant, Keep,
     KeepArtifacts, NetworkConfig, OpsListen, Progress, Security, Upgrade, WitnessAddress,
@@ -257,6 +257,11 @@ struct NodeArgs {
     /// Refuse transactions signed before what was recorded this long ago, on first start [default: 7days]
     #[arg(long, value_parser = duration_ms, value_name = "TIME")]
     transaction_expiry: Option<u64>,
+    /// Keep models in an object store, or in another folder: s3://BUCKET/PREFIX, gs://..., az://... or
+    /// file:/ABSOLUTE/PATH. Who the node is there say the variables of the store's own tools (AWS_ACCESS_KEY_ID and
+    /// so on) [default: DIR/artifacts]
+    #[arg(long, value_name = "PLACE")]
+    artifacts: Option<ArtifactsAt>,
     /// The largest model that can be uploaded, in bytes
     #[arg(long, default_value_t = DEFAULT_MAX_ARTIFACT_BYTES, value_name = "BYTES")]
     max_artifact_bytes: u64,
@@ -371,6 +376,7 @@ impl NodeArgs {
             calls_per_second: self.max_calls_per_second,
             origin: self.origin,
             limits,
+            artifacts: self.artifacts.unwrap_or_default(),
             max_artifact_bytes: self.max_artifact_bytes,
             artifact_quota_bytes: self.artifact_quota_bytes,
             reserve_bytes: self.reserve_bytes,

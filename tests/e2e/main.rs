@@ -56,6 +56,7 @@ mod rights;
 mod rounds;
 mod scored;
 mod scores;
+mod store;
 mod support;
 mod sweep;
 mod terminal;

@@ -4,17 +4,22 @@
 //! needs makes room, in the order of [`State::first_to_go`]; and where that is not enough whoever brings more is
 //! refused, while everything else goes on.
 
+#[cfg(feature = "object-store")]
+mod bucket;
+mod elsewhere;
 mod keeping;
 mod listing;
 mod named;
+#[cfg(feature = "object-store")]
+mod reaching;
 mod shelf;
+mod storage;
 mod upload;
 mod uses;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +28,7 @@ use std::time::{Duration, SystemTime};
 use colearn_contracts::{Digest, ExperimentName};
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
+use tokio_util::either::Either;
 use tokio_util::io::InspectReader;
 use tonic::{Code, Status};
 
@@ -34,9 +40,12 @@ use crate::limits::{
 };
 use crate::peer::Peer;
 
+pub(crate) use self::elsewhere::{Kept, kept_at, note_place};
 pub(crate) use self::keeping::keep;
 pub(crate) use self::listing::Listing;
 pub use self::shelf::{ArtifactKind, Lost, Shelf, Shelved};
+use self::storage::Storage;
+pub(crate) use self::storage::{Opened, Whole};
 pub(crate) use self::upload::{Made, Upload};
 use self::uses::{Naming, Uses};
 
@@ -82,6 +91,8 @@ pub(crate) enum ArtifactError {
     WrongDigest { expected: Digest, found: Digest },
     #[error("the artifact store cannot be used: {0}")]
     Io(io::Error),
+    #[error("the node's artifact store does not answer as it should: {0}; try again in a moment")]
+    Store(String),
 }
 
 impl From<io::Error> for ArtifactError {
@@ -109,6 +120,7 @@ impl From<ArtifactError> for Status {
             }
             ArtifactError::WrongOffset { .. } => Code::OutOfRange,
             ArtifactError::Io(_) => Code::Internal,
+            ArtifactError::Store(_) => Code::Unavailable,
         };
         Self::new(code, error.to_string())
     }
@@ -166,7 +178,10 @@ pub(crate) fn parse_digest(text: &str) -> Option<Digest> {
 pub(crate) struct ArtifactStore(Arc<Inner>);
 
 struct Inner {
+    /// Where what has not come whole lies.
     dir: PathBuf,
+    /// Where the rest does.
+    storage: Storage,
     max_bytes: u64,
     quota_bytes: u64,
     disk: DiskReserve,
@@ -255,8 +270,16 @@ impl State {
     /// 4. what whoever brings most is uploading, if that is more than `bringer` would then have brought,
     ///
     /// and of each the oldest.
-    fn first_to_go(&self, now: SystemTime, bringer: Bringer, bytes: u64) -> Option<Discard> {
-        let unnamed = self.oldest_unnamed(now);
+    ///
+    /// What is stored goes only where that helps.
+    fn first_to_go(
+        &self,
+        now: SystemTime,
+        bringer: Bringer,
+        bytes: u64,
+        stored_helps: bool,
+    ) -> Option<Discard> {
+        let unnamed = self.oldest_unnamed(now).filter(|_| stored_helps);
         if let Some((digest, age)) = unnamed
             && age >= UNNAMED_LIFE
         {
@@ -299,9 +322,13 @@ impl State {
     /// How many bytes can go for whoever brings this, at most.
     fn can_go(&self, now: SystemTime, but: Option<&PartName>) -> u64 {
         let unnamed = self.unnamed().filter(|(_, stored)| age(now, stored.since) >= UNNAMED_GRACE);
-        let unnamed = unnamed.map(|(_, stored)| stored.size).sum::<u64>();
+        unnamed.map(|(_, stored)| stored.size).sum::<u64>() + self.parts_can_go(but)
+    }
+
+    /// The same of what has not come whole.
+    fn parts_can_go(&self, but: Option<&PartName>) -> u64 {
         let others = self.parts.iter().filter(|(name, part)| Some(*name) != but && !part.is_whole);
-        unnamed + others.map(|(_, part)| part.size).sum::<u64>()
+        others.map(|(_, part)| part.size).sum()
     }
 
     fn part_of(&mut self, name: &PartName, upload: u64) -> Option<&mut Part> {
@@ -328,10 +355,22 @@ fn age(now: SystemTime, then: SystemTime) -> Duration {
 }
 
 impl ArtifactStore {
-    /// Opens the store, removing unfinished uploads that are too old, and what this process was making when it
-    /// ended.
+    /// Opens a store that is a folder.
+    #[cfg(test)]
     pub(crate) fn open(
         dir: &Path,
+        max_bytes: u64,
+        quota_bytes: u64,
+        disk: DiskReserve,
+    ) -> Result<Self, NodeError> {
+        let (dir, storage) = (dir.to_owned(), Storage::Folder(dir.to_owned()));
+        Self::open_with(Kept { dir, storage }, max_bytes, quota_bytes, disk)
+    }
+
+    /// Opens the store, removing unfinished uploads that are too old, and what this process was making when it
+    /// ended.
+    pub(crate) fn open_with(
+        Kept { dir, storage }: Kept,
         max_bytes: u64,
         quota_bytes: u64,
         disk: DiskReserve,
@@ -340,9 +379,9 @@ impl ArtifactStore {
         std::fs::create_dir_all(dir.join(PARTS)).map_err(io)?;
         let mut state = State::default();
         let now = SystemTime::now();
-        for (name, size, since) in files(dir).map_err(io)? {
+        for (digest, size, since) in storage.list().map_err(NodeError::artifacts)? {
             state.used += size;
-            if let Some(digest) = parse_digest(&name) {
+            if let Some(digest) = digest {
                 state.stored.insert(digest, Stored { size, since });
             }
         }
@@ -357,7 +396,8 @@ impl ArtifactStore {
             }
         }
         Ok(Self(Arc::new(Inner {
-            dir: dir.to_owned(),
+            dir,
+            storage,
             max_bytes,
             quota_bytes,
             disk,
@@ -374,10 +414,6 @@ impl ArtifactStore {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn path(&self, digest: &Digest) -> PathBuf {
-        self.0.dir.join(digest.to_string())
     }
 
     fn part_path(&self, name: &PartName) -> PathBuf {
@@ -411,8 +447,10 @@ impl ArtifactStore {
     /// How much could be brought of something, if what nobody needs goes.
     fn room(&self, state: &State, but: Option<&PartName>) -> u64 {
         let can_go = state.can_go(SystemTime::now(), but);
-        let free = |of: u64, taken: u64| of.saturating_add(can_go).saturating_sub(taken);
-        free(self.0.quota_bytes, state.used).min(free(self.0.disk.for_weights(), state.promised))
+        let of_disk = if self.0.storage.is_here() { can_go } else { state.parts_can_go(but) };
+        let free = |of: u64, go: u64, taken: u64| of.saturating_add(go).saturating_sub(taken);
+        let by_quota = free(self.0.quota_bytes, can_go, state.used);
+        by_quota.min(free(self.0.disk.for_weights(), of_disk, state.promised))
     }
 
     /// Whether so many bytes more do not fit.
@@ -431,9 +469,9 @@ impl ArtifactStore {
             if self.room(state, None) < bytes {
                 return Err(full);
             }
-            let Some(first) = state.first_to_go(SystemTime::now(), bringer, bytes) else {
-                return Err(full);
-            };
+            let helps = self.0.storage.is_here() || matches!(full, ArtifactError::Full { .. });
+            let first = state.first_to_go(SystemTime::now(), bringer, bytes, helps);
+            let Some(first) = first else { return Err(full) };
             tracing::debug!(what = ?first, "discarded to make room");
             self.discard(state, first);
         }
@@ -450,14 +488,21 @@ impl ArtifactStore {
 
     fn discard(&self, state: &mut State, what: Discard) {
         let (path, size) = match what {
-            Discard::Stored(digest) => {
-                (self.path(&digest), state.stored.remove(&digest).map(|stored| stored.size))
-            }
+            Discard::Stored(digest) => (
+                self.0.storage.file(&digest),
+                state.stored.remove(&digest).map(|stored| stored.size),
+            ),
             Discard::Part(name) => {
-                (self.part_path(&name), state.parts.remove(&name).map(|part| part.size))
+                (Some(self.part_path(&name)), state.parts.remove(&name).map(|part| part.size))
             }
         };
-        if let Err(error) = std::fs::remove_file(&path)
+        // Not here, while the state is locked: a store may take its time.
+        #[cfg(feature = "object-store")]
+        if let (Discard::Stored(digest), Storage::Bucket(bucket)) = (what, &self.0.storage) {
+            bucket.remove_later(digest);
+        }
+        if let Some(path) = path
+            && let Err(error) = std::fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %path.display(), %error, "cannot be removed");
@@ -477,7 +522,7 @@ impl ArtifactStore {
             self.discard(&mut state, Discard::Part(name));
         }
         while self.0.disk.lacking().is_some()
-            && let Some(first) = state.first_to_go(now, Bringer::Node, 0)
+            && let Some(first) = state.first_to_go(now, Bringer::Node, 0, self.0.storage.is_here())
         {
             self.discard(&mut state, first);
         }
@@ -508,7 +553,10 @@ impl ArtifactStore {
 
     /// The size of a stored artifact.
     pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
-        std::fs::metadata(self.path(digest)).ok().map(|data| data.len())
+        match self.0.storage.file(digest) {
+            Some(path) => std::fs::metadata(path).ok().map(|data| data.len()),
+            None => self.state().stored.get(digest).map(|stored| stored.size),
+        }
     }
 
     /// The size of a stored artifact, which is about to be named: it is as if it had come now.
@@ -604,11 +652,31 @@ impl ArtifactStore {
     /// Removes a stored artifact, if it is there; how many bytes it had.
     pub(crate) fn remove(&self, digest: &Digest) -> Result<Option<u64>, ArtifactError> {
         let Some(size) = self.size_of(digest) else { return Ok(None) };
-        std::fs::remove_file(self.path(digest))?;
-        let mut state = self.state();
-        state.stored.remove(digest);
-        state.used = state.used.saturating_sub(size);
+        self.0.storage.remove(*digest)?;
+        self.forget(digest);
         Ok(Some(size))
+    }
+
+    /// It is not there any more.
+    fn forget(&self, digest: &Digest) {
+        let mut state = self.state();
+        let size = state.stored.remove(digest).map_or(0, |stored| stored.size);
+        state.used = state.used.saturating_sub(size);
+    }
+
+    /// What came of reading an artifact. One that has gone behind the store's back can be brought again.
+    fn looked<T>(
+        &self,
+        digest: &Digest,
+        looked: Result<T, ArtifactError>,
+    ) -> Result<T, ArtifactError> {
+        if let Err(ArtifactError::Missing(_)) = looked
+            && self.size_of(digest).is_some()
+        {
+            tracing::warn!(%digest, "weights have gone from where they were stored");
+            self.forget(digest);
+        }
+        looked
     }
 
     /// What is stored.
@@ -617,22 +685,39 @@ impl ArtifactStore {
     }
 
     /// What was opened, to be read for somebody else: what is read is counted.
-    pub(crate) fn for_others(&self, file: File) -> impl AsyncRead + Send + use<> {
+    pub(crate) fn for_others(&self, opened: Opened) -> impl AsyncRead + Send + use<> {
         let store = self.clone();
-        InspectReader::new(tokio::fs::File::from_std(file), move |bytes: &[u8]| {
+        let opened = match opened {
+            Opened::File(file) => Either::Left(tokio::fs::File::from_std(file)),
+            Opened::Stream(stream) => Either::Right(stream),
+        };
+        InspectReader::new(opened, move |bytes: &[u8]| {
             let downloaded = &store.0.moved.downloaded_bytes;
             downloaded.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         })
     }
 
     /// Opens a stored artifact for reading from an offset on.
-    pub(crate) fn download(&self, digest: &Digest, offset: u64) -> Result<File, ArtifactError> {
-        let mut file = File::open(self.path(digest)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ArtifactError::Missing(*digest),
-            _ => error.into(),
-        })?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(file)
+    pub(crate) fn download(&self, digest: &Digest, offset: u64) -> Result<Opened, ArtifactError> {
+        self.looked(digest, self.0.storage.open(*digest, self.size_of(digest), offset))
+    }
+
+    /// A stored artifact as a file: one that is not here is fetched.
+    pub(crate) fn whole(&self, digest: &Digest) -> Result<Whole, ArtifactError> {
+        match &self.0.storage {
+            Storage::Folder(_) => match self.download(digest, 0)? {
+                Opened::File(file) => Ok(Whole::new(file, None)),
+                Opened::Stream(_) => Err(ArtifactError::Missing(*digest)),
+            },
+            #[cfg(feature = "object-store")]
+            Storage::Bucket(bucket) => {
+                let size = self.size_of(digest).ok_or(ArtifactError::Missing(*digest))?;
+                let mut made = self.make(size)?;
+                self.looked(digest, bucket.fetch(*digest, size, &mut made))?;
+                let file = made.reopened()?;
+                Ok(Whole::new(file, Some(made)))
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The artifacts of a node that is stopped: what they are, and which of them can go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,9 +8,10 @@ use std::time::SystemTime;
 use colearn_contracts::{Digest, ExperimentName, Phase};
 use colearn_records::convert::ExperimentState;
 
+use super::elsewhere::{Kept, kept_at, kept_before};
 use super::named::Named;
 use super::uses::{Role, Use, Uses};
-use super::{PARTS, PartName, age, files, parse_digest};
+use super::{PARTS, PartName, age, files};
 use crate::config::{Config, Keep, Progress};
 use crate::error::NodeError;
 use crate::limits::{PART_LIFE, UNNAMED_LIFE};
@@ -20,9 +21,12 @@ use crate::pulling::models;
 /// How many bytes of entries are read at a time.
 const CHUNK_BYTES: usize = 8 << 20;
 
-/// The artifacts in a node's data folder, which no node has open as long as this is held.
+/// The artifacts of a node's data folder, which no node has open as long as this is held; they lie in the folder, or where
+/// the node kept them when it ran last.
 pub struct Shelf {
-    dir: PathBuf,
+    kept: Kept,
+    /// What is stored: digest, size, and when it came.
+    stored: Vec<(Digest, u64, SystemTime)>,
     named: Named,
     uses: Uses,
     states: Vec<ExperimentState>,
@@ -62,7 +66,7 @@ impl ArtifactKind {
     }
 }
 
-/// One artifact on the disk.
+/// One artifact on the disk, or in the store.
 #[derive(Clone, Debug)]
 pub struct Shelved {
     /// Its digest; of something that the node was making when it ended, none.
@@ -77,7 +81,8 @@ pub struct Shelved {
     pub since: SystemTime,
     /// Whether it can go.
     pub goes: bool,
-    path: PathBuf,
+    /// Where it is one, the file of what is unfinished.
+    part: Option<PathBuf>,
 }
 
 /// What an experiment needs to go on, and is not here.
@@ -92,15 +97,23 @@ pub struct Lost {
 }
 
 impl Shelf {
-    /// Opens the data folder of a node that is stopped.
+    /// Opens the data folder of a node that is stopped, and lists what it keeps. May block, and is called where a runtime
+    /// with another thread runs: an object store is asked there.
     ///
     /// # Errors
-    /// If there is no ledger, a node has it open, or it cannot be read.
+    /// If there is no ledger, a node has it open, or it or the weights cannot be read.
     pub fn open(data: &Path, progress: Option<Progress>) -> Result<Self, NodeError> {
         if !data.join("ledger").is_dir() {
             return Err(NodeError::Genesis(data.to_owned()));
         }
         let opened = open(&Config { progress, ..Config::new(data) }, None)?;
+        // Only now: no node brings or removes anything meanwhile.
+        let own = data.join("artifacts");
+        let kept = kept_at(&own, &kept_before(&own)?)?;
+        let listed = kept.storage.list().map_err(NodeError::artifacts)?;
+        // What somebody else has put there is nobody's artifact.
+        let stored =
+            listed.into_iter().filter_map(|(digest, size, since)| Some((digest?, size, since)));
         let (mut named, mut uses) = (Named::default(), Uses::default());
         let reader = opened.keeper.reader();
         let size = reader.size();
@@ -116,38 +129,36 @@ impl Shelf {
             let (experiment, round) = (name.clone(), *round);
             uses.note(model.digest, Use { role: Role::Model, round, experiment, is_own: true });
         }
-        Ok(Self { dir: data.join("artifacts"), named, uses, states, _opened: opened })
+        Ok(Self { kept, stored: stored.collect(), named, uses, states, _opened: opened })
     }
 
     /// What is there, and what of it goes if this much is kept. Not named or not finished goes what came so
     /// long ago that nobody will go on with it.
     ///
     /// # Errors
-    /// If the folder cannot be read.
+    /// If the folder of what is unfinished cannot be read.
     pub fn artifacts(&self, keep: Keep) -> Result<Vec<Shelved>, NodeError> {
-        let io = |source| NodeError::Io { doing: format!("read {}", self.dir.display()), source };
+        let parts = self.kept.dir.join(PARTS);
+        let io = |source| NodeError::Io { doing: format!("read {}", parts.display()), source };
         let now = SystemTime::now();
         let kept = self.named.kept(keep, self.states.iter());
         let mut artifacts = Vec::new();
-        for (name, size, since) in found(&self.dir).map_err(io)? {
-            // What somebody else has put there is nobody's artifact.
-            let Some(digest) = parse_digest(&name) else { continue };
+        for &(digest, size, since) in &self.stored {
             let is_old = age(now, since) >= UNNAMED_LIFE;
             let (kind, named, goes) = match self.uses.most(&digest) {
                 Some(it) => (it.role.into(), Some(it), !kept.contains(&digest)),
                 None => (ArtifactKind::Unnamed, None, is_old),
             };
             let named = named.map(|Use { experiment, round, .. }| (experiment.clone(), *round));
-            let (digest, path) = (Some(digest), self.dir.join(name));
-            artifacts.push(Shelved { digest, kind, named, size, since, goes, path });
+            let digest = Some(digest);
+            artifacts.push(Shelved { digest, kind, named, size, since, goes, part: None });
         }
-        let parts = self.dir.join(PARTS);
         for (name, size, since) in found(&parts).map_err(io)? {
             let digest = PartName::parse(&name).map(|part| part.digest);
             // What was made here and is not whole nobody can go on with.
             let goes = digest.is_none() || age(now, since) > PART_LIFE;
-            let (kind, path) = (ArtifactKind::Unfinished, parts.join(name));
-            artifacts.push(Shelved { digest, kind, named: None, size, since, goes, path });
+            let (kind, part) = (ArtifactKind::Unfinished, Some(parts.join(name)));
+            artifacts.push(Shelved { digest, kind, named: None, size, since, goes, part });
         }
         artifacts.sort_by_key(|it| (it.kind, it.named.clone(), it.digest));
         Ok(artifacts)
@@ -157,7 +168,8 @@ impl Shelf {
     pub fn lost(&self) -> Vec<Lost> {
         let live = self.states.iter().filter(|it| !matches!(it.phase, Phase::Finished(_)));
         let needed = live.flat_map(|state| models(state).into_iter().map(move |it| (state, it)));
-        let lost = needed.filter(|(_, model)| !self.dir.join(model.digest.to_string()).exists());
+        let stored: BTreeSet<_> = self.stored.iter().map(|(digest, ..)| digest).collect();
+        let lost = needed.filter(|(_, model)| !stored.contains(&model.digest));
         let lost = lost.map(|(state, model)| {
             let lost =
                 Lost { digest: model.digest, size: model.size, experiment: state.name.clone() };
@@ -174,18 +186,22 @@ impl Shelf {
         &self,
         artifacts: impl IntoIterator<Item = &'a Shelved>,
     ) -> Result<(), NodeError> {
-        for Shelved { path, .. } in artifacts {
-            match std::fs::remove_file(path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(NodeError::Io {
-                        doing: format!("remove {}", path.display()),
-                        source,
-                    });
+        for Shelved { digest, part, .. } in artifacts {
+            match (part, digest) {
+                (Some(path), _) => match std::fs::remove_file(path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        let doing = format!("remove {}", path.display());
+                        return Err(NodeError::Io { doing, source });
+                    }
+                    Ok(()) | Err(_) => {}
+                },
+                (None, Some(digest)) => {
+                    self.kept.storage.remove(*digest).map_err(NodeError::artifacts)?;
                 }
-                Ok(()) | Err(_) => {}
+                (None, None) => {}
             }
         }
-        for dir in [&self.dir, &self.dir.join(PARTS)] {
+        for dir in [&self.kept.dir, &self.kept.dir.join(PARTS)] {
             if dir.is_dir() {
                 let synced = colearn_files::sync_folder(dir).map_err(io::Error::from);
                 let io =

@@ -1,5 +1,6 @@
 //! The store, and what strangers would do to it.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 
 use sha2::{Digest as _, Sha256};
@@ -48,6 +49,18 @@ fn on_disk(dir: &Path) -> u64 {
     of(dir) + of(&dir.join(PARTS))
 }
 
+/// What is stored, from an offset on.
+fn read_from(store: &ArtifactStore, digest: &Digest, offset: u64) -> Vec<u8> {
+    let Opened::File(mut file) = store.download(digest, offset).unwrap() else { panic!("a file") };
+    let mut read = Vec::new();
+    file.read_to_end(&mut read).unwrap();
+    read
+}
+
+fn path(store: &ArtifactStore, digest: &Digest) -> PathBuf {
+    store.0.storage.file(digest).unwrap()
+}
+
 /// An entry of the experiment `a` that proposes this.
 fn of_a(digest: Digest) -> Naming {
     let named = vec![(digest, Role::Proposal)];
@@ -72,9 +85,7 @@ fn an_upload_resumes_and_is_checked() {
     assert_eq!((store.size_of(&name), store.part_size_of(&name, peer(1))), (Some(size), 0));
     assert!(store.upload(peer(1), name, size, 0).unwrap().is_none());
 
-    let mut read = Vec::new();
-    store.download(&name, 7).unwrap().read_to_end(&mut read).unwrap();
-    assert_eq!(read, &bytes[7..]);
+    assert_eq!(read_from(&store, &name, 7), &bytes[7..]);
     store.remove(&name).unwrap();
     store.remove(&name).unwrap();
     assert_eq!((store.size_of(&name), store.room_bytes()), (None, 100));
@@ -273,7 +284,7 @@ fn what_the_ledger_does_not_name_goes_first() {
         put(&store, 1, &whole);
     }
     for whole in [old, named] {
-        age_by(&store.path(&digest(&whole)), UNNAMED_LIFE + Duration::from_secs(1));
+        age_by(&path(&store, &digest(&whole)), UNNAMED_LIFE + Duration::from_secs(1));
     }
     drop(store);
     let store = open(dir.path());
@@ -294,7 +305,7 @@ fn what_the_ledger_does_not_name_goes_first() {
         Err(ArtifactError::Full { .. })
     ));
     for whole in [&fresh[..], &[5; 50]] {
-        age_by(&store.path(&digest(whole)), UNNAMED_GRACE + Duration::from_secs(60));
+        age_by(&path(&store, &digest(whole)), UNNAMED_GRACE + Duration::from_secs(60));
     }
     drop(store);
     let store = open(dir.path());
@@ -329,9 +340,7 @@ fn a_full_disk_cuts_uploads_and_nothing_else() {
     let mut upload = store.upload(peer(1), digest(&whole), 50, 30).unwrap().unwrap();
     upload.write(&whole[30..]).unwrap();
     upload.finish().unwrap();
-    let mut read = Vec::new();
-    store.download(&digest(&whole), 0).unwrap().read_to_end(&mut read).unwrap();
-    assert_eq!(read, whole);
+    assert_eq!(read_from(&store, &digest(&whole), 0), whole);
     // Where the ledger lacks room itself, what is unfinished goes.
     drop(begin(&store, 1, &[2; 30], 5));
     store.tidy();

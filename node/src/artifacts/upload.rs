@@ -170,16 +170,13 @@ impl Upload {
             }
             kept.is_whole = true;
         }
-        // Synced before it has its name: what is found under a digest is whole, after any crash.
-        let placed = file.sync_all().and_then(|()| {
-            colearn_files::rename(&part, &self.store.path(&expected)).map_err(io::Error::from)
-        });
+        let placed = self.store.0.storage.place(&file, &part, expected);
         let mut state = self.store.state();
         if let Err(error) = placed {
             if let Some(part) = state.part_of(&self.part, self.number) {
                 part.is_whole = false;
             }
-            return Err(error.into());
+            return Err(error);
         }
         state.parts.remove(&self.part);
         let stored = Stored { size: self.size, since: SystemTime::now() };
@@ -226,8 +223,16 @@ impl Made {
     ) -> Result<Self, ArtifactError> {
         // From here on dropping it gives the room back.
         let mut made = Self { store, path, size, promised: size, file: None };
-        made.file = Some(File::create(&made.path)?);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        made.file = Some(options.open(&made.path)?);
         Ok(made)
+    }
+
+    /// What was written, to be read.
+    #[cfg(feature = "object-store")]
+    pub(super) fn reopened(&self) -> io::Result<File> {
+        File::open(&self.path)
     }
 
     /// Puts it in its place, durably, under the digest of what was written.
@@ -236,8 +241,7 @@ impl Made {
         if self.store.size_of(&digest).is_some() {
             return Ok(());
         }
-        file.sync_all()?;
-        colearn_files::rename(&self.path, &self.store.path(&digest)).map_err(io::Error::from)?;
+        self.store.0.storage.place(file, &self.path, digest)?;
         let size = file.metadata().map_or(self.size, |data| data.len());
         let mut state = self.store.state();
         state.promised = state.promised.saturating_sub(self.promised);

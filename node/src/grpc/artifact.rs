@@ -1,6 +1,5 @@
 //! `ArtifactService`: uploading and downloading weights.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tokio_util::io::ReaderStream;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::{BoxStream, bad_field};
-use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Listing};
+use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Listing, Opened};
 use crate::door::rights::{Caller, Rights};
 use crate::door::who::Stated;
 use crate::limits::{LISTS, PIECE_BYTES, UPLOAD_PACE_BYTES};
@@ -53,7 +52,7 @@ impl Artifacts {
     }
 
     /// Opens an artifact; one that is on its way here is waited for.
-    async fn open(&self, digest: Digest, offset: u64) -> Result<File, Status> {
+    async fn open(&self, digest: Digest, offset: u64) -> Result<Opened, Status> {
         let open = || {
             let store = self.store.clone();
             blocking(move || store.download(&digest, offset))
@@ -79,7 +78,7 @@ impl Artifacts {
             Code::ResourceExhausted => "full",
             Code::PermissionDenied => "weights_of_others",
             Code::Unauthenticated => "other_content",
-            Code::Internal => "store",
+            Code::Internal | Code::Unavailable => "store",
             _ => return,
         };
         self.counts.refuse(Class::Weights(word), &refusal.message());
@@ -142,7 +141,10 @@ impl Artifacts {
         let file = self.store.for_others(file);
         let chunks = ReaderStream::with_capacity(file, PIECE_BYTES).map(|chunk| match chunk {
             Ok(chunk) => Ok(v1::DownloadArtifactResponse { chunk }),
-            Err(error) => Err(Status::internal(format!("cannot read it: {error}"))),
+            Err(error) => Err(match error.downcast::<ArtifactError>() {
+                Ok(error) => error.into(),
+                Err(error) => Status::internal(format!("cannot read it: {error}")),
+            }),
         });
         Ok(Response::new(Box::pin(chunks)))
     }

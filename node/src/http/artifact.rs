@@ -54,6 +54,9 @@ async fn artifact(
         Ok(Err(error @ ArtifactError::Missing(_))) => {
             return (StatusCode::NOT_FOUND, format!("{error}\n")).into_response();
         }
+        Ok(Err(error @ ArtifactError::Store(_))) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
+        }
         Ok(Err(error)) => {
             tracing::error!(%error, "an artifact cannot be read");
             return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();

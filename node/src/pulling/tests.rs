@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use colearn_contracts::{Act, Action, Limits, Proposal, Scores, VERSION};
+use colearn_merge::Source as _;
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
@@ -71,8 +72,9 @@ fn put(store: &ArtifactStore, bytes: &[u8]) {
 }
 
 fn stored(store: &ArtifactStore, digest: &Digest) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    store.download(digest, 0).unwrap().read_to_end(&mut bytes).unwrap();
+    let whole = store.whole(digest).unwrap();
+    let mut bytes = vec![0; whole.size().unwrap() as usize];
+    whole.read_at(0, &mut bytes).unwrap();
     bytes
 }
 

@@ -1,0 +1,481 @@
+//! Weights in an object store: S3, Google Cloud Storage, Azure, and whatever speaks as they do.
+//!
+//! An object is there whole or not at all, and has its name only when the store has it durably. What has not come whole
+//! lies in the node's folder, as everywhere.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use colearn_contracts::Digest;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, stream};
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path;
+use object_store::{
+    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, RetryConfig, WriteMultipart,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::io::StreamReader;
+
+use super::ArtifactError;
+use super::parse_digest;
+use super::reaching::Reaching;
+use crate::config::{BucketAt, StoreKind};
+use crate::limits::STORE_CALLS;
+
+/// What is brought in one piece; what is larger in parts of at least as much. S3 has no more than 10,000 parts.
+const PART_BYTES: u64 = 8 << 20;
+const MAX_PARTS: u64 = 9_000;
+/// How many parts are on their way at a time.
+const PARTS_AT_ONCE: usize = 3;
+/// How often the store is asked again, and for how long in all: whoever waits for it tries again itself.
+const RETRIES: usize = 3;
+const RETRY_TIME: Duration = Duration::from_secs(20);
+/// How long a store may send nothing of what was asked for.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How much is told of what a store says.
+const MAX_TOLD: usize = 200;
+
+/// The weights of one node in an object store; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Bucket(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// What drives it, whoever asks.
+    runtime: Handle,
+    /// So many may wait for it: each holds a thread, of those that also read the ledger.
+    places: Arc<Semaphore>,
+    /// What is being removed, and must not be brought meanwhile: the removal could come last.
+    removing: Mutex<BTreeSet<Digest>>,
+}
+
+impl Inner {
+    fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+        Self {
+            store,
+            prefix,
+            runtime: Handle::current(),
+            places: Arc::new(Semaphore::new(STORE_CALLS)),
+            removing: Mutex::default(),
+        }
+    }
+
+    fn removing(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.removing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bucket {
+    /// Knows a store by the variables that its own tools read. Called where a runtime runs.
+    ///
+    /// # Errors
+    /// Why it cannot be used, without what is secret.
+    pub(super) fn new(at: &BucketAt) -> Result<Self, String> {
+        let retry = RetryConfig {
+            max_retries: RETRIES,
+            retry_timeout: RETRY_TIME,
+            ..RetryConfig::default()
+        };
+        let store: Result<Arc<dyn ObjectStore>, Error> = match at.kind {
+            StoreKind::S3 => AmazonS3Builder::from_env()
+                .with_bucket_name(&at.bucket)
+                .with_retry(retry)
+                .with_http_connector(Reaching)
+                .build()
+                .map(|store| Arc::new(store) as _),
+            StoreKind::Google => GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(&at.bucket)
+                .with_retry(retry)
+                .with_http_connector(Reaching)
+                .build()
+                .map(|store| Arc::new(store) as _),
+            StoreKind::Azure => MicrosoftAzureBuilder::from_env()
+                .with_container_name(&at.bucket)
+                .with_retry(retry)
+                .with_http_connector(Reaching)
+                .build()
+                .map(|store| Arc::new(store) as _),
+        };
+        let prefix = Path::parse(&at.prefix).map_err(|error| error.to_string())?;
+        let store = store.map_err(|error| told(&error))?;
+        Ok(Self(Arc::new(Inner::new(store, prefix))))
+    }
+
+    fn path(&self, digest: &Digest) -> Path {
+        self.0.prefix.clone().join(digest.to_string())
+    }
+
+    /// Waits for something that is done where the runtime is, from any thread that may block.
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ArtifactError>> + Send + 'static,
+    ) -> Result<T, ArtifactError> {
+        let busy = |_| ArtifactError::Store("too many wait for it".to_owned());
+        let _place = self.0.places.try_acquire().map_err(busy)?;
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        self.0.runtime.spawn(async move { tell.send(work.await) });
+        told.recv().unwrap_or_else(|_| Err(ArtifactError::Store("the node stops".to_owned())))
+    }
+
+    /// What is there: each digest, its size, and when it came.
+    pub(super) fn list(&self) -> Result<Vec<(Digest, u64, SystemTime)>, ArtifactError> {
+        let (store, prefix) = (self.0.store.clone(), self.0.prefix.clone());
+        let listed = self.run(async move {
+            store.list_with_delimiter(Some(&prefix)).await.map_err(|error| failed(&error))
+        })?;
+        // What somebody else has put there is nobody's artifact.
+        let artifact = |object: object_store::ObjectMeta| {
+            let digest = parse_digest(object.location.filename()?)?;
+            Some((digest, object.size, SystemTime::from(object.last_modified)))
+        };
+        Ok(listed.objects.into_iter().filter_map(artifact).collect())
+    }
+
+    /// Brings a whole file. What is brought is read, and is the artifact or is not there.
+    pub(super) fn put(&self, file: std::fs::File, digest: Digest) -> Result<(), ArtifactError> {
+        if self.0.removing().contains(&digest) {
+            return Err(ArtifactError::Store("what was there is being removed".to_owned()));
+        }
+        let (store, path) = (self.0.store.clone(), self.path(&digest));
+        self.run(async move {
+            let mut file = File::from_std(file);
+            file.rewind().await?;
+            let size = file.metadata().await?.len();
+            if size <= PART_BYTES {
+                let mut whole = Vec::new();
+                file.read_to_end(&mut whole).await?;
+                check(digest, Sha256::new_with_prefix(&whole))?;
+                let put = store.put(&path, whole.into()).await;
+                return put.map(drop).map_err(|error| failed(&error));
+            }
+            let part_bytes = PART_BYTES.max(size.div_ceil(MAX_PARTS)) as usize;
+            let upload = store.put_multipart(&path).await.map_err(|error| failed(&error))?;
+            let mut writer = WriteMultipart::new_with_chunk_size(upload, part_bytes);
+            match bring(&mut file, digest, &mut writer, part_bytes).await {
+                Ok(()) => writer.finish().await.map(drop).map_err(|error| failed(&error)),
+                Err(error) => {
+                    // What cannot be taken back now takes room there, and has no name.
+                    if let Err(error) = writer.abort().await {
+                        tracing::warn!(
+                            error = told(&error),
+                            "parts of an upload stay in the store"
+                        );
+                    }
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    /// Reads an artifact from an offset on. One that is read from its beginning ends with an error where it has
+    /// another digest.
+    pub(super) fn read(
+        &self,
+        digest: Digest,
+        offset: u64,
+    ) -> Result<Pin<Box<dyn AsyncRead + Send>>, ArtifactError> {
+        let (store, path, prefix) =
+            (self.0.store.clone(), self.path(&digest), self.0.prefix.clone());
+        let got = self.run(async move {
+            let range = (offset > 0).then_some(GetRange::Offset(offset));
+            let options = GetOptions { range, ..GetOptions::default() };
+            match store.get_opts(&path, options).await {
+                Ok(got) => Ok(got),
+                // Also a proxy says so, or a store without that bucket. One that lists what it has is there.
+                Err(Error::NotFound { .. }) => match store.list(Some(&prefix)).next().await {
+                    None | Some(Ok(_)) => Err(ArtifactError::Missing(digest)),
+                    Some(Err(error)) => Err(failed(&error)),
+                },
+                Err(error) => Err(failed(&error)),
+            }
+        })?;
+        let checked = checked(got.into_stream(), (offset == 0).then_some(digest));
+        Ok(Box::pin(StreamReader::new(checked)))
+    }
+
+    /// Copies a whole artifact of so many bytes to somewhere here.
+    pub(super) fn fetch(
+        &self,
+        digest: Digest,
+        size: u64,
+        mut to: impl io::Write,
+    ) -> Result<(), ArtifactError> {
+        // With one more it has another digest.
+        let mut from = self.read(digest, 0)?.take(size + 1);
+        let mut left = size;
+        loop {
+            let (back, piece) = self.run(async move {
+                let mut piece = BytesMut::with_capacity(1 << 20);
+                let read = from.read_buf(&mut piece).await;
+                read.map(|_| (from, piece)).map_err(|error| ArtifactError::Store(error.to_string()))
+            })?;
+            left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
+                ArtifactError::Store(format!("{digest} is longer there than it is"))
+            })?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            to.write_all(&piece)?;
+            from = back;
+        }
+    }
+
+    /// Removes an artifact, if it is there.
+    pub(super) fn remove(&self, digest: Digest) -> Result<(), ArtifactError> {
+        self.run(self.removal(digest))
+    }
+
+    /// The same, when there is time: what stays all the same is found there at the next start.
+    pub(super) fn remove_later(&self, digest: Digest) {
+        let removal = self.removal(digest);
+        self.0.runtime.spawn(async move {
+            if let Err(error) = removal.await {
+                tracing::warn!(%digest, %error, "cannot be removed");
+            }
+        });
+    }
+
+    fn removal(
+        &self,
+        digest: Digest,
+    ) -> impl Future<Output = Result<(), ArtifactError>> + Send + use<> {
+        let removing = Removing::begin(self.clone(), digest);
+        async move {
+            let Removing { bucket, digest } = &removing;
+            match bucket.0.store.delete(&bucket.path(digest)).await {
+                Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(failed(&error)),
+            }
+        }
+    }
+}
+
+/// As long as this lives, an artifact is being removed.
+struct Removing {
+    bucket: Bucket,
+    digest: Digest,
+}
+
+impl Removing {
+    fn begin(bucket: Bucket, digest: Digest) -> Self {
+        bucket.0.removing().insert(digest);
+        Self { bucket, digest }
+    }
+}
+
+impl Drop for Removing {
+    fn drop(&mut self) {
+        self.bucket.0.removing().remove(&self.digest);
+    }
+}
+
+/// Brings a file a part at a time, and sees that it is the artifact before it gets its name.
+async fn bring(
+    file: &mut File,
+    digest: Digest,
+    writer: &mut WriteMultipart,
+    part_bytes: usize,
+) -> Result<(), ArtifactError> {
+    let mut hasher = Sha256::new();
+    loop {
+        let mut part = BytesMut::with_capacity(part_bytes);
+        while part.len() < part_bytes && file.read_buf(&mut part).await? > 0 {}
+        if part.is_empty() {
+            break;
+        }
+        let part = part.freeze();
+        hasher.update(&part);
+        writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|error| failed(&error))?;
+        writer.put(part);
+    }
+    writer.wait_for_capacity(0).await.map_err(|error| failed(&error))?;
+    check(digest, hasher)
+}
+
+fn check(expected: Digest, hasher: Sha256) -> Result<(), ArtifactError> {
+    let found = Digest(hasher.finalize().into());
+    match found == expected {
+        true => Ok(()),
+        false => Err(ArtifactError::WrongDigest { expected, found }),
+    }
+}
+
+/// What is still to come, and the digest of what came.
+type Begun = Option<(BoxStream<'static, Result<Bytes, Error>>, Sha256)>;
+
+/// What a store sends: an error where it stalls, or where all of it is not what it should be.
+fn checked(
+    from: BoxStream<'static, Result<Bytes, Error>>,
+    expected: Option<Digest>,
+) -> BoxStream<'static, io::Result<Bytes>> {
+    let begun: Begun = Some((from, Sha256::new()));
+    let next = move |begun: Begun| async move {
+        let (mut from, mut hasher) = begun?;
+        match tokio::time::timeout(SILENCE, from.next()).await {
+            Ok(Some(Ok(bytes))) => {
+                if expected.is_some() {
+                    hasher.update(&bytes);
+                }
+                Some((Ok(bytes), Some((from, hasher))))
+            }
+            Ok(None) => {
+                let expected = expected?;
+                let wrong = check(expected, hasher).err()?;
+                tracing::error!(digest = %expected, "the artifact store has other bytes under a digest");
+                Some((Err(io::Error::new(io::ErrorKind::InvalidData, wrong.to_string())), None))
+            }
+            // As what it is: whoever reads tries again, and is not told that the disk cannot be read.
+            Ok(Some(Err(error))) => Some((Err(io::Error::other(failed(&error))), None)),
+            Err(_) => {
+                let silent = ArtifactError::Store("it has stopped sending".to_owned());
+                Some((Err(io::Error::other(silent)), None))
+            }
+        }
+    };
+    stream::unfold(begun, next).boxed()
+}
+
+fn failed(error: &Error) -> ArtifactError {
+    ArtifactError::Store(told(error))
+}
+
+/// What went wrong, for people: what stores answer repeats what was signed, and more.
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    let mut all = error.to_string();
+    while let Some(source) = cause.source() {
+        cause = source;
+        all = format!("{all} {cause}");
+    }
+    if let Some((_, rest)) = all.split_once("<Code>")
+        && let Some((code, _)) = rest.split_once("</Code>")
+    {
+        return clean(code);
+    }
+    clean(&cause.to_string())
+}
+
+fn clean(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|it| !it.is_control()).take(MAX_TOLD).collect()
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bucket").field(&self.0.prefix).finish()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write as _;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    fn digest(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    fn bucket() -> (Bucket, Arc<InMemory>) {
+        let store = Arc::new(InMemory::new());
+        (Bucket(Arc::new(Inner::new(store.clone(), Path::from("some/where")))), store)
+    }
+
+    fn file(bytes: &[u8]) -> std::fs::File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_brought_is_there_whole_or_not_at_all() {
+        tokio::task::spawn_blocking(|| {
+            let (bucket, _) = bucket();
+            // In one piece, and in parts.
+            let all = [vec![1; 10], vec![2; PART_BYTES as usize + 3]];
+            for whole in &all {
+                bucket.put(file(whole), digest(whole)).unwrap();
+                let mut fetched = Vec::new();
+                bucket.fetch(digest(whole), whole.len() as u64, &mut fetched).unwrap();
+                assert_eq!(&fetched, whole);
+                let cut = bucket.put(file(&whole[1..]), digest(whole));
+                assert!(matches!(cut, Err(ArtifactError::WrongDigest { .. })), "{cut:?}");
+            }
+            let mut listed: Vec<_> = bucket.list().unwrap();
+            listed.sort_by_key(|it| it.1);
+            let listed: Vec<_> = listed.iter().map(|it| (it.0, it.1)).collect();
+            assert_eq!(listed, all.each_ref().map(|it| (digest(it), it.len() as u64)));
+            bucket.remove(digest(&all[0])).unwrap();
+            bucket.remove(digest(&all[0])).unwrap();
+            let gone = bucket.fetch(digest(&all[0]), 10, Vec::new());
+            assert!(matches!(gone, Err(ArtifactError::Missing(_))), "{gone:?}");
+        })
+        .await
+        .unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn other_bytes_under_a_digest_are_told_from_the_artifact() {
+        let (bucket, store) = bucket();
+        let expected = digest(b"weights");
+        store.put(&bucket.path(&expected), Bytes::from_static(b"others!").into()).await.unwrap();
+        let other = bucket.clone();
+        let fetched = tokio::task::spawn_blocking(move || {
+            (other.fetch(expected, 7, Vec::new()), other.fetch(expected, 6, Vec::new()))
+        });
+        let (fetched, longer) = fetched.await.unwrap();
+        assert!(matches!(&fetched, Err(ArtifactError::Store(why)) if why.contains("digest")));
+        assert!(matches!(&longer, Err(ArtifactError::Store(why)) if why.contains("longer")));
+        let tail = tokio::task::spawn_blocking(move || bucket.read(expected, 3)).await.unwrap();
+        let mut read = String::new();
+        tail.unwrap().read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "ers!");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nothing_is_brought_while_it_is_being_removed() {
+        let (bucket, _) = bucket();
+        let removal = bucket.removal(digest(b"weights"));
+        let again = bucket.clone();
+        let put = move || again.put(file(b"weights"), digest(b"weights"));
+        let meanwhile = tokio::task::spawn_blocking(put.clone()).await.unwrap();
+        assert!(matches!(&meanwhile, Err(ArtifactError::Store(why)) if why.contains("removed")));
+        removal.await.unwrap();
+        tokio::task::spawn_blocking(put).await.unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn only_so_many_wait_for_the_store() {
+        let (bucket, _) = bucket();
+        let places = bucket.0.places.clone();
+        let held = places.try_acquire_many(STORE_CALLS as u32).unwrap();
+        let other = bucket.clone();
+        let busy = tokio::task::spawn_blocking(move || other.list().map(|it| it.len()));
+        assert!(matches!(busy.await.unwrap(), Err(ArtifactError::Store(_))));
+        drop(held);
+        assert_eq!(tokio::task::spawn_blocking(move || bucket.list()).await.unwrap().unwrap(), []);
+    }
+
+    #[test]
+    fn what_a_store_answers_is_told_without_what_was_signed() {
+        let body = "<Error><Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>AKIA</AWSAccessKeyId></Error>";
+        let error = io::Error::other(format!("Error performing GET: {body}"));
+        assert_eq!(told(&error), "SignatureDoesNotMatch");
+    }
+}

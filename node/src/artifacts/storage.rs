@@ -1,0 +1,160 @@
+//! Where whole artifacts lie: in a folder, or in an object store.
+
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use colearn_contracts::Digest;
+use colearn_merge::Source;
+use tokio::io::AsyncRead;
+
+#[cfg(feature = "object-store")]
+use super::bucket::Bucket;
+use super::{ArtifactError, Made, files, parse_digest};
+
+/// Where whole artifacts lie.
+#[derive(Clone, Debug)]
+pub(crate) enum Storage {
+    /// In a folder, beside what has not come whole.
+    Folder(PathBuf),
+    /// In an object store. What is there was listed when the store was opened, and is known since.
+    #[cfg(feature = "object-store")]
+    Bucket(Bucket),
+}
+
+/// A stored artifact that was opened, to be read from a place on.
+pub(crate) enum Opened {
+    /// A file.
+    File(File),
+    /// As it comes from elsewhere.
+    #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "there is no elsewhere"))]
+    Stream(Pin<Box<dyn AsyncRead + Send>>),
+}
+
+/// A stored artifact as a file here, which can be read at any place.
+pub(crate) struct Whole {
+    file: File,
+    /// It was fetched for this, and goes with it.
+    _fetched: Option<Made>,
+}
+
+impl Whole {
+    pub(super) fn new(file: File, fetched: Option<Made>) -> Self {
+        Self { file, _fetched: fetched }
+    }
+}
+
+impl Source for Whole {
+    fn size(&self) -> io::Result<u64> {
+        Source::size(&self.file)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        Source::read_at(&self.file, offset, buffer)
+    }
+}
+
+impl Storage {
+    /// The file of an artifact, where it is one.
+    pub(super) fn file(&self, digest: &Digest) -> Option<PathBuf> {
+        match self {
+            Self::Folder(dir) => Some(dir.join(digest.to_string())),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(_) => None,
+        }
+    }
+
+    /// Whether what is stored takes the disk on which the rest lies.
+    pub(super) fn is_here(&self) -> bool {
+        match self {
+            Self::Folder(_) => true,
+            #[cfg(feature = "object-store")]
+            Self::Bucket(_) => false,
+        }
+    }
+
+    /// What is there: name, size, and when it came. Of a folder also what is no artifact.
+    pub(super) fn list(&self) -> Result<Vec<(Option<Digest>, u64, SystemTime)>, ArtifactError> {
+        Ok(match self {
+            Self::Folder(dir) => {
+                let named =
+                    |(name, size, since): (String, _, _)| (parse_digest(&name), size, since);
+                match files(dir) {
+                    Ok(files) => files.into_iter().map(named).collect(),
+                    // Where nothing was ever stored.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => {
+                let listed = bucket.list()?.into_iter();
+                listed.map(|(digest, size, since)| (Some(digest), size, since)).collect()
+            }
+        })
+    }
+
+    /// Puts a whole file in its place, durably: what is found under a digest is whole, after any crash.
+    pub(super) fn place(
+        &self,
+        file: &File,
+        at: &Path,
+        digest: Digest,
+    ) -> Result<(), ArtifactError> {
+        match self {
+            Self::Folder(dir) => {
+                file.sync_all()?;
+                let placed = colearn_files::rename(at, &dir.join(digest.to_string()));
+                placed.map_err(io::Error::from)?;
+            }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => {
+                bucket.put(file.try_clone()?, digest)?;
+                // It is there; what stays here all the same is removed at a later start.
+                let _ = std::fs::remove_file(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens an artifact of so many bytes from an offset on.
+    pub(super) fn open(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+        offset: u64,
+    ) -> Result<Opened, ArtifactError> {
+        match self {
+            Self::Folder(dir) => {
+                let _ = size;
+                let file = File::open(dir.join(digest.to_string()));
+                let mut file = file.map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => ArtifactError::Missing(digest),
+                    _ => error.into(),
+                })?;
+                file.seek(SeekFrom::Start(offset))?;
+                Ok(Opened::File(file))
+            }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => match size {
+                None => Err(ArtifactError::Missing(digest)),
+                Some(size) if offset >= size => Ok(Opened::Stream(Box::pin(tokio::io::empty()))),
+                Some(_) => bucket.read(digest, offset).map(Opened::Stream),
+            },
+        }
+    }
+
+    /// Removes an artifact, if it is there.
+    pub(super) fn remove(&self, digest: Digest) -> Result<(), ArtifactError> {
+        match self {
+            Self::Folder(dir) => match std::fs::remove_file(dir.join(digest.to_string())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+                Ok(()) | Err(_) => Ok(()),
+            },
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => bucket.remove(digest),
+        }
+    }
+}
