@@ -2,7 +2,8 @@
 //!
 //! What an answer is made of stays in memory until it is sent, and who does not read lets it lie there. So an
 //! answer is gone on with only as long as little of it lies there: of its own, of all that its peer asks for, and
-//! of all that anybody does. Whoever reads nothing for long is hung up on: what lies here goes only with its connection.
+//! of all that anybody does. Whoever reads nothing for long is hung up on, however small the answer is: what lies here, and
+//! the places that it takes, go only with its connection.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -28,7 +29,12 @@ use crate::peer::Peer;
 
 /// Has all answers of these routes bounded together. Called where a runtime runs.
 pub(crate) fn bounded(routes: Router) -> Router {
-    routes.layer(from_fn_with_state(InFlight::new(READER_PATIENCE), bound))
+    bounded_within(routes, READER_PATIENCE)
+}
+
+/// The same, where an answer may lie for so long.
+pub(crate) fn bounded_within(routes: Router, patience: Duration) -> Router {
+    routes.layer(from_fn_with_state(InFlight::new(patience), bound))
 }
 
 async fn bound(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
@@ -46,6 +52,7 @@ struct Inner {
     node: Arc<Semaphore>,
     peers: Mutex<HashMap<Peer, Weak<Semaphore>>>,
     answers: Mutex<Vec<Weak<Answer>>>,
+    takers: Mutex<Vec<Weak<Taker>>>,
 }
 
 impl InFlight {
@@ -54,6 +61,7 @@ impl InFlight {
             node: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
             peers: Mutex::default(),
             answers: Mutex::default(),
+            takers: Mutex::default(),
         });
         let looked_after = Arc::downgrade(&inner);
         tokio::spawn(async move {
@@ -63,6 +71,9 @@ impl InFlight {
                 lock(&inner.answers).retain(|answer| {
                     answer.upgrade().inspect(|answer| answer.give_up_after(patience)).is_some()
                 });
+                lock(&inner.takers).retain(|taker| {
+                    taker.upgrade().inspect(|taker| taker.give_up_after(patience)).is_some()
+                });
                 lock(&inner.peers).retain(|_, all| all.strong_count() > 0);
             }
         });
@@ -71,13 +82,15 @@ impl InFlight {
 
     fn answer(&self, peer: Peer, hang_up: Option<HangUp>, body: Body) -> Bounded {
         let in_flight = self.clone();
-        Bounded { in_flight, peer, hang_up, body, answer: None, begun: false, next: None }
+        let taker = Taker::begin(hang_up);
+        lock(&self.0.takers).push(Arc::downgrade(&taker));
+        Bounded { in_flight, peer, taker, body, answer: None, begun: false, next: None }
     }
 
     /// Counts an answer that is more than a few bytes.
-    fn count(&self, peer: Peer, hang_up: Option<HangUp>) -> Arc<Answer> {
+    fn count(&self, peer: Peer, taker: &Taker) -> Arc<Answer> {
         let answer = Arc::new(Answer {
-            hang_up,
+            hang_up: taker.hang_up.clone(),
             own: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_OF_ANSWER)),
             peer: peer.is_known().then(|| self.all_of(peer)),
             node: self.0.node.clone(),
@@ -100,6 +113,73 @@ impl InFlight {
         let all = Arc::new(Semaphore::new(IN_FLIGHT_BYTES_OF_PEER));
         peers.insert(peer, Arc::downgrade(&all));
         all
+    }
+}
+
+/// Whoever an answer is for, and whether it is taken. An answer is asked for a piece at a time, and only when there is a
+/// window for it (HTTP/2) or the one before is on its way (HTTP/1.1): so one that is not asked for is not taken.
+struct Taker {
+    /// Ends the connection.
+    hang_up: Option<HangUp>,
+    state: Mutex<Taken>,
+}
+
+struct Taken {
+    /// Whether it is the other end's turn: something was made, or there was nothing yet, and no more is asked for.
+    is_offered: bool,
+    /// How many pieces that are not counted lie here.
+    lying: usize,
+    /// When that was last otherwise.
+    since: Instant,
+}
+
+impl Taker {
+    fn begin(hang_up: Option<HangUp>) -> Arc<Self> {
+        let state = Taken { is_offered: true, lying: 0, since: Instant::now() };
+        Arc::new(Self { hang_up, state: Mutex::new(state) })
+    }
+
+    /// Whether the next step is the other end's.
+    fn offers(&self, is_offered: bool) {
+        let mut taken = lock(&self.state);
+        (taken.is_offered, taken.since) = (is_offered, Instant::now());
+    }
+
+    /// What is not counted, and is known to lie here all the same until it is sent.
+    fn free(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        lock(&self.state).lying += 1;
+        Bytes::from_owner(Free { bytes, taker: self.clone() })
+    }
+
+    fn give_up_after(&self, patience: Duration) {
+        let taken = lock(&self.state);
+        if (taken.is_offered || taken.lying > 0)
+            && taken.since.elapsed() >= patience
+            && let Some(hang_up) = &self.hang_up
+        {
+            tracing::debug!("an answer that nobody takes is given up");
+            hang_up.now();
+        }
+    }
+}
+
+/// A few bytes that are not counted.
+struct Free {
+    bytes: Bytes,
+    taker: Arc<Taker>,
+}
+
+impl AsRef<[u8]> for Free {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.taker.state);
+        taken.lying -= 1;
+        taken.since = Instant::now();
     }
 }
 
@@ -249,7 +329,7 @@ type Taking = Pin<Box<dyn Future<Output = Result<Room, AcquireError>> + Send>>;
 struct Bounded {
     in_flight: InFlight,
     peer: Peer,
-    hang_up: Option<HangUp>,
+    taker: Arc<Taker>,
     body: Body,
     answer: Option<Arc<Answer>>,
     /// Whether something was sent. The first few bytes are free: most answers have no more.
@@ -263,15 +343,19 @@ struct Bounded {
 #[error("nothing of the answer was read for {} s", READER_PATIENCE.as_secs())]
 struct NotRead;
 
-impl HttpBody for Bounded {
-    type Data = Bytes;
-    type Error = axum::Error;
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        // What was not asked for before will not be. What still lies here is known by itself.
+        self.taker.offers(false);
+    }
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl Bounded {
+    fn poll_next(
+        &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
+        let this = self;
         if this.next.is_none() {
             let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
                 Some(Ok(frame)) => frame,
@@ -282,12 +366,14 @@ impl HttpBody for Bounded {
                 Err(frame) => return Poll::Ready(Some(Ok(frame))),
             };
             let is_free = !std::mem::replace(&mut this.begun, true) && bytes.len() <= FREE_BYTES;
-            if is_free || bytes.is_empty() {
+            if bytes.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            let answer = this
-                .answer
-                .get_or_insert_with(|| this.in_flight.count(this.peer, this.hang_up.take()));
+            if is_free {
+                return Poll::Ready(Some(Ok(Frame::data(this.taker.free(bytes)))));
+            }
+            let answer =
+                this.answer.get_or_insert_with(|| this.in_flight.count(this.peer, &this.taker));
             let count = counted(&bytes);
             if let Some(room) = answer.try_take(count) {
                 return Poll::Ready(Some(Ok(piece(bytes, room))));
@@ -300,6 +386,21 @@ impl HttpBody for Bounded {
             (Ok(room), Some((bytes, _))) => Poll::Ready(Some(Ok(piece(bytes, room)))),
             _ => Poll::Ready(Some(Err(axum::Error::new(NotRead)))),
         }
+    }
+}
+
+impl HttpBody for Bounded {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = self.poll_next(context);
+        // What there is not yet is waited for here, and not at the other end.
+        self.taker.offers(polled.is_ready());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -421,6 +522,7 @@ mod tests {
             sender.send(Ok(Bytes::from(vec![1; CHUNK]))).await.unwrap();
             next(&mut waiting).await.unwrap().unwrap();
         }
+        assert!(unread(&mut waiting).await.is_empty());
         let ended = next(&mut stalled).await.unwrap().unwrap_err();
         assert!(hung_up.is_now() && !goes_on.is_now());
         assert!(ended.to_string().contains("was read"), "{ended}");
@@ -430,6 +532,30 @@ mod tests {
         assert_eq!(in_flight.0.node.available_permits(), IN_FLIGHT_BYTES);
         sender.send(Ok(Bytes::from(vec![1; CHUNK]))).await.unwrap();
         next(&mut waiting).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn few_bytes_that_nobody_takes_are_given_up_and_news_are_waited_for() {
+        let patience = Duration::from_millis(60);
+        let in_flight = InFlight::new(patience);
+        let answer = |body| {
+            let hang_up = HangUp::default();
+            (in_flight.answer(peer(1), Some(hang_up.clone()), body), hang_up)
+        };
+        // Nobody asks for it; nobody takes it, although the answer has ended; and what is asked for and is not there yet.
+        let (_unasked, of_unasked) = answer(Body::from("ok"));
+        let (mut ended, of_ended) = answer(Body::from("ok"));
+        let _lying = next(&mut ended).await.unwrap().unwrap();
+        drop(ended);
+        let (mut taken, of_taken) = answer(Body::from("ok"));
+        drop(next(&mut taken).await.unwrap().unwrap());
+        drop(taken);
+        let (mut waiting, of_waiting) =
+            answer(Body::from_stream(futures_util::stream::pending::<Result<Bytes, NotRead>>()));
+        assert!(unread(&mut waiting).await.is_empty());
+        of_unasked.wait().await;
+        of_ended.wait().await;
+        assert!(!of_taken.is_now() && !of_waiting.is_now());
     }
 
     #[tokio::test]

@@ -95,6 +95,11 @@ impl HangUp {
         self.0.cancel();
     }
 
+    /// Resolves when it is ended.
+    pub(crate) async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+
     /// Whether it is ended.
     #[cfg(test)]
     pub(crate) fn is_now(&self) -> bool {
@@ -130,7 +135,7 @@ impl Slot {
 
     /// Resolves when it is to end at once.
     pub(crate) async fn is_hung_up(&self) {
-        self.hang_up.0.cancelled().await;
+        self.hang_up.wait().await;
     }
 }
 

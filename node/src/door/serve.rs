@@ -282,3 +282,56 @@ pub(crate) fn router(services: Services, calls: Calls) -> axum::Router {
     let routes = in_flight::bounded(routes.prepare().into_axum_router().merge(plain));
     who.guard(calls.clone().bound(routes), calls)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use bytes::Bytes;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::http2;
+
+    use super::*;
+
+    /// Whoever opens no window takes nothing, however little it is, and holds its place no longer than its patience.
+    #[tokio::test]
+    async fn who_takes_no_answer_of_a_few_bytes_is_hung_up_on() {
+        let patience = Duration::from_millis(300);
+        let routes = Router::new().route("/few", get(|| async { Body::from("ok") }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let door = Door {
+            listener,
+            slots: Slots::new(8, 8),
+            tls: None,
+            counts: Counts::default(),
+            full: Class::Door("connections"),
+        };
+        let stopping = CancellationToken::new();
+        tokio::spawn(serve(door, in_flight::bounded_within(routes, patience), stopping.clone()));
+        let asks = async |window: u32| {
+            let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+            let mut client = http2::Builder::new(TokioExecutor::new());
+            client.initial_stream_window_size(window);
+            let (mut requests, connection) = client.handshake(stream).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let request = Request::get("http://node/few").body(Empty::<Bytes>::new()).unwrap();
+            (requests.send_request(request).await.unwrap(), requests, connection)
+        };
+        // All three headers come; of two answers no byte is taken, or one.
+        let (_none, _requests, unread) = asks(0).await;
+        let (_one, _requests, little) = asks(1).await;
+        let (all, _requests, read) = asks(1 << 16).await;
+        assert_eq!(all.collect().await.unwrap().to_bytes(), "ok");
+        let ended = async {
+            // However the end of it is told.
+            let _ = unread.await.unwrap();
+            let _ = little.await.unwrap();
+        };
+        tokio::time::timeout(60 * patience, ended).await.unwrap();
+        assert!(!read.is_finished());
+        stopping.cancel();
+    }
+}
