@@ -11,6 +11,7 @@ use crate::NetError;
 pub(crate) const CA: &str = "COLEARN_CA";
 pub(crate) const CLIENT_CERT: &str = "COLEARN_CLIENT_CERT";
 pub(crate) const CLIENT_KEY: &str = "COLEARN_CLIENT_KEY";
+const WEIGHTS_FROM: &str = "COLEARN_WEIGHTS_FROM";
 #[cfg(feature = "tls")]
 pub(crate) const CERTIFICATES: &str = "SSL_CERT_FILE";
 #[cfg(feature = "tls")]
@@ -34,6 +35,9 @@ pub struct Trust {
     pub identity: Option<Identity>,
     /// Whose key signs what is asked for, where a server wants to know who asks.
     pub credential: Option<Credential>,
+    /// Beginnings of addresses from which weights are fetched if a node says that they are there. Whoever runs this names
+    /// them: a node could send it anywhere.
+    pub weights_from: Vec<String>,
     /// What named the authorities, for messages.
     named_by: Option<&'static str>,
     /// Whether the environment has a certificate without its key, or the other way round: told where TLS is asked
@@ -50,7 +54,7 @@ impl Trust {
     }
 
     /// From what a command's flags say, `COLEARN_CA`, `COLEARN_CLIENT_CERT` and `COLEARN_CLIENT_KEY` taking the
-    /// place of what they do not. A certificate without a key, or the other way round, is told of where something
+    /// place of what they do not, and `COLEARN_WEIGHTS_FROM`. A certificate without a key, or the other way round, is told of where something
     /// is connected.
     pub fn given(
         authorities: Option<PathBuf>,
@@ -65,7 +69,19 @@ impl Trust {
             (None, None) => (None, false),
             _ => (None, true),
         };
-        Self { authorities, identity, credential: None, named_by, is_half }
+        let weights_from = std::env::var(WEIGHTS_FROM).unwrap_or_default();
+        let weights_from = weights_from.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let weights_from = weights_from.map(str::to_owned).collect();
+        Self { authorities, identity, credential: None, weights_from, named_by, is_half }
+    }
+
+    /// The same, with weights fetched from addresses that begin with one of these, if there are some.
+    #[must_use]
+    pub fn fetching_from(self, weights_from: Vec<String>) -> Self {
+        match weights_from.is_empty() {
+            true => self,
+            false => Self { weights_from, ..self },
+        }
     }
 
     /// The same, with what is asked for signed by this key.

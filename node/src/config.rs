@@ -59,6 +59,9 @@ pub struct Config {
     pub limits: Limits,
     /// Where weights are kept.
     pub artifacts: ArtifactsAt,
+    /// Where they are kept in an object store: for how long whoever may have some can fetch them there, by an address that
+    /// is handed out; `None` if none is.
+    pub presigned: Option<Duration>,
     /// The largest artifact, in bytes.
     pub max_artifact_bytes: u64,
     /// What all artifacts together may take, in bytes.
@@ -99,6 +102,7 @@ impl Config {
             origin: None,
             limits: Limits::default(),
             artifacts: ArtifactsAt::default(),
+            presigned: None,
             max_artifact_bytes: DEFAULT_MAX_ARTIFACT_BYTES,
             artifact_quota_bytes: DEFAULT_ARTIFACT_QUOTA_BYTES,
             reserve_bytes: DEFAULT_RESERVE_BYTES,

@@ -47,6 +47,7 @@ pub mod witness;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use colearn_ledger::{Opened, Verifiers};
 use colearn_net::Credential;
@@ -156,6 +157,11 @@ impl Node {
             let (max, quota) = (config.max_artifact_bytes, config.artifact_quota_bytes);
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
             let (keep, artifacts_at) = (config.keep, config.artifacts.clone());
+            let presigned = config.presigned;
+            if presigned.is_some() && !matches!(artifacts_at, ArtifactsAt::Bucket(_)) {
+                let reason = format!("{artifacts_at} has no addresses to hand out (--presigned)");
+                return Err(NodeError::ArtifactStore(reason));
+            }
             let (data, network) = (config.data.clone(), config.network.clone());
             let mount = config.mount.clone();
             let access = config.access.clone();
@@ -289,6 +295,7 @@ impl Node {
             let shared = Shared {
                 reads,
                 artifacts,
+                presigned,
                 pulling,
                 cosignatures,
                 rights,
@@ -503,6 +510,7 @@ fn warn_of_lost_models(view: &View, artifacts: &ArtifactStore) {
 struct Shared {
     reads: Reads,
     artifacts: ArtifactStore,
+    presigned: Option<Duration>,
     pulling: Option<Pulling>,
     cosignatures: Cosignatures,
     rights: Rights,
@@ -519,7 +527,7 @@ fn services(
     shared: Shared,
     stopping: &CancellationToken,
 ) -> Services {
-    let Shared { reads, artifacts, pulling, cosignatures, rights, who, .. } = shared;
+    let Shared { reads, artifacts, presigned, pulling, cosignatures, rights, who, .. } = shared;
     let Shared { health, counts, verifiers, .. } = shared;
     let (views, stopping) = (order.views(), stopping.clone());
     #[cfg(unix)]
@@ -562,6 +570,7 @@ fn services(
             store: artifacts,
             pulling,
             rights,
+            presigned,
             pace: limits::UPLOAD_PACE,
             counts,
         },

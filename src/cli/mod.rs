@@ -53,7 +53,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueHint};
-use colearn_net::{Credential, Trust};
+use colearn_net::{Address, Credential, Trust};
 use colearn_records::keys::Place;
 
 /// Collective learning on a ledger: learners propose model updates, vote on each other's on their
@@ -89,6 +89,10 @@ struct TrustArgs {
     /// with --key say it with that [env: COLEARN_AUTH_KEY]
     #[arg(long, global = true, value_name = "KEY", value_hint = ValueHint::AnyPath)]
     auth_key: Option<Place>,
+    /// Fetch models from addresses that begin with this, such as https://store.example/models, where a node says that they
+    /// are there; may be repeated. Nowhere else is gone to on a node's word [env: COLEARN_WEIGHTS_FROM]
+    #[arg(long, global = true, value_name = "URL")]
+    weights_from: Vec<Address>,
 }
 
 /// The environment's variable for [`TrustArgs::auth_key`].
@@ -98,8 +102,9 @@ impl TrustArgs {
     /// What all of this process goes by for a command: its key is read, and the passphrase asked for, only where it
     /// asks nodes for something.
     fn trust(self, command: &Command) -> anyhow::Result<Trust> {
-        let Self { ca, client_cert, client_key, auth_key } = self;
-        let trust = Trust::given(ca, client_cert, client_key);
+        let Self { ca, client_cert, client_key, auth_key, weights_from } = self;
+        let weights_from = weights_from.iter().map(Address::to_string).collect();
+        let trust = Trust::given(ca, client_cert, client_key).fetching_from(weights_from);
         let named = || std::env::var_os(AUTH_KEY).filter(|it| !it.is_empty()).map(Place::from);
         let own = || command.own_key().map(Place::File);
         let key = auth_key.or_else(named).or_else(own);

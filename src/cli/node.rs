@@ -262,6 +262,10 @@ struct NodeArgs {
     /// so on) [default: DIR/artifacts]
     #[arg(long, value_name = "PLACE")]
     artifacts: Option<ArtifactsAt>,
+    /// Hand out addresses of the object store, at which whoever may download a model can fetch it for so long, as can
+    /// everybody who is told the address; at most 7 days. Learners go there with --weights-from
+    #[arg(long, value_parser = presigned_ms, value_name = "TIME", requires = "artifacts")]
+    presigned: Option<u64>,
     /// The largest model that can be uploaded, in bytes
     #[arg(long, default_value_t = DEFAULT_MAX_ARTIFACT_BYTES, value_name = "BYTES")]
     max_artifact_bytes: u64,
@@ -324,6 +328,15 @@ fn some(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| "it is to be a number from 1 to 1000000".to_owned())
 }
 
+/// For how long a signed address can be good: no store signs one for longer.
+fn presigned_ms(text: &str) -> Result<u64, String> {
+    let longest_ms = 7 * 24 * 3_600_000;
+    match duration_ms(text)? {
+        time_ms @ 1_000.. if time_ms <= longest_ms => Ok(time_ms),
+        _ => Err("it is to be from 1s to 7days".to_owned()),
+    }
+}
+
 impl NodeArgs {
     /// What connections are secured with.
     fn security(&self) -> Security {
@@ -377,6 +390,7 @@ impl NodeArgs {
             origin: self.origin,
             limits,
             artifacts: self.artifacts.unwrap_or_default(),
+            presigned: self.presigned.map(Duration::from_millis),
             max_artifact_bytes: self.max_artifact_bytes,
             artifact_quota_bytes: self.artifact_quota_bytes,
             reserve_bytes: self.reserve_bytes,

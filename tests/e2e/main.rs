@@ -11,6 +11,7 @@ mod chain;
 mod consortium;
 mod crash;
 mod demo;
+mod direct;
 mod doors;
 mod elsewhere;
 mod encrypted;

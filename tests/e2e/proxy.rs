@@ -117,6 +117,8 @@ struct Inner {
     /// Weights that a node here would not have, until somebody brings them; and what was brought.
     lacked: Mutex<BTreeSet<Digest>>,
     brought: Mutex<Vec<Digest>>,
+    /// Where it says that weights can be fetched from.
+    points_to: Mutex<Option<String>>,
     /// Whether submissions are swallowed, and whether nothing more is passed on over open streams.
     swallows: AtomicBool,
     keeps_back: watch::Sender<bool>,
@@ -161,6 +163,7 @@ impl Proxy {
             withheld: Mutex::default(),
             lacked: Mutex::default(),
             brought: Mutex::default(),
+            points_to: Mutex::default(),
             swallows: AtomicBool::new(false),
             keeps_back: watch::Sender::new(false),
         }));
@@ -186,6 +189,11 @@ impl Proxy {
     /// Lets these weights pass no more.
     pub(crate) fn withhold(&self, weights: Digest) {
         self.0.withheld.lock().unwrap().insert(weights);
+    }
+
+    /// Says that weights can be fetched from there.
+    pub(crate) fn point_to(&self, address: String) {
+        *self.0.points_to.lock().unwrap() = Some(address);
     }
 
     /// Lets all weights pass again.
@@ -645,6 +653,9 @@ impl ArtifactService for Proxy {
         let mut client = ArtifactServiceClient::new(self.channel());
         let mut answer = client.stat_artifact(request.into_inner()).await?;
         answer.get_mut().stored &= !lacked;
+        if let Some(address) = self.0.points_to.lock().unwrap().clone() {
+            answer.get_mut().address = address;
+        }
         Ok(answer)
     }
 

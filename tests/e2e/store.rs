@@ -7,11 +7,12 @@ use std::process::{Child, Command, Stdio};
 
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
-use colearn_sdk::client::Client;
+use colearn_sdk::client::{Client, Nodes, TlsTrust};
 use colearn_sdk::learner::{SAFETENSORS, Weights};
 use tonic::Code;
 
 use crate::merges;
+use crate::proxy::Proxy;
 use crate::support::{Counter, NodeProcess, Speaker, channel, colearn, http, succeed, wait_for};
 
 /// A secret that is to be nowhere but where it is given.
@@ -77,6 +78,7 @@ impl Store {
 
     fn command(&self, data: &Path, place: &str) -> Command {
         let more = ["--listen", "127.0.0.1:0", "--artifacts", place, "--log-level", "debug"];
+        let more = [&more[..], &["--presigned", "5min"]].concat();
         self.known(NodeProcess::command(data, &more))
     }
 
@@ -136,6 +138,13 @@ async fn weights_are_kept_in_an_object_store_and_its_outage_is_no_loss() {
         assert_eq!(found.digest(), weights.digest());
         assert_eq!(store.object(&weights.digest().to_string()).unwrap(), weights.bytes()[..]);
     }
+    // Whoever has named the store has them from there, and nothing of them from the node.
+    let (proxy, between) = Proxy::start(&node.url, None).await;
+    proxy.withhold(large.digest());
+    let trust = TlsTrust::of_process().fetching_from(vec![store.url("")]);
+    let direct = Client::connect(Nodes::from(&between).trusting(trust)).await.unwrap();
+    let found = direct.download(&large.model(SAFETENSORS)).await.unwrap();
+    assert_eq!(found.digest(), large.digest());
     let url = format!("{}/artifact/{}", node.url, large.digest());
     let mut tail = ureq::get(&url).header("range", "bytes=20971520-").call().unwrap();
     assert_eq!(tail.body_mut().read_to_vec().unwrap(), large.bytes()[20 << 20..]);

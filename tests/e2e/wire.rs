@@ -341,7 +341,7 @@ async fn uploads_resume_and_lie_in_vain() {
     let half =
         upload(&digest, size, 0, vec![bytes.slice(..1_000_000), bytes.slice(1_000_000..1_500_000)]);
     assert_eq!(artifacts.upload_artifact(half).await.unwrap_err().code(), Code::Aborted);
-    let stat = v1::StatArtifactRequest { digest: digest.clone(), room: false };
+    let stat = v1::StatArtifactRequest { digest: digest.clone(), room: false, address: true };
     let there = artifacts.stat_artifact(stat.clone()).await.unwrap().into_inner();
     assert_eq!((there.stored, there.partial_size), (false, 1_500_000));
     let request = v1::DownloadArtifactRequest { digest: digest.clone(), offset: 0 };

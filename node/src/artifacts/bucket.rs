@@ -18,6 +18,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
+use object_store::signer::{Method, Signer};
 use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, RetryConfig, WriteMultipart,
 };
@@ -33,6 +34,14 @@ use super::parse_digest;
 use super::reaching::Reaching;
 use crate::config::{BucketAt, StoreKind};
 use crate::limits::STORE_CALLS;
+
+/// A store, and what signs addresses there.
+type Both = (Arc<dyn ObjectStore>, Arc<dyn Signer>);
+
+fn both<S: ObjectStore + Signer>(store: S) -> Both {
+    let store = Arc::new(store);
+    (store.clone(), store)
+}
 
 /// What is brought in one piece; what is larger in parts of at least as much. S3 has no more than 10,000 parts.
 const PART_BYTES: u64 = 8 << 20;
@@ -53,6 +62,8 @@ pub(crate) struct Bucket(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn ObjectStore>,
+    /// Signs addresses for others.
+    signer: Option<Arc<dyn Signer>>,
     prefix: Path,
     /// What drives it, whoever asks.
     runtime: Handle,
@@ -63,9 +74,10 @@ struct Inner {
 }
 
 impl Inner {
-    fn new(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+    fn new(store: Arc<dyn ObjectStore>, signer: Option<Arc<dyn Signer>>, prefix: Path) -> Self {
         Self {
             store,
+            signer,
             prefix,
             runtime: Handle::current(),
             places: Arc::new(Semaphore::new(STORE_CALLS)),
@@ -89,29 +101,29 @@ impl Bucket {
             retry_timeout: RETRY_TIME,
             ..RetryConfig::default()
         };
-        let store: Result<Arc<dyn ObjectStore>, Error> = match at.kind {
+        let both = match at.kind {
             StoreKind::S3 => AmazonS3Builder::from_env()
                 .with_bucket_name(&at.bucket)
                 .with_retry(retry)
                 .with_http_connector(Reaching)
                 .build()
-                .map(|store| Arc::new(store) as _),
+                .map(both),
             StoreKind::Google => GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(&at.bucket)
                 .with_retry(retry)
                 .with_http_connector(Reaching)
                 .build()
-                .map(|store| Arc::new(store) as _),
+                .map(both),
             StoreKind::Azure => MicrosoftAzureBuilder::from_env()
                 .with_container_name(&at.bucket)
                 .with_retry(retry)
                 .with_http_connector(Reaching)
                 .build()
-                .map(|store| Arc::new(store) as _),
+                .map(both),
         };
         let prefix = Path::parse(&at.prefix).map_err(|error| error.to_string())?;
-        let store = store.map_err(|error| told(&error))?;
-        Ok(Self(Arc::new(Inner::new(store, prefix))))
+        let (store, signer) = both.map_err(|error| told(&error))?;
+        Ok(Self(Arc::new(Inner::new(store, Some(signer), prefix))))
     }
 
     fn path(&self, digest: &Digest) -> Path {
@@ -177,6 +189,20 @@ impl Bucket {
                     Err(error)
                 }
             }
+        })
+    }
+
+    /// An address at which everybody who has it can read an artifact for so long; `None` where the store has none.
+    pub(super) fn address(
+        &self,
+        digest: Digest,
+        life: Duration,
+    ) -> Result<Option<String>, ArtifactError> {
+        let Some(signer) = self.0.signer.clone() else { return Ok(None) };
+        let path = self.path(&digest);
+        self.run(async move {
+            let signed = signer.signed_url(Method::GET, &path, life).await;
+            signed.map(|url| Some(url.into())).map_err(|error| failed(&error))
         })
     }
 
@@ -394,7 +420,7 @@ mod tests {
 
     fn bucket() -> (Bucket, Arc<InMemory>) {
         let store = Arc::new(InMemory::new());
-        (Bucket(Arc::new(Inner::new(store.clone(), Path::from("some/where")))), store)
+        (Bucket(Arc::new(Inner::new(store.clone(), None, Path::from("some/where")))), store)
     }
 
     fn file(bytes: &[u8]) -> std::fs::File {

@@ -702,6 +702,15 @@ impl ArtifactStore {
         self.looked(digest, self.0.storage.open(*digest, self.size_of(digest), offset))
     }
 
+    /// Where else a stored artifact can be read for so long, by everybody who has that address.
+    pub(crate) fn address(
+        &self,
+        digest: &Digest,
+        life: Duration,
+    ) -> Result<Option<String>, ArtifactError> {
+        self.0.storage.address(*digest, life)
+    }
+
     /// A stored artifact as a file: one that is not here is fetched.
     pub(crate) fn whole(&self, digest: &Digest) -> Result<Whole, ArtifactError> {
         match &self.0.storage {

@@ -30,6 +30,8 @@ pub(crate) struct Artifacts {
     /// Fetches what other nodes have, where several keep the ledger.
     pub(crate) pulling: Option<Pulling>,
     pub(crate) rights: Rights,
+    /// For how long others may read at addresses of the store that are handed out; `None` if none are.
+    pub(crate) presigned: Option<Duration>,
     /// How long an upload may take to bring [`UPLOAD_PACE_BYTES`].
     pub(crate) pace: Duration,
     pub(crate) counts: Counts,
@@ -49,6 +51,18 @@ impl Artifacts {
         let has_brought =
             |Caller(key): Caller| key.is_some_and(|key| self.rights.has_brought(key, *digest));
         has_brought(caller) || self.rights.may_know(caller, digest).await
+    }
+
+    /// Where else whoever asks may fetch something that is stored.
+    async fn address(&self, caller: Caller, digest: Digest) -> Option<String> {
+        let life = self.presigned?;
+        self.rights.check_weights(caller, &digest).ok()?;
+        let store = self.store.clone();
+        let signed = blocking(move || store.address(&digest, life)).await;
+        signed.unwrap_or_else(|error| {
+            tracing::warn!(error = error.message(), "no address of the store can be handed out");
+            None
+        })
     }
 
     /// Opens an artifact; one that is on its way here is waited for.
@@ -233,7 +247,7 @@ impl ArtifactService for Artifacts {
     ) -> Result<Response<v1::StatArtifactResponse>, Status> {
         let bringer = Bringer::Peer(Peer::of(request.extensions()));
         let caller = caller(request.extensions());
-        let v1::StatArtifactRequest { digest, room } = request.into_inner();
+        let v1::StatArtifactRequest { digest, room, address } = request.into_inner();
         let digest = convert::digest(&digest, "digest").map_err(bad_field)?;
         let store = self.store.clone();
         let stat =
@@ -244,11 +258,16 @@ impl ArtifactService for Artifacts {
             Some(size) if self.is_told(caller, &digest).await => Some(size),
             _ => None,
         };
+        let address = match size {
+            Some(_) if address => self.address(caller, digest).await,
+            _ => None,
+        };
         Ok(Response::new(v1::StatArtifactResponse {
             stored: size.is_some(),
             size: size.unwrap_or(0),
             partial_size,
             room_bytes: room.then(|| self.store.room_bytes()),
+            address: address.unwrap_or_default(),
         }))
     }
 
@@ -306,6 +325,7 @@ mod tests {
             store,
             pulling: None,
             rights,
+            presigned: None,
             pace,
             counts: Counts::default(),
         });
@@ -358,7 +378,7 @@ mod tests {
         }
         let whole = [3; 100];
         let digest = Bytes::copy_from_slice(&Sha256::digest(whole));
-        let asked = v1::StatArtifactRequest { digest, room: true };
+        let asked = v1::StatArtifactRequest { digest, room: true, address: true };
         let there = client.stat_artifact(asked.clone()).await.unwrap().into_inner();
         assert_eq!(there.partial_size, 40);
         let rest = Part::Chunk(Bytes::copy_from_slice(&whole[40..]));

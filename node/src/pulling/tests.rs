@@ -422,6 +422,7 @@ impl Serving {
         let shared = Shared {
             reads,
             artifacts,
+            presigned: None,
             pulling: pulled,
             cosignatures,
             rights,

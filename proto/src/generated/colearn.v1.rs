@@ -4054,9 +4054,12 @@ pub struct StatArtifactRequest {
     /// Whether to say how much more could be stored.
     #[prost(bool, tag = "2")]
     pub room: bool,
+    /// Whether to say where else it can be fetched from, if whoever asks may fetch it.
+    #[prost(bool, tag = "3")]
+    pub address: bool,
 }
 /// What is answered to StatArtifact.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatArtifactResponse {
     /// Whether it is stored whole.
     #[prost(bool, tag = "1")]
@@ -4071,6 +4074,10 @@ pub struct StatArtifactResponse {
     /// version does not say.
     #[prost(uint64, optional, tag = "4")]
     pub room_bytes: ::core::option::Option<u64>,
+    /// A URL where a GET has its bytes for some time, where that was asked and there is one; else empty. Nobody is told
+    /// there who asks, and what comes from there is held to the digest.
+    #[prost(string, tag = "5")]
+    pub address: ::prost::alloc::string::String,
 }
 /// What is asked with UploadArtifact.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

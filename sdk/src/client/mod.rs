@@ -3,6 +3,7 @@
 mod arriving;
 mod connection;
 mod creating;
+mod direct;
 mod elsewhere;
 mod entries;
 mod error;

@@ -104,8 +104,15 @@ impl Client {
         digest: Digest,
     ) -> Result<v1::StatArtifactResponse, ClientError> {
         let digest = Bytes::copy_from_slice(&digest.0);
-        let request = v1::StatArtifactRequest { digest, room: true };
+        let request = v1::StatArtifactRequest { digest, room: true, address: false };
         self.answer(self.artifacts().stat_artifact(request)).await
+    }
+
+    /// Where else the node says that an artifact can be fetched from; empty where it says nothing.
+    pub(super) async fn address(&self, digest: Digest) -> Result<String, ClientError> {
+        let digest = Bytes::copy_from_slice(&digest.0);
+        let request = v1::StatArtifactRequest { digest, room: false, address: true };
+        Ok(self.answer(self.artifacts().stat_artifact(request)).await?.address)
     }
 
     /// Downloads weights and verifies their digest, going on after a break. What this node does not give,
@@ -155,6 +162,7 @@ impl Client {
         Box::pin(async move {
             let mut arriving = Arriving::begin(model, self.url(), to).await?;
             let mut is_from_before = arriving.length() > 0;
+            is_from_before |= self.fetch_directly(model, &mut arriving).await?;
             let mut tries = 0;
             loop {
                 match self.try_download(model, &mut arriving).await {
@@ -170,7 +178,7 @@ impl Client {
                     return Ok(weights);
                 }
                 arriving.clear()?;
-                // What there was may be a disk's fault: nobody is judged by it.
+                // What there was may be a disk's fault, or a store's: nobody is judged by it.
                 if !std::mem::take(&mut is_from_before) {
                     return Err(ClientError::WrongArtifact(model.digest));
                 }
