@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -53,6 +54,9 @@ pub struct Config {
     pub watchers_per_address: usize,
     /// How many times a second one address may ask for something, on average; all may together 16 times as often.
     pub calls_per_second: u32,
+    /// How many bytes of answers go out a second; `None` if that is not bounded. Where more are wanted, keys and sites take
+    /// turns.
+    pub bytes_per_second: Option<NonZeroU64>,
     /// The ledger's name when it is created; `None` for one made from its key.
     pub origin: Option<String>,
     /// What the ledger limits when it is created.
@@ -99,6 +103,7 @@ impl Config {
             max_watchers: DEFAULT_MAX_WATCHERS,
             watchers_per_address: DEFAULT_WATCHERS_PER_ADDRESS,
             calls_per_second: DEFAULT_CALLS_PER_SECOND,
+            bytes_per_second: None,
             origin: None,
             limits: Limits::default(),
             artifacts: ArtifactsAt::default(),

@@ -26,15 +26,16 @@ use crate::limits::{
     READER_PATIENCE,
 };
 use crate::peer::Peer;
+use crate::rates::Rates;
 
 /// Has all answers of these routes bounded together. Called where a runtime runs.
-pub(crate) fn bounded(routes: Router) -> Router {
-    bounded_within(routes, READER_PATIENCE)
+pub(crate) fn bounded(routes: Router, rates: Option<Rates>) -> Router {
+    bounded_within(routes, rates, READER_PATIENCE)
 }
 
 /// The same, where an answer may lie for so long.
-pub(crate) fn bounded_within(routes: Router, patience: Duration) -> Router {
-    routes.layer(from_fn_with_state(InFlight::new(patience), bound))
+pub(crate) fn bounded_within(routes: Router, rates: Option<Rates>, patience: Duration) -> Router {
+    routes.layer(from_fn_with_state(InFlight::new(rates, patience), bound))
 }
 
 async fn bound(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
@@ -49,6 +50,8 @@ async fn bound(State(in_flight): State<InFlight>, request: Request, next: Next) 
 struct InFlight(Arc<Inner>);
 
 struct Inner {
+    /// How many bytes go out a second, where that is bounded.
+    rates: Option<Rates>,
     node: Arc<Semaphore>,
     peers: Mutex<HashMap<Peer, Weak<Semaphore>>>,
     answers: Mutex<Vec<Weak<Answer>>>,
@@ -56,8 +59,9 @@ struct Inner {
 }
 
 impl InFlight {
-    fn new(patience: Duration) -> Self {
+    fn new(rates: Option<Rates>, patience: Duration) -> Self {
         let inner = Arc::new(Inner {
+            rates,
             node: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
             peers: Mutex::default(),
             answers: Mutex::default(),
@@ -369,16 +373,29 @@ impl Bounded {
             if bytes.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
+            let rates = this.in_flight.0.rates.as_ref();
             if is_free {
+                rates.inspect(|rates| rates.note(bytes.len()));
                 return Poll::Ready(Some(Ok(Frame::data(this.taker.free(bytes)))));
             }
             let answer =
                 this.answer.get_or_insert_with(|| this.in_flight.count(this.peer, &this.taker));
             let count = counted(&bytes);
-            if let Some(room) = answer.try_take(count) {
+            // Before there is room for it: what waits for its turn is not what somebody does not read.
+            let waits = rates.filter(|rates| !rates.try_turn(bytes.len())).cloned();
+            if waits.is_none()
+                && let Some(room) = answer.try_take(count)
+            {
                 return Poll::Ready(Some(Ok(piece(bytes, room))));
             }
-            this.next = Some((bytes, Box::pin(answer.clone().take(count))));
+            let (answer, peer, length) = (answer.clone(), this.peer, bytes.len());
+            let taking = async move {
+                if let Some(rates) = waits {
+                    rates.turn(peer, length).await;
+                }
+                answer.take(count).await
+            };
+            this.next = Some((bytes, Box::pin(taking)));
         }
         let Some((_, taking)) = &mut this.next else { return Poll::Ready(None) };
         let taken = ready!(taking.as_mut().poll(context));
@@ -470,7 +487,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_reads_is_bounded_for_an_answer_a_peer_and_the_node() {
-        let in_flight = InFlight::new(READER_PATIENCE);
+        let in_flight = InFlight::new(None, READER_PATIENCE);
         let of_answer = IN_FLIGHT_BYTES_OF_ANSWER / CHUNK;
         let mut all = Vec::new();
         let mut begin = async |number| {
@@ -509,7 +526,7 @@ mod tests {
     #[tokio::test]
     async fn who_reads_nothing_is_given_up_and_who_waits_for_news_is_not() {
         let patience = Duration::from_millis(60);
-        let in_flight = InFlight::new(patience);
+        let in_flight = InFlight::new(None, patience);
         let (hung_up, goes_on) = (HangUp::default(), HangUp::default());
         let mut stalled = in_flight.answer(peer(1), Some(hung_up.clone()), endless());
         let lying = unread(&mut stalled).await;
@@ -537,7 +554,7 @@ mod tests {
     #[tokio::test]
     async fn few_bytes_that_nobody_takes_are_given_up_and_news_are_waited_for() {
         let patience = Duration::from_millis(60);
-        let in_flight = InFlight::new(patience);
+        let in_flight = InFlight::new(None, patience);
         let answer = |body| {
             let hang_up = HangUp::default();
             (in_flight.answer(peer(1), Some(hang_up.clone()), body), hang_up)
@@ -560,7 +577,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_piece_that_is_larger_than_all_that_may_be_unread_comes_alone() {
-        let in_flight = InFlight::new(READER_PATIENCE);
+        let in_flight = InFlight::new(None, READER_PATIENCE);
         let large = Bytes::from(vec![1; 3 * IN_FLIGHT_BYTES_OF_ANSWER]);
         let twice =
             futures_util::stream::iter([large.clone(), large.clone()].map(Ok::<_, NotRead>));

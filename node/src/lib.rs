@@ -30,6 +30,7 @@ mod ops;
 mod order;
 mod peer;
 mod pulling;
+mod rates;
 mod reads;
 mod refusal;
 mod replay;
@@ -83,6 +84,7 @@ use self::order::chain::{self, OnChain};
 use self::order::replicated::Replicated;
 use self::order::solo::SoloThread;
 use self::pulling::{Others, Patience, Pulling};
+use self::rates::Rates;
 use self::reads::Reads;
 use self::status::Programs;
 use self::view::View;
@@ -157,7 +159,7 @@ impl Node {
             let (max, quota) = (config.max_artifact_bytes, config.artifact_quota_bytes);
             let (witnesses, quorum) = (config.witnesses.clone(), config.witness_quorum);
             let (keep, artifacts_at) = (config.keep, config.artifacts.clone());
-            let presigned = config.presigned;
+            let (presigned, bytes_per_second) = (config.presigned, config.bytes_per_second);
             if presigned.is_some() && !matches!(artifacts_at, ArtifactsAt::Bucket(_)) {
                 let reason = format!("{artifacts_at} has no addresses to hand out (--presigned)");
                 return Err(NodeError::ArtifactStore(reason));
@@ -304,7 +306,8 @@ impl Node {
                 counts: counts.clone(),
                 verifiers: verifiers.clone(),
             };
-            let router = router(services(&keys, &order, shared, &stopping), calls);
+            let rates = bytes_per_second.map(Rates::new);
+            let router = router(services(&keys, &order, shared, &stopping), calls, rates);
             let (tls_of, full) = (tls.clone(), Class::Door("connections"));
             let door = Door { listener, slots, tls: tls_of, counts: counts.clone(), full };
             let serving = tokio::spawn(serve(door, router, stopping.clone()));

@@ -114,7 +114,7 @@ pub(crate) fn router(
         true => routes.layer(from_fn(only_of_this_machine)),
         false => routes,
     };
-    in_flight::bounded(routes)
+    in_flight::bounded(routes, None)
 }
 
 /// What answers scrapes, one after the other: of many at once each would only take longer.

@@ -35,6 +35,14 @@ impl Peer {
         Self(Known::Address(address))
     }
 
+    /// The same for all of a site, where it is known where they are and not who.
+    pub(crate) fn site(self) -> Self {
+        match self.0 {
+            Known::Address(address) => Self(Known::Address(site(address))),
+            Known::Nothing | Known::Key(_) => self,
+        }
+    }
+
     /// Whoever has this key, wherever that is.
     pub(crate) fn with_key(key: LearnerId) -> Self {
         Self(Known::Key(key.0))
@@ -77,6 +85,17 @@ impl Peer {
     /// Who the request with these extensions comes from.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().copied().unwrap_or_default()
+    }
+}
+
+/// Where an address is. Of IPv6 a network of 48 bits is handed out as easily as one of 64.
+pub(crate) fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !((1 << (128 - 48)) - 1);
+            IpAddr::V6(Ipv6Addr::from(network))
+        }
+        address @ IpAddr::V4(_) => address,
     }
 }
 

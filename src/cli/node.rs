@@ -1,6 +1,7 @@
 //! `colearn node`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -244,6 +245,10 @@ struct NodeArgs {
     /// together 16 times as often. Votes and other submissions are not counted
     #[arg(long, default_value_t = DEFAULT_CALLS_PER_SECOND, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
     max_calls_per_second: u32,
+    /// How many bytes of answers go out a second. Where more are wanted, each key or address has the same [default: as
+    /// many as the network takes]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(65_536..), value_name = "BYTES")]
+    max_bytes_per_second: Option<u64>,
     /// The ledger's name, on first start [default: one made from its key]
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
@@ -387,6 +392,7 @@ impl NodeArgs {
             max_watchers: self.max_watchers,
             watchers_per_address: self.max_watchers_per_address,
             calls_per_second: self.max_calls_per_second,
+            bytes_per_second: self.max_bytes_per_second.and_then(NonZeroU64::new),
             origin: self.origin,
             limits,
             artifacts: self.artifacts.unwrap_or_default(),

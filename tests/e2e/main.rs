@@ -50,6 +50,7 @@ mod privacy;
 mod promises;
 mod proxy;
 mod python;
+mod rates;
 mod reference;
 mod report;
 mod resync;

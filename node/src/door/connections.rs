@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(unix)]
 use crate::limits::DOWNLOADS;
-use crate::peer::Peer;
+use crate::peer::{Peer, site};
 
 /// How long a connection may take until its first request: a handshake, and a head.
 const UNTIL_FIRST: Duration = Duration::from_secs(20);
@@ -136,17 +136,6 @@ impl Slot {
     /// Resolves when it is to end at once.
     pub(crate) async fn is_hung_up(&self) {
         self.hang_up.wait().await;
-    }
-}
-
-/// Where an address is. Of IPv6 a network of 48 bits is handed out as easily as one of 64.
-fn site(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = u128::from(address) & !((1 << (128 - 48)) - 1);
-            IpAddr::V6(Ipv6Addr::from(network))
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -37,6 +37,7 @@ use crate::http::tiles::{self, Tiles};
 use crate::http::{artifact, health};
 use crate::in_flight;
 use crate::metrics::{Class, Counts};
+use crate::rates::Rates;
 
 /// How many calls one connection may have open: a learner has a few.
 const MAX_STREAMS: u32 = 128;
@@ -245,7 +246,7 @@ async fn until_read(stream: TcpStream) {
 }
 
 /// Everything that is served, to those who may have it.
-pub(crate) fn router(services: Services, calls: Calls) -> axum::Router {
+pub(crate) fn router(services: Services, calls: Calls, rates: Option<Rates>) -> axum::Router {
     let Services {
         coordinator,
         ledger,
@@ -279,7 +280,7 @@ pub(crate) fn router(services: Services, calls: Calls) -> axum::Router {
         Err(error) => tracing::warn!(%error, "gRPC reflection is off"),
     }
     // Who asks is known before it is counted what it asks, and what is on its way to it.
-    let routes = in_flight::bounded(routes.prepare().into_axum_router().merge(plain));
+    let routes = in_flight::bounded(routes.prepare().into_axum_router().merge(plain), rates);
     who.guard(calls.clone().bound(routes), calls)
 }
 
@@ -310,7 +311,11 @@ mod tests {
             full: Class::Door("connections"),
         };
         let stopping = CancellationToken::new();
-        tokio::spawn(serve(door, in_flight::bounded_within(routes, patience), stopping.clone()));
+        tokio::spawn(serve(
+            door,
+            in_flight::bounded_within(routes, None, patience),
+            stopping.clone(),
+        ));
         let asks = async |window: u32| {
             let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
             let mut client = http2::Builder::new(TokioExecutor::new());

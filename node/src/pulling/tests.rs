@@ -434,7 +434,7 @@ impl Serving {
         let services = crate::services(&keys, &order, shared, &stopping);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = router(services, Calls::new(&Config::new(""), counts.clone()));
+        let router = router(services, Calls::new(&Config::new(""), counts.clone()), None);
         let (slots, full) = (Slots::new(64, 64), Class::Door("connections"));
         let door = Door { listener, slots, tls: None, counts, full };
         let serving = tokio::spawn(serve(door, router, stopping.clone()));
