@@ -97,7 +97,8 @@ async fn lie(speaker: &mut Speaker, junk: &Weights) {
                     scores_guarded: Scores::default(),
                     link: None,
                 };
-                vec![Act::MergeVote(vote), Act::Leave { term: 0, renounce: false }]
+                // Its seat is its until the round closes, which may be with this vote.
+                vec![Act::Leave { term: 0, renounce: false }, Act::MergeVote(vote)]
             }
             _ if !has_sent => {
                 let (base, scores) = (state.model.digest, Scores::default());
@@ -109,7 +110,7 @@ async fn lie(speaker: &mut Speaker, junk: &Weights) {
         };
         for act in acts {
             has_sent = true;
-            let is_over = matches!(act, Act::Leave { .. });
+            let is_over = matches!(act, Act::MergeVote(_));
             speaker.act(&liar, Action::new(name("x"), act)).await.unwrap();
             if is_over {
                 return;
