@@ -92,6 +92,10 @@ pub(crate) enum ArtifactError {
     #[error("the artifact store cannot be used: {0}")]
     Io(io::Error),
     #[error("the node's artifact store does not answer as it should: {0}; try again in a moment")]
+    #[cfg_attr(
+        not(feature = "object-store"),
+        allow(dead_code, reason = "there is no store that could fail to answer")
+    )]
     Store(String),
 }
 
