@@ -525,10 +525,12 @@ impl Deliverer {
         let (Some(granter), RpcError::Refused { log, .. }) = (&self.granter, error) else {
             return None;
         };
-        // cosmos-sdk's words: what is behind has the code of whatever is wrong with the grant.
-        log.contains("does not allow to pay fees for").then_some(())?;
+        // cosmos-sdk's words, between addresses in bytes that are no text; behind them is what is wrong with the grant, and
+        // the code is that of it.
+        let (_, behind) = log.split_once("does not allow to pay fees for ")?;
+        let text = behind.split_once(": ").map_or(behind, |(_, text)| text).to_owned();
         let (granter, account) = (granter.clone(), self.address().ok()?);
-        Some(NotDelivered::NoGrant { granter, account, text: log.clone() })
+        Some(NotDelivered::NoGrant { granter, account, text })
     }
 
     /// What it means that the chain does not take a transaction.

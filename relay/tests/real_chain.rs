@@ -221,7 +221,7 @@ async fn another_pays(stage: &Stage, wasm: &[u8]) {
     let address = poor.address(Wasmd::PREFIX).unwrap();
     let path = stage.folder.path().join("poor.pem");
     poor.save(&path).unwrap();
-    let granter = stage.node.grant(&address, 150_000);
+    let granter = stage.node.grant(&address, 180_000);
     let more = "gas_price = \"0.025\"\nmax_fee = 180000\nmax_fee_a_day = 1000000\n";
     let own = Settings { account: path, ..stage.settings(more) };
     let granted = Settings { granter: Some(granter.clone()), ..own.clone() };
@@ -236,7 +236,7 @@ async fn another_pays(stage: &Stage, wasm: &[u8]) {
     let had = balance(&granter).await;
     assert_eq!(store(&granted).await.unwrap(), 2);
     let paid = had - balance(&granter).await;
-    assert!((100_000..=150_000).contains(&paid), "{paid}");
+    assert!((100_000..=180_000).contains(&paid), "{paid}");
     assert_eq!(balance(&address).await, 0);
     // No more than was granted.
     let error = store(&granted).await.unwrap_err();

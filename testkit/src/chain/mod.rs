@@ -294,7 +294,7 @@ impl Tree {
         for (level, hashes) in self.levels.iter().enumerate() {
             let at = place >> level;
             if let Some(neighbour) = hashes.get(at ^ 1) {
-                let beside = if at % 2 == 0 { left } else { right };
+                let beside = if at.is_multiple_of(2) { left } else { right };
                 path.push(beside(&prefix(level + 1), *neighbour));
             }
         }
