@@ -1,7 +1,7 @@
 //! The votes for a header, all at once: with a hundred validators one after the other takes as long as everything else of
 //! a block ten times.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use tendermint::block::CommitSig;
@@ -64,7 +64,7 @@ fn needed(signed: &SignedHeader, validators: &validator::Set) -> Vec<(Vec<u8>, V
     let all = u128::from(validators.total_voting_power().value());
     let mut power = 0;
     let mut votes = Vec::new();
-    let places: std::collections::HashMap<_, _> = commit
+    let places: HashMap<_, _> = commit
         .signatures
         .iter()
         .enumerate()
