@@ -197,3 +197,58 @@ fn rounds_are_decided() {
     assert!(native.entries() == reference.entries && reference.entries.len() > 40);
     assert_eq!(follow(&reference.entries), reference.contract);
 }
+
+/// A history of one experiment and what the contract has made of it, which the keeper of a node that orders alone is held to
+/// (`node`, `order/chain/tests/solo.rs`): deadlines pass, motions are voted on, members leave, things are refused.
+///
+/// `COLEARN_BLESS=1` writes it anew.
+#[test]
+fn the_history_that_a_node_alone_is_held_to_is_what_the_contract_makes() {
+    let mut now_ms = 1_700_000_000_000;
+    let mut native = Native::begin(now_ms, usual()).unwrap();
+    let mut reference = Reference::of(&native.entries()[0]);
+    let id = native.id;
+    let mut calls = Vec::new();
+    for number in 0..420_u32 {
+        // Each seventh comes after a deadline, which it has fire.
+        now_ms += if number % 7 == 6 { 1_150 } else { 40 };
+        let experiment = reference.contract.experiment(&"a".parse().unwrap());
+        let who = (number % u32::from(PEOPLE)) as u16;
+        let what = match number {
+            0 => 4,
+            1..=5 => 100,
+            // Of all that can be done something, but mostly proposals and votes, and what comes of models.
+            _ if number.is_multiple_of(4) => (number * 37 % 256) as u8,
+            _ if number.is_multiple_of(3) => 65,
+            _ => 201,
+        };
+        // It would end what is to go on.
+        let what = if (20..24).contains(&what) && number < 400 { 201 } else { what };
+        let seen = Seen { size: reference.head.size, root: reference.root() };
+        let transaction = signed(&id, seen, who, "a", act(experiment, who, what, number));
+        let bytes = payload(&transaction);
+        let code = native.submit(now_ms, &[bytes.clone()]);
+        assert_eq!(code, reference.submit(now_ms, &[transaction]));
+        calls.push(serde_json::json!({
+            "now_ms": now_ms, "transaction": hex(&bytes), "recorded": code == [0],
+        }));
+    }
+    let entries = native.entries();
+    let recorded = calls.iter().filter(|call| call["recorded"] == true).count();
+    let (refused, decided) = (calls.len() - recorded, entries.len() - recorded - 1);
+    assert!(recorded > 80 && refused > 20 && decided > 10, "{recorded} {refused} {decided}");
+    let history = serde_json::json!({
+        "first": hex(&entries[0]), "end": hex(&native.tree().to_bytes()), "calls": calls,
+    });
+    let history = serde_json::to_string_pretty(&history).unwrap() + "\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/history.json");
+    if std::env::var_os("COLEARN_BLESS").is_some() {
+        std::fs::write(path, &history).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == history, "COLEARN_BLESS=1 writes it anew");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,4 +1,5 @@
 mod fetched;
 mod mirrored;
 mod real_chain;
+mod solo;
 mod two_headers;
