@@ -32,10 +32,10 @@ use colearn_records::transaction::LedgerId;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::turns::Turns;
-#[cfg(feature = "chain")]
-use super::ChainTrust;
 use super::ClientError;
 use super::updates::Updates;
+#[cfg(feature = "chain")]
+use super::{ChainTrust, NoTrust};
 use crate::spending::{Spending, SpendingError, experiment_folder};
 
 const FILE: &str = "memory.json";
@@ -203,9 +203,12 @@ impl Memory {
         colearn_files::replace_secret(&path, &bytes).map_err(|error| data(&path, error))
     }
 
-    /// The header that was trusted, and the newest that was verified from it.
+    /// The header that was trusted, and the newest that was verified from it, where this is to be trusted now.
     #[cfg(feature = "chain")]
-    pub(super) fn header(&self) -> Result<Option<(ChainTrust, ChainTrust)>, ClientError> {
+    pub(super) fn header(
+        &self,
+        pinned: &ChainTrust,
+    ) -> Result<Option<(ChainTrust, ChainTrust)>, ClientError> {
         let Some(dir) = &self.dir else { return Ok(None) };
         let path = dir.join(HEADER);
         let text = match std::fs::read_to_string(&path) {
@@ -213,7 +216,12 @@ impl Memory {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(ClientError::Data { path, source }),
         };
-        let lines: Vec<ChainTrust> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        let read = |line: &str| match line.parse() {
+            // From before lines named a contract. A header is the chain's, and says nothing of contracts.
+            Err(NoTrust::NoContract(older)) => format!("{older}/{}", pinned.contract).parse().ok(),
+            read => read.ok(),
+        };
+        let lines: Vec<ChainTrust> = text.lines().filter_map(read).collect();
         let lines: Result<[ChainTrust; 2], _> = lines.try_into();
         let [trusted, newest] = lines
             .map_err(|_| damaged(&path, "not two headers; remove it to begin with --trust"))?;
@@ -384,5 +392,25 @@ mod tests {
             assert_eq!(memory.keep_evidence("fork", shown.as_bytes()), kept, "it is kept once");
         }
         assert_eq!(memory.keep_evidence("fork", b"one too many"), None);
+    }
+
+    #[cfg(feature = "chain")]
+    #[test]
+    fn a_header_from_before_lines_named_a_contract_is_gone_on_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::open(dir.path(), LearnerId([1; 32])).unwrap();
+        let contract = "wasm14hj2tavq8fpesdwxxcu44rty3hh90vhujrvcmstl4zr3txmfvw9s0phg4d";
+        let older =
+            |height: u64| format!("chain-1/{height}/{}/600s/{}", "ab".repeat(32), "07".repeat(32));
+        let now =
+            |height| -> ChainTrust { format!("{}/{contract}", older(height)).parse().unwrap() };
+        let (trusted, newest) = (now(7), now(9));
+        assert_eq!(memory.header(&trusted).unwrap(), None);
+        std::fs::write(dir.path().join(HEADER), format!("{}\n{}\n", older(7), older(9))).unwrap();
+        assert_eq!(memory.header(&trusted).unwrap(), Some((trusted.clone(), newest.clone())));
+        memory.keep_header(&trusted, &newest).unwrap();
+        assert_eq!(memory.header(&trusted).unwrap(), Some((trusted.clone(), newest)));
+        std::fs::write(dir.path().join(HEADER), format!("{}\n", older(7))).unwrap();
+        assert!(memory.header(&trusted).is_err(), "one is no two");
     }
 }

@@ -42,7 +42,7 @@ impl Headers {
         if let Some(height) = memory.two_headers()? {
             return Err(ChainError::TwoHeaders { height }.into());
         }
-        let Some((before, newest)) = memory.header()? else {
+        let Some((before, newest)) = memory.header(pinned)? else {
             return Self::begin_with(client, pinned, &pinned.line).await;
         };
         let (line, height) = (&pinned.line, newest.line.height);
