@@ -180,6 +180,8 @@ pub(super) fn settle(shared: &Shared, height: u64, header_ms: u64) {
         }
         match mirror.keeper().find(&transaction) {
             Ok(Some(index)) => {
+                let experiment = &transaction.action().experiment;
+                shared.used.note(experiment, mirror.keeper().contract());
                 shared.waiting.recorded_before(&key, index);
                 super::look_again(shared);
                 continue;

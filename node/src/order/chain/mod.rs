@@ -236,6 +236,9 @@ impl Submissions {
         let mirror = shared.mirror();
         match mirror.keeper().find(&transaction) {
             Ok(Some(index)) => {
+                // Another mirror may have delivered it, or this one was stopped before it had noted that.
+                let experiment = &transaction.action().experiment;
+                shared.used.note(experiment, mirror.keeper().contract());
                 shared.waiting.wait_for_entry(index, waiter);
                 look_again(shared);
                 return;

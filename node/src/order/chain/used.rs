@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use colearn_contracts::{Contract, ExperimentName};
+use colearn_contracts::{Contract, ExperimentName, Phase};
 
 /// From how many on those that have ended are forgotten, and how many are remembered at most.
 const MANY: (usize, usize) = (1_000, 10_000);
@@ -37,8 +37,10 @@ impl Used {
             return;
         }
         if names.len() >= MANY.0 {
+            // One that waits or pauses has no deadline, and goes on.
             let goes_on = |name: &ExperimentName| {
-                contract.experiment(name).is_some_and(|it| it.deadline_ms().is_some())
+                let experiment = contract.experiment(name);
+                experiment.is_some_and(|it| !matches!(it.phase(), Phase::Finished(_)))
             };
             names.retain(goes_on);
         }
@@ -62,8 +64,10 @@ impl Used {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use colearn_contracts::{Digest, Moment};
+
     use super::*;
-    use crate::testing::{keeper, name};
+    use crate::testing::{create, keeper, name, signed};
 
     #[test]
     fn what_was_used_is_known_after_a_restart() {
@@ -88,10 +92,14 @@ mod tests {
         std::fs::write(&file, serde_json::to_vec(&names).unwrap()).unwrap();
         let used = Used::begin(dir.path());
         assert!(used.contains(&name("n0")));
-        // None of them is there any more.
-        used.note(&name("a"), keeper.contract());
+        // One of them waits for learners, and the others are not there any more.
+        let mut contract = keeper.contract().clone();
+        let (creation, moment) =
+            (signed(1, create("n7")), Moment { now_ms: 2_000, head: Digest([0; 32]) });
+        contract.apply(moment, creation.sender(), creation.action()).unwrap();
+        used.note(&name("a"), &contract);
         assert!(used.contains(&name("a")) && !used.contains(&name("n0")));
         let kept = String::from_utf8(std::fs::read(&file).unwrap()).unwrap();
-        assert_eq!(kept, "[\"a\"]");
+        assert_eq!(kept, "[\"a\",\"n7\"]");
     }
 }
