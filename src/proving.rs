@@ -1,12 +1,20 @@
 //! What a public chain proves of a ledger, for who audits it: an audit itself asks nobody.
 
+use std::time::Duration;
+
 use colearn_audit::{Proven, Prover, SourceError};
+use colearn_light::Light;
 use colearn_records::on_chain::{Root, TREE_KEY, Tree};
 use colearn_records::pins::Pins;
-use colearn_relay::{BadServer, NotProven as NotByChain, Rpc, Settings, Shown};
+use colearn_relay::{BadServer, NotProven as NotByChain, Rpc, Settings};
 use colearn_sdk::client::{ChainTrust, Client, ClientError, NoTrust, Nodes, ProvenEnd};
 
 use crate::place::{NoNode, Place};
+
+/// How often the chain's servers are asked where they show less than a copy has, each in its turn, and how long is waited
+/// between: one may be some blocks behind the server that the copy is from.
+const TRIES: usize = 4;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Whoever is asked what a chain proves.
 #[derive(Debug)]
@@ -136,20 +144,40 @@ impl Proving {
     /// The contract keeps the root of each size at which a call has ended, and mirrors end nowhere else.
     async fn by_servers(&self, rpc: &Rpc, size: u64) -> Result<Proven, NotProven> {
         let contract = &self.trust.contract;
-        let Shown { light, established } = rpc.prove(&self.trust, contract, TREE_KEY).await?;
-        let tree = Tree::from_bytes(&established.value).ok_or(NotProven::NoLedger)?;
+        let (mut light, mut tree) = self.end(rpc).await?;
+        for _ in 1..TRIES.max(rpc.servers()) {
+            if tree.head().size >= size {
+                break;
+            }
+            rpc.go_on();
+            tokio::time::sleep(PAUSE).await;
+            (light, tree) = self.end(rpc).await?;
+        }
         let total = tree.head().size;
         let (light, size, root) = if total <= size {
             (light, total, tree.root())
         } else {
             let shown = rpc.prove(&self.trust, contract, &Root::key(size)).await;
-            let shown = shown.map_err(|why| NotProven::NoRoot { size, total, why })?;
+            let shown = shown.map_err(|why| match why {
+                NotByChain::Proof(_) | NotByChain::Answer(_) | NotByChain::Value(_) => {
+                    NotProven::NoRoot { size, total, why }
+                }
+                // Nobody has said anything of that root.
+                away => NotProven::Chain(away),
+            })?;
             let root = Root::from_bytes(&shown.established.value).ok_or(NotProven::NoLedger)?;
             (shown.light, size, root.root)
         };
         let (chain, contract) = (self.trust.line.chain.clone(), contract.clone());
         let (height, time_ms) = (light.height(), light.time_ms());
         Ok(Proven { size, root, total, chain, contract, height, time_ms })
+    }
+
+    /// The ledger's end, as the newest header of the server that is asked first proves it.
+    async fn end(&self, rpc: &Rpc) -> Result<(Light, Tree), NotProven> {
+        let shown = rpc.prove(&self.trust, &self.trust.contract, TREE_KEY).await?;
+        let tree = Tree::from_bytes(&shown.established.value).ok_or(NotProven::NoLedger)?;
+        Ok((shown.light, tree))
     }
 }
 
