@@ -100,6 +100,14 @@ impl State {
         self.unordered.len() + self.unsigned.len()
     }
 
+    /// All who wait, and who do so no more.
+    fn take_all(&mut self) -> Vec<Waiter> {
+        let unordered = std::mem::take(&mut self.unordered).into_values();
+        let unsigned = std::mem::take(&mut self.unsigned).into_iter();
+        let unsigned = unsigned.map(|(_, _, waiter)| waiter);
+        unordered.flat_map(|it| it.waiters).chain(unsigned).collect()
+    }
+
     /// Whether one more may wait. What is recorded and waited for by nobody any more takes no room.
     fn has_room(&mut self) -> bool {
         if self.count() >= MAX_WAITING {
@@ -160,6 +168,14 @@ impl Waiting {
     pub(super) fn refuse(&self, key: &Key, refusal: impl Fn() -> Refusal) {
         let waiting = self.state().unordered.remove(key);
         for waiter in waiting.into_iter().flat_map(|it| it.waiters) {
+            waiter.answer(Err(refusal()));
+        }
+    }
+
+    /// Whatever is waited for, nobody will be told what has become of it; what comes after this may wait.
+    pub(super) fn refuse_all(&self, refusal: impl Fn() -> Refusal) {
+        let waiters = self.state().take_all();
+        for waiter in waiters {
             waiter.answer(Err(refusal()));
         }
     }
@@ -230,11 +246,9 @@ impl Waiting {
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
-        let unordered = std::mem::take(&mut state.unordered);
-        let unsigned = std::mem::take(&mut state.unsigned);
+        let waiters = state.take_all();
         drop(state);
-        let waiters = unordered.into_values().flat_map(|it| it.waiters);
-        for waiter in waiters.chain(unsigned.into_iter().map(|(_, _, waiter)| waiter)) {
+        for waiter in waiters {
             waiter.answer(Err(Refusal::Stopped));
         }
     }

@@ -93,6 +93,8 @@ pub(super) async fn deliver(
             },
         };
         match first {
+            // Whether it is due is not believed any more, and costs what it did.
+            Job::Tick(_) if nothing_is_believed(&shared) => {}
             Job::Tick(names) => {
                 let names: Vec<String> = names.iter().map(ToString::to_string).collect();
                 let ticked = deliverer.tick(&names).await;
@@ -121,7 +123,19 @@ async fn batch(first: Job, jobs: &mut mpsc::Receiver<Job>, left: &mut Option<Job
     batch
 }
 
+/// Whether nothing of the chain is believed any more. Nobody can be told what becomes of anything then, so whoever waits
+/// is told that.
+pub(super) fn nothing_is_believed(shared: &Shared) -> bool {
+    let Some(why) = shared.condition.why_nothing() else { return false };
+    lock(&shared.deliveries.unseen).clear();
+    shared.waiting.refuse_all(|| Refusal::NoOrder(why.clone()));
+    true
+}
+
 async fn carry(shared: &Shared, deliverer: &mut Deliverer, mut batch: Vec<Job>) {
+    if nothing_is_believed(shared) {
+        return;
+    }
     // Another has delivered some of it meanwhile.
     batch.retain(|job| match job {
         Job::Transaction { key, .. } => shared.waiting.is_waited_for(key),
@@ -154,6 +168,9 @@ async fn carry(shared: &Shared, deliverer: &mut Deliverer, mut batch: Vec<Job>) 
                     unseen.push(Delivered { key, payload, transaction, tries, code, height });
                 }
             }
+            drop(unseen);
+            // It may have ended meanwhile, and then nobody looks for it.
+            nothing_is_believed(shared);
         }
         Err(error) => {
             let why = error.to_string();

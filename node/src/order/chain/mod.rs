@@ -316,6 +316,7 @@ async fn follow(
             Err(NotMirrored::Unproven(error)) => {
                 if matches!(error, ChainError::TwoHeaders { .. }) {
                     shared.condition.believes_nothing(error.to_string());
+                    delivery::nothing_is_believed(shared);
                 }
                 // Another server may be honest, or alive.
                 shared.condition.not_followed(error.to_string());
