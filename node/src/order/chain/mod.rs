@@ -246,6 +246,11 @@ impl Submissions {
             Ok(None) => {}
             Err(error) => return waiter.answer(Err(error.into())),
         }
+        // By half of a ledger the rules may refuse what they take by all of it, and a refusal is final.
+        if shared.condition.height() == 0 {
+            let why = "the chain's ledger is not here yet".to_owned();
+            return waiter.answer(Err(Refusal::NoOrder(why)));
+        }
         // What is refused here is refused there, and there it costs money. Not by this machine's clock: a block's
         // time is no earlier than that of the newest header.
         let now_ms = shared.condition.header_ms();
