@@ -108,9 +108,13 @@ impl Headers {
         let light = advance(client, &from.light, raw, height).await?;
         if let Some(known) = known {
             // Both follow from the one before: that is what nobody who is honest can show.
+            // The mark first: whoever is killed meanwhile believes nothing when it is started again. And whatever
+            // cannot be written, it is told.
+            if let Err(error) = memory.keep_two_headers(height) {
+                tracing::error!(height, %error, "TWO HEADERS, which is forgotten when this ends: it cannot be kept");
+            }
             let keep = |raw: &RawBlock| memory.keep_evidence("header", &text(raw));
             let (_, second) = (keep(&known.raw), keep(raw));
-            memory.keep_two_headers(height)?;
             let two = ChainError::TwoHeaders { height };
             return Err(ClientError::OnChain(two, Evidence(second)));
         }
