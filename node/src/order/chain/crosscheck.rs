@@ -70,7 +70,8 @@ pub(super) struct CrossCheck {
     trusted: String,
     file: PathBuf,
     found: Option<(u64, PathBuf)>,
-    asking: Option<JoinHandle<Option<TwoHeaders>>>,
+    /// Gives the height of two that it has found and kept.
+    asking: Option<JoinHandle<Option<u64>>>,
     turn: usize,
     last: Option<Instant>,
 }
@@ -110,34 +111,15 @@ impl CrossCheck {
     pub(super) async fn check(&mut self) -> Result<(), ChainError> {
         if let Some(asking) = self.asking.take_if(|asking| asking.is_finished())
             // If it panicked nothing was found.
-            && let Ok(Some(two)) = asking.await
+            && let Ok(Some(height)) = asking.await
         {
-            self.keep(&two);
+            self.found = Some((height, self.file.clone()));
         }
         match &self.found {
             Some((height, file)) => {
                 Err(ChainError::TwoHeaders { height: *height, file: file.clone() })
             }
             None => Ok(()),
-        }
-    }
-
-    fn keep(&mut self, two: &TwoHeaders) {
-        tracing::error!(
-            height = two.height,
-            believed = two.believed.hash,
-            other = two.other.hash,
-            server = two.shown_by,
-            "TWO HEADERS of one block, both signed: nothing more of the chain is believed"
-        );
-        self.found = Some((two.height, self.file.clone()));
-        let text = serde_json::to_vec_pretty(two).map_err(|error| error.to_string());
-        let kept = text.and_then(|text| {
-            colearn_files::replace(&self.file, &text).map_err(|error| error.to_string())
-        });
-        if let Err(error) = kept {
-            let file = self.file.display();
-            tracing::error!(%file, error, "they are not kept, and forgotten when this node stops");
         }
     }
 
@@ -152,19 +134,40 @@ impl CrossCheck {
         self.turn = self.turn.wrapping_add(1);
         self.last = Some(Instant::now());
         let (earlier, height, hash) = (earlier.clone(), believed.height(), believed.hash());
-        let (raw, trusted) = (raw.clone(), self.trusted.clone());
+        let (raw, trusted, file) = (raw.clone(), self.trusted.clone(), self.file.clone());
         self.asking = Some(tokio::spawn(async move {
             let looked =
                 tokio::time::timeout(PATIENCE, contradiction(&other, earlier, height, hash));
             let (hash_of_other, other_raw) = looked.await.ok().flatten()?;
-            Some(TwoHeaders {
+            let two = TwoHeaders {
                 trusted,
                 height,
                 believed: KeptBlock::of(hash, &raw),
                 other: KeptBlock::of(hash_of_other, &other_raw),
                 shown_by: other.server().to_owned(),
-            })
+            };
+            // At once: whoever is killed before it is looked for them finds them after that.
+            keep(&two, &file);
+            Some(height)
         }));
+    }
+}
+
+fn keep(two: &TwoHeaders, file: &Path) {
+    tracing::error!(
+        height = two.height,
+        believed = two.believed.hash,
+        other = two.other.hash,
+        server = two.shown_by,
+        "TWO HEADERS of one block, both signed: nothing more of the chain is believed"
+    );
+    let text = serde_json::to_vec_pretty(two).map_err(|error| error.to_string());
+    let kept = text.and_then(|text| {
+        colearn_files::replace(file, &text).map(drop).map_err(|error| error.to_string())
+    });
+    if let Err(error) = kept {
+        let file = file.display();
+        tracing::error!(%file, error, "they are not kept, and forgotten when this node stops");
     }
 }
 

@@ -103,7 +103,7 @@ impl Line {
     /// # Errors
     /// Why it is not believed; also once another server was found to have another header that is to be believed as well.
     pub(crate) async fn advance(&mut self) -> Result<Option<Proven>, ChainError> {
-        self.cross_check.check().await?;
+        self.check().await?;
         let earlier = self.light.clone();
         let status = self.rpc.status().await?;
         if status.chain_id != self.pin.chain {
@@ -130,6 +130,14 @@ impl Line {
             self.cross_check.compare(&earlier, &self.light, &block);
         }
         self.prove(block).await.map(Some)
+    }
+
+    /// Whether nothing contradicts the newest header, as far as is known by now.
+    ///
+    /// # Errors
+    /// If another server was found to have another header that is to be believed as well.
+    pub(crate) async fn check(&mut self) -> Result<(), ChainError> {
+        self.cross_check.check().await
     }
 
     /// Whether the contract has kept the root of this tree behind one of its calls, by the newest header. Which code it

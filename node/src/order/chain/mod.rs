@@ -354,6 +354,8 @@ async fn look(shared: &Arc<Shared>, line: &mut Line) -> Result<(), NotMirrored> 
     }
     let mut here = from;
     while here.head().size < size {
+        // It may take hours, and nothing more is taken once it is not to be believed.
+        line.check().await.map_err(NotMirrored::Unproven)?;
         let stretch = stretch::fetch(line, &here, &proven.tree, stretch::BOUNDS).await;
         let (entries, end) = stretch.map_err(NotMirrored::Unproven)?.into_parts();
         let recorded = shared.mirror().take(&entries, &end)?;
