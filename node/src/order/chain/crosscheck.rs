@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use colearn_light::{Light, RawBlock, Way};
+use colearn_light::{Light, RawBlock, TrustLine, Way};
 use colearn_relay::Rpc;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -64,14 +64,26 @@ pub(super) struct TwoHeaders {
     shown_by: String,
 }
 
+/// What has come of comparing.
+enum Compared {
+    /// The other server has the same header.
+    Same(Box<Light>),
+    /// It has another one of this height, which is kept with what was believed.
+    Two(u64),
+}
+
 /// Compares headers with other servers' in the background: who is silent or behind holds nothing up.
 pub(super) struct CrossCheck {
     rpc: Rpc,
     trusted: String,
     file: PathBuf,
     found: Option<(u64, PathBuf)>,
-    /// Gives the height of two that it has found and kept.
-    asking: Option<JoinHandle<Option<u64>>>,
+    /// The last header that another server has, too, or the first of all: those since then that were not compared may be
+    /// made up, and nothing that is honest would follow from them.
+    agreed: Light,
+    /// For how long a header is trusted.
+    period: Duration,
+    asking: Option<JoinHandle<Option<Compared>>>,
     turn: usize,
     last: Option<Instant>,
 }
@@ -85,11 +97,17 @@ impl Drop for CrossCheck {
 }
 
 impl CrossCheck {
-    /// Begins with what was found before in this folder.
+    /// Begins with what was found before in this folder, and with the header that is believed first because of the one
+    /// that is trusted.
     ///
     /// # Errors
     /// If the folder cannot be read.
-    pub(super) fn begin(rpc: Rpc, trusted: &[u8; 32], folder: &Path) -> Result<Self, ChainError> {
+    pub(super) fn begin(
+        rpc: Rpc,
+        pin: &TrustLine,
+        first: &Light,
+        folder: &Path,
+    ) -> Result<Self, ChainError> {
         let file = folder.join("chain-two-headers.json");
         let found = match std::fs::read(&file) {
             // Whatever is in it: that it is there is what counts.
@@ -100,8 +118,9 @@ impl CrossCheck {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(source) => return Err(ChainError::Kept { path: file, source }),
         };
-        let trusted = hex::encode(trusted);
-        Ok(Self { rpc, trusted, file, found, asking: None, turn: 0, last: None })
+        let (trusted, period) = (hex::encode(pin.hash), pin.period);
+        let (agreed, asking, last) = (first.clone(), None, None);
+        Ok(Self { rpc, trusted, file, found, agreed, period, asking, turn: 0, last })
     }
 
     /// Whether nothing contradicts what is believed, as far as is known by now.
@@ -111,9 +130,12 @@ impl CrossCheck {
     pub(super) async fn check(&mut self) -> Result<(), ChainError> {
         if let Some(asking) = self.asking.take_if(|asking| asking.is_finished())
             // If it panicked nothing was found.
-            && let Ok(Some(height)) = asking.await
+            && let Ok(Some(compared)) = asking.await
         {
-            self.found = Some((height, self.file.clone()));
+            match compared {
+                Compared::Same(light) => self.agreed = *light,
+                Compared::Two(height) => self.found = Some((height, self.file.clone())),
+            }
         }
         match &self.found {
             Some((height, file)) => {
@@ -124,8 +146,13 @@ impl CrossCheck {
     }
 
     /// Has a header that is believed now, and followed from an earlier one, compared with another server's, unless that
-    /// is being done.
+    /// is being done: with what follows, there, from the last on which both agreed.
     pub(super) fn compare(&mut self, earlier: &Light, believed: &Light, raw: &RawBlock) {
+        let oldest_ms = clock::now_ms().saturating_sub(self.period.as_millis() as u64);
+        // From one that is too old nothing follows.
+        if self.agreed.time_ms() <= oldest_ms {
+            self.agreed = earlier.clone();
+        }
         let is_soon = self.last.is_some_and(|last| last.elapsed() < PAUSE);
         if self.asking.is_some() || is_soon {
             return;
@@ -133,12 +160,15 @@ impl CrossCheck {
         let Some(other) = self.rpc.another(self.turn) else { return };
         self.turn = self.turn.wrapping_add(1);
         self.last = Some(Instant::now());
-        let (earlier, height, hash) = (earlier.clone(), believed.height(), believed.hash());
+        let (agreed, believed) = (self.agreed.clone(), believed.clone());
         let (raw, trusted, file) = (raw.clone(), self.trusted.clone(), self.file.clone());
         self.asking = Some(tokio::spawn(async move {
-            let looked =
-                tokio::time::timeout(PATIENCE, contradiction(&other, earlier, height, hash));
+            let (height, hash) = (believed.height(), believed.hash());
+            let looked = tokio::time::timeout(PATIENCE, shown(&other, agreed, height, hash));
             let (hash_of_other, other_raw) = looked.await.ok().flatten()?;
+            if hash_of_other == hash {
+                return Some(Compared::Same(Box::new(believed)));
+            }
             let two = TwoHeaders {
                 trusted,
                 height,
@@ -148,7 +178,7 @@ impl CrossCheck {
             };
             // At once: whoever is killed before it is looked for them finds them after that.
             keep(&two, &file);
-            Some(height)
+            Some(Compared::Two(height))
         }));
     }
 }
@@ -171,8 +201,8 @@ fn keep(two: &TwoHeaders, file: &Path) {
     }
 }
 
-/// Another header of this height that a server has and that follows, too.
-async fn contradiction(
+/// The header of this height that a server has, if it is the same, or another that follows as well.
+async fn shown(
     other: &Rpc,
     mut light: Light,
     height: u64,
@@ -187,7 +217,7 @@ async fn contradiction(
         tokio::time::sleep(PAUSE).await;
     };
     if last.read().ok()?.hash() == hash {
-        return None;
+        return Some((hash, last));
     }
     let mut way = Way::to(height);
     for _ in 0..MAX_STEPS {

@@ -78,7 +78,7 @@ impl Line {
             None => first(&rpc, &pin).await?,
         };
         let kept = (file, light.time_ms());
-        let cross_check = CrossCheck::begin(rpc.clone(), &pin.hash, data)?;
+        let cross_check = CrossCheck::begin(rpc.clone(), &pin, &light, data)?;
         Ok(Self { rpc, light, pin, name, contract, code, outstanding: None, kept, cross_check })
     }
 

@@ -81,6 +81,33 @@ async fn two_headers_are_kept_and_nothing_more_is_believed_until_somebody_decide
     begin(&alone, dir.path()).await.advance().await.unwrap().unwrap();
 }
 
+/// Headers are not compared more often than once a second: one that comes between is not compared.
+#[tokio::test]
+async fn validators_who_lie_about_who_comes_after_them_are_found_later_too() {
+    let written = Written::new();
+    let chain = keeping(&written);
+    let liar = Server::start(chain.clone(), Vec::new());
+    let honest = Server::start(chain.clone(), Vec::new());
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(&chain, &[&liar, &honest], dir.path());
+    let mut line = begin(&settings, dir.path()).await;
+    line.advance().await.unwrap().unwrap();
+    // From here on nothing of the chain's follows from what is believed.
+    liar.change(|chain, _| chain.change_validators(vec![11, 12, 13, 14]));
+    let found = async {
+        loop {
+            for server in [&honest, &liar] {
+                server.change(|chain, _| chain.block(chain.time_ms() + 1));
+            }
+            if let Err(error) = line.advance().await {
+                return error;
+            }
+        }
+    };
+    let error = tokio::time::timeout(PATIENCE, found).await.unwrap();
+    assert!(matches!(error, ChainError::TwoHeaders { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn a_server_that_lies_alone_or_is_behind_or_silent_stops_nobody() {
     let written = Written::new();
