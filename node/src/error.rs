@@ -1,6 +1,7 @@
 //! Why a node cannot start or go on: for its operator.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use colearn_contracts::{InvalidLimits, NotAnUpgrade, UnknownVersion};
 use colearn_records::follower::Fault;
@@ -133,6 +134,17 @@ pub enum ChainError {
         index: u64,
         /// The time of the last, in ms since 1970.
         time_ms: u64,
+    },
+    /// A server sends entries too slowly.
+    #[error(
+        "a server of the chain has sent too few entries from {index} on in {} s: another one is asked",
+        within.as_secs()
+    )]
+    Slow {
+        /// From this one on.
+        index: u64,
+        /// How long it may have taken.
+        within: Duration,
     },
     /// Validators have signed two headers of one height.
     #[error(

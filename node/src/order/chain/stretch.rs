@@ -1,6 +1,8 @@
 //! The entries of the ledger as servers send them, in stretches each of which the chain proves: whatever a server sends,
 //! no more than one of them is in memory, and what was taken over of a long ledger need not be fetched again.
 
+use std::time::Duration;
+
 use colearn_ledger::{Entry, MAX_ENTRY_BYTES};
 use colearn_records::on_chain::Tree;
 
@@ -14,10 +16,13 @@ pub(super) struct Bounds {
     pub(super) enough: (usize, usize),
     /// With so many it is refused: more than the calls of one block can record.
     pub(super) most: (usize, usize),
+    /// How long the servers may take for it: who sends a little of it now and then holds everything up.
+    pub(super) within: Duration,
 }
 
 /// Those of a node.
-pub(super) const BOUNDS: Bounds = Bounds { enough: (4096, 4 << 20), most: (65_536, 32 << 20) };
+pub(super) const BOUNDS: Bounds =
+    Bounds { enough: (4096, 4 << 20), most: (65_536, 32 << 20), within: Duration::from_secs(300) };
 
 /// Entries that follow what is here.
 #[derive(Debug)]
@@ -72,8 +77,19 @@ impl Stretch {
 /// The next stretch of the ledger, from one end of it on towards another that the newest header proves.
 ///
 /// # Errors
-/// If no server answers, or what the first sends is not what the chain proves.
+/// If no server answers, or what the first sends is not what the chain proves, or takes too long.
 pub(super) async fn fetch(
+    line: &Line,
+    from: &Tree,
+    proven: &Tree,
+    bounds: Bounds,
+) -> Result<Stretch, ChainError> {
+    let (index, within) = (from.head().size, bounds.within);
+    let fetched = tokio::time::timeout(within, fetch_all(line, from, proven, bounds)).await;
+    fetched.unwrap_or(Err(ChainError::Slow { index, within }))
+}
+
+async fn fetch_all(
     line: &Line,
     from: &Tree,
     proven: &Tree,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use colearn_ledger::{Frontier, Hash, Head, MAX_ENTRY_BYTES};
 use colearn_records::on_chain::{Root, Tree};
@@ -19,7 +20,7 @@ use crate::error::ChainError;
 /// How many of the largest entries a server sends at once.
 const EACH: u64 = 3;
 /// Small ones: a ledger for tests has many stretches.
-const SMALL: Bounds = Bounds { enough: (50, 1 << 20), most: (200, 4 << 20) };
+const SMALL: Bounds = Bounds { enough: (50, 1 << 20), most: (200, 4 << 20), ..BOUNDS };
 
 /// A chain whose contract has kept a ledger, with the roots behind its calls.
 pub(super) fn keeping(written: &Written) -> Chain {
@@ -136,6 +137,17 @@ async fn entries_without_an_end_or_too_large_are_refused_in_bounded_memory() {
         let sent = sent.load(Ordering::Relaxed);
         assert!(sent <= limit as u64 + 2 * EACH * MAX_ENTRY_BYTES as u64, "{sent}");
     }
+    // One each time that it is asked, slowly, and for ever.
+    let mut tree = from.clone();
+    server.bend(move |_, asked| {
+        asks_for_entries(asked).then(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(entries_answer(&[tree.push(tree.head().time_ms, vec![7]).unwrap()], 0))
+        })
+    });
+    let quick = Bounds { within: Duration::from_millis(200), ..BOUNDS };
+    let refused = fetch(&line, &from, &to, quick).await.unwrap_err();
+    assert!(matches!(refused, ChainError::Slow { .. }), "{refused}");
     let large = vec![vec![7; MAX_ENTRY_BYTES + 1]];
     for entries in [large, vec![b"nothing".to_vec()], Vec::new()] {
         server
