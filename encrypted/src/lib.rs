@@ -7,7 +7,7 @@ mod round;
 
 pub use encryptor::Encryptor;
 pub use keys::{KeysError, ModelKey, ModelKeys};
-pub use opened::{NotOpened, Opened, is_encrypted};
+pub use opened::{NotOpened, Opened, is_encrypted, key_of};
 pub use round::Round;
 
 /// What an encrypted model begins with: its form and version.

@@ -43,6 +43,22 @@ pub fn is_encrypted(source: &dyn Source) -> io::Result<bool> {
     Ok(magic == *MAGIC)
 }
 
+/// The key that a model says it is encrypted under. Only [`Opened`] tells whether it is.
+///
+/// # Errors
+/// If it is not encrypted, or under none of these keys.
+pub fn key_of<'a>(source: &dyn Source, keys: &'a ModelKeys) -> Result<&'a ModelKey, NotOpened> {
+    if !is_encrypted(source)? {
+        return Err(NotOpened::NotEncrypted);
+    }
+    if source.size()? < HEADER_BYTES as u64 {
+        return Err(NotOpened::Forged);
+    }
+    let mut id = [0; ID_BYTES];
+    source.read_at(MAGIC.len() as u64, &mut id)?;
+    keys.with_id(&id).ok_or(NotOpened::UnknownKey(id))
+}
+
 /// An encrypted model that was found whole. A chunk at a time is in memory while it is read, at any place.
 pub struct Opened<'a> {
     source: &'a dyn Source,
@@ -66,14 +82,10 @@ impl<'a> Opened<'a> {
     /// # Errors
     /// If it is not encrypted under one of these keys, or somebody has changed it.
     pub fn new(source: &'a dyn Source, keys: &ModelKeys) -> Result<Self, NotOpened> {
-        if !is_encrypted(source)? {
-            return Err(NotOpened::NotEncrypted);
-        }
+        let key = key_of(source, keys)?.clone();
         let body = source.size()?.checked_sub(HEADER_BYTES as u64).ok_or(NotOpened::Forged)?;
-        let (mut id, mut tag) = ([0; ID_BYTES], [0; TAG_BYTES]);
-        source.read_at(MAGIC.len() as u64, &mut id)?;
+        let mut tag = [0; TAG_BYTES];
         source.read_at((MAGIC.len() + ID_BYTES) as u64, &mut tag)?;
-        let key = keys.with_id(&id).ok_or(NotOpened::UnknownKey(id))?.clone();
         let cipher = ChaCha20Poly1305::new(&(*key.of_model(&tag)).into());
         let chunks = body.div_ceil((CHUNK_BYTES + CHUNK_TAG_BYTES) as u64).max(1);
         let tags = chunks * CHUNK_TAG_BYTES as u64;

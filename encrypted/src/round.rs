@@ -14,12 +14,15 @@ pub struct Round<'a> {
     pub base: Opened<'a>,
     /// The model before that one, if there is another.
     pub previous: Option<Opened<'a>>,
+    /// Whether an update is encrypted under a key that is not among these, or says so: who has that key may merge it.
+    pub unknown: bool,
     updates: Vec<Option<Opened<'a>>>,
 }
 
 impl<'a> Round<'a> {
     /// Opens them. An update that cannot be opened with these keys is void, and so is one in the clear: all who have
-    /// the same keys merge the same.
+    /// the same keys merge the same. One under a key that is older than the base's is void for all, as newcomers need not
+    /// have that key, and whoever has the base's has a newer one to train under.
     ///
     /// # Errors
     /// If base or previous model cannot be opened, or an update not be read.
@@ -33,20 +36,23 @@ impl<'a> Round<'a> {
         let largest = largest_update(base.size()?);
         let base = Opened::new(base, keys)?;
         let previous = previous.map(|previous| Opened::new(previous, keys)).transpose()?;
+        let (oldest, mut unknown) = (base.key().number(), false);
         let open = |update: &&'a dyn Source| {
             if update.size()? > largest {
                 return Ok(None);
             }
             match Opened::new(*update, keys) {
-                Ok(opened) => Ok(Some(opened)),
+                Ok(opened) => Ok(Some(opened).filter(|it| it.key().number() >= oldest)),
                 Err(NotOpened::Io(error)) => Err(NotOpened::Io(error)),
-                Err(NotOpened::NotEncrypted | NotOpened::UnknownKey(_) | NotOpened::Forged) => {
+                Err(NotOpened::UnknownKey(_)) => {
+                    unknown = true;
                     Ok(None)
                 }
+                Err(NotOpened::NotEncrypted | NotOpened::Forged) => Ok(None),
             }
         };
         let updates = updates.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { base, previous, updates })
+        Ok(Self { base, previous, unknown, updates })
     }
 
     /// The updates, in their order.
@@ -65,5 +71,45 @@ impl<'a> Round<'a> {
                 if key.number() > newest.number() { key } else { newest }
             },
         )
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write as _;
+
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::Encryptor;
+
+    /// Keys of these numbers.
+    fn keys(numbers: &[u32]) -> ModelKeys {
+        let line = |number| format!("{number} {}", format!("{number:02x}").repeat(32));
+        ModelKeys::parse(&numbers.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap()
+    }
+
+    fn under(number: u32, model: &[u8]) -> Vec<u8> {
+        let digest = Sha256::digest(model).into();
+        let mut to = Encryptor::new(Vec::new(), keys(&[number]).newest(), &digest).unwrap();
+        to.write_all(model).unwrap();
+        to.finish().unwrap()
+    }
+
+    #[test]
+    fn an_update_under_an_older_key_than_the_bases_is_void_for_newcomers_and_others_alike() {
+        let base = under(2, b"base");
+        let (old, new) = (under(1, b"old"), under(3, b"new"));
+        for numbers in [&[1, 2, 3][..], &[2, 3]] {
+            let keys = keys(numbers);
+            let round = Round::open(&keys, &base, None, &[&old, &new]).unwrap();
+            let sizes: Vec<_> = round.updates().iter().map(|it| it.size().unwrap()).collect();
+            assert_eq!((sizes, round.key().number()), (vec![0, 3], 3));
+            assert_eq!(round.unknown, numbers.len() == 2);
+        }
+        let keys = keys(&[1, 2]);
+        let round = Round::open(&keys, &base, None, &[&new]).unwrap();
+        assert!(round.unknown && round.key().number() == 2);
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use colearn_contracts::Digest;
-use colearn_encrypted::{Encryptor, ModelKey, Opened, Round, is_encrypted};
+use colearn_encrypted::{Encryptor, ModelKey, Opened, Round, is_encrypted, key_of};
 pub use colearn_encrypted::{KeysError, ModelKeys, NotOpened};
 use colearn_merge::{Input, Source};
 
@@ -33,6 +33,17 @@ pub enum EncryptionError {
     /// Its keys do not open one.
     #[error("a model of the experiment: {0}")]
     NotOpened(#[from] NotOpened),
+    /// One is under a key that not all need have any more.
+    #[error(
+        "it is encrypted under model key {number}, and the model before it under {held}: members that came since cannot \
+         open it; whoever has sent it needs the newer file of keys"
+    )]
+    OldKey {
+        /// The number of its key.
+        number: u32,
+        /// That of the model before it.
+        held: u32,
+    },
 }
 
 /// Encrypts models, and opens them.
@@ -182,20 +193,29 @@ fn in_file(
     Weights::in_file(file)
 }
 
+/// A model that the ledger names.
+pub(crate) struct Current {
+    /// The digest of what a learner has of it.
+    pub(crate) opened: Digest,
+    /// What the ledger names.
+    pub(crate) named: Weights,
+}
+
 /// A learner whose experiment has encrypted models, or one that has not: outwards there is nothing but their encryption,
 /// and the learner itself sees none of it.
 pub(crate) struct Encrypted<L> {
     learner: L,
     encryption: Option<Encryption>,
-    /// The digest of what the learner has accepted, and its encryption.
-    held: Option<(Digest, Weights)>,
+    /// What the learner has begun with, or accepted since.
+    held: Option<Current>,
     /// What was opened lately, by the digest of its encryption.
     opened: VecDeque<(Digest, Weights)>,
 }
 
 impl<L: Learner> Encrypted<L> {
-    pub(crate) fn new(learner: L, encryption: Option<Encryption>) -> Self {
-        Self { learner, encryption, held: None, opened: VecDeque::new() }
+    /// A learner that begins with this model, if it does as it is told.
+    pub(crate) fn new(learner: L, encryption: Option<Encryption>, held: Option<Current>) -> Self {
+        Self { learner, encryption, held, opened: VecDeque::new() }
     }
 
     pub(crate) fn into_inner(self) -> L {
@@ -214,6 +234,21 @@ impl<L: Learner> Encrypted<L> {
             self.opened.drain(..more);
         }
         Ok(opened)
+    }
+
+    /// Opens what was proposed. Who has come since the last model needs no key that is older than that one's, so what is under
+    /// such a key would split the members.
+    fn open_proposed(&mut self, weights: &Weights) -> Result<Weights> {
+        if let (Some(Encryption { keys, .. }), Some(held)) = (&self.encryption, &self.held) {
+            let numbers = [weights, &held.named].map(|it| key_of(it, keys).map(ModelKey::number));
+            // What cannot be opened at all is told below.
+            if let [Ok(number), Ok(held)] = numbers
+                && number < held
+            {
+                return Err(EncryptionError::OldKey { number, held }.into());
+            }
+        }
+        self.open(weights)
     }
 
     fn encrypt(&self, weights: Weights) -> Result<Weights> {
@@ -248,7 +283,7 @@ impl<L: Learner> Learner for Encrypted<L> {
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
-        let weights = self.open(weights)?;
+        let weights = self.open_proposed(weights)?;
         self.learner.test(&weights)
     }
 
@@ -267,20 +302,19 @@ impl<L: Learner> Learner for Encrypted<L> {
     fn accept(&mut self, weights: &Weights) -> Result<()> {
         let opened = self.open(weights)?;
         self.learner.accept(&opened)?;
-        self.held = Some((opened.digest(), weights.clone()));
+        self.held = Some(Current { opened: opened.digest(), named: weights.clone() });
         Ok(())
     }
 
     fn current(&self) -> Weights {
         let current = self.learner.current();
-        let Some(encryption) = &self.encryption else { return current };
+        if self.encryption.is_none() {
+            return current;
+        }
         match &self.held {
-            Some((digest, encrypted)) if *digest == current.digest() => encrypted.clone(),
-            // It begins with these. In the clear they are the ledger's in no case; then it is given what is.
-            Some(_) | None => encryption.encrypt(&current).unwrap_or_else(|error| {
-                tracing::warn!(%error, "the current model cannot be encrypted");
-                Weights::new(Vec::new())
-            }),
+            Some(held) if held.opened == current.digest() => held.named.clone(),
+            // The ledger has named no such model; the learner is given what it names.
+            Some(_) | None => Weights::new(Vec::new()),
         }
     }
 }
@@ -327,9 +361,11 @@ mod tests {
     fn a_learner_sees_models_and_others_their_encryption() {
         let encryption = Encryption::new(first(), None);
         let begin = Weights::new("begin");
-        let mut learner = Encrypted::new(Adds(begin.clone(), Vec::new()), Some(encryption.clone()));
         // The same as whoever has created the experiment has uploaded.
         let encrypted = encryption.encrypt(&begin).unwrap();
+        let held = Current { opened: begin.digest(), named: encrypted.clone() };
+        let learner = Adds(begin.clone(), Vec::new());
+        let mut learner = Encrypted::new(learner, Some(encryption), Some(held));
         assert_eq!(learner.current(), encrypted);
         let proposed = learner.propose().unwrap();
         let proposed = proposed.weights().unwrap();
@@ -349,15 +385,15 @@ mod tests {
         let (begin, encryption) = (Weights::new("begin"), Encryption::new(first(), None));
         let encrypted = encryption.encrypt(&begin).unwrap();
         let learner = || Adds(begin.clone(), Vec::new());
-        let mut with = Encrypted::new(learner(), Some(encryption));
+        let mut with = Encrypted::new(learner(), Some(encryption), None);
         assert!(with.accept(&begin).is_err() && with.test(&begin).is_err());
-        let mut without = Encrypted::new(learner(), None);
+        let mut without = Encrypted::new(learner(), None, None);
         let error = without.accept(&encrypted).unwrap_err().to_string();
         assert!(error.contains("--model-keys"), "{error}");
         without.accept(&begin).unwrap();
         assert_eq!(without.current(), begin);
         let other = Encryption::new(keys(&format!("1 {}", "08".repeat(32))), None);
-        let mut other = Encrypted::new(learner(), Some(other));
+        let mut other = Encrypted::new(learner(), Some(other), None);
         let error = other.accept(&encrypted).unwrap_err().to_string();
         assert!(error.contains("newer file of keys"), "{error}");
     }
@@ -369,12 +405,23 @@ mod tests {
         let model = before.encrypt(&Weights::new("model")).unwrap();
         let text = format!("1 {}\n2 {}", "07".repeat(32), "08".repeat(32));
         let after = Encryption::new(keys(&text), None);
-        let mut learner = Encrypted::new(Adds(Weights::new("model"), Vec::new()), Some(after));
+        let learner = || Adds(Weights::new("model"), Vec::new());
+        // A node that has lost the model is given it, also before anything is made under the new key.
+        let held = Current { opened: Weights::new("model").digest(), named: model.clone() };
+        let begun = Encrypted::new(learner(), Some(after.clone()), Some(held));
+        assert_eq!(begun.current(), model);
+        let mut learner = Encrypted::new(learner(), Some(after), None);
         assert_ne!(learner.current(), model);
         learner.accept(&model).unwrap();
         assert_eq!(learner.current(), model);
         let proposed = learner.propose().unwrap();
-        assert!(matches!(before.open(proposed.weights().unwrap()), Err(NotOpened::UnknownKey(_))));
+        let proposed = proposed.weights().unwrap();
+        assert!(matches!(before.open(proposed), Err(NotOpened::UnknownKey(_))));
+        learner.accept(proposed).unwrap();
+        // Newcomers have the second key only.
+        let old = before.encrypt(&Weights::new("better")).unwrap();
+        let error = learner.test(&old).unwrap_err().to_string();
+        assert!(error.contains("under model key 1"), "{error}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::{
     Client, ClientError, Described, Destination, Followed, Memory, Nodes, Patience, Progress,
     Suspicion, Trust, threads,
 };
-use crate::encrypted::{Encrypted, Encryption, MergeError, ModelKeys, opened};
+use crate::encrypted::{Current, Encrypted, Encryption, MergeError, ModelKeys, opened};
 use crate::large;
 use crate::learner::{Failure, Learner, Task, Work};
 use crate::merging::{Judged, Merged};
@@ -177,8 +177,8 @@ pub struct Prepared {
     large: Option<PathBuf>,
     /// What encrypts them, and opens them.
     encryption: Option<Encryption>,
-    /// The global model's weights as they were when this was prepared, opened.
-    opened: Option<Weights>,
+    /// The global model's weights as they were when this was prepared, opened; and as the ledger names them.
+    opened: Option<(Weights, Weights)>,
     /// What others have trained in the open round.
     updates: Updates,
 }
@@ -336,7 +336,7 @@ impl Prepared {
         check(self.options.plan.as_ref(), &described.experiment, standing.membership, None)?;
         let weights = self.fetch(&described.experiment.model).await?;
         let encryption = self.encryption.clone();
-        let opening = move || opened(encryption.as_ref(), &weights);
+        let opening = move || opened(encryption.as_ref(), &weights).map(|opened| (opened, weights));
         let opened = tokio::task::spawn_blocking(opening).await;
         self.opened = Some(opened.map_err(|_| ClientError::Panicked)??);
         Ok(())
@@ -353,7 +353,7 @@ impl Prepared {
 
     /// The global model's weights, as they were when this was prepared; opened, where they are encrypted.
     pub fn weights(&self) -> Option<&Weights> {
-        self.opened.as_ref()
+        self.opened.as_ref().map(|(opened, _)| opened)
     }
 
     /// Runs the learner: see [`run`].
@@ -361,12 +361,15 @@ impl Prepared {
     /// # Errors
     /// Those of [`run`].
     pub async fn run<L: Learner + Send + 'static>(
-        self,
+        mut self,
         learner: L,
     ) -> Result<(L, Summary), ClientError> {
         let mut patience = Patience::new(self.options.patience);
+        // What was opened is the learner's alone from here on.
+        let held = self.opened.take();
+        let held = held.map(|(opened, named)| Current { opened: opened.digest(), named });
         let mut run = Run {
-            learner: Some(Encrypted::new(learner, self.encryption.clone())),
+            learner: Some(Encrypted::new(learner, self.encryption.clone(), held)),
             others: Others::new(self.options.suspicion),
             unanswered: None,
             place: self,
