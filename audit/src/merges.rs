@@ -133,7 +133,8 @@ pub struct MergeReport {
     pub open: Computed,
     /// The guarded merge, likewise.
     pub guarded: Computed,
-    /// The learners that have named another pair, hex.
+    /// The learners that have named a pair that follows with no keys that they may have had, hex; none where an update
+    /// is under a model key that is not here.
     pub false_pairs: Vec<String>,
     /// Whether what was agreed on is what was computed; `None` without agreement, or if it was not computed.
     pub as_agreed: Option<bool>,
@@ -207,38 +208,62 @@ impl RecordedMerge {
         let (Some(base), true) = (base, report.missing.is_empty()) else { return report };
         let updates: Vec<&dyn Source> = updates.iter().flatten().map(|it| &**it).collect();
         match self.merge(&*base, previous.as_deref(), &updates, weights.model_keys()) {
-            Ok(merged) => self.tell(&merged, &mut report),
+            Ok(possible) => self.tell(&possible, &mut report),
             Err(error) => report.missing.push(error),
         }
         report
     }
 
     /// Merges; what is encrypted is opened before, and the merges are encrypted as the members have done it.
+    ///
+    /// What is void depends on the keys that a member had: whoever had not got the newest yet has left out what is under
+    /// it. So that is computed, too, where not all have named what follows from all keys.
     fn merge(
         &self,
         base: &dyn Source,
         previous: Option<&dyn Source>,
         updates: &[&dyn Source],
         keys: Option<&ModelKeys>,
-    ) -> Result<Report, String> {
-        let told = |error: Error| error.to_string();
+    ) -> Result<Possible, String> {
         let (clip_permille, momentum_permille) =
             (self.merging.clip_permille, self.merging.momentum_permille);
         if !is_encrypted(base).map_err(|error| error.to_string())? {
             let merge = Merge { base, previous, updates, clip_permille, momentum_permille };
-            return merge.write(&mut io::sink(), &mut io::sink()).map_err(told);
+            let merged = merge.write(&mut io::sink(), &mut io::sink());
+            let merged = merged.map_err(|error| error.to_string())?;
+            return Ok(Possible { first: merged, others: Vec::new(), unknown: false });
         }
         let of_base = |error: &dyn std::fmt::Display| format!("{}: {error}", self.base.digest);
         let keys =
             keys.ok_or_else(|| of_base(&"it is encrypted; give the members' --model-keys"))?;
-        let round = Round::open(keys, base, previous, updates).map_err(|error| of_base(&error))?;
+        let open = |keys: &ModelKeys| {
+            Round::open(keys, base, previous, updates).map_err(|error| of_base(&error))
+        };
+        let mut round = open(keys)?;
+        let first = self.merge_opened(&round)?;
+        let mut possible = Possible { first, others: Vec::new(), unknown: round.unknown };
+        // Whoever has merged had the keys of these.
+        let had = round.previous.iter().chain([&round.base]).map(|it| it.key().number()).max();
+        while !self.named().all(|pair| possible.has(pair))
+            && Some(round.key().number()) > had
+            && let Some(earlier) = keys.before(round.key().number())
+        {
+            round = open(&earlier)?;
+            possible.others.push(self.merge_opened(&round)?);
+        }
+        Ok(possible)
+    }
+
+    /// Merges a round, and encrypts the merges.
+    fn merge_opened(&self, round: &Round<'_>) -> Result<Report, String> {
+        let told = |error: Error| error.to_string();
         let updates = round.updates();
         let merge = Merge {
             base: &round.base,
             previous: round.previous.as_ref().map(|previous| previous as &dyn Source),
             updates: &updates,
-            clip_permille,
-            momentum_permille,
+            clip_permille: self.merging.clip_permille,
+            momentum_permille: self.merging.momentum_permille,
         };
         let mut report = merge.write(&mut io::sink(), &mut io::sink()).map_err(told)?;
         // Again, now that the digests are known: nothing is written anywhere.
@@ -254,12 +279,21 @@ impl RecordedMerge {
         Ok(report)
     }
 
-    fn tell(&self, merged: &Report, report: &mut MergeReport) {
-        let digest = |merged: &colearn_merge::Merged| Digest(merged.digest);
-        let computed = Merges {
-            open: merged.open.as_ref().ok().map(digest),
-            guarded: merged.guarded.as_ref().ok().map(digest),
-        };
+    /// The pairs that were named or agreed on.
+    fn named(&self) -> impl Iterator<Item = Merges> {
+        self.named.iter().map(|(_, named)| *named).chain(self.agreed)
+    }
+
+    fn tell(&self, possible: &Possible, report: &mut MergeReport) {
+        let as_agreed = self.agreed.map(|agreed| possible.has(agreed));
+        if as_agreed == Some(false) && possible.unknown {
+            // Members that have its key may have merged it.
+            report.missing.push("an update is under a model key that is not here".to_owned());
+            return;
+        }
+        let agreed = possible.all().find(|it| Some(pair(it)) == self.agreed);
+        let merged = agreed.unwrap_or(&possible.first);
+        let computed = pair(merged);
         let told = |digest: Option<Digest>, merge: &Result<_, colearn_merge::Absent>| Computed {
             digest: digest.map(|digest| digest.to_string()),
             absent: merge.as_ref().err().map(ToString::to_string),
@@ -271,9 +305,39 @@ impl RecordedMerge {
         report.updates = updates
             .map(|((learner, model), fate)| update(learner, model, fate, &senders))
             .collect();
-        let others = self.named.iter().filter(|(_, named)| *named != computed);
+        let others =
+            self.named.iter().filter(|(_, pair)| !possible.unknown && !possible.has(*pair));
         report.false_pairs = others.map(|(learner, _)| learner.to_string()).collect();
-        report.as_agreed = self.agreed.map(|agreed| agreed == computed);
+        report.as_agreed = as_agreed;
+    }
+}
+
+/// What members may have merged of the same updates, as not all need have had the same keys.
+struct Possible {
+    /// With all keys that are here.
+    first: Report,
+    /// With earlier ones only.
+    others: Vec<Report>,
+    /// Whether somebody may have had a key that is not here.
+    unknown: bool,
+}
+
+impl Possible {
+    fn all(&self) -> impl Iterator<Item = &Report> {
+        [&self.first].into_iter().chain(&self.others)
+    }
+
+    fn has(&self, named: Merges) -> bool {
+        self.all().any(|report| pair(report) == named)
+    }
+}
+
+/// What merges are called on the ledger.
+fn pair(report: &Report) -> Merges {
+    let digest = |merged: &Merged| Digest(merged.digest);
+    Merges {
+        open: report.open.as_ref().ok().map(digest),
+        guarded: report.guarded.as_ref().ok().map(digest),
     }
 }
 

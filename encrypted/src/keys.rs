@@ -262,6 +262,12 @@ impl ModelKeys {
         self.0.iter().find(|key| key.id() == *id)
     }
 
+    /// Those whose number is smaller: what somebody has who has not got the later ones yet. `None` if there are none.
+    pub fn before(&self, number: u32) -> Option<Self> {
+        let earlier = self.0.iter().filter(|key| key.number < number).cloned().collect::<Vec<_>>();
+        (!earlier.is_empty()).then_some(Self(earlier))
+    }
+
     /// All of them, the oldest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &ModelKey> {
         self.0.iter()

@@ -1,11 +1,13 @@
 //! Merged rounds are computed again from the weights.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::Path;
 
-use colearn_audit::merges::WeightsFolder;
+use colearn_audit::merges::{Keyed, RecordedMerge, Weights, WeightsFolder};
 use colearn_audit::{AuditOptions, AuditReport, Kind, audit, open};
 use colearn_contracts::*;
+use colearn_encrypted::{Encryptor, ModelKeys};
 use colearn_merge::{Merge, Source};
 use sha2::{Digest as _, Sha256};
 
@@ -198,4 +200,85 @@ fn what_cannot_be_computed_is_told() {
     let report = rounds.audited(nothing);
     assert_eq!(report.exit_code(), 25, "{report:?}");
     assert!(report.findings[0].got.contains("none of 2 merged rounds"), "{report:?}");
+}
+
+/// Weights in memory.
+struct InMemory(BTreeMap<Digest, Vec<u8>>);
+
+impl Weights for InMemory {
+    fn open(&self, model: &Model) -> io::Result<Option<Box<dyn Source>>> {
+        Ok(self.0.get(&model.digest).map(|bytes| Box::new(bytes.clone()) as Box<dyn Source>))
+    }
+}
+
+/// Keys from 1 on.
+fn keys(count: usize) -> ModelKeys {
+    let line = |number| format!("{number} {}", format!("{number:02x}").repeat(32));
+    ModelKeys::parse(&(1..=count).map(line).collect::<Vec<_>>().join("\n")).unwrap()
+}
+
+/// A model's encryption under the key of this number.
+fn under(number: usize, model: &[u8]) -> Vec<u8> {
+    let digest = Sha256::digest(model).into();
+    let mut encryptor = Encryptor::new(Vec::new(), keys(number).newest(), &digest).unwrap();
+    encryptor.write_all(model).unwrap();
+    encryptor.finish().unwrap()
+}
+
+/// While a key is new, some members have it and some have not: neither is accused for that.
+#[test]
+fn what_was_agreed_on_with_other_keys_than_the_auditors_is_no_lie() {
+    let base = weights([0.0, 0.0]);
+    let updates = [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [2.5, 0.0]].map(weights);
+    let encrypted: Vec<_> =
+        [1, 1, 1, 2].iter().zip(&updates).map(|(key, it)| under(*key, it)).collect();
+    // What follows with so many of the updates, encrypted under the newest of their keys.
+    let merged = |count: usize, key| {
+        let updates: Vec<_> = updates[..count].iter().map(|it| it as &dyn Source).collect();
+        let (clip_permille, momentum_permille) = (2000, 500);
+        let merge = Merge {
+            base: &base,
+            previous: None,
+            updates: &updates,
+            clip_permille,
+            momentum_permille,
+        };
+        let merged = merge.in_memory().unwrap();
+        let digest = |merge: Option<Vec<u8>>| merge.map(|it| model(&under(key, &it)).digest);
+        Merges { open: digest(merged.open), guarded: digest(merged.guarded) }
+    };
+    let (before, after) = (merged(3, 1), merged(4, 2));
+    let base = under(1, &base);
+    let files = encrypted.iter().chain([&base]).map(|it| (model(it).digest, it.clone()));
+    let files: BTreeMap<_, _> = files.collect();
+    let audited = |named: &[Merges], agreed, count| {
+        let recorded = RecordedMerge {
+            experiment: "xray".parse().unwrap(),
+            round: 1,
+            index: 9,
+            base: model(&base),
+            previous: model(&base),
+            merging: Merging::default(),
+            updates: (1..).map(learner).zip(encrypted.iter().map(|it| model(it))).collect(),
+            named: (1..).map(learner).zip(named.iter().copied()).collect(),
+            agreed: Some(agreed),
+        };
+        let weights = Box::new(InMemory(files.clone()));
+        recorded.compute(&Keyed { weights, keys: keys(count) })
+    };
+    let lie = Merges { open: Some(Digest([9; 32])), guarded: None };
+    // The auditor has the key that members had not, and the other way round.
+    for agreed in [before, after] {
+        let report = audited(&[before, after, before, lie], agreed, 2);
+        assert_eq!((report.as_agreed, &report.missing[..]), (Some(true), &[][..]));
+        assert_eq!(report.open.digest, agreed.open.map(|it| it.to_string()));
+        assert_eq!(report.false_pairs, [learner(4).to_string()]);
+    }
+    let report = audited(&[after, after, after, before], after, 1);
+    assert_eq!(report.missing, ["an update is under a model key that is not here"]);
+    assert_eq!((report.as_agreed, report.false_pairs.len()), (None, 0));
+    let report = audited(&[before, before, before, after], before, 1);
+    assert_eq!((report.as_agreed, report.false_pairs.len()), (Some(true), 0));
+    // A lie stays one.
+    assert_eq!(audited(&[lie; 4], lie, 2).as_agreed, Some(false));
 }
