@@ -75,7 +75,8 @@ impl Encryption {
             encryptor.finish().map(drop)
         };
         let Some(dir) = self.dir_for(weights) else { return in_memory(write) };
-        let (file, path) = new_file(dir)?;
+        colearn_files::create_folder(dir)?;
+        let (file, path) = large::new_file(dir)?;
         let encrypted = in_file(file, write).and_then(|encrypted| {
             // Where a restart looks for it.
             std::fs::rename(&path, large::path(dir, encrypted.digest()))?;
@@ -98,10 +99,8 @@ impl Encryption {
         let opened = match self.dir_for(weights) {
             None => in_memory(write)?,
             Some(dir) => {
-                let (file, path) = new_file(dir)?;
-                // It is gone with who has it.
-                std::fs::remove_file(path)?;
-                in_file(file, write)?
+                colearn_files::create_folder(dir).map_err(io::Error::from)?;
+                in_file(large::nameless_file(dir)?, write)?
             }
         };
         Ok(opened)
@@ -122,15 +121,12 @@ impl Encryption {
         let round = Round::open(&self.keys, base, previous, updates)?;
         let previous = round.previous.as_ref().map(|previous| previous as &dyn Source);
         let dir = self.dir.as_deref();
-        let merged = Merged::compute(task, &round.base, previous, &round.updates(), dir)?;
+        let updates = round.updates();
+        let merged = Merged::compute_as(task, &round.base, previous, &updates, dir, false)?;
         let encrypt = |merge: Option<Weights>| match merge {
             None => Ok(None),
             Some(merge) => {
                 let encrypted = self.encrypt_under(round.key(), &merge);
-                if let Some(dir) = dir.filter(|_| merge.is_in_file()) {
-                    // Opened again where it is looked at. What stays takes room, and no more.
-                    let _ = std::fs::remove_file(large::path(dir, merge.digest()));
-                }
                 encrypted.map(Some).map_err(colearn_merge::Error::Write)
             }
         };
@@ -172,11 +168,6 @@ pub(crate) fn opened(
         None if is_encrypted(weights).map_err(NotOpened::Io)? => Err(EncryptionError::NoKeys),
         None => Ok(weights.clone()),
     }
-}
-
-fn new_file(dir: &Path) -> io::Result<(File, PathBuf)> {
-    colearn_files::create_folder(dir)?;
-    large::new_file(dir)
 }
 
 fn in_memory(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Weights> {

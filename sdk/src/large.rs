@@ -41,6 +41,13 @@ pub(crate) fn new_file(dir: &Path) -> io::Result<(File, PathBuf)> {
     }
 }
 
+/// A file that has no name from the start, and is gone with who has it.
+pub(crate) fn nameless_file(dir: &Path) -> io::Result<File> {
+    let (file, path) = new_file(dir)?;
+    std::fs::remove_file(path)?;
+    Ok(file)
+}
+
 /// What a file holds, which is left there if it is large.
 pub(crate) fn read(path: &Path) -> io::Result<Weights> {
     match std::fs::metadata(path)?.len() {

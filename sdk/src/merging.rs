@@ -35,21 +35,33 @@ impl Merged {
         updates: &[&dyn Source],
         dir: Option<&Path>,
     ) -> Result<Self, Error> {
+        Self::compute_as(task, base, previous, updates, dir, true)
+    }
+
+    /// The same, into files that have no names where they are not to be found again.
+    pub(crate) fn compute_as(
+        task: &MergeTask,
+        base: &dyn Source,
+        previous: Option<&dyn Source>,
+        updates: &[&dyn Source],
+        dir: Option<&Path>,
+        named: bool,
+    ) -> Result<Self, Error> {
         let rules = &task.rules;
         let (clip_permille, momentum_permille) = (rules.clip_permille, rules.momentum_permille);
         let merge = Merge { base, previous, updates, clip_permille, momentum_permille };
         if let Some(dir) = dir.filter(|_| task.base.size >= LARGE_BYTES) {
-            return Self::in_files(&merge, dir);
+            return Self::in_files(&merge, dir, named);
         }
         let merged = merge.in_memory()?;
         let [open, guarded] = [merged.open, merged.guarded].map(|it| it.map(Weights::new));
         Ok(Self { open, guarded, report: merged.report })
     }
 
-    /// Merges into files, which are named by their digests when they are whole.
-    fn in_files(merge: &Merge<'_>, dir: &Path) -> Result<Self, Error> {
+    /// Merges into files, which are named by their digests when they are whole, or never.
+    fn in_files(merge: &Merge<'_>, dir: &Path, named: bool) -> Result<Self, Error> {
         colearn_files::create_folder(dir).map_err(|error| Error::Write(error.into()))?;
-        let (mut open, mut guarded) = (Output::create(dir)?, Output::create(dir)?);
+        let (mut open, mut guarded) = (Output::create(dir, named)?, Output::create(dir, named)?);
         let report = merge.write(&mut open.file, &mut guarded.file)?;
         let open = open.finish(dir, report.open.as_ref().ok()).map_err(Error::Write)?;
         let guarded = guarded.finish(dir, report.guarded.as_ref().ok()).map_err(Error::Write)?;
@@ -66,12 +78,17 @@ impl Merged {
 /// A merge that is written, which is gone with this where it is not finished.
 struct Output {
     file: File,
-    path: PathBuf,
+    /// Where it has a name.
+    path: Option<PathBuf>,
 }
 
 impl Output {
-    fn create(dir: &Path) -> Result<Self, Error> {
-        let (file, path) = large::new_file(dir).map_err(Error::Write)?;
+    fn create(dir: &Path, named: bool) -> Result<Self, Error> {
+        let made = match named {
+            true => large::new_file(dir).map(|(file, path)| (file, Some(path))),
+            false => large::nameless_file(dir).map(|file| (file, None)),
+        };
+        let (file, path) = made.map_err(Error::Write)?;
         Ok(Self { file, path })
     }
 
@@ -82,7 +99,9 @@ impl Output {
         if (weights.digest().0, weights.bytes().len() as u64) != (whole.digest, whole.size) {
             return Err(io::Error::other("what was written reads otherwise"));
         }
-        std::fs::rename(&self.path, large::path(dir, weights.digest()))?;
+        if let Some(path) = &self.path {
+            std::fs::rename(path, large::path(dir, weights.digest()))?;
+        }
         Ok(Some(weights))
     }
 }
@@ -90,7 +109,9 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         // It has another name if it was finished.
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
