@@ -15,6 +15,11 @@ pub(crate) struct ModelKeysArg {
 }
 
 impl ModelKeysArg {
+    /// Whether they are named.
+    pub(crate) fn are_named(&self) -> bool {
+        self.model_keys.is_some()
+    }
+
     /// Reads them, if they are named.
     pub(crate) fn read(&self) -> Result<Option<ModelKeys>, KeysError> {
         self.model_keys.as_deref().map(ModelKeys::read).transpose()

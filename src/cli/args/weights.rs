@@ -61,7 +61,13 @@ impl WeightsArgs {
 
     /// Where they are, if it was said.
     pub(crate) fn weights(&self) -> anyhow::Result<Option<Box<dyn Weights>>> {
-        let Some(place) = &self.merges else { return Ok(None) };
+        let Some(place) = &self.merges else {
+            anyhow::ensure!(
+                !self.keys.are_named(),
+                "--model-keys needs --merges: nothing else is opened"
+            );
+            return Ok(None);
+        };
         if place.contains("://") {
             return self.keyed(Box::new(AtNode::connect(place)?)).map(Some);
         }
