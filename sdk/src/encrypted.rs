@@ -7,14 +7,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use colearn_contracts::Digest;
+use colearn_contracts::{Digest, Reason};
 use colearn_encrypted::{Encryptor, ModelKey, Opened, Round, is_encrypted, key_of};
 pub use colearn_encrypted::{KeysError, ModelKeys, NotOpened};
 use colearn_merge::{Input, Source};
 
 use crate::large;
 use crate::learner::{
-    LARGE_BYTES, Learner, Privacy, Proposed, Result, Score, Scored, Task, Weights,
+    Judgement, LARGE_BYTES, Learner, LearnerError, Privacy, Proposed, Result, Score, Scored, Task,
+    Weights,
 };
 use crate::merging::Merged;
 use crate::participant::MergeTask;
@@ -170,6 +171,12 @@ pub(crate) fn opened(
     }
 }
 
+/// Whether something could not be read or written here.
+fn is_io(error: &LearnerError) -> bool {
+    let error = error.downcast_ref();
+    matches!(error, Some(EncryptionError::NotOpened(NotOpened::Io(_))))
+}
+
 fn in_memory(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Weights> {
     let mut bytes = Vec::new();
     write(&mut bytes)?;
@@ -274,8 +281,15 @@ impl<L: Learner> Learner for Encrypted<L> {
     }
 
     fn test(&mut self, weights: &Weights) -> Result<Score> {
-        let weights = self.open_proposed(weights)?;
-        self.learner.test(&weights)
+        match self.open_proposed(weights) {
+            Ok(weights) => self.learner.test(&weights),
+            // A full disk says nothing of a model.
+            Err(error) if is_io(&error) => {
+                tracing::warn!(%error, weights = %weights.digest(), "abstaining from weights that cannot be opened here");
+                Ok(Score::none(Judgement::Abstain(Some(Reason::Unavailable))))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn measure(&mut self, scored: Scored<'_>) -> Result<f64> {
@@ -314,7 +328,6 @@ impl<L: Learner> Learner for Encrypted<L> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::learner::Judgement;
 
     /// Adds a byte, and knows what it was asked about.
     struct Adds(Weights, Vec<Vec<u8>>);
@@ -428,5 +441,20 @@ mod tests {
         let files: Vec<_> = std::fs::read_dir(dir.path().join("large")).unwrap().collect();
         let name = files[0].as_ref().unwrap().file_name();
         assert_eq!((files.len(), name.to_str()), (1, Some(&*encrypted.digest().to_string())));
+    }
+
+    #[test]
+    fn a_folder_that_takes_nothing_is_nothing_against_a_model() {
+        let dir = tempfile::tempdir().unwrap();
+        let encryption = Encryption::new(first(), None);
+        let model = encryption.encrypt(&Weights::new(vec![5; LARGE_BYTES as usize])).unwrap();
+        // A file is where the folder is to be.
+        let large = dir.path().join("large");
+        std::fs::write(&large, "").unwrap();
+        let encryption = Encryption::new(first(), Some(large));
+        let learner = Adds(Weights::new("begin"), Vec::new());
+        let mut learner = Encrypted::new(learner, Some(encryption), None);
+        let judgement = learner.test(&model).unwrap().judgement;
+        assert_eq!(judgement, Judgement::Abstain(Some(Reason::Unavailable)));
     }
 }
