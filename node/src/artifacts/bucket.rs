@@ -131,7 +131,7 @@ impl Bucket {
     }
 
     /// Waits for something that is done where the runtime is, from any thread that may block.
-    fn run<T: Send + 'static>(
+    pub(super) fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, ArtifactError>> + Send + 'static,
     ) -> Result<T, ArtifactError> {
@@ -259,12 +259,7 @@ impl Bucket {
         }
     }
 
-    /// Removes an artifact, if it is there.
-    pub(super) fn remove(&self, digest: Digest) -> Result<(), ArtifactError> {
-        self.run(self.removal(digest))
-    }
-
-    /// The same, when there is time: what stays all the same is found there at the next start.
+    /// Removes an artifact, if it is there, when there is time: what stays all the same is found there at the next start.
     pub(super) fn remove_later(&self, digest: Digest) {
         let removal = self.removal(digest);
         self.0.runtime.spawn(async move {
@@ -274,7 +269,8 @@ impl Bucket {
         });
     }
 
-    fn removal(
+    /// What removes an artifact, if it is there. As long as this lives nobody brings it.
+    pub(super) fn removal(
         &self,
         digest: Digest,
     ) -> impl Future<Output = Result<(), ArtifactError>> + Send + use<> {
@@ -447,8 +443,8 @@ mod tests {
             listed.sort_by_key(|it| it.1);
             let listed: Vec<_> = listed.iter().map(|it| (it.0, it.1)).collect();
             assert_eq!(listed, all.each_ref().map(|it| (digest(it), it.len() as u64)));
-            bucket.remove(digest(&all[0])).unwrap();
-            bucket.remove(digest(&all[0])).unwrap();
+            bucket.run(bucket.removal(digest(&all[0]))).unwrap();
+            bucket.run(bucket.removal(digest(&all[0]))).unwrap();
             let gone = bucket.fetch(digest(&all[0]), 10, Vec::new());
             assert!(matches!(gone, Err(ArtifactError::Missing(_))), "{gone:?}");
         })

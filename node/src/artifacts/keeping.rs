@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use colearn_contracts::Digest;
 use colearn_records::record::Record;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::ArtifactStore;
 use super::named::{Named, progress};
 use super::uses::Naming;
+use super::{ArtifactError, ArtifactStore, LettingGo};
 use crate::config::{Keep, KeepArtifacts};
 use crate::limits::TIDY_EVERY;
 use crate::metrics::Chronicle;
@@ -34,6 +35,9 @@ pub(crate) async fn keep(
     let mut size = views.size();
     let mut named = Named::default();
     let mut looked = BTreeMap::new();
+    // Beside all this: a store may take its time.
+    let mut letting_go: Option<JoinHandle<Outcome>> = None;
+    let mut is_cut = false;
     let mut tidying = tokio::time::interval(TIDY_EVERY);
     let everything = Keep { artifacts: KeepArtifacts::All, updates: None };
     while !stopping.is_cancelled() {
@@ -48,16 +52,20 @@ pub(crate) async fn keep(
         }
         let states = || view.experiments_after("").map(|experiment| experiment.state());
         let now = progress(states());
-        if keep != everything && now != looked {
+        if letting_go.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Some(ended) = letting_go.take()
+        {
+            // The runtime is shutting down if this fails.
+            let Ok(outcome) = ended.await else { return };
+            is_cut = outcome == Outcome::Cut;
+        }
+        if keep != everything && now != looked && letting_go.is_none() {
             looked = now;
             let kept = named.kept(keep, states());
             let all = named.kept(everything, states());
-            let store = artifacts.clone();
-            let go = move || let_go(&store, &all, &kept);
-            // The runtime is shutting down if this fails.
-            if tokio::task::spawn_blocking(go).await.is_err() {
-                return;
-            }
+            let (begun, stopping) = (artifacts.begin_letting_go(), stopping.clone());
+            letting_go =
+                Some(tokio::task::spawn_blocking(move || let_go(&begun, &all, &kept, &stopping)));
         }
         let grown = async {
             tokio::time::sleep(PAUSE).await;
@@ -67,6 +75,9 @@ pub(crate) async fn keep(
             () = stopping.cancelled() => return,
             changed = grown => if changed.is_err() { return },
             _ = tidying.tick() => {
+                if std::mem::take(&mut is_cut) {
+                    looked.clear();
+                }
                 let store = artifacts.clone();
                 if tokio::task::spawn_blocking(move || store.tidy()).await.is_err() {
                     return;
@@ -99,11 +110,28 @@ async fn follow(
     Ok(new)
 }
 
+/// How letting go has ended.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Whole,
+    /// The store does not answer: it goes on later.
+    Cut,
+}
+
 /// Removes what is here of all that is named, but for what is kept. Each removal is whole, so one that is cut
-/// short goes on at the next start.
-fn let_go(artifacts: &ArtifactStore, all: &BTreeSet<Digest>, kept: &BTreeSet<Digest>) {
-    let (mut files, mut bytes) = (0_u64, 0);
+/// short goes on later, or at the next start.
+fn let_go(
+    begun: &LettingGo,
+    all: &BTreeSet<Digest>,
+    kept: &BTreeSet<Digest>,
+    stopping: &CancellationToken,
+) -> Outcome {
+    let LettingGo(artifacts) = begun;
+    let (mut files, mut bytes, mut outcome) = (0_u64, 0, Outcome::Whole);
     for digest in artifacts.stored() {
+        if stopping.is_cancelled() {
+            break;
+        }
         if !all.contains(&digest) || kept.contains(&digest) {
             continue;
         }
@@ -113,10 +141,18 @@ fn let_go(artifacts: &ArtifactStore, all: &BTreeSet<Digest>, kept: &BTreeSet<Dig
                 bytes += size;
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(%digest, %error, "cannot be let go"),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "cannot be let go");
+                // Each of the others would be waited for as long.
+                if matches!(error, ArtifactError::Store(_)) {
+                    outcome = Outcome::Cut;
+                    break;
+                }
+            }
         }
     }
     if files > 0 {
         tracing::info!(files, bytes, "let go of what closed rounds have left");
     }
+    outcome
 }

@@ -17,7 +17,7 @@ mod storage;
 mod upload;
 mod uses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -234,6 +234,8 @@ struct State {
     parts: BTreeMap<PartName, Part>,
     /// What the ledger has named so far; `None` as long as not all of it was looked at.
     named: Option<Uses>,
+    /// What was named, held or brought since it was looked what can be let go of, while that is let go of.
+    wanted: Option<BTreeSet<Digest>>,
     /// How many uploads each peer has running.
     running: BTreeMap<Peer, usize>,
 }
@@ -333,6 +335,13 @@ impl State {
     fn parts_can_go(&self, but: Option<&PartName>) -> u64 {
         let others = self.parts.iter().filter(|(name, part)| Some(*name) != but && !part.is_whole);
         others.map(|(_, part)| part.size).sum()
+    }
+
+    /// It was named, held or brought just now: it is not let go of.
+    fn want(&mut self, digest: Digest) {
+        if let Some(wanted) = &mut self.wanted {
+            wanted.insert(digest);
+        }
     }
 
     fn part_of(&mut self, name: &PartName, upload: u64) -> Option<&mut Part> {
@@ -535,8 +544,11 @@ impl ArtifactStore {
     /// Learns what the ledger names besides, by experiment, and that so many entries were looked at.
     fn are_named(&self, new: impl IntoIterator<Item = Naming>, followed: u64) {
         let mut state = self.state();
-        let named = state.named.get_or_insert_default();
-        new.into_iter().for_each(|naming| named.add(naming));
+        state.named.get_or_insert_default();
+        for naming in new {
+            naming.named.iter().for_each(|(digest, _)| state.want(*digest));
+            state.named.get_or_insert_default().add(naming);
+        }
         drop(state);
         self.0.followed.send_replace(followed);
     }
@@ -566,6 +578,7 @@ impl ArtifactStore {
     /// The size of a stored artifact, which is about to be named: it is as if it had come now.
     pub(crate) fn hold(&self, digest: &Digest) -> Option<u64> {
         let mut state = self.state();
+        state.want(*digest);
         if let Some(stored) = state.stored.get_mut(digest) {
             stored.since = SystemTime::now();
         }
@@ -653,12 +666,34 @@ impl ArtifactStore {
         Made::create(self.clone(), path, size)
     }
 
-    /// Removes a stored artifact, if it is there; how many bytes it had.
-    pub(crate) fn remove(&self, digest: &Digest) -> Result<Option<u64>, ArtifactError> {
-        let Some(size) = self.size_of(digest) else { return Ok(None) };
-        self.0.storage.remove(*digest)?;
-        self.forget(digest);
-        Ok(Some(size))
+    /// Removes a stored artifact, if it is there and nobody [wants](Self::begin_letting_go) it; how many bytes it had.
+    fn remove(&self, digest: &Digest) -> Result<Option<u64>, ArtifactError> {
+        let mut state = self.state();
+        if state.wanted.as_ref().is_some_and(|wanted| wanted.contains(digest)) {
+            return Ok(None);
+        }
+        let Some(stored) = state.stored.remove(digest) else { return Ok(None) };
+        let size = stored.size;
+        // From here on nobody brings it to a store.
+        let removal = self.0.storage.removal(*digest);
+        // A file goes before anybody is told that it is there; a store may take its time.
+        let locked = self.0.storage.is_here().then_some(state);
+        let removed = removal();
+        let mut state = locked.unwrap_or_else(|| self.state());
+        let is_back = state.stored.contains_key(digest);
+        if removed.is_err() && !is_back {
+            state.stored.insert(*digest, stored);
+        } else {
+            state.used = state.used.saturating_sub(size);
+        }
+        removed.map(|()| Some(size))
+    }
+
+    /// As long as what this returns lives, what is named, held or brought is not [removed](Self::remove): it was looked
+    /// before what can be let go of. One at a time.
+    fn begin_letting_go(&self) -> LettingGo {
+        self.state().wanted = Some(BTreeSet::new());
+        LettingGo(self.clone())
     }
 
     /// It is not there any more.
@@ -731,6 +766,15 @@ impl ArtifactStore {
                 Ok(Whole::new(file, Some(made)))
             }
         }
+    }
+}
+
+/// What nobody needs is let go of.
+struct LettingGo(ArtifactStore);
+
+impl Drop for LettingGo {
+    fn drop(&mut self) {
+        self.0.state().wanted = None;
     }
 }
 

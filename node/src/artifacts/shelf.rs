@@ -196,7 +196,7 @@ impl Shelf {
                     Ok(()) | Err(_) => {}
                 },
                 (None, Some(digest)) => {
-                    self.kept.storage.remove(*digest).map_err(NodeError::artifacts)?;
+                    self.kept.storage.removal(*digest)().map_err(NodeError::artifacts)?;
                 }
                 (None, None) => {}
             }

@@ -162,15 +162,24 @@ impl Storage {
         }
     }
 
-    /// Removes an artifact, if it is there.
-    pub(super) fn remove(&self, digest: Digest) -> Result<(), ArtifactError> {
+    /// What removes an artifact, if it is there. To a store nobody brings it until then.
+    pub(super) fn removal(
+        &self,
+        digest: Digest,
+    ) -> Box<dyn FnOnce() -> Result<(), ArtifactError> + Send> {
         match self {
-            Self::Folder(dir) => match std::fs::remove_file(dir.join(digest.to_string())) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-                Ok(()) | Err(_) => Ok(()),
-            },
+            Self::Folder(dir) => {
+                let path = dir.join(digest.to_string());
+                Box::new(move || match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+                    Ok(()) | Err(_) => Ok(()),
+                })
+            }
             #[cfg(feature = "object-store")]
-            Self::Bucket(bucket) => bucket.remove(digest),
+            Self::Bucket(bucket) => {
+                let (bucket, removal) = (bucket.clone(), bucket.removal(digest));
+                Box::new(move || bucket.run(removal))
+            }
         }
     }
 }

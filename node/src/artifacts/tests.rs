@@ -362,3 +362,33 @@ fn what_is_made_is_set_aside_at_once() {
     drop(made);
     assert_eq!((used(&store), store.room_bytes()), ((0, 0), 100));
 }
+
+/// It is looked what can go before it goes, and a store may take its time.
+#[test]
+fn what_is_wanted_meanwhile_is_not_let_go_of_and_what_cannot_be_removed_is_still_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        ArtifactStore::open(dir.path(), 100, 1000, DiskReserve::new(dir.path(), 0)).unwrap();
+    let wholes = [[1; 10], [2; 10], [3; 10], [4; 10], [5; 10]];
+    wholes.iter().for_each(|whole| put(&store, 1, whole));
+    let [held, named, brought, stuck, free] = wholes.each_ref().map(|whole| digest(whole));
+    let begun = store.begin_letting_go();
+    store.hold(&held);
+    store.are_named([of_a(named)], 1);
+    let mut made = store.make(10).unwrap();
+    made.write_all(&wholes[2]).unwrap();
+    made.keep(brought).unwrap();
+    // What is no file cannot be removed as one.
+    std::fs::remove_file(path(&store, &stuck)).unwrap();
+    std::fs::create_dir(path(&store, &stuck)).unwrap();
+    for digest in [held, named, brought] {
+        assert!(matches!(store.remove(&digest), Ok(None)));
+    }
+    assert!(store.remove(&stuck).is_err());
+    assert!(store.stored().contains(&stuck));
+    assert_eq!(used(&store), (50, 0));
+    assert!(matches!(store.remove(&free), Ok(Some(10))));
+    assert_eq!(used(&store), (40, 0));
+    drop(begun);
+    assert!(matches!(store.remove(&held), Ok(Some(10))));
+}

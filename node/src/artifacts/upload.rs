@@ -156,6 +156,7 @@ impl Upload {
         {
             let mut state = self.store.state();
             let lost = ArtifactError::InProgress(expected);
+            state.want(expected);
             let kept = state.part_of(&self.part, self.number).ok_or(lost)?;
             if found != expected || is_there {
                 // Of no use, or here already: made here or brought by another meanwhile.
@@ -179,6 +180,7 @@ impl Upload {
             return Err(error);
         }
         state.parts.remove(&self.part);
+        state.want(expected);
         let stored = Stored { size: self.size, since: SystemTime::now() };
         if let Some(before) = state.stored.insert(expected, stored) {
             state.used = state.used.saturating_sub(before.size);
@@ -238,12 +240,14 @@ impl Made {
     /// Puts it in its place, durably, under the digest of what was written.
     pub(crate) fn keep(mut self, digest: Digest) -> Result<(), ArtifactError> {
         let Some(file) = &self.file else { return Ok(()) };
+        self.store.state().want(digest);
         if self.store.size_of(&digest).is_some() {
             return Ok(());
         }
         self.store.0.storage.place(file, &self.path, digest)?;
         let size = file.metadata().map_or(self.size, |data| data.len());
         let mut state = self.store.state();
+        state.want(digest);
         state.promised = state.promised.saturating_sub(self.promised);
         state.used = state.used.saturating_sub(self.size).saturating_add(size);
         if let Some(before) = state.stored.insert(digest, Stored { size, since: SystemTime::now() })
