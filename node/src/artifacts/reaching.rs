@@ -2,12 +2,16 @@
 //! authorities.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use colearn_net::{Address, Connector, Protocol, Trust};
-use http_body_util::BodyExt as _;
+use futures_util::{StreamExt as _, stream};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Body;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use object_store::ClientOptions;
@@ -16,8 +20,12 @@ use object_store::client::{
     HttpRequestBody, HttpResponse, HttpResponseBody, HttpService,
 };
 
-/// How long a store may take to begin to answer.
+/// How long a store may take to begin to answer, and for each piece of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How many pieces are read of an answer that tells of a failure.
+const PIECES_OF_FAILURE: usize = 16;
+/// How much of an answer is read ahead, and so the largest piece.
+const AHEAD_BYTES: usize = 64 << 10;
 /// How long a connection that is not used is kept.
 const IDLE: Duration = Duration::from_secs(8);
 
@@ -76,6 +84,7 @@ impl Servers {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
+            .http1_max_buf_size(AHEAD_BYTES)
             .build(connector.map_err(|error| unusable(error.to_string()))?);
         clients.insert(origin, client.clone());
         Ok(client)
@@ -97,12 +106,58 @@ impl HttpService for Servers {
                 return Err(HttpError::new(kind, error));
             }
             Err(_) => {
-                let why = NoWay(format!("no answer for {} s", PATIENCE.as_secs()));
-                return Err(HttpError::new(HttpErrorKind::Timeout, why));
+                return Err(silent());
             }
         };
         let (head, body) = answer.into_parts();
-        let body = body.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error));
-        Ok(HttpResponse::from_parts(head, HttpResponseBody::new(body)))
+        let pieces = if head.status.is_success() { usize::MAX } else { PIECES_OF_FAILURE };
+        Ok(HttpResponse::from_parts(head, in_time(body, pieces)))
+    }
+}
+
+fn silent() -> HttpError {
+    let why = NoWay(format!("no answer for {} s", PATIENCE.as_secs()));
+    HttpError::new(HttpErrorKind::Timeout, why)
+}
+
+/// So many pieces of an answer, each in time.
+fn in_time<B>(body: B, pieces: usize) -> HttpResponseBody
+where
+    B: Body<Data = Bytes, Error: Error + Send + Sync> + Send + Sync + Unpin + 'static,
+{
+    let next = |body: Option<B>| async move {
+        let mut body = body?;
+        let frame = match tokio::time::timeout(PATIENCE, body.frame()).await {
+            Ok(frame) => frame?.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error)),
+            Err(_) => Err(silent()),
+        };
+        // What has failed ends.
+        let rest = frame.is_ok().then_some(body);
+        Some((frame, rest))
+    };
+    HttpResponseBody::new(StreamBody::new(stream::unfold(Some(body), next).take(pieces)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::body::Frame;
+
+    use super::*;
+
+    fn piece() -> Result<Frame<Bytes>, Infallible> {
+        Ok(Frame::data(Bytes::from_static(b"x")))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_go_on_is_given_up_and_of_failures_only_the_beginning_is_read()
+    {
+        let stalled = stream::iter([piece(), piece()]).chain(stream::pending());
+        let error = in_time(StreamBody::new(stalled), usize::MAX).bytes().await.unwrap_err();
+        assert_eq!(error.kind(), HttpErrorKind::Timeout);
+        let endless = StreamBody::new(stream::repeat_with(piece));
+        assert_eq!(in_time(endless, PIECES_OF_FAILURE).bytes().await.unwrap().len(), 16);
     }
 }
