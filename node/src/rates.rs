@@ -2,7 +2,7 @@
 //!
 //! There is one clock for all. As long as it is not behind nobody waits, and nobody is counted. Once it is, those who wait
 //! take turns: each key, or each site, so that it gains nothing to ask for more at a time or from more addresses of one
-//! network. (Start-time fair queuing, Goyal, Vin and Cheng 1996.)
+//! network. Whatever goes out that waits for no turn, turns have half of the rate. (Start-time fair queuing, Goyal, Vin and Cheng 1996.)
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
@@ -16,7 +16,7 @@ use crate::peer::Peer;
 
 /// For how long nobody can have sent less than may be sent at once.
 const AHEAD: Duration = Duration::from_millis(100);
-/// How far what waits for no turn lets the clock be behind: the others wait no longer for it.
+/// How far what waits for no turn lets the clock be behind.
 const BEHIND: Duration = Duration::from_secs(1);
 
 /// The bytes a second of one node; cheap to clone.
@@ -33,6 +33,10 @@ struct Inner {
 struct State {
     /// Until when what was sent takes, at this rate.
     until: Instant,
+    /// Until when the last turn takes at half of it: the next one waits no longer.
+    half: Instant,
+    /// The number of the next one who waits.
+    next: u64,
     /// What whoever was served last had had before.
     reached: u64,
     /// Those who wait, and those who have had more than that.
@@ -46,7 +50,6 @@ struct Queue {
     had: u64,
     /// A number for each, its bytes, and how it is told.
     waiting: VecDeque<(u64, usize, oneshot::Sender<Granted>)>,
-    next: u64,
 }
 
 /// A turn that has come; given back where it is not [taken](Granted::take).
@@ -67,6 +70,7 @@ impl Drop for Granted {
             let takes = self.rates.takes(self.bytes);
             let mut state = self.rates.state();
             state.until = state.until.checked_sub(takes).unwrap_or(state.until);
+            state.half = state.half.checked_sub(2 * takes).unwrap_or(state.half);
             drop(state);
             self.rates.0.wanted.notify_one();
         }
@@ -97,12 +101,17 @@ impl State {
         self.peers.retain(|_, queue| !queue.waiting.is_empty() || queue.had > reached);
     }
 
+    /// When the next turn is.
+    fn turn(&self) -> Instant {
+        self.until.min(self.half)
+    }
+
     fn is_waited_for(&self) -> bool {
         self.peers.values().any(|queue| !queue.waiting.is_empty())
     }
 
     /// Whoever of those who wait has had least.
-    fn next(&mut self) -> Option<(usize, oneshot::Sender<Granted>)> {
+    fn first(&mut self) -> Option<(usize, oneshot::Sender<Granted>)> {
         let waiting = self.peers.values_mut().filter(|queue| !queue.waiting.is_empty());
         let queue = waiting.min_by_key(|queue| queue.had)?;
         let (_, bytes, tell) = queue.waiting.pop_front()?;
@@ -116,7 +125,8 @@ impl State {
 impl Rates {
     /// So many bytes a second. Called where a runtime runs.
     pub(crate) fn new(bytes_per_second: NonZeroU64) -> Self {
-        let state = State { until: Instant::now(), reached: 0, peers: BTreeMap::new() };
+        let now = Instant::now();
+        let state = State { until: now, half: now, next: 0, reached: 0, peers: BTreeMap::new() };
         let inner =
             Arc::new(Inner { bytes_per_second, state: Mutex::new(state), wanted: Notify::new() });
         let served = Arc::downgrade(&inner);
@@ -148,27 +158,37 @@ impl Rates {
 
     /// Counts what goes out.
     fn count(&self, state: &mut State, bytes: usize) {
+        state.until = state.until.max(ahead(Instant::now())) + self.takes(bytes);
+    }
+
+    /// Counts what goes out in its turn.
+    fn grant(&self, state: &mut State, bytes: usize) {
+        self.count(state, bytes);
         let now = Instant::now();
-        let begun = state.until.max(now.checked_sub(AHEAD).unwrap_or(now));
-        state.until = begun + self.takes(bytes);
+        // One turn at most is owed: who had more than half while it was free has half from then on all the same.
+        state.half = state.half.clamp(ahead(now), now) + 2 * self.takes(bytes);
     }
 
     /// Counts a few bytes that wait for no turn.
     pub(crate) fn note(&self, bytes: usize) {
         let mut state = self.state();
+        let before = state.until;
         self.count(&mut state, bytes);
-        state.until = state.until.min(Instant::now() + BEHIND.max(self.takes(bytes)));
+        // What turns have left to be made up for is not forgiven.
+        let most = before.max(Instant::now() + BEHIND.max(self.takes(bytes)));
+        state.until = state.until.min(most);
     }
 
     /// Gives turns to those who wait, as long as it is time; until when the next one waits, if one does.
     fn serve(&self) -> Option<Instant> {
         loop {
             let mut state = self.state();
-            if state.until > Instant::now() {
-                return state.is_waited_for().then_some(state.until);
+            let turn = state.turn();
+            if turn > Instant::now() {
+                return state.is_waited_for().then_some(turn);
             }
-            let (bytes, tell) = state.next()?;
-            self.count(&mut state, bytes);
+            let (bytes, tell) = state.first()?;
+            self.grant(&mut state, bytes);
             drop(state);
             // Given back where nobody waits any more, and that without the lock.
             drop(tell.send(Granted { rates: self.clone(), bytes }));
@@ -180,7 +200,7 @@ impl Rates {
         let mut state = self.state();
         let is_free = state.until <= Instant::now() && !state.is_waited_for();
         if is_free {
-            self.count(&mut state, bytes);
+            self.grant(&mut state, bytes);
             // There is enough again, whoever has had most.
             state.peers.clear();
         }
@@ -193,11 +213,10 @@ impl Rates {
         let (tell, told) = oneshot::channel();
         let _place = {
             let mut state = self.state();
-            let reached = state.reached;
+            let (number, reached) = (state.next, state.reached);
+            state.next += 1;
             let queue = state.peers.entry(peer).or_default();
             queue.had = queue.had.max(reached);
-            let number = queue.next;
-            queue.next += 1;
             queue.waiting.push_back((number, bytes, tell));
             Place { rates: self.clone(), peer, number }
         };
@@ -207,6 +226,11 @@ impl Rates {
             granted.take();
         }
     }
+}
+
+/// When what takes no time now can have begun at the earliest.
+fn ahead(now: Instant) -> Instant {
+    now.checked_sub(AHEAD).unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -316,5 +340,32 @@ mod tests {
         let begun = Instant::now();
         rates.clone().turn(at("10.0.0.2"), PIECE).await;
         assert!(begun.elapsed() <= BEHIND + Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_have_half_however_much_waits_for_none() {
+        let rates = rates(100);
+        let had = greedy(&rates, at("10.0.0.1"), 4);
+        let [alone] = pieces_after(Duration::from_secs(10), [&had]).await;
+        assert!((950..=1_050).contains(&alone), "{alone}");
+        // More than there is, for ever.
+        let noted = rates.clone();
+        tokio::spawn(async move {
+            loop {
+                noted.note(8 << 10);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let [now] = pieces_after(Duration::from_secs(10), [&had]).await;
+        assert!((450..=600).contains(&(now - alone)), "{}", now - alone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_turn_left_to_make_up_for_is_not_forgiven() {
+        let rates = rates(1);
+        assert!(rates.try_turn(10 * PIECE));
+        let owed = rates.state().until;
+        rates.note(1);
+        assert!(rates.state().until >= owed);
     }
 }
