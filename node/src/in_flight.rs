@@ -382,7 +382,14 @@ impl Bounded {
                 this.answer.get_or_insert_with(|| this.in_flight.count(this.peer, &this.taker));
             let count = counted(&bytes);
             // Before there is room for it: what waits for its turn is not what somebody does not read.
-            let waits = rates.filter(|rates| !rates.try_turn(bytes.len())).cloned();
+            let waits = match bytes.len() <= FREE_BYTES {
+                // Receipts of a stream, news: they wait behind no download.
+                true => {
+                    rates.inspect(|rates| rates.note(bytes.len()));
+                    None
+                }
+                false => rates.filter(|rates| !rates.try_turn(bytes.len())).cloned(),
+            };
             if waits.is_none()
                 && let Some(room) = answer.try_take(count)
             {
