@@ -48,6 +48,8 @@ const PART_BYTES: u64 = 8 << 20;
 const MAX_PARTS: u64 = 9_000;
 /// How many parts are on their way at a time.
 const PARTS_AT_ONCE: usize = 3;
+/// How many artifacts are brought at a time: each holds its parts in memory, and a place.
+const BROUGHT_AT_ONCE: usize = 8;
 /// How often the store is asked again, and for how long in all: whoever waits for it tries again itself.
 const RETRIES: usize = 3;
 const RETRY_TIME: Duration = Duration::from_secs(20);
@@ -69,6 +71,8 @@ struct Inner {
     runtime: Handle,
     /// So many may wait for it: each holds a thread, of those that also read the ledger.
     places: Arc<Semaphore>,
+    /// The others wait until one of those is brought.
+    bringing: Arc<Semaphore>,
     /// What is being removed, and must not be brought meanwhile: the removal could come last.
     removing: Mutex<BTreeSet<Digest>>,
 }
@@ -81,6 +85,7 @@ impl Inner {
             prefix,
             runtime: Handle::current(),
             places: Arc::new(Semaphore::new(STORE_CALLS)),
+            bringing: Arc::new(Semaphore::new(BROUGHT_AT_ONCE)),
             removing: Mutex::default(),
         }
     }
@@ -137,6 +142,14 @@ impl Bucket {
     ) -> Result<T, ArtifactError> {
         let busy = |_| ArtifactError::Store("too many wait for it".to_owned());
         let _place = self.0.places.try_acquire().map_err(busy)?;
+        self.wait(work)
+    }
+
+    /// The same without a place: for what does not call the store.
+    fn wait<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ArtifactError>> + Send + 'static,
+    ) -> Result<T, ArtifactError> {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         self.0.runtime.spawn(async move { tell.send(work.await) });
         told.recv().unwrap_or_else(|_| Err(ArtifactError::Store("the node stops".to_owned())))
@@ -158,6 +171,8 @@ impl Bucket {
 
     /// Brings a whole file. What is brought is read, and is the artifact or is not there.
     pub(super) fn put(&self, file: std::fs::File, digest: Digest) -> Result<(), ArtifactError> {
+        let bringing = self.0.bringing.clone();
+        let _brings = self.wait(async move { Ok(bringing.acquire_owned().await) })?;
         if self.0.removing().contains(&digest) {
             return Err(ArtifactError::Store("what was there is being removed".to_owned()));
         }
@@ -167,7 +182,7 @@ impl Bucket {
             file.rewind().await?;
             let size = file.metadata().await?.len();
             if size <= PART_BYTES {
-                let mut whole = Vec::new();
+                let mut whole = Vec::with_capacity(size as usize);
                 file.read_to_end(&mut whole).await?;
                 check(digest, Sha256::new_with_prefix(&whole))?;
                 let put = store.put(&path, whole.into()).await;
@@ -492,6 +507,23 @@ mod tests {
         assert!(matches!(busy.await.unwrap(), Err(ArtifactError::Store(_))));
         drop(held);
         assert_eq!(tokio::task::spawn_blocking(move || bucket.list()).await.unwrap().unwrap(), []);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn only_so_many_are_brought_at_once_and_the_others_wait_without_a_place() {
+        let (bucket, _) = bucket();
+        let bringing = bucket.0.bringing.clone();
+        let held = bringing.try_acquire_many(BROUGHT_AT_ONCE as u32).unwrap();
+        let other = bucket.clone();
+        let brought =
+            tokio::task::spawn_blocking(move || other.put(file(b"weights"), digest(b"weights")));
+        // Whatever else there is to do goes on.
+        let other = bucket.clone();
+        let listed = tokio::task::spawn_blocking(move || other.list()).await.unwrap();
+        assert_eq!(listed.unwrap(), []);
+        assert_eq!(bucket.0.places.available_permits(), STORE_CALLS);
+        drop(held);
+        brought.await.unwrap().unwrap();
     }
 
     #[test]
