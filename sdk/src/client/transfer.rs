@@ -21,6 +21,9 @@ use crate::weights::Weights;
 const CHUNK_BYTES: usize = 1 << 18;
 /// How often a transfer goes on after a break before it is given up.
 const TRANSFER_TRIES: u32 = 5;
+/// How many patiences a node that has taken all may take to bring it to where it keeps it. One that is gone is noticed
+/// by its connection.
+const PLACING: u32 = 20;
 
 impl Client {
     /// Uploads weights unless the node has them, going on after a break.
@@ -62,6 +65,7 @@ impl Client {
         let offset = if there.partial_size <= size { there.partial_size } else { 0 };
         let header = Part::Header(v1::UploadHeader { digest, size, offset });
         let taken = Arc::new(AtomicU64::new(0));
+        let (all, mut placing) = ((size - offset).div_ceil(CHUNK_BYTES as u64), PLACING);
         // A file that cannot be read ends the upload early. Nobody else is to blame for that.
         let unread: Arc<Mutex<Option<io::Error>>> = Arc::default();
         let (counted, shared, told) = (taken.clone(), weights.clone(), unread.clone());
@@ -93,6 +97,7 @@ impl Client {
                 }
                 // However long it takes, as long as it goes on.
                 Err(_) if taken.load(Ordering::Relaxed) > before => {}
+                Err(_) if before == all && placing > 0 => placing -= 1,
                 Err(_) => return Err(self.stalled()),
             }
         }
