@@ -221,11 +221,12 @@ impl Bucket {
         })
     }
 
-    /// Reads an artifact from an offset on. One that is read from its beginning ends with an error where it has
-    /// another digest.
+    /// Reads an artifact of so many bytes from an offset on. It ends with an error, instead of the last piece, where it
+    /// is not that long, or is read from its beginning and has another digest.
     pub(super) fn read(
         &self,
         digest: Digest,
+        size: u64,
         offset: u64,
     ) -> Result<Pin<Box<dyn AsyncRead + Send>>, ArtifactError> {
         let (store, path, prefix) =
@@ -243,7 +244,7 @@ impl Bucket {
                 Err(error) => Err(failed(&error)),
             }
         })?;
-        let checked = checked(got.into_stream(), (offset == 0).then_some(digest));
+        let checked = checked(got.into_stream(), digest, size, offset);
         Ok(Box::pin(StreamReader::new(checked)))
     }
 
@@ -254,17 +255,12 @@ impl Bucket {
         size: u64,
         mut to: impl io::Write,
     ) -> Result<(), ArtifactError> {
-        // With one more it has another digest.
-        let mut from = self.read(digest, 0)?.take(size + 1);
-        let mut left = size;
+        let mut from = self.read(digest, size, 0)?;
         loop {
             let (back, piece) = self.run(async move {
                 let mut piece = BytesMut::with_capacity(1 << 20);
                 let read = from.read_buf(&mut piece).await;
                 read.map(|_| (from, piece)).map_err(|error| ArtifactError::Store(error.to_string()))
-            })?;
-            left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
-                ArtifactError::Store(format!("{digest} is longer there than it is"))
             })?;
             if piece.is_empty() {
                 return Ok(());
@@ -350,37 +346,49 @@ fn check(expected: Digest, hasher: Sha256) -> Result<(), ArtifactError> {
     }
 }
 
-/// What is still to come, and the digest of what came.
-type Begun = Option<(BoxStream<'static, Result<Bytes, Error>>, Sha256)>;
+/// What is still to come, the digest of what came, where all of it is read, and how many bytes are missing.
+type Begun = Option<(BoxStream<'static, Result<Bytes, Error>>, Option<Sha256>, u64)>;
 
-/// What a store sends: an error where it stalls, or where all of it is not what it should be.
+/// What a store sends of an artifact of so many bytes, from an offset on: an error where it stalls, or where it is not
+/// what it should be. That is told before the last piece, which whoever counts bytes does not read beyond.
 fn checked(
     from: BoxStream<'static, Result<Bytes, Error>>,
-    expected: Option<Digest>,
+    digest: Digest,
+    size: u64,
+    offset: u64,
 ) -> BoxStream<'static, io::Result<Bytes>> {
-    let begun: Begun = Some((from, Sha256::new()));
+    let hasher = (offset == 0).then(Sha256::new);
+    let begun: Begun = Some((from, hasher, size.saturating_sub(offset)));
+    let wrong = move |why: String| {
+        tracing::error!(%digest, why, "the artifact store has other bytes under a digest");
+        Some((Err(io::Error::new(io::ErrorKind::InvalidData, why)), None))
+    };
     let next = move |begun: Begun| async move {
-        let (mut from, mut hasher) = begun?;
-        match tokio::time::timeout(SILENCE, from.next()).await {
-            Ok(Some(Ok(bytes))) => {
-                if expected.is_some() {
-                    hasher.update(&bytes);
-                }
-                Some((Ok(bytes), Some((from, hasher))))
-            }
-            Ok(None) => {
-                let expected = expected?;
-                let wrong = check(expected, hasher).err()?;
-                tracing::error!(digest = %expected, "the artifact store has other bytes under a digest");
-                Some((Err(io::Error::new(io::ErrorKind::InvalidData, wrong.to_string())), None))
-            }
+        let (mut from, mut hasher, missing) = begun?;
+        let bytes = match tokio::time::timeout(SILENCE, from.next()).await {
+            Ok(Some(Ok(bytes))) => bytes,
+            Ok(None) if missing == 0 => return None,
+            Ok(None) => return wrong(format!("{digest} is shorter there than it is")),
             // As what it is: whoever reads tries again, and is not told that the disk cannot be read.
-            Ok(Some(Err(error))) => Some((Err(io::Error::other(failed(&error))), None)),
+            Ok(Some(Err(error))) => return Some((Err(io::Error::other(failed(&error))), None)),
             Err(_) => {
                 let silent = ArtifactError::Store("it has stopped sending".to_owned());
-                Some((Err(io::Error::other(silent)), None))
+                return Some((Err(io::Error::other(silent)), None));
             }
+        };
+        let Some(missing) = missing.checked_sub(bytes.len() as u64) else {
+            return wrong(format!("{digest} is longer there than it is"));
+        };
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&bytes);
         }
+        if missing == 0
+            && let Some(hasher) = hasher.take()
+            && let Err(error) = check(digest, hasher)
+        {
+            return wrong(error.to_string());
+        }
+        Some((Ok(bytes), Some((from, hasher, missing))))
     };
     stream::unfold(begun, next).boxed()
 }
@@ -477,9 +485,14 @@ mod tests {
             (other.fetch(expected, 7, Vec::new()), other.fetch(expected, 6, Vec::new()))
         });
         let (fetched, longer) = fetched.await.unwrap();
+        let whole = bucket.clone();
+        let whole = tokio::task::spawn_blocking(move || whole.read(expected, 7, 0)).await.unwrap();
+        // Who reads as many bytes as there should be is told all the same.
+        let told = whole.unwrap().take(7).read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(told.kind(), io::ErrorKind::InvalidData);
         assert!(matches!(&fetched, Err(ArtifactError::Store(why)) if why.contains("digest")));
         assert!(matches!(&longer, Err(ArtifactError::Store(why)) if why.contains("longer")));
-        let tail = tokio::task::spawn_blocking(move || bucket.read(expected, 3)).await.unwrap();
+        let tail = tokio::task::spawn_blocking(move || bucket.read(expected, 7, 3)).await.unwrap();
         let mut read = String::new();
         tail.unwrap().read_to_string(&mut read).await.unwrap();
         assert_eq!(read, "ers!");

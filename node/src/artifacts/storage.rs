@@ -141,7 +141,7 @@ impl Storage {
             Self::Bucket(bucket) => match size {
                 None => Err(ArtifactError::Missing(digest)),
                 Some(size) if offset >= size => Ok(Opened::Stream(Box::pin(tokio::io::empty()))),
-                Some(_) => bucket.read(digest, offset).map(Opened::Stream),
+                Some(size) => bucket.read(digest, size, offset).map(Opened::Stream),
             },
         }
     }
