@@ -407,8 +407,16 @@ pub(super) fn told(error: &dyn std::error::Error) -> String {
     }
     if let Some((_, rest)) = all.split_once("<Code>")
         && let Some((code, _)) = rest.split_once("</Code>")
+        && code.chars().all(|it| it.is_ascii_alphanumeric())
     {
         return clean(code);
+    }
+    // Behind the status follows what the store says.
+    if let Some((_, rest)) = all.split_once("status code: ") {
+        return clean(rest.split(':').next().unwrap_or_default());
+    }
+    if all.contains("Server returned error response") {
+        return "it tells of an error".to_owned();
     }
     clean(&cause.to_string())
 }
@@ -544,5 +552,12 @@ mod tests {
         let body = "<Error><Code>SignatureDoesNotMatch</Code><AWSAccessKeyId>AKIA</AWSAccessKeyId></Error>";
         let error = io::Error::other(format!("Error performing GET: {body}"));
         assert_eq!(told(&error), "SignatureDoesNotMatch");
+        let begun = "Error performing GET: Server returned";
+        for said in ["AKIA: signed", "<Code>AKIA signed</Code>"] {
+            let error = format!("{begun} non-2xx status code: 403 Forbidden: {said}");
+            assert_eq!(told(&io::Error::other(error)), "403 Forbidden");
+        }
+        let error = format!("{begun} error response: AKIA");
+        assert_eq!(told(&io::Error::other(error)), "it tells of an error");
     }
 }
