@@ -118,6 +118,8 @@ impl Upload {
         state.used = state.used.saturating_sub(kept - self.written);
         if let Some(part) = state.part_of(&self.part, self.number) {
             part.size = self.written;
+            // One that was being put in its place and is taken over is not whole any more.
+            part.is_whole = false;
         }
         drop(state);
         let mut buffer = vec![0; 1 << 18];
