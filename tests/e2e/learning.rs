@@ -111,7 +111,8 @@ fn what_a_run_moves_is_told_and_takes_its_time() {
     let slow = report(&format!("[network]\nup_mbit = {mbit}\nnode_up_mbit = {}\n", 4.0 * mbit));
     let took = |report: &Value| report["simulated_ms"].as_u64().unwrap();
     let added = took(&slow) - took(&free);
-    assert!((2 * (1000 + 4000)..2 * (1000 + 4000) + 100).contains(&added), "{added} ms");
+    // Besides, each entry takes a millisecond at least, which the lines have room for.
+    assert!(added.abs_diff(2 * (1000 + 4000)) < 100, "{added} ms");
     assert_eq!(slow["costs"]["sent_bytes"], free["costs"]["sent_bytes"]);
     // A server has nothing to be judged: one up and one down for each.
     let served = scenario.replace("[model]", "rule = \"average\"\n[model]");
