@@ -450,15 +450,15 @@ async fn two_headers_of_one_height_are_kept_and_nothing_goes_on() {
     let pinned = mirror.state().chain.trust(1);
     let mut followed = follow(&url, Some(dir.path()), Some(pinned.clone())).await.unwrap();
     // The same validators have signed another block at the height of the last one.
-    let last = mirror.state().chain.blocks.pop().unwrap();
-    let (time_ms, hash) = (last.time_ms, last.hash);
     let sign_another = || {
         let mut state = mirror.state();
-        let other = state.chain.sealed(time_ms + 7);
-        assert!(other.hash != hash);
+        let last = state.chain.blocks.pop().unwrap();
+        let other = state.chain.sealed(last.time_ms + 7);
+        assert!(other.hash != last.hash);
         state.chain.blocks.push(other);
+        last
     };
-    sign_another();
+    let last = sign_another();
     let height = mirror.state().chain.height();
     let error = followed.catch_up(&mut |_| {}).await.err().unwrap();
     assert!(!error.is_transient() && !error.is_a_lie(), "{error}");
@@ -481,10 +481,12 @@ async fn two_headers_of_one_height_are_kept_and_nothing_goes_on() {
     std::fs::remove_file(&mark).unwrap();
     *mirror.state().chain.blocks.last_mut().unwrap() = last;
     let mut followed = follow(&url, Some(dir.path()), Some(pinned)).await.unwrap();
+    mirror.state().wait(10_000);
+    followed.catch_up(&mut |_| {}).await.unwrap();
     // It is told also where it cannot be kept.
     std::fs::create_dir(&mark).unwrap();
-    mirror.state().chain.blocks.pop();
     sign_another();
+    let height = mirror.state().chain.height();
     let error = followed.catch_up(&mut |_| {}).await.err().unwrap();
     assert_eq!(refused::<()>(Err(error)), (ChainError::TwoHeaders { height }, true));
 }

@@ -142,7 +142,7 @@ async fn entries_without_an_end_or_too_large_are_refused_in_bounded_memory() {
     server.bend(move |_, asked| {
         asks_for_entries(asked).then(|| {
             std::thread::sleep(Duration::from_millis(20));
-            Ok(entries_answer(&[tree.push(tree.head().time_ms, vec![7]).unwrap()], 0))
+            Ok(entries_answer(&[tree.push(tree.head().time_ms, vec![0x7a, 1, 7]).unwrap()], 0))
         })
     });
     let quick = Bounds { within: Duration::from_millis(200), ..BOUNDS };
