@@ -227,7 +227,7 @@ fn the_history_that_a_node_alone_is_held_to_is_what_the_contract_makes() {
         let seen = Seen { size: reference.head.size, root: reference.root() };
         let transaction = signed(&id, seen, who, "a", act(experiment, who, what, number));
         let bytes = payload(&transaction);
-        let code = native.submit(now_ms, &[bytes.clone()]);
+        let code = native.submit(now_ms, std::slice::from_ref(&bytes));
         assert_eq!(code, reference.submit(now_ms, &[transaction]));
         calls.push(serde_json::json!({
             "now_ms": now_ms, "transaction": hex(&bytes), "recorded": code == [0],
