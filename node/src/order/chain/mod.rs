@@ -71,6 +71,27 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Of a mirror whose files lie in this folder, and what it is to deliver.
+    fn new(
+        mirror: Mirror,
+        shown: Rpc,
+        folder: &std::path::Path,
+    ) -> (Arc<Self>, mpsc::Receiver<Job>) {
+        let (jobs, taken) = mpsc::channel(delivery::QUEUE);
+        let shared = Self {
+            mirror: Mutex::new(mirror),
+            waiting: Waiting::default(),
+            jobs,
+            deliveries: Deliveries::default(),
+            proofs: Proofs::default(),
+            condition: Condition::default(),
+            published: watch::Sender::new(None),
+            shown,
+            used: Used::begin(folder),
+        };
+        (Arc::new(shared), taken)
+    }
+
     fn mirror(&self) -> MutexGuard<'_, Mirror> {
         // What panics with it in hand is the thread that keeps it, and then the node stops.
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,18 +118,8 @@ impl OnChain {
         let account = settings.open_account().map_err(ChainError::from)?;
         let deliverer = Deliverer::new(rpc.clone(), &settings, account);
         let (mirror, views) = Mirror::new(keeper, ledger)?;
-        let (jobs, taken) = mpsc::channel(delivery::QUEUE);
-        let shared = Arc::new(Shared {
-            mirror: Mutex::new(mirror),
-            waiting: Waiting::default(),
-            jobs,
-            deliveries: Deliveries::default(),
-            proofs: Proofs::default(),
-            condition: Condition::default(),
-            published: watch::Sender::new(None),
-            shown: settings.servers().map_err(ChainError::from)?,
-            used: Used::begin(&data),
-        });
+        let shown = settings.servers().map_err(ChainError::from)?;
+        let (shared, taken) = Shared::new(mirror, shown, &data);
         let delivering = delivery::deliver(shared.clone(), deliverer, taken, stopping.clone());
         // If it panics the node stops: nobody would get a receipt any more, and all would look well.
         let ends = stopping.clone().drop_guard();

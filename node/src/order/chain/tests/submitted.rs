@@ -10,11 +10,11 @@ use colearn_records::record;
 use colearn_records::transaction::{Transaction, Unverified};
 use colearn_relay::{Account, Deliverer, Settings};
 use colearn_testkit::chain::Server;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::super::delivery::{Deliveries, Job, QUEUE, deliver};
-use super::super::{Answers, Condition, Proofs, Shared, Submissions, Used, Waiting};
+use super::super::delivery::{Job, deliver};
+use super::super::{Answers, Shared, Submissions};
 use super::fetched::{keeping, settings};
 use super::mirrored::{Written, mirror};
 use crate::order::waiting::{self, Waiter};
@@ -30,19 +30,7 @@ fn begin(
     let mut mirror = mirror(&folder.join("ledger"));
     let to = written.ends.last().unwrap();
     mirror.take(&written.entries[1..], to).unwrap();
-    let (jobs, taken) = mpsc::channel(QUEUE);
-    let shared = Shared {
-        mirror: mirror.into(),
-        waiting: Waiting::default(),
-        jobs,
-        deliveries: Deliveries::default(),
-        proofs: Proofs::default(),
-        condition: Condition::default(),
-        published: watch::Sender::new(None),
-        shown: settings.servers().unwrap(),
-        used: Used::begin(folder),
-    };
-    (Arc::new(shared), taken)
+    Shared::new(mirror, settings.servers().unwrap(), folder)
 }
 
 fn submit(shared: &Arc<Shared>, transaction: Transaction) -> Answers {
