@@ -13,9 +13,10 @@ use colearn_comet::files::{self, Genesis, Settings};
 use colearn_comet::keys::{ConsensusKey, NodeKey};
 use colearn_comet::process::Sockets;
 use colearn_comet::rpc::Client;
+use colearn_testkit::free_addresses;
 use serde_json::{Value, json};
 
-use super::{NODES, free_addresses, wait_for};
+use super::{NODES, wait_for};
 
 pub(crate) struct Bare {
     nodes: Vec<Node>,

@@ -10,7 +10,6 @@ mod bare;
 mod load;
 mod ours;
 
-use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use colearn_sdk::client::{Followed, Memory};
@@ -205,12 +204,6 @@ fn idling(ours: &Ours, time: Duration, table: &mut Table) {
     let (node, comet) = (most(0), most(1));
     table.add("idle: memory of a node", format!("{node:.1} MB"), "<= 40 MB", node <= 40.0);
     table.add("idle: memory of a CometBFT", format!("{comet:.1} MB"), "<= 60 MB", comet <= 60.0);
-}
-
-/// Addresses that nobody listens on: CometBFT cannot be given a listener.
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|it| it.local_addr().unwrap()).collect()
 }
 
 /// Polls until something is there.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use colearn::supervise::NodeProcess;
+use colearn_testkit::free_addresses;
 
-use super::{NODES, free_addresses, wait_for};
+use super::{NODES, wait_for};
 
 pub(crate) struct Ours {
     dir: tempfile::TempDir,

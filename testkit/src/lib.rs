@@ -5,12 +5,15 @@
 pub mod chain;
 #[cfg(feature = "learner")]
 mod near;
+#[path = "../../src/cli/demo/ports.rs"]
+mod ports;
 #[cfg(feature = "wasmd")]
 #[allow(clippy::expect_used)]
 pub mod wasmd;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "learner")]
@@ -66,6 +69,27 @@ pub fn reference(name: &str) -> Option<PathBuf> {
     }
     skip("shared", &format!("no ../shared/reference/{name}"));
     None
+}
+
+/// An address of loopback that nobody listens on, for a program that cannot be given a listener.
+///
+/// # Panics
+/// If none is left.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    free_addresses(1)[0]
+}
+
+/// So many such addresses.
+///
+/// # Panics
+/// If none is left.
+#[must_use]
+pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    match ports::free(count) {
+        Ok(addresses) => addresses,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// The CometBFT that `COLEARN_COMETBFT` names, or else the one that `.ci/cometbft` has built; a skip where

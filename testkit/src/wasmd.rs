@@ -1,6 +1,5 @@
 //! A public chain of one node, on this machine.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -50,9 +49,7 @@ impl Wasmd {
     pub fn start_with(gas_price: &str) -> Option<Self> {
         let program = program()?;
         let home = tempfile::tempdir().expect("a temporary folder");
-        // Free a moment ago; nothing else here takes ports by number.
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
-        let port = free.expect("a free port").port();
+        let port = crate::free_address().port();
         let gas_price = gas_price.to_owned();
         let mut node = Self { program, home, port, gas_price, child: None };
         node.prepare();

@@ -137,7 +137,7 @@ fn whoever_does_not_speak_tls_is_told_so() {
     let error = fail(&["experiment", "list", "--node", &plain.url.replacen("http", "https", 1)]);
     assert!(error.contains("it does not speak TLS; is its address http://"), "{error}");
     // And nobody is there at all.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = colearn_testkit::free_address();
     let error = fail(&["experiment", "list", "--node", &format!("https://{free}")]);
     assert!(error.contains("no node answers at https://"), "{error}");
 }
@@ -406,7 +406,7 @@ fn proxies_of_the_environment_are_used_and_never_for_this_machine() {
     assert!(error.contains("names a https proxy") && !error.contains("secret"), "{error}");
     // A proxy that is not there is told from a node that is not.
     drop(node);
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = colearn_testkit::free_address();
     let mut command = colearn(&list);
     command.env("HTTPS_PROXY", format!("http://{gone}")).env("NO_PROXY", "");
     let error = error_of(&command.output().unwrap());
@@ -424,7 +424,7 @@ fn in_front(
         colearn_testkit::skip(program, &format!("the package {package} has it"));
         return None;
     }
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = colearn_testkit::free_address();
     let (text, arguments) = config(address);
     std::fs::write(dir.join("config"), text).unwrap();
     let log = std::fs::File::create(dir.join("log")).unwrap();

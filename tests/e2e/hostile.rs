@@ -20,10 +20,11 @@ use colearn_proto::v1;
 use colearn_proto::v1::validator_change::Change;
 use colearn_records::network_file;
 use colearn_records::record;
+use colearn_testkit::{free_address, free_addresses};
 use prost::Message as _;
 use serde_json::Value;
 
-use crate::support::network::{Network, Place, Sender, free_addresses};
+use crate::support::network::{Network, Place, Sender};
 use crate::support::{copy, http, wait_for};
 
 /// Who lies, of four.
@@ -360,7 +361,7 @@ async fn who_signs_another_history_is_named_and_two_of_four_stop_all() {
     let Some(mut places) = Place::here(4) else { return };
     let mut doors = Vec::new();
     for place in &mut places[2..] {
-        place.listen = free_addresses(1)[0];
+        place.listen = free_address();
         place.reached = place.listen;
         let signer = Arc::<Mutex<Option<Signer>>>::default();
         doors.push((Door::open(place.url, place.listen, signer.clone()), signer));

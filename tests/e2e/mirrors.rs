@@ -9,12 +9,12 @@ use colearn_contracts::{
 use colearn_sdk::client::{self, Client, Followed, Memory, Options, Summary, Trust};
 use colearn_sdk::learner::SAFETENSORS;
 use colearn_sdk::participant::Event;
+use colearn_testkit::free_addresses;
 use colearn_testkit::wasmd::{Wasmd, contract, program};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::network::free_addresses;
 use crate::support::{Counter, NodeProcess, fail, key, name, succeed};
 
 const LEARNERS: [u8; 3] = [1, 2, 3];

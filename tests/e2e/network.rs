@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use colearn_testkit::free_addresses;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::support::network::{
-    LEARNERS, Network, Place, Running, all_ended, create, free_addresses, path, take_part,
+    LEARNERS, Network, Place, Running, all_ended, create, path, take_part,
 };
 use crate::support::{NodeProcess, fail, run, succeed, wait_for};
 

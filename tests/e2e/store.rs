@@ -1,7 +1,7 @@
 //! Weights elsewhere: in an S3 server on this machine, what happens when that is gone, and in another folder.
 
 use std::io::Read as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -32,7 +32,7 @@ impl Store {
             colearn_testkit::skip("moto", "pip install -r python/requirements-store.txt");
             return None;
         }
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = colearn_testkit::free_address();
         Some(Self::at(&python, address))
     }
 

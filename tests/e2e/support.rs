@@ -308,7 +308,7 @@ pub(crate) fn write_csv(dir: &Path) -> PathBuf {
 
 /// An address nobody listens on.
 pub(crate) fn closed_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    colearn_testkit::free_address()
 }
 
 /// Copies a folder.

@@ -1,7 +1,7 @@
 //! The contract on a real chain of one node, on this machine.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -61,8 +61,7 @@ fn built(what: &str, variable: &str, path: &str, script: &str) -> Option<PathBuf
 impl Wasmd {
     fn start(program: PathBuf) -> Self {
         let home = tempfile::tempdir().unwrap();
-        // Free a moment ago; nothing else here takes ports by number.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = colearn_testkit::free_address().port();
         let url = format!("tcp://127.0.0.1:{port}");
         let run = |arguments: &[&str]| {
             let mut command = Command::new(&program);

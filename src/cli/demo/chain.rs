@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::super::Program;
 use super::super::chain::wait;
-use super::consortium::free_ports;
 use super::fleet::Fleet;
+use super::ports;
 
 /// How many mirrors there are.
 const MIRRORS: usize = 2;
@@ -61,7 +61,7 @@ impl PublicChain {
             let addresses = addresses.collect::<anyhow::Result<Vec<_>>>()?;
             prepare(&programs.wasmd, &home, &addresses)?;
         }
-        let [address] = free_ports(1)?[..] else { bail!("no free port") };
+        let [address] = ports::free(1)?[..] else { bail!("no free port") };
         let mut node = run(&programs.wasmd, &home, &format!("tcp://{address}"))?;
         let url = format!("http://{address}");
         let rpc = Rpc::new(std::slice::from_ref(&url))?;
@@ -100,7 +100,7 @@ impl PublicChain {
     /// Starts the nodes that mirror it.
     pub(super) fn mirrors(&self, program: &Program, dir: &Path) -> anyhow::Result<Fleet> {
         let urls: Vec<String> =
-            free_ports(MIRRORS)?.iter().map(|address| format!("http://{address}")).collect();
+            ports::free(MIRRORS)?.iter().map(|address| format!("http://{address}")).collect();
         let server = self.settings.rpc.first().context("the chain has a server")?;
         let mut files = Vec::new();
         for at in 0..MIRRORS {

@@ -1,6 +1,5 @@
 //! The network of a demo of several organisations.
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -12,6 +11,7 @@ use colearn_records::validators;
 
 use super::super::Program;
 use super::fleet::{Fleet, folder, name};
+use super::ports;
 
 /// Makes a network of so many organisations in a folder, or goes on with the one that is there, and starts a node for
 /// each.
@@ -42,7 +42,7 @@ fn network(dir: &Path, count: usize) -> anyhow::Result<v1::Genesis> {
         return Ok(genesis);
     }
     // Whoever makes keys for others knows them: this is a demo.
-    let ports = free_ports(2 * count)?;
+    let ports = ports::free(2 * count)?;
     let identities = (0..count).map(|at| {
         let [http, p2p] = [ports[2 * at], ports[2 * at + 1]];
         let identity = network::identity(
@@ -59,11 +59,4 @@ fn network(dir: &Path, count: usize) -> anyhow::Result<v1::Genesis> {
     let genesis = validators::genesis(None, identities, time_ms, VERSION, &Limits::default())?;
     colearn_files::replace(&path, network_file::network(&genesis)?.as_bytes())?;
     Ok(genesis)
-}
-
-/// Addresses that nobody listens on. Somebody may before they are used: what is started there cannot be given a listener.
-pub(super) fn free_ports(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<_, _>>()?;
-    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }

@@ -6,6 +6,8 @@ mod chain;
 mod consortium;
 #[cfg(unix)]
 mod fleet;
+#[cfg(unix)]
+mod ports;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;

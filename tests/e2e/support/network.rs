@@ -1,7 +1,7 @@
 //! A ledger that organisations keep together: real nodes, each with a real CometBFT, and learners that take
 //! part.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,7 @@ use colearn_contracts::{
 use colearn_sdk::client::{self, ClientError, Memory, Options, Suspicion, Trust};
 use colearn_sdk::learner::SAFETENSORS;
 use colearn_sdk::participant::Event;
+use colearn_testkit::free_addresses;
 use ed25519_dalek::SigningKey;
 use rustix::process::Pid;
 use serde_json::Value;
@@ -20,12 +21,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Counter, NodeProcess, Speaker, http, id, key, name, run, succeed, wait_for};
-
-/// Addresses that nobody listens on: CometBFT cannot be given a listener.
-pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|it| it.local_addr().unwrap()).collect()
-}
 
 pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
