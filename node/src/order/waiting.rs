@@ -81,6 +81,7 @@ impl Waiter {
 }
 
 struct Ordering {
+    /// What it is offered as: alone, or with others.
     tx: Bytes,
     since: Instant,
     waiters: Vec<Waiter>,
@@ -218,18 +219,37 @@ impl Waiting {
         }
     }
 
-    /// What has to be offered again.
-    pub(super) fn unheard(&self) -> Vec<(Key, Bytes)> {
+    /// They are offered as one. Whatever of it is not heard of is offered again as the same bytes: CometBFT takes those
+    /// once, and would take the same transactions in other bundles again and again.
+    pub(super) fn offered(&self, keys: &[Key], tx: &Bytes) {
+        let mut state = self.state();
+        for key in keys {
+            if let Some(waiting) = state.unordered.get_mut(key) {
+                waiting.tx = tx.clone();
+            }
+        }
+    }
+
+    /// What has to be offered again, with those of it that are waited for.
+    pub(super) fn unheard(&self) -> Vec<(Vec<Key>, Bytes)> {
         let mut state = self.state();
         let now = Instant::now();
-        let mut again = Vec::new();
+        let mut again: HashMap<Bytes, Vec<Key>> = HashMap::new();
         for (key, waiting) in &mut state.unordered {
             if now.saturating_duration_since(waiting.since) >= AGAIN {
                 waiting.since = now;
-                again.push((*key, waiting.tx.clone()));
+                again.entry(waiting.tx.clone()).or_default().push(*key);
             }
         }
-        again
+        again.into_iter().map(|(tx, keys)| (keys, tx)).collect()
+    }
+
+    /// As if all had been waiting for long.
+    #[cfg(test)]
+    pub(super) fn make_old(&self) {
+        for waiting in self.state().unordered.values_mut() {
+            waiting.since -= AGAIN;
+        }
     }
 
     /// Whether anybody waits.

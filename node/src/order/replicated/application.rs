@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::before::Before;
 use super::blocks::{Became, Blocks, Committed, code};
-use super::ordered::{self, Kind, Ordered, Verified, key};
+use super::ordered::{self, Key, Kind, Ordered, Verified};
 use super::shown::Shown;
 use crate::clock::Clock;
 use crate::keeper::Snapshot;
@@ -32,7 +32,7 @@ use crate::order::waiting::Waiting;
 use crate::refusal::Refusal;
 
 /// The version of the application that CometBFT writes into its blocks: of how blocks are recorded.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 /// A block of a time not longer ago than this records what comes as of now; on a network whose blocks take
 /// long, as of not longer ago than twice that, and [`MAX_FRESH_MS`] at most.
 const FRESH_MS: u64 = 2_000;
@@ -46,6 +46,8 @@ const FRAME_BYTES: usize = 8;
 
 /// Somebody waits and there was no block for this long: it does not go on.
 const STUCK_MS: u64 = 60_000;
+/// Nor does it where there was none for this long: an idle chain has one each minute.
+const SILENT_MS: u64 = 150_000;
 
 /// All that the connections share.
 pub(super) struct Application {
@@ -172,7 +174,9 @@ impl Application {
         let now_ms = self.clock.now_ms();
         let idle_ms = lock(&self.pace).idle_ms(now_ms);
         let idle_ms = idle_ms.unwrap_or_else(|| now_ms.saturating_sub(self.started_ms));
-        let stuck = idle_ms >= STUCK_MS && !self.waiting.is_empty();
+        let is_waited_for = idle_ms >= STUCK_MS && !self.waiting.is_empty();
+        // Cut off from the others it would be well for ever: whoever waited has gone to another node.
+        let stuck = is_waited_for || (idle_ms >= SILENT_MS && self.not_begun().is_none());
         stuck.then(|| Duration::from_millis(idle_ms))
     }
 
@@ -230,7 +234,7 @@ impl Application {
     /// node that is one block behind would lose a good vote.
     fn check_tx(&self, check: &RequestCheckTx) -> ResponseCheckTx {
         let code = match self.verified.may_be_ordered(&check.tx) {
-            Some(Kind::Transaction | Kind::Change) => code::RECORDED,
+            Some(Kind::Transactions(_) | Kind::Change) => code::RECORDED,
             // Anybody can send ticks; they are taken only while there is something to be done.
             Some(Kind::Tick(time_ms)) => {
                 let (due_ms, now_ms) = (self.due_ms.load(Atomic::Relaxed), self.clock.now_ms());
@@ -258,7 +262,7 @@ impl Application {
             if with <= room
                 && let Some(kind) = self.verified.may_be_ordered(&tx)
                 && (kind != Kind::Change || change.as_ref().is_none_or(|next| *next == tx))
-                && kept.take(kind, &tx)
+                && kept.take(&kind)
             {
                 bytes = with;
                 txs.push(tx);
@@ -276,7 +280,7 @@ impl Application {
                 let change = KeyChange::Validators(*change);
                 LogKeys::clone(&keys).follow(u64::MAX, &change).is_ok()
             }
-            Some(Ordered::Tick(_) | Ordered::Transaction(_)) | None => false,
+            Some(Ordered::Tick(_) | Ordered::Transaction(_) | Ordered::Bundle(_)) | None => false,
         });
         next.cloned()
     }
@@ -286,7 +290,7 @@ impl Application {
         let good = proposal
             .txs
             .iter()
-            .all(|tx| self.verified.may_be_ordered(tx).is_some_and(|kind| kept.take(kind, tx)));
+            .all(|tx| self.verified.may_be_ordered(tx).is_some_and(|kind| kept.take(&kind)));
         let status = if good { ProposalStatus::Accept } else { ProposalStatus::Reject };
         ResponseProcessProposal { status: status.into() }
     }
@@ -382,22 +386,26 @@ impl Application {
     }
 }
 
-/// What a block holds so far, as far as it matters: each thing once, one tick, one change.
+/// What a block holds so far, as far as it matters: each thing once, one tick, one change. A bundle has a place if it holds
+/// something new: somebody may have put a transaction of it into another one, and the rest of it must not wait for that.
 #[derive(Default)]
 struct Kept {
-    keys: std::collections::HashSet<super::ordered::Key>,
+    keys: std::collections::HashSet<Key>,
     tick: bool,
     change: bool,
 }
 
 impl Kept {
     /// Whether there is a place for it.
-    fn take(&mut self, kind: Kind, tx: &Bytes) -> bool {
-        let place = match kind {
+    fn take(&mut self, kind: &Kind) -> bool {
+        match kind {
             Kind::Tick(_) => !std::mem::replace(&mut self.tick, true),
             Kind::Change => !std::mem::replace(&mut self.change, true),
-            Kind::Transaction => true,
-        };
-        place && self.keys.insert(key(tx))
+            Kind::Transactions(keys) => {
+                let before = self.keys.len();
+                self.keys.extend(keys);
+                self.keys.len() > before
+            }
+        }
     }
 }

@@ -218,10 +218,32 @@ impl Blocks {
                 None => return Ok(code::INVALID),
             },
             Some(Ordered::Change(change)) => self.decide_change(deciding, &change)?,
+            Some(Ordered::Bundle(payloads)) => {
+                for payload in payloads {
+                    self.decide_bundled(deciding, payload, verified)?;
+                }
+                return Ok(code::RECORDED);
+            }
             None => return Ok(code::INVALID),
         };
         deciding.became.push((key, became));
         Ok(code)
+    }
+
+    /// Decides one of several. No block holds what is nothing: its proposer's is refused.
+    fn decide_bundled(
+        &mut self,
+        deciding: &mut Deciding,
+        payload: &[u8],
+        verified: &Verified,
+    ) -> Result<(), Fatal> {
+        let key = ordered::key(payload);
+        let read = ordered::read_bundled(payload);
+        if let Some(transaction) = read.and_then(|it| verified.verify(key, *it)) {
+            let (_, became) = self.decide_transaction(deciding, transaction)?;
+            deciding.became.push((key, became));
+        }
+        Ok(())
     }
 
     fn decide_transaction(

@@ -4,6 +4,7 @@
 mod application;
 mod before;
 mod blocks;
+mod bundle;
 mod condition;
 mod ordered;
 mod peers;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use self::application::{Application, Landing, Pace, VERSION};
 use self::before::Before;
 use self::blocks::{Blocks, code};
+use self::bundle::{Offer, Offers};
 pub(crate) use self::condition::{MAX_CHANGE_BYTES, Network};
 use self::ordered::Verified;
 use self::shown::Shown;
@@ -124,13 +126,8 @@ impl Replicated {
         tracing::info!(version = program.version(), id = node.id(), "cometbft started");
 
         let rpc = Client::new(sockets.rpc());
-        let submissions = Submissions {
-            application: application.clone(),
-            signatures: signatures.clone(),
-            rpc,
-            health: comet.health(),
-            runtime: runtime.clone(),
-        };
+        let submissions =
+            Submissions::new(application.clone(), signatures.clone(), rpc, comet.health());
         let gathering =
             signatures::gather(application.clone(), signatures.clone(), stopping.clone());
         let beating = beat(submissions.clone(), stopping.clone());
@@ -339,17 +336,33 @@ fn warn_of_other_keys(beginning: &Beginning, consensus: &ConsensusKey, node: &No
 pub(crate) struct Submissions {
     application: Arc<Application>,
     signatures: Arc<Signatures>,
+    offers: Offers,
     rpc: Client,
     /// How CometBFT is.
     health: Health,
-    runtime: Handle,
 }
 
 impl Submissions {
+    fn new(
+        application: Arc<Application>,
+        signatures: Arc<Signatures>,
+        rpc: Client,
+        health: Health,
+    ) -> Self {
+        let (offers, queue) = Offers::new();
+        let (offering, calls) = (application.clone(), rpc.clone());
+        // It ends with the last of those who can offer something.
+        std::thread::spawn(move || {
+            for offer in bundle::bundles(queue) {
+                hand_over(&calls, &offering.waiting, &offer);
+            }
+        });
+        Self { application, signatures, offers, rpc, health }
+    }
+
     /// Has transactions recorded; each for itself, and offered in this order.
     pub(crate) fn submit(&self, transactions: Vec<Transaction>) -> Result<Answers, Refusal> {
         let (waiters, answers) = Waiter::of(transactions.len());
-        let mut offers = Vec::new();
         for (transaction, waiter) in transactions.iter().zip(waiters) {
             let tx = Bytes::from(record::transaction_payload(transaction));
             let key = ordered::key(&tx);
@@ -362,11 +375,10 @@ impl Submissions {
                     self.application.waiting.wait_for_entry(index, waiter);
                     self.application.look_again();
                 }
-                Ok(None) => self.wait(key, tx, waiter, &mut offers),
+                Ok(None) => self.wait(Offer { keys: vec![key], tx, joins: true }, key, waiter),
                 Err(error) => waiter.answer(Err(error.into())),
             }
         }
-        self.offer(offers);
         Ok(answers)
     }
 
@@ -374,21 +386,14 @@ impl Submissions {
     pub(super) fn submit_change(&self, change: &v1::ValidatorChange) -> Result<Answers, Refusal> {
         let (waiters, answers) = Waiter::of(1);
         let tx = Bytes::from(record::validator_change_payload(change));
-        let mut offers = Vec::new();
+        let key = ordered::key(&tx);
         for waiter in waiters {
-            self.wait(ordered::key(&tx), tx.clone(), waiter, &mut offers);
+            self.wait(Offer { keys: vec![key], tx: tx.clone(), joins: false }, key, waiter);
         }
-        self.offer(offers);
         Ok(answers)
     }
 
-    fn wait(
-        &self,
-        key: ordered::Key,
-        tx: Bytes,
-        waiter: Waiter,
-        offers: &mut Vec<(ordered::Key, Bytes)>,
-    ) {
+    fn wait(&self, offer: Offer, key: ordered::Key, waiter: Waiter) {
         // What this node takes to be the ledger's state is not what the others do: it would tell whoever submits
         // something that is not so.
         let published = self.application.shown.published_size();
@@ -399,42 +404,42 @@ impl Submissions {
         if let Some(ailment) = self.health.ailment() {
             return waiter.answer(Err(Refusal::NoOrder(ailment.to_string())));
         }
-        match self.application.waiting.wait_for(key, &tx, waiter.clone()) {
-            Ok(true) => offers.push((key, tx)),
+        match self.application.waiting.wait_for(key, &offer.tx, waiter.clone()) {
+            Ok(true) => self.offer(offer),
             // Somebody else has offered it.
             Ok(false) => {}
             Err(refusal) => waiter.answer(Err(refusal)),
         }
     }
 
-    fn offer(&self, offers: Vec<(ordered::Key, Bytes)>) {
-        if offers.is_empty() {
-            return;
-        }
-        let (rpc, application) = (self.rpc.clone(), self.application.clone());
-        self.runtime.spawn_blocking(move || {
-            for (key, tx) in offers {
-                offer(&rpc, &application, &key, &tx);
+    fn offer(&self, offer: Offer) {
+        if let Err(offer) = self.offers.push(offer) {
+            for key in &offer.keys {
+                self.application.waiting.refuse(key, || Refusal::Busy);
             }
-        });
+        }
     }
 }
 
-/// Offers one transaction to CometBFT, and tells whoever waits if that is the end of it.
-fn offer(rpc: &Client, application: &Application, key: &ordered::Key, tx: &[u8]) {
-    let waiting = &application.waiting;
-    match rpc.broadcast_tx_sync(tx) {
+/// Hands one to CometBFT, and tells whoever waits if that is the end of it.
+fn hand_over(rpc: &Client, waiting: &Waiting, offer: &Offer) {
+    waiting.offered(&offer.keys, &offer.tx);
+    let refuse = |refusal: &dyn Fn() -> Refusal| {
+        for key in &offer.keys {
+            waiting.refuse(key, refusal);
+        }
+    };
+    match rpc.broadcast_tx_sync(&offer.tx) {
         Ok(Broadcast::Taken | Broadcast::InCache) => {}
         Ok(Broadcast::Refused { code: code::INVALID }) => {
-            waiting.refuse(key, || Refusal::NoOrder("it is refused as malformed".to_owned()));
+            refuse(&|| Refusal::NoOrder("it is refused as malformed".to_owned()));
         }
         Ok(Broadcast::Refused { code }) => {
-            waiting.refuse(key, || Refusal::NoOrder(format!("refused with code {code}")));
+            refuse(&|| Refusal::NoOrder(format!("refused with code {code}")));
         }
-        Err(RpcError::MempoolFull) => waiting.refuse(key, || Refusal::Busy),
+        Err(RpcError::MempoolFull) => refuse(&|| Refusal::Busy),
         Err(error @ (RpcError::Unreachable(_) | RpcError::Invalid(_) | RpcError::Refused(_))) => {
-            let why = error.to_string();
-            waiting.refuse(key, || Refusal::NoOrder(why.clone()));
+            refuse(&|| Refusal::NoOrder(error.to_string()));
         }
     }
 }
@@ -452,14 +457,16 @@ async fn beat(submissions: Submissions, stopping: CancellationToken) {
         }
         let application = &submissions.application;
         if let Some(tick) = application.tick(&mut last_tick_s) {
-            submissions.offer(vec![(ordered::key(&tick), tick)]);
+            submissions.offer(Offer { keys: Vec::new(), tx: tick, joins: false });
         }
-        submissions.offer(application.waiting.unheard());
+        for (keys, tx) in application.waiting.unheard() {
+            submissions.offer(Offer { keys, tx, joins: false });
+        }
         let stuck = application.stuck().is_some();
         if stuck && !said_stuck {
             tracing::error!(
                 height = application.blocks().height(),
-                "no block for a minute, and somebody waits: fewer than two thirds of the nodes are there"
+                "no block comes: fewer than two thirds of the nodes are there, or this one does not reach them"
             );
         }
         said_stuck = stuck;

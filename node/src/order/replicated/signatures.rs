@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Checkpoint, Hash, Reader, SignedCheckpoint, SignedNote, Signer, Verifier};
+use colearn_net::Credential;
 use colearn_records::follower::Blocks;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::record::Record;
@@ -80,7 +81,8 @@ impl Signatures {
         let contradicted =
             Mutex::new(evidence(&data, signer.verifier().name(), &keys.borrow(), &reader));
         let (lines, skews) = (Mutex::default(), Mutex::default());
-        let (servers, hearing) = (Servers::default(), Arc::new(Semaphore::new(1)));
+        let own = Credential::new(signer.signing_key()).for_ledger(keys.borrow().ledger().0);
+        let (servers, hearing) = (Servers::signing(own), Arc::new(Semaphore::new(1)));
         Self {
             signer,
             reader,

@@ -18,7 +18,6 @@ use colearn_proto::v1;
 use colearn_records::record;
 use colearn_records::validators::{self, Validator};
 use ed25519_dalek::SigningKey;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Application, Beginning, Signatures, prepare, signatures};
@@ -87,13 +86,12 @@ impl First {
 
         let socket = dir.path().join("rpc.sock");
         order(UnixListener::bind(&socket).unwrap(), application.clone());
-        let submissions = Submissions {
-            application: application.clone(),
-            signatures: signatures.clone(),
-            rpc: Client::new(socket),
-            health: Comet::default(),
-            runtime: Handle::current(),
-        };
+        let submissions = Submissions::new(
+            application.clone(),
+            signatures.clone(),
+            Client::new(socket),
+            Comet::default(),
+        );
         let stopping = CancellationToken::new();
         tokio::spawn(signatures::gather(application.clone(), signatures.clone(), stopping.clone()));
         let network = Some(Arc::new(Network::new(submissions)));

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn nodes_record_the_same_bytes_whatever_happens_to_one() {
     let mut network = Network::of(4);
-    let mut history = History::new(7);
+    let mut history = History::with_bundles(7);
     for height in 1..=150_u64 {
         let block = history.next(&network);
         let mut answers = Vec::new();

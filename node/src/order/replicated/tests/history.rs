@@ -22,13 +22,20 @@ const SEALED: u64 = 5;
 pub(super) struct History {
     draws: Draws,
     time_ms: u64,
+    /// Whether some of what learners do comes together.
+    bundles: bool,
     /// Each block's time, and what became of what it held.
     pub(super) blocks: Vec<(u64, Vec<(Bytes, u32)>)>,
 }
 
 impl History {
     pub(super) fn new(seed: u64) -> Self {
-        Self { draws: Draws(seed), time_ms: BEGIN_MS, blocks: Vec::new() }
+        Self { draws: Draws(seed), time_ms: BEGIN_MS, bundles: false, blocks: Vec::new() }
+    }
+
+    /// One in which some of what learners do is ordered together.
+    pub(super) fn with_bundles(seed: u64) -> Self {
+        Self { bundles: true, ..Self::new(seed) }
     }
 
     /// The codes that came of anything.
@@ -45,6 +52,10 @@ impl History {
         // An empty one is nothing but its time.
         if self.draws.below(5) > 0 {
             self.learners(network, &mut txs);
+            if self.bundles && txs.len() > 2 && self.draws.below(2) == 0 {
+                let rest = txs.split_off(txs.len() / 3);
+                txs.push(bundle::join(&rest));
+            }
             self.noise(network, &mut txs);
             if self.draws.below(4) == 0 {
                 self.changes(network, &mut txs);

@@ -1,6 +1,7 @@
 //! Blocks, recorded by several nodes, each driven by a CometBFT of the tests'.
 
 mod audit;
+mod bundles;
 mod crashes;
 mod determinism;
 mod equivalence;
