@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 pub use self::error::NotDelivered;
 use crate::clock::now_ms;
@@ -44,6 +45,8 @@ const POLL: Duration = Duration::from_millis(100);
 const SLOW_POLL: Duration = Duration::from_secs(2);
 /// How long servers may be away while something is waited for.
 const AWAY: Duration = Duration::from_secs(60);
+/// What gzip begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The most bytes of a contract that are packed; chains take 800 KB.
 const MAX_CODE_BYTES: usize = 8 << 20;
 
@@ -145,6 +148,11 @@ impl Deliverer {
     /// If the file that says so cannot be read.
     pub fn spent_today(&self) -> Result<u128, NotDelivered> {
         self.spending.today(now_ms()).map_err(|it| self.no_count(it))
+    }
+
+    /// Asks another server first from now on: what the one that was asked last has said has turned out not to be so.
+    pub fn ask_another(&self) {
+        self.rpc.go_on();
     }
 
     /// The account's address.
@@ -310,15 +318,21 @@ impl Deliverer {
         self.deliver(&message, headroom).await
     }
 
-    /// Has the chain carry out a message, as often built anew as it takes.
+    /// Has the chain carry out a message, as often built anew as it takes. What one server says against it, each of the
+    /// others is asked too: one that lies keeps nothing back.
     async fn deliver(&mut self, message: &Any, headroom: u64) -> Result<Carried, NotDelivered> {
         let mut tries = 0;
+        let mut said_no = 0;
         let mut wrong_since = None;
         loop {
             let height = self.chain().await?.height;
             match self.try_once(message, headroom, height).await {
                 Ok(Some(carried)) => return Ok(carried),
-                Ok(None) => tries += 1,
+                Ok(None) => {
+                    tries += 1;
+                    // This one may have dropped it.
+                    self.rpc.go_on();
+                }
                 Err(NotDelivered::Rpc(error))
                     if error.refusal() == Some(Refusal::WrongSequence) =>
                 {
@@ -333,6 +347,13 @@ impl Deliverer {
                 }
                 Err(error) => {
                     self.state = None;
+                    if error.is_a_servers_word() {
+                        self.rpc.go_on();
+                        said_no += 1;
+                        if said_no < self.rpc.servers() && error.is_of_nothing_sent() {
+                            continue;
+                        }
+                    }
                     return Err(error);
                 }
             }
@@ -421,11 +442,14 @@ impl Deliverer {
     /// How the chain is, if it is the right one and goes on; a server that lags is left for the next.
     async fn chain(&self) -> Result<Status, NotDelivered> {
         let mut newest: Option<Status> = None;
+        let mut other = None;
         for _ in 0..self.rpc.servers() {
             let status = self.rpc.status().await?;
             if status.chain_id != self.chain_id {
                 let (expected, server) = (self.chain_id.clone(), self.rpc.server().to_owned());
-                return Err(NotDelivered::OtherChain { found: status.chain_id, expected, server });
+                other = Some(NotDelivered::OtherChain { found: status.chain_id, expected, server });
+                self.rpc.go_on();
+                continue;
             }
             if !status.catching_up && !is_halted(&status) {
                 return Ok(status);
@@ -434,6 +458,9 @@ impl Deliverer {
             if newest.as_ref().is_none_or(|newest| newest.height < status.height) {
                 newest = Some(status);
             }
+        }
+        if let (None, Some(other)) = (&newest, other) {
+            return Err(other);
         }
         let newest = newest.map(|it| (it.height, it.time_ms)).unwrap_or_default();
         Err(NotDelivered::Halted {
@@ -587,9 +614,25 @@ fn bytes(transactions: &[Vec<u8>]) -> usize {
     transactions.iter().map(Vec::len).sum()
 }
 
+/// The SHA-256 of a contract's code, be it in gzip or not: what a chain names it by.
+///
+/// # Errors
+/// If it cannot be unpacked, or is too long.
+pub fn code_checksum(wasm: &[u8]) -> Result<[u8; 32], NotDelivered> {
+    if !wasm.starts_with(&GZIP) {
+        return Ok(Sha256::digest(wasm).into());
+    }
+    let (mut code, most) = (Vec::new(), MAX_CODE_BYTES);
+    let decoder = flate2::read::GzDecoder::new(wasm);
+    let bytes = decoder.take(most as u64 + 1).read_to_end(&mut code).map_err(NotDelivered::Pack)?;
+    if bytes > most {
+        return Err(NotDelivered::TooLong { bytes, most });
+    }
+    Ok(Sha256::digest(&code).into())
+}
+
 /// A contract's code in gzip, which chains take too: as it is it would be longer than what servers take.
 fn packed(wasm: &[u8]) -> Result<Vec<u8>, NotDelivered> {
-    const GZIP: [u8; 2] = [0x1f, 0x8b];
     if wasm.starts_with(&GZIP) {
         return Ok(wasm.to_vec());
     }

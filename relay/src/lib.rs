@@ -14,7 +14,9 @@ mod transaction;
 mod wire;
 
 pub use self::account::{Account, BadAccount};
-pub use self::deliverer::{Delivered, Deliverer, HEADROOM, NOT_DELIVERED, NotDelivered};
+pub use self::deliverer::{
+    Delivered, Deliverer, HEADROOM, NOT_DELIVERED, NotDelivered, code_checksum,
+};
 pub use self::proving::{NotProven, Shown};
 pub use self::rpc::{AccountState, BadServer, Done, Refusal, Rpc, RpcError, Status};
 pub use self::settings::{Amount, BadSettings, GasPrice, Settings};

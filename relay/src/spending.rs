@@ -106,7 +106,9 @@ impl Spending {
         let fees = number(&fees)?;
         // A clock that went back does not forget what was spent.
         let fees = if day >= today { fees } else { 0 };
-        Ok(Count { day: day.max(today), fees, place, highest })
+        // Nor does one that was days ahead for once keep count until then: all that belongs to today.
+        let day = if day > today + 1 { today } else { day.max(today) };
+        Ok(Count { day, fees, place, highest })
     }
 
     fn write(&self, count: &Count) -> std::io::Result<()> {
@@ -137,6 +139,11 @@ mod tests {
         assert_eq!(open().take(2, "4", 100, 5).unwrap(), Err(99));
         assert_eq!(open().take(1, "4", 100, 5).unwrap(), Ok(()));
         assert_eq!(open().take(1, "5", 100, DAY_MS).unwrap(), Err(100));
+        // One that is years ahead, once.
+        assert_eq!(open().take(50, "6", 100, 9_000 * DAY_MS).unwrap(), Ok(()));
+        assert_eq!(open().take(51, "7", 100, 5 * DAY_MS).unwrap(), Err(50));
+        assert_eq!(open().take(50, "7", 100, 5 * DAY_MS).unwrap(), Ok(()));
+        assert_eq!(open().take(100, "8", 100, 6 * DAY_MS).unwrap(), Ok(()));
         std::fs::write(open().path(), "{}").unwrap();
         assert!(open().take(1, "6", 100, 5).is_err());
         // As it was written before places were.

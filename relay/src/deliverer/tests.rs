@@ -27,6 +27,12 @@ fn code_is_packed_once() {
     flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
     assert_eq!(unpacked, wasm);
     assert_eq!(super::packed(&packed).unwrap(), packed);
+    // A chain names it by what it is unpacked.
+    assert_eq!(code_checksum(&packed).unwrap(), code_checksum(&wasm).unwrap());
+    assert_ne!(code_checksum(&wasm[1..]).unwrap(), code_checksum(&wasm).unwrap());
+    assert!(code_checksum(&packed[..packed.len() - 9]).is_err());
+    let bomb = super::packed(&vec![0; MAX_CODE_BYTES + 1]).unwrap();
+    assert!(matches!(code_checksum(&bomb), Err(NotDelivered::TooLong { .. })));
 }
 
 /// In base64: what costs far more than max_fee, and what a chain undoes. Names of experiments of which the same is so are
@@ -179,12 +185,22 @@ async fn deliver(
 /// Such a chain, and who delivers there.
 async fn begin(chain: Chain) -> (Arc<Mutex<Chain>>, Deliverer, tempfile::TempDir) {
     let chain = Arc::new(Mutex::new(chain));
-    let shared = Arc::clone(&chain);
-    let url = serve(move |method, params| shared.lock().unwrap().answer(method, params)).await;
+    let server = served(&chain).await;
+    let (deliverer, folder) = deliverer(vec![server]);
+    (chain, deliverer, folder)
+}
+
+async fn served(chain: &Arc<Mutex<Chain>>) -> String {
+    let chain = Arc::clone(chain);
+    serve(move |method, params| chain.lock().unwrap().answer(method, params)).await
+}
+
+/// Who delivers by these servers.
+fn deliverer(rpc: Vec<String>) -> (Deliverer, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings {
         chain_id: "c-1".to_owned(),
-        rpc: vec![url],
+        rpc,
         contract: Some("wasm1".to_owned()),
         peers: Vec::new(),
         prefix: "wasm".to_owned(),
@@ -197,8 +213,7 @@ async fn begin(chain: Chain) -> (Arc<Mutex<Chain>>, Deliverer, tempfile::TempDir
         trust: None,
     };
     let account = Account::generate().unwrap();
-    let deliverer = Deliverer::new(settings.servers().unwrap(), &settings, account);
-    (chain, deliverer, folder)
+    (Deliverer::new(settings.servers().unwrap(), &settings, account), folder)
 }
 
 #[tokio::test]
@@ -230,6 +245,61 @@ async fn a_liar_costs_no_more_than_max_fee() {
     let (delivered, _, spent) = deliver(chain, 3).await;
     assert!(matches!(delivered, Err(NotDelivered::DaySpent { .. })), "{delivered:?}");
     assert_eq!(spent, 7_800);
+}
+
+#[tokio::test]
+async fn one_server_that_lies_keeps_nothing_back() {
+    type Lie = fn(&str, &Value) -> Option<Value>;
+    let lies: [Lie; 5] = [
+        // It would fail; it costs what nobody pays; nobody knows the account.
+        |_, params| {
+            let response = json!({ "code": 5, "codespace": "wasm", "log": "no" });
+            (params["path"] == "/app/simulate").then(|| json!({ "response": response }))
+        },
+        |_, params| {
+            let used = json!({ "gas_info": { "gas_used": "900000000" } }).to_string();
+            let response = json!({ "code": 0, "value": STANDARD.encode(used) });
+            (params["path"] == "/app/simulate").then(|| json!({ "response": response }))
+        },
+        |_, params| {
+            let response = json!({ "code": 22, "codespace": "sdk", "log": "account not found" });
+            let asked = params["path"] == "/cosmos.auth.v1beta1.Query/AccountInfo";
+            asked.then(|| json!({ "response": response }))
+        },
+        // It is another chain.
+        |method, _| {
+            let info = json!({
+                "latest_block_height": "7", "latest_block_time": "2026-01-01T00:00:00Z", "catching_up": false,
+            });
+            let answer = json!({ "node_info": { "network": "c-2" }, "sync_info": info });
+            (method == "status").then_some(answer)
+        },
+        // It takes it, and drops it.
+        |method, _| {
+            let answer = json!({ "code": 0, "codespace": "", "log": "" });
+            (method == "broadcast_tx_sync").then_some(answer)
+        },
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let chain = Arc::new(Mutex::new(Chain { grows: 30, ..Chain::default() }));
+        let honest = served(&chain).await;
+        let shared = Arc::clone(&chain);
+        let liar = serve(move |method, params| {
+            let mut chain = shared.lock().unwrap();
+            match lie(method, params) {
+                Some(answer) => Ok(answer),
+                // What was dropped is nowhere.
+                None if method == "tx" && chain.sent.is_empty() => {
+                    Err("tx (00) not found".to_owned())
+                }
+                None => chain.answer(method, params),
+            }
+        });
+        let (mut deliverer, _folder) = deliverer(vec![liar.await, honest]);
+        let delivered = deliverer.submit(&[vec![1]]).await;
+        assert_eq!(delivered.unwrap().codes, [0], "{number}");
+        assert_eq!(chain.lock().unwrap().sent.len(), 1, "{number}");
+    }
 }
 
 #[tokio::test]

@@ -73,11 +73,13 @@ impl Deploy {
         let creators = self.creators.as_deref().map(read_creators).transpose()?;
         let mut deliverer = opened.deliverer()?;
         let rpc = &opened.rpc;
+        let mut checksum = None;
         let code = match (self.code_id, &self.wasm) {
             (Some(code), _) => code,
             (None, Some(path)) => {
                 let wasm = std::fs::read(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;
+                checksum = Some(colearn_relay::code_checksum(&wasm)?);
                 let code = deliverer.store(&wasm).await?;
                 // At once: whoever is interrupted from here on has paid for it.
                 match self.json {
@@ -108,14 +110,29 @@ impl Deploy {
         // What a header proves is the state before its block.
         wait(rpc, 2).await?;
         let trust = rpc.pin(&contract).await?;
+        let found = hex::encode(trust.code);
+        // Which code it is was a server's word until here.
+        if let Some(expected) = checksum.filter(|it| *it != trust.code) {
+            bail!(
+                "the contract has the code {found}, and what was to be its code is {}: {} has lied about what it stored; trust \
+                 nothing of this contract, and deploy with another server",
+                hex::encode(expected),
+                rpc.server()
+            );
+        }
         if self.json {
             let told = json!({
                 "code_id": code, "contract": contract, "ledger_id": ledger.to_string(),
-                "trust": trust.to_string(),
+                "checksum": found, "trust": trust.to_string(),
             });
             println!("{told}");
         } else {
             println!("# ledger id {ledger}");
+            if checksum.is_none() {
+                println!(
+                    "# code {found}: compare it with that of your own build, which .ci/chain-wasm prints"
+                );
+            }
             tell_trust(&trust, rpc.server());
         }
         Ok(ExitCode::SUCCESS)

@@ -151,6 +151,10 @@ async fn carry(shared: &Shared, deliverer: &mut Deliverer, mut batch: Vec<Job>) 
             Job::Tick(_) => None,
         })
         .collect();
+    if batch.iter().any(|job| matches!(job, Job::Transaction { tries: 1.., .. })) {
+        // It was delivered before, a server said, and the chain does not show it.
+        deliverer.ask_another();
+    }
     let outcome = deliverer.submit(&payloads).await;
     shared.condition.delivered(outcome.as_ref().map(drop).map_err(ToString::to_string));
     match outcome {
@@ -214,13 +218,13 @@ pub(super) fn settle(shared: &Shared, height: u64, header_ms: u64) {
             shared.waiting.refuse(&key, || rejection.clone().into());
             continue;
         }
-        if NOTHING_THERE.contains(&code) {
-            let seen = transaction.seen().size;
-            shared.waiting.refuse(&key, || Refusal::UnknownSeen(seen));
-            continue;
-        }
+        // It was admitted here: it is a transaction, and vouches for this history. What one server says against that, or
+        // of what the chain does not show, others have to say, too.
+        let seen = transaction.seen().size;
         let job = Job::Transaction { key, payload, transaction, tries: tries + 1 };
-        if tries + 1 >= TRIES || shared.jobs.try_send(job).is_err() {
+        if tries + 1 >= TRIES && NOTHING_THERE.contains(&code) {
+            shared.waiting.refuse(&key, || Refusal::UnknownSeen(seen));
+        } else if tries + 1 >= TRIES || shared.jobs.try_send(job).is_err() {
             let why = format!(
                 "delivered, and said to have come to the code {code}, which the chain does not show"
             );
