@@ -436,7 +436,9 @@ impl<'a> Auditor<'a> {
                     continue;
                 }
             };
-            self.report.signatures += 1;
+            // A ledger that a contract keeps has nobody who signs; what a file says that it has shown proves nothing.
+            let is_signed = !follower.keys().is_on_chain();
+            self.report.signatures += u64::from(is_signed);
             let root = root(source, follower, then.size)?;
             if root == Some(then.root) {
                 self.report.promises += 1;
@@ -446,13 +448,19 @@ impl<'a> Auditor<'a> {
                 || format!("it has only {} entries", now.size),
                 |root| format!("its first {} entries have root {root}", then.size),
             );
+            let (kind, whose) = match is_signed {
+                true => (Kind::BrokenPromise, "signed by the ledger's key"),
+                false => {
+                    (Kind::Receipt, "which nobody has signed: it proves nothing against the ledger")
+                }
+            };
             let expected = format!(
-                "root {} at size {}: {} holds a checkpoint that says so, signed by the ledger's key",
+                "root {} at size {}: {} holds a checkpoint that says so, {whose}",
                 then.root,
                 then.size,
                 path.display()
             );
-            self.report.find(Kind::BrokenPromise, index, expected, found);
+            self.report.find(kind, index, expected, found);
         }
         Ok(())
     }

@@ -3,15 +3,18 @@
 
 use std::sync::Mutex;
 
-use colearn_audit::{AuditOptions, AuditReport, Kind, Proven, Prover, SourceError, audit, open};
+use colearn_audit::{
+    AuditOptions, AuditReport, Kind, Promise, Proven, Prover, SourceError, audit, open,
+};
 use colearn_contracts::*;
-use colearn_ledger::Hash;
+use colearn_ledger::note::KeyKind;
+use colearn_ledger::{Checkpoint, Hash, Signer};
 use colearn_records::on_chain::PublicChain;
 use colearn_records::pins::Pins;
 use colearn_records::record;
 use tempfile::TempDir;
 
-use crate::book::{Book, model};
+use crate::book::{Book, key, model};
 
 const CHAIN: &str = "fetchhub-4";
 const CONTRACT: &str = "fetch1qqqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0ujv7k8";
@@ -168,4 +171,27 @@ fn what_nodes_keep_no_chain_proves() {
     assert!(report.ok && report.chain.is_none());
     let report = audited(&dir, proven(1, &report.root), Pins::default());
     assert_eq!(report.findings[0].kind, Kind::Genesis);
+}
+
+#[test]
+fn what_nobody_has_signed_proves_nothing_against_a_ledger() {
+    let dir = mirrored();
+    let report = audited(&dir, None, Pins::default());
+    // Anybody can write such a file, and sign it with any key.
+    let kept = |root: &str| {
+        let root = proven(3, root).unwrap().root;
+        let text = Checkpoint { origin: report.origin.clone(), size: 3, root }.text();
+        let signer = Signer::new(&report.origin, KeyKind::Log, key(77)).unwrap();
+        vec![Promise::stated("kept".as_ref(), format!("{text}\n{}", signer.sign(&text, 0)))]
+    };
+    let audited = |promises| {
+        let mut source = open(dir.path().to_str().unwrap()).unwrap();
+        audit(&mut *source, AuditOptions { promises, ..AuditOptions::default() }).unwrap()
+    };
+    let own = audited(kept(&report.root));
+    assert_eq!((own.promises, own.signatures, own.ok), (1, report.signatures, true), "{own:#?}");
+    let forged = audited(kept(&"09".repeat(32)));
+    let [finding] = &forged.findings[..] else { panic!("{forged:#?}") };
+    assert_eq!((finding.kind, forged.signatures), (Kind::Receipt, report.signatures));
+    assert!(finding.expected.contains("proves nothing against the ledger"), "{finding:?}");
 }
