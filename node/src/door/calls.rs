@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 
 use super::connections::Counted;
 use super::refusing::{is_grpc, refused};
+use super::who::WORD;
 use crate::config::Config;
 use crate::limits::{
     BODY_TIME, CALLS_AHEAD, CALLS_OF_ALL, DOWNLOADS, LOOKS, LOOKS_OF_ADDRESS, OPEN_CALLS, READS,
@@ -55,7 +56,7 @@ impl Kind {
             | "/colearn.v1.LedgerService/Subscribe" => Self::Watch,
             "/colearn.v1.LedgerService/GetLedger" | "/checkpoint" => Self::Open,
             path if path.starts_with("/grpc.") => Self::Open,
-            path if path.starts_with("/checkpoint/") => Self::Word,
+            path if path.starts_with(WORD) => Self::Word,
             "/colearn.v1.ArtifactService/UploadArtifact" => Self::Upload,
             "/colearn.v1.ArtifactService/DownloadArtifact" => Self::Download,
             path if path.starts_with("/artifact/") => Self::Download,

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, FORWARDED, HeaderName};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -33,6 +34,8 @@ use crate::refusal::Refusal;
 
 /// Where weights come: they are known by their digest, which is what is signed.
 const UPLOAD: &str = "/colearn.v1.ArtifactService/UploadArtifact";
+/// Where a node is asked what it has signed, and waited for until it has.
+pub(super) const WORD: &str = "/checkpoint/";
 /// A proxy says with this for whom it asks.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -55,7 +58,7 @@ fn needed(path: &str) -> Option<Right> {
     // What is signed with the ledger's key is for everybody: it is what others are held to.
     let is_open = path == "/healthz"
         || path == "/checkpoint"
-        || path.starts_with("/checkpoint/")
+        || path.starts_with(WORD)
         || path == "/validator-change"
         || path.starts_with("/grpc.");
     (!is_open).then_some(Right::Read)
@@ -260,7 +263,34 @@ impl Who {
     }
 }
 
+/// Answers what everybody may ask and whoever keeps the ledger has to be answered: strangers that take all places for it
+/// must not keep the nodes from each other's words. Where there is no place it is said how to be known, and who is known
+/// has places of his own.
+async fn look_for_word(who: &Who, calls: &Calls, request: Request, next: Next) -> Response {
+    let is_grpc = is_grpc(&request);
+    if !request.headers().contains_key(AUTHORIZATION) {
+        let answer = next.run(request).await;
+        return match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => who.refuse(Refusal::WhoAsks, is_grpc),
+            _ => answer,
+        };
+    }
+    let place = match calls.look(Peer::of(request.extensions())).await {
+        Ok(place) => place,
+        Err(too_much) => return calls.refuse(too_much, is_grpc),
+    };
+    let checked = who.check(request, |key| who.0.rights.check(Right::Read, key)).await;
+    drop(place);
+    match checked {
+        Ok((request, _)) => next.run(request).await,
+        Err(refusal) => who.refuse(refusal, is_grpc),
+    }
+}
+
 async fn look(State((who, calls)): State<(Who, Calls)>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with(WORD) {
+        return look_for_word(&who, &calls, request, next).await;
+    }
     let Some(right) = needed(request.uri().path()) else { return next.run(request).await };
     if who.0.rights.is_public(right) {
         who.tell_of_proxy(&request);
@@ -332,8 +362,8 @@ impl HttpBody for WhileAllowed {
 mod tests {
     use std::time::Duration;
 
+    use axum::http::HeaderMap;
     use axum::http::header::CONTENT_TYPE;
-    use axum::http::{HeaderMap, StatusCode};
     use colearn_net::{Credential, Signing, Trust};
     use tower_service::Service as _;
 
@@ -451,6 +481,41 @@ mod tests {
             assert!(matches!(refused, Refusal::BadSignature), "{refused}");
         }
         who.signer(&sign(&who, &signing, channel), channel, ASKED, any).unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_keeps_the_ledger_has_places_for_its_words_that_no_stranger_can_take() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = LearnerId(key(1).verifying_key().to_bytes());
+        std::fs::write(dir.path().join(crate::access::CREATORS), known.to_string()).unwrap();
+        let who = who(dir.path(), false);
+        // Strangers have taken all.
+        let routes = Router::new().fallback(|request: Request| async move {
+            match Peer::of(request.extensions()).is_key() {
+                true => StatusCode::OK,
+                false => StatusCode::TOO_MANY_REQUESTS,
+            }
+        });
+        let calls = Calls::new(&crate::Config::new(dir.path()), Counts::default());
+        let mut routes = who.clone().guard(routes, calls);
+        let mut ask = async |path: &str, signing: Option<&Signing>| {
+            let asked = Asked { method: "GET", path, content: content_of(&[]) };
+            let shown = signing.map(|it| it.authorization(asked, None, false).unwrap().unwrap());
+            let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            request.headers_mut().extend(shown.map(|shown| (AUTHORIZATION, shown)));
+            routes.call(request).await.unwrap()
+        };
+        let answer = ask("/checkpoint", None).await;
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        let answer = ask("/checkpoint/17", None).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        let (own, stranger) = (signing("http://h", 1), signing("http://h", 2));
+        for signing in [&own, &stranger] {
+            assert!(signing.hear(answer.headers()).unwrap());
+        }
+        assert_eq!(ask("/checkpoint/17", Some(&own)).await.status(), StatusCode::OK);
+        let answer = ask("/checkpoint/17", Some(&stranger)).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     }
 
     #[tokio::test]
