@@ -183,7 +183,9 @@ impl Pulling {
         let new: Vec<Wanted> = {
             let mut known = self.named();
             known.retain(|wanted, pull| {
-                let still = named.contains(wanted);
+                // What has gone from where it was kept is fetched again.
+                let gone = *pull.here.borrow() && self.is_gone(wanted);
+                let still = named.contains(wanted) && !gone;
                 if !still {
                     pull.unwanted.cancel();
                 }
@@ -202,13 +204,23 @@ impl Pulling {
         // The runtime is shutting down if this fails.
         let Ok(looked) = looked.await else { return };
         for (wanted, is_here) in looked {
-            let (done, here) = watch::channel(is_here);
-            let unwanted = self.0.stopping.child_token();
-            if !is_here {
-                tokio::spawn(self.clone().pull(wanted, unwanted.clone(), done));
-            }
-            self.named().insert(wanted, Pull { unwanted, here });
+            let pull = self.begin(wanted, is_here);
+            self.named().insert(wanted, pull);
         }
+    }
+
+    fn begin(&self, wanted: Wanted, is_here: bool) -> Pull {
+        let (done, here) = watch::channel(is_here);
+        let unwanted = self.0.stopping.child_token();
+        if !is_here {
+            tokio::spawn(self.clone().pull(wanted, unwanted.clone(), done));
+        }
+        Pull { unwanted, here }
+    }
+
+    /// Whether it is not in the store, where it was.
+    fn is_gone(&self, wanted: &Wanted) -> bool {
+        self.0.artifacts.size_of(&wanted.digest).is_none()
     }
 
     /// Asks again and again for something that the ledger names.
@@ -285,8 +297,12 @@ impl Pulling {
     }
 
     fn pull_of(&self, is_it: impl Fn(&Wanted) -> bool) -> Option<watch::Receiver<bool>> {
-        let named = self.named();
-        named.iter().find(|(wanted, _)| is_it(wanted)).map(|(_, pull)| pull.here.clone())
+        let mut named = self.named();
+        let (wanted, pull) = named.iter_mut().find(|(wanted, _)| is_it(wanted))?;
+        if *pull.here.borrow() && self.is_gone(wanted) {
+            *pull = self.begin(*wanted, false);
+        }
+        Some(pull.here.clone())
     }
 
     /// The others, another first each time, so that no one of them has all the work.

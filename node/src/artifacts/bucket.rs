@@ -75,6 +75,8 @@ struct Inner {
     bringing: Arc<Semaphore>,
     /// What is being removed, and must not be brought meanwhile: the removal could come last.
     removing: Mutex<BTreeSet<Digest>>,
+    /// Under what there were other bytes when it was read: it can be brought again.
+    wrong: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
 impl Inner {
@@ -87,6 +89,7 @@ impl Inner {
             places: Arc::new(Semaphore::new(STORE_CALLS)),
             bringing: Arc::new(Semaphore::new(BROUGHT_AT_ONCE)),
             removing: Mutex::default(),
+            wrong: Arc::default(),
         }
     }
 
@@ -244,8 +247,18 @@ impl Bucket {
                 Err(error) => Err(failed(&error)),
             }
         })?;
-        let checked = checked(got.into_stream(), digest, size, offset);
+        let found = self.0.wrong.clone();
+        let wrong = move |why: &str| {
+            tracing::error!(%digest, why, "the artifact store has other bytes under a digest");
+            found.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        };
+        let checked = checked(got.into_stream(), digest, size, offset, wrong);
         Ok(Box::pin(StreamReader::new(checked)))
+    }
+
+    /// Takes what has turned out to be other bytes since this was asked last.
+    pub(super) fn take_wrong(&self) -> BTreeSet<Digest> {
+        std::mem::take(&mut *self.0.wrong.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Copies a whole artifact of so many bytes to somewhere here.
@@ -356,39 +369,43 @@ fn checked(
     digest: Digest,
     size: u64,
     offset: u64,
+    tell: impl Fn(&str) + Clone + Send + 'static,
 ) -> BoxStream<'static, io::Result<Bytes>> {
     let hasher = (offset == 0).then(Sha256::new);
     let begun: Begun = Some((from, hasher, size.saturating_sub(offset)));
     let wrong = move |why: String| {
-        tracing::error!(%digest, why, "the artifact store has other bytes under a digest");
+        tell(&why);
         Some((Err(io::Error::new(io::ErrorKind::InvalidData, why)), None))
     };
-    let next = move |begun: Begun| async move {
-        let (mut from, mut hasher, missing) = begun?;
-        let bytes = match tokio::time::timeout(SILENCE, from.next()).await {
-            Ok(Some(Ok(bytes))) => bytes,
-            Ok(None) if missing == 0 => return None,
-            Ok(None) => return wrong(format!("{digest} is shorter there than it is")),
-            // As what it is: whoever reads tries again, and is not told that the disk cannot be read.
-            Ok(Some(Err(error))) => return Some((Err(io::Error::other(failed(&error))), None)),
-            Err(_) => {
-                let silent = ArtifactError::Store("it has stopped sending".to_owned());
-                return Some((Err(io::Error::other(silent)), None));
+    let next = move |begun: Begun| {
+        let wrong = wrong.clone();
+        async move {
+            let (mut from, mut hasher, missing) = begun?;
+            let bytes = match tokio::time::timeout(SILENCE, from.next()).await {
+                Ok(Some(Ok(bytes))) => bytes,
+                Ok(None) if missing == 0 => return None,
+                Ok(None) => return wrong(format!("{digest} is shorter there than it is")),
+                // As what it is: whoever reads tries again, and is not told that the disk cannot be read.
+                Ok(Some(Err(error))) => return Some((Err(io::Error::other(failed(&error))), None)),
+                Err(_) => {
+                    let silent = ArtifactError::Store("it has stopped sending".to_owned());
+                    return Some((Err(io::Error::other(silent)), None));
+                }
+            };
+            let Some(missing) = missing.checked_sub(bytes.len() as u64) else {
+                return wrong(format!("{digest} is longer there than it is"));
+            };
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&bytes);
             }
-        };
-        let Some(missing) = missing.checked_sub(bytes.len() as u64) else {
-            return wrong(format!("{digest} is longer there than it is"));
-        };
-        if let Some(hasher) = &mut hasher {
-            hasher.update(&bytes);
+            if missing == 0
+                && let Some(hasher) = hasher.take()
+                && let Err(error) = check(digest, hasher)
+            {
+                return wrong(error.to_string());
+            }
+            Some((Ok(bytes), Some((from, hasher, missing))))
         }
-        if missing == 0
-            && let Some(hasher) = hasher.take()
-            && let Err(error) = check(digest, hasher)
-        {
-            return wrong(error.to_string());
-        }
-        Some((Ok(bytes), Some((from, hasher, missing))))
     };
     stream::unfold(begun, next).boxed()
 }
@@ -500,6 +517,9 @@ mod tests {
         assert_eq!(told.kind(), io::ErrorKind::InvalidData);
         assert!(matches!(&fetched, Err(ArtifactError::Store(why)) if why.contains("digest")));
         assert!(matches!(&longer, Err(ArtifactError::Store(why)) if why.contains("longer")));
+        // It can be brought again.
+        assert_eq!(bucket.take_wrong(), BTreeSet::from([expected]));
+        assert!(bucket.take_wrong().is_empty());
         let tail = tokio::task::spawn_blocking(move || bucket.read(expected, 7, 3)).await.unwrap();
         let mut read = String::new();
         tail.unwrap().read_to_string(&mut read).await.unwrap();

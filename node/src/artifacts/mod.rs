@@ -571,7 +571,12 @@ impl ArtifactStore {
     pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
         match self.0.storage.file(digest) {
             Some(path) => std::fs::metadata(path).ok().map(|data| data.len()),
-            None => self.state().stored.get(digest).map(|stored| stored.size),
+            None => {
+                for wrong in self.0.storage.take_wrong() {
+                    self.forget(&wrong);
+                }
+                self.state().stored.get(digest).map(|stored| stored.size)
+            }
         }
     }
 

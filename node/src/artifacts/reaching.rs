@@ -22,6 +22,8 @@ use object_store::client::{
 
 /// How long a store may take to begin to answer, and for each piece of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How many bytes of what it is sent may take a second more: many parts share a line.
+const BYTES_A_SECOND: u64 = 32 << 10;
 /// How many pieces are read of an answer that tells of a failure.
 const PIECES_OF_FAILURE: usize = 16;
 /// How much of an answer is read ahead, and so the largest piece.
@@ -95,7 +97,8 @@ impl Servers {
 impl HttpService for Servers {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let client = self.client(&request)?;
-        let answer = tokio::time::timeout(PATIENCE, client.request(request)).await;
+        let patience = patience(request.body().content_length() as u64);
+        let answer = tokio::time::timeout(patience, client.request(request)).await;
         let answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
@@ -106,7 +109,7 @@ impl HttpService for Servers {
                 return Err(HttpError::new(kind, error));
             }
             Err(_) => {
-                return Err(silent());
+                return Err(silent(patience));
             }
         };
         let (head, body) = answer.into_parts();
@@ -115,8 +118,13 @@ impl HttpService for Servers {
     }
 }
 
-fn silent() -> HttpError {
-    let why = NoWay(format!("no answer for {} s", PATIENCE.as_secs()));
+/// For how long an answer is waited for to a request of so many bytes.
+fn patience(bytes: u64) -> Duration {
+    PATIENCE + Duration::from_secs(bytes / BYTES_A_SECOND)
+}
+
+fn silent(patience: Duration) -> HttpError {
+    let why = NoWay(format!("no answer for {} s", patience.as_secs()));
     HttpError::new(HttpErrorKind::Timeout, why)
 }
 
@@ -129,7 +137,7 @@ where
         let mut body = body?;
         let frame = match tokio::time::timeout(PATIENCE, body.frame()).await {
             Ok(frame) => frame?.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error)),
-            Err(_) => Err(silent()),
+            Err(_) => Err(silent(PATIENCE)),
         };
         // What has failed ends.
         let rest = frame.is_ok().then_some(body);
@@ -159,5 +167,14 @@ mod tests {
         assert_eq!(error.kind(), HttpErrorKind::Timeout);
         let endless = StreamBody::new(stream::repeat_with(piece));
         assert_eq!(in_time(endless, PIECES_OF_FAILURE).bytes().await.unwrap().len(), 16);
+    }
+
+    #[test]
+    fn what_is_sent_has_time_to_go_over_a_slow_line() {
+        assert_eq!(patience(0), PATIENCE);
+        // Three parts of each of eight artifacts over 10 Mbit/s.
+        let line_bytes_a_second = 10_000_000 / 8;
+        let together = Duration::from_secs(24 * (8 << 20) / line_bytes_a_second);
+        assert!(patience(8 << 20) > together);
     }
 }

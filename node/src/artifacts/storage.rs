@@ -1,5 +1,6 @@
 //! Where whole artifacts lie: in a folder, or in an object store.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -63,6 +64,15 @@ impl Storage {
             Self::Folder(dir) => Some(dir.join(digest.to_string())),
             #[cfg(feature = "object-store")]
             Self::Bucket(_) => None,
+        }
+    }
+
+    /// What has turned out to be other bytes since this was asked last, where that is looked at when it is read.
+    pub(super) fn take_wrong(&self) -> BTreeSet<Digest> {
+        match self {
+            Self::Folder(_) => BTreeSet::new(),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => bucket.take_wrong(),
         }
     }
 
