@@ -56,6 +56,23 @@ def test_xgboost_csv() -> None:
     assert "the shared model has" in run_example("xgboost_csv.py", "3")
 
 
+def test_sklearn_forest() -> None:
+    together, alone = told_beside_alone(run_example("sklearn_forest.py", "5"))
+    assert together > alone > 0.5
+
+
+def test_lightgbm_csv() -> None:
+    together, alone = told_beside_alone(run_example("lightgbm_csv.py", "5"))
+    assert together > 0.8 and alone > 0.5
+
+
+def told_beside_alone(told: str) -> tuple[float, float]:
+    """The last line's accuracies: ``... together 0.9, alone 0.8``."""
+    last = told.splitlines()[-1]
+    together, _, alone = last.partition("together ")[2].partition(", alone ")
+    return float(together), float(alone)
+
+
 def test_mli_tutorial() -> None:
     told = run_example("mli_tutorial.py").partition("[")[2].partition("]")[0]
     found = [float(number) for number in told.split()]

@@ -13,7 +13,9 @@ from . import adapters, alone, arrays, dp, errors, experiments, keys, metrics, m
 from ._core import Client, Key, Weights
 from .adapters import (
     FlowerLearner,
+    ForestLearner,
     KerasLearner,
+    LightGBMLearner,
     MliLearner,
     ModelLearner,
     SklearnLearner,
@@ -67,10 +69,12 @@ __all__ = [
     "Experiment",
     "Finding",
     "FlowerLearner",
+    "ForestLearner",
     "KerasLearner",
     "Key",
     "Learner",
     "Ledger",
+    "LightGBMLearner",
     "MliLearner",
     "MlpLearner",
     "ModelLearner",

@@ -2,7 +2,9 @@
 
 from .base import ModelLearner
 from .flower import FlowerLearner
+from .forest import ForestLearner
 from .keras import KerasLearner
+from .lightgbm import LightGBMLearner
 from .mli import MliLearner
 from .sklearn import SklearnLearner
 from .torch import TorchLearner
@@ -10,7 +12,9 @@ from .xgboost import XGBoostLearner
 
 __all__ = [
     "FlowerLearner",
+    "ForestLearner",
     "KerasLearner",
+    "LightGBMLearner",
     "MliLearner",
     "ModelLearner",
     "SklearnLearner",

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from .. import arrays
 from .._core import Weights
 from ..errors import ModelError
+from ..learner import Pass
 from ..metrics import Metric, named
 from .base import ModelLearner, can_tell
 
@@ -19,8 +20,7 @@ Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
 class SklearnLearner(ModelLearner):
     """A learner around an estimator whose parameters are arrays: linear models and MLPs, with
-    ``partial_fit`` or ``warm_start``. Forests and boosted trees of scikit-learn have no format that
-    cannot execute code; use :class:`XGBoostLearner` for those.
+    ``partial_fit`` or ``warm_start``. Forests and gradient boosting are for :class:`ForestLearner`.
 
     Parameters
     ----------
@@ -96,8 +96,9 @@ class SklearnLearner(ModelLearner):
             self._fit(rows, targets.astype(y.dtype))
         if not self._names():
             raise ModelError(
-                f"{type(self.estimator).__name__} keeps no arrays coef_ or coefs_; "
-                "a model that only pickles is refused, since a pickle can execute code"
+                f"{type(self.estimator).__name__} keeps no arrays coef_ or coefs_, and a pickle can "
+                "execute code; forests and boosted trees are for ForestLearner, XGBoostLearner and "
+                "LightGBMLearner"
             )
 
     def _fit(self, x: Any, y: Any) -> None:
@@ -142,10 +143,11 @@ class SklearnLearner(ModelLearner):
             else:
                 setattr(self.estimator, name, np.array(loaded[name]).reshape(np.shape(own)))
 
-    def _train(self) -> None:
+    def _train(self) -> Pass | None:
         x, y = self._data["train"]
         for _ in range(self._epochs):
             self._fit(x, y)
+        return None
 
     def _rights(self) -> npt.NDArray[np.bool_] | None:
         if not self._by_accuracy or "test" not in self._data:
