@@ -227,7 +227,7 @@ def test_members_of_some_classes_share_a_forest_of_all() -> None:
         alone = forest(kind, (share([0]), everything), classes=names)
         assert alone.propose() == Pass(reason="too_little_data")
         with pytest.raises(ModelError, match="classes is"):
-            forest(kind, (everything, everything), classes=names[:2]).accept(few[0].current())
+            forest(kind, (everything, everything), classes=[*names, "d"]).accept(few[0].current())
 
 
 def test_a_column_without_values_is_split_as_it_was() -> None:
@@ -295,6 +295,8 @@ def test_estimators_that_nobody_can_add_to_are_refused() -> None:
     }.items():
         with pytest.raises(ModelError, match=why):
             ForestLearner(estimator, *share)
+    with pytest.raises(ModelError, match=r"rows of \[1\], which are none of the classes"):
+        forest("RandomForestClassifier", share, classes=[0, 2])
     with pytest.raises(ModelError, match="are for ForestLearner"):
         SklearnLearner(ensemble.RandomForestClassifier(warm_start=True), *share)
 

@@ -17,6 +17,8 @@ from ._trees import Trees
 from .base import ModelLearner, can_tell
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
+#: Trees, the library's format of them, and its model.
+Made = tuple[Trees, bytes, Any]
 Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -27,6 +29,7 @@ class BoosterLearner(ModelLearner):
     what travels is what predicts, whatever else the library notes of its training rows.
     """
 
+    booster: Any
     #: What the library writes for where missing values go.
     _codes: Collection[int] = (0, 1)
 
@@ -57,6 +60,7 @@ class BoosterLearner(ModelLearner):
         self._score_by = score
         self._written = b""
         self._shared = Trees.none(1)
+        self._recent = Recent()
 
     @abstractmethod
     def _read(self, data: bytes) -> Trees:
@@ -67,8 +71,8 @@ class BoosterLearner(ModelLearner):
         """The library's format, of trees that have been checked."""
 
     @abstractmethod
-    def _build(self, data: bytes) -> None:
-        """Makes the live model of what was written here."""
+    def _build(self, data: bytes) -> Any:
+        """The library's model of what was written here."""
 
     @abstractmethod
     def _grow(self) -> Trees:
@@ -78,18 +82,25 @@ class BoosterLearner(ModelLearner):
     def _predict(self, name: str) -> npt.NDArray[Any]:
         """What the live model makes of the rows of that name."""
 
-    def _take(self, trees: Trees) -> None:
+    def _made(self, trees: Trees) -> Made:
+        """What becomes the live model, of trees that are checked here."""
         trees.check(features=self._columns, outputs=1, most=self._max_trees, codes=self._codes)
         if len(trees) % self._a_round:
             raise ModelError(f"{len(trees)} trees are no rounds of {self._a_round}")
-        self._shared, self._written = trees, self._write(trees)
-        self._build(self._written)
+        written = self._write(trees)
+        return trees, written, self._build(written)
+
+    def _show(self, made: Made) -> None:
+        self._shared, self._written, self.booster = made
 
     def _save(self) -> Weights:
         return Weights(self._written)
 
     def _load(self, weights: Weights) -> None:
-        self._take(self._read(np.asarray(weights).tobytes()))
+        self._show(self._recent.get(weights, self._made_of))
+
+    def _made_of(self, weights: Weights) -> Made:
+        return self._made(self._read(np.asarray(weights).tobytes()))
 
     def _train(self) -> Pass | None:
         if not can_tell(self._data["train"][1], self._classifies):
@@ -98,7 +109,7 @@ class BoosterLearner(ModelLearner):
         if is_full(before, self._trees * self._a_round, self._max_trees):
             return Pass()
         try:
-            self._take(self._grow())
+            self._show(self._made(self._grow()))
         except NotFiniteError:
             return Pass(reason="not_finite")
         return Pass(reason="too_little_data") if len(self._shared) == before else None
@@ -121,6 +132,21 @@ class BoosterLearner(ModelLearner):
         if self._classifies:
             return float(np.mean(_best(predictions) == targets))
         return -float(np.mean((targets - predictions) ** 2))
+
+
+class Recent:
+    """What was made of the last two weights: a vote loads what is proposed, and then again what is
+    current."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, Any] = {}
+
+    def get(self, weights: Weights, make: Callable[[Weights], Any]) -> Any:
+        """What was made of weights, or is now."""
+        digest = weights.digest
+        made = self._kept.pop(digest, None) or make(weights)
+        self._kept = dict([*self._kept.items()][-1:]) | {digest: made}
+        return made
 
 
 def is_full(trees: int, more: int, most: int) -> bool:

@@ -152,7 +152,7 @@ class Trees:
         parents = np.bincount(np.concatenate([it[~leaf] for it in children]), minlength=total)
         parents[roots] += 1
         _need(bool((parents == 1).all()), "a node has several parents, or none")
-        _need(self.depth() <= MAX_DEPTH, f"a tree is deeper than {MAX_DEPTH}")
+        _need(self.depth() <= MAX_DEPTH, f"a tree is deeper than {MAX_DEPTH}; set max_depth")
 
 
 def reached(left: Numbers, right: Numbers) -> Numbers:

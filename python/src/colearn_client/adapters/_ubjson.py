@@ -17,6 +17,11 @@ _TYPES: dict[bytes, np.dtype[Any]] = {
     b"i": np.dtype(">i1"), b"U": np.dtype(">u1"), b"I": np.dtype(">i2"), b"l": np.dtype(">i4"),
     b"L": np.dtype(">i8"), b"d": np.dtype(">f4"), b"D": np.dtype(">f8"),
 }  # fmt: skip
+_SCALARS = {
+    b"i": struct.Struct(">b"), b"U": struct.Struct(">B"), b"I": struct.Struct(">h"),
+    b"l": struct.Struct(">i"), b"L": struct.Struct(">q"), b"d": struct.Struct(">f"),
+    b"D": struct.Struct(">d"),
+}  # fmt: skip
 _MARKERS = {(kind.kind, kind.itemsize): marker for marker, kind in _TYPES.items()}
 _PLAIN = {b"Z": None, b"T": True, b"F": False}
 _MAX_NESTING = 16
@@ -47,14 +52,15 @@ class _Reader:
     def take(self, count: int) -> bytes:
         if not 0 <= count <= len(self.data) - self.at:
             raise _malformed("it ends early")
-        self.at += count
-        return self.data[self.at - count : self.at]
+        start = self.at
+        self.at = start + count
+        return self.data[start : self.at]
 
     def number(self, marker: bytes) -> Any:
-        kind = _TYPES.get(marker)
+        kind = _SCALARS.get(marker)
         if kind is None:
             raise _malformed(f"{marker!r} is no number")
-        return np.frombuffer(self.take(kind.itemsize), kind)[0].item()
+        return kind.unpack(self.take(kind.size))[0]
 
     def length(self, marker: bytes | None = None) -> int:
         length = self.number(marker or self.take(1))

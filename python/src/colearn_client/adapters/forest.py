@@ -15,7 +15,7 @@ from .._core import Weights
 from ..errors import ModelError, NotFiniteError
 from ..learner import Pass
 from ..metrics import Metric
-from ._boosting import is_full
+from ._boosting import Recent, is_full
 from ._trees import MAX_DEPTH, MAX_TREES, Trees
 from .base import can_tell
 from .sklearn import Data, SklearnLearner
@@ -37,6 +37,8 @@ _NO_SPLIT = -2
 _AVERAGING = [
     "RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor"
 ]  # fmt: skip
+#: Trees, and scikit-learn's of them.
+Made = tuple[Trees, list[Any]]
 _BOOSTING = ["GradientBoostingClassifier", "GradientBoostingRegressor"]
 
 
@@ -125,6 +127,9 @@ class ForestLearner(SklearnLearner):
         own, (x, y) = self.estimator, self._data["train"]
         if y.ndim != 1:
             raise ModelError(f"targets are one for each row, and not {y.shape}")
+        if self._classes is not None and not np.isin(y, self._classes).all():
+            unknown = np.setdiff1d(y, self._classes)[:5].tolist()
+            raise ModelError(f"there are rows of {unknown}, which are none of the classes")
         settings = own.get_params()
         # Deeper than others take; and what would look at rows that are made up here.
         depth = min(settings["max_depth"] or MAX_DEPTH, MAX_DEPTH)
@@ -163,30 +168,32 @@ class ForestLearner(SklearnLearner):
         if self._boosts:
             self._described |= {name: str(settings[name]) for name in ("loss", "learning_rate")}
         self._noted = {"scikit-learn": __version__}
-        self._take(Trees.none(self._outputs))
+        self._recent = Recent()
+        self._show(self._checked(Trees.none(self._outputs)))
 
-    def _take(self, trees: Trees) -> None:
-        """Checks trees, and makes the live model of them."""
-        trees.check(
-            features=self._data["train"][0].shape[1], outputs=self._outputs, most=self._max_trees
-        )
+    def _checked(self, trees: Trees) -> Made:
+        """Trees, once they are checked, and scikit-learn's of them."""
+        columns = self._data["train"][0].shape[1]
+        trees.check(features=columns, outputs=self._outputs, most=self._max_trees)
         if len(trees) % self._a_round:
             raise ModelError(f"{len(trees)} trees are no rounds of {self._a_round}")
         sums = np.clip(trees.value, 0, 2).sum(axis=1)
         if self._sums_to_one and ((trees.value < 0).any() or (abs(sums - 1) > 1e-6).any()):
             raise ModelError("a leaf's probabilities are none")
-        self._shared = trees
         # Without trees it cannot predict: until there are some, it says the same of everything.
         nothing = Trees.stump(np.full(self._outputs, 1 / self._outputs if self._sums_to_one else 0))
-        made = self._made(trees if len(trees) else Trees.joined([nothing] * self._a_round))
-        self.estimator.n_estimators = len(made) // self._a_round
+        return trees, self._made(trees if len(trees) else Trees.joined([nothing] * self._a_round))
+
+    def _show(self, made: Made) -> None:
+        """Has the estimator predict with these trees."""
+        own = self.estimator
+        self._shared, models = made
+        own.n_estimators = len(models) // self._a_round
+        own.estimators_ = models
         if self._boosts:
-            shape = (-1, self._a_round)
-            self.estimator.estimators_ = np.array(made, dtype=object).reshape(shape)
-            self.estimator.n_estimators_ = self.estimator.n_estimators
-            self.estimator.train_score_ = np.zeros(self.estimator.n_estimators)
-        else:
-            self.estimator.estimators_ = made
+            own.estimators_ = np.array(models, dtype=object).reshape(-1, self._a_round)
+            own.n_estimators_ = own.n_estimators
+            own.train_score_ = np.zeros(own.n_estimators)
 
     def _made(self, trees: Trees) -> list[Any]:
         """scikit-learn's trees."""
@@ -234,6 +241,9 @@ class ForestLearner(SklearnLearner):
         return arrays.save(named, self._described | self._noted)
 
     def _load(self, weights: Weights) -> None:
+        self._show(self._recent.get(weights, self._read))
+
+    def _read(self, weights: Weights) -> Made:
         found, words = arrays.load(weights), arrays.metadata(weights)
         for name, own in self._described.items():
             if words.get(name) != own:
@@ -242,7 +252,7 @@ class ForestLearner(SklearnLearner):
                 )
         if {name: array.dtype for name, array in found.items()} != _TYPES:
             raise ModelError(f"the weights are no trees: those are {_TYPES}")
-        self._take(Trees(**found))
+        return self._checked(Trees(**found))
 
     def _train(self) -> Pass | None:
         x, y = self._data["train"]
@@ -259,7 +269,8 @@ class ForestLearner(SklearnLearner):
             weights = np.append(np.ones(len(y)), np.zeros(count))
             x, y = np.append(x, np.repeat(x[:1], count, axis=0), axis=0), np.append(y, self._classes)
         try:
-            self._take(self._boosted(x, y, weights) if self._boosts else self._averaged(x, y, weights))
+            grown = (self._boosted if self._boosts else self._averaged)(x, y, weights)
+            self._show(self._checked(grown))
         except NotFiniteError:
             return Pass(reason="not_finite")
         return None
@@ -276,7 +287,8 @@ class ForestLearner(SklearnLearner):
         own = self.estimator
         if not len(self._shared):
             scale = own.get_params()["learning_rate"]
-            self._take(Trees.joined([Trees.stump(it / scale) for it in self._prior()]))
+            prior = Trees.joined([Trees.stump(it / scale) for it in self._prior()])
+            self._show(self._checked(prior))
         before = own.n_estimators
         own.set_params(n_estimators=before + self._more).fit(x, y, sample_weight=weights)
         return Trees.joined([self._shared, self._grown(list(own.estimators_[before:].ravel()))])

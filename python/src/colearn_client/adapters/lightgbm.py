@@ -15,6 +15,8 @@ from ._trees import MAX_TREES, Trees
 TEXT = "text/x-lightgbm"
 #: What says in a model's first lines which one it is.
 _HEADER = ["version", "num_class", "num_tree_per_iteration", "max_feature_idx", "objective"]
+#: What LightGBM calls the number of threads. A model that is loaded knows no parameters.
+_THREADS = ["num_threads", "num_thread", "nthreads", "nthread", "n_jobs"]
 #: As many leaves as LightGBM allows.
 _MAX_LEAVES = 131_072
 #: More characters than a number has, with the blank behind it.
@@ -79,21 +81,23 @@ class LightGBMLearner(BoosterLearner):
         self._parameters = {"verbosity": -1, **parameters}
         columns = np.asarray(train[0]).shape[1]
         # No trees, and nothing of this learner's data: its first lines are the same for everybody.
-        targets = np.arange(max(2, int(parameters.get("num_class", 1))))
+        classes = int(parameters.get("num_class", 1))
+        targets = np.arange(classes) if classes > 1 else np.ones(2)
         nothing = lightgbm.Dataset(np.zeros((len(targets), columns)), targets, params=self._parameters)
-        self.booster = lightgbm.Booster(self._parameters, nothing)
-        lines, _ = _split(self.booster.model_to_string().encode(), max_trees)
+        empty = lightgbm.Booster(self._parameters, nothing)
+        lines, _ = _split(empty.model_to_string().encode(), max_trees)
         if "average_output" in lines:
             raise ModelError("boosting='rf' averages trees, and others cannot add to them")
         self._lines = [it for it in lines if not it.startswith(("feature_infos=", "tree_sizes="))]
         self._lines.append(f"feature_infos={' '.join(['none'] * columns)}")
         self._header = _fields(self._lines)
+        kind = self._header.get("objective", "").split(" ")[0]
+        self._threads = {name: parameters[name] for name in _THREADS if name in parameters}
         super().__init__(
             train,
             vote,
             test,
-            classifies=self._header["objective"].split()[0]
-            in ("binary", "multiclass", "multiclassova"),
+            classifies=kind in ("binary", "multiclass", "multiclassova"),
             a_round=int(self._header["num_tree_per_iteration"]),
             trees=trees,
             max_trees=max_trees,
@@ -101,17 +105,17 @@ class LightGBMLearner(BoosterLearner):
             margin=margin,
             hide_scores=hide_scores,
         )
-        self._take(Trees.none(1))
+        self._show(self._made(Trees.none(1)))
 
     def _read(self, data: bytes) -> Trees:
         try:
             lines, trees = _split(data, self._max_trees)
             header = _fields(lines)
             for name in _HEADER:
-                if header[name] != self._header[name]:
+                theirs, own = header.get(name), self._header.get(name)
+                if theirs != own:
                     raise ModelError(
-                        f"the model's {name} is {header[name]!r:.80}, "
-                        f"this learner's {self._header[name]!r:.80}"
+                        f"the model's {name} is {theirs!r:.80}, this learner's {own!r:.80}"
                     )
             found = [_tree(_fields(it), at) for at, it in enumerate(trees)]
         except (KeyError, ValueError, OverflowError) as error:
@@ -124,13 +128,15 @@ class LightGBMLearner(BoosterLearner):
         lines = [*self._lines, f"tree_sizes={sizes}", "", "".join(found) + "end of trees", ""]
         return "\n".join(lines).encode()
 
-    def _build(self, data: bytes) -> None:
-        self.booster = self._lightgbm.Booster(model_str=data.decode())
+    def _build(self, data: bytes) -> Any:
+        return self._lightgbm.Booster(model_str=data.decode())
 
     def _grow(self) -> Trees:
         x, y = self._data["train"]
         # Without trees it begins with the mean.
-        start = self.booster.predict(x, raw_score=True) if len(self._shared) else None
+        start = None
+        if len(self._shared):
+            start = self.booster.predict(x, raw_score=True, **self._threads)
         rows = self._lightgbm.Dataset(x, label=y, init_score=start)
         grown = self._lightgbm.train(self._parameters, rows, num_boost_round=self._trees)
         more = self._read(grown.model_to_string().encode())
@@ -139,7 +145,7 @@ class LightGBMLearner(BoosterLearner):
         return Trees.joined([self._shared, more])
 
     def _predict(self, name: str) -> npt.NDArray[Any]:
-        return np.asarray(self.booster.predict(self._data[name][0]))
+        return np.asarray(self.booster.predict(self._data[name][0], **self._threads))
 
 
 def _split(data: bytes, most: int) -> tuple[list[str], list[list[str]]]:

@@ -90,10 +90,9 @@ class XGBoostLearner(BoosterLearner):
         self._rows = {name: xgboost.DMatrix(x, label=y) for name, (x, y) in self._data.items()}
         self._classes = classes
         # No trees yet, and nothing of this learner's data: the same for everybody.
-        empty = xgboost.DMatrix(np.zeros((2, self._columns)), label=np.array([0, 1]))
-        self.booster = xgboost.train(self._parameters, empty, num_boost_round=0)
-        self._template = self._parsed(self.booster)
-        self._take(Trees.none(1))
+        nothing = xgboost.DMatrix(np.zeros((2, self._columns)), label=np.array([0, 1]))
+        self._template = self._parsed(xgboost.train(self._parameters, nothing, num_boost_round=0))
+        self._show(self._made(Trees.none(1)))
 
     def _parsed(self, booster: Any) -> dict[str, Any]:
         found = _ubjson.load(bytes(booster.save_raw("ubj")), self._most_parts())
@@ -146,11 +145,11 @@ class XGBoostLearner(BoosterLearner):
         learner = {**learner, "gradient_booster": {**booster, "model": model}}
         return _ubjson.dump({**self._template, "learner": learner})
 
-    def _build(self, data: bytes) -> None:
+    def _build(self, data: bytes) -> Any:
         booster = self._xgboost.Booster()
         booster.load_model(bytearray(data))
         booster.set_param(self._parameters)
-        self.booster = booster
+        return booster
 
     def _grow(self) -> Trees:
         trained = self._xgboost.train(
