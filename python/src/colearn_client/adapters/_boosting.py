@@ -52,7 +52,7 @@ class BoosterLearner(ModelLearner):
         self._data: dict[str, Rows] = {
             name: (np.asarray(pair[0]), np.asarray(pair[1]))
             for name, pair in given.items()
-            if pair is not None
+            if pair is not None and (name == "train" or np.size(pair[1]))
         }
         self._columns = int(self._data["train"][0].shape[1])
         self._classifies, self._a_round = classifies, a_round
@@ -115,7 +115,7 @@ class BoosterLearner(ModelLearner):
         return Pass(reason="too_little_data") if len(self._shared) == before else None
 
     def _can_judge(self) -> bool:
-        return can_tell(self._data["vote"][1], self._classifies)
+        return "vote" in self._data and can_tell(self._data["vote"][1], self._classifies)
 
     def _rights(self) -> npt.NDArray[np.bool_] | None:
         if not self._classifies or self._score_by is not None or "test" not in self._data:

@@ -150,22 +150,29 @@ class SklearnLearner(ModelLearner):
         return None
 
     def _rights(self) -> npt.NDArray[np.bool_] | None:
-        if not self._by_accuracy or "test" not in self._data:
+        pair = self._rows("test")
+        if not self._by_accuracy or pair is None:
             return None
-        x, y = self._data["test"]
+        x, y = pair
         return np.asarray(self.estimator.predict(x) == y)
 
     def _can_judge(self) -> bool:
         return can_tell(self._data["vote"][1], self._classes is not None)
 
     def _fine_score(self) -> float | None:
-        if self._classes is None or not hasattr(self.estimator, "predict_proba"):
+        pair = self._rows("vote")
+        if pair is None or self._classes is None or not hasattr(self.estimator, "predict_proba"):
             return self._score(test=False)
         from sklearn.metrics import log_loss
 
-        x, y = self._data["vote"]
+        x, y = pair
         return -float(log_loss(y, self.estimator.predict_proba(x), labels=self._classes))
 
     def _score(self, test: bool) -> float | None:
-        pair = self._data.get("test" if test else "vote")
+        pair = self._rows("test" if test else "vote")
         return None if pair is None else float(self._score_by(self.estimator, *pair))
+
+    def _rows(self, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        """The rows of that name, if there are any."""
+        pair = self._data.get(name)
+        return pair if pair is not None and len(pair[1]) else None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ModelError
+from ..errors import ModelError, NotFiniteError
 from . import _ubjson
 from ._boosting import BoosterLearner, Data
 from ._trees import MAX_TREES, Trees, reached
@@ -192,6 +192,8 @@ def _tree(found: dict[str, Any]) -> Trees:
         left, right = place[left[kept]], place[right[kept]]
         feature, condition, default_left = feature[kept], condition[kept], default_left[kept]
     leaf = left == -1
+    if not np.isfinite(condition).all():
+        raise NotFiniteError("a tree has values that are not finite numbers")
     return Trees(
         nodes=np.array([len(left)]),
         left=left.astype(np.int64),
