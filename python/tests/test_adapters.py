@@ -129,6 +129,28 @@ def test_sklearn_models_that_only_pickle_or_forget_are_refused() -> None:
         learner.accept(arrays.save(other))
 
 
+def test_sklearn_learners_of_some_classes_know_all_or_say_that_they_cannot() -> None:
+    linear_model = need("sklearn.linear_model")
+    neural_network = need("sklearn.neural_network")
+    x, y = points(1)
+    short = np.where(y > 0, "a", "b")
+    for targets, classes in [(short, ["a", "b", "longer"]), (y.astype(np.int8), [0, 1, 300])]:
+        for estimator in (linear_model.SGDClassifier(), neural_network.MLPClassifier((4,))):
+            learner = SklearnLearner(estimator, (x, targets), (x, targets), classes=classes)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                learner.accept(learner.propose().weights)
+            assert learner.estimator.classes_.tolist() == classes
+        forgets = linear_model.LogisticRegression(warm_start=True)
+        with pytest.raises(ModelError, match="forgets the classes"):
+            SklearnLearner(forgets, (x, targets), (x, targets), classes=classes)
+        with pytest.raises(ModelError, match="none of the classes"):
+            SklearnLearner(forgets, (x, targets), (x, targets), classes=classes[1:])
+    averaged = linear_model.SGDClassifier(average=True)
+    with pytest.raises(ModelError, match="weights of its own"):
+        SklearnLearner(averaged, (x, y), (x, y))
+
+
 def test_the_numpy_reference_model() -> None:
     for hidden in [[], [8], [8, 6]]:
         initial = untrained(describe(4, 2, hidden, "tanh" if len(hidden) > 1 else "relu"))

@@ -127,9 +127,6 @@ class ForestLearner(SklearnLearner):
         own, (x, y) = self.estimator, self._data["train"]
         if y.ndim != 1:
             raise ModelError(f"targets are one for each row, and not {y.shape}")
-        if self._classes is not None and not np.isin(y, self._classes).all():
-            unknown = np.setdiff1d(y, self._classes)[:5].tolist()
-            raise ModelError(f"there are rows of {unknown}, which are none of the classes")
         settings = own.get_params()
         # Deeper than others take; and what would look at rows that are made up here.
         depth = min(settings["max_depth"] or MAX_DEPTH, MAX_DEPTH)

@@ -74,6 +74,8 @@ class SklearnLearner(ModelLearner):
         if is_classifier:
             own = self._data["train"][1] if classes is None else classes
             self._classes = np.unique(np.asarray(own))
+            if unknown := np.setdiff1d(self._data["train"][1], self._classes)[:5].tolist():
+                raise ModelError(f"there are rows of {unknown}, which are none of the classes")
         self._epochs = epochs
         self._by_accuracy = is_classifier and score in (None, "accuracy")
         self._score_by: Callable[[Any, Any, Any], float] = lambda model, x, y: float(model.score(x, y))
@@ -87,16 +89,30 @@ class SklearnLearner(ModelLearner):
     def _initialise(self) -> None:
         """Gives the estimator its arrays, whatever rows this learner has: the same for everybody."""
         x, y = self._data["train"]
+        name = type(self.estimator).__name__
+        if getattr(self.estimator, "average", False):
+            # Which it keeps beside the arrays that are shared.
+            raise ModelError(f"{name} with average=True trains from weights of its own; leave it out")
+        known = np.unique(y)
+        if (
+            self._classes is not None
+            and not hasattr(self.estimator, "partial_fit")
+            and 0 < len(known) < len(self._classes)
+        ):
+            raise ModelError(
+                f"{name} forgets the classes that its rows have not, and this learner has only "
+                f"{known[:5].tolist()}; take one with partial_fit, such as SGDClassifier"
+            )
         if not hasattr(self.estimator, "coef_") and not hasattr(self.estimator, "coefs_"):
             if self._classes is not None:
-                # One made-up row of each class.
-                rows, targets = np.zeros((len(self._classes), x.shape[1])), self._classes
+                # One made-up row of each class, and not in the type of these rows' targets, which may
+                # be too short for the others.
+                self._fit(np.zeros((len(self._classes), x.shape[1])), self._classes)
             else:
-                rows, targets = np.zeros((2, x.shape[1])), np.zeros(2)
-            self._fit(rows, targets.astype(y.dtype))
+                self._fit(np.zeros((2, x.shape[1])), np.zeros(2, y.dtype))
         if not self._names():
             raise ModelError(
-                f"{type(self.estimator).__name__} keeps no arrays coef_ or coefs_, and a pickle can "
+                f"{name} keeps no arrays coef_ or coefs_, and a pickle can "
                 "execute code; forests and boosted trees are for ForestLearner, XGBoostLearner and "
                 "LightGBMLearner"
             )
