@@ -222,7 +222,17 @@ def test_members_of_some_classes_share_a_forest_of_all() -> None:
         few = [forest(kind, (share(it), everything), classes=names) for it in ([0, 1], [1, 2])]
         run_local(few, rounds=6, plan={"threshold": "1/2"})
         predicted = few[0].estimator.predict(everything[0])
-        assert np.mean(predicted == everything[1]) > 0.9, kind
+        # Two of three classes would be two thirds.
+        assert np.mean(predicted == everything[1]) > 0.8, kind
+        if not kind.startswith("Gradient"):
+            # Also where classes are weighed that some have no rows of.
+            few = [
+                forest(kind, (share(it), everything), classes=names, settings={"class_weight": how})
+                for it, how in (([0, 1], "balanced"), ([1, 2], "balanced_subsample"))
+            ]
+            run_local(few, rounds=6, plan={"threshold": "1/2"})
+            predicted = few[0].estimator.predict(everything[0])
+            assert np.mean(predicted == everything[1]) > 0.8, kind
         # Who has a single class has nothing to tell apart.
         alone = forest(kind, (share([0]), everything), classes=names)
         assert alone.propose() == Pass(reason="too_little_data")

@@ -58,6 +58,7 @@ class ForestLearner(SklearnLearner):
         An untrained ``RandomForestClassifier()``, ``ExtraTreesRegressor()``,
         ``GradientBoostingClassifier()`` or the like, with the same settings for all learners. It
         becomes the shared model; its ``n_estimators`` is how many trees that has.
+        ``class_weight="balanced"`` balances the classes of this learner's own rows.
     train
         Features ``[rows, columns]`` and targets ``[rows]`` to train on.
     vote
@@ -153,9 +154,8 @@ class ForestLearner(SklearnLearner):
         self._node = self._frame.tree_.__getstate__()["nodes"].dtype
         if set(self._node.names) != _NODE:
             raise ModelError(f"the trees of scikit-learn {__version__} are none that are known here")
-        forest = self._classes is not None and not self._boosts
-        self._outputs = len(classes) if forest else 1
-        self._sums_to_one = forest
+        self._sums_to_one = self._classes is not None and not self._boosts
+        self._outputs = len(classes) if self._sums_to_one else 1
         self._described = {
             "estimator": type(own).__name__,
             "features": str(x.shape[1]),
@@ -263,7 +263,7 @@ class ForestLearner(SklearnLearner):
         if self._classes is not None:
             # A row of each class that weighs nothing, or trees would not know those that are not here.
             count = len(self._classes)
-            weights = np.append(np.ones(len(y)), np.zeros(count))
+            weights = np.append(self._weighed(y), np.zeros(count))
             x, y = np.append(x, np.repeat(x[:1], count, axis=0), axis=0), np.append(y, self._classes)
         try:
             grown = (self._boosted if self._boosts else self._averaged)(x, y, weights)
@@ -272,12 +272,22 @@ class ForestLearner(SklearnLearner):
             return Pass(reason="not_finite")
         return None
 
+    def _weighed(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What each row weighs, beside the weights of classes that scikit-learn is given by name: it
+        would divide by the rows of classes that are not here."""
+        if not isinstance(self.estimator.get_params().get("class_weight"), str):
+            return np.ones(len(y))
+        _, at, counts = np.unique(y, return_inverse=True, return_counts=True)
+        return np.asarray((len(y) / (len(counts) * counts))[at])
+
     def _averaged(self, x: Any, y: Any, weights: Any) -> Trees:
         from sklearn.base import clone
 
         seed = int(self._random.randint(2**31 - 1))
-        settings = {"n_estimators": self._more, "random_state": seed}
-        forest = clone(self.estimator).set_params(**settings).fit(x, y, sample_weight=weights)
+        forest = clone(self.estimator).set_params(n_estimators=self._more, random_state=seed)
+        if isinstance(forest.get_params().get("class_weight"), str):
+            forest.set_params(class_weight=None)
+        forest.fit(x, y, sample_weight=weights)
         return Trees.joined([self._shared, self._grown(forest.estimators_)])
 
     def _boosted(self, x: Any, y: Any, weights: Any) -> Trees:
