@@ -568,6 +568,17 @@ def test_a_model_predicts_where_there_are_no_rows_to_learn_from() -> None:
         assert empty.propose() == Pass(reason="too_little_data")
 
 
+def test_trees_of_drawn_rows_that_were_rejected_are_followed_by_others() -> None:
+    share = next(shares(1))
+    for more in ({}, {"seed": 5}, {"random_state": 5}):
+        for learner in (
+            xgboost(share, subsample=0.5, **more),
+            lightgbm(share, bagging_fraction=0.5, bagging_freq=1, **more),
+        ):
+            assert learner.propose() != learner.propose()
+    assert xgboost(share, subsample=0.5).propose() == xgboost(share, subsample=0.5).propose()
+
+
 def test_boosters_say_which_rows_they_get_right() -> None:
     for make in (xgboost, lightgbm):
         share = next(shares(1))

@@ -17,6 +17,8 @@ from ._trees import Trees
 from .base import ModelLearner, can_tell
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
+#: What libraries call the seed.
+_SEEDS = ["seed", "random_state", "random_seed"]
 #: Trees, the library's format of them, and its model.
 Made = tuple[Trees, bytes, Any]
 Rows = tuple[npt.NDArray[Any], npt.NDArray[Any]]
@@ -35,6 +37,7 @@ class BoosterLearner(ModelLearner):
 
     def __init__(
         self,
+        parameters: dict[str, Any],
         train: Data,
         vote: Data,
         test: Data | None,
@@ -54,6 +57,7 @@ class BoosterLearner(ModelLearner):
             for name, pair in given.items()
             if pair is not None and (name == "train" or np.size(pair[1]))
         }
+        self._parameters, self._trainings = parameters, 0
         self._columns = int(self._data["train"][0].shape[1])
         self._classifies, self._a_round = classifies, a_round
         self._trees, self._max_trees = trees, max_trees
@@ -82,6 +86,12 @@ class BoosterLearner(ModelLearner):
     def _predict(self, name: str) -> npt.NDArray[Any]:
         """What the live model makes of the rows of that name."""
 
+    def _seeded(self) -> dict[str, Any]:
+        """The parameters, with another seed for each training: trees of drawn rows or columns that were
+        rejected are followed by others."""
+        name = next((it for it in _SEEDS if it in self._parameters), _SEEDS[0])
+        return {**self._parameters, name: int(self._parameters.get(name) or 0) + self._trainings}
+
     def _made(self, trees: Trees) -> Made:
         """What becomes the live model, of trees that are checked here."""
         trees.check(features=self._columns, outputs=1, most=self._max_trees, codes=self._codes)
@@ -109,7 +119,9 @@ class BoosterLearner(ModelLearner):
         if is_full(before, self._trees * self._a_round, self._max_trees):
             return Pass()
         try:
-            self._show(self._made(self._grow()))
+            grown = self._grow()
+            self._trainings += 1
+            self._show(self._made(grown))
         except NotFiniteError:
             return Pass(reason="not_finite")
         return Pass(reason="too_little_data") if len(self._shared) == before else None

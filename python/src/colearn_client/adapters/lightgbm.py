@@ -94,6 +94,7 @@ class LightGBMLearner(BoosterLearner):
         kind = self._header.get("objective", "").split(" ")[0]
         self._threads = {name: parameters[name] for name in _THREADS if name in parameters}
         super().__init__(
+            self._parameters,
             train,
             vote,
             test,
@@ -138,7 +139,7 @@ class LightGBMLearner(BoosterLearner):
         if len(self._shared):
             start = self.booster.predict(x, raw_score=True, **self._threads)
         rows = self._lightgbm.Dataset(x, label=y, init_score=start)
-        grown = self._lightgbm.train(self._parameters, rows, num_boost_round=self._trees)
+        grown = self._lightgbm.train(self._seeded(), rows, num_boost_round=self._trees)
         more = self._read(grown.model_to_string().encode())
         if start is not None and more.leaf.all():
             return self._shared

@@ -76,6 +76,7 @@ class XGBoostLearner(BoosterLearner):
         classes = max(1, int(parameters.get("num_class", 1)))
         self._parallel = int(parameters.get("num_parallel_tree", 1))
         super().__init__(
+            self._parameters,
             train,
             vote,
             test,
@@ -153,7 +154,7 @@ class XGBoostLearner(BoosterLearner):
 
     def _grow(self) -> Trees:
         trained = self._xgboost.train(
-            self._parameters,
+            self._seeded(),
             self._rows["train"],
             num_boost_round=self._trees,
             xgb_model=self.booster,
