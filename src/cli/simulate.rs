@@ -134,7 +134,7 @@ impl SimulateArgs {
         let seconds = started.elapsed().as_secs_f64();
         if let Some(path) = &self.plot {
             match &run {
-                Some(run) => plot::write(&run.history, Some(report.metric), path)?,
+                Some(run) => plot::write(&run.history, Some(report.metric), &[], path)?,
                 None => plot::write_curves(&curve(&report), path)?,
             }
         }

@@ -63,6 +63,7 @@ impl Picture for Curves<'_> {
             y: self.y.to_owned(),
             series: series.collect(),
             rows: None,
+            notes: Vec::new(),
         }
     }
 }

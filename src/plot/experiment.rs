@@ -12,6 +12,7 @@ use colearn_records::history::History;
 
 const SCORES_HEIGHT: u32 = 420;
 const ROW_HEIGHT: u32 = 26;
+const NOTE_HEIGHT: u32 = 18;
 /// More learners than this are not drawn one by one.
 const MAX_ROWS: usize = 40;
 /// Where there are more rounds, points have no signs of their own.
@@ -27,6 +28,8 @@ const MAX_NAME: usize = 11;
 pub(super) struct Experiment<'a> {
     pub(super) history: &'a History,
     pub(super) metric: Option<&'a str>,
+    /// Lines that stand below.
+    pub(super) notes: Vec<String>,
 }
 
 impl Picture for Experiment<'_> {
@@ -36,14 +39,23 @@ impl Picture for Experiment<'_> {
 
     fn height(&self) -> u32 {
         let rows = self.history.learners.len().min(MAX_ROWS) as u32;
-        SCORES_HEIGHT + rows * ROW_HEIGHT + 2 * MARGIN + 56
+        let notes = self.notes.len() as u32;
+        SCORES_HEIGHT + rows * ROW_HEIGHT + 2 * MARGIN + 56 + notes * NOTE_HEIGHT
     }
 
     fn draw<B: Backend>(&self, area: &DrawingArea<B, Shift>) -> Drawn {
         area.fill(&WHITE)?;
         let (upper, lower) = area.split_vertically(SCORES_HEIGHT);
+        let (_, height) = lower.dim_in_pixel();
+        let notes = self.notes.len() as u32 * NOTE_HEIGHT;
+        let (lower, below) = lower.split_vertically(height - notes);
         self.draw_scores(&upper)?;
-        self.draw_deeds(&lower)
+        self.draw_deeds(&lower)?;
+        for (at, note) in (0..).zip(&self.notes) {
+            let place = (MARGIN as i32, at * NOTE_HEIGHT as i32);
+            below.draw(&Text::new(note.as_str(), place, (FONT, 13)))?;
+        }
+        Ok(())
     }
 
     fn figure(&self) -> Figure {
@@ -56,6 +68,7 @@ impl Picture for Experiment<'_> {
             y: "score".to_owned(),
             series,
             rows: Some(self.rows()),
+            notes: self.notes.clone(),
         }
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Figure {
     pub(super) y: String,
     pub(super) series: Vec<Series>,
     pub(super) rows: Option<Rows>,
+    /// Lines that stand below.
+    pub(super) notes: Vec<String>,
 }
 
 fn as_css<S: Serializer>(color: &RGBColor, serializer: S) -> Result<S::Ok, S::Error> {

@@ -20,6 +20,8 @@ pub use curves::{Curve, Curves};
 const WIDTH: u32 = 1000;
 const MARGIN: u32 = 24;
 const LABELS: u32 = 90;
+/// How many letters a line of notes has.
+const MAX_LINE: usize = 140;
 const FONT: &str = "sans-serif";
 
 type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
@@ -65,12 +67,36 @@ pub enum PlotError {
 }
 
 /// Draws an experiment to a file; its ending decides between SVG, PNG and HTML. The metric is what its scores are
-/// called, where that is known.
+/// called, where that is known; the notes stand below the picture, such as who keeps the ledger.
 ///
 /// # Errors
 /// If the ending is another, or the file cannot be written.
-pub fn write(history: &History, metric: Option<&str>, path: &Path) -> Result<(), PlotError> {
-    save(&Experiment { history, metric }, path)
+pub fn write(
+    history: &History,
+    metric: Option<&str>,
+    notes: &[String],
+    path: &Path,
+) -> Result<(), PlotError> {
+    save(&Experiment { history, metric, notes: lines(notes) }, path)
+}
+
+/// Notes in lines for which there is room.
+fn lines(notes: &[String]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for note in notes {
+        let mut line = String::new();
+        for word in note.split_whitespace() {
+            if !line.is_empty() && line.chars().count() + word.chars().count() >= MAX_LINE {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
 }
 
 /// Draws curves to a file; its ending decides between SVG, PNG and HTML.

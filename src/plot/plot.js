@@ -216,7 +216,8 @@ function draw() {
     chart(),
     el('p', { class: 'readout', id: 'readout', role: 'status' }),
     el('div', { class: 'bar legend', role: 'group', 'aria-label': 'What is drawn' }, legend),
-    ...(figure.rows && figure.rows.rows.length && figure.rows.rounds.length ? strip() : []));
+    ...(figure.rows && figure.rows.rows.length && figure.rows.rounds.length ? strip() : []),
+    ...figure.notes.map((note) => el('p', { class: 'note' }, clean(note))));
   point(cursor);
   if (had && document.getElementById(had)) document.getElementById(had).focus();
   document.body.dataset.view = `${number(view[0])} ${number(view[1])}`;

@@ -72,6 +72,11 @@ fn history(rounds: u64) -> History {
     history
 }
 
+/// Who keeps the ledger, in a line and in two.
+fn notes() -> Vec<String> {
+    vec!["kept by a contract".to_owned(), "word of whoever shows this copy ".repeat(8)]
+}
+
 /// Where somebody wants to look at the pictures themselves.
 fn kept(name: &str) -> Option<std::path::PathBuf> {
     std::env::var_os("COLEARN_SCREENSHOTS").map(|folder| Path::new(&folder).join(name))
@@ -83,18 +88,19 @@ fn a_picture_has_as_much_in_it_as_can_be_seen_however_many_rounds_there_are() {
     for rounds in [1, 40, 400, 10_000] {
         let history = history(rounds);
         let path = dir.path().join("plot.svg");
-        plot::write(&history, Some("accuracy"), &path).unwrap();
+        plot::write(&history, Some("accuracy"), &notes(), &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         assert!(svg.contains("mean test score (accuracy)"), "{rounds}");
         assert!(svg.contains("the accepted model: test score (accuracy)"), "{rounds}");
         assert!(!svg.contains(HOSTILE));
+        assert!(svg.contains("kept by a contract") && svg.contains("word of whoever"), "{rounds}");
         assert!(svg.contains("City Hospi…"));
         assert_eq!(svg.contains("rounds a column"), rounds > 110, "{rounds}");
         let shapes = svg.matches("<rect").count();
         assert!(shapes < 5000, "{rounds}: {shapes} rectangles");
         assert!(svg.len() < 700_000, "{rounds}: {} bytes", svg.len());
         if let Some(path) = kept(&format!("plot-{rounds}.png")) {
-            plot::write(&history, Some("accuracy"), &path).unwrap();
+            plot::write(&history, Some("accuracy"), &notes(), &path).unwrap();
         }
     }
 }
@@ -105,7 +111,7 @@ fn a_plot_as_a_page_can_be_looked_at_more_closely_and_asks_nobody() {
     let dir = tempfile::tempdir().unwrap();
     for rounds in [1_u64, 40, 10_000] {
         let path = dir.path().join(format!("plot-{rounds}.html"));
-        plot::write(&history(rounds), None, &path).unwrap();
+        plot::write(&history(rounds), None, &notes(), &path).unwrap();
         browser.open(&format!("file://{}", path.display()));
         browser.look(1000, 900, false);
         browser
@@ -115,6 +121,8 @@ fn a_plot_as_a_page_can_be_looked_at_more_closely_and_asks_nobody() {
             .wait_until("!!document.getElementById('chart') && !!document.getElementById('strip')");
         let told = browser.value("document.getElementById('readout').textContent");
         assert!(told.as_str().unwrap().starts_with(&format!("round {rounds}. ")), "{told}");
+        let notes = browser.value("document.querySelectorAll('.note').length");
+        assert_eq!(notes, 3);
         let model = browser.value("document.getElementById('readout').textContent.includes('the accepted model: test score: ')");
         assert_eq!(model, true);
         assert_eq!(browser.nameless(), Vec::<serde_json::Value>::new());

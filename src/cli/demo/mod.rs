@@ -204,7 +204,7 @@ impl Demo {
         let seconds = started.elapsed().as_secs_f64();
         let baselines = if self.baselines { Some(self.baselines(&shares)?) } else { None };
         let plot = self.plot.clone().unwrap_or_else(|| dir.join("rounds.svg"));
-        plot::write(&outcome.history, Some(outcome.metric), &plot)?;
+        plot::write(&outcome.history, Some(outcome.metric), &[], &plot)?;
         self.report(&outcome, seconds, baselines, &plot, &dir)?;
         let codes = outcome.audits.iter().map(AuditReport::exit_code);
         Ok(ExitCode::from(codes.max().unwrap_or(0)))

@@ -57,7 +57,9 @@ impl Show {
             tell(&told, chain.as_ref());
         }
         if let Some(path) = plot {
-            plot::write(&told.history, None, &path)?;
+            let kept = chain.as_ref().map(text::kept_on_chain);
+            let notes = kept.map_or_else(Vec::new, |(keeper, proof)| vec![keeper, proof]);
+            plot::write(&told.history, None, &notes, &path)?;
             eprintln!("plot written to {}", path.display());
         }
         Ok(ExitCode::SUCCESS)
