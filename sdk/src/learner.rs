@@ -213,7 +213,7 @@ impl Task {
 pub trait Learner {
     /// It is about to be asked for what this task takes: `propose`, `test`, `measure`, `prefer`. One that gives
     /// `true` stops where the task is over ([`Task::is_over`]), so the ledger is followed while it works; by default
-    /// whatever it does is waited for. Told by the client only: without a ledger nothing moves on meanwhile.
+    /// whatever it does is waited for. Without a network nothing moves on meanwhile, and the answer does not count.
     fn begin(&mut self, task: &Task) -> bool {
         let _ = task;
         false

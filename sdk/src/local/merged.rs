@@ -7,7 +7,7 @@ use colearn_merge::Source;
 use rayon::prelude::*;
 
 use super::{LocalError, Run, Voting, no_secret};
-use crate::learner::{Learner, Score, Weights};
+use crate::learner::{Learner, Score, Task, Weights, Work};
 use crate::merging::{Judged, Merged};
 use crate::participant::{Assignment, Duty, MergeTask};
 use crate::turn::{self, Trained};
@@ -108,7 +108,11 @@ impl Run<'_> {
             let asked: Vec<Option<Assignment>> = (0..learners.len()).map(asked).collect();
             let all = learners.par_iter_mut().zip(&mut self.spending).zip(asked);
             let trained: Vec<_> = all
-                .map(|((learner, spending), asked)| Some(turn::take(learner, spending, &asked?)))
+                .map(|((learner, spending), asked)| {
+                    let asked = asked?;
+                    learner.begin(&Task::new(round, Work::Update, asked.base, None));
+                    Some(turn::take(learner, spending, &asked))
+                })
                 .collect();
             for (at, work) in trained.into_iter().enumerate() {
                 let Some(work) = work else { continue };
@@ -223,7 +227,8 @@ impl Run<'_> {
             .zip(tasks)
             .map(|(learner, task)| {
                 let base = base.filter(|_| task.is_some_and(|task| task.score_base));
-                task.map(|_| {
+                task.map(|task| {
+                    learner.begin(&Task::new(round, Work::Merge, task.base.digest, None));
                     Judged::by(learner, base, merges.open.as_ref(), merges.guarded.as_ref())
                 })
             })

@@ -13,7 +13,7 @@ use colearn_ledger::Hash;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::learner::{self, Learner, LearnerError, Score};
+use crate::learner::{self, Learner, LearnerError, Score, Task, Work};
 use crate::links::NoLink;
 use crate::participant::{Duty, Participant, Remembered};
 use crate::spending::Spending;
@@ -313,6 +313,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), LocalError> {
         let Duty::Train(asked) = self.participants[proposer].duty() else { return Ok(()) };
         let round = asked.round;
+        learners[proposer].begin(&Task::new(round, Work::Propose, asked.base, None));
         let attempt = turn::train(&mut learners[proposer], &mut self.spending[proposer], &asked);
         let mut judgements: Vec<Option<learner::Result<Score>>> = Vec::new();
         let work = match attempt {
@@ -378,8 +379,18 @@ impl<'a> Run<'a> {
                 && !conduct.is_away(round);
             at == proposer || votes
         };
+        let base = self.models.back().map_or(weights.digest(), Weights::digest);
         let judged = learners.par_iter_mut().enumerate();
-        judged.map(|(at, learner)| judges(at).then(|| learner.test(weights))).collect()
+        judged
+            .map(|(at, learner)| {
+                let asked = judges(at);
+                // Its own proposal it scores as part of its turn.
+                if asked && at != proposer {
+                    learner.begin(&Task::new(round, Work::Vote, base, None));
+                }
+                asked.then(|| learner.test(weights))
+            })
+            .collect()
     }
 
     /// Who will vote, in the order of their votes' arrival.
