@@ -1,10 +1,14 @@
 //! What one would do without votes: every learner trains in every round, and a server that all trust
 //! combines their updates.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
-use super::Player;
-use colearn_sdk::learner::{Learner as _, LearnerError};
+use super::numbers::Numbers;
+use super::own::{OwnRule, Sent};
+use super::{Player, honest_score};
+use colearn_sdk::learner::{Learner as _, LearnerError, Task, Work};
 use colearn_sdk::local::Conduct;
 
 /// How updates are combined.
@@ -25,65 +29,103 @@ pub enum Aggregation {
     /// The last movement, moved three times by the mean of the updates' differences from it, each clipped
     /// to their median length (centred clipping; Karimireddy et al. 2021, arXiv:2012.10333).
     Clipping,
+    /// As a rule does that was handed in.
+    Own,
 }
 
 /// How often centred clipping moves its centre.
 const CLIPPINGS: usize = 3;
 
-/// Runs some rounds, each with those who are there; gives the honest learners' mean test score after each.
-pub(super) fn run(
-    players: &mut [Player],
-    conducts: &[Conduct],
-    aggregation: Aggregation,
-    rounds: u64,
-    mut watch: impl FnMut(u64, f64),
-) -> Result<Vec<f64>, LearnerError> {
-    let Some(first) = players.first() else { return Ok(Vec::new()) };
-    let spec = first.inner().spec().clone();
-    let hostile = players.iter().filter(|player| !player.is_honest()).count();
-    // What is no model, or not made of numbers, is left out.
-    let propose = |player: &mut Player| {
-        let proposed = player.propose().ok()?;
-        Some(spec.read(proposed.weights()?).ok()?.values().collect())
-    };
-    let mut last: Vec<f32> = Vec::new();
-    let mut scores = Vec::new();
-    for round in 1..=rounds {
-        let mut network = spec.read(&players[0].current())?;
-        let base: Vec<f32> = network.values().collect();
-        let mut proposed: Vec<Option<Vec<f32>>> = vec![None; players.len()];
-        // Some of the others wait for what the honest have, and then for each other.
-        for haste in 0..=Player::SLOWEST {
-            let all = players.par_iter_mut().zip(&mut proposed);
-            all.zip(conducts)
-                .filter(|((player, _), it)| player.haste() == haste && !it.is_away(round))
-                .for_each(|((player, update), _)| *update = propose(player));
-        }
-        let mut steps: Vec<Vec<f32>> = proposed.into_iter().flatten().collect();
-        for step in &mut steps {
-            step.iter_mut().zip(&base).for_each(|(value, base)| *value -= base);
-        }
-        last.resize(base.len(), 0.0);
-        if let Some(step) = combine(aggregation, &steps, hostile, &last) {
-            network.set_values(base.iter().zip(&step).map(|(base, step)| base + step));
+/// A server, and what it knows of learners.
+pub(super) struct Server {
+    pub(super) aggregation: Aggregation,
+    /// The rule that was handed in, for [`Aggregation::Own`].
+    pub(super) own: Option<OwnRule>,
+    pub(super) numbers: Arc<Numbers>,
+    /// On how many rows each learner trains, if that is known.
+    pub(super) rows: Vec<usize>,
+    /// The scenario's seed.
+    pub(super) seed: u64,
+}
+
+impl Server {
+    /// Runs some rounds, each with those who are there; gives the honest learners' mean test score after each.
+    pub(super) fn run(
+        &self,
+        players: &mut [Player],
+        conducts: &[Conduct],
+        rounds: u64,
+        mut watch: impl FnMut(u64, f64),
+    ) -> Result<Vec<f64>, LearnerError> {
+        let hostile = players.iter().filter(|player| !player.is_honest()).count();
+        // What is no model, or not made of numbers, is left out.
+        let propose = |player: &mut Player| {
+            let proposed = player.propose().ok()?;
+            self.numbers.read(proposed.weights()?).ok()
+        };
+        let mut last: Vec<f32> = Vec::new();
+        let mut scores = Vec::new();
+        for round in 1..=rounds {
+            let Some(model) = players.first().map(|player| player.current()) else { break };
+            let base = self.numbers.read(&model)?;
+            let task = Task::new(round, Work::Update, model.digest(), None);
+            let mut proposed: Vec<Option<Vec<f32>>> = vec![None; players.len()];
+            // Some of the others wait for what the honest have, and then for each other.
+            for haste in 0..=Player::SLOWEST {
+                let all = players.par_iter_mut().zip(&mut proposed);
+                all.zip(conducts)
+                    .filter(|((player, _), it)| player.haste() == haste && !it.is_away(round))
+                    .for_each(|((player, update), _)| {
+                        player.begin(&task);
+                        *update = propose(player);
+                    });
+            }
+            last.resize(base.len(), 0.0);
+            let (next, step) = match &self.own {
+                Some(rule) => (rule(self.sent(round, &base, proposed))?, None),
+                None => {
+                    let mut steps: Vec<Vec<f32>> = proposed.into_iter().flatten().collect();
+                    for step in &mut steps {
+                        step.iter_mut().zip(&base).for_each(|(value, base)| *value -= base);
+                    }
+                    let step = combine(self.aggregation, &steps, hostile, &last);
+                    let to = |step: &Vec<f32>| {
+                        base.iter().zip(step).map(|(base, step)| base + step).collect()
+                    };
+                    (step.as_ref().map(to), step)
+                }
+            };
             // Where large updates have made the mean infinite, the old model stays.
-            if network.is_finite() {
-                let weights = spec.write(&network)?;
+            let is_finite = |values: &Vec<f32>| values.iter().all(|value| value.is_finite());
+            if let Some(next) = next.filter(is_finite) {
+                let weights = self.numbers.write(&model, &next)?;
                 players.par_iter_mut().try_for_each(|player| player.accept(&weights))?;
-                last = step;
+                last = step.unwrap_or_default();
             }
+            let score = honest_score(players)?;
+            scores.push(score);
+            watch(round, score);
         }
-        let mut honest = Vec::new();
-        for player in players.iter() {
-            if player.is_honest() {
-                honest.push(player.inner().test_score()?);
-            }
-        }
-        let score = honest.iter().sum::<f64>() / honest.len() as f64;
-        scores.push(score);
-        watch(round, score);
+        Ok(scores)
     }
-    Ok(scores)
+
+    /// What a rule is told that was handed in.
+    fn sent(&self, round: u64, base: &[f32], proposed: Vec<Option<Vec<f32>>>) -> Sent {
+        let all = proposed.into_iter().enumerate();
+        let (who, updates): (Vec<usize>, Vec<Vec<f32>>) =
+            all.filter_map(|(at, update)| Some((at, update?))).unzip();
+        let rows = |at: &usize| self.rows.get(*at).map_or(1.0, |rows| *rows as f64);
+        let total: f64 = who.iter().map(rows).sum();
+        Sent {
+            round,
+            layout: Arc::new(self.numbers.layout()),
+            base: base.to_vec(),
+            weights: who.iter().map(|at| rows(at) / total).collect(),
+            learners: who.into_iter().map(|at| at + 1).collect(),
+            updates,
+            seed: self.seed,
+        }
+    }
 }
 
 /// The step that follows from those of the learners, of one length all; `None` if there are none. `hostile` is
@@ -115,6 +157,8 @@ pub(super) fn combine(
             }
             Some(centre)
         }
+        // Whoever has it asks it.
+        Aggregation::Own => None,
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::attack::{self, Aim, Attack, Gang};
-use colearn_learning::BuiltinLearner;
+use super::attack::{self, Aim, Attack, Gang, Turn};
+use super::subject::{Subject, tested};
 use colearn_learning::data::Share;
-use colearn_sdk::learner::{Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Weights};
+use colearn_sdk::learner::{
+    Judgement, Learner, Privacy, Proposed, Result, Score, Scored, Task, Weights,
+};
 use colearn_sdk::local::{Conduct, Voting};
 
 /// What is wrong with how a learner votes.
@@ -88,26 +90,32 @@ impl Fault {
 
 /// A learner with a fault.
 pub(super) struct Saboteur {
-    inner: BuiltinLearner,
+    inner: Subject,
+    /// Which of all learners it is, counted from 0.
+    number: usize,
     fault: Fault,
     gang: Arc<Gang>,
     /// Which of the gang it is.
     member: usize,
+    /// The round that it has been told of.
+    round: u64,
     random: ChaCha8Rng,
 }
 
 impl Saboteur {
     pub(super) fn new(
-        inner: BuiltinLearner,
+        inner: Subject,
+        number: usize,
         fault: Fault,
         gang: Arc<Gang>,
         member: usize,
         seed: u64,
     ) -> Self {
-        Self { inner, fault, gang, member, random: ChaCha8Rng::seed_from_u64(seed) }
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        Self { inner, number, fault, gang, member, round: 0, random }
     }
 
-    pub(super) fn inner(&self) -> &BuiltinLearner {
+    pub(super) fn inner(&self) -> &Subject {
         &self.inner
     }
 
@@ -131,22 +139,27 @@ impl Saboteur {
 
     /// What it proposes instead of what it learned.
     fn spoil(&mut self, learned: Weights) -> Result<Weights> {
-        let Some(attack) = self.fault.attack else { return Ok(learned) };
-        let spec = self.inner.spec();
-        let mut network = spec.read(&learned)?;
-        if attack.waits() {
-            let base = self.inner.current();
-            let sent = self.gang.sends(attack, spec, &base, self.member)?;
-            network.set_values(sent.unwrap_or_default());
+        let Some(attack) = self.fault.attack.filter(|attack| !attack.poisons()) else {
+            return Ok(learned);
+        };
+        let Some(numbers) = self.gang.numbers() else { return Ok(learned) };
+        let base = self.inner.current();
+        let sent = if attack == Attack::Own {
+            let (round, learner, member) = (self.round, self.number, self.member);
+            let turn = Turn { round, learner, member, base: &base, trained: &learned };
+            self.gang.asks_own(turn)?
+        } else if attack.waits() {
+            self.gang.sends(attack, &base, self.member)?
         } else {
-            let base = spec.read(&self.inner.current())?;
-            let weights = base.values().zip(network.values());
-            let spoilt: Option<Vec<f32>> = weights
+            let weights = numbers.read(&base)?.into_iter().zip(numbers.read(&learned)?);
+            weights
                 .map(|(base, learned)| attack::spoil(attack, base, learned, &mut self.random))
-                .collect();
-            network.set_values(spoilt.unwrap_or_default());
-        }
-        Ok(spec.write(&network)?)
+                .collect()
+        };
+        Ok(match sent {
+            Some(values) => numbers.write(&learned, &values)?,
+            None => learned,
+        })
     }
 
     fn aim(&self) -> Aim {
@@ -154,7 +167,13 @@ impl Saboteur {
     }
 
     /// Whether some weights serve the gang better than others; a backdoor also, if as well.
-    fn is_better(&self, weights: &Weights, than: &Weights) -> bool {
+    fn is_better(&mut self, weights: &Weights, than: &Weights) -> bool {
+        if !self.gang.can_judge() {
+            // What is bad for itself is the best guess at what is bad for the others.
+            let mut harm =
+                |weights| self.inner.test(weights).map_or(f64::NAN, |score| -tested(&score));
+            return harm(weights) > harm(than);
+        }
         let (one, other) =
             (self.gang.worth(weights, self.aim()), self.gang.worth(than, self.aim()));
         one > other || (self.plants() && one == other)
@@ -162,6 +181,11 @@ impl Saboteur {
 }
 
 impl Learner for Saboteur {
+    fn begin(&mut self, task: &Task) -> bool {
+        self.round = task.round;
+        self.inner.begin(task)
+    }
+
     fn propose(&mut self) -> Result<Proposed> {
         let proposed = self.inner.propose()?;
         let proposed = match proposed {
@@ -179,6 +203,10 @@ impl Learner for Saboteur {
         self.inner.privacy()
     }
 
+    fn score_privacy(&self) -> Option<Privacy> {
+        self.inner.score_privacy()
+    }
+
     fn test(&mut self, weights: &Weights) -> Result<Score> {
         // Its own weights may be none that can be scored.
         let score = self.inner.test(weights).unwrap_or_else(|_| Score::none(false));
@@ -187,7 +215,8 @@ impl Learner for Saboteur {
             Some(VoteFault::Rejects) => Judgement::Reject(None),
             Some(VoteFault::Opposite) => (score.judgement != Judgement::Approve).into(),
             Some(VoteFault::Colludes) if self.gang.merges() => {
-                self.is_better(weights, &self.inner.current()).into()
+                let current = self.inner.current();
+                self.is_better(weights, &current).into()
             }
             Some(VoteFault::Colludes) => self.gang.has(weights).into(),
             Some(VoteFault::Copies | VoteFault::Never) | None => score.judgement,

@@ -1,5 +1,5 @@
-//! Simulations: built-in learners, some of them faulty or hostile, on the local backend, beside
-//! plain averaging of their updates.
+//! Simulations: learners, some of them faulty or hostile, on the local backend, beside plain averaging of their
+//! updates. What is not built in is handed in: learners, an attack, a rule ([`Own`]).
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -8,7 +8,10 @@ mod attack;
 mod baseline;
 mod costs;
 mod faults;
+mod numbers;
+mod own;
 mod scenario;
+mod subject;
 mod sweep;
 mod table;
 mod timing;
@@ -23,20 +26,25 @@ pub use attack::Attack;
 pub use baseline::Aggregation;
 pub use costs::Costs;
 pub use faults::{Fault, VoteFault};
+pub use own::{Layout, Own, OwnAttack, OwnLearner, OwnRule, Seen, Sent};
 pub use scenario::{FaultTable, Scenario, ScenarioError};
 pub use sweep::{MAX_SETTINGS, Setting, Varied, settings, shown};
 pub use table::{AttackTable, Cell, Grid, RULES, Rule, attack_table};
 pub use timing::{Churn, Network, Timing};
 
 use attack::Gang;
+use baseline::Server;
 use colearn_learning::data::Share;
 use colearn_learning::{BuiltinError, BuiltinLearner, learner_seed};
 use colearn_records::history::{History, Round, unit};
 use colearn_sdk::learner::{
-    Learner, LearnerError, Privacy, Proposed, Result, Score, Scored, Weights,
+    Learner, LearnerError, Privacy, Proposed, Result, Score, Scored, Task, Weights,
 };
 use colearn_sdk::local::{self, Conduct, LocalError, LocalRun};
 use faults::Saboteur;
+use numbers::Numbers;
+use own::Cast;
+use subject::{Subject, mean};
 use timing::Transfers;
 
 /// An accepted update is harmful if the honest learners' mean test score falls by more than this.
@@ -98,7 +106,7 @@ enum Player {
 
 /// An honest learner, which others may watch.
 struct Honest {
-    inner: BuiltinLearner,
+    inner: Subject,
     number: usize,
     watched_by: Option<Arc<Gang>>,
 }
@@ -119,7 +127,7 @@ impl Player {
         }
     }
 
-    fn inner(&self) -> &BuiltinLearner {
+    fn inner(&self) -> &Subject {
         match self {
             Self::Honest(learner) => &learner.inner,
             Self::Faulty(saboteur) => saboteur.inner(),
@@ -128,6 +136,13 @@ impl Player {
 }
 
 impl Learner for Player {
+    fn begin(&mut self, task: &Task) -> bool {
+        match self {
+            Self::Honest(learner) => learner.inner.begin(task),
+            Self::Faulty(saboteur) => saboteur.begin(task),
+        }
+    }
+
     fn propose(&mut self) -> Result<Proposed> {
         match self {
             Self::Honest(learner) => {
@@ -187,7 +202,7 @@ pub struct Simulation {
     players: Vec<Player>,
     conducts: Vec<Conduct>,
     parameters: Parameters,
-    aggregation: Option<Aggregation>,
+    server: Option<Server>,
     rounds: u64,
     transfers: Transfers,
 }
@@ -201,34 +216,66 @@ impl Simulation {
         scenario: &Scenario,
         shares: &[Share],
     ) -> std::result::Result<Self, SimulationError> {
-        let faults = scenario.faults(shares.len())?;
-        let first = shares.first().ok_or(LocalError::NoLearners)?;
-        let spec = scenario.model(&first.data.schema);
-        let initial = spec.write(&spec.untrained(scenario.seed)).map_err(BuiltinError::from)?;
-        let training = scenario.training();
-        let mut learners = Vec::new();
-        for (at, (share, fault)) in shares.iter().zip(&faults).enumerate() {
-            let seed = learner_seed(scenario.seed, at + 1);
-            let training = training.with_noise_seed(seed);
-            let share = fault.as_ref().map_or_else(|| share.clone(), |fault| fault.poison(share));
-            learners.push((BuiltinLearner::new(share, training, initial.clone(), seed)?, seed));
+        Self::with(scenario, shares, Own::default())
+    }
+
+    /// The same with what is handed in. Where all learners are, there may be no shares.
+    ///
+    /// # Errors
+    /// If the scenario says what cannot be, or what has no meaning for learners of one's own.
+    pub fn with(
+        scenario: &Scenario,
+        shares: &[Share],
+        own: Own,
+    ) -> std::result::Result<Self, SimulationError> {
+        let Own { mut learners, attack, rule } = own;
+        if learners.is_empty() {
+            learners.resize_with(shares.len(), || None);
         }
-        let mut together: Vec<&mut BuiltinLearner> =
-            learners.iter_mut().map(|it| &mut it.0).collect();
-        BuiltinLearner::read_together(&mut together);
-        let numbers = |faulty: bool| -> Vec<usize> {
+        if !shares.is_empty() && shares.len() != learners.len() {
+            let (learners, shares) = (learners.len(), shares.len());
+            let why = format!("there are {learners} learners for {shares} shares of the data");
+            return Err(ScenarioError::Malformed(why).into());
+        }
+        let faults = scenario.faults(learners.len())?;
+        let is_own: Vec<bool> = learners.iter().map(Option::is_some).collect();
+        let cast = Cast {
+            rule: scenario.rule_of_rounds()?,
+            faults: &faults,
+            own: &is_own,
+            has_shares: !shares.is_empty(),
+            has_attack: attack.is_some(),
+            has_rule: rule.is_some(),
+        };
+        cast.check()?;
+        let subjects = subjects(scenario, shares, learners)?;
+        let first = subjects.first().ok_or(LocalError::NoLearners)?;
+        let initial = first.current();
+        let numbers = cast.computes().then(|| Numbers::of(first).map(Arc::new)).transpose();
+        let numbers = numbers.map_err(|error| SimulationError::Failed(error.into()))?;
+        let numbered = |faulty: bool| -> Vec<usize> {
             let all = faults.iter().enumerate();
             all.filter(|(_, fault)| fault.is_some() == faulty).map(|(at, _)| at).collect()
         };
-        let (honest, faulty) = (numbers(false), numbers(true));
-        let transfers = scenario.transfers(initial.bytes().len(), learners.len())?;
-        let judges = honest.iter().map(|at| learners[*at].0.clone()).collect();
+        let (honest, faulty) = (numbered(false), numbered(true));
+        let transfers = scenario.transfers(initial.bytes().len(), subjects.len())?;
+        let judges = match cast.knows_the_honest() {
+            true => honest.iter().filter_map(|at| subjects[*at].builtin().cloned()).collect(),
+            false => Vec::new(),
+        };
         let waits = |fault: &Fault| fault.attack.is_some_and(Attack::waits);
         let watches = faults.iter().flatten().any(waits);
-        let gang = Arc::new(Gang::new(scenario.rule_of_rounds()?, faulty.len(), judges));
+        let own_attack = attack.zip(numbers.as_ref()).map(|(attack, numbers)| attack::Own {
+            attack,
+            layout: Arc::new(numbers.layout()),
+            seed: scenario.seed,
+        });
+        let gang = Gang::new(cast.rule, faulty.len(), numbers.clone(), own_attack, judges);
+        let gang = Arc::new(gang);
         let mut players = Vec::new();
         let mut conducts = Vec::new();
-        for (number, ((inner, seed), fault)) in learners.into_iter().zip(faults).enumerate() {
+        for (number, (inner, fault)) in subjects.into_iter().zip(&faults).enumerate() {
+            let seed = learner_seed(scenario.seed, number + 1);
             let mut conduct = scenario.timing.conduct(seed);
             conduct.training_ms = conduct.training_ms.saturating_add(transfers.send_ms);
             conduct.voting_ms = conduct.voting_ms.saturating_add(transfers.fetch_ms);
@@ -241,7 +288,7 @@ impl Simulation {
                 }
                 Some(fault) => {
                     let member = faulty.iter().take_while(|other| **other < number).count();
-                    let saboteur = Saboteur::new(inner, fault.clone(), gang, member, seed);
+                    let saboteur = Saboteur::new(inner, number, fault.clone(), gang, member, seed);
                     fault.conduct(&mut conduct, saboteur.haste(), &honest);
                     Player::Faulty(saboteur)
                 }
@@ -249,8 +296,15 @@ impl Simulation {
             conducts.push(conduct);
         }
         let parameters = scenario.parameters(players.len(), &conducts)?;
-        let (aggregation, rounds) = (scenario.rule, scenario.rounds);
-        Ok(Self { players, conducts, parameters, aggregation, rounds, transfers })
+        let rows = shares.iter().map(|share| share.train.len()).collect();
+        let server = scenario.rule.zip(numbers).map(|(aggregation, numbers)| Server {
+            aggregation,
+            own: rule,
+            numbers,
+            rows,
+            seed: scenario.seed,
+        });
+        Ok(Self { players, conducts, parameters, server, rounds: scenario.rounds, transfers })
     }
 
     /// How many rounds there will be.
@@ -267,11 +321,12 @@ impl Simulation {
         watch: impl FnMut(&History, &Round),
         averaged: impl FnMut(u64, f64),
     ) -> std::result::Result<(SimulationReport, Option<LocalRun>), SimulationError> {
-        let Some(aggregation) = self.aggregation else {
+        let Some(server) = &self.server else {
             return self.vote(watch);
         };
         let (conducts, rounds) = (&self.conducts, self.rounds);
-        let scores = baseline::run(&mut self.players, conducts, aggregation, rounds, averaged)
+        let scores = server
+            .run(&mut self.players, conducts, rounds, averaged)
             .map_err(SimulationError::Failed)?;
         let there = |it: &Conduct| (1..=rounds).filter(|round| !it.is_away(*round)).count() as u64;
         let there: Vec<u64> = conducts.iter().map(there).collect();
@@ -281,13 +336,9 @@ impl Simulation {
             let slowest = here.map(|it| it.training_ms).max().unwrap_or(0);
             slowest.saturating_add(self.transfers.fetch_ms)
         };
-        let report = SimulationReport {
-            rounds,
-            simulated_ms: (1..=rounds).map(round_ms).fold(0, u64::saturating_add),
-            scores,
-            costs: Costs::served(&there, self.model_bytes()),
-            ..self.judge()?
-        };
+        let simulated_ms = (1..=rounds).map(round_ms).fold(0, u64::saturating_add);
+        let costs = Costs::served(&there, self.model_bytes());
+        let report = SimulationReport { rounds, simulated_ms, scores, costs, ..self.judge()? };
         Ok((report, None))
     }
 
@@ -337,13 +388,11 @@ impl Simulation {
     }
 
     /// What the learners' present model is worth.
-    fn judge(&self) -> std::result::Result<SimulationReport, SimulationError> {
+    fn judge(&mut self) -> std::result::Result<SimulationReport, SimulationError> {
+        let final_score = honest_score(&mut self.players).map_err(SimulationError::Failed)?;
         let honest = self.players.iter().filter(|player| player.is_honest());
-        let judges: Vec<&BuiltinLearner> = honest.map(Player::inner).collect();
-        let mut scores = Vec::new();
-        for judge in &judges {
-            scores.push(judge.test_score().map_err(SimulationError::Failed)?);
-        }
+        let judges: Vec<&BuiltinLearner> =
+            honest.filter_map(|player| player.inner().builtin()).collect();
         let planted = self.players.iter().any(|player| match player {
             Player::Faulty(saboteur) => saboteur.plants(),
             Player::Honest(_) => false,
@@ -357,7 +406,7 @@ impl Simulation {
             None => None,
         };
         Ok(SimulationReport {
-            final_score: scores.iter().sum::<f64>() / scores.len() as f64,
+            final_score,
             metric: judges.first().map_or("score", |judge| judge.test_metric().name()),
             backdoor,
             ..SimulationReport::default()
@@ -365,9 +414,53 @@ impl Simulation {
     }
 }
 
-/// The mean test score that some learners recorded of a round's proposal.
+/// The learners: those of one's own, and on the other shares built-in ones.
+fn subjects(
+    scenario: &Scenario,
+    shares: &[Share],
+    learners: Vec<Option<OwnLearner>>,
+) -> std::result::Result<Vec<Subject>, SimulationError> {
+    let poisoned = match shares.first() {
+        Some(_) => scenario.poisoned(shares)?,
+        None => Vec::new(),
+    };
+    let initial = shares.first().map(|first| scenario.initial(&first.data.schema));
+    let initial = initial.transpose().map_err(BuiltinError::from)?;
+    let mut subjects = Vec::new();
+    for (at, own) in learners.into_iter().enumerate() {
+        if let Some(own) = own {
+            subjects.push(Subject::Own(own));
+            continue;
+        }
+        let (Some(share), Some(initial)) = (poisoned.get(at), &initial) else {
+            return Err(LocalError::NoLearners.into());
+        };
+        let seed = learner_seed(scenario.seed, at + 1);
+        let training = scenario.training().with_noise_seed(seed);
+        let learner = BuiltinLearner::new(share.clone(), training, initial.clone(), seed)?;
+        subjects.push(Subject::Builtin(Box::new(learner)));
+    }
+    let builtin = subjects.iter_mut().filter_map(Subject::builtin_mut);
+    BuiltinLearner::read_together(&mut builtin.collect::<Vec<_>>());
+    Ok(subjects)
+}
+
+/// The mean test score of the honest learners' present model.
+fn honest_score(players: &mut [Player]) -> Result<f64> {
+    let mut scores = Vec::new();
+    for player in players {
+        if let Player::Honest(learner) = player {
+            scores.push(learner.inner.test_score()?);
+        }
+    }
+    Ok(mean(scores))
+}
+
+/// The mean test score that some learners recorded of a round's proposal; of those that keep no data for that, the
+/// score that they vote on.
 fn test_score(round: &Round, learners: &[LearnerId]) -> f64 {
-    let scores: Vec<f64> =
-        learners.iter().filter_map(|learner| round.scores_of(*learner)?.test.map(unit)).collect();
-    scores.iter().sum::<f64>() / scores.len() as f64
+    mean(learners.iter().filter_map(|learner| {
+        let scores = round.scores_of(*learner)?;
+        scores.test.or(scores.vote).map(unit)
+    }))
 }

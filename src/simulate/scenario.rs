@@ -13,13 +13,17 @@ use super::sweep::{Setting, shown};
 use super::timing::{Churn, Network, Timing, Transfers};
 use colearn_learning::Training;
 use colearn_learning::data::{CsvOptions, DataError, Dataset, Embedded, Schema, Share, Split};
-use colearn_learning::model::{Activation, ModelSpec};
+use colearn_learning::model::{Activation, ModelSpec, WeightsError};
 use colearn_learning::private::Noise;
 use colearn_records::plan::{Millis, Plan, toml_error};
+use colearn_sdk::learner::Weights;
 use colearn_sdk::local::{Conduct, Voting};
 
 /// The most learners of a simulation.
 const MAX_LEARNERS: usize = 100_000;
+
+/// What of a scenario says what learners are made of.
+const MAKES_LEARNERS: [&str; 7] = ["task", "data", "label", "ignore", "split", "model", "training"];
 
 /// Why a scenario cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +201,30 @@ impl Scenario {
         }
     }
 
+    /// The same, for so many learners that bring their own data.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; and if it says what learners are made of, or another number of them.
+    pub fn parse_for(text: &str, learners: usize) -> Result<Self, ScenarioError> {
+        let mut scenario = Self::parse(text)?;
+        let table: toml::Table = toml::from_str(text)
+            .map_err(|error| ScenarioError::Malformed(toml_error(text, &error)))?;
+        if let Some(key) = MAKES_LEARNERS.into_iter().find(|key| table.contains_key(*key)) {
+            return Err(ScenarioError::Malformed(format!(
+                "{key} says what learners are made of, and these are made already; leave it out, or hand in a \
+                 function that makes a learner of its share of the data"
+            )));
+        }
+        if table.contains_key("learners") && scenario.learners != learners {
+            return Err(ScenarioError::Malformed(format!(
+                "learners is {}, and {learners} were handed in",
+                scenario.learners
+            )));
+        }
+        scenario.learners = learners;
+        Ok(scenario)
+    }
+
     /// The data.
     ///
     /// # Errors
@@ -227,6 +255,36 @@ impl Scenario {
     pub fn model(&self, schema: &Schema) -> ModelSpec {
         let hidden = self.model.hidden.clone().unwrap_or_else(|| ModelSpec::usual_hidden(schema));
         ModelSpec::new(hidden, self.model.activation, schema.clone())
+    }
+
+    /// Where built-in learners begin with some data.
+    ///
+    /// # Errors
+    /// If the model cannot be.
+    pub fn initial(&self, schema: &Schema) -> Result<Weights, WeightsError> {
+        let spec = self.model(schema);
+        spec.write(&spec.untrained(self.seed))
+    }
+
+    /// What learners learn from: their shares, poisoned where an attack does that.
+    ///
+    /// # Errors
+    /// If a fault names a learner that there is not.
+    pub fn poisoned(&self, shares: &[Share]) -> Result<Vec<Share>, ScenarioError> {
+        let faults = self.faults(shares.len())?;
+        let learned = |(share, fault): (&Share, &Option<Fault>)| match fault {
+            Some(fault) => fault.poison(share),
+            None => share.clone(),
+        };
+        Ok(shares.iter().zip(&faults).map(learned).collect())
+    }
+
+    /// Whether rounds are merged.
+    ///
+    /// # Errors
+    /// If the plan says what cannot be.
+    pub fn is_merged(&self) -> Result<bool, ScenarioError> {
+        Ok(matches!(self.rule_of_rounds()?, Rule::Merged(_)))
     }
 
     /// What decides what becomes of a round.

@@ -14,6 +14,7 @@ words! {
         Krum = "krum", "the update closest to its neighbours";
         MultiKrum = "multi_krum", "the mean of as many such updates as learners are honest";
         Clipping = "clipping", "the last movement, moved by the updates' clipped differences from it";
+        Own = "own", "a rule that is handed in, in Python";
     }
     Attack {
         LabelFlip = "label_flip", "trains on wrong labels";
@@ -32,6 +33,7 @@ words! {
         Gate = "gate", "keeps the updates from having much in common, or does as limit does";
         Adaptive = "adaptive", "knows the rule, and sends what comes to the worst";
         Backdoor = "backdoor", "also trains that a trigger means the first class";
+        Own = "own", "sends what an attack makes of it that is handed in, in Python";
     }
     VoteFault {
         Approves = "approves", "votes for everything";

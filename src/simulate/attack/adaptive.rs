@@ -1,12 +1,12 @@
 //! Attackers who know the rule, and try what each attack would come to.
 
 use colearn_contracts::Merging;
-use colearn_learning::model::ModelSpec;
 use colearn_merge::{Merge, Source};
 use colearn_sdk::learner::{Result, Weights};
 use rand::Rng;
 
 use super::super::baseline::{self, Aggregation};
+use super::super::numbers::Numbers;
 use super::together::Seen;
 use super::{Aim, Attack, Gang, Rule};
 
@@ -17,7 +17,7 @@ const TRIED: [Attack; 4] = [Attack::Alie, Attack::Ipm, Attack::Limit, Attack::Ga
 pub(super) struct Foresight<'a> {
     pub gang: &'a Gang,
     pub rule: Rule,
-    pub spec: &'a ModelSpec,
+    pub numbers: &'a Numbers,
     pub base: &'a Weights,
     /// The model before the base, if the movement between them counts.
     pub previous: Option<Weights>,
@@ -55,9 +55,7 @@ impl Foresight<'_> {
     }
 
     fn write(&self, values: impl Iterator<Item = f32>) -> Result<Weights> {
-        let mut network = self.spec.read(self.base)?;
-        network.set_values(values);
-        Ok(self.spec.write(&network)?)
+        Ok(self.numbers.write(self.base, &values.collect::<Vec<_>>())?)
     }
 
     /// What a server would make of it.
@@ -71,8 +69,8 @@ impl Foresight<'_> {
         let all: Vec<Vec<f32>> = seen.honest.iter().chain(steps).map(single).collect();
         let last: Vec<f32> = match &self.previous {
             Some(previous) => {
-                let before = self.spec.read(previous)?;
-                let moved = seen.base.iter().zip(before.values());
+                let before = self.numbers.read(previous)?;
+                let moved = seen.base.iter().zip(before);
                 moved.map(|(base, before)| (base - f64::from(before)) as f32).collect()
             }
             None => vec![0.0; seen.base.len()],

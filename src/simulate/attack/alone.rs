@@ -32,7 +32,8 @@ pub(in super::super) fn spoil(
         | Attack::Mixed
         | Attack::Limit
         | Attack::Gate
-        | Attack::Adaptive => None,
+        | Attack::Adaptive
+        | Attack::Own => None,
     }
 }
 

@@ -8,11 +8,12 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::super::baseline::Aggregation;
+use super::super::numbers::Numbers;
+use super::super::own::{Layout, OwnAttack, Seen as OwnSeen};
 use super::adaptive::Foresight;
 use super::together::Seen;
 use super::{Attack, opens};
 use colearn_learning::BuiltinLearner;
-use colearn_learning::model::ModelSpec;
 use colearn_sdk::learner::{Learner as _, Result, Score, Scored, Weights};
 
 /// What becomes of what is sent.
@@ -39,11 +40,15 @@ pub(in super::super) enum Aim {
 pub(in super::super) struct Gang {
     rule: Rule,
     members: usize,
+    /// How models are numbers, if anybody looks at those.
+    numbers: Option<Arc<Numbers>>,
+    /// An attack that was handed in.
+    own: Option<Own>,
     /// What its members have proposed.
     proposed: Mutex<HashSet<Digest>>,
     /// What the honest have trained last, by their numbers.
     trained: Mutex<BTreeMap<usize, Weights>>,
-    /// Learners with the data of the honest.
+    /// Learners with the data of the honest; none where nobody can know that.
     judges: Mutex<Vec<BuiltinLearner>>,
     /// What models are worth to the gang.
     known: Mutex<HashMap<(Digest, Aim), f64>>,
@@ -51,6 +56,31 @@ pub(in super::super) struct Gang {
     plan: Mutex<Option<Plan>>,
     /// The global model, last, and the one before.
     models: Mutex<VecDeque<Weights>>,
+}
+
+/// An attack that was handed in, and what it is told besides.
+pub(in super::super) struct Own {
+    /// The attack.
+    pub(in super::super) attack: OwnAttack,
+    /// What the numbers are.
+    pub(in super::super) layout: Layout,
+    /// The scenario's seed.
+    pub(in super::super) seed: u64,
+}
+
+/// A turn of one of a gang.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Turn<'a> {
+    /// The round.
+    pub(in super::super) round: u64,
+    /// Which learner it is, counted from 0.
+    pub(in super::super) learner: usize,
+    /// Which of the gang.
+    pub(in super::super) member: usize,
+    /// The global model.
+    pub(in super::super) base: &'a Weights,
+    /// What it has trained.
+    pub(in super::super) trained: &'a Weights,
 }
 
 /// What a gang has agreed to send, and what it goes by.
@@ -63,10 +93,18 @@ struct Plan {
 
 impl Gang {
     /// So many, who know the rule, beside the honest.
-    pub(in super::super) fn new(rule: Rule, members: usize, honest: Vec<BuiltinLearner>) -> Self {
+    pub(in super::super) fn new(
+        rule: Rule,
+        members: usize,
+        numbers: Option<Arc<Numbers>>,
+        own: Option<Own>,
+        honest: Vec<BuiltinLearner>,
+    ) -> Self {
         Self {
             rule,
             members,
+            numbers,
+            own,
             proposed: Mutex::default(),
             trained: Mutex::default(),
             judges: Mutex::new(honest),
@@ -74,6 +112,16 @@ impl Gang {
             plan: Mutex::default(),
             models: Mutex::default(),
         }
+    }
+
+    /// How models are numbers, if anybody looks at those.
+    pub(in super::super) fn numbers(&self) -> Option<&Numbers> {
+        self.numbers.as_deref()
+    }
+
+    /// Whether it knows what models are worth to the honest.
+    pub(in super::super) fn can_judge(&self) -> bool {
+        !lock(&self.judges).is_empty()
     }
 
     /// Whether what is voted on are merges.
@@ -136,15 +184,37 @@ impl Gang {
         judges.iter_mut().filter_map(|judge| prefers(judge).ok()).filter(|prefers| *prefers).count()
     }
 
+    /// What an attack that was handed in sends in a member's turn; `None` if there is none.
+    ///
+    /// # Errors
+    /// That of the attack.
+    pub(in super::super) fn asks_own(&self, turn: Turn<'_>) -> Result<Option<Vec<f32>>> {
+        let (Some(own), Some(numbers)) = (&self.own, self.numbers()) else { return Ok(None) };
+        let trained: Vec<Weights> = lock(&self.trained).values().cloned().collect();
+        let seen = OwnSeen {
+            round: turn.round,
+            learner: turn.learner + 1,
+            member: turn.member,
+            members: self.members,
+            layout: own.layout.clone(),
+            base: numbers.read(turn.base)?,
+            trained: numbers.read(turn.trained)?,
+            // Whose training has led nowhere has nothing to be seen.
+            honest: trained.iter().filter_map(|it| numbers.read(it).ok()).collect(),
+            seed: own.seed,
+        };
+        (own.attack)(seen).map(Some)
+    }
+
     /// The weights that a member of the gang sends, from the global model: what all have
     /// agreed on once they have seen the updates of the honest. `None` if there is nothing to agree on.
     pub(in super::super) fn sends(
         &self,
         attack: Attack,
-        spec: &ModelSpec,
         base: &Weights,
         member: usize,
     ) -> Result<Option<Vec<f32>>> {
+        let Some(numbers) = self.numbers() else { return Ok(None) };
         let trained: Vec<Weights> = lock(&self.trained).values().cloned().collect();
         let digests: Vec<Digest> = trained.iter().map(Weights::digest).collect();
         let agreed = |plan: &Plan| {
@@ -160,7 +230,7 @@ impl Gang {
         let values = match known {
             Some(values) => values,
             None => {
-                let values = Arc::new(self.agree(attack, spec, base, &trained, went_on)?);
+                let values = Arc::new(self.agree(attack, numbers, base, &trained, went_on)?);
                 let (base, values_of_all) = (base.digest(), values.clone());
                 let plan = Plan { attack, base, trained: digests, values: values_of_all };
                 *lock(&self.plan) = Some(plan);
@@ -174,13 +244,13 @@ impl Gang {
     fn agree(
         &self,
         attack: Attack,
-        spec: &ModelSpec,
+        numbers: &Numbers,
         base: &Weights,
         trained: &[Weights],
         went_on: bool,
     ) -> Result<Vec<Vec<f32>>> {
         let values = |weights: &Weights| -> Result<Vec<f64>> {
-            Ok(spec.read(weights)?.values().map(f64::from).collect())
+            Ok(numbers.read(weights)?.into_iter().map(f64::from).collect())
         };
         let from = values(base)?;
         let mut honest = Vec::new();
@@ -195,7 +265,7 @@ impl Gang {
             Attack::Adaptive => {
                 let previous = lock(&self.models).front().cloned().filter(|_| went_on);
                 let (gang, rule) = (self, self.rule);
-                let foresight = Foresight { gang, rule, spec, base, previous, trained };
+                let foresight = Foresight { gang, rule, numbers, base, previous, trained };
                 foresight.best(&seen, &mut random)?
             }
             _ => seen.steps(attack, &mut random),

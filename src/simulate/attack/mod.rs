@@ -10,7 +10,7 @@ use colearn_learning::data::Share;
 
 pub(super) use alone::spoil;
 pub(super) use data::opens;
-pub(super) use gang::{Aim, Gang, Rule};
+pub(super) use gang::{Aim, Gang, Own, Rule, Turn};
 
 /// What is wrong with what a learner proposes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +55,8 @@ pub enum Attack {
     /// Its gang knows the rule, the updates and what the honest will think, tries what `alie`, `ipm`, `limit`
     /// and `gate` would come to, and what stays just within the updates' neighbourhoods, and sends the worst.
     Adaptive,
+    /// It waits for the updates of the honest, and sends what an attack that was handed in makes of them.
+    Own,
 }
 
 impl Attack {
@@ -67,7 +69,8 @@ impl Attack {
             | Self::Mixed
             | Self::Limit
             | Self::Gate
-            | Self::Adaptive => true,
+            | Self::Adaptive
+            | Self::Own => true,
             Self::LabelFlip
             | Self::SignFlip
             | Self::Scaled
@@ -78,6 +81,11 @@ impl Attack {
             | Self::HalfWithheld
             | Self::Backdoor => false,
         }
+    }
+
+    /// Whether it is in the data that is learned from, and not in what is sent.
+    pub(super) fn poisons(self) -> bool {
+        matches!(self, Self::LabelFlip | Self::Backdoor)
     }
 
     /// From whom its sender keeps the bytes of what it sends, of those who are honest.

@@ -55,8 +55,9 @@ impl Seen<'_> {
                 };
                 Some(halves(self.members, &mut unrelated, &self.limit(&mean)))
             }
-            // Which of the others, is for who knows the rule.
+            // Which of the others, is for who knows the rule; what, for who has handed it in.
             Attack::Adaptive
+            | Attack::Own
             | Attack::LabelFlip
             | Attack::SignFlip
             | Attack::Scaled
