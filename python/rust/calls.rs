@@ -53,6 +53,19 @@ impl Desk {
         answer.recv().map_err(|_| Gone)
     }
 
+    /// As [`Desk::ask`], where whatever is raised ends the waiting.
+    pub(crate) fn demand<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(Python<'_>) -> PyResult<T> + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (reply, answer) = sync_channel(1);
+        self.call(move |py| {
+            let _ = reply.send(task(py)?);
+            Ok(())
+        })?;
+        answer.recv().map_err(|_| Gone)
+    }
+
     /// Has the waiting thread do something, and goes on. What is raised ends the waiting.
     pub(crate) fn call(
         &self,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use colearn_contracts::Reason;
+use colearn_contracts::{InvalidParameters, MERGED_MEDIA_TYPE, Reason};
 use colearn_records::words::{Word as _, Words as _};
 use colearn_sdk::learner::{
     self, Failure, Judgement, Learner, LearnerError, Privacy, Proposed, Result, SAFETENSORS, Score,
+    Task,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -22,6 +23,10 @@ pub(crate) struct PyLearner {
     /// Told what a learner raised that is no end of the run: in what, and the exception.
     failed: Arc<Py<PyAny>>,
     desk: Desk,
+    /// Which of several it is, counted from 1.
+    number: Option<usize>,
+    /// The round that it has been told of.
+    round: u64,
     /// What it has accepted last.
     current: learner::Weights,
     /// Whether it could not say what its training takes. Nothing is trained then.
@@ -50,6 +55,28 @@ impl Known {
         };
         Ok(Self { current, media_type })
     }
+}
+
+/// Sees that learners can learn together; `None` is a built-in one.
+pub(crate) fn check_together(
+    py: Python<'_>,
+    learners: &[Option<&Known>],
+    is_merged: bool,
+) -> PyResult<()> {
+    let Some(first) = learners.first() else { return Ok(()) };
+    let media_type = |it: &Option<&Known>| it.map_or(SAFETENSORS, |it| &it.media_type).to_owned();
+    let own = media_type(first);
+    if first.is_some_and(|it| it.current.is_none()) {
+        let why = "the first learner has no weights yet, and there are no others' to begin with";
+        return Err(errors::raise(py, "ModelError", why));
+    }
+    if let Some(other) = learners.iter().map(media_type).find(|other| *other != own) {
+        return Err(errors::raise(py, "ModelError", format_args!("weights are {own} and {other}")));
+    }
+    if is_merged && own != MERGED_MEDIA_TYPE {
+        return Err(errors::raise(py, "PlanError", InvalidParameters::NotMergeable));
+    }
+    Ok(())
 }
 
 /// What a learner says that its next training takes of its privacy budget, if it has such a method.
@@ -140,10 +167,20 @@ impl PyLearner {
         failed: Arc<Py<PyAny>>,
         desk: Desk,
         current: Option<learner::Weights>,
+        number: Option<usize>,
     ) -> Self {
         // Nobody's model: the experiment's is taken first of all.
         let current = current.unwrap_or_else(|| learner::Weights::new(Vec::new()));
-        Self { object: Arc::new(object), failed, desk, current, unsaid: AtomicBool::new(false) }
+        let (object, unsaid) = (Arc::new(object), AtomicBool::new(false));
+        Self { object, failed, desk, number, round: 0, current, unsaid }
+    }
+
+    /// What it does, for people.
+    fn doing(&self, what: &str) -> String {
+        match self.number {
+            Some(number) => format!("learner {number}, round {}: {what}", self.round),
+            None => what.to_owned(),
+        }
     }
 
     /// Calls the learner on the thread that it lives on. What it raises is passed on.
@@ -163,6 +200,7 @@ impl PyLearner {
         task: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T> + Send + 'static,
     ) -> Result<T> {
         let failed = Arc::clone(&self.failed);
+        let what = self.doing(what);
         let done = self.call(move |learner| match task(learner) {
             Ok(done) => Ok(Ok(done)),
             Err(error) => {
@@ -181,6 +219,11 @@ impl PyLearner {
 }
 
 impl Learner for PyLearner {
+    fn begin(&mut self, task: &Task) -> bool {
+        self.round = task.round;
+        false
+    }
+
     fn propose(&mut self) -> Result<Proposed> {
         if self.unsaid.load(Ordering::Relaxed) {
             return Err("it could not say what its training takes of its privacy".into());

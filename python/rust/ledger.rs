@@ -378,11 +378,9 @@ fn audit_place(
 }
 
 /// Ends a computation that nobody waits for any more: what computes knows of no interruption.
-pub(crate) fn give_up(told: Result<(), calls::Gone>) {
-    if told.is_err() {
-        // No panic, so that none is reported: the thread that waited has raised what interrupted it.
-        std::panic::resume_unwind(Box::new(calls::Gone));
-    }
+pub(crate) fn give_up<T>(told: Result<T, calls::Gone>) -> T {
+    // No panic, so that none is reported: the thread that waited has raised what interrupted it.
+    told.unwrap_or_else(|gone| std::panic::resume_unwind(Box::new(gone)))
 }
 
 /// Runs what computes on all cores, on threads that end with it.

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use colearn_contracts::{
-    Digest, ExperimentName, InvalidParameters, MERGED_MEDIA_TYPE, MemberName, Parameters,
-};
+use colearn_contracts::{Digest, ExperimentName, MemberName, Parameters};
 use colearn_records::plan::Plan;
 use colearn_records::words::Word as _;
 use colearn_sdk::client::{self, Event, Nodes, Options, Prepared, Trust};
@@ -21,7 +19,7 @@ use crate::calls::{self, Desk, Gone};
 use crate::client::Addresses;
 use crate::errors::{self, Failed};
 use crate::keys::Key;
-use crate::learner::{Known, PyLearner};
+use crate::learner::{self, Known, PyLearner};
 use crate::{ledger, pins, values, weights};
 
 /// Where and as whom a learner takes part, and who is told.
@@ -86,7 +84,7 @@ pub(crate) fn run(
     let known = Known::of(learner.bind(py))?;
     let failed = Arc::new(failed);
     let ended = calls::serve(py, move |desk, interrupted| {
-        let learner = PyLearner::new(learner, failed, desk.clone(), known.current.clone());
+        let learner = PyLearner::new(learner, failed, desk.clone(), known.current.clone(), None);
         interrupted.unless(take_part(learner, known, taking, desk))
     })?;
     match ended? {
@@ -191,32 +189,16 @@ pub(crate) fn run_local<'py>(
     let parameters = Parameters { max_rounds, ..plan.parameters };
     let known: Vec<Known> =
         learners.iter().map(|it| Known::of(it.bind(py))).collect::<PyResult<_>>()?;
-    if let [Known { current: None, .. }, ..] = &known[..] {
-        let why = "the first learner has no weights yet, and there are no others' to begin with";
-        return Err(errors::raise(py, "ModelError", why));
-    }
-    if let [first, others @ ..] = &known[..]
-        && let Some(other) = others.iter().find(|it| it.media_type != first.media_type)
-    {
-        return Err(errors::raise(
-            py,
-            "ModelError",
-            format_args!("weights are {} and {}", first.media_type, other.media_type),
-        ));
-    }
-    if let [first, ..] = &known[..]
-        && parameters.merging.is_some()
-        && first.media_type != MERGED_MEDIA_TYPE
-    {
-        return Err(errors::raise(py, "PlanError", InvalidParameters::NotMergeable));
-    }
+    let all: Vec<Option<&Known>> = known.iter().map(Some).collect();
+    learner::check_together(py, &all, parameters.merging.is_some())?;
     begin.call1((max_rounds,))?;
     let (failed, told) = (Arc::new(failed), Arc::new(tell));
     let ended = calls::serve(py, move |desk, _| {
-        let make = |(object, known): (Py<PyAny>, Known)| {
-            PyLearner::new(object, Arc::clone(&failed), desk.clone(), known.current)
+        let make = |(at, (object, known)): (usize, (Py<PyAny>, Known))| {
+            PyLearner::new(object, Arc::clone(&failed), desk.clone(), known.current, Some(at + 1))
         };
-        let mut learners: Vec<PyLearner> = learners.into_iter().zip(known).map(make).collect();
+        let all = learners.into_iter().zip(known).enumerate();
+        let mut learners: Vec<PyLearner> = all.map(make).collect();
         // Its threads end with the run: all they do is to wait for the one that was called on.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(learners.len().clamp(1, 64)).build();
         let pool = pool.map_err(Failed::other)?;

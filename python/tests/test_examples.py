@@ -89,6 +89,12 @@ def test_privacy_opacus() -> None:
     assert "round 3: " in run_example("privacy_opacus.py", "3")
 
 
+def test_own_attack() -> None:
+    table = run_example("own_attack.py", "3").splitlines()[1:]
+    assert [line.split()[0] for line in table] == ["0", "mean", "trimmed", "merged"]
+    assert all(0 <= float(score) <= 1 for line in table[1:] for score in line.split()[-3:])
+
+
 def test_read_ledger(node: str, create: Callable[..., Path], tmp_path: Path) -> None:
     need("pandas")
     create("local", "--max-rounds", "4", "--min-learners", "2", weights=b"0")

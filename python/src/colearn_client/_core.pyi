@@ -254,7 +254,14 @@ def model_verify(
     tell: Callable[[int, int], None] | None,
 ) -> dict[str, Any]: ...
 def simulate(
-    scenario: str, *, tell: Callable[[int, str | None, float | None], None] | None
+    scenario: str,
+    *,
+    learners: list[Learner] | None,
+    make: Callable[..., Learner | None] | None,
+    attack: Callable[..., bytes] | None,
+    merge: Callable[..., bytes | None] | None,
+    tell: Callable[[int, str | None, float | None], None] | None,
+    failed: Callable[[str, BaseException], None],
 ) -> dict[str, Any]: ...
 def epsilon(segments: list[tuple[float, float, int]], delta: float) -> float: ...
 def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float: ...
