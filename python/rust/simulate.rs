@@ -1,5 +1,6 @@
 //! Simulations: scenarios as `colearn simulate` runs them, with learners, an attack and a rule in Python.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use colearn::simulate::{
@@ -23,16 +24,17 @@ use crate::{calls, values};
 /// A learner that was handed in, and what is known of it; `None` for a built-in one.
 type Handed = Option<(Py<PyAny>, Known)>;
 
-/// Runs a scenario (TOML): its report, with what happened where there was a vote.
+/// Runs a scenario (TOML), of a file in `folder` if it is of one: its report, with what happened where there was a vote.
 ///
 /// `learners` are the learners, or `make` makes them of their shares; `attack` and `merge` are asked where the scenario says
 /// `own`. `tell` hears of rounds, and `failed` what a learner raised that costs a turn or a vote only.
 #[pyfunction]
-#[pyo3(signature = (scenario, *, learners, make, attack, merge, tell, failed))]
+#[pyo3(signature = (scenario, *, folder, learners, make, attack, merge, tell, failed))]
 #[allow(clippy::too_many_arguments, reason = "each is one of Python's named arguments")]
 pub(crate) fn simulate<'py>(
     py: Python<'py>,
     scenario: String,
+    folder: Option<PathBuf>,
     learners: Option<Vec<Py<PyAny>>>,
     make: Option<Py<PyAny>>,
     attack: Option<Py<PyAny>>,
@@ -41,7 +43,7 @@ pub(crate) fn simulate<'py>(
     failed: Py<PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (count, merges) = (learners.as_ref().map(Vec::len), merge.is_some());
-    let read = py.detach(|| in_pool(|| read(&scenario, count, merges)));
+    let read = py.detach(|| in_pool(|| read(&scenario, folder.as_deref(), count, merges)));
     let read = read.and_then(|read| read.map_err(Failed::other));
     let (scenario, shares) = read.map_err(|error| error.raise(py))?;
     let handed: Vec<Handed> = match (learners, make) {
@@ -101,10 +103,11 @@ pub(crate) fn simulate<'py>(
     values::object(py, &done.map_err(|error| error.raise(py))?)
 }
 
-/// The scenario, and the shares of its data; none where so many learners bring their own. `merges` says whether there is a
-/// rule in Python.
+/// The scenario, and the shares of its data, which lies in the folder unless that is said in full; none where so many
+/// learners bring their own. `merges` says whether there is a rule in Python.
 fn read(
     text: &str,
+    folder: Option<&Path>,
     learners: Option<usize>,
     merges: bool,
 ) -> Result<(Scenario, Vec<Share>), SimulationError> {
@@ -112,6 +115,9 @@ fn read(
         Some(learners) => Scenario::parse_for(text, learners)?,
         None => Scenario::parse(text)?,
     };
+    if let (Some(data), Some(folder)) = (&scenario.data, folder) {
+        scenario.data = Some(folder.join(data));
+    }
     if merges {
         scenario.rule = scenario.rule.or(Some(Aggregation::Own));
     }

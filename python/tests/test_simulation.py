@@ -214,6 +214,15 @@ def test_what_fails_in_an_attack_or_a_rule_ends_the_run_and_is_told() -> None:
         simulate({**IRIS, "rounds": 10**5}, merge=interrupted)
 
 
+def test_data_lies_beside_the_scenario(tmp_path) -> None:
+    rows = [f"{at % 10},{at % 7},{'high' if at % 10 > 4 else 'low'}" for at in range(100)]
+    (tmp_path / "points.csv").write_text("\n".join(["x,y,class", *rows]) + "\n")
+    file = tmp_path / "scenario.toml"
+    file.write_text('data = "points.csv"\nlabel = "class"\nlearners = 3\nrounds = 2\n')
+    report = simulate(file, learners=lambda share: mlp(share) if share.classes else None)
+    assert report.rounds == 2 and report.metric == "score"
+
+
 def test_what_has_no_meaning_is_refused() -> None:
     for scenario, handed, why in [
         ({"split": "iid"}, {"learners": [Mean([1.0])]}, "split says what learners are made of"),

@@ -256,6 +256,7 @@ def model_verify(
 def simulate(
     scenario: str,
     *,
+    folder: _Path | None,
     learners: list[Learner] | None,
     make: Callable[..., Learner | None] | None,
     attack: Callable[..., bytes] | None,

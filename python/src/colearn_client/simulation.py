@@ -230,7 +230,8 @@ def simulate(
     Parameters
     ----------
     scenario
-        A scenario file (TOML), or a mapping with its keys; see docs/simulate.md.
+        A scenario file (TOML), beside which its data is looked for, or a mapping with its keys; see
+        docs/simulate.md.
     learners
         Learners of one's own, as :func:`colearn_client.run` takes them. A function makes them, each of
         its share of the scenario's data, or gives ``None`` for a built-in one. Or they are a list: then
@@ -258,8 +259,9 @@ def simulate(
     >>> simulate({"learners": 20}, merge=lambda sent: np.median(sent.updates, axis=0)).final_score
     """
     if isinstance(scenario, Mapping):
-        text = toml(scenario)
+        text, folder = toml(scenario), None
     else:
+        folder = Path(scenario).parent
         try:
             text = Path(scenario).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -272,6 +274,7 @@ def simulate(
 
         told = _core.simulate(
             text,
+            folder=folder,
             learners=None if learners is None or callable(learners) else list(learners),
             make=_making(learners) if callable(learners) else None,
             attack=None if attack is None else _attacking(attack),
