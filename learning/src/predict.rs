@@ -6,8 +6,8 @@ use std::path::Path;
 use colearn_sdk::learner::Weights;
 use ndarray::Array2;
 
-use crate::data::csv::{Unlabelled, unlabelled};
-use crate::data::{DataError, DialectOptions, Target, Targets, unpacked};
+use crate::data::unlabelled::Unlabelled;
+use crate::data::{DataError, DialectOptions, Target, Targets};
 use crate::metric::{ClassScores, Metric, per_class};
 use crate::model::{ModelSpec, WeightsError};
 use crate::network::Network;
@@ -49,7 +49,7 @@ impl Predictor {
         &self.spec
     }
 
-    /// What it makes of a CSV file (plain or gzip) with the columns that it was trained on, in any order. The column
+    /// What it makes of a file, CSV (plain or gzip) or Parquet, with the columns that it was trained on, in any order. The column
     /// that it predicts need not be there.
     ///
     /// # Errors
@@ -60,12 +60,11 @@ impl Predictor {
         path: &Path,
         dialect: &DialectOptions,
     ) -> Result<Predictions, DataError> {
-        let file = std::fs::File::open(path);
-        let mut file = file.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-        self.predict(&path.display().to_string(), &mut file, dialect)
+        let rows = Unlabelled::open(path, &self.spec.schema, dialect)?;
+        self.rows(&path.display().to_string(), rows)
     }
 
-    /// The same of a table in the form of such a file, called `name` in messages.
+    /// The same of a table in the form of a CSV file, called `name` in messages.
     ///
     /// # Errors
     /// As [`Self::predict_file`].
@@ -75,10 +74,12 @@ impl Predictor {
         table: &mut dyn Read,
         dialect: &DialectOptions,
     ) -> Result<Predictions, DataError> {
-        let io = |source| DataError::Io { path: name.into(), source };
-        let mut table = unpacked(table).map_err(io)?;
-        let Unlabelled { features, known, passed_over, lines, notes } =
-            unlabelled(name, &mut table, &self.spec.schema, dialect)?;
+        let rows = Unlabelled::read(name, table, &self.spec.schema, dialect)?;
+        self.rows(name, rows)
+    }
+
+    fn rows(&self, name: &str, rows: Unlabelled) -> Result<Predictions, DataError> {
+        let Unlabelled { features, known, passed_over, places, notes } = rows;
         let rows: Vec<usize> = (0..features.nrows()).collect();
         let outputs = self.network.predict(features.view(), &rows);
         let told = |output: &f32| match &self.spec.schema.target {
@@ -92,8 +93,7 @@ impl Predictor {
                  trained on, or the model is broken",
                 row + 1
             );
-            let line = lines.get(row).copied().unwrap_or_default();
-            return Err(DataError::Csv { name: name.to_owned(), line, message });
+            return Err(places.fail_in(name, row, message));
         }
         Ok(Predictions {
             target: self.spec.schema.target.clone(),

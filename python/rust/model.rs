@@ -113,7 +113,7 @@ pub(crate) fn model_verify<'py>(
     values::object(py, &verified.map_err(|error| error.raise(py))?)
 }
 
-/// Has a built-in model predict the rows of a CSV file, or of a table that the package has written: what
+/// Has a built-in model predict the rows of a CSV or Parquet file, or of a table that the package has written: what
 /// `colearn predict` writes, and what it tells besides.
 #[pyfunction]
 #[pyo3(signature = (path, *, file, table))]

@@ -26,10 +26,10 @@ pub(crate) enum Data {
     /// Describe what would be loaded.
     #[command(after_help = "Examples:
   colearn data show customers.csv --label default
-  colearn data show customers.csv
+  colearn data show customers.parquet
   colearn data show mnist/ --learners 5 --split dirichlet:0.5")]
     Show {
-        /// A CSV file, a NumPy archive or a folder of IDX files [default: an embedded --task]
+        /// A CSV or Parquet file, a NumPy archive or a folder of IDX files [default: an embedded --task]
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
         #[command(flatten)]
@@ -130,9 +130,9 @@ impl Data {
             }
             Self::Show { file, source, learners, split, seed, json } => {
                 let source = with_file(source, file)?;
-                // Without a column to predict a CSV file can still be looked at.
-                if let (Some(path), None, None) = (source.csv(), &source.label, &source.schema) {
-                    let Outline { columns, notes } = outline(path, &source.dialect.options())?;
+                // Without a column to predict a table can still be looked at.
+                if let (Some(path), None, None) = (source.table(), &source.label, &source.schema) {
+                    let Outline { columns, notes, .. } = outline(path, &source.dialect.options())?;
                     for note in &notes {
                         eprintln!("{}: {note}", path.display());
                     }
@@ -167,8 +167,10 @@ fn epsilon(text: &str) -> Result<u32, String> {
 }
 
 fn summarised(source: &Source, epsilon: Option<u32>) -> anyhow::Result<Summary> {
-    let Some(path) = source.csv() else {
-        bail!("a summary is made of a CSV file; what a block of numbers is like, its shape says")
+    let Some(path) = source.table() else {
+        bail!(
+            "a summary is made of a CSV or Parquet file; what a block of numbers is like, its shape says"
+        )
     };
     let rare = source.rare.unwrap_or(RARE);
     let (summary, notes) = Summary::of(path, &source.csv_options())?;

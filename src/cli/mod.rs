@@ -186,7 +186,7 @@ enum Command {
     /// Get a model out of a ledger, look into its file, and tell of which round it is.
     #[command(subcommand)]
     Model(model::Model),
-    /// Have a built-in model predict the rows of a CSV file.
+    /// Have a built-in model predict the rows of a CSV or Parquet file.
     Predict(predict::Predict),
     /// Take part in an experiment with a built-in model on a data file.
     Learner(learner::LearnerArgs),

@@ -21,6 +21,7 @@ const SHOWN_CLASSES: usize = 40;
 #[derive(Args)]
 #[command(after_help = "Examples:
   colearn predict --model credit.safetensors --data new.csv --out predicted.csv
+  colearn predict --model credit.safetensors --data new.parquet --out predicted.csv
   cat new.csv | colearn predict --model credit.safetensors --data - | head
 
 The model's header says which columns it needs, and what they mean. Other columns are passed over; one
@@ -32,8 +33,8 @@ pub(crate) struct Predict {
     /// A built-in model's file, as from: colearn model get
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// A CSV file (plain or gzip); - for standard input, as either
-    #[arg(long, value_name = "CSV")]
+    /// A CSV file (plain or gzip) or a Parquet file; - for CSV on standard input
+    #[arg(long, value_name = "TABLE")]
     data: PathBuf,
     /// Where the predictions are written; - for standard output
     #[arg(long, value_name = "FILE", default_value = STANDARD)]

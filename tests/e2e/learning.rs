@@ -451,6 +451,55 @@ fn own_data_is_learned_from_by_a_schema_without_any_code() {
     node.stop();
 }
 
+/// A program that was built without a reader of Parquet files says how to get one.
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn a_parquet_file_takes_a_program_that_can_read_it() {
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("learning/testdata/members.parquet");
+    let refused = fail(&["data", "show", table.to_str().unwrap()]);
+    assert!(
+        refused.contains("members.parquet") && refused.contains("--features parquet"),
+        "{refused}"
+    );
+}
+
+/// A Parquet file does wherever a CSV file does, and the same rows make the same schema and the same model.
+#[cfg(feature = "parquet")]
+#[test]
+fn a_parquet_file_is_read_as_a_csv_file_with_the_same_rows() {
+    let tables = Path::new(env!("CARGO_MANIFEST_DIR")).join("learning/testdata");
+    let table = |name: &str| tables.join(name).to_str().unwrap().to_owned();
+    let (csv, parquet) = (table("members.csv"), table("members-v2.parquet"));
+    let rules = ["--label", "default", "--ignore", "id", "--missing", "indicator"];
+    let of = |command: &str, file: &str| succeed(&[&["data", command, file], &rules[..]].concat());
+    assert_eq!(of("schema", &parquet), of("schema", &csv));
+    assert_eq!(of("summary", &parquet), of("summary", &csv));
+    let dir = tempfile::tempdir().unwrap();
+    let schema = dir.path().join("schema.json").to_str().unwrap().to_owned();
+    std::fs::write(&schema, of("schema", &csv)).unwrap();
+    // Of a file with more columns only those that are needed are read.
+    let lists = table("members.parquet");
+    let shown = succeed(&["data", "show", &lists, "--schema", &schema]);
+    assert!(shown.contains("60 rows, 17 inputs from 9 columns"), "{shown}");
+    let shown = succeed(&["data", "show", &lists]);
+    assert!(shown.contains("it has lists") && shown.contains("60 different values"), "{shown}");
+    let refused = fail(&[&["data", "schema", &lists][..], &rules].concat());
+    assert!(refused.contains("\"tags\"") && refused.contains("--ignore tags"), "{refused}");
+    let refused = fail(&["data", "show", &parquet, "--schema", &schema, "--decimal", ","]);
+    assert!(refused.contains("--decimal"), "{refused}");
+    // It is known by what it begins with, and not by its name.
+    let other = dir.path().join("table.csv").to_str().unwrap().to_owned();
+    std::fs::copy(&parquet, &other).unwrap();
+    let learned = |data: &str| {
+        let mut arguments = vec!["demo", "--backend", "local", "--learners", "3", "--seed", "4"];
+        arguments.extend(["--rounds", "3", "--json", "--data", data]);
+        arguments.extend(["--schema", &schema]);
+        let mut told: Value = serde_json::from_str(&succeed(&arguments)).unwrap();
+        told["rounds"].take()
+    };
+    assert_eq!(learned(&other), learned(&csv));
+}
+
 /// A private learner that was killed goes on with the budget that the ledger has, and stops there.
 #[test]
 fn a_private_learner_goes_on_with_its_budget_after_a_restart() {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::csv::{CsvOptions, Fill, Kind};
 use super::moments::Moments;
+use super::options::{CsvOptions, Fill, Kind};
 use super::schema::{Column, Missing, Schema, Target};
 use super::summary::{ColumnSummary, Summary};
 use super::{DataError, in_order};
@@ -340,7 +340,7 @@ impl Merging<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::csv::summarise;
+    use super::super::table::Table;
     use super::super::{Dataset, Kind};
     use super::*;
 
@@ -349,7 +349,11 @@ mod tests {
     }
 
     fn told(name: &str, text: &str, options: &CsvOptions) -> (String, Summary) {
-        let summary = summarise(name, &mut text.as_bytes(), options).unwrap().0.told(options.rare);
+        let summary = Table::read(name, &mut text.as_bytes(), &options.dialect)
+            .unwrap()
+            .summary(options)
+            .unwrap()
+            .told(options.rare);
         // As it travels.
         let json = serde_json::to_vec(&summary).unwrap();
         (name.to_owned(), serde_json::from_slice(&json).unwrap())

@@ -3,24 +3,25 @@
 use std::collections::BTreeMap;
 
 use super::agree::merge;
-use super::csv::{CsvOptions, Fill, Kind, Table};
 use super::dates::Look;
 use super::moments::Moments;
+use super::options::{CsvOptions, Fill, Kind};
 use super::schema::Schema;
 use super::summary::{ColumnSummary, Summary};
+use super::table::Table;
 use super::{DataError, in_order};
 
 /// More different numbers than this, or one that is not whole, and the target is a number.
 const MAX_DERIVED_CLASSES: usize = 20;
 
-impl Table<'_> {
+impl Table {
     /// A schema that fits this file.
     pub(super) fn derive(&self, options: &CsvOptions) -> Result<Schema, DataError> {
         let summary = self.summary(options)?.told(options.rare);
-        if self.records.len() < 2 {
-            return Err(DataError::Degenerate { name: self.name.to_owned() });
+        if self.rows < 2 {
+            return Err(DataError::Degenerate { name: self.name.clone() });
         }
-        merge(&[(self.name.to_owned(), summary)], options)
+        merge(&[(self.name.clone(), summary)], options)
     }
 
     /// What its columns are like, whole: it tells every word.
@@ -28,17 +29,18 @@ impl Table<'_> {
         let Some(label) = &options.label else {
             let message =
                 format!("say which column to predict; it has: {}", self.columns.join(", "));
-            return Err(DataError::Format { name: self.name.to_owned(), message });
+            return Err(DataError::Format { name: self.name.clone(), message });
         };
         let label_at = self.at(label)?;
         let named = options.ignore.iter().chain(options.kinds.iter().map(|(column, _)| column));
         let named = named.chain(options.missing.iter().filter_map(|(column, _)| column.as_ref()));
         for column in named {
-            self.at(column)?;
+            self.position(column)?;
         }
         let mut columns = Vec::new();
         for (at, column) in self.columns.iter().enumerate() {
             if at != label_at && !options.ignore.contains(column) && !column.is_empty() {
+                self.is_there(at)?;
                 columns.push(self.summarise(column, at, options)?);
             }
         }
@@ -56,7 +58,7 @@ impl Table<'_> {
         let said = options.kinds.iter().find(|(known, _)| known == column).map(|(_, kind)| *kind);
         let there: Vec<(u64, &str)> =
             self.values(at).filter(|(_, text)| !self.dialect.is_missing(text)).collect();
-        let missing = (self.records.len() - there.len()) as u64;
+        let missing = (self.rows - there.len()) as u64;
         let median = |values: &[f64]| {
             let of_it = |it: &(Option<String>, Fill)| matches!(it, (of, Fill::Median) if of.as_deref().is_none_or(|of| of == column));
             options.missing.iter().any(of_it).then(|| median(values.to_vec()))
@@ -86,7 +88,7 @@ impl Table<'_> {
                 "column {column:?} has numbers with another decimal mark; say which: --decimal, or that they are words: \
                  --category {column}"
             );
-            return Err(DataError::Format { name: self.name.to_owned(), message });
+            return Err(DataError::Format { name: self.name.clone(), message });
         }
         Ok(ColumnSummary::Category { name, words: self.counts(at), untold: 0 })
     }

@@ -106,6 +106,28 @@ impl Dialect {
         Ok(Ok((Box::new(Cursor::new(head).chain(text)), dialect)))
     }
 
+    /// Of a file that has values of types that it names, and no way of its own to write them.
+    ///
+    /// # Errors
+    /// If it was said how they are written.
+    #[cfg(feature = "parquet")]
+    pub(super) fn of_values(options: &DialectOptions) -> Result<Self, String> {
+        let DialectOptions { delimiter, decimal, encoding, missing, dates } = options;
+        if delimiter.is_some() || decimal.is_some() || encoding.is_some() {
+            return Err(
+                "a Parquet file says itself how it is written; leave out --delimiter, --decimal and --encoding"
+                    .to_owned(),
+            );
+        }
+        Ok(Self {
+            delimiter: b',',
+            decimal: '.',
+            missing: missing.clone(),
+            dates: *dates,
+            notes: Vec::new(),
+        })
+    }
+
     /// Whether a value is not known.
     pub(super) fn is_missing(&self, text: &str) -> bool {
         text.is_empty() || self.missing.iter().any(|missing| missing == text)

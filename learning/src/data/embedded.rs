@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
 
-use super::csv::{self, CsvOptions};
+use super::options::CsvOptions;
 use super::schema::{Column, Schema, Target};
 use super::{DataError, Dataset};
 
@@ -66,7 +66,7 @@ impl Embedded {
 /// public; the digits' pixels by their largest value.
 pub(super) fn load(which: Embedded) -> Result<Dataset, DataError> {
     let options = CsvOptions { label: Some("target".to_owned()), ..CsvOptions::default() };
-    let read = |options: &CsvOptions| csv::read(which.name(), &mut open(which), options);
+    let read = |options: &CsvOptions| Dataset::read_csv(which.name(), open(which), options);
     if which != Embedded::Digits {
         return read(&options);
     }

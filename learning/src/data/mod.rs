@@ -1,19 +1,30 @@
-//! Data sets: embedded ones, CSV, IDX and NumPy files, and their split among learners.
+//! Data sets: embedded ones, CSV, Parquet, IDX and NumPy files, and their split among learners.
 
 mod agree;
-pub(crate) mod csv;
+mod cells;
+mod csv;
 mod dates;
 mod derive;
 pub(crate) mod dialect;
 mod embedded;
+mod encode;
 mod idx;
 mod moments;
 pub(crate) mod noise;
 mod npy;
 mod npz;
+mod options;
+mod outline;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "no_parquet.rs"]
+mod parquet;
 pub mod schema;
 mod split;
 mod summary;
+mod table;
+pub(crate) mod unlabelled;
 
 use std::path::{Path, PathBuf};
 
@@ -21,15 +32,17 @@ use flate2::read::MultiGzDecoder;
 use ndarray::{ArcArray2, Array2, ArrayView2, Axis};
 
 pub use self::agree::agree;
-pub use self::csv::{CsvOptions, Fill, Kind, Outline, outline};
 pub use self::dates::DateOrder;
 pub use self::dialect::DialectOptions;
 pub use embedded::Embedded;
 pub use idx::MNIST_SOURCE;
 pub use moments::Moments;
+pub use options::{CsvOptions, Fill, Kind};
+pub use outline::{Outline, outline};
 pub use schema::{Column, Missing, Schema, SchemaError, Target};
 pub use split::{Composition, Share, Split};
 pub use summary::{ColumnSummary, CountNoise, Summary};
+use table::{Table, Wanted};
 
 /// More rows than this are refused rather than half read.
 const MAX_ROWS: usize = 10_000_000;
@@ -62,6 +75,16 @@ pub enum DataError {
         name: String,
         /// Counted from 1, the header included.
         line: u64,
+        /// What is wrong.
+        message: String,
+    },
+    /// Not as the schema says, in a file that has no lines.
+    #[error("{name}, row {row}: {message}")]
+    Row {
+        /// The file.
+        name: String,
+        /// Counted from 1.
+        row: u64,
         /// What is wrong.
         message: String,
     },
@@ -152,9 +175,9 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Loads a file or folder: CSV (`.csv`, plain or gzip), NumPy (`.npz`), or a folder of IDX files
-    /// (the MNIST family). With a schema the data must follow it, otherwise one is derived from the
-    /// data.
+    /// Loads a file or folder: CSV (plain or gzip), Parquet (with the feature `parquet`; found by its
+    /// first bytes), NumPy (`.npz`), or a folder of IDX files (the MNIST family). With a schema the
+    /// data must follow it, otherwise one is derived from the data.
     ///
     /// # Errors
     /// Says what is wrong in which file, and where in it.
@@ -166,7 +189,7 @@ impl Dataset {
         } else if path.extension().is_some_and(|ending| ending == "npz") {
             npz::load(path)?
         } else {
-            return csv::load(path, options);
+            return Table::open(path, &options.dialect, Wanted::by(options))?.dataset(options);
         };
         match &options.schema {
             Some(schema) => data.follow(schema),
@@ -183,7 +206,7 @@ impl Dataset {
         mut table: impl std::io::Read,
         options: &CsvOptions,
     ) -> Result<Self, DataError> {
-        csv::read(name, &mut table, options)
+        Table::read(name, &mut table, &options.dialect)?.dataset(options)
     }
 
     /// One of the embedded data sets.

@@ -9,14 +9,17 @@ use rand::{Rng, SeedableRng as _, rngs::SysRng};
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
 
-use super::csv::{CsvOptions, MAX_DERIVED_CATEGORIES, summarise};
+use super::DataError;
 use super::moments::Moments;
 use super::noise::DiscreteLaplace;
+use super::options::CsvOptions;
 use super::schema::{MAX_CATEGORIES, MAX_WIDTH};
-use super::{DataError, open};
+use super::table::{Table, Wanted};
 
 /// The form of these files.
 const VERSION: u32 = 1;
+/// More different values than this make no category of a column.
+const MAX_DERIVED_CATEGORIES: usize = 100;
 /// Larger files are refused; one has a number for each word of each column.
 const MAX_BYTES: u64 = 16 << 20;
 /// Of a count no member has more, so that none of so many can be too large together.
@@ -176,13 +179,14 @@ impl ColumnSummary {
 }
 
 impl Summary {
-    /// What a CSV file's columns are like, whole: it is for nobody else before [`Self::told`] or [`Self::noised`].
+    /// What the columns of a file (CSV or Parquet) are like, whole: it is for nobody else before [`Self::told`] or [`Self::noised`].
     ///
     /// # Errors
     /// As [`super::Dataset::load`], and if what is to be predicted has too many classes for all to be told.
     pub fn of(path: &Path, options: &CsvOptions) -> Result<(Self, Vec<String>), DataError> {
         let name = path.display().to_string();
-        let (summary, notes) = summarise(&name, &mut open(path)?, options)?;
+        let table = Table::open(path, &options.dialect, Wanted::But(options))?;
+        let summary = table.summary(options)?;
         if let ColumnSummary::Category { name: column, words, .. } = &summary.target
             && words.len() > MAX_DERIVED_CATEGORIES
         {
@@ -193,7 +197,7 @@ impl Summary {
             );
             return Err(DataError::Format { name, message });
         }
-        Ok((summary, notes))
+        Ok((summary, table.dialect.notes))
     }
 
     pub(super) fn new(columns: Vec<ColumnSummary>, target: ColumnSummary) -> Self {

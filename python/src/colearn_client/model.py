@@ -297,9 +297,9 @@ def predict(path: str | os.PathLike[str], data: Any) -> Predictions:
     path
         The model's file, as from :func:`get`.
     data
-        A CSV file (plain or gzip), or a pandas DataFrame, or anything with a ``to_csv(index=False)``,
-        with the columns that the model was trained on, in any order; or an array ``[rows, columns]``
-        with just these columns, in the model's order and in their own units.
+        A CSV file (plain or gzip) or a Parquet file, or a pandas DataFrame, or anything with a
+        ``to_csv(index=False)``, with the columns that the model was trained on, in any order; or an
+        array ``[rows, columns]`` with just these columns, in the model's order and in their own units.
 
     Raises
     ------

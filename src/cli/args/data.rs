@@ -19,28 +19,28 @@ pub(crate) struct Data {
     /// The data [default: digits, or what --data is]
     #[arg(long, value_parser = task())]
     pub(crate) task: Option<Task>,
-    /// A CSV file (plain or gzip), a NumPy archive (.npz) or a folder of IDX files (MNIST)
+    /// A CSV file (plain or gzip), a Parquet file, a NumPy archive (.npz) or a folder of IDX files (MNIST)
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
-    /// The CSV column to predict
+    /// The column of a table to predict
     #[arg(long, value_name = "COLUMN")]
     pub(crate) label: Option<String>,
-    /// A CSV column to leave out, such as an identifier; may be repeated
+    /// A column to leave out, such as an identifier; may be repeated
     #[arg(long, value_name = "COLUMN")]
     pub(crate) ignore: Vec<String>,
     /// Predict a number, whatever the column looks like
     #[arg(long)]
     pub(crate) regression: bool,
-    /// A CSV column of words, though they look like numbers, such as a code; may be repeated
+    /// A column of words, though they look like numbers, such as a code; may be repeated
     #[arg(long, value_name = "COLUMN")]
     category: Vec<String>,
-    /// A CSV column of numbers, though most of it looks like words; may be repeated
+    /// A column of numbers, though most of it looks like words; may be repeated
     #[arg(long, value_name = "COLUMN")]
     number: Vec<String>,
-    /// A CSV column of dates, though most of it looks like something else; may be repeated
+    /// A column of dates, though most of it looks like something else; may be repeated
     #[arg(long, value_name = "COLUMN")]
     date: Vec<String>,
-    /// A CSV column of many different words, which are hashed into 64 inputs, or so many; may be repeated
+    /// A column of many different words, which are hashed into 64 inputs, or so many; may be repeated
     #[arg(long, value_parser = hashed, value_name = "COLUMN[=INPUTS]")]
     hash: Vec<(String, usize)>,
     /// What stands for numbers that are missing: mean, median, a number, or indicator (the mean, and one more
@@ -98,7 +98,7 @@ pub(crate) enum Task {
     Embedded(Embedded),
     /// 70,000 handwritten digits of 28x28 pixels.
     Mnist,
-    /// A CSV file of one's own.
+    /// A CSV or Parquet file of one's own.
     Csv,
 }
 
@@ -112,8 +112,9 @@ fn task() -> OneOf<Task> {
             values.extend([
                 PossibleValue::new(MNIST)
                     .help("70,000 handwritten digits of 28x28 pixels; needs --data DIR"),
-                PossibleValue::new(CSV)
-                    .help("A CSV file of one's own; needs --data FILE and --label COLUMN"),
+                PossibleValue::new(CSV).help(
+                    "A CSV or Parquet file of one's own; needs --data FILE and --label COLUMN",
+                ),
             ]);
             values
         },
@@ -131,11 +132,11 @@ impl Data {
         self.task.is_some() || self.data.is_some()
     }
 
-    /// The file, if it is one of CSV.
-    pub(crate) fn csv(&self) -> Option<&Path> {
-        let is_csv =
+    /// The file, if it is a table: CSV or Parquet.
+    pub(crate) fn table(&self) -> Option<&Path> {
+        let is_table =
             |path: &&Path| path.is_file() && path.extension().is_none_or(|ending| ending != "npz");
-        self.data.as_deref().filter(is_csv)
+        self.data.as_deref().filter(is_table)
     }
 
     /// The task, as it is written.
@@ -158,7 +159,7 @@ impl Data {
         category.chain(number).chain(date).chain(hashed).collect()
     }
 
-    /// How a CSV file is to be read, but for an agreed schema.
+    /// How a table is to be read, but for an agreed schema.
     pub(crate) fn csv_options(&self) -> CsvOptions {
         CsvOptions {
             label: self.label.clone(),

@@ -1,9 +1,10 @@
-//! How a CSV file is written.
+//! How a table is written.
 
 use clap::{Args, ValueEnum as _};
 use colearn_learning::data::{DateOrder, DialectOptions};
 
-/// How a CSV file is written; what is not said is found, and told.
+/// How a CSV file is written; what is not said is found, and told. Of a Parquet file what is not known and the order of
+/// dates can be said.
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "CSV")]
 pub(crate) struct DialectArgs {

@@ -279,7 +279,7 @@ impl Init {
         let chooses = role == Role::Creates && source.label.is_none() && source.schema.is_none();
         // Also of whoever joins, who learns from the experiment what the columns mean: that it can be read is seen now.
         let is_looked_at = chooses || role == Role::Joins || !is_built_in;
-        let found = source.csv().filter(|_| is_looked_at);
+        let found = source.table().filter(|_| is_looked_at);
         let found = found.map(|path| outline(path, &source.dialect.options())).transpose()?;
         if !is_built_in {
             is_plain(learner, &words, found.as_ref())?;
@@ -341,7 +341,7 @@ impl Init {
 /// Whether what is written for a learner can read a file: it knows a plain one, and no more.
 fn is_plain(learner: Template, words: &[String], found: Option<&Outline>) -> anyhow::Result<()> {
     let note = found.and_then(|found| found.notes.first());
-    if found.is_some() && note.is_none() && words.is_empty() {
+    if found.is_some_and(|found| found.is_text) && note.is_none() && words.is_empty() {
         return Ok(());
     }
     let told = note.map(|note| format!(" ({note})")).unwrap_or_default();
