@@ -49,8 +49,8 @@ impl Predictor {
         &self.spec
     }
 
-    /// What it makes of a file, CSV (plain or gzip) or Parquet, with the columns that it was trained on, in any order. The column
-    /// that it predicts need not be there.
+    /// What it makes of a file, CSV (plain or gzip) or Parquet, with the columns that it was trained on, in any order. The
+    /// column that it predicts need not be there.
     ///
     /// # Errors
     /// If the file cannot be read, lacks a column, or has values that the model knows nothing about, or such that
