@@ -170,7 +170,7 @@ mod tests {
         let keys: Vec<_> = bundled.iter().flat_map(|it| &it.keys).map(|key| key[0]).collect();
         assert!(keys.iter().map(|it| usize::from(*it)).eq(0..all.len() + MAX_COUNT + 1));
         // One alone goes as it is.
-        assert_eq!(bundled[3].tx[..], [3; 7]);
+        assert_eq!(bundled[2].tx[..], [3; 7]);
         let split: Vec<_> = split(&bundled[0].tx[1..]).unwrap().iter().map(|it| it.len()).collect();
         assert_eq!(split, [100, 200]);
         assert!(bundled.iter().all(|it| it.tx.len() <= MAX_BYTES));
