@@ -382,7 +382,7 @@ impl NodeArgs {
         let witnesses = self.witness.iter().map(|witness| witness.verifier.clone()).collect();
         let quorum = self.witness_quorum.unwrap_or(self.witness.len());
         let pins = Pins::new(None, None, witnesses, Some(quorum).filter(|quorum| *quorum > 0))?;
-        let node = colearn_node::Node::start(Config {
+        let starting = colearn_node::Node::start(Config {
             data: self.data.clone(),
             listen: self.listen,
             tls: self.security(),
@@ -414,8 +414,12 @@ impl NodeArgs {
             ops: self.ops_listen.unwrap_or(OpsListen::NextPort),
             mount: Some(ui::page_of_node()),
             progress: Some(Progress::new(progress::rebuilding())),
-        })
-        .await?;
+        });
+        let node = tokio::select! {
+            started = starting => started?,
+            // What a chain has may take hours to take over. What is here goes on from where it is.
+            _ = signals.asked() => return Ok(ExitCode::SUCCESS),
+        };
         tell_started(&node, pins, &std::path::absolute(&self.data)?, self.json);
         let mut ended = std::pin::pin!(input_ended());
         loop {

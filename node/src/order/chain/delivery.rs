@@ -24,9 +24,12 @@ const AT_ONCE: usize = 64;
 const TOGETHER: Duration = Duration::from_millis(50);
 /// How often something is delivered that a server says is recorded, or refused, and that is not.
 const TRIES: u32 = 3;
-/// For how many blocks something that is due is left to others' deliveries, at least, and how many of these mirrors may
-/// differ by, so that mostly one of them pays.
-const LEFT_TO_OTHERS: (u64, u64) = (2, 3);
+/// For how many blocks something that is due is left to others' deliveries, at least.
+const LEFT_TO_OTHERS: u64 = 2;
+/// Each mirror draws one of so many turns, which are so many blocks apart: what one has said at its turn the next one sees
+/// before its own, so that mostly one of them pays.
+const TURNS: u64 = 3;
+const APART: u64 = 3;
 /// After how many blocks something that was delivered is looked for at the latest.
 const PATIENCE: u64 = 25;
 /// What the contract says of what is no transaction there, or vouches for a history that it does not keep.
@@ -96,7 +99,10 @@ pub(super) async fn deliver(
             // Whether it is due is not believed any more, and costs what it did.
             Job::Tick(_) if nothing_is_believed(&shared) => {}
             Job::Tick(names) => {
-                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                let names = still_due(&shared, &names);
+                if names.is_empty() {
+                    continue;
+                }
                 let ticked = deliverer.tick(&names).await;
                 shared.condition.delivered(ticked.map(drop).map_err(|error| error.to_string()));
             }
@@ -106,6 +112,13 @@ pub(super) async fn deliver(
             }
         }
     }
+}
+
+/// Those in which time still has something to decide: what waited before may have done it, or another mirror.
+fn still_due(shared: &Shared, names: &[ExperimentName]) -> Vec<String> {
+    let due = due(shared.mirror().keeper(), shared.condition.header_ms(), &shared.used);
+    let still = names.iter().filter(|name| due.iter().any(|(_, it)| it == *name));
+    still.map(ToString::to_string).collect()
 }
 
 /// What comes within a moment; a tick is left.
@@ -238,7 +251,6 @@ pub(super) fn tick(shared: &Shared, height: u64, header_ms: u64) {
     let due = due(shared.mirror().keeper(), header_ms, &shared.used);
     let mut ticks = lock(&shared.deliveries.ticks);
     ticks.retain(|name, tick| due.contains(&(tick.deadline_ms, name.clone())));
-    let (least, differ) = LEFT_TO_OTHERS;
     let mut now = Vec::new();
     for (deadline_ms, name) in due {
         // Drawn once for each thing that is due.
@@ -246,7 +258,7 @@ pub(super) fn tick(shared: &Shared, height: u64, header_ms: u64) {
             let mut byte = [0];
             // Without it all mirrors pay, which costs money and does no harm.
             let _ = getrandom::fill(&mut byte);
-            Tick { deadline_ms, at: height + least + u64::from(byte[0]) % differ }
+            Tick { deadline_ms, at: height + LEFT_TO_OTHERS + APART * (u64::from(byte[0]) % TURNS) }
         });
         if tick.at <= height {
             tick.at = height + AGAIN;
