@@ -14,7 +14,7 @@ use colearn_testkit::wasmd::{Wasmd, contract};
 use ed25519_dalek::SigningKey;
 use serde_json::Value;
 
-use crate::support::{fail, run, succeed};
+use crate::support::{Process, fail, run, succeed, wait_for};
 
 /// A chain, and a folder with `chain.toml` and an account that has something.
 struct Stage {
@@ -187,6 +187,34 @@ fn an_interrupted_deployment_goes_on_with_the_code_that_is_there() {
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["code_id"], 1);
     assert!(told["trust"].as_str().unwrap().starts_with("colearn-test-1/"));
+}
+
+#[test]
+fn a_node_that_waits_for_its_chain_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    succeed(&["chain", "account", "--prefix", "wasm", "--out", &path("relay.pem")]);
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let contract = "wasm14hj2tavq8fpesdwxxcu44rty3hh90vhujrvcmstl4zr3txmfvw9s0phg4d";
+    let (hash, code) = ("07".repeat(32), "09".repeat(32));
+    let text = format!(
+        "chain_id = \"c-1\"\nrpc = [\"http://{}\"]\nprefix = \"wasm\"\ndenom = \"stake\"\ngas_price = \"0\"\n\
+         account = \"relay.pem\"\nmax_fee = 1\nmax_fee_a_day = 1\n\
+         trust = \"c-1/5/{hash}/1209600s/{code}/{contract}\"\n",
+        silent.local_addr().unwrap(),
+    );
+    std::fs::write(path("chain.toml"), text).unwrap();
+    let (data, chain) = (path("data"), path("chain.toml"));
+    let at = ["--listen", "127.0.0.1:0", "--ops-listen", "off"];
+    let mut node =
+        Process::start(&[&["node", "--data", &data, "--chain", &chain][..], &at].concat());
+    silent.set_nonblocking(true).unwrap();
+    let asked = wait_for("the node asks the chain", || silent.accept().ok());
+    node.terminate();
+    // Its server is as silent as ever.
+    assert_eq!(node.wait(), Some(0));
+    drop(asked);
 }
 
 #[test]
