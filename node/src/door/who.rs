@@ -275,16 +275,27 @@ async fn look_for_word(who: &Who, calls: &Calls, request: Request, next: Next) -
             _ => answer,
         };
     }
+    match known(who, calls, request, Right::Read).await {
+        Ok((request, _)) => next.run(request).await,
+        Err(refusal) => refusal,
+    }
+}
+
+/// The request with who has signed it, if that may have this right; otherwise what is answered.
+async fn known(
+    who: &Who,
+    calls: &Calls,
+    request: Request,
+    right: Right,
+) -> Result<(Request, LearnerId), Response> {
+    let is_grpc = is_grpc(&request);
     let place = match calls.look(Peer::of(request.extensions())).await {
         Ok(place) => place,
-        Err(too_much) => return calls.refuse(too_much, is_grpc),
+        Err(too_much) => return Err(calls.refuse(too_much, is_grpc)),
     };
-    let checked = who.check(request, |key| who.0.rights.check(Right::Read, key)).await;
+    let checked = who.check(request, |key| who.0.rights.check(right, key)).await;
     drop(place);
-    match checked {
-        Ok((request, _)) => next.run(request).await,
-        Err(refusal) => who.refuse(refusal, is_grpc),
-    }
+    checked.map_err(|refusal| who.refuse(refusal, is_grpc))
 }
 
 async fn look(State((who, calls)): State<(Who, Calls)>, request: Request, next: Next) -> Response {
@@ -299,14 +310,7 @@ async fn look(State((who, calls)): State<(Who, Calls)>, request: Request, next: 
             return next.run(request).await;
         }
     }
-    let is_grpc = is_grpc(&request);
-    let place = match calls.look(Peer::of(request.extensions())).await {
-        Ok(place) => place,
-        Err(too_much) => return calls.refuse(too_much, is_grpc),
-    };
-    let checked = who.check(request, |key| who.0.rights.check(right, key)).await;
-    drop(place);
-    match checked {
+    match known(&who, &calls, request, right).await {
         Ok((request, key)) => {
             let response = next.run(request).await;
             let rights = who.0.rights.clone();
@@ -314,7 +318,7 @@ async fn look(State((who, calls)): State<(Who, Calls)>, request: Request, next: 
             let ended = None;
             response.map(|body| Body::new(WhileAllowed { body, rights, right, key, looked, ended }))
         }
-        Err(refusal) => who.refuse(refusal, is_grpc),
+        Err(refusal) => refusal,
     }
 }
 
