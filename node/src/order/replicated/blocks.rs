@@ -209,15 +209,19 @@ impl Blocks {
         tx: &Bytes,
         verified: &Verified,
     ) -> Result<u32, Fatal> {
-        let key = ordered::key(tx);
-        let (code, became) = match ordered::read(tx) {
+        let (key, (code, became)) = match ordered::read(tx) {
             // The block's time has decided what was due.
             Some(Ordered::Tick(_)) => return Ok(code::RECORDED),
-            Some(Ordered::Transaction(transaction)) => match verified.verify(key, *transaction) {
-                Some(transaction) => self.decide_transaction(deciding, transaction)?,
-                None => return Ok(code::INVALID),
-            },
-            Some(Ordered::Change(change)) => self.decide_change(deciding, &change)?,
+            Some(Ordered::Transaction(transaction)) => {
+                let key = ordered::key(tx);
+                match verified.verify(key, *transaction) {
+                    Some(transaction) => (key, self.decide_transaction(deciding, transaction)?),
+                    None => return Ok(code::INVALID),
+                }
+            }
+            Some(Ordered::Change(change)) => {
+                (ordered::key(tx), self.decide_change(deciding, &change)?)
+            }
             Some(Ordered::Bundle(payloads)) => {
                 for payload in payloads {
                     self.decide_bundled(deciding, payload, verified)?;

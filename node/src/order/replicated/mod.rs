@@ -375,7 +375,7 @@ impl Submissions {
                     self.application.waiting.wait_for_entry(index, waiter);
                     self.application.look_again();
                 }
-                Ok(None) => self.wait(Offer { keys: vec![key], tx, joins: true }, key, waiter),
+                Ok(None) => self.wait(key, tx, true, waiter),
                 Err(error) => waiter.answer(Err(error.into())),
             }
         }
@@ -388,12 +388,13 @@ impl Submissions {
         let tx = Bytes::from(record::validator_change_payload(change));
         let key = ordered::key(&tx);
         for waiter in waiters {
-            self.wait(Offer { keys: vec![key], tx: tx.clone(), joins: false }, key, waiter);
+            self.wait(key, tx.clone(), false, waiter);
         }
         Ok(answers)
     }
 
-    fn wait(&self, offer: Offer, key: ordered::Key, waiter: Waiter) {
+    /// Has it offered, alone or with others, unless somebody has already.
+    fn wait(&self, key: ordered::Key, tx: Bytes, joins: bool, waiter: Waiter) {
         // What this node takes to be the ledger's state is not what the others do: it would tell whoever submits
         // something that is not so.
         let published = self.application.shown.published_size();
@@ -404,8 +405,8 @@ impl Submissions {
         if let Some(ailment) = self.health.ailment() {
             return waiter.answer(Err(Refusal::NoOrder(ailment.to_string())));
         }
-        match self.application.waiting.wait_for(key, &offer.tx, waiter.clone()) {
-            Ok(true) => self.offer(offer),
+        match self.application.waiting.wait_for(key, &tx, waiter.clone()) {
+            Ok(true) => self.offer(Offer { keys: vec![key], tx, joins }),
             // Somebody else has offered it.
             Ok(false) => {}
             Err(refusal) => waiter.answer(Err(refusal)),

@@ -110,14 +110,15 @@ impl Verified {
 
     /// Whether a block may hold it, whatever the state: for this every node comes to the same.
     pub(super) fn may_be_ordered(&self, tx: &[u8]) -> Option<Kind> {
-        let key = key(tx);
-        // What was verified was read.
-        if self.contains(&key) {
+        // What was verified was read. Nobody knows a bundle by a key of its own.
+        let key = (tx.first() != Some(&BUNDLE)).then(|| key(tx));
+        if let Some(key) = key.filter(|key| self.contains(key)) {
             return Some(Kind::Transactions(vec![key]));
         }
         match read(tx)? {
             Ordered::Tick(time_ms) => Some(Kind::Tick(time_ms)),
             Ordered::Transaction(transaction) => {
+                let key = key?;
                 self.verify(key, *transaction).map(|_| Kind::Transactions(vec![key]))
             }
             Ordered::Change(_) => Some(Kind::Change),
