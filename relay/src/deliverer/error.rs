@@ -180,57 +180,28 @@ pub enum NotDelivered {
 impl NotDelivered {
     /// Whether it is only so because a server says so: another may say otherwise.
     pub(super) fn is_a_servers_word(&self) -> bool {
-        match self {
-            Self::Rpc(_)
-            | Self::OtherChain { .. }
-            | Self::Halted { .. }
-            | Self::NoAccount { .. }
-            | Self::NoMoney { .. }
-            | Self::NoGrant { .. }
-            | Self::PriceTooLow { .. }
-            | Self::TooDear { .. }
-            | Self::OutOfGas { .. }
-            | Self::Busy
-            | Self::NotIncluded { .. }
-            | Self::Failed { .. }
-            | Self::WouldFail(_)
-            | Self::NoAnswer { .. } => true,
+        !matches!(
+            self,
             Self::Account(_)
-            | Self::NoContract
-            | Self::DaySpent { .. }
-            | Self::Spending { .. }
-            | Self::TooLong { .. }
-            | Self::Shared { .. }
-            | Self::Pack(_) => false,
-        }
+                | Self::NoContract
+                | Self::DaySpent { .. }
+                | Self::Spending { .. }
+                | Self::TooLong { .. }
+                | Self::Shared { .. }
+                | Self::Pack(_)
+        )
     }
 
-    /// Whether it was found before anything was handed over: asking another server costs nothing then.
+    /// Whether it was found before anything was handed over: asking another server costs nothing then. What else may have
+    /// been, such as that nobody grants fees, is not among them: a server that refuses may have handed it on all the same.
     pub(super) fn is_of_nothing_sent(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::WouldFail(_)
-            | Self::TooDear { .. }
-            | Self::NoAccount { .. }
-            | Self::NoGrant { .. } => true,
-            // What was only tried out.
-            Self::OutOfGas { gas } => *gas == 0,
-            Self::Rpc(_)
-            | Self::Account(_)
-            | Self::OtherChain { .. }
-            | Self::Halted { .. }
-            | Self::NoContract
-            | Self::NoMoney { .. }
-            | Self::PriceTooLow { .. }
-            | Self::DaySpent { .. }
-            | Self::Spending { .. }
-            | Self::TooLong { .. }
-            | Self::Busy
-            | Self::NotIncluded { .. }
-            | Self::Shared { .. }
-            | Self::Failed { .. }
-            | Self::NoAnswer { .. }
-            | Self::Pack(_) => false,
-        }
+                | Self::TooDear { .. }
+                | Self::NoAccount { .. }
+                | Self::OutOfGas { gas: 0 }
+        )
     }
 
     /// Whether something else may be delivered all the same.
