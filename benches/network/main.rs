@@ -1,6 +1,6 @@
 //! A ledger that four nodes keep, beside four bare CometBFTs with the same settings.
 //!
-//! Run with `cargo bench --bench network`, or a part of it with `-- latency`, `votes`, `death` or `idle`;
+//! Run with `cargo bench --bench network`, or a part of it with `-- latency`, `votes`, `join`, `death` or `idle`;
 //! `-- --seconds 600` says for how long the nodes are left idle. The bare ones keep keys and values in their own
 //! process and verify nothing: what a ledger costs is told as a share of theirs, in the same run. All processes
 //! and the clients share the machine. It needs a CometBFT, and says so where there is none.
@@ -75,6 +75,12 @@ fn main() {
         let ratio = rate / bare_rate;
         let measured = format!("{rate:.0}/s of {bare_rate:.0}/s bare: {ratio:.2}");
         table.add("signed transactions of 64 clients", measured, ">= 0.50", ratio >= 0.5);
+    }
+    if is_asked("join") {
+        if !is_asked("votes") {
+            runtime.block_on(rate(&ours));
+        }
+        join(&mut ours, &mut table);
     }
     if is_asked("death") {
         runtime.block_on(death(&mut ours, &mut table));
@@ -155,6 +161,24 @@ async fn rate(ours: &Ours) -> f64 {
     };
     println!("  afterwards: a node {}; a CometBFT {}", told(0), told(1));
     in_time as f64 / LOADED.as_secs_f64()
+}
+
+/// A node that has nothing but its keys fetches all blocks from the others.
+fn join(ours: &mut Ours, table: &mut Table) {
+    const JOINER: usize = NODES - 1;
+    let entries = ours.size(0);
+    ours.start_over(JOINER);
+    let started = Instant::now();
+    ours.restart(JOINER);
+    wait_for("the node has fetched all", || (ours.size(JOINER) >= entries).then_some(()));
+    let rate = entries as f64 / started.elapsed().as_secs_f64();
+    let [node, comet] = ours.usage()[JOINER];
+    println!(
+        "  afterwards: the node has {:.0} MB, its CometBFT {:.0} MB",
+        node.rss_mb, comet.rss_mb
+    );
+    let measured = format!("{rate:.0} entries/s of {entries}");
+    table.add("joining, from the start to the last entry", measured, ">= 2000/s", rate >= 2000.0);
 }
 
 /// One of the nodes is killed while clients of the others submit one transaction after another.

@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use colearn::supervise::NodeProcess;
 use colearn_testkit::free_addresses;
 
 use super::{NODES, wait_for};
+
+/// How long a node may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Ours {
     dir: tempfile::TempDir,
@@ -65,6 +69,16 @@ impl Ours {
     /// kill -9; CometBFT beside it ends by itself.
     pub(crate) fn kill(&mut self, at: usize) {
         self.nodes[at].process.kill().unwrap();
+    }
+
+    /// Stops a node, and sets its ledger and blocks aside.
+    pub(crate) fn start_over(&mut self, at: usize) {
+        let node = &mut self.nodes[at].process;
+        node.terminate().unwrap();
+        node.wait(PATIENCE).unwrap().expect("it ends");
+        let mut resync = colearn(&["network", "resync", "--data"]);
+        resync.arg(self.data(at));
+        told(resync);
     }
 
     pub(crate) fn restart(&mut self, at: usize) {

@@ -508,6 +508,7 @@ async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
                 Err(error) => println!("{name:<12}  does not answer: {error}"),
             }
         }
+        tell_models(&answers);
         tell_faults(&answers);
         if !enough {
             println!("\nfewer than two thirds answer here: nothing is recorded until they do");
@@ -518,6 +519,34 @@ async fn status(node: &str, json: bool) -> anyhow::Result<ExitCode> {
 
 /// What a node has answered, by its name and address.
 type Answer = (String, String, Result<Value, String>);
+
+/// Tells which nodes have the models of the experiments that go on, as each says of itself.
+fn tell_models(answers: &[Answer]) {
+    let said = answers.iter().filter_map(|(name, _, said)| Some((name, said.as_ref().ok()?)));
+    // By its name: its newest round, who has all of it, and who has not.
+    let mut models = BTreeMap::<&str, (u64, Vec<String>, Vec<String>)>::new();
+    for (name, said) in said {
+        for experiment in said["experiments"].as_array().into_iter().flatten() {
+            let round = experiment["round"].as_u64().unwrap_or(0);
+            let missing = experiment["missing"].as_array().map_or(0, Vec::len);
+            let (newest, has, lacks) =
+                models.entry(experiment["name"].as_str().unwrap_or("?")).or_default();
+            *newest = round.max(*newest);
+            match (experiment["here"].as_bool(), missing) {
+                (Some(true), 0) => has.push(name.clone()),
+                (Some(true), files) => lacks.push(format!("{name} lacks {files} files beside it")),
+                _ => lacks.push(format!("not at {name}")),
+            }
+        }
+    }
+    if !models.is_empty() {
+        println!("\nexperiment    round     model at");
+    }
+    for (experiment, (round, has, lacks)) in models {
+        let places: Vec<_> = has.into_iter().chain(lacks).collect();
+        println!("{experiment:<12}  {round:<8}  {}", places.join(", "));
+    }
+}
 
 /// Tells what is wrong with whom, and who says so: whom the ledger tells to have been caught, what each node holds
 /// against others, and what keeps it from going on itself.

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use colearn_contracts::ExperimentName;
+use colearn_contracts::{ExperimentName, Parameters};
 use colearn_learning::data::Schema;
+use colearn_records::log_keys::LogKeys;
 use colearn_records::plan::{Agreement, agreements_line, check_agreements};
 use colearn_sdk::encrypted::Encryption;
 use colearn_sdk::learner::{SAFETENSORS, Weights};
@@ -185,6 +186,37 @@ impl Create {
         if could_merge {
             eprintln!("{SINGLE_ROUNDS}");
         }
+        if let Some(short) = short_deadline(&plan.parameters, followed.keys()) {
+            eprintln!("{short}");
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The shortest deadline that means what it says where blocks decide when it is over.
+const SHORT_MS: u64 = 5_000;
+
+/// What is said of a deadline that blocks are too slow for.
+fn short_deadline(parameters: &Parameters, keys: &LogKeys) -> Option<String> {
+    if keys.validators().is_none() && !keys.is_on_chain() {
+        return None;
+    }
+    let gathering = parameters.merging.and_then(|merging| merging.gather_deadline_ms);
+    let deadlines = [
+        ("proposal", Some(parameters.proposal_deadline_ms)),
+        ("vote", Some(parameters.vote_deadline_ms)),
+        ("reveal", Some(parameters.reveal_deadline_ms)),
+        ("gather", gathering),
+        ("motion", Some(parameters.motion_deadline_ms)),
+    ];
+    let short = deadlines.into_iter().filter(|(_, ms)| ms.is_some_and(|ms| ms < SHORT_MS));
+    let names: Vec<_> = short.map(|(name, _)| name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "deadlines below {} s ({}): this ledger's time is that of its blocks, which may be seconds off, and so may be \
+             when these are over",
+            SHORT_MS / 1000,
+            names.join(", "),
+        )
+    })
 }

@@ -56,6 +56,8 @@ pub(super) struct Offer {
     pub(super) tx: Bytes,
     /// Whether it may be put together with others.
     pub(super) joins: bool,
+    /// Whether it was offered before.
+    pub(super) again: bool,
 }
 
 /// Where offers are queued; cheap to clone.
@@ -153,7 +155,7 @@ mod tests {
         let offer = |number: usize, joins: bool, length: usize| {
             let mut key = Key::default();
             key[..8].copy_from_slice(&number.to_le_bytes());
-            Offer { keys: vec![key], tx: vec![number as u8; length].into(), joins }
+            Offer { keys: vec![key], tx: vec![number as u8; length].into(), joins, again: false }
         };
         let all =
             [(true, 100), (true, 200), (false, 50), (true, 7), (true, MAX_BYTES - 10), (true, 9)];

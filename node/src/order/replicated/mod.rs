@@ -126,8 +126,13 @@ impl Replicated {
         tracing::info!(version = program.version(), id = node.id(), "cometbft started");
 
         let rpc = Client::new(sockets.rpc());
-        let submissions =
-            Submissions::new(application.clone(), signatures.clone(), rpc, comet.health());
+        let submissions = Submissions::new(
+            application.clone(),
+            signatures.clone(),
+            rpc,
+            comet.health(),
+            stopping.clone(),
+        );
         let gathering =
             signatures::gather(application.clone(), signatures.clone(), stopping.clone());
         let beating = beat(submissions.clone(), stopping.clone());
@@ -348,11 +353,14 @@ impl Submissions {
         signatures: Arc<Signatures>,
         rpc: Client,
         health: Health,
+        stopping: CancellationToken,
     ) -> Self {
         let (offers, queue) = Offers::new();
         let (offering, calls) = (application.clone(), rpc.clone());
-        // It ends with the last of those who can offer something.
+        // It ends with the last of those who can offer something. If it panics the node stops: nothing would be
+        // ordered any more, and all would look well.
         std::thread::spawn(move || {
+            let _ends = stopping.drop_guard();
             for offer in bundle::bundles(queue) {
                 hand_over(&calls, &offering.waiting, &offer);
             }
@@ -406,7 +414,7 @@ impl Submissions {
             return waiter.answer(Err(Refusal::NoOrder(ailment.to_string())));
         }
         match self.application.waiting.wait_for(key, &tx, waiter.clone()) {
-            Ok(true) => self.offer(Offer { keys: vec![key], tx, joins }),
+            Ok(true) => self.offer(Offer { keys: vec![key], tx, joins, again: false }),
             // Somebody else has offered it.
             Ok(false) => {}
             Err(refusal) => waiter.answer(Err(refusal)),
@@ -415,10 +423,16 @@ impl Submissions {
 
     fn offer(&self, offer: Offer) {
         if let Err(offer) = self.offers.push(offer) {
-            for key in &offer.keys {
-                self.application.waiting.refuse(key, || Refusal::Busy);
-            }
+            refuse_busy(&self.application.waiting, &offer);
         }
+    }
+}
+
+/// Tells whoever waits for it that there is no room; what was offered before may be recorded all the same, and has its
+/// next turn.
+fn refuse_busy(waiting: &Waiting, offer: &Offer) {
+    for key in offer.keys.iter().filter(|_| !offer.again) {
+        waiting.refuse(key, || Refusal::Busy);
     }
 }
 
@@ -438,7 +452,7 @@ fn hand_over(rpc: &Client, waiting: &Waiting, offer: &Offer) {
         Ok(Broadcast::Refused { code }) => {
             refuse(&|| Refusal::NoOrder(format!("refused with code {code}")));
         }
-        Err(RpcError::MempoolFull) => refuse(&|| Refusal::Busy),
+        Err(RpcError::MempoolFull) => refuse_busy(waiting, offer),
         Err(error @ (RpcError::Unreachable(_) | RpcError::Invalid(_) | RpcError::Refused(_))) => {
             refuse(&|| Refusal::NoOrder(error.to_string()));
         }
@@ -458,10 +472,10 @@ async fn beat(submissions: Submissions, stopping: CancellationToken) {
         }
         let application = &submissions.application;
         if let Some(tick) = application.tick(&mut last_tick_s) {
-            submissions.offer(Offer { keys: Vec::new(), tx: tick, joins: false });
+            submissions.offer(Offer { keys: Vec::new(), tx: tick, joins: false, again: false });
         }
         for (keys, tx) in application.waiting.unheard() {
-            submissions.offer(Offer { keys, tx, joins: false });
+            submissions.offer(Offer { keys, tx, joins: false, again: true });
         }
         let stuck = application.stuck().is_some();
         if stuck && !said_stuck {

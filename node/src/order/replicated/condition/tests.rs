@@ -86,13 +86,14 @@ impl First {
 
         let socket = dir.path().join("rpc.sock");
         order(UnixListener::bind(&socket).unwrap(), application.clone());
+        let stopping = CancellationToken::new();
         let submissions = Submissions::new(
             application.clone(),
             signatures.clone(),
             Client::new(socket),
             Comet::default(),
+            stopping.clone(),
         );
-        let stopping = CancellationToken::new();
         tokio::spawn(signatures::gather(application.clone(), signatures.clone(), stopping.clone()));
         let network = Some(Arc::new(Network::new(submissions)));
         let artifacts = ArtifactStore::open(

@@ -125,3 +125,18 @@ fn what_was_offered_together_is_offered_again_as_the_same_bytes() {
     let again = waiting.unheard();
     assert!(again.contains(&(vec![keys[1]], pair)), "{again:?}");
 }
+
+#[test]
+fn what_may_be_recorded_by_now_is_not_told_to_be_too_much() {
+    let network = Network::of(1);
+    let tx = create(&network, 1, "a");
+    let key = ordered::key(&tx);
+    let waiting = Waiting::default();
+    let (waiters, mut answers) = Waiter::of(1);
+    assert!(waiting.wait_for(key, &tx, waiters[0].clone()).unwrap());
+    let offer = |again: bool| Offer { keys: vec![key], tx: tx.clone(), joins: !again, again };
+    refuse_busy(&waiting, &offer(true));
+    assert!(waiting.is_waited_for(&key));
+    refuse_busy(&waiting, &offer(false));
+    assert!(matches!(answers.try_recv().unwrap()[..], [Err(Refusal::Busy)]));
+}

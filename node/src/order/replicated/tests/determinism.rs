@@ -44,3 +44,33 @@ fn nodes_record_the_same_bytes_whatever_happens_to_one() {
     // What is recorded is a ledger that anybody can follow.
     follow(&entries);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 12, failure_persistence: None, ..Default::default()
+    })]
+
+    /// Whatever is drawn, with one of two nodes killed after each block that it has decided and not made durable.
+    #[test]
+    fn drawn_histories_are_recorded_as_the_same_bytes(seed: u64, dies in 1..6_u64) {
+        let mut network = Network::begun_with(&genesis(4), 2);
+        let mut history = History::with_bundles(seed);
+        for height in 1..=25 {
+            let block = history.next(&network);
+            let mut answers = Vec::new();
+            for (at, node) in (0..).zip(&mut network.nodes) {
+                node.comet.decide(block.clone());
+                answers.push(node.comet.finalize().unwrap());
+                if at == 1 && height % dies == 0 {
+                    node.kill();
+                    node.start();
+                } else {
+                    node.comet.commit().unwrap();
+                }
+            }
+            assert_same(&answers, height);
+            history.done(&block, codes(&answers[0]));
+        }
+        follow(&network.entries());
+    }
+}

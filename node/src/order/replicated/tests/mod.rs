@@ -5,6 +5,7 @@ mod bundles;
 mod crashes;
 mod determinism;
 mod equivalence;
+mod figures;
 mod history;
 mod hostile;
 mod signatures;
