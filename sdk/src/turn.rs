@@ -157,10 +157,14 @@ impl Made {
         asked: &Assignment,
     ) -> Trained {
         let Self { weights, scores, taken } = self;
-        // A policy that does not let scores leave at all takes them away where they are signed.
-        let scores = match spending.check_kept_scores(scores, weights.digest(), asked.round) {
-            Err(SpendingError::Policy(PolicyError::ScoreNoise { .. })) => Scores::default(),
-            Ok(()) | Err(_) => scores,
+        let scores = match spending.release_kept_scores(scores, weights.digest(), asked.round) {
+            Ok(()) => scores,
+            // No news: it is what the site has decided.
+            Err(SpendingError::Policy(_)) => Scores::default(),
+            Err(error) => {
+                tracing::warn!(round = asked.round, %error, "the scores stay here");
+                Scores::default()
+            }
         };
         let max_epsilon_micros = learner.privacy().and_then(|privacy| privacy.max_epsilon_micros);
         let spent = match taken {
@@ -190,7 +194,7 @@ impl Made {
             return Err("it is not of what was trained for this round".to_owned());
         }
         let digest = sealed.weights.digest;
-        let kept = spending.check_kept_scores(sealed.scores, digest, sealed.round);
+        let kept = spending.release_kept_scores(sealed.scores, digest, sealed.round);
         kept.map_err(|error| error.to_string())?;
         match self.spend(learner, spending, asked) {
             Trained::Proposal { privacy, .. } if privacy == sealed.privacy => Ok(()),

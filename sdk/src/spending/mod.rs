@@ -170,30 +170,34 @@ impl Spending {
         Ok(())
     }
 
-    /// Whether scores may leave that are kept from before a restart: under a policy that asks for noise only those that were
-    /// counted, which had some.
+    /// Has scores leave that are kept from before a restart: under a policy that asks for noise only those that were
+    /// counted, which had some. What is counted here counts for the site, too, whose policy may be newer.
     ///
     /// # Errors
-    /// [`SpendingError::Policy`].
-    pub(crate) fn check_kept_scores(
-        &self,
+    /// If that must not or cannot be. The scores must not leave the process then.
+    pub(crate) fn release_kept_scores(
+        &mut self,
         scores: Scores,
         of: Digest,
         round: u64,
     ) -> Result<(), SpendingError> {
         self.check_scores(scores)?;
-        let largest = self.site.as_ref().and_then(|site| site.policy().score_epsilon_micros);
-        let Some(largest_micros) = largest.filter(|_| scores != Scores::default()) else {
+        let Some(site) = self.site.as_mut().filter(|_| scores != Scores::default()) else {
             return Ok(());
         };
         let name = Training::score_name(of, scores);
         let counted = self.scores.iter().find(|it| (it.round, it.weights) == (round, name));
-        let Some((counted, site)) = counted.zip(self.site.as_ref()) else {
-            return Err(PolicyError::ScoreNoise { largest_micros }.into());
-        };
-        // With less noise than is asked for now it stays here, too.
-        let takes = Privacy { segment: counted.took, delta_picos: 0, max_epsilon_micros: None };
-        Ok(site.policy().check_score(Some(&takes))?)
+        match (counted, site.policy().score_epsilon_micros) {
+            (None, None) => Ok(()),
+            (None, Some(largest_micros)) => Err(PolicyError::ScoreNoise { largest_micros }.into()),
+            (Some(counted), _) => {
+                // With less noise than is asked for now it stays here, too.
+                let segment = counted.took;
+                let takes = Privacy { segment, delta_picos: 0, max_epsilon_micros: None };
+                site.policy().check_score(Some(&takes))?;
+                site.spend(counted, &mut self.figures)
+            }
+        }
     }
 
     /// How many trainings on the site's data have left without differential privacy, as far as was read.

@@ -90,11 +90,11 @@ fn a_policy_may_ask_for_noise_in_scores_and_counts_it() {
     }
     // Scores that are kept from before leave only if they were counted.
     let kept = KEPT;
-    assert!(spending.check_kept_scores(kept, weights(1), 1).is_err());
-    spending.check_kept_scores(Scores::default(), weights(1), 1).unwrap();
+    assert!(spending.release_kept_scores(kept, weights(1), 1).is_err());
+    spending.release_kept_scores(Scores::default(), weights(1), 1).unwrap();
     for round in [1, 2] {
         spending.spend_scores(weights(1), KEPT, round, Some(&of(least))).unwrap();
-        spending.check_kept_scores(kept, weights(1), round).unwrap();
+        spending.release_kept_scores(kept, weights(1), round).unwrap();
     }
     let error = spending.spend_scores(weights(1), KEPT, 3, Some(&of(least))).unwrap_err();
     assert!(matches!(error, SpendingError::OverSite { .. }), "{error}");
@@ -104,5 +104,36 @@ fn a_policy_may_ask_for_noise_in_scores_and_counts_it() {
     assert!(matches!(none.check_score(Some(&of(least))), Err(PolicyError::Scores)));
     for wrong in ["scores = false\nscore_epsilon = 1.0", "scores = true\nscore_epsilon = 0.0"] {
         assert!(policy(wrong).unwrap_err().to_string().contains("score"), "{wrong}");
+    }
+}
+
+/// A learner scores with noise, dies, and is started again under a policy.
+#[test]
+fn what_was_counted_before_there_was_a_policy_counts_under_it_once_it_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = dir.path().join("key");
+    let most = compose(&[score(20, None).segment]).epsilon_micros(DELTA).unwrap();
+    let policy = |max_micros: u64| {
+        let path = dir.path().join("site.toml");
+        let max = max_micros as f64 / 1e6;
+        let text = format!("data = 'd'\nscores = true\nmax_epsilon = {max:?}\ndelta = 1e-5\n");
+        std::fs::write(&path, text + "unprotected = false\n").unwrap();
+        Policy::read(&path).unwrap()
+    };
+    let under = |max_micros: u64| {
+        let spending = Spending::open(&memory, &name("x")).unwrap();
+        let mut spending = spending.under(policy(max_micros), ME, &name("x")).unwrap();
+        spending.on(LedgerId([7; 32])).unwrap();
+        spending
+    };
+    let mut before = Spending::open(&memory, &name("x")).unwrap();
+    before.spend_scores(weights(1), KEPT, 1, Some(&score(20, None))).unwrap();
+    let refused = under(most - 1).release_kept_scores(KEPT, weights(1), 1).unwrap_err();
+    assert!(matches!(refused, SpendingError::OverSite { .. }), "{refused}");
+    let spent = |max_micros| SiteSpent::of(&policy(max_micros)).unwrap().epsilon_micros;
+    assert_eq!(spent(most), Some(0));
+    for _ in 0..2 {
+        under(most).release_kept_scores(KEPT, weights(1), 1).unwrap();
+        assert_eq!(spent(most), Some(most));
     }
 }
