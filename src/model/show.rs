@@ -16,6 +16,8 @@ pub enum Kind {
     Safetensors(Contents),
     /// XGBoost's trees.
     XgboostUbj,
+    /// LightGBM's trees.
+    LightgbmText,
     /// A pickle: whoever loads it executes what its author wants.
     Pickle,
     /// A ZIP archive, as PyTorch and NumPy write them: it may hold a pickle.
@@ -81,6 +83,10 @@ impl Kind {
             [b'{', b'L', _, _, _, _, _, _, _, _, b'l', b'e', b'a', b'r', b'n', b'e', b'r', ..] => {
                 Self::XgboostUbj
             }
+            // A line of its own.
+            [b't', b'r', b'e', b'e', b'\n', b'v', b'e', b'r', b's', b'i', b'o', b'n', b'=', ..] => {
+                Self::LightgbmText
+            }
             // What comes after its end does not keep it from being loaded.
             [0x80, 2..=5, ..] => Self::Pickle,
             [b'P', b'K', 3, 4, ..] => Self::Zip,
@@ -93,6 +99,7 @@ impl Kind {
         match self {
             Self::Safetensors(_) => Some(SAFETENSORS),
             Self::XgboostUbj => Some("application/x-xgboost-ubj"),
+            Self::LightgbmText => Some("text/x-lightgbm"),
             Self::Pickle => Some(colearn_sdk::bridge::LEGACY),
             Self::Zip | Self::Encrypted | Self::Other => None,
         }
@@ -104,7 +111,12 @@ impl Shown {
     pub fn to_json(&self) -> Value {
         let contents = match &self.kind {
             Kind::Safetensors(contents) => Some(contents),
-            Kind::XgboostUbj | Kind::Pickle | Kind::Zip | Kind::Encrypted | Kind::Other => None,
+            Kind::XgboostUbj
+            | Kind::LightgbmText
+            | Kind::Pickle
+            | Kind::Zip
+            | Kind::Encrypted
+            | Kind::Other => None,
         };
         let tensors = contents.map(|contents| {
             let tensors = contents.tensors.iter();
@@ -148,6 +160,11 @@ mod tests {
         assert_eq!((&pickle.kind, pickle.size), (&Kind::Pickle, 5));
         assert_eq!(pickle.to_json()["tensors"], Value::Null);
         assert_eq!(shown(b"{L\0\0\0\0\0\0\0\x07learner{").kind, Kind::XgboostUbj);
+        let trees = shown(b"tree\nversion=v4\nnum_class=1\n");
+        assert_eq!(
+            (&trees.kind, trees.kind.media_type()),
+            (&Kind::LightgbmText, Some("text/x-lightgbm"))
+        );
         assert_eq!((shown(b"").kind, shown(b"{}").kind), (Kind::Other, Kind::Other));
         assert!(show(&dir.path().join("none")).is_err());
         // What is behind its end keeps nobody from loading it; nor does an archive around it.

@@ -39,6 +39,7 @@ pub(crate) fn shown(shown: &Shown) -> String {
     let contents = match &shown.kind {
         Kind::Safetensors(contents) => contents,
         Kind::XgboostUbj => return text + "format      XGBoost's UBJSON\n",
+        Kind::LightgbmText => return text + "format      LightGBM's text\n",
         Kind::Pickle => {
             return text
                 + "format      looks like a pickle: whoever loads it executes what its author wants\n";
