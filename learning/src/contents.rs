@@ -43,27 +43,10 @@ impl Contents {
     /// # Errors
     /// The outer one if it cannot be read, the inner one if it is not safetensors.
     pub fn read(file: &mut dyn Read, size: u64) -> io::Result<Result<Self, WeightsError>> {
-        let format = |told: &str| Ok(Err(WeightsError::Format(told.to_owned())));
-        let mut prefix = [0; 8];
-        if size < prefix.len() as u64 {
-            return format("it is too short for a header");
-        }
-        file.read_exact(&mut prefix)?;
-        let length = u64::from_le_bytes(prefix);
-        let rest = size - prefix.len() as u64;
-        // Before anything is allocated for it.
-        if length > MAX_HEADER_BYTES.min(rest) {
-            return format("its header is longer than can be");
-        }
-        let mut header = Vec::new();
-        file.take(length).read_to_end(&mut header)?;
-        let header: Metadata = match serde_json::from_slice(&header) {
+        let header = match read_header(file, size)? {
             Ok(header) => header,
-            Err(error) => return format(&error.to_string()),
+            Err(error) => return Ok(Err(error)),
         };
-        if header.data_len() as u64 != rest - length {
-            return format("it has more or fewer bytes than its header says");
-        }
         let mut tensors: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
         // An empty one begins where the next does.
         tensors.sort_by(|(a, one), (b, other)| (one.data_offsets, a).cmp(&(other.data_offsets, b)));
@@ -86,6 +69,38 @@ impl Contents {
     pub fn parameters(&self) -> u64 {
         self.tensors.iter().map(Tensor::len).fold(0, u64::saturating_add)
     }
+}
+
+/// Reads a header from the beginning of a file of so many bytes, whose tensors it describes whole.
+///
+/// # Errors
+/// The outer one if it cannot be read, the inner one if it is not safetensors.
+pub(crate) fn read_header(
+    file: &mut dyn Read,
+    size: u64,
+) -> io::Result<Result<Metadata, WeightsError>> {
+    let format = |told: &str| Ok(Err(WeightsError::Format(told.to_owned())));
+    let mut prefix = [0; 8];
+    if size < prefix.len() as u64 {
+        return format("it is too short for a header");
+    }
+    file.read_exact(&mut prefix)?;
+    let length = u64::from_le_bytes(prefix);
+    let rest = size - prefix.len() as u64;
+    // Before anything is allocated for it.
+    if length > MAX_HEADER_BYTES.min(rest) {
+        return format("its header is longer than can be");
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header)?;
+    let header: Metadata = match serde_json::from_slice(&header) {
+        Ok(header) => header,
+        Err(error) => return format(&error.to_string()),
+    };
+    if header.data_len() as u64 != rest - length {
+        return format("it has more or fewer bytes than its header says");
+    }
+    Ok(Ok(header))
 }
 
 /// The built-in model that a header describes. One that promises other tensors than there are is told, not believed.

@@ -14,6 +14,7 @@ mod predict;
 pub mod private;
 mod reading;
 mod score_noise;
+mod shards;
 mod student;
 mod training;
 mod words;
@@ -21,6 +22,7 @@ mod words;
 pub use builtin::{BuiltinError, BuiltinLearner};
 pub use contents::{Contents, Tensor};
 pub use predict::{Predictions, Predictor};
+pub use shards::{INDEX, Shards, ShardsError};
 pub use training::{ClassWeights, Training, VoteRule};
 
 /// The seed of what learner `number` of a group draws at random.

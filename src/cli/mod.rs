@@ -27,6 +27,7 @@ mod logs;
 mod looking;
 mod man;
 mod model;
+mod model_files;
 mod model_keys;
 #[cfg(unix)]
 mod network;

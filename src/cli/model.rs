@@ -14,9 +14,9 @@ use colearn_contracts::ExperimentName;
 use colearn_records::pins::Pins;
 
 use super::args::{NODE, PinArgs, PlaceArgs};
-use super::model_keys;
 use super::progress;
 use super::tell::{alone, models};
+use super::{model_files, model_keys};
 use crate::alone::Record;
 
 #[derive(Subcommand)]
@@ -64,6 +64,20 @@ colearn audit says it. A member's false statement of privacy is a warning only."
 What is written is what a member has encrypted, all of it, or nothing is. To have the encrypted file, and know of which
 round it is: colearn model get. Exit codes: 0; 1 where the keys are not there, or it is not encrypted under them.")]
     Decrypt(model_keys::Decrypt),
+    /// Join a model that lies in several files, as Hugging Face's libraries write large ones, into one.
+    #[command(after_help = "Examples:
+  colearn model join llama/model.safetensors.index.json --out llama.safetensors
+  colearn experiment create llama --key a.pem --weights llama.safetensors --open
+
+A ledger knows a model by one digest. The same tensors give the same file, in however many files they lay and whoever
+wrote these: they are put into the order of the format's own library. A part of a file at a time is in memory.")]
+    Join(model_files::Join),
+    /// Split a model's file into several with an index, as Hugging Face's libraries read them.
+    #[command(after_help = "Examples:
+  colearn model split llama.safetensors --out llama --file-bytes 2000000000
+
+The index is written last: a folder without one was interrupted.")]
+    Split(model_files::Split),
     /// Tell what a learner's model alone was worth beside the shared one, on the same test rows.
     #[command(after_help = "Examples:
   colearn model compare a.pem.data/experiments/credit/alone.jsonl
@@ -162,6 +176,8 @@ impl Model {
             Self::Verify(args) => args.run(),
             Self::Keys(keys) => keys.run(),
             Self::Decrypt(args) => args.run(),
+            Self::Join(args) => args.run(),
+            Self::Split(args) => args.run(),
         }
     }
 }

@@ -532,6 +532,7 @@ async fn a_built_in_model_is_shown_and_predicts() {
     }
     let model = path("points.safetensors");
     succeed(&["model", "get", "points", "--node", &node.url, "--out", &model]);
+    in_several_files(dir, &model, &node.url, &keys[0]);
     node.stop();
 
     let shown = succeed(&["model", "show", &model]);
@@ -587,4 +588,30 @@ async fn a_built_in_model_is_shown_and_predicts() {
     let refused = fail(&["predict", "--model", &path("other"), "--data", data]);
     assert!(refused.contains("not in the safetensors format"), "{refused}");
     assert!(succeed(&["model", "show", &path("other")]).contains("none that is known here"));
+}
+
+/// A model is split, joined, and what an experiment begins with, and always the same.
+fn in_several_files(dir: &Path, model: &str, node: &str, key: &str) {
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let parts = path("parts");
+    let split = ["model", "split", model, "--out", &parts, "--file-bytes", "10"];
+    assert!(succeed(&split).starts_with("2 files in "));
+    assert!(fail(&split).contains("cannot write"));
+    let index = path("parts/model.safetensors.index.json");
+    let joined = path("joined.safetensors");
+    let join = ["model", "join", &index, "--out", &joined];
+    let told = json(&join);
+    let digest = read(model).digest().to_string();
+    assert_eq!(
+        (&told["digest"], &told["files"], &told["tensors"]),
+        (&digest.clone().into(), &2.into(), &2.into())
+    );
+    assert_eq!(read(&joined), read(model));
+    // What is there is not written over.
+    assert!(fail(&join).contains("joined.safetensors"));
+    let create = ["experiment", "create", "again", "--node", node, "--key", key, "--open"];
+    let created = json(&[&create[..], &["--weights", &index]].concat());
+    assert_eq!(created["model"], digest);
+    std::fs::remove_file(path("parts/model-00002-of-00002.safetensors")).unwrap();
+    assert!(fail(&join).contains("model-00002-of-00002.safetensors"));
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::agreements::parse_agreement;
 use super::rules::{Admitted, Rules};
 use crate::cli::args::{Data, ModelKeysArg, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
+use crate::cli::model_files::{is_index, joined};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -53,7 +54,7 @@ pub(crate) struct Create {
     node: NodeAddress,
     #[command(flatten)]
     signer: Signer,
-    /// The initial model (safetensors) [default: a built-in one for the data]
+    /// The initial model (safetensors, or the index of one that lies in several files) [default: a built-in one for the data]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "task", "model", "hidden"])]
     weights: Option<PathBuf>,
     /// What kind of file the initial model is; everybody's proposals are of the same kind
@@ -98,6 +99,7 @@ impl Create {
             bail!("say who may join: --open, --invite, --founder, or a plan with [members]");
         }
         let weights = match &self.weights {
+            Some(path) if is_index(path) => joined(path)?,
             Some(path) => {
                 Weights::open(path).with_context(|| format!("cannot read {}", path.display()))?
             }
