@@ -269,13 +269,13 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 /// `COLEARN_FUZZ` has more cases tried.
 #[test]
 fn no_bytes_break_the_server() {
-    let cases = std::env::var("COLEARN_FUZZ").map_or(2_000, |cases| cases.parse().unwrap());
+    let cases = std::env::var("COLEARN_FUZZ").map_or(20_000, |cases| cases.parse().unwrap());
     // Anything that decodes is answered: a request that an application would fail at is not the point
     // here.
     let server = Server::start(|request| {
         length(request).or(Ok(response::Value::Commit(ResponseCommit::default())))
     });
-    // Fifty frames each, so a hundred thousand in all.
+    // Fifty frames each, so a million in all.
     let sent = prop::collection::vec(bytes(), 50);
     let mut runner =
         TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
