@@ -12,6 +12,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use colearn_testkit::Figures;
+
 use self::long::{signatures_alone, write};
 
 /// As in the `colearn` binary.
@@ -78,21 +80,23 @@ fn main() {
         colearn_audit::audit(&mut *source, colearn_audit::AuditOptions::default()).unwrap();
     let audit = started.elapsed();
     assert!(report.ok, "{report:?}");
-    println!(
-        "audit {:.2} s, {count} signatures alone {:.2} s: ratio {:.2}",
-        audit.as_secs_f64(),
-        limit.as_secs_f64(),
-        limit.as_secs_f64() / audit.as_secs_f64()
-    );
-    println!("peak memory of the audit: {:.0} MiB", peak_of(&["audit", data.to_str().unwrap()]));
+    let mut figures = Figures::of(&format!("audit {entries}"), env!("CARGO_TARGET_TMPDIR"));
+    let (audit, limit) = (audit.as_secs_f64(), limit.as_secs_f64());
+    let told =
+        format!("{audit:.2} s, {count} signatures alone {limit:.2} s: ratio {:.2}", limit / audit);
+    figures.at_least("an audit, to its signatures alone", &told, limit / audit, 0.92);
+    let peak = peak_of(&["audit", data.to_str().unwrap()]);
+    figures.at_most("its memory, MiB", &format!("{peak:.0}"), peak, 64.0);
 
     let (first, _) = open(&data);
-    println!("open without a snapshot: {first:.2} s");
+    figures.told("opened without a snapshot", &format!("{first:.2} s"));
     let mut times: Vec<f64> = (0..5).map(|_| open(&data).0).collect();
     times.sort_by(f64::total_cmp);
-    println!("open with a snapshot: median {:.2} s", times[2]);
+    figures.at_most("opened with a snapshot, s", &format!("{:.3}", times[2]), times[2], 0.1);
     std::fs::remove_dir_all(ledger.join("index")).unwrap();
     let (rebuild, started) = open(&data);
     let size = started["entries"].as_f64().unwrap();
-    println!("open and rebuild the index: {rebuild:.2} s, {:.0} entries/s", size / rebuild);
+    let rate = size / rebuild;
+    figures.at_least("the index rebuilt, entries/s", &format!("{rate:.0}"), rate, 300_000.0);
+    figures.end();
 }

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use colearn_records::keys::learner_id;
 use colearn_sdk::client::{Client, Followed, Memory, Trust};
+use colearn_testkit::Figures;
 
 use self::long::{key, signatures_alone, write};
 
@@ -112,20 +113,27 @@ fn main() {
         trusted.push(follower(&url, &folder("trusted"), Some(&checkpoint)));
     }
     let limit = alone.into_iter().fold(f64::INFINITY, f64::min);
-    println!("{count} signatures alone: {limit:.2} s, {:.0}/s", count as f64 / limit);
-    let tell = |how: &str, runs: Vec<(u64, f64, f64)>| {
+    let mut figures = Figures::of(&format!("follow {entries}"), env!("CARGO_TARGET_TMPDIR"));
+    let alone = format!("{limit:.2} s, {:.0}/s", count as f64 / limit);
+    figures.told(&format!("{count} signatures alone"), &alone);
+    let mut tell = |how: &str, runs: Vec<(u64, f64, f64)>, goal: Option<f64>| {
         let Some((size, seconds, mib)) = runs.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)) else {
             return;
         };
         let (rate, ratio) = (size as f64 / seconds, limit / seconds);
-        println!(
-            "{size} entries followed {how}: {seconds:.2} s, {rate:.0} entries/s, ratio {ratio:.2}, \
-             peak memory {mib:.0} MiB"
+        let figure = format!("{size} entries followed {how}");
+        let told = format!(
+            "{seconds:.2} s, {rate:.0} entries/s, ratio {ratio:.2}, peak memory {mib:.0} MiB"
         );
+        match goal {
+            Some(goal) => figures.at_least(&figure, &told, ratio, goal),
+            None => figures.told(&figure, &told),
+        }
     };
-    tell("from the first on", all);
-    tell("with a trusted checkpoint", trusted);
-    tell("again", vec![follower(&url, &dir.path().join("all0"), None)]);
+    tell("from the first on", all, Some(0.8));
+    tell("with a trusted checkpoint", trusted, None);
+    tell("again", vec![follower(&url, &dir.path().join("all0"), None)], None);
+    figures.end();
     drop(node.stdin.take());
     node.wait().unwrap();
 }

@@ -13,6 +13,7 @@ mod ours;
 use std::time::{Duration, Instant};
 
 use colearn_sdk::client::{Followed, Memory};
+use colearn_testkit::Figures;
 use tokio::runtime::Runtime;
 
 use self::bare::Bare;
@@ -62,7 +63,7 @@ fn main() {
         }
     }
     let mut ours = Ours::start(&comet);
-    let mut table = Table::default();
+    let mut table = Figures::of("network", env!("CARGO_TARGET_TMPDIR"));
     if is_asked("idle") {
         idling(&ours, idle, &mut table);
     }
@@ -74,7 +75,7 @@ fn main() {
         let rate = runtime.block_on(rate(&ours));
         let ratio = rate / bare_rate;
         let measured = format!("{rate:.0}/s of {bare_rate:.0}/s bare: {ratio:.2}");
-        table.add("signed transactions of 64 clients", measured, ">= 0.50", ratio >= 0.5);
+        table.goal("signed transactions of 64 clients", &measured, ">= 0.50", ratio >= 0.5);
     }
     if is_asked("join") {
         if !is_asked("votes") {
@@ -85,30 +86,7 @@ fn main() {
     if is_asked("death") {
         runtime.block_on(death(&mut ours, &mut table));
     }
-    table.print();
-}
-
-/// What was measured, and what it should be.
-#[derive(Default)]
-struct Table(Vec<[String; 4]>);
-
-impl Table {
-    fn add(&mut self, figure: &str, measured: String, goal: &str, met: bool) {
-        let verdict = if met { "met" } else { "NOT met" };
-        let row = [figure.to_owned(), measured, goal.to_owned(), verdict.to_owned()];
-        println!("{}", row.join("   "));
-        self.0.push(row);
-    }
-
-    fn print(&self) {
-        let width = |column: usize| self.0.iter().map(|row| row[column].len()).max().unwrap_or(0);
-        let widths = [0, 1, 2].map(width);
-        println!();
-        for [figure, measured, goal, verdict] in &self.0 {
-            let [a, b, c] = widths;
-            println!("{figure:a$}   {measured:b$}   {goal:c$}   {verdict}");
-        }
-    }
+    table.end();
 }
 
 /// From submission to a receipt that was verified, one transaction at a time.
@@ -124,7 +102,7 @@ async fn latencies(ours: &Ours) -> Vec<Duration> {
     latencies
 }
 
-fn tell_latencies(mut ours: Vec<Duration>, mut bare: Vec<Duration>, table: &mut Table) {
+fn tell_latencies(mut ours: Vec<Duration>, mut bare: Vec<Duration>, table: &mut Figures) {
     ours.sort_unstable();
     bare.sort_unstable();
     let at = |all: &[Duration], share: f64| all[(all.len() as f64 * share) as usize].as_secs_f64();
@@ -132,10 +110,10 @@ fn tell_latencies(mut ours: Vec<Duration>, mut bare: Vec<Duration>, table: &mut 
     let ratio = p50 / bare_p50;
     let measured = format!("{p50:.3} s of {bare_p50:.3} s bare: {ratio:.2}");
     let met = ratio <= 1.2 && p50 <= 1.0;
-    table.add("submission to receipt, p50", measured, "<= 1.20, <= 1 s", met);
+    table.goal("submission to receipt, p50", &measured, "<= 1.20, <= 1 s", met);
     let (p99, bare_p99) = (at(&ours, 0.99), at(&bare, 0.99));
     let measured = format!("{p99:.3} s of {bare_p99:.3} s bare");
-    table.add("submission to receipt, p99", measured, "<= 2.5 s", p99 <= 2.5);
+    table.goal("submission to receipt, p99", &measured, "<= 2.5 s", p99 <= 2.5);
 }
 
 /// Receipts a second, when many clients submit as fast as they are answered.
@@ -164,7 +142,7 @@ async fn rate(ours: &Ours) -> f64 {
 }
 
 /// A node that has nothing but its keys fetches all blocks from the others.
-fn join(ours: &mut Ours, table: &mut Table) {
+fn join(ours: &mut Ours, table: &mut Figures) {
     const JOINER: usize = NODES - 1;
     let entries = ours.size(0);
     ours.start_over(JOINER);
@@ -178,11 +156,11 @@ fn join(ours: &mut Ours, table: &mut Table) {
         node.rss_mb, comet.rss_mb
     );
     let measured = format!("{rate:.0} entries/s of {entries}");
-    table.add("joining, from the start to the last entry", measured, ">= 2000/s", rate >= 2000.0);
+    table.goal("joining, from the start to the last entry", &measured, ">= 2000/s", rate >= 2000.0);
 }
 
 /// One of the nodes is killed while clients of the others submit one transaction after another.
-async fn death(ours: &mut Ours, table: &mut Table) {
+async fn death(ours: &mut Ours, table: &mut Figures) {
     const VICTIM: usize = NODES - 1;
     let mut followed = Followed::connect(&ours.urls[0][..], Memory::default()).await.unwrap();
     let joins = Joins::create(&mut followed, "death").await;
@@ -208,26 +186,31 @@ async fn death(ours: &mut Ours, table: &mut Table) {
     let after: Vec<_> = [last].iter().chain(after).copied().collect();
     let (before, after) = (gap(before), gap(&after));
     let measured = format!("{after:.2} s, before {before:.2} s");
-    table.add("a node killed: longest without a receipt", measured, "<= 5 s", after <= 5.0);
-    table.add("the same: started again, in step", format!("{back:.2} s"), "<= 10 s", back <= 10.0);
+    table.goal("a node killed: longest without a receipt", &measured, "<= 5 s", after <= 5.0);
+    table.goal(
+        "the same: started again, in step",
+        &format!("{back:.2} s"),
+        "<= 10 s",
+        back <= 10.0,
+    );
 }
 
 /// Nobody asks for anything.
-fn idling(ours: &Ours, time: Duration, table: &mut Table) {
+fn idling(ours: &Ours, time: Duration, table: &mut Figures) {
     let (shown, before) = (ours.shown(0), ours.usage());
     std::thread::sleep(time);
     let after = ours.usage();
     let cpu_s = |usage: &[[ours::Usage; 2]]| usage.iter().flatten().map(|it| it.cpu_s).sum::<f64>();
     let cores = (cpu_s(&after) - cpu_s(&before)) / time.as_secs_f64();
-    table.add("idle: cores of all", format!("{cores:.3}"), "<= 0.2", cores <= 0.2);
+    table.goal("idle: cores of all", &format!("{cores:.3}"), "<= 0.2", cores <= 0.2);
     let same = ours.shown(0) == shown;
     let measured = if same { "unchanged" } else { "another" };
     let time_s = time.as_secs();
-    table.add(&format!("idle: root after {time_s} s"), measured.to_owned(), "unchanged", same);
+    table.goal(&format!("idle: root after {time_s} s"), measured, "unchanged", same);
     let most = |which: usize| after.iter().map(|it| it[which].rss_mb).fold(0.0, f64::max);
     let (node, comet) = (most(0), most(1));
-    table.add("idle: memory of a node", format!("{node:.1} MB"), "<= 40 MB", node <= 40.0);
-    table.add("idle: memory of a CometBFT", format!("{comet:.1} MB"), "<= 60 MB", comet <= 60.0);
+    table.goal("idle: memory of a node", &format!("{node:.1} MB"), "<= 40 MB", node <= 40.0);
+    table.goal("idle: memory of a CometBFT", &format!("{comet:.1} MB"), "<= 60 MB", comet <= 60.0);
 }
 
 /// Polls until something is there.

@@ -14,6 +14,7 @@ use colearn_contracts::{
     Act, Action, Admission, Choice, Contract, CreateExperiment, Digest, ExperimentName, Join,
     LearnerId, Model, Moment, Parameters, Phase, Proposal, Scores, VERSION, Vote,
 };
+use colearn_testkit::Figures;
 use sha2::{Digest as _, Sha256};
 
 const VOTES: usize = 200_000;
@@ -60,6 +61,8 @@ fn main() {
     }
     let hashes = VOTES as f64 / started.elapsed().as_secs_f64();
     println!("SHA-256 of 300 bytes: {hashes:.0}/s");
+    let mut figures = Figures::of("contract", env!("CARGO_TARGET_TMPDIR"));
+    let mut of_few = 0.0;
     for members in [10, 1_000, 10_000, 100_000] {
         let ids: Vec<LearnerId> = (0..members).map(id).collect();
         let mut contract = contract(members);
@@ -95,11 +98,16 @@ fn main() {
             round += 1;
         }
         let rate = votes as f64 / spent.as_secs_f64();
-        println!(
-            "{members:>6} members: {rate:.0} votes/s, {:.2} of the hashes, {} rounds",
-            rate / hashes,
-            round - 1
-        );
+        let figure = format!("votes among {members} members, to few");
+        let told = format!("{rate:.0}/s, {:.2} of the hashes, {} rounds", rate / hashes, round - 1);
+        match members {
+            10 => {
+                of_few = rate;
+                figures.told(&figure, &told);
+            }
+            10_000 => figures.at_least(&figure, &told, rate / of_few, 0.7),
+            _ => figures.told(&figure, &told),
+        }
         let started = Instant::now();
         let snapshot = postcard::to_allocvec(&contract).unwrap();
         let written = started.elapsed();
@@ -113,4 +121,5 @@ fn main() {
         );
         assert_eq!(restored, contract);
     }
+    figures.end();
 }

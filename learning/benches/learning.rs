@@ -16,6 +16,7 @@ use colearn_learning::private::{DpSgd, Noise, Privacy};
 use colearn_learning::{BuiltinLearner, Training};
 use colearn_sdk::learner::{self, Learner, Proposed, Result, Score, Scored, Weights};
 use colearn_sdk::local;
+use colearn_testkit::Figures;
 use ndarray::Array2;
 use ndarray::linalg::general_mat_mul;
 
@@ -60,9 +61,10 @@ fn images(rows: usize) -> Dataset {
     }
 }
 
-fn training() {
+fn training(figures: &mut Figures) {
     let peak = peak();
-    println!("matrix multiplication, one core: {:.1} GFLOP/s (f32, 768 cubed)", peak / 1e9);
+    let told = format!("{:.1} GFLOP/s (f32, 768 cubed)", peak / 1e9);
+    figures.told("matrix multiplication, one core", &told);
     let data = images(8192);
     let rows: Vec<usize> = (0..data.rows()).collect();
     let spec = ModelSpec::new(vec![128], Activation::Relu, data.schema.clone());
@@ -81,10 +83,9 @@ fn training() {
             }
         });
         let speed = rows.len() as f64 / seconds;
-        println!(
-            "MLP 784-128-10, batch {batch:>3}: {speed:>8.0} examples/s, ratio to matrix multiplication {:.2}",
-            speed * operations / peak
-        );
+        let ratio = speed * operations / peak;
+        let figure = format!("MLP 784-128-10, batch {batch}, to matrix multiplication");
+        figures.told(&figure, &format!("{speed:.0} examples/s, ratio {ratio:.2}"));
         let privacy = Privacy {
             noise_multiplier: 1.0,
             clip: 1.0,
@@ -99,11 +100,9 @@ fn training() {
                 optimizer.step(&mut network, &workspace.gradients, &mut memory);
             }
         });
-        println!(
-            "  DP-SGD:                  {:>8.0} examples/s, slowdown {:.2}",
-            rows.len() as f64 / private,
-            private / seconds
-        );
+        let slowdown = private / seconds;
+        let told = format!("{:.0} examples/s, slowdown {slowdown:.2}", rows.len() as f64 / private);
+        figures.at_most(&format!("the same with DP-SGD, batch {batch}"), &told, slowdown, 2.0);
     }
 }
 
@@ -150,6 +149,7 @@ impl Learner for Timed {
 }
 
 fn rounds(
+    figures: &mut Figures,
     name: &str,
     data: Dataset,
     learners: usize,
@@ -177,18 +177,22 @@ fn rounds(
     pool.install(|| local::run(&mut timed, parameters, |_, _| {})).unwrap();
     let all = started.elapsed().as_secs_f64();
     let learning: f64 = timed.iter().map(|learner| learner.1.as_secs_f64()).sum();
-    println!(
-        "{name}: {learners} learners, {rounds} rounds: {all:.2} s, {:.1} % of it not training or evaluation",
-        100.0 * (1.0 - learning / all)
-    );
+    let figure = format!("{name}: {learners} learners, {rounds} rounds");
+    let besides = 100.0 * (1.0 - learning / all);
+    figures.told(&figure, &format!("{all:.2} s, {besides:.1} % of it not training or evaluation"));
 }
 
 fn main() {
-    training();
+    let mut figures = Figures::of("learning", env!("CARGO_TARGET_TMPDIR"));
+    training(&mut figures);
     println!("local backend, one thread:");
     let digits = Dataset::embedded(Embedded::Digits).unwrap();
+    let mut rounds = |name: &str, data, learners, count, hidden: &[usize], epochs| {
+        rounds(&mut figures, name, data, learners, count, hidden, epochs);
+    };
     rounds("MNIST-sized, MLP 784-128-10", images(20_000), 5, 15, &[128], 5);
     rounds("digits, softmax", digits.clone(), 100, 100, &[], 5);
     rounds("digits, MLP 64-32-10", digits, 5, 15, &[32], 5);
     rounds("MNIST-sized, 1000 learners", images(20_000), 1000, 20, &[128], 1);
+    figures.end();
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use colearn_ledger::note::KeyKind;
 use colearn_ledger::{Ledger, Options, Signer};
+use colearn_testkit::Figures;
 use ed25519_dalek::SigningKey;
 
 const BATCH: usize = 256;
@@ -94,13 +95,18 @@ fn main() {
         let per_second = (BATCH as f64 / time.as_secs_f64()) as u64;
         let ratio = raw.as_secs_f64() / time.as_secs_f64();
         println!("{what:<44}{time:>10.1?}  {per_second:>8} entries/s  ratio {ratio:.2}");
+        (format!("{per_second} entries/s, ratio {ratio:.2}"), ratio)
     };
     println!("{BATCHES} batches of {BATCH} entries of {written} bytes");
+    let mut figures = Figures::of("append", env!("CARGO_TARGET_TMPDIR"));
     println!("one batch at a time (medians)");
     line("  raw: append + fdatasync", once, once);
     line("  raw: the same, then a second file", twice, once);
-    line("  ledger: append + commit", ours, once);
+    let (told, ratio) = line("  ledger: append + commit", ours, once);
+    figures.at_least("a batch durable, to raw append and fdatasync", &told, ratio, 0.85);
     println!("one batch after another, steadily (means)");
     line("  raw: append + fdatasync", steady, steady);
-    line("  ledger: append, commit, index, overlapped", overlapped, steady);
+    let (told, ratio) = line("  ledger: append, commit, index, overlapped", overlapped, steady);
+    figures.at_least("the same overlapped, with the index", &told, ratio, 0.8);
+    figures.end();
 }

@@ -8,15 +8,18 @@
 use std::time::{Duration, Instant};
 
 use colearn_light::{Light, address};
+use colearn_testkit::Figures;
 use colearn_testkit::chain::{CODE, CONTRACT, Chain, KEY};
 
-const GOAL: Duration = Duration::from_millis(2);
+/// In ms a block.
+const GOAL: f64 = 2.0;
 /// How many blocks, for each number of validators. Since others may use the machine, the quickest is told.
 const BLOCKS: u64 = 101;
 const TIME_MS: u64 = 1_790_000_000_000;
 
 fn main() {
     let contract = address(CONTRACT).unwrap();
+    let mut figures = Figures::of("light", env!("CARGO_TARGET_TMPDIR"));
     for count in [1, 4, 50, 100] {
         let mut chain = Chain::begin_with((1..=count).collect(), TIME_MS);
         chain.keep(vec![7; 500]);
@@ -40,17 +43,16 @@ fn main() {
         }
         let [read, votes, proofs, all] =
             parts.map(|part| part.into_iter().min().unwrap_or_default());
-        let verdict = if all < GOAL { "met" } else { "MISSED" };
-        println!(
-            "{count:>3} validators: {:.2} ms a block (reading {:.2}, votes {:.2}, proofs {:.2}); goal {:.2}, ratio {:.2}: {verdict}",
+        let told = format!(
+            "{:.2} (reading {:.2}, votes {:.2}, proofs {:.2})",
             ms(all),
             ms(read),
             ms(votes),
             ms(proofs),
-            ms(GOAL),
-            ms(all) / ms(GOAL),
         );
+        figures.at_most(&format!("a block of {count} validators, ms"), &told, ms(all), GOAL);
     }
+    figures.end();
 }
 
 fn ms(time: Duration) -> f64 {

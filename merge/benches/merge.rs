@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use colearn_merge::{Merge, Source};
+use colearn_testkit::Figures;
 use sha2::{Digest as _, Sha256};
 
 const UPDATES: usize = 10;
@@ -88,10 +89,14 @@ fn main() {
         merging = merging.min(started.elapsed().as_secs_f64());
         assert!(report.open.is_ok() && report.guarded.is_ok());
     }
-    println!(
-        "{UPDATES} updates of {weights} singles on {} threads: {merging:.2} s; reading and hashing the same bytes {hashing:.2} s, ratio {:.1}; peak memory {} MiB",
+    let mut figures = Figures::of("merge", env!("CARGO_TARGET_TMPDIR"));
+    let told = format!(
+        "{merging:.2} s on {} threads, these {hashing:.2} s: {:.1}; peak memory {} MiB",
         rayon::current_num_threads(),
         merging / hashing,
         peak().map_or("unknown".to_owned(), |peak| peak.to_string()),
     );
+    let figure = format!("{UPDATES} updates of {weights} singles, to reading and hashing them");
+    figures.told(&figure, &told);
+    figures.end();
 }

@@ -21,6 +21,7 @@ use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen};
 use colearn_relay::{Account, Settings};
 use colearn_sdk::client::{Client, Followed, Memory, Trust};
+use colearn_testkit::Figures;
 use colearn_testkit::chain::{CONTRACT, Chain, ID, Server};
 
 use self::long::{Log, key, signatures_alone};
@@ -129,10 +130,14 @@ async fn main() {
         mirror.shutdown().await.unwrap();
     }
     let ratio = mirroring / following;
-    let verdict = if ratio >= GOAL { "met" } else { "MISSED" };
-    println!(
-        "{size} entries: followed at one node {following:.0}/s, mirrored from a chain {mirroring:.0}/s; goal {GOAL:.2}, \
-         ratio {ratio:.2}: {verdict}"
+    let mut figures = Figures::of("mirror", env!("CARGO_TARGET_TMPDIR"));
+    let told = format!("{mirroring:.0}/s of {following:.0}/s: {ratio:.2}");
+    figures.at_least(
+        &format!("{size} entries mirrored, to followed at a node"),
+        &told,
+        ratio,
+        GOAL,
     );
+    figures.end();
     solo.shutdown().await.unwrap();
 }

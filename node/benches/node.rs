@@ -19,7 +19,7 @@ use colearn_records::keys::learner_id;
 use colearn_records::transaction::{LedgerId, Seen, Transaction, signed_bytes};
 use colearn_sdk::client::{self, Event, Followed, Memory, Options};
 use colearn_sdk::learner::{Learner, Proposed, Result, SAFETENSORS, Score, Weights};
-use colearn_testkit::Near;
+use colearn_testkit::{Figures, Near};
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use rayon::prelude::*;
 use tonic::transport::Channel;
@@ -69,24 +69,26 @@ fn main() {
         let asked: Vec<String> =
             std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
         let is_asked = |what: &str| asked.is_empty() || asked.iter().any(|it| it == what);
+        let mut figures = Figures::of("node", env!("CARGO_TARGET_TMPDIR"));
         if is_asked("acknowledgements") {
-            acknowledgements(&url, dir.path()).await;
+            acknowledgements(&url, dir.path(), &mut figures).await;
         }
         if is_asked("votes") {
-            votes(&url).await;
+            votes(&url, &mut figures).await;
         }
         if is_asked("rounds") {
-            rounds(&url).await;
+            rounds(&url, &mut figures).await;
         }
         node.shutdown().await.unwrap();
         if is_asked("scrapes") {
-            scrapes().await;
+            scrapes(&mut figures).await;
         }
+        figures.end();
     });
 }
 
 /// What it takes to collect the metrics of many members, and what that does to those who vote.
-async fn scrapes() {
+async fn scrapes(figures: &mut Figures) {
     const EXPERIMENTS: usize = 100;
     const EACH: usize = 20;
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -127,10 +129,9 @@ async fn scrapes() {
     })
     .await
     .unwrap();
-    println!(
-        "a scrape of {EXPERIMENTS} experiments of {EACH} members: p50 {:.2?} p99 {:.2?}, {bytes} bytes",
-        times[100], times[198]
-    );
+    let figure = format!("a scrape of {EXPERIMENTS} experiments of {EACH} members");
+    let told = format!("p50 {:.2?} p99 {:.2?}, {bytes} bytes", times[100], times[198]);
+    figures.told(&figure, &told);
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let scraping = std::thread::spawn(move || {
         let mut count = 0;
@@ -140,8 +141,8 @@ async fn scrapes() {
         }
         count
     });
-    println!("while metrics are collected each second:");
-    votes(&url).await;
+    figures.told("while metrics are collected each second:", "");
+    votes(&url, figures).await;
     stop.send(()).unwrap();
     println!("{} scrapes", scraping.join().unwrap());
     node.shutdown().await.unwrap();
@@ -243,7 +244,7 @@ async fn streamed(url: &str, all: Vec<v1::SignedTransaction>) -> Duration {
 
 /// How long a durable receipt takes with few and many submitters, each waiting for its own, beside
 /// what a synced write of the same size takes.
-async fn acknowledgements(url: &str, dir: &std::path::Path) {
+async fn acknowledgements(url: &str, dir: &std::path::Path, figures: &mut Figures) {
     use std::io::Write as _;
     let mut file = std::fs::File::create(dir.join("raw")).unwrap();
     let mut raw: Vec<Duration> = (0..1000)
@@ -255,7 +256,8 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
         })
         .collect();
     raw.sort_unstable();
-    println!("write and fdatasync: p50 {:.2?} p99 {:.2?}", raw[500], raw[990]);
+    let told = format!("p50 {:.2?} p99 {:.2?}", raw[500], raw[990]);
+    figures.told("a write and fdatasync", &told);
 
     let mut followed = Followed::connect(url, Memory::default()).await.unwrap();
     let client = followed.client().clone();
@@ -274,16 +276,21 @@ async fn acknowledgements(url: &str, dir: &std::path::Path) {
         joins.truncate(count * each);
         let (elapsed, latencies) = unary(url, joins, count).await;
         let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
-        println!(
-            "durable receipts, {count} submitters: p50 {:.2?} p99 {:.2?}, {:.0}/s",
-            at(0.5),
-            at(0.99),
-            latencies.len() as f64 / elapsed.as_secs_f64()
-        );
+        let rate = latencies.len() as f64 / elapsed.as_secs_f64();
+        let told = format!("p50 {:.2?} p99 {:.2?}, {rate:.0}/s", at(0.5), at(0.99));
+        let figure = format!("durable receipts, {count} submitters");
+        match count {
+            1 => {
+                let times = at(0.5).as_secs_f64() / raw[500].as_secs_f64();
+                let told = format!("{told}, {times:.1} times a sync");
+                figures.at_most(&figure, &told, times, 2.0);
+            }
+            _ => figures.told(&figure, &told),
+        }
     }
 }
 
-async fn votes(url: &str) {
+async fn votes(url: &str, figures: &mut Figures) {
     let mut followed = Followed::connect(url, Memory::default()).await.unwrap();
     let client = followed.client().clone();
     let ledger = followed.ledger_id();
@@ -351,24 +358,28 @@ async fn votes(url: &str) {
             key.verify_strict(message, signature).unwrap();
         });
         let limit = MEMBERS as f64 / started.elapsed().as_secs_f64();
-        println!("verify_strict on all cores: {limit:.0} votes/s");
+        figures.told("verify_strict on all cores", &format!("{limit:.0}/s"));
         if round == 1 {
             let (elapsed, latencies) = unary(url, ballots, CONNECTIONS).await;
             let rate = MEMBERS as f64 / elapsed.as_secs_f64();
             let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
-            println!(
-                "unary, {CONNECTIONS} connections: {rate:.0} votes/s, ratio {:.2}, latency p50 \
-                 {:.1?} p99 {:.1?}",
-                rate / limit,
+            let ratio = rate / limit;
+            let told = format!(
+                "{rate:.0}/s, {ratio:.2}, latency p50 {:.1?} p99 {:.1?}",
                 at(0.5),
                 at(0.99)
             );
+            figures.at_least(
+                &format!("votes, {CONNECTIONS} connections, to that"),
+                &told,
+                ratio,
+                0.3,
+            );
         } else {
             let rate = MEMBERS as f64 / streamed(url, ballots).await.as_secs_f64();
-            println!(
-                "streamed, {CONNECTIONS} connections: {rate:.0} votes/s, ratio {:.2}",
-                rate / limit
-            );
+            let ratio = rate / limit;
+            let told = format!("{rate:.0}/s, {ratio:.2}");
+            figures.at_least("the same streamed", &told, ratio, 0.7);
         }
         base = proposed;
     }
@@ -405,7 +416,7 @@ const ROUNDS: u64 = 200;
 const TRIES: usize = 5;
 
 /// Rounds of both kinds, one after the other.
-async fn rounds(url: &str) {
+async fn rounds(url: &str, figures: &mut Figures) {
     let mut best = [Duration::MAX; 2];
     for run in 0..TRIES {
         for (at, merging) in [None, Some(Merging::default())].into_iter().enumerate() {
@@ -414,11 +425,11 @@ async fn rounds(url: &str) {
         }
     }
     let [single, merged] = best;
-    println!(
-        "a round of {LEARNERS} trivial learners, p50, best of {TRIES} runs: {single:.2?}, merged \
-         {merged:.2?}, ratio {:.2}",
-        merged.as_secs_f64() / single.as_secs_f64()
-    );
+    let single_ms = single.as_secs_f64() * 1e3;
+    let figure = format!("a round of {LEARNERS} trivial learners, p50, best of {TRIES}, ms");
+    figures.at_most(&figure, &format!("{single_ms:.2}"), single_ms, 4.8);
+    let ratio = merged.as_secs_f64() / single.as_secs_f64();
+    figures.at_most("a merged one, to that", &format!("{merged:.2?}, {ratio:.2}"), ratio, 3.0);
 }
 
 /// Runs them, and gives how long they take in the middle.

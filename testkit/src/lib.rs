@@ -3,6 +3,7 @@
 #[cfg(feature = "chain")]
 #[allow(clippy::expect_used, clippy::unwrap_used)]
 pub mod chain;
+mod figures;
 #[cfg(feature = "learner")]
 mod near;
 #[path = "../../src/cli/demo/ports.rs"]
@@ -16,6 +17,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use self::figures::Figures;
 #[cfg(feature = "learner")]
 pub use self::near::Near;
 
