@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use colearn_contracts::{
     Act, Contract, Decision, Digest, ExperimentName, LearnerId, Merges, Merging, Model,
 };
-use colearn_encrypted::{Encryptor, ModelKey, ModelKeys, Round, is_encrypted};
+use colearn_encrypted::{Encryptor, ModelKey, ModelKeys, NotOpened, Round, is_encrypted, key_of};
 use colearn_merge::{Error, Fate, Merge, Merged, Report, Source};
 use colearn_records::record::Record;
 use serde::Serialize;
@@ -133,8 +133,8 @@ pub struct MergeReport {
     pub open: Computed,
     /// The guarded merge, likewise.
     pub guarded: Computed,
-    /// The learners that have named a pair that follows with no keys that they may have had, hex; none where an update
-    /// is under a model key that is not here.
+    /// The learners that have named a pair that follows with no keys that they may have had, hex. Where an update is
+    /// under a model key that is not here, only those that named what was agreed on.
     pub false_pairs: Vec<String>,
     /// Whether what was agreed on is what was computed; `None` without agreement, or if it was not computed.
     pub as_agreed: Option<bool>,
@@ -207,7 +207,7 @@ impl RecordedMerge {
             self.updates.iter().map(|(_, model)| open(model)).collect();
         let (Some(base), true) = (base, report.missing.is_empty()) else { return report };
         let updates: Vec<&dyn Source> = updates.iter().flatten().map(|it| &**it).collect();
-        match self.merge(&*base, previous.as_deref(), &updates, weights.model_keys()) {
+        match self.merge(&*base, previous.as_deref(), &updates, weights) {
             Ok(possible) => self.tell(&possible, &mut report),
             Err(error) => report.missing.push(error),
         }
@@ -223,7 +223,7 @@ impl RecordedMerge {
         base: &dyn Source,
         previous: Option<&dyn Source>,
         updates: &[&dyn Source],
-        keys: Option<&ModelKeys>,
+        weights: &dyn Weights,
     ) -> Result<Possible, String> {
         let (clip_permille, momentum_permille) =
             (self.merging.clip_permille, self.merging.momentum_permille);
@@ -231,9 +231,15 @@ impl RecordedMerge {
             let merge = Merge { base, previous, updates, clip_permille, momentum_permille };
             let merged = merge.write(&mut io::sink(), &mut io::sink());
             let merged = merged.map_err(|error| error.to_string())?;
-            return Ok(Possible { first: merged, others: Vec::new(), unknown: false });
+            return Ok(Possible {
+                first: merged,
+                others: Vec::new(),
+                unknown: Vec::new(),
+                may_be_more: false,
+            });
         }
         let of_base = |error: &dyn std::fmt::Display| format!("{}: {error}", self.base.digest);
+        let keys = weights.model_keys();
         let keys =
             keys.ok_or_else(|| of_base(&"it is encrypted; give the members' --model-keys"))?;
         let open = |keys: &ModelKeys| {
@@ -241,7 +247,8 @@ impl RecordedMerge {
         };
         let mut round = open(keys)?;
         let first = self.merge_opened(&round)?;
-        let mut possible = Possible { first, others: Vec::new(), unknown: round.unknown };
+        let (unknown, oldest) = (std::mem::take(&mut round.unknown), round.base.key().number());
+        let mut possible = Possible { first, others: Vec::new(), unknown, may_be_more: false };
         // Whoever has merged had the keys of these.
         let had = round.previous.iter().chain([&round.base]).map(|it| it.key().number()).max();
         while !self.named().all(|pair| possible.has(pair))
@@ -251,7 +258,30 @@ impl RecordedMerge {
             round = open(&earlier)?;
             possible.others.push(self.merge_opened(&round)?);
         }
+        possible.may_be_more =
+            !possible.unknown.is_empty() && !self.was_merged_with(keys, oldest, weights);
         Ok(possible)
+    }
+
+    /// Whether what was agreed on shows that whoever has merged it had no key besides these, if the base's has this
+    /// number.
+    ///
+    /// A merge is under the newest key of what counts in it. So no update counted in it that is under a newer one, and
+    /// none under an older one than the base's ever does: an update that says that it is under another key than these
+    /// was void for them, too, or the merge is not what follows. Else whoever lies could have somebody send an update
+    /// that nobody can open, and nobody could show the lie.
+    fn was_merged_with(&self, keys: &ModelKeys, oldest: u32, weights: &dyn Weights) -> bool {
+        let agreed = self.agreed.into_iter().flat_map(|it| [it.open, it.guarded]).flatten();
+        agreed.into_iter().any(|digest| {
+            // A merge has the base's header, and so its size.
+            let merge = weights.open(&Model { digest, ..self.base.clone() });
+            let Ok(Some(merge)) = merge else { return false };
+            match key_of(&*merge, keys) {
+                Ok(key) => keys.have_all(oldest, key.number()),
+                Err(NotOpened::NotEncrypted | NotOpened::Forged) => true,
+                Err(NotOpened::UnknownKey(_) | NotOpened::Io(_)) => false,
+            }
+        })
     }
 
     /// Merges a round, and encrypts the merges.
@@ -286,7 +316,7 @@ impl RecordedMerge {
 
     fn tell(&self, possible: &Possible, report: &mut MergeReport) {
         let as_agreed = self.agreed.map(|agreed| possible.has(agreed));
-        if as_agreed == Some(false) && possible.unknown {
+        if as_agreed == Some(false) && possible.may_be_more {
             // Members that have its key may have merged it.
             report.missing.push("an update is under a model key that is not here".to_owned());
             return;
@@ -305,8 +335,15 @@ impl RecordedMerge {
         report.updates = updates
             .map(|((learner, model), fate)| update(learner, model, fate, &senders))
             .collect();
-        let others =
-            self.named.iter().filter(|(_, pair)| !possible.unknown && !possible.has(*pair));
+        for unknown in &possible.unknown {
+            if let Some(update) = report.updates.get_mut(*unknown) {
+                update.void =
+                    Some("it says that it is under a model key that is not here".to_owned());
+            }
+        }
+        // With a key that is not here others may follow, but for those that were agreed on.
+        let is_known = |pair| possible.unknown.is_empty() || Some(pair) == self.agreed;
+        let others = self.named.iter().filter(|(_, pair)| is_known(*pair) && !possible.has(*pair));
         report.false_pairs = others.map(|(learner, _)| learner.to_string()).collect();
         report.as_agreed = as_agreed;
     }
@@ -318,8 +355,10 @@ struct Possible {
     first: Report,
     /// With earlier ones only.
     others: Vec<Report>,
-    /// Whether somebody may have had a key that is not here.
-    unknown: bool,
+    /// Which updates are under a key that is not here, or say so.
+    unknown: Vec<usize>,
+    /// Whether what was agreed on may follow with such a key.
+    may_be_more: bool,
 }
 
 impl Possible {

@@ -268,6 +268,12 @@ impl ModelKeys {
         (!earlier.is_empty()).then_some(Self(earlier))
     }
 
+    /// Whether none of those with these numbers, first and last included, is missing.
+    pub fn have_all(&self, first: u32, last: u32) -> bool {
+        let here = self.0.iter().filter(|key| (first..=last).contains(&key.number)).count() as u64;
+        here == (u64::from(last) + 1).saturating_sub(u64::from(first))
+    }
+
     /// All of them, the oldest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &ModelKey> {
         self.0.iter()
@@ -293,6 +299,16 @@ mod tests {
         let ids: Vec<_> = keys.iter().map(ModelKey::id).collect();
         assert_ne!(ids[0], ids[1]);
         assert_eq!(again.with_id(&ids[0]).unwrap().number(), 1);
+    }
+
+    #[test]
+    fn a_key_that_is_missing_between_others_is_noticed() {
+        let key = "ab".repeat(32);
+        let keys = ModelKeys::parse(&format!("2 {key}\n3 {key}\n5 {key}")).unwrap();
+        for (first, last, all) in [(2, 3, true), (3, 3, true), (3, 2, true), (3, 5, false)] {
+            assert_eq!(keys.have_all(first, last), all, "{first} to {last}");
+        }
+        assert!(!keys.have_all(1, 2) && !keys.have_all(0, u32::MAX));
     }
 
     #[test]

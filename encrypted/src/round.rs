@@ -14,8 +14,8 @@ pub struct Round<'a> {
     pub base: Opened<'a>,
     /// The model before that one, if there is another.
     pub previous: Option<Opened<'a>>,
-    /// Whether an update is encrypted under a key that is not among these, or says so: who has that key may merge it.
-    pub unknown: bool,
+    /// Which updates are encrypted under a key that is not among these, or say so: who has that key may merge them.
+    pub unknown: Vec<usize>,
     updates: Vec<Option<Opened<'a>>>,
 }
 
@@ -36,8 +36,8 @@ impl<'a> Round<'a> {
         let largest = largest_update(base.size()?);
         let base = Opened::new(base, keys)?;
         let previous = previous.map(|previous| Opened::new(previous, keys)).transpose()?;
-        let (oldest, mut unknown) = (base.key().number(), false);
-        let open = |update: &&'a dyn Source| {
+        let (oldest, mut unknown) = (base.key().number(), Vec::new());
+        let open = |(at, update): (usize, &&'a dyn Source)| {
             if update.size()? > largest {
                 return Ok(None);
             }
@@ -45,13 +45,13 @@ impl<'a> Round<'a> {
                 Ok(opened) => Ok(Some(opened).filter(|it| it.key().number() >= oldest)),
                 Err(NotOpened::Io(error)) => Err(NotOpened::Io(error)),
                 Err(NotOpened::UnknownKey(_)) => {
-                    unknown = true;
+                    unknown.push(at);
                     Ok(None)
                 }
                 Err(NotOpened::NotEncrypted | NotOpened::Forged) => Ok(None),
             }
         };
-        let updates = updates.iter().map(open).collect::<Result<_, _>>()?;
+        let updates = updates.iter().enumerate().map(open).collect::<Result<_, _>>()?;
         Ok(Self { base, previous, unknown, updates })
     }
 
@@ -106,10 +106,10 @@ mod tests {
             let round = Round::open(&keys, &base, None, &[&old, &new]).unwrap();
             let sizes: Vec<_> = round.updates().iter().map(|it| it.size().unwrap()).collect();
             assert_eq!((sizes, round.key().number()), (vec![0, 3], 3));
-            assert_eq!(round.unknown, numbers.len() == 2);
+            assert_eq!(round.unknown, if numbers.len() == 2 { vec![0] } else { Vec::new() });
         }
         let keys = keys(&[1, 2]);
         let round = Round::open(&keys, &base, None, &[&new]).unwrap();
-        assert!(round.unknown && round.key().number() == 2);
+        assert_eq!((&round.unknown[..], round.key().number()), (&[0][..], 2));
     }
 }

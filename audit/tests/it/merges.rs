@@ -282,3 +282,68 @@ fn what_was_agreed_on_with_other_keys_than_the_auditors_is_no_lie() {
     // A lie stays one.
     assert_eq!(audited(&[lie; 4], lie, 2).as_agreed, Some(false));
 }
+
+/// Or whoever lies would have an update sent that nobody can open, and no auditor could compute the round.
+#[test]
+fn an_update_that_nobody_can_open_hides_no_lie() {
+    let base = under(1, &weights([0.0, 0.0]));
+    let mut updates = [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [2.5, 0.0]].map(weights);
+    updates = updates.map(|it| under(1, &it));
+    // Behind what all begin with comes the key's name.
+    updates[3][24..32].copy_from_slice(b"no key's");
+    let files = updates.iter().chain([&base]).map(|it| (model(it).digest, it.clone()));
+    let files: BTreeMap<_, _> = files.collect();
+    let audited = |agreed: Merges, merges: &[&[u8]], keys: ModelKeys| {
+        let recorded = RecordedMerge {
+            experiment: "xray".parse().unwrap(),
+            round: 1,
+            index: 9,
+            base: model(&base),
+            previous: model(&base),
+            merging: Merging::default(),
+            updates: (1..).map(learner).zip(updates.iter().map(|it| model(it))).collect(),
+            named: vec![(learner(1), agreed), (learner(2), agreed), (learner(3), other())],
+            agreed: Some(agreed),
+        };
+        let merges = merges.iter().map(|it| (model(it).digest, it.to_vec()));
+        let files = files.clone().into_iter().chain(merges).collect();
+        recorded.compute(&Keyed { weights: Box::new(InMemory(files)), keys })
+    };
+    fn other() -> Merges {
+        Merges { open: Some(Digest([8; 32])), guarded: None }
+    }
+    let named = |lie: &[u8]| Merges { open: None, guarded: Some(model(lie).digest) };
+    // What the members say that they have merged is under a key that all have, or under none.
+    for lie in [under(1, &weights([9.0, 9.0])), under(2, &weights([9.0, 9.0])), vec![1; 200]] {
+        let report = audited(named(&lie), &[&lie], keys(2));
+        assert_eq!((report.as_agreed, &report.missing[..]), (Some(false), &[][..]));
+        assert_eq!(report.false_pairs, [learner(1).to_string(), learner(2).to_string()]);
+        let void = report.updates[3].void.as_deref().unwrap();
+        assert!(void.contains("a model key that is not here"), "{void}");
+        // Where that is not there nobody can tell.
+        assert_eq!(audited(named(&lie), &[], keys(2)).as_agreed, None);
+    }
+    // Nor where the members may have had a key before that one, or a newer one.
+    let text = keys(3).to_text();
+    let without_the_second = text.lines().filter(|line| !line.starts_with("2 "));
+    let gap = ModelKeys::parse(&without_the_second.collect::<Vec<_>>().join("\n")).unwrap();
+    let lie = under(3, &weights([9.0, 9.0]));
+    assert_eq!(audited(named(&lie), &[&lie], gap).as_agreed, None);
+    assert_eq!(audited(named(&lie), &[&lie], keys(2)).as_agreed, None);
+    // What follows without it is as agreed, though the merges are not there.
+    let plain = [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]].map(weights);
+    let void: &[u8] = &[];
+    let of_all: Vec<_> = plain.iter().map(|it| it as &dyn Source).chain([&void as _]).collect();
+    let merge = Merge {
+        base: &weights([0.0, 0.0]),
+        previous: None,
+        updates: &of_all,
+        clip_permille: 2000,
+        momentum_permille: 500,
+    };
+    let merged = merge.in_memory().unwrap();
+    let digest = |merge: Option<Vec<u8>>| merge.map(|it| model(&under(1, &it)).digest);
+    let honest = Merges { open: digest(merged.open), guarded: digest(merged.guarded) };
+    let report = audited(honest, &[], keys(2));
+    assert_eq!((report.as_agreed, report.false_pairs.len()), (Some(true), 0));
+}
