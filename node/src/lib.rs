@@ -189,8 +189,9 @@ impl Node {
                     ArtifactsAt::Folder(folder) => disk.on(folder),
                     ArtifactsAt::Data | ArtifactsAt::Bucket(_) => disk,
                 };
+                let storage = kept.storage.clone();
                 let store = ArtifactStore::open_with(kept, max, quota, disk)?;
-                artifacts::note_place(&folder, &artifacts_at)?;
+                artifacts::note_place(&folder, &artifacts_at, &storage)?;
                 Ok::<_, NodeError>(store)
             });
             let artifacts =
@@ -225,6 +226,7 @@ impl Node {
             if keys.validators().is_none() {
                 warn_of_lost_models(&order.views().latest(), &artifacts);
             }
+            warn_of_large_models(&order.views().latest(), artifacts.max_bytes());
             let cosignatures = Cosignatures::new(witnesses.len(), quorum);
             for witness in witnesses {
                 tokio::spawn(witness::ask(
@@ -504,6 +506,21 @@ fn warn_of_lost_models(view: &View, artifacts: &ArtifactStore) {
                 experiment = %experiment.state().name,
                 model = %digest,
                 "the model's weights are lost here; a learner that holds them brings them back"
+            );
+        }
+    }
+}
+
+/// Says which experiments allow models that this node does not take, before one is refused.
+fn warn_of_large_models(view: &View, max_bytes: u64) {
+    for experiment in view.unfinished() {
+        let allowed = experiment.state().parameters.max_weights_bytes;
+        if allowed > max_bytes {
+            tracing::warn!(
+                experiment = %experiment.state().name,
+                max_weights_bytes = allowed,
+                max_artifact_bytes = max_bytes,
+                "the experiment allows larger models than this node takes; start it with a larger --max-artifact-bytes"
             );
         }
     }

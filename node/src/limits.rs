@@ -7,7 +7,10 @@ pub(crate) const LISTS: usize = 4;
 
 /// How many may wait for an object store at a time; see `artifacts::bucket`.
 #[cfg(feature = "object-store")]
-pub(crate) const STORE_CALLS: usize = 64;
+pub(crate) const STORE_CALLS: Share = Share { of_peer: 16, of_all: 64 };
+/// How many artifacts are brought to a store at a time: each holds its parts in memory, and a place. The others wait.
+#[cfg(feature = "object-store")]
+pub(crate) const STORE_UPLOADS: Share = Share { of_peer: 2, of_all: 8 };
 
 /// How many uploads may run at once.
 pub(crate) const UPLOADS: usize = 64;

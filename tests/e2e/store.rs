@@ -244,15 +244,24 @@ async fn weights_are_kept_in_another_folder() {
     let node = NodeProcess::start_with(&data, &there);
     assert_eq!(code(&node, &weights).await, Code::Ok);
     node.stop();
-    // Started without, it says where they were.
+    // Started without, it says where they were; and with less than an experiment allows, that.
     let log = dir.path().join("log");
-    let mut command = NodeProcess::command(&data, &listen);
+    let small = [&listen[..], &["--max-artifact-bytes", "1000000"]].concat();
+    let mut command = NodeProcess::command(&data, &small);
     command.stderr(std::fs::File::create(&log).unwrap());
     let node = NodeProcess::start_command(command);
     assert_eq!(code(&node, &weights).await, Code::NotFound);
     node.stop();
     let told = std::fs::read_to_string(&log).unwrap();
     assert!(told.contains("were kept elsewhere so far") && told.contains(&at), "{told}");
+    assert!(told.contains("allows larger models than this node takes"), "{told}");
+    // Once it has been used, a disk that is not mounted is no empty folder.
+    NodeProcess::start_with(&data, &there).stop();
+    std::fs::rename(&place, dir.path().join("away")).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let output = NodeProcess::command(&data, &there).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("is its disk mounted?"), "{told}");
     for bad in ["file:here", "s3://", "ftp://x", "s3://key:secret@models"] {
         let output = colearn(&["node", "--data", "x", "--artifacts", bad]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{bad}");

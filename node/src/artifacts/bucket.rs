@@ -16,7 +16,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, stream};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::client::ClientConfigKey;
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
 use object_store::signer::{Method, Signer};
 use object_store::{
@@ -26,30 +27,35 @@ use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::io::StreamReader;
 
-use super::ArtifactError;
-use super::parse_digest;
+use super::elsewhere::{MARK, MAX_MARK_BYTES};
+use super::places::Places;
 use super::reaching::Reaching;
+use super::{ArtifactError, Bringer, parse_digest};
 use crate::config::{BucketAt, StoreKind};
-use crate::limits::STORE_CALLS;
+use crate::limits::{STORE_CALLS, STORE_UPLOADS};
 
 /// A store, and what signs addresses there.
-type Both = (Arc<dyn ObjectStore>, Arc<dyn Signer>);
+pub(super) type Both = (Arc<dyn ObjectStore>, Arc<dyn Signer>);
 
-fn both<S: ObjectStore + Signer>(store: S) -> Both {
+pub(super) fn both<S: ObjectStore + Signer>(store: S) -> Both {
     let store = Arc::new(store);
     (store.clone(), store)
 }
 
+/// Google's builder would go to any address in the clear, and so tell its token to the network; others only where that is
+/// said.
+pub(super) fn encrypted(builder: GoogleCloudStorageBuilder) -> GoogleCloudStorageBuilder {
+    let allowed = std::env::var("GOOGLE_ALLOW_HTTP").unwrap_or_else(|_| "false".to_owned());
+    builder.with_config(GoogleConfigKey::Client(ClientConfigKey::AllowHttp), allowed)
+}
+
 /// What is brought in one piece; what is larger in parts of at least as much. S3 has no more than 10,000 parts.
-const PART_BYTES: u64 = 8 << 20;
+pub(super) const PART_BYTES: u64 = 8 << 20;
 const MAX_PARTS: u64 = 9_000;
 /// How many parts are on their way at a time.
 const PARTS_AT_ONCE: usize = 3;
-/// How many artifacts are brought at a time: each holds its parts in memory, and a place.
-const BROUGHT_AT_ONCE: usize = 8;
 /// How often the store is asked again, and for how long in all: whoever waits for it tries again itself.
 const RETRIES: usize = 3;
 const RETRY_TIME: Duration = Duration::from_secs(20);
@@ -70,9 +76,9 @@ struct Inner {
     /// What drives it, whoever asks.
     runtime: Handle,
     /// So many may wait for it: each holds a thread, of those that also read the ledger.
-    places: Arc<Semaphore>,
+    places: Places,
     /// The others wait until one of those is brought.
-    bringing: Arc<Semaphore>,
+    bringing: Places,
     /// What is being removed, and must not be brought meanwhile: the removal could come last.
     removing: Mutex<BTreeSet<Digest>>,
     /// Under what there were other bytes when it was read: it can be brought again.
@@ -86,8 +92,8 @@ impl Inner {
             signer,
             prefix,
             runtime: Handle::current(),
-            places: Arc::new(Semaphore::new(STORE_CALLS)),
-            bringing: Arc::new(Semaphore::new(BROUGHT_AT_ONCE)),
+            places: Places::new(STORE_CALLS),
+            bringing: Places::new(STORE_UPLOADS),
             removing: Mutex::default(),
             wrong: Arc::default(),
         }
@@ -116,7 +122,7 @@ impl Bucket {
                 .with_http_connector(Reaching)
                 .build()
                 .map(both),
-            StoreKind::Google => GoogleCloudStorageBuilder::from_env()
+            StoreKind::Google => encrypted(GoogleCloudStorageBuilder::from_env())
                 .with_bucket_name(&at.bucket)
                 .with_retry(retry)
                 .with_http_connector(Reaching)
@@ -129,8 +135,15 @@ impl Bucket {
                 .build()
                 .map(both),
         };
-        let prefix = Path::parse(&at.prefix).map_err(|error| error.to_string())?;
-        let (store, signer) = both.map_err(|error| told(&error))?;
+        Self::of(both.map_err(|error| told(&error))?, &at.prefix)
+    }
+
+    /// What stands behind a prefix in a store.
+    ///
+    /// # Errors
+    /// If that is none.
+    pub(super) fn of((store, signer): Both, prefix: &str) -> Result<Self, String> {
+        let prefix = Path::parse(prefix).map_err(|error| error.to_string())?;
         Ok(Self(Arc::new(Inner::new(store, Some(signer), prefix))))
     }
 
@@ -138,13 +151,14 @@ impl Bucket {
         self.0.prefix.clone().join(digest.to_string())
     }
 
-    /// Waits for something that is done where the runtime is, from any thread that may block.
+    /// Waits for something that is done where the runtime is, for somebody, from any thread that may block.
     pub(super) fn run<T: Send + 'static>(
         &self,
+        who: Bringer,
         work: impl Future<Output = Result<T, ArtifactError>> + Send + 'static,
     ) -> Result<T, ArtifactError> {
-        let busy = |_| ArtifactError::Store("too many wait for it".to_owned());
-        let _place = self.0.places.try_acquire().map_err(busy)?;
+        let busy = || ArtifactError::Store("too many wait for it".to_owned());
+        let _place = self.0.places.try_take(who).ok_or_else(busy)?;
         self.wait(work)
     }
 
@@ -158,10 +172,38 @@ impl Bucket {
         told.recv().unwrap_or_else(|_| Err(ArtifactError::Store("the node stops".to_owned())))
     }
 
+    /// What a node has left there to say that these weights are its own; `None` where none has.
+    pub(super) fn mark(&self) -> Result<Option<String>, ArtifactError> {
+        let (store, path) = (self.0.store.clone(), self.0.prefix.clone().join(MARK));
+        self.run(Bringer::Node, async move {
+            let got = match store.get(&path).await {
+                Ok(got) => got,
+                Err(Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(failed(&error)),
+            };
+            let (mut pieces, mut mark) = (got.into_stream(), Vec::new());
+            while mark.len() < MAX_MARK_BYTES
+                && let Some(piece) = pieces.next().await
+            {
+                mark.extend(piece.map_err(|error| failed(&error))?.iter().take(MAX_MARK_BYTES));
+            }
+            Ok(Some(String::from_utf8_lossy(&mark).trim().to_owned()))
+        })
+    }
+
+    /// Leaves a mark there.
+    pub(super) fn leave(&self, mark: &str) -> Result<(), ArtifactError> {
+        let (store, path) = (self.0.store.clone(), self.0.prefix.clone().join(MARK));
+        let mark = mark.to_owned();
+        self.run(Bringer::Node, async move {
+            store.put(&path, mark.into()).await.map(drop).map_err(|error| failed(&error))
+        })
+    }
+
     /// What is there: each digest, its size, and when it came.
     pub(super) fn list(&self) -> Result<Vec<(Digest, u64, SystemTime)>, ArtifactError> {
         let (store, prefix) = (self.0.store.clone(), self.0.prefix.clone());
-        let listed = self.run(async move {
+        let listed = self.run(Bringer::Node, async move {
             store.list_with_delimiter(Some(&prefix)).await.map_err(|error| failed(&error))
         })?;
         // What somebody else has put there is nobody's artifact.
@@ -173,14 +215,19 @@ impl Bucket {
     }
 
     /// Brings a whole file. What is brought is read, and is the artifact or is not there.
-    pub(super) fn put(&self, file: std::fs::File, digest: Digest) -> Result<(), ArtifactError> {
-        let bringing = self.0.bringing.clone();
-        let _brings = self.wait(async move { Ok(bringing.acquire_owned().await) })?;
+    pub(super) fn put(
+        &self,
+        who: Bringer,
+        file: std::fs::File,
+        digest: Digest,
+    ) -> Result<(), ArtifactError> {
+        let inner = self.0.clone();
+        let _brings = self.wait(async move { Ok(inner.bringing.take(who).await) })?;
         if self.0.removing().contains(&digest) {
             return Err(ArtifactError::Store("what was there is being removed".to_owned()));
         }
         let (store, path) = (self.0.store.clone(), self.path(&digest));
-        self.run(async move {
+        self.run(who, async move {
             let mut file = File::from_std(file);
             file.rewind().await?;
             let size = file.metadata().await?.len();
@@ -213,12 +260,13 @@ impl Bucket {
     /// An address at which everybody who has it can read an artifact for so long; `None` where the store has none.
     pub(super) fn address(
         &self,
+        who: Bringer,
         digest: Digest,
         life: Duration,
     ) -> Result<Option<String>, ArtifactError> {
         let Some(signer) = self.0.signer.clone() else { return Ok(None) };
         let path = self.path(&digest);
-        self.run(async move {
+        self.run(who, async move {
             let signed = signer.signed_url(Method::GET, &path, life).await;
             signed.map(|url| Some(url.into())).map_err(|error| failed(&error))
         })
@@ -228,13 +276,14 @@ impl Bucket {
     /// is not that long, or is read from its beginning and has another digest.
     pub(super) fn read(
         &self,
+        who: Bringer,
         digest: Digest,
         size: u64,
         offset: u64,
     ) -> Result<Pin<Box<dyn AsyncRead + Send>>, ArtifactError> {
         let (store, path, prefix) =
             (self.0.store.clone(), self.path(&digest), self.0.prefix.clone());
-        let got = self.run(async move {
+        let got = self.run(who, async move {
             let range = (offset > 0).then_some(GetRange::Offset(offset));
             let options = GetOptions { range, ..GetOptions::default() };
             match store.get_opts(&path, options).await {
@@ -261,16 +310,16 @@ impl Bucket {
         std::mem::take(&mut *self.0.wrong.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Copies a whole artifact of so many bytes to somewhere here.
+    /// Copies a whole artifact of so many bytes to somewhere here, for the node itself.
     pub(super) fn fetch(
         &self,
         digest: Digest,
         size: u64,
         mut to: impl io::Write,
     ) -> Result<(), ArtifactError> {
-        let mut from = self.read(digest, size, 0)?;
+        let mut from = self.read(Bringer::Node, digest, size, 0)?;
         loop {
-            let (back, piece) = self.run(async move {
+            let (back, piece) = self.run(Bringer::Node, async move {
                 let mut piece = BytesMut::with_capacity(1 << 20);
                 let read = from.read_buf(&mut piece).await;
                 read.map(|_| (from, piece)).map_err(|error| ArtifactError::Store(error.to_string()))
@@ -457,6 +506,7 @@ mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
+    use crate::peer::Peer;
 
     fn digest(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
@@ -480,19 +530,19 @@ mod tests {
             // In one piece, and in parts.
             let all = [vec![1; 10], vec![2; PART_BYTES as usize + 3]];
             for whole in &all {
-                bucket.put(file(whole), digest(whole)).unwrap();
+                bucket.put(Bringer::Node, file(whole), digest(whole)).unwrap();
                 let mut fetched = Vec::new();
                 bucket.fetch(digest(whole), whole.len() as u64, &mut fetched).unwrap();
                 assert_eq!(&fetched, whole);
-                let cut = bucket.put(file(&whole[1..]), digest(whole));
+                let cut = bucket.put(Bringer::Node, file(&whole[1..]), digest(whole));
                 assert!(matches!(cut, Err(ArtifactError::WrongDigest { .. })), "{cut:?}");
             }
             let mut listed: Vec<_> = bucket.list().unwrap();
             listed.sort_by_key(|it| it.1);
             let listed: Vec<_> = listed.iter().map(|it| (it.0, it.1)).collect();
             assert_eq!(listed, all.each_ref().map(|it| (digest(it), it.len() as u64)));
-            bucket.run(bucket.removal(digest(&all[0]))).unwrap();
-            bucket.run(bucket.removal(digest(&all[0]))).unwrap();
+            bucket.run(Bringer::Node, bucket.removal(digest(&all[0]))).unwrap();
+            bucket.run(Bringer::Node, bucket.removal(digest(&all[0]))).unwrap();
             let gone = bucket.fetch(digest(&all[0]), 10, Vec::new());
             assert!(matches!(gone, Err(ArtifactError::Missing(_))), "{gone:?}");
         })
@@ -511,7 +561,9 @@ mod tests {
         });
         let (fetched, longer) = fetched.await.unwrap();
         let whole = bucket.clone();
-        let whole = tokio::task::spawn_blocking(move || whole.read(expected, 7, 0)).await.unwrap();
+        let whole = tokio::task::spawn_blocking(move || whole.read(Bringer::Node, expected, 7, 0))
+            .await
+            .unwrap();
         // Who reads as many bytes as there should be is told all the same.
         let told = whole.unwrap().take(7).read_to_end(&mut Vec::new()).await.unwrap_err();
         assert_eq!(told.kind(), io::ErrorKind::InvalidData);
@@ -520,7 +572,9 @@ mod tests {
         // It can be brought again.
         assert_eq!(bucket.take_wrong(), BTreeSet::from([expected]));
         assert!(bucket.take_wrong().is_empty());
-        let tail = tokio::task::spawn_blocking(move || bucket.read(expected, 7, 3)).await.unwrap();
+        let tail = tokio::task::spawn_blocking(move || bucket.read(Bringer::Node, expected, 7, 3))
+            .await
+            .unwrap();
         let mut read = String::new();
         tail.unwrap().read_to_string(&mut read).await.unwrap();
         assert_eq!(read, "ers!");
@@ -531,7 +585,7 @@ mod tests {
         let (bucket, _) = bucket();
         let removal = bucket.removal(digest(b"weights"));
         let again = bucket.clone();
-        let put = move || again.put(file(b"weights"), digest(b"weights"));
+        let put = move || again.put(Bringer::Node, file(b"weights"), digest(b"weights"));
         let meanwhile = tokio::task::spawn_blocking(put.clone()).await.unwrap();
         assert!(matches!(&meanwhile, Err(ArtifactError::Store(why)) if why.contains("removed")));
         removal.await.unwrap();
@@ -541,8 +595,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn only_so_many_wait_for_the_store() {
         let (bucket, _) = bucket();
-        let places = bucket.0.places.clone();
-        let held = places.try_acquire_many(STORE_CALLS as u32).unwrap();
+        let all = STORE_CALLS.of_all;
+        let held: Vec<_> = (0..all).map(|_| bucket.0.places.try_take(Bringer::Node)).collect();
+        assert!(held.iter().all(Option::is_some));
         let other = bucket.clone();
         let busy = tokio::task::spawn_blocking(move || other.list().map(|it| it.len()));
         assert!(matches!(busy.await.unwrap(), Err(ArtifactError::Store(_))));
@@ -553,18 +608,44 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn only_so_many_are_brought_at_once_and_the_others_wait_without_a_place() {
         let (bucket, _) = bucket();
-        let bringing = bucket.0.bringing.clone();
-        let held = bringing.try_acquire_many(BROUGHT_AT_ONCE as u32).unwrap();
+        let all = STORE_UPLOADS.of_all;
+        let held: Vec<_> = (0..all).map(|_| bucket.0.bringing.try_take(Bringer::Node)).collect();
+        assert!(held.iter().all(Option::is_some));
         let other = bucket.clone();
-        let brought =
-            tokio::task::spawn_blocking(move || other.put(file(b"weights"), digest(b"weights")));
+        let brought = tokio::task::spawn_blocking(move || {
+            other.put(Bringer::Node, file(b"weights"), digest(b"weights"))
+        });
         // Whatever else there is to do goes on.
         let other = bucket.clone();
         let listed = tokio::task::spawn_blocking(move || other.list()).await.unwrap();
         assert_eq!(listed.unwrap(), []);
-        assert_eq!(bucket.0.places.available_permits(), STORE_CALLS);
-        drop(held);
+        let all = STORE_CALLS.of_all;
+        let free: Vec<_> = (0..all).map(|_| bucket.0.places.try_take(Bringer::Node)).collect();
+        assert!(free.iter().all(Option::is_some));
+        drop((held, free));
         brought.await.unwrap().unwrap();
+    }
+
+    /// Who brings as much as it may, and more, keeps nobody else from the store.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_member_has_not_all_places() {
+        let (bucket, _) = bucket();
+        let [one, other] = [1, 2].map(|it| Bringer::Peer(Peer::at([10, 0, 0, it].into())));
+        let own = STORE_UPLOADS.of_peer;
+        let held: Vec<_> = (0..own).map(|_| bucket.0.bringing.try_take(one)).collect();
+        let put = |who, whole: &'static [u8]| {
+            let bucket = bucket.clone();
+            tokio::task::spawn_blocking(move || bucket.put(who, file(whole), digest(whole)))
+        };
+        let waits: Vec<_> = [&b"a"[..], b"b", b"c"].map(|whole| put(one, whole)).into();
+        put(other, b"weights").await.unwrap().unwrap();
+        let there = bucket.clone();
+        let there = tokio::task::spawn_blocking(move || there.list()).await.unwrap().unwrap();
+        assert_eq!(there.iter().map(|it| it.0).collect::<Vec<_>>(), [digest(b"weights")]);
+        drop(held);
+        for waits in waits {
+            waits.await.unwrap().unwrap();
+        }
     }
 
     #[test]

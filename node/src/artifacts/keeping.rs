@@ -61,6 +61,7 @@ pub(crate) async fn keep(
         }
         if keep != everything && now != looked && letting_go.is_none() {
             looked = now;
+            artifacts.are_spare(named.spare(&states().collect::<Vec<_>>()));
             let kept = named.kept(keep, states());
             let all = named.kept(everything, states());
             let (begun, stopping) = (artifacts.begin_letting_go(), stopping.clone());

@@ -6,10 +6,15 @@
 
 #[cfg(feature = "object-store")]
 mod bucket;
+#[cfg(all(test, feature = "object-store"))]
+#[allow(clippy::unwrap_used)]
+mod clouds;
 mod elsewhere;
 mod keeping;
 mod listing;
 mod named;
+#[cfg(feature = "object-store")]
+mod places;
 #[cfg(feature = "object-store")]
 mod reaching;
 mod shelf;
@@ -130,7 +135,7 @@ impl From<ArtifactError> for Status {
     }
 }
 
-/// Who brings an artifact.
+/// Who brings an artifact, or asks for one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Bringer {
     /// This node: it fetches what the ledger names.
@@ -234,6 +239,11 @@ struct State {
     parts: BTreeMap<PartName, Part>,
     /// What the ledger has named so far; `None` as long as not all of it was looked at.
     named: Option<Uses>,
+    /// What is being put in its place now, and by how many: it is not removed, since the removal could come last.
+    placing: BTreeMap<Digest, usize>,
+    /// What of all that is stored only experiments name that have ended, and those need not show any more; empty where
+    /// everything is to be kept.
+    spare: BTreeSet<Digest>,
     /// What was named, held or brought since it was looked what can be let go of, while that is let go of.
     wanted: Option<BTreeSet<Digest>>,
     /// How many uploads each peer has running.
@@ -273,15 +283,16 @@ impl State {
     /// 1. what the ledger has not named within hours,
     /// 2. unfinished uploads that nobody goes on with,
     /// 3. what the ledger has not named yet, but for what came just now,
-    /// 4. what whoever brings most is uploading, if that is more than `bringer` would then have brought,
+    /// 4. what experiments that have ended have left, where not all of it is to be kept,
+    /// 5. what whoever brings most is uploading, if that is more than `bringer` would then have brought,
     ///
     /// and of each the oldest.
     ///
-    /// What is stored goes only where that helps.
+    /// What is stored goes only where that helps. For what nobody brings no upload goes.
     fn first_to_go(
         &self,
         now: SystemTime,
-        bringer: Bringer,
+        bringer: Option<Bringer>,
         bytes: u64,
         stored_helps: bool,
     ) -> Option<Discard> {
@@ -291,7 +302,7 @@ impl State {
         {
             return Some(Discard::Stored(digest));
         }
-        let left = self.parts.iter().filter(|(_, part)| part.is_left());
+        let left = self.parts.iter().filter(|(_, part)| bringer.is_some() && part.is_left());
         if let Some((name, _)) = left.min_by_key(|(_, part)| part.touched) {
             return Some(Discard::Part(*name));
         }
@@ -300,6 +311,11 @@ impl State {
         {
             return Some(Discard::Stored(digest));
         }
+        let spare = self.spare(now).filter(|_| stored_helps);
+        if let Some((digest, _)) = spare.min_by_key(|(_, stored)| stored.since) {
+            return Some(Discard::Stored(*digest));
+        }
+        let bringer = bringer?;
         let mut brought: BTreeMap<Bringer, u64> = BTreeMap::new();
         for (name, part) in &self.parts {
             *brought.entry(name.bringer).or_default() += part.size;
@@ -322,19 +338,46 @@ impl State {
     fn unnamed(&self) -> impl Iterator<Item = (&Digest, &Stored)> {
         let named = self.named.as_ref();
         let is_named = move |digest: &Digest| named.is_none_or(|named| named.has(digest));
-        self.stored.iter().filter(move |(digest, _)| !is_named(digest))
+        let is_unnamed = move |digest: &Digest| !is_named(digest) && !self.is_placing(digest);
+        self.stored.iter().filter(move |(digest, _)| is_unnamed(digest))
     }
 
-    /// How many bytes can go for whoever brings this, at most.
-    fn can_go(&self, now: SystemTime, but: Option<&PartName>) -> u64 {
+    /// What ended experiments have left, but for what came just now or is submitted with.
+    fn spare(&self, now: SystemTime) -> impl Iterator<Item = (&Digest, &Stored)> {
+        let spare = self.spare.iter().filter(|digest| !self.is_placing(digest));
+        let stored = spare.filter_map(|digest| self.stored.get_key_value(digest));
+        stored.filter(move |(_, stored)| age(now, stored.since) >= UNNAMED_GRACE)
+    }
+
+    /// How many bytes of what is stored can go, at most.
+    fn stored_can_go(&self, now: SystemTime) -> u64 {
         let unnamed = self.unnamed().filter(|(_, stored)| age(now, stored.since) >= UNNAMED_GRACE);
-        unnamed.map(|(_, stored)| stored.size).sum::<u64>() + self.parts_can_go(but)
+        unnamed.chain(self.spare(now)).map(|(_, stored)| stored.size).sum()
     }
 
-    /// The same of what has not come whole.
+    /// The same of what has not come whole, for whoever brings this.
     fn parts_can_go(&self, but: Option<&PartName>) -> u64 {
         let others = self.parts.iter().filter(|(name, part)| Some(*name) != but && !part.is_whole);
         others.map(|(_, part)| part.size).sum()
+    }
+
+    /// It is put in its place from now on.
+    fn begin_placing(&mut self, digest: Digest) {
+        *self.placing.entry(digest).or_default() += 1;
+    }
+
+    /// It is there now, or will not be.
+    fn end_placing(&mut self, digest: &Digest) {
+        if let Some(count) = self.placing.get_mut(digest) {
+            *count -= 1;
+            if *count == 0 {
+                self.placing.remove(digest);
+            }
+        }
+    }
+
+    fn is_placing(&self, digest: &Digest) -> bool {
+        self.placing.contains_key(digest)
     }
 
     /// It was named, held or brought just now: it is not let go of.
@@ -454,15 +497,18 @@ impl ArtifactStore {
 
     /// The largest artifact that could be stored now.
     pub(crate) fn room_bytes(&self) -> u64 {
-        self.room(&self.state(), None).min(self.0.max_bytes)
+        let state = self.state();
+        self.room(&state, state.parts_can_go(None)).min(self.0.max_bytes)
     }
 
-    /// How much could be brought of something, if what nobody needs goes.
-    fn room(&self, state: &State, but: Option<&PartName>) -> u64 {
-        let can_go = state.can_go(SystemTime::now(), but);
-        let of_disk = if self.0.storage.is_here() { can_go } else { state.parts_can_go(but) };
-        let free = |of: u64, go: u64, taken: u64| of.saturating_add(go).saturating_sub(taken);
-        let by_quota = free(self.0.quota_bytes, can_go, state.used);
+    /// How much could be brought of something, if what nobody needs goes, and so many bytes of what has not come whole.
+    fn room(&self, state: &State, parts: u64) -> u64 {
+        let stored = state.stored_can_go(SystemTime::now());
+        let of_disk = if self.0.storage.is_here() { stored } else { 0 };
+        let free = |of: u64, go: u64, taken: u64| {
+            of.saturating_add(go).saturating_add(parts).saturating_sub(taken)
+        };
+        let by_quota = free(self.0.quota_bytes, stored, state.used);
         by_quota.min(free(self.0.disk.for_weights(), of_disk, state.promised))
     }
 
@@ -475,17 +521,31 @@ impl ArtifactStore {
         (promised > self.0.disk.for_weights()).then_some(ArtifactError::DiskFull)
     }
 
-    /// Sets so many bytes aside for `bringer`, until they are [written](Self::wrote).
-    fn take(&self, state: &mut State, bringer: Bringer, bytes: u64) -> Result<(), ArtifactError> {
+    /// Sets so many bytes aside for `bringer`, until they are [written](Self::wrote); for what nobody brings, and this
+    /// node makes for its own convenience, no upload is cut off.
+    fn take(
+        &self,
+        state: &mut State,
+        bringer: Option<Bringer>,
+        bytes: u64,
+    ) -> Result<(), ArtifactError> {
         while let Some(full) = self.lacks(state, bytes) {
             // Nothing goes in vain.
-            if self.room(state, None) < bytes {
+            let parts = bringer.map_or(0, |_| state.parts_can_go(None));
+            if self.room(state, parts) < bytes {
                 return Err(full);
             }
             let helps = self.0.storage.is_here() || matches!(full, ArtifactError::Full { .. });
             let first = state.first_to_go(SystemTime::now(), bringer, bytes, helps);
             let Some(first) = first else { return Err(full) };
-            tracing::debug!(what = ?first, "discarded to make room");
+            match first {
+                Discard::Stored(digest) if state.spare.contains(&digest) => {
+                    tracing::info!(%digest, "let go of what an ended experiment has left, to make room");
+                }
+                Discard::Stored(_) | Discard::Part(_) => {
+                    tracing::debug!(what = ?first, "discarded to make room");
+                }
+            }
             self.discard(state, first);
         }
         state.used += bytes;
@@ -535,7 +595,8 @@ impl ArtifactStore {
             self.discard(&mut state, Discard::Part(name));
         }
         while self.0.disk.lacking().is_some()
-            && let Some(first) = state.first_to_go(now, Bringer::Node, 0, self.0.storage.is_here())
+            && let Some(first) =
+                state.first_to_go(now, Some(Bringer::Node), 0, self.0.storage.is_here())
         {
             self.discard(&mut state, first);
         }
@@ -546,11 +607,19 @@ impl ArtifactStore {
         let mut state = self.state();
         state.named.get_or_insert_default();
         for naming in new {
-            naming.named.iter().for_each(|(digest, _)| state.want(*digest));
+            for (digest, _) in &naming.named {
+                state.want(*digest);
+                state.spare.remove(digest);
+            }
             state.named.get_or_insert_default().add(naming);
         }
         drop(state);
         self.0.followed.send_replace(followed);
+    }
+
+    /// Learns what only ended experiments name, and can go where there is no room for others.
+    fn are_spare(&self, spare: BTreeSet<Digest>) {
+        self.state().spare = spare;
     }
 
     /// Waits until so many entries were looked at, and a little longer than that can take; whether they were.
@@ -633,7 +702,7 @@ impl ArtifactStore {
         if offset > kept || offset > size {
             return Err(ArtifactError::WrongOffset { found: offset, expected: kept });
         }
-        let room = self.room(&state, Some(&name)).saturating_add(kept);
+        let room = self.room(&state, state.parts_can_go(Some(&name))).saturating_add(kept);
         if size > room {
             return Err(self.lacks(&state, size - offset).unwrap_or(ArtifactError::DiskFull));
         }
@@ -661,20 +730,24 @@ impl ArtifactStore {
         }
     }
 
-    /// Begins an artifact that this process makes, of so many bytes, whose digest is not known yet.
+    /// Begins an artifact that this process makes, of so many bytes, whose digest is not known yet. Nobody's upload goes
+    /// for it: where it fails members bring the same.
     pub(crate) fn make(&self, size: u64) -> Result<Made, ArtifactError> {
         if size == 0 || size > self.0.max_bytes {
             return Err(ArtifactError::TooLarge { size, limit: self.0.max_bytes });
         }
-        self.take(&mut self.state(), Bringer::Node, size)?;
+        self.take(&mut self.state(), None, size)?;
         let path = self.0.dir.join(PARTS).join(format!("made-{}", self.next_number()));
         Made::create(self.clone(), path, size)
     }
 
-    /// Removes a stored artifact, if it is there and nobody [wants](Self::begin_letting_go) it; how many bytes it had.
+    /// Removes a stored artifact, if it is there and nobody [wants](Self::begin_letting_go) it or brings it just now; how
+    /// many bytes it had.
     fn remove(&self, digest: &Digest) -> Result<Option<u64>, ArtifactError> {
         let mut state = self.state();
-        if state.wanted.as_ref().is_some_and(|wanted| wanted.contains(digest)) {
+        if state.is_placing(digest)
+            || state.wanted.as_ref().is_some_and(|wanted| wanted.contains(digest))
+        {
             return Ok(None);
         }
         let Some(stored) = state.stored.remove(digest) else { return Ok(None) };
@@ -741,24 +814,30 @@ impl ArtifactStore {
         })
     }
 
-    /// Opens a stored artifact for reading from an offset on.
-    pub(crate) fn download(&self, digest: &Digest, offset: u64) -> Result<Opened, ArtifactError> {
-        self.looked(digest, self.0.storage.open(*digest, self.size_of(digest), offset))
+    /// Opens a stored artifact for somebody who reads it from an offset on.
+    pub(crate) fn download(
+        &self,
+        who: Bringer,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<Opened, ArtifactError> {
+        self.looked(digest, self.0.storage.open(who, *digest, self.size_of(digest), offset))
     }
 
     /// Where else a stored artifact can be read for so long, by everybody who has that address.
     pub(crate) fn address(
         &self,
+        who: Bringer,
         digest: &Digest,
         life: Duration,
     ) -> Result<Option<String>, ArtifactError> {
-        self.0.storage.address(*digest, life)
+        self.0.storage.address(who, *digest, life)
     }
 
     /// A stored artifact as a file: one that is not here is fetched.
     pub(crate) fn whole(&self, digest: &Digest) -> Result<Whole, ArtifactError> {
         match &self.0.storage {
-            Storage::Folder(_) => match self.download(digest, 0)? {
+            Storage::Folder(_) => match self.download(Bringer::Node, digest, 0)? {
                 Opened::File(file) => Ok(Whole::new(file, None)),
                 Opened::Stream(_) => Err(ArtifactError::Missing(*digest)),
             },

@@ -112,6 +112,21 @@ impl Named {
         self.rounds.entry(experiment.clone()).or_default().entry(round).or_default()
     }
 
+    /// What only experiments name that have ended, but for what each shows: what it began with, its model and the one
+    /// before.
+    pub(super) fn spare(&self, states: &[&ExperimentState]) -> BTreeSet<Digest> {
+        let least = Keep { artifacts: KeepArtifacts::Last(0), updates: Some(0) };
+        let mut needed = self.kept(least, states.iter().copied());
+        let mut spare = BTreeSet::new();
+        for state in states {
+            let rounds = self.rounds.get(&state.name).into_iter().flat_map(BTreeMap::values);
+            let named =
+                rounds.flat_map(|it| it.models.iter().chain(&it.proposals).chain(&it.updates));
+            if is_over(state) == 1 { &mut spare } else { &mut needed }.extend(named);
+        }
+        spare.difference(&needed).copied().collect()
+    }
+
     /// What is kept of what the ledger names.
     pub(super) fn kept<'a>(
         &self,
@@ -167,7 +182,7 @@ pub(super) fn progress<'a>(
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use colearn_contracts::{MergeVote, Merges, Model, Proposal, Scores};
+    use colearn_contracts::{FinishReason, MergeVote, Merges, Model, Proposal, Scores};
     use colearn_ledger::{Entry, Hash};
     use colearn_records::record;
 
@@ -216,6 +231,29 @@ mod tests {
             assert!(used.clone().all(|model| needed_once.contains(model)));
         }
         assert!(rounds > 3 && went.len() > 5, "{rounds} {}", went.len());
+
+        // Once one has ended, what it has left can go, but for what it shows and what the other names.
+        let states = keeper.contract().experiments().map(|it| ExperimentState::of(it, 0));
+        let mut states: Vec<_> = states.collect();
+        let of = |state: &ExperimentState| {
+            let rounds = named.rounds[&state.name].values();
+            let all =
+                rounds.flat_map(|it| it.models.iter().chain(&it.proposals).chain(&it.updates));
+            all.copied().collect::<BTreeSet<Digest>>()
+        };
+        assert_eq!(named.spare(&states.iter().collect::<Vec<_>>()), BTreeSet::new());
+        states[0].phase = Phase::Finished(FinishReason::Stopped);
+        let spare = named.spare(&states.iter().collect::<Vec<_>>());
+        let needed: BTreeSet<Digest> = states.iter().flat_map(models_of).collect();
+        let initial: BTreeSet<Digest> = named.initial.values().copied().collect();
+        let kept = [&needed, &initial, &of(&states[1])];
+        assert!(!spare.is_empty() && kept.iter().all(|kept| kept.is_disjoint(&spare)));
+        let gone_or_kept = of(&states[0]);
+        assert!(
+            gone_or_kept
+                .iter()
+                .all(|it| spare.contains(it) || kept.iter().any(|of| of.contains(it)))
+        );
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl Servers {
         }
         let address: Address = origin.parse().map_err(|error| unusable(format!("{error}")))?;
         if !address.is_https() && !address.is_loopback() && !self.is_plain {
-            let why = "is not encrypted, and not on this machine; use https, or say so: AWS_ALLOW_HTTP=true";
+            let why = "is not encrypted, and not on this machine; use https, or say so: AWS_ALLOW_HTTP=true \
+                       (GOOGLE_..., AZURE_...)";
             return Err(unusable(format!("{origin} {why}")));
         }
         let connector = Connector::new(&address, &self.trust, Protocol::Http1);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,8 @@ use tokio::io::AsyncRead;
 
 #[cfg(feature = "object-store")]
 use super::bucket::Bucket;
-use super::{ArtifactError, Made, files, parse_digest};
+use super::elsewhere::{MARK, MAX_MARK_BYTES};
+use super::{ArtifactError, Bringer, Made, files, parse_digest};
 
 /// Where whole artifacts lie.
 #[derive(Clone, Debug)]
@@ -85,6 +86,36 @@ impl Storage {
         }
     }
 
+    /// What a node has left there to say that these weights are its own; `None` where none has.
+    pub(super) fn mark(&self) -> Result<Option<String>, ArtifactError> {
+        match self {
+            Self::Folder(dir) => {
+                let file = match File::open(dir.join(MARK)) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                };
+                let mut mark = Vec::new();
+                file.take(MAX_MARK_BYTES as u64).read_to_end(&mut mark)?;
+                Ok(Some(String::from_utf8_lossy(&mark).trim().to_owned()))
+            }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => bucket.mark(),
+        }
+    }
+
+    /// Leaves a mark there.
+    pub(super) fn leave(&self, mark: &str) -> Result<(), ArtifactError> {
+        match self {
+            Self::Folder(dir) => {
+                let left = colearn_files::replace(&dir.join(MARK), format!("{mark}\n").as_bytes());
+                Ok(left.map_err(io::Error::from)?)
+            }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => bucket.leave(mark),
+        }
+    }
+
     /// What is there: name, size, and when it came. Of a folder also what is no artifact.
     pub(super) fn list(&self) -> Result<Vec<(Option<Digest>, u64, SystemTime)>, ArtifactError> {
         Ok(match self {
@@ -109,19 +140,21 @@ impl Storage {
     /// Puts a whole file in its place, durably: what is found under a digest is whole, after any crash.
     pub(super) fn place(
         &self,
+        who: Bringer,
         file: &File,
         at: &Path,
         digest: Digest,
     ) -> Result<(), ArtifactError> {
         match self {
             Self::Folder(dir) => {
+                let _ = who;
                 file.sync_all()?;
                 let placed = colearn_files::rename(at, &dir.join(digest.to_string()));
                 placed.map_err(io::Error::from)?;
             }
             #[cfg(feature = "object-store")]
             Self::Bucket(bucket) => {
-                bucket.put(file.try_clone()?, digest)?;
+                bucket.put(who, file.try_clone()?, digest)?;
                 // It is there; what stays here all the same is removed at a later start.
                 let _ = std::fs::remove_file(at);
             }
@@ -132,13 +165,14 @@ impl Storage {
     /// Opens an artifact of so many bytes from an offset on.
     pub(super) fn open(
         &self,
+        who: Bringer,
         digest: Digest,
         size: Option<u64>,
         offset: u64,
     ) -> Result<Opened, ArtifactError> {
         match self {
             Self::Folder(dir) => {
-                let _ = size;
+                let _ = (who, size);
                 let file = File::open(dir.join(digest.to_string()));
                 let mut file = file.map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => ArtifactError::Missing(digest),
@@ -151,7 +185,7 @@ impl Storage {
             Self::Bucket(bucket) => match size {
                 None => Err(ArtifactError::Missing(digest)),
                 Some(size) if offset >= size => Ok(Opened::Stream(Box::pin(tokio::io::empty()))),
-                Some(size) => bucket.read(digest, size, offset).map(Opened::Stream),
+                Some(size) => bucket.read(who, digest, size, offset).map(Opened::Stream),
             },
         }
     }
@@ -159,16 +193,17 @@ impl Storage {
     /// Where else an artifact can be read for so long, by everybody who has that address.
     pub(super) fn address(
         &self,
+        who: Bringer,
         digest: Digest,
         life: Duration,
     ) -> Result<Option<String>, ArtifactError> {
         match self {
             Self::Folder(_) => {
-                let _ = (digest, life);
+                let _ = (who, digest, life);
                 Ok(None)
             }
             #[cfg(feature = "object-store")]
-            Self::Bucket(bucket) => bucket.address(digest, life),
+            Self::Bucket(bucket) => bucket.address(who, digest, life),
         }
     }
 
@@ -188,7 +223,7 @@ impl Storage {
             #[cfg(feature = "object-store")]
             Self::Bucket(bucket) => {
                 let (bucket, removal) = (bucket.clone(), bucket.removal(digest));
-                Box::new(move || bucket.run(removal))
+                Box::new(move || bucket.run(Bringer::Node, removal))
             }
         }
     }

@@ -51,7 +51,9 @@ fn on_disk(dir: &Path) -> u64 {
 
 /// What is stored, from an offset on.
 fn read_from(store: &ArtifactStore, digest: &Digest, offset: u64) -> Vec<u8> {
-    let Opened::File(mut file) = store.download(digest, offset).unwrap() else { panic!("a file") };
+    let Opened::File(mut file) = store.download(Bringer::Node, digest, offset).unwrap() else {
+        panic!("a file")
+    };
     let mut read = Vec::new();
     file.read_to_end(&mut read).unwrap();
     read
@@ -89,7 +91,10 @@ fn an_upload_resumes_and_is_checked() {
     store.remove(&name).unwrap();
     store.remove(&name).unwrap();
     assert_eq!((store.size_of(&name), store.room_bytes()), (None, 100));
-    assert!(matches!(store.download(&digest(b""), 0), Err(ArtifactError::Missing(_))));
+    assert!(matches!(
+        store.download(Bringer::Node, &digest(b""), 0),
+        Err(ArtifactError::Missing(_))
+    ));
 }
 
 #[test]
@@ -391,4 +396,84 @@ fn what_is_wanted_meanwhile_is_not_let_go_of_and_what_cannot_be_removed_is_still
     assert_eq!(used(&store), (40, 0));
     drop(begun);
     assert!(matches!(store.remove(&held), Ok(Some(10))));
+}
+
+/// What this node makes for its convenience pushes nothing out that somebody goes on with later.
+#[test]
+fn what_is_made_here_cuts_off_no_upload() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, 1, &[1; 40]);
+    let path = path(&store, &digest(&[1; 40]));
+    age_by(&path, UNNAMED_LIFE + Duration::from_secs(1));
+    drop(store);
+    let store = open(dir.path());
+    store.are_named([], 1);
+    let theirs = [2; 60];
+    drop(begin(&store, 2, &theirs, 55));
+    assert!(matches!(store.make(100), Err(ArtifactError::Full { .. })));
+    // Nor does anything go in vain.
+    assert_eq!(store.size_of(&digest(&[1; 40])), Some(40));
+    let made = store.make(80).unwrap();
+    assert_eq!(store.size_of(&digest(&[1; 40])), None);
+    assert_eq!(store.part_size_of(&digest(&theirs), peer(2)), 55);
+    assert!(matches!(store.make(21), Err(ArtifactError::Full { .. })));
+    // What members bring may need that room, and has it.
+    drop(made);
+    put(&store, 3, &[3; 90]);
+    assert_eq!(store.part_size_of(&digest(&theirs), peer(2)), 55);
+    put(&store, 3, &[4; 50]);
+    assert_eq!(store.part_size_of(&digest(&theirs), peer(2)), 0);
+}
+
+/// A removal that began meanwhile could come last, and what is said to be stored would be gone.
+#[test]
+fn what_is_being_put_in_its_place_is_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let whole = [1; 60];
+    put(&store, 1, &whole);
+    age_by(&path(&store, &digest(&whole)), UNNAMED_LIFE + Duration::from_secs(1));
+    drop(store);
+    let store = open(dir.path());
+    store.are_named([], 1);
+    // Another brings the same, and so does a third.
+    store.state().begin_placing(digest(&whole));
+    store.state().begin_placing(digest(&whole));
+    for _ in 0..2 {
+        assert!(matches!(store.remove(&digest(&whole)), Ok(None)));
+        let other = store.upload(peer(2), digest(&[2; 95]), 95, 0);
+        assert!(matches!(other, Err(ArtifactError::Full { .. })));
+        assert_eq!(store.room_bytes(), 90);
+        assert_eq!(store.size_of(&digest(&whole)), Some(60));
+        store.state().end_placing(&digest(&whole));
+    }
+    assert!(store.state().placing.is_empty());
+    put(&store, 2, &[2; 95]);
+    assert_eq!(store.size_of(&digest(&whole)), None);
+}
+
+#[test]
+fn what_ended_experiments_have_left_makes_room_where_not_all_is_to_be_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (left, again, model) = ([1; 40], [2; 40], [3; 40]);
+    for whole in [left, again, model] {
+        put(&store, 1, &whole);
+        age_by(&path(&store, &digest(&whole)), UNNAMED_GRACE + Duration::from_secs(60));
+    }
+    drop(store);
+    let store = open(dir.path());
+    store.are_named([left, again, model].map(|whole| of_a(digest(&whole))), 3);
+    let new = |number: u8| store.upload(peer(2), digest(&[number; 60]), 60, 0);
+    assert!(matches!(new(4), Err(ArtifactError::Full { .. })));
+    store.are_spare([left, again].map(|whole| digest(&whole)).into());
+    // One is named once more, by an experiment that goes on.
+    store.are_named([of_a(digest(&again))], 4);
+    assert_eq!(store.room_bytes(), 70);
+    put(&store, 2, &[4; 60]);
+    let there = [left, again, model].map(|whole| store.size_of(&digest(&whole)).is_some());
+    assert_eq!(there, [false, true, true]);
+    assert!(matches!(new(5), Err(ArtifactError::Full { .. })));
+    assert_eq!(used(&store), (on_disk(dir.path()), 0));
 }

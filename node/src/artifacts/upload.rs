@@ -53,7 +53,7 @@ impl Upload {
             let mut state = self.store.state();
             let lost = ArtifactError::InProgress(self.part.digest);
             state.part_of(&self.part, self.number).ok_or(lost)?;
-            self.store.take(&mut state, self.part.bringer, bytes)?;
+            self.store.take(&mut state, Some(self.part.bringer), bytes)?;
             if let Some(part) = state.part_of(&self.part, self.number) {
                 part.size += bytes;
                 part.touched = SystemTime::now();
@@ -172,9 +172,11 @@ impl Upload {
                 };
             }
             kept.is_whole = true;
+            state.begin_placing(expected);
         }
-        let placed = self.store.0.storage.place(&file, &part, expected);
+        let placed = self.store.0.storage.place(self.part.bringer, &file, &part, expected);
         let mut state = self.store.state();
+        state.end_placing(&expected);
         if let Err(error) = placed {
             if let Some(part) = state.part_of(&self.part, self.number) {
                 part.is_whole = false;
@@ -246,9 +248,12 @@ impl Made {
         if self.store.size_of(&digest).is_some() {
             return Ok(());
         }
-        self.store.0.storage.place(file, &self.path, digest)?;
+        self.store.state().begin_placing(digest);
+        let placed = self.store.0.storage.place(Bringer::Node, file, &self.path, digest);
         let size = file.metadata().map_or(self.size, |data| data.len());
         let mut state = self.store.state();
+        state.end_placing(&digest);
+        placed?;
         state.want(digest);
         state.promised = state.promised.saturating_sub(self.promised);
         state.used = state.used.saturating_sub(self.size).saturating_add(size);

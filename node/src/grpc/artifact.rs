@@ -54,11 +54,11 @@ impl Artifacts {
     }
 
     /// Where else whoever asks may fetch something that is stored.
-    async fn address(&self, caller: Caller, digest: Digest) -> Option<String> {
+    async fn address(&self, who: Bringer, caller: Caller, digest: Digest) -> Option<String> {
         let life = self.presigned?;
         self.rights.check_weights(caller, &digest).ok()?;
         let store = self.store.clone();
-        let signed = blocking(move || store.address(&digest, life)).await;
+        let signed = blocking(move || store.address(who, &digest, life)).await;
         signed.unwrap_or_else(|error| {
             tracing::warn!(error = error.message(), "no address of the store can be handed out");
             None
@@ -66,10 +66,10 @@ impl Artifacts {
     }
 
     /// Opens an artifact; one that is on its way here is waited for.
-    async fn open(&self, digest: Digest, offset: u64) -> Result<Opened, Status> {
+    async fn open(&self, who: Bringer, digest: Digest, offset: u64) -> Result<Opened, Status> {
         let open = || {
             let store = self.store.clone();
-            blocking(move || store.download(&digest, offset))
+            blocking(move || store.download(who, &digest, offset))
         };
         match (open().await, &self.pulling) {
             (Err(missing), Some(pulling)) if missing.code() == Code::NotFound => {
@@ -147,10 +147,11 @@ impl Artifacts {
         request: Request<v1::DownloadArtifactRequest>,
     ) -> Result<Response<BoxStream<v1::DownloadArtifactResponse>>, Status> {
         let caller = caller(request.extensions());
+        let who = Bringer::Peer(Peer::of(request.extensions()));
         let request = request.into_inner();
         let digest = convert::digest(&request.digest, "digest").map_err(bad_field)?;
         self.rights.check_weights(caller, &digest)?;
-        let file = self.open(digest, request.offset).await?;
+        let file = self.open(who, digest, request.offset).await?;
         // Read only as fast as the client takes it; a stalled client holds no thread.
         let file = self.store.for_others(file);
         let chunks = ReaderStream::with_capacity(file, PIECE_BYTES).map(|chunk| match chunk {
@@ -259,7 +260,7 @@ impl ArtifactService for Artifacts {
             _ => None,
         };
         let address = match size {
-            Some(_) if address => self.address(caller, digest).await,
+            Some(_) if address => self.address(bringer, caller, digest).await,
             _ => None,
         };
         Ok(Response::new(v1::StatArtifactResponse {

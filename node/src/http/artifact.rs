@@ -10,9 +10,10 @@ use axum::routing::get;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use crate::artifacts::{ArtifactError, ArtifactStore, parse_digest};
+use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, parse_digest};
 use crate::door::rights::{Caller, Rights};
 use crate::limits::PIECE_BYTES;
+use crate::peer::Peer;
 
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -27,12 +28,14 @@ async fn artifact(
     State((artifacts, rights)): State<(ArtifactStore, Rights)>,
     Path(digest): Path<String>,
     caller: Option<Extension<Caller>>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Response {
     let Some(digest) = parse_digest(&digest) else {
         return (StatusCode::NOT_FOUND, "that is no digest\n").into_response();
     };
     let caller = caller.map(|Extension(caller)| caller).unwrap_or_default();
+    let who = Bringer::Peer(peer.map(|Extension(peer)| peer).unwrap_or_default());
     if let Err(refusal) = rights.check_weights(caller, &digest) {
         return (StatusCode::FORBIDDEN, format!("{refusal}\n")).into_response();
     }
@@ -47,7 +50,7 @@ async fn artifact(
         let artifacts = store;
         let size = artifacts.size_of(&digest).ok_or(ArtifactError::Missing(digest))?;
         let (first, last) = asked.unwrap_or((0, None));
-        Ok((artifacts.download(&digest, first)?, size, first, last))
+        Ok((artifacts.download(who, &digest, first)?, size, first, last))
     });
     let (file, size, first, last) = match found.await {
         Ok(Ok(found)) => found,
