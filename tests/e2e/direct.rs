@@ -39,6 +39,34 @@ fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// A store that takes connections, and says nothing, costs a download a moment, and those after it nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_store_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeProcess::start(dir.path());
+    let (proxy, url) = Proxy::start(&node.url, None).await;
+    let all = [7, 8, 9].map(Counter::weights);
+    let uploads = Client::connect(&node.url).await.unwrap();
+    for weights in &all {
+        uploads.upload(weights).await.unwrap();
+    }
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = format!("http://{}/models", silent.local_addr().unwrap());
+    let trust = TlsTrust::of_process().fetching_from(vec![store.clone()]);
+    let client = Client::connect(Nodes::from(&url).trusting(trust)).await.unwrap();
+    for weights in &all {
+        proxy.point_to(format!("{store}/{}", weights.digest()));
+        let found = client.download(&weights.model(SAFETENSORS)).await.unwrap();
+        assert_eq!(found.digest(), weights.digest());
+    }
+    // It was connected to once.
+    silent.set_nonblocking(true).unwrap();
+    silent.accept().unwrap();
+    let again = silent.accept().unwrap_err();
+    assert_eq!(again.kind(), std::io::ErrorKind::WouldBlock);
+    node.stop();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_is_gone_to_where_it_was_named_and_believed_no_more_than_a_node() {
     let dir = tempfile::tempdir().unwrap();

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::nodes::Failures;
 use super::signing::SignedChannel;
+use super::silent::Silent;
 use super::{BoxFuture, ClientError, Entries, Nodes, Suspicion};
 use crate::error_cause::root_cause;
 
@@ -37,6 +38,8 @@ const MAX_MESSAGE_BYTES: usize = 8 << 20;
 #[derive(Clone)]
 pub struct Client {
     pub(super) nodes: Nodes,
+    /// Which stores do not answer.
+    pub(super) silent: Silent,
     services: Services,
     /// How long an answer is waited for,
     patience: Duration,
@@ -148,7 +151,10 @@ impl Client {
             let mut failures = Failures::default();
             loop {
                 match Services::connect(&nodes).await {
-                    Ok(services) => return Ok(Self { nodes, services, patience, unanswered }),
+                    Ok(services) => {
+                        let silent = Silent::default();
+                        return Ok(Self { nodes, silent, services, patience, unanswered });
+                    }
                     Err(error) => failures.try_next(&mut nodes, error)?,
                 }
             }
@@ -164,7 +170,7 @@ impl Client {
     /// A connection to another one of the nodes.
     pub(super) async fn to(&self, nodes: Nodes) -> Result<Self, ClientError> {
         let services = Services::connect(&nodes).await?;
-        Ok(Self { nodes, services, ..*self })
+        Ok(Self { nodes, services, silent: self.silent.clone(), ..*self })
     }
 
     /// Signs what it asks for no other ledger than this, here and at the other nodes.

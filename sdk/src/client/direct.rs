@@ -55,11 +55,21 @@ impl Client {
         };
         let unreachable =
             |reason: String| ClientError::Unreachable { url: store.url().to_owned(), reason };
+        let Some(first_byte) = self.silent.patience(store.url(), self.patience()) else {
+            tracing::debug!(store = store.url(), "it has not answered lately, and is not asked");
+            return Ok(());
+        };
         // Neither a certificate nor a key: who asks is nobody's business there.
         let shown = Trust::new(trust.authorities.clone(), None);
         let http = Http::new(&store, &shown, self.patience())?;
         let first = arriving.length();
-        let mut answer = http.get_range(path, first, model.size - 1).await?;
+        let asking = http.get_range(path, first, model.size - 1);
+        let Ok(answer) = tokio::time::timeout(first_byte, asking).await else {
+            self.silent.note(store.url(), first_byte);
+            return Err(unreachable(format!("no answer for {first_byte:?}")));
+        };
+        let mut answer = answer?;
+        self.silent.heard(store.url());
         match answer.status() {
             StatusCode::PARTIAL_CONTENT => {}
             StatusCode::OK if first == 0 => {}
@@ -67,7 +77,10 @@ impl Client {
         }
         while arriving.length() < model.size {
             let frame = tokio::time::timeout(self.patience(), answer.body_mut().frame()).await;
-            let frame = frame.map_err(|_| unreachable("it has stopped sending".to_owned()))?;
+            let Ok(frame) = frame else {
+                self.silent.note(store.url(), first_byte);
+                return Err(unreachable("it has stopped sending".to_owned()));
+            };
             let Some(frame) = frame else {
                 return Err(unreachable("the weights ended too early".to_owned()));
             };

@@ -19,6 +19,7 @@ mod patience;
 mod receipts;
 mod run;
 mod signing;
+mod silent;
 mod status;
 mod stored;
 mod threads;
