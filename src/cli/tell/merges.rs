@@ -34,6 +34,7 @@ pub(crate) fn merges(reports: &[MergeReport]) -> String {
             members.entry(learner).or_default().false_pairs += 1;
         }
     }
+    text += &looked_back(reports);
     if members.is_empty() {
         return text;
     }
@@ -45,6 +46,28 @@ pub(crate) fn merges(reports: &[MergeReport]) -> String {
         );
     }
     text
+}
+
+/// How far back each experiment's rounds could be computed again, where that is not to the first.
+fn looked_back(reports: &[MergeReport]) -> String {
+    // By experiment: how many rounds come before the first that was computed, and which that is.
+    let mut back: BTreeMap<&str, (usize, Option<u64>)> = BTreeMap::new();
+    for report in reports {
+        match back.entry(&report.experiment).or_default() {
+            (_, Some(_)) => {}
+            (_, first) if report.missing.is_empty() => *first = Some(report.round),
+            (before, None) => *before += 1,
+        }
+    }
+    let told = back.into_iter().filter_map(|(experiment, (before, first))| {
+        let first = first.filter(|_| before > 0)?;
+        Some(format!(
+            "{experiment}: computed again from round {first} on, and not {before} before it; nodes let go of the updates \
+             of closed rounds as their operators say (--keep-updates), and the ledger does not say for how long they keep \
+             them\n"
+        ))
+    });
+    told.collect()
 }
 
 /// A line for what was computed, and one for each update and vote that there is something to be said of.
@@ -91,4 +114,36 @@ pub(super) fn computed(merge: &Computed) -> String {
 fn is_alone(update: &UpdateReport, report: &MergeReport) -> bool {
     let others = report.updates.iter().filter(|update| update.void.is_none()).count() > 1;
     others && update.void.is_none() && update.neighbour_of.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_how_far_back_rounds_could_be_computed() {
+        let report = |experiment: &str, round, is_there: bool| MergeReport {
+            experiment: experiment.to_owned(),
+            round,
+            index: round,
+            missing: if is_there { Vec::new() } else { vec!["it is not there".to_owned()] },
+            updates: Vec::new(),
+            open: Computed::default(),
+            guarded: Computed::default(),
+            false_pairs: Vec::new(),
+            as_agreed: None,
+        };
+        let rounds = |experiment, there: [bool; 3]| {
+            (1..).zip(there).map(move |(round, it)| report(experiment, round, it))
+        };
+        let [gone, cut, whole, none] =
+            [[false, false, true], [true, false, true], [true; 3], [false; 3]];
+        let all = rounds("a", gone).chain(rounds("b", cut)).chain(rounds("c", whole));
+        let told = looked_back(&all.chain(rounds("d", none)).collect::<Vec<_>>());
+        assert!(
+            told.starts_with("a: computed again from round 3 on, and not 2 before it"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
 }
