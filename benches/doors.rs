@@ -1,6 +1,6 @@
-//! What TLS costs: votes that are recorded a second with it, as a share of those without, in the same run;
-//! handshakes a second; and the memory of a node that many idle connections are open to. And what attacks do to
-//! somebody honest.
+//! What TLS costs: votes that are recorded a second with it, as a share of those without, in the same run, beside what
+//! signing each costs; handshakes a second; and the memory of a node that many idle connections are open to. How fast
+//! models are encrypted and opened. And what attacks do to somebody honest.
 //!
 //! Run with `cargo bench --bench doors`; `-- --connections 10000` says how many are left open, `-- attacks` measures
 //! the attacks (`-- attacks unread`: those whose names say so). All processes and the clients share the machine.
@@ -11,18 +11,24 @@ mod attacks;
 #[path = "network/load.rs"]
 mod load;
 
+use std::io::Write as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use colearn::supervise::NodeProcess;
+use colearn_contracts::{Act, Action, ExperimentName};
+use colearn_encrypted::{Encryptor, ModelKeys, Opened};
+use colearn_ledger::Hash;
 use colearn_net::{Address, Connector, Protocol, Trust};
 use colearn_proto::v1;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
-use colearn_records::transaction::Transaction;
+use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified};
 use colearn_sdk::client::{Followed, Memory};
+use ed25519_dalek::SigningKey;
 use futures_util::StreamExt as _;
+use sha2::{Digest as _, Sha256};
 use tonic::transport::{Channel, Endpoint};
 use tower_service::Service as _;
 
@@ -64,7 +70,7 @@ fn main() {
         NodeProcess::start(command).unwrap()
     };
     if let Some(only) = attacks {
-        return attacks::measure(start, &only.unwrap_or_default());
+        return attacks::measure(dir.path(), start, &only.unwrap_or_default());
     }
     let most = (connections + 1_000).to_string();
     let many = ["--max-connections", &most, "--max-connections-per-address", &most];
@@ -85,10 +91,13 @@ fn main() {
         let (plain, secure) = (best[0][at], best[1][at]);
         let share = secure / plain;
         let verdict = if share >= 0.9 { "met" } else { "NOT met" };
+        let cost_us = 1e6 / secure - 1e6 / plain;
         println!(
-            "votes, {how}: {secure:.0}/s with TLS of {plain:.0}/s: {share:.2}   >= 0.90   {verdict}"
+            "votes, {how}: {secure:.0}/s with TLS of {plain:.0}/s: {share:.2}   >= 0.90   {verdict}; {cost_us:.1} us each"
         );
     }
+    signing();
+    encryption();
     let shaken = runtime.block_on(handshakes(&secure.url));
     println!("handshakes, both ends on this machine: {shaken:.0}/s");
     let before = rss_mb(secure.process.id());
@@ -98,6 +107,66 @@ fn main() {
     println!(
         "{} idle TLS connections: {after:.0} MB, {before:.0} MB before: {each:.1} kB each",
         held.len()
+    );
+}
+
+/// What it costs to sign a vote, and to find out that it is signed, on one core.
+fn signing() {
+    const SIGNED: u64 = 2_000;
+    let name: ExperimentName = "signed".parse().unwrap();
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let (ledger, seen) = (LedgerId([7; 32]), Seen { size: 0, root: Hash::ZERO });
+    let act =
+        |round| Action::new(name.clone(), Act::Pass { round, exhausted: false, reason: None });
+    let best = |work: &dyn Fn()| {
+        let once = |_| {
+            let began = Instant::now();
+            work();
+            began.elapsed().as_secs_f64()
+        };
+        (0..RUNS).map(once).fold(f64::INFINITY, f64::min) * 1e6 / SIGNED as f64
+    };
+    let sign = || (0..SIGNED).map(|round| Transaction::sign(&key, &ledger, seen, act(round)));
+    let signed: Vec<_> = sign().collect();
+    let sign_us = best(&|| sign().for_each(|it| drop(std::hint::black_box(it))));
+    let verify_us = best(&|| {
+        signed.iter().for_each(|it| {
+            Unverified::decode(it.message().clone()).unwrap().check(&ledger).unwrap();
+        });
+    });
+    println!("a vote's signature: {sign_us:.1} us to make, {verify_us:.1} us to verify");
+}
+
+/// How fast models are encrypted and opened, on one core, beside their digest, which is needed in any case.
+fn encryption() {
+    let model = vec![7_u8; 64 << 20];
+    let keys = ModelKeys::generate().unwrap();
+    let digest = <[u8; 32]>::from(Sha256::digest(&model));
+    let encrypt = || {
+        let to = Vec::with_capacity(model.len() + model.len() / 1000 + 1000);
+        let mut encryptor = Encryptor::new(to, keys.newest(), &digest).unwrap();
+        encryptor.write_all(&model).unwrap();
+        encryptor.finish().unwrap()
+    };
+    let encrypted = encrypt();
+    let best = |work: &dyn Fn()| {
+        let once = |_| {
+            let began = Instant::now();
+            work();
+            began.elapsed().as_secs_f64()
+        };
+        model.len() as f64 / 1e6 / (0..RUNS).map(once).fold(f64::INFINITY, f64::min)
+    };
+    let hashed = best(&|| {
+        let _ = std::hint::black_box(Sha256::digest(&model));
+    });
+    let sealed = best(&|| drop(std::hint::black_box(encrypt())));
+    // It is looked at as a whole, and then read.
+    let opened = best(&|| {
+        Opened::new(&encrypted, &keys).unwrap().copy_to(&mut std::io::sink()).unwrap();
+    });
+    println!(
+        "models: {sealed:.0} MB/s encrypted, {opened:.0} MB/s opened and read; SHA-256 {hashed:.0} MB/s"
     );
 }
 

@@ -2,7 +2,9 @@
 //! has in memory. Attackers are a process of their own, of the lowest priority, and share the machine.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -27,8 +29,8 @@ use tonic::transport::{Channel, Endpoint};
 use super::load::Joins;
 use super::{channel, rss_mb};
 
-/// What is tried; with a node that speaks TLS the last.
-const ATTACKS: [&str; 10] = [
+/// What is tried; with a node that speaks TLS the last, and with one of a network the one before.
+const ATTACKS: [&str; 11] = [
     "silent connections",
     "connections without end",
     "unread ledgers",
@@ -38,8 +40,11 @@ const ATTACKS: [&str; 10] = [
     "stalled uploads",
     "questions without end",
     "watchers of something else",
+    WORDS,
     HANDSHAKES,
 ];
+/// What nodes ask of each other (`/checkpoint/SIZE`): an answer is signed, or waits until the ledger is that long.
+const WORDS: &str = "nodes' words";
 const HANDSHAKES: &str = "handshakes";
 /// How many experiments with how many invited there are: an entry of 50 KB each.
 const LARGE: u32 = 60;
@@ -57,19 +62,50 @@ const SLOWER: f64 = 3.0;
 const MEGABYTES: f64 = 512.0;
 
 /// Measures each, and says what came of it; those whose names contain this.
-pub(crate) fn measure(start: impl Fn(&str, &[&str]) -> NodeProcess, only: &str) {
+pub(crate) fn measure(dir: &Path, start: impl Fn(&str, &[&str]) -> NodeProcess, only: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     println!(
         "{:26} {:>15} {:>15} {:>15} {:>8} {:>7} {:>9}",
         "receipts, ms: p50 p99", "before", "during", "after", "failed", "MB", "recovered"
     );
     for attack in ATTACKS.iter().filter(|attack| attack.contains(only)) {
-        let tls: &[&str] = if *attack == HANDSHAKES { &["--tls-self-signed"] } else { &[] };
+        let flags = match *attack {
+            HANDSHAKES => vec!["--tls-self-signed".to_owned()],
+            WORDS => match of_a_network(&dir.join(attack)) {
+                Some(flags) => flags,
+                None => continue,
+            },
+            _ => Vec::new(),
+        };
         // One for each: what one has left in memory is not another's.
-        let node = start(attack, tls);
-        runtime.block_on(fill(&node.url));
+        let node = start(attack, &flags.iter().map(String::as_str).collect::<Vec<_>>());
+        // There each would take a block, and nobody asks for any of it.
+        if *attack != WORDS {
+            runtime.block_on(fill(&node.url));
+        }
         println!("{}", runtime.block_on(one(&node, attack)));
     }
+}
+
+/// Makes the data folder of a network's only node, and gives its flags; `None`, and said so, where there is no CometBFT.
+fn of_a_network(data: &Path) -> Option<Vec<String>> {
+    let comet = colearn_testkit::cometbft()?;
+    let told = |arguments: &[&OsStr]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_colearn")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let p2p = colearn_testkit::free_address().to_string();
+    let identity = ["network", "identity", "--name", "one", "--url", "http://127.0.0.1:1"];
+    let identity = [&identity[..], &["--p2p", &p2p, "--data"]].concat();
+    let identity: Vec<_> = identity.iter().map(OsStr::new).chain([data.as_os_str()]).collect();
+    let [file, network] = ["json", "network.json"].map(|it| data.with_extension(it));
+    std::fs::write(&file, told(&identity)).unwrap();
+    let genesis = ["network", "genesis", "--time", "2026-01-01T00:00:00Z"].map(OsStr::new);
+    let genesis: Vec<_> = genesis.into_iter().chain([file.as_os_str()]).collect();
+    std::fs::write(&network, told(&genesis)).unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    Some(vec!["--network".to_owned(), path(&network), "--cometbft".to_owned(), path(&comet)])
 }
 
 /// A ledger with something in it.
@@ -246,6 +282,7 @@ pub(crate) fn attack(attack: &str, url: &str) {
             "stalled uploads" => stalled_uploads(&url).await,
             "questions without end" => everywhere(4, 16, &url, questions).await,
             "watchers of something else" => watchers(&url).await,
+            WORDS => everywhere(4, 60, &url, words).await,
             HANDSHAKES => handshakes(&url).await,
             other => panic!("there is no attack {other}"),
         }
@@ -323,6 +360,20 @@ async fn questions(mut stream: TcpStream, _: usize) -> std::io::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Half of them wait for what never comes, and half ask for what is signed.
+async fn words(mut stream: TcpStream, number: usize) -> std::io::Result<()> {
+    let mut buffer = [0; 64 << 10];
+    for size in (1..=4_u64).cycle() {
+        let size = if number.is_multiple_of(2) { size } else { u64::MAX - size };
+        let asked = format!("GET /checkpoint/{size} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(asked.as_bytes()).await?;
+        if stream.read(&mut buffer).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn channel_from(number: u8, url: &str) -> Channel {
