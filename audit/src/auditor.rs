@@ -1,9 +1,10 @@
 //! The audit itself: every entry is followed, then what the ledger has signed is compared.
 
 use colearn_contracts::{Contract, VERSION, Version};
-use colearn_ledger::{Checkpoint, Forgotten, Hash, SignedCheckpoint, SignedNote};
+use colearn_ledger::{Checkpoint, Forgotten, Hash, Head, SignedCheckpoint, SignedNote};
 use colearn_records::follower::{BadGenesis, EntryReader, Follower, ReadEntry};
 use colearn_records::log_keys::LogKeys;
+use colearn_records::on_chain::{Between, OutOfTime};
 use colearn_records::pins::Unpinned;
 use colearn_records::record::DecodedEntry;
 use rayon::prelude::*;
@@ -44,6 +45,8 @@ pub(crate) struct Auditor<'a> {
     options: AuditOptions<'a>,
     /// What a chain proves of the entries; `None` where nobody is asked.
     proven: Option<Proven>,
+    /// The first entry that is later than what proves it.
+    out_of_time: Option<OutOfTime>,
     statements: Statements,
     merged: MergedRounds,
     watch: Option<Watch<'a>>,
@@ -60,9 +63,16 @@ pub(crate) struct Followed {
 
 impl<'a> Auditor<'a> {
     pub(crate) fn new(options: AuditOptions<'a>) -> Self {
-        let (statements, merged) = (Statements::default(), MergedRounds::default());
-        let (proven, watch, end) = (None, None, None);
-        Self { options, proven, statements, merged, watch, end, report: AuditReport::default() }
+        Self {
+            options,
+            proven: None,
+            out_of_time: None,
+            statements: Statements::default(),
+            merged: MergedRounds::default(),
+            watch: None,
+            end: None,
+            report: AuditReport::default(),
+        }
     }
 
     /// The same, which shows the entries to somebody.
@@ -178,6 +188,7 @@ impl<'a> Auditor<'a> {
         let Some((mut follower, stated)) = self.begin(source)? else { return Ok(None) };
         let size = stated.size().unwrap_or(0);
         self.proven = self.options.prover.map(|prover| prover.prove(size)).transpose()?;
+        self.check_time(&follower.head());
         let reader = follower.reader();
         let mut entries = read_each(reader, source.next_entries(size)?);
         while follower.head().size < size && !entries.is_empty() {
@@ -228,6 +239,7 @@ impl<'a> Auditor<'a> {
                 return Ok(false);
             }
             report.count(index, entry, follower.keys());
+            self.check_time(&follower.head());
             if let (Some(watch), Some(contract), Some(decoded)) =
                 (&mut self.watch, follower.contract(), entry.decoded())
             {
@@ -247,6 +259,18 @@ impl<'a> Auditor<'a> {
         }
         self.account();
         Ok(true)
+    }
+
+    /// Notes the first entry that is later than the header that counts it. Whether that is of this ledger is not known yet.
+    fn check_time(&mut self, head: &Head) {
+        if let (Some(proven), None, Some(index)) =
+            (&self.proven, &self.out_of_time, head.size.checked_sub(1))
+            && index < proven.size
+        {
+            // Which header was the last that does not count it, nobody has proven.
+            let between = Between { after_ms: 0, before_ms: proven.time_ms };
+            self.out_of_time = between.check(index, head.time_ms).err();
+        }
     }
 
     /// What learners have stated is held to what they say they did. That is nothing that the ledger or the
@@ -353,6 +377,10 @@ impl<'a> Auditor<'a> {
             {
                 (report.proven, report.total) = (size, total);
                 (report.height, report.time_ms) = (height, time_ms);
+                if let Some(OutOfTime { index, time_ms: got, .. }) = self.out_of_time.take() {
+                    let expected = format!("no time after that of block {height}, {time_ms} ms");
+                    self.report.find(Kind::OnChain, Some(index), expected, format!("{got} ms"));
+                }
                 // What lies behind the proven end is the word of who keeps this copy.
                 if self.report.size > size {
                     let expected = format!("a proof of all {} entries", self.report.size);

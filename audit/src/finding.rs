@@ -42,7 +42,7 @@ pub enum Kind {
     Privacy = 24,
     /// Members have agreed on merges that do not follow from the updates, or none could be computed again.
     Merge = 25,
-    /// A contract on a public chain keeps the ledger, and never writes this.
+    /// A contract on a public chain keeps the ledger, and never writes this, or not with this time.
     OnChain = 26,
     /// A transaction was recorded that had been signed too long before.
     Expired = 27,

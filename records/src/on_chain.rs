@@ -3,12 +3,14 @@
 //! No key signs for such a ledger. What its root is, the chain's state proves; here is only what the
 //! entries say.
 
+mod between;
 mod tree;
 
 use bytes::Bytes;
 use colearn_contracts::{Charter, Creators, Limits, Version};
 use colearn_proto::v1;
 
+pub use self::between::{Between, OutOfTime};
 pub use self::tree::{Root, TREE_KEY, Tree};
 use crate::convert;
 use crate::upgrade;

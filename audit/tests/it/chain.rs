@@ -36,18 +36,20 @@ fn book(names: &[&str]) -> (PublicChain, Book) {
     let chain = chain.unwrap();
     let genesis = chain.genesis(Version::V2, &Limits::default(), 1_000);
     let mut book = Book::of(record::genesis_payload(genesis));
-    for name in names {
-        book.name = name.parse().unwrap();
-        let create = Act::Create(CreateExperiment {
-            version: Version::V2.number(),
-            parameters: Parameters { min_learners: 1, ..Parameters::default() },
-            admission: Admission::Open,
-            model: model(0),
-            plan: None,
-        });
-        book.append(record::transaction_payload(&book.signed(1, create)));
-    }
+    names.iter().for_each(|name| create(&mut book, name));
     (chain, book)
+}
+
+fn create(book: &mut Book, name: &str) {
+    book.name = name.parse().unwrap();
+    let create = Act::Create(CreateExperiment {
+        version: Version::V2.number(),
+        parameters: Parameters { min_learners: 1, ..Parameters::default() },
+        admission: Admission::Open,
+        model: model(0),
+        plan: None,
+    });
+    book.append(record::transaction_payload(&book.signed(1, create)));
 }
 
 /// Has always the same answer.
@@ -113,6 +115,27 @@ fn a_root_is_proven_or_it_is_said_that_it_is_not() {
     let contract = CONTRACT.replace("fetch1q", "fetch1p");
     let other = proven(3, &report.root).map(|it| Proven { contract, ..it });
     assert_eq!(found(other), Some(Kind::Root));
+}
+
+#[test]
+fn no_entry_is_later_than_the_header_that_proves_it() {
+    let (chain, mut ledger) = book(&["a"]);
+    ledger.now_ms = 6_000;
+    create(&mut ledger, "b");
+    let dir = ledger.folder_of(&chain.origin());
+    let report = audited(&dir, None, Pins::default());
+    let two = audited(&mirrored_with(&["a"]), None, Pins::default()).root;
+    let found = |size, root: &str, time_ms| {
+        let proven = proven(size, root).map(|it| Proven { time_ms, ..it });
+        let report = audited(&dir, proven, Pins::default());
+        report.findings.iter().map(|it| (it.kind, it.index)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(3, &report.root, 6_000), []);
+    assert_eq!(found(3, &report.root, 5_999), [(Kind::OnChain, Some(2))]);
+    assert_eq!(found(3, &report.root, 999), [(Kind::OnChain, Some(0))]);
+    // The header of another ledger says nothing of this one, nor one that proves less of what lies behind.
+    assert_eq!(found(3, &"09".repeat(32), 5_999), [(Kind::Root, None)]);
+    assert_eq!(found(2, &two, 1_000), [(Kind::Checkpoint, Some(2))]);
 }
 
 /// A chain whose ledger grows before it answers; what it was asked for.

@@ -13,6 +13,7 @@ use colearn_contracts::{
 use colearn_ledger::Hash;
 use colearn_light::{NotBelieved, NotEstablished};
 use colearn_records::keys::learner_id;
+use colearn_records::on_chain::OutOfTime;
 use colearn_sdk::client::{
     ChainError, ChainTrust, Client, ClientError, Evidence, Followed, Memory, Trust,
 };
@@ -505,7 +506,7 @@ async fn an_entry_of_another_time_than_its_block_is_a_departure() {
         let mut other = follow(&url, None, Some(pinned)).await.unwrap();
         other.act(key(), create("a")).await.unwrap();
         let (error, kept) = refused(followed.catch_up(&mut |_| {}).await);
-        assert!(matches!(error, ChainError::Time { index: 1, .. }) && kept, "{error}");
+        assert!(matches!(error, ChainError::Time(OutOfTime { index: 1, .. })) && kept, "{error}");
     }
 }
 

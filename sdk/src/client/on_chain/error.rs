@@ -5,6 +5,8 @@ use colearn_ledger::Hash;
 #[cfg(feature = "chain")]
 use colearn_light::{BadAnswer, NotAnAddress, NotBelieved, NotEstablished};
 #[cfg(feature = "chain")]
+use colearn_records::on_chain::OutOfTime;
+#[cfg(feature = "chain")]
 use colearn_records::transaction::LedgerId;
 
 /// What is wrong with a ledger that a contract on a public chain keeps, or with what is known of the chain.
@@ -168,20 +170,8 @@ pub enum ChainError {
     },
     /// An entry's time is not between those of the headers between which it was recorded.
     #[cfg(feature = "chain")]
-    #[error(
-        "entry {index} is of {time_ms} ms, and by the chain's headers it was recorded between {after_ms} and {before_ms} ms: \
-         the contract does not keep the chain's time; stop trusting it"
-    )]
-    Time {
-        /// The entry.
-        index: u64,
-        /// Its time, in ms since 1970.
-        time_ms: u64,
-        /// The time of the last header that is known not to count it; 0 if there is none.
-        after_ms: u64,
-        /// That of the first that counts it; the largest number if there is none.
-        before_ms: u64,
-    },
+    #[error(transparent)]
+    Time(#[from] OutOfTime),
     /// The newest header that proves an end is too old to sign anything because of it.
     #[cfg(feature = "chain")]
     #[error(
@@ -215,7 +205,7 @@ impl ChainError {
             | Self::NoTree
             | Self::Admin { .. }
             | Self::Shrunk { .. }
-            | Self::Time { .. }
+            | Self::Time(_)
             | Self::Future { .. }
             | Self::Stale { .. } => false,
         };
@@ -234,7 +224,7 @@ impl ChainError {
                 | Self::NoTree
                 | Self::Admin { .. }
                 | Self::Shrunk { .. }
-                | Self::Time { .. }
+                | Self::Time(_)
         );
         #[cfg(not(feature = "chain"))]
         false

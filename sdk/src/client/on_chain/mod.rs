@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use colearn_ledger::Checkpoint;
 use colearn_light::{RawBlock, RawValue};
-use colearn_records::on_chain::{PublicChain, TREE_KEY, Tree};
+use colearn_records::on_chain::{Between, PublicChain, TREE_KEY, Tree};
 use colearn_records::transaction::Seen;
 
 pub use self::error::ChainError;
@@ -273,9 +273,6 @@ impl OnChain {
         let after_ms = before.map(|end| end.last_ms).max().unwrap_or(0);
         let behind = self.ends.iter().filter(|end| end.seen.size > index);
         let before_ms = behind.map(|end| end.first_ms).min().unwrap_or(u64::MAX);
-        if (after_ms..=before_ms).contains(&time_ms) {
-            return Ok(());
-        }
-        Err(ChainError::Time { index, time_ms, after_ms, before_ms })
+        Ok(Between { after_ms, before_ms }.check(index, time_ms)?)
     }
 }
