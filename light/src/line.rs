@@ -192,6 +192,21 @@ impl Light {
     /// # Errors
     /// If the answer is of something else, or does not prove it.
     pub fn value<'a>(&self, key: &[u8], answer: &'a Proven) -> Result<&'a [u8], BadProof> {
+        let app_hash = self.app_hash(key, answer)?;
+        proof::verify(app_hash, key, &answer.value, &answer.proofs)?;
+        Ok(&answer.value)
+    }
+
+    /// Whether the chain's state has nothing under this key: the same state.
+    ///
+    /// # Errors
+    /// If the answer is of something else, or does not prove it.
+    pub fn absent(&self, key: &[u8], answer: &Proven) -> Result<(), BadProof> {
+        proof::verify_absent(self.app_hash(key, answer)?, key, &answer.proofs)
+    }
+
+    /// The hash of the state that an answer about this key is to be of.
+    fn app_hash(&self, key: &[u8], answer: &Proven) -> Result<&[u8], BadProof> {
         let expected = self.height().saturating_sub(1);
         if answer.height != expected {
             return Err(BadProof::OtherHeight { found: answer.height, expected });
@@ -199,9 +214,7 @@ impl Light {
         if answer.key != key {
             return Err(BadProof::OtherKey);
         }
-        let app_hash = self.trusted.signed.header.app_hash.as_bytes();
-        proof::verify(app_hash, key, &answer.value, &answer.proofs)?;
-        Ok(&answer.value)
+        Ok(self.trusted.signed.header.app_hash.as_bytes())
     }
 }
 

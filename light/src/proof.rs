@@ -50,10 +50,30 @@ pub(crate) fn verify(
     let store = ics23::calculate_existence_root::<Hashes>(exists).map_err(|_| BadProof::Wrong)?;
     let is_in_store =
         ics23::verify_membership::<Hashes>(inner, &ics23::iavl_spec(), &store, key, value);
+    if is_in_store && is_store(app_hash, &store, outer) { Ok(()) } else { Err(BadProof::Wrong) }
+}
+
+/// Whether a state with this hash has nothing under that key, by these two proofs.
+pub(crate) fn verify_absent(
+    app_hash: &[u8],
+    key: &[u8],
+    [inner, outer]: &[CommitmentProof; 2],
+) -> Result<(), BadProof> {
+    let Some(Proof::Nonexist(absent)) = &inner.proof else { return Err(BadProof::Wrong) };
+    // What lies beside it; a store in which nothing does has nothing at all.
+    let beside = absent.left.as_ref().or(absent.right.as_ref()).ok_or(BadProof::Wrong)?;
+    let store = ics23::calculate_existence_root::<Hashes>(beside).map_err(|_| BadProof::Wrong)?;
+    // First that it is the store: of one that is made up what lies beside one another can be what no tree has, on which
+    // ics23 panics.
+    let is_absent =
+        || ics23::verify_non_membership::<Hashes>(inner, &ics23::iavl_spec(), &store, key);
+    if is_store(app_hash, &store, outer) && is_absent() { Ok(()) } else { Err(BadProof::Wrong) }
+}
+
+/// Whether a state with this hash has contracts' values under that one.
+fn is_store(app_hash: &[u8], store: &[u8], outer: &CommitmentProof) -> bool {
     let root = app_hash.to_vec();
-    let is_in_state =
-        ics23::verify_membership::<Hashes>(outer, &ics23::tendermint_spec(), &root, STORE, &store);
-    if is_in_store && is_in_state { Ok(()) } else { Err(BadProof::Wrong) }
+    ics23::verify_membership::<Hashes>(outer, &ics23::tendermint_spec(), &root, STORE, store)
 }
 
 /// The hashes that a proof may be made of. Both forms that are looked for have SHA-256 alone, and a proof that names

@@ -12,7 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use colearn_light::{RawBlock, RawValue, Trust, TrustLine, address, code, contract_key};
 use ed25519_dalek::{Signer as _, SigningKey};
 use ics23::commitment_proof::Proof;
-use ics23::{CommitmentProof, ExistenceProof, HashOp, InnerOp, LeafOp, LengthOp};
+use ics23::{
+    CommitmentProof, ExistenceProof, HashOp, InnerOp, LeafOp, LengthOp, NonExistenceProof,
+};
 use prost::Message as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -284,12 +286,33 @@ impl Tree {
         hashed_leaf(&[0], b"wasm", &self.root())
     }
 
-    /// The answer of what is under a key after the block of this height; of what is not there it proves nothing.
+    /// The answer of what is under a key after the block of this height, or that nothing is.
     fn answer(&self, key: &[u8], height: u64) -> Vec<u8> {
-        let Some(place) = self.leaves.iter().position(|(other, _)| other == key) else {
-            let response = json!({ "key": STANDARD.encode(key), "height": height.to_string() });
-            return json!({ "result": { "response": response } }).to_string().into_bytes();
+        let place = self.leaves.binary_search_by(|(other, _)| other[..].cmp(key));
+        let (store, value) = match place {
+            Ok(place) => (Proof::Exist(self.exists(place)), Some(&self.leaves[place].1)),
+            Err(place) => {
+                let beside = |at: usize| self.leaves.get(at).map(|_| self.exists(at));
+                let left = place.checked_sub(1).and_then(beside);
+                let absent = NonExistenceProof { key: key.to_vec(), left, right: beside(place) };
+                (Proof::Nonexist(absent), None)
+            }
         };
+        let root = self.root().to_vec();
+        let state = Proof::Exist(exists(&[0], b"wasm".to_vec(), root, Vec::new()));
+        let ops = [store, state].map(|proof| {
+            let proof = CommitmentProof { proof: Some(proof) };
+            json!({ "data": STANDARD.encode(proof.encode_to_vec()) })
+        });
+        let response = json!({
+            "key": STANDARD.encode(key), "value": value.map(|value| STANDARD.encode(value)),
+            "proofOps": { "ops": ops }, "height": height.to_string(),
+        });
+        serde_json::to_vec(&json!({ "result": { "response": response } })).unwrap()
+    }
+
+    /// That the store has the value of this place.
+    fn exists(&self, place: usize) -> ExistenceProof {
         let mut path = Vec::new();
         for (level, hashes) in self.levels.iter().enumerate() {
             let at = place >> level;
@@ -300,14 +323,7 @@ impl Tree {
         }
         path.extend((0..OTHERS).map(|level| left(ABOVE, [level; 32])));
         let (key, value) = self.leaves[place].clone();
-        let store = proof(LEAF, key.clone(), value.clone(), path);
-        let state = proof(&[0], b"wasm".to_vec(), self.root().to_vec(), Vec::new());
-        let ops = [store, state].map(|data| json!({ "data": STANDARD.encode(data) }));
-        let (key, value) = (STANDARD.encode(key), STANDARD.encode(value));
-        let response = json!({
-            "key": key, "value": value, "proofOps": { "ops": ops }, "height": height.to_string(),
-        });
-        serde_json::to_vec(&json!({ "result": { "response": response } })).unwrap()
+        exists(LEAF, key, value, path)
     }
 }
 
@@ -337,7 +353,7 @@ fn right(prefix: &[u8], left: [u8; 32]) -> InnerOp {
     InnerOp { hash: HashOp::Sha256.into(), prefix, suffix: Vec::new() }
 }
 
-fn proof(prefix: &[u8], key: Vec<u8>, value: Vec<u8>, path: Vec<InnerOp>) -> Vec<u8> {
+fn exists(prefix: &[u8], key: Vec<u8>, value: Vec<u8>, path: Vec<InnerOp>) -> ExistenceProof {
     let leaf = LeafOp {
         hash: HashOp::Sha256.into(),
         prehash_key: HashOp::NoHash.into(),
@@ -345,6 +361,5 @@ fn proof(prefix: &[u8], key: Vec<u8>, value: Vec<u8>, path: Vec<InnerOp>) -> Vec
         length: LengthOp::VarProto.into(),
         prefix: prefix.to_vec(),
     };
-    let exists = ExistenceProof { key, value, leaf: Some(leaf), path };
-    CommitmentProof { proof: Some(Proof::Exist(exists)) }.encode_to_vec()
+    ExistenceProof { key, value, leaf: Some(leaf), path }
 }
