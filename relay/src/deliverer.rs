@@ -71,6 +71,8 @@ pub struct Deliverer {
     spending: Spending,
     /// What the account's next transaction says; `None` when the chain is to be asked.
     state: Option<AccountState>,
+    /// Whether it was said that the servers have no index of transactions.
+    said_no_index: bool,
 }
 
 /// What came of a delivery, as a server says.
@@ -139,6 +141,7 @@ impl Deliverer {
             max_fee_a_day: settings.max_fee_a_day,
             spending: Spending::of(&settings.account),
             state: None,
+            said_no_index: false,
         }
     }
 
@@ -423,7 +426,7 @@ impl Deliverer {
                 refusal => return Err(self.refused(error, refusal, draft.fee).await),
             },
         }
-        let Some(done) = self.wait(&hash, timeout_height).await? else {
+        let Some(done) = self.wait(&hash, height, timeout_height).await? else {
             self.state = None;
             return Ok(None);
         };
@@ -500,10 +503,11 @@ impl Deliverer {
         NotDelivered::Spending { path: self.spending.path().to_owned(), source }
     }
 
-    /// Until it is in a block; `None` if that can no longer happen.
+    /// Until it is in a block behind the one of this height; `None` if that can no longer happen.
     async fn wait(
-        &self,
+        &mut self,
         hash: &[u8; 32],
+        mut height: u64,
         timeout_height: u64,
     ) -> Result<Option<Done>, NotDelivered> {
         let mut pause = POLL;
@@ -513,7 +517,19 @@ impl Deliverer {
             pause = (pause * 5 / 4).min(SLOW_POLL);
             // Asked before: a block that comes between the two questions is not missed.
             let status = self.rpc.status().await;
-            let looked = self.rpc.tx(hash).await;
+            let looked = match (self.rpc.tx(hash).await, &status) {
+                (Err(error), Ok(status)) if error.is_without_index() => {
+                    if !std::mem::replace(&mut self.said_no_index, true) {
+                        let server = self.rpc.server();
+                        tracing::info!(
+                            server,
+                            "no server has an index of transactions: they are looked for in the blocks"
+                        );
+                    }
+                    self.look(hash, &mut height, status.height.min(timeout_height)).await
+                }
+                (looked, _) => looked,
+            };
             match (looked, status) {
                 (Ok(Some(done)), _) => return Ok(Some(done)),
                 (Ok(None), Ok(status)) => {
@@ -533,6 +549,29 @@ impl Deliverer {
                 _ => {}
             }
         }
+    }
+
+    /// Looks into the blocks behind the one of a height, which goes on with each, up to another.
+    async fn look(
+        &self,
+        hash: &[u8; 32],
+        height: &mut u64,
+        until: u64,
+    ) -> Result<Option<Done>, RpcError> {
+        while *height < until {
+            let next = *height + 1;
+            if let Some(place) = self.rpc.place_in(next, hash).await? {
+                return match self.rpc.result_in(next, place).await {
+                    Ok(done) => Ok(Some(done)),
+                    // It is there, and what came of it nobody keeps (`discard_abci_responses`).
+                    Err(error) if error.is_without_results() => Ok(Some(Done::untold(next))),
+                    // Or not yet: a server has a block a moment before it has carried it out.
+                    Err(error) => Err(error),
+                };
+            }
+            *height = next;
+        }
+        Ok(None)
     }
 
     /// What it means that the chain does not carry out what was only tried.

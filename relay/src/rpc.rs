@@ -17,7 +17,10 @@ use colearn_net::{Address, Http, Trust};
 use prost::Message;
 use serde_json::{Value, json};
 
-use self::answer::{Broadcast, Consensus, Found, JsonRpc, Queried, Simulated, StatusAnswer, Total};
+use self::answer::{
+    BlockAnswer, Broadcast, Consensus, Found, JsonRpc, Queried, Results, Simulated, StatusAnswer,
+    Total, TxResult,
+};
 pub use self::error::{BadServer, Refusal, RpcError};
 use crate::wire;
 
@@ -102,6 +105,14 @@ pub struct Done {
     pub data: Vec<u8>,
 }
 
+impl Done {
+    /// Of which nobody says what came of it.
+    pub(crate) fn untold(height: u64) -> Self {
+        let (codespace, log, data) = (String::new(), String::new(), Vec::new());
+        Self { height, code: 0, codespace, log, gas_used: 0, data }
+    }
+}
+
 impl Rpc {
     /// Servers at these addresses, such as `https://rpc.example.org`: one at least.
     ///
@@ -143,6 +154,12 @@ impl Rpc {
         let place = self.first.load(Ordering::Relaxed).wrapping_add(1 + turn % others);
         let server = self.servers[place % self.servers.len()].clone();
         Some(Self { servers: [server].into(), first: Arc::default() })
+    }
+
+    /// Each of the servers, alone, in their order.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        let servers = self.servers.iter().cloned();
+        servers.map(|server| Self { servers: [server].into(), first: Arc::default() })
     }
 
     fn first_server(&self) -> &Server {
@@ -352,19 +369,49 @@ impl Rpc {
             Err(error) if is_in_no_block(ASKED, &error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let malformed = |what: &str| self.malformed(ASKED, what);
-        let result = found.tx_result;
+        let height = found.height.parse().map_err(|_| self.malformed(ASKED, "no height"))?;
+        self.done(ASKED, height, found.tx_result).map(Some)
+    }
+
+    /// The place of the transaction with this hash in the block of this height; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If no server has the block.
+    pub async fn place_in(&self, height: u64, hash: &[u8; 32]) -> Result<Option<usize>, RpcError> {
+        const ASKED: &str = "block";
+        let BlockAnswer { block } =
+            self.read(ASKED, json!({ "height": height.to_string() })).await?;
+        let is_it = |tx: &String| {
+            STANDARD.decode(tx).is_ok_and(|tx| crate::transaction::hash(&tx) == *hash)
+        };
+        Ok(block.data.txs.unwrap_or_default().iter().position(is_it))
+    }
+
+    /// What has become of the transaction of this place in the block of this height.
+    ///
+    /// # Errors
+    /// If no server has kept it.
+    pub async fn result_in(&self, height: u64, place: usize) -> Result<Done, RpcError> {
+        const ASKED: &str = "block_results";
+        let results: Results = self.read(ASKED, json!({ "height": height.to_string() })).await?;
+        let result = results.txs_results.unwrap_or_default().into_iter().nth(place);
+        let result = result.ok_or_else(|| self.malformed(ASKED, "too few results"))?;
+        self.done(ASKED, height, result)
+    }
+
+    fn done(&self, asked: &str, height: u64, result: TxResult) -> Result<Done, RpcError> {
+        let malformed = |what: &str| self.malformed(asked, what);
         let data = STANDARD.decode(result.data.unwrap_or_default());
         let data = data.map_err(|_| malformed("no data"))?;
         let data = wire::TxMsgData::decode(&data[..]).map_err(|_| malformed("no data"))?;
-        Ok(Some(Done {
-            height: found.height.parse().map_err(|_| malformed("no height"))?,
+        Ok(Done {
+            height,
             code: result.code,
             codespace: error::told(&result.codespace),
             log: error::told(&result.log),
             gas_used: result.gas_used.parse().map_err(|_| malformed("no gas"))?,
             data: data.msg_responses.into_iter().next().map(|it| it.value).unwrap_or_default(),
-        }))
+        })
     }
 
     /// Asks a method of the services of the chain's application.

@@ -5,14 +5,15 @@
 use std::time::Duration;
 
 use colearn_contracts::{
-    Act, Action, Admission, CreateExperiment, Digest, Model, Parameters, VERSION,
+    Act, Action, Admission, CreateExperiment, Digest, Invitation, Model, Parameters, VERSION,
 };
 use colearn_ledger::Hash;
-use colearn_light::{NotBelieved, NotEstablished, Trust, TrustLine};
-use colearn_records::on_chain::{TREE_KEY, Tree};
+use colearn_light::{NotBelieved, NotEstablished, Trust, TrustLine, contract_key};
+use colearn_records::keys::learner_id;
+use colearn_records::on_chain::{Root, TREE_KEY, Tree};
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Seen, Transaction};
-use colearn_relay::{Account, Deliverer, NotDelivered, NotProven, Rpc, Settings};
+use colearn_relay::{Account, Deliverer, NOT_DELIVERED, NotDelivered, NotProven, Rpc, Settings};
 use colearn_testkit::wasmd::{Wasmd, contract};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
@@ -66,6 +67,10 @@ fn beginning() -> Value {
 
 /// What a learner signs to create an experiment.
 fn creation(ledger: &LedgerId, seen: Seen, name: &str) -> Vec<u8> {
+    creation_with(ledger, seen, name, Admission::Open)
+}
+
+fn creation_with(ledger: &LedgerId, seen: Seen, name: &str, admission: Admission) -> Vec<u8> {
     let model = Model {
         digest: Digest([9; 32]),
         size: 1_000,
@@ -74,7 +79,7 @@ fn creation(ledger: &LedgerId, seen: Seen, name: &str) -> Vec<u8> {
     let create = Act::Create(CreateExperiment {
         version: VERSION.number(),
         parameters: Parameters::default(),
-        admission: Admission::Open,
+        admission,
         model,
         plan: None,
     });
@@ -175,6 +180,7 @@ async fn what_is_delivered_is_recorded_and_proven() {
     let error = rpc.prove(&other, &contract, TREE_KEY).await.unwrap_err();
     assert!(matches!(error, NotProven::OtherChain { .. }), "{error}");
     assert!(rpc.prove(&early, &contract, b"nothing").await.is_err());
+    it_is_proven_what_is_not_there(&rpc, &newest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,6 +219,111 @@ async fn what_it_costs_is_bounded_and_told() {
     assert!(error.to_string().starts_with("no server of the chain answers: "), "{error}");
     stage.node.restart();
     assert_eq!(stage.rpc().account(&stage.address).await.unwrap().unwrap().sequence, 1);
+    whatever_happens(&mut stage).await;
+}
+
+/// On the same chain: a batch of which one is not to be paid, fees that rise, and what a chain forgets.
+async fn whatever_happens(stage: &mut Stage) {
+    stage.node.fund(&stage.address, 10_000_000);
+    let pays = |price: &str| {
+        format!("gas_price = \"{price}\"\nmax_fee = 60000\nmax_fee_a_day = 20000000\n")
+    };
+    let contract =
+        stage.deliverer(&pays("0.025")).instantiate(1, &beginning(), "test").await.unwrap();
+    let to = |price: &str| format!("contract = \"{contract}\"\n{}", pays(price));
+    let (id, seen) = state(&stage.rpc(), &contract).await;
+
+    // One of 64 costs more than max_fee, whatever it is delivered with.
+    let invited = (0..500_u16).map(|number| {
+        let mut seed = [9; 32];
+        seed[..2].copy_from_slice(&number.to_be_bytes());
+        Invitation::new(learner_id(&SigningKey::from_bytes(&seed)), 1)
+    });
+    let mut invited: Vec<Invitation> = invited.collect();
+    invited.sort_by_key(|it| it.learner);
+    let mut batch = vec![vec![7]; 64];
+    batch[20] = creation(&id, seen, "one");
+    batch[40] = creation_with(&id, seen, "dear", Admission::Invited(invited));
+    let delivered = stage.deliverer(&to("0.025")).submit(&batch).await.unwrap();
+    let is = |code: u32| delivered.codes.iter().filter(|it| **it == code).count();
+    assert_eq!((delivered.codes[20], is(200), is(NOT_DELIVERED)), (0, 62, 1));
+    let not: Vec<(&usize, &String)> = delivered.not_delivered.iter().collect();
+    assert!(matches!(&not[..], [(40, why)] if why.contains("more than max_fee")), "{not:?}");
+
+    // It takes more for a unit of gas from now on: nothing is paid, and it is said.
+    stage.node.kill();
+    stage.node.ask_for("0.05stake");
+    stage.node.restart();
+    let (_, seen) = state(&stage.rpc(), &contract).await;
+    let two = creation(&id, seen, "two");
+    let balance = async || stage.rpc().balance(&stage.address, "stake").await.unwrap();
+    let had = balance().await;
+    let refused = stage.deliverer(&to("0.025")).submit(std::slice::from_ref(&two)).await;
+    assert!(matches!(refused, Err(NotDelivered::PriceTooLow { .. })), "{refused:?}");
+    assert_eq!(balance().await, had);
+    assert_eq!(stage.deliverer(&to("0.05")).submit(&[two]).await.unwrap().codes, [0]);
+
+    // What waits for its block is lost with the node: it is handed over again, and recorded once.
+    for number in 0..5 {
+        let (_, seen) = state(&stage.rpc(), &contract).await;
+        let payload = creation(&id, seen, &format!("lost-{number}"));
+        let sequence = sequence(stage).await;
+        let mut deliverer = stage.deliverer(&to("0.05"));
+        let delivering = tokio::spawn(async move { deliverer.submit(&[payload]).await });
+        // A block comes every 200 ms.
+        while !one_waits(&stage.node.rpc_url()).await {
+            assert!(!delivering.is_finished(), "nothing was seen to wait");
+        }
+        stage.node.kill();
+        stage.node.restart();
+        let is_lost = self::sequence(stage).await == sequence;
+        assert_eq!(delivering.await.unwrap().unwrap().codes, [0]);
+        assert_eq!(state(&stage.rpc(), &contract).await.1.size, seen.size + 1);
+        if is_lost {
+            return;
+        }
+    }
+    panic!("each had come into a block before the node was killed");
+}
+
+async fn sequence(stage: &Stage) -> u64 {
+    stage.rpc().account(&stage.address).await.unwrap().unwrap().sequence
+}
+
+/// Whether something waits for its block at the node there.
+async fn one_waits(url: &str) -> bool {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let address = url.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET /num_unconfirmed_txs HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.contains("\"total\":") && !answer.contains("\"total\":\"0\"")
+}
+
+/// A chain proves that a contract keeps nothing under a key, and nothing of that can be bent.
+async fn it_is_proven_what_is_not_there(rpc: &Rpc, trust: &Trust) {
+    let light = rpc.prove(trust, &trust.contract, TREE_KEY).await.unwrap().light;
+    let address = colearn_light::address(&trust.contract).unwrap();
+    let at = light.height() - 1;
+    for (key, is_there) in [
+        (Root::key(2), true),
+        (Root::key(9), false),
+        (b"a".to_vec(), false),
+        (b"zzz".to_vec(), false),
+        (TREE_KEY.to_vec(), true),
+    ] {
+        let key = contract_key(&address, &key);
+        let answer = colearn_light::proven(&rpc.value(&key, at).await.unwrap()).unwrap();
+        assert_eq!(light.value(&key, &answer).is_ok(), is_there);
+        assert_eq!(light.absent(&key, &answer).is_ok(), !is_there);
+        // It is said of this key alone.
+        let other = contract_key(&address, b"r");
+        assert!(light.absent(&other, &answer).is_err());
+    }
 }
 
 /// An account that has nothing delivers what another pays, as far as the chain lets it.

@@ -116,7 +116,12 @@ impl Wasmd {
         }
     }
 
-    /// kill -9.
+    /// From the next [`Wasmd::restart`] on it takes so much for a unit of gas.
+    pub fn ask_for(&mut self, gas_price: &str) {
+        gas_price.clone_into(&mut self.gas_price);
+    }
+
+    /// kill -9; what waits for its block is lost.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();

@@ -63,6 +63,10 @@ struct Chain {
     /// Until this height another one of the account's waits for its block.
     waits_until: u64,
     is_included: bool,
+    /// Whether transactions can be asked for by their hash, and what came of blocks is kept.
+    keeps: (bool, bool),
+    /// In which blocks they are.
+    included: Vec<(u64, String)>,
     /// What the account's next transaction is to say.
     sequence: u64,
     /// What the contract says; where it is empty, code 0 of each.
@@ -84,6 +88,8 @@ impl Default for Chain {
             taken: 0,
             waits_until: 0,
             is_included: true,
+            keeps: (true, true),
+            included: Vec::new(),
             sequence: 4,
             answer: "",
             together: 0,
@@ -136,7 +142,9 @@ impl Chain {
                 other => panic!("{other:?}"),
             },
             "broadcast_tx_sync" => {
-                let tx = STANDARD.decode(params["tx"].as_str().unwrap()).unwrap();
+                let text = params["tx"].as_str().unwrap();
+                self.included.push((self.height + 2, text.to_owned()));
+                let tx = STANDARD.decode(text).unwrap();
                 let tx = wire::TxRaw::decode(&tx[..]).unwrap();
                 let call: Value = serde_json::from_str(&call(&tx)).unwrap();
                 let count = call["submit"]["transactions"].as_array().map_or(0, Vec::len);
@@ -147,27 +155,39 @@ impl Chain {
                 let taken = if self.height < self.waits_until { 32 } else { self.taken };
                 Ok(json!({ "code": taken, "codespace": "sdk", "log": "no" }))
             }
+            "tx" if !self.keeps.0 => Err("transaction indexing is disabled".to_owned()),
             "tx" if !self.is_included => Err("tx (00) not found".to_owned()),
-            "tx" => {
-                let code = self.codes.pop().unwrap_or(0);
-                self.sequence += 1;
-                let answer = match self.answer {
-                    "" => json!({ "codes": vec![0; self.together] }).to_string(),
-                    answer => answer.to_owned(),
-                };
-                let response = wire::MsgExecuteContractResponse { data: answer.into_bytes() };
-                let any = Any::of("", &response);
-                let data = wire::TxMsgData { msg_responses: vec![any] }.encode_to_vec();
-                Ok(json!({
-                    "height": self.height.to_string(),
-                    "tx_result": {
-                        "code": code, "codespace": "sdk", "log": "out", "gas_used": "99",
-                        "data": STANDARD.encode(data),
-                    },
-                }))
+            "tx" => Ok(json!({ "height": self.height.to_string(), "tx_result": self.result() })),
+            "block" => {
+                let height: u64 = params["height"].as_str().unwrap().parse().unwrap();
+                let own = self.included.iter().filter(|(at, _)| self.is_included && *at == height);
+                let others = std::iter::once(STANDARD.encode("somebody's"));
+                let txs: Vec<String> = others.chain(own.map(|(_, tx)| tx.clone())).collect();
+                Ok(json!({ "block": { "data": { "txs": txs } } }))
             }
+            "block_results" if !self.keeps.1 => {
+                Err("node is not persisting finalize block responses".to_owned())
+            }
+            "block_results" => Ok(json!({ "txs_results": [{ "gas_used": "7" }, self.result()] })),
             other => panic!("{other}"),
         }
+    }
+
+    /// What has come of the last one.
+    fn result(&mut self) -> Value {
+        let code = self.codes.pop().unwrap_or(0);
+        self.sequence += 1;
+        let answer = match self.answer {
+            "" => json!({ "codes": vec![0; self.together] }).to_string(),
+            answer => answer.to_owned(),
+        };
+        let response = wire::MsgExecuteContractResponse { data: answer.into_bytes() };
+        let any = Any::of("", &response);
+        let data = wire::TxMsgData { msg_responses: vec![any] }.encode_to_vec();
+        json!({
+            "code": code, "codespace": "sdk", "log": "out", "gas_used": "99",
+            "data": STANDARD.encode(data),
+        })
     }
 }
 
@@ -223,6 +243,28 @@ async fn what_is_paid_is_what_was_tried_out_and_a_third_more() {
     assert_eq!((delivered.codes, delivered.fee, delivered.gas_used), (vec![0], 1_300, 99));
     assert_eq!(sent, [(130_000, "1300".to_owned())]);
     assert_eq!(spent, 1_300);
+}
+
+#[tokio::test]
+async fn without_an_index_of_transactions_they_are_found_in_their_blocks() {
+    let chain = Chain { keeps: (false, true), ..Chain::default() };
+    let (chain, mut deliverer, _folder) = begin(chain).await;
+    for at in 0..2 {
+        let delivered = deliverer.submit(&[vec![1], vec![2]]).await.unwrap();
+        let height = chain.lock().unwrap().included[at].0;
+        assert_eq!((delivered.codes, delivered.gas_used), (vec![0; 2], 99));
+        assert_eq!(delivered.height, height);
+    }
+    // Undone there; in no block; and where nobody keeps what came of it.
+    let chain = Chain { keeps: (false, true), codes: vec![5], ..Chain::default() };
+    let (undone, ..) = deliver(chain, 1).await;
+    assert!(matches!(undone, Err(NotDelivered::Failed { code: 5, .. })), "{undone:?}");
+    let chain = Chain { keeps: (false, true), is_included: false, grows: 9, ..Chain::default() };
+    let (nowhere, sent, _) = deliver(chain, 1).await;
+    assert!(matches!(nowhere, Err(NotDelivered::NotIncluded { .. })), "{nowhere:?}");
+    assert_eq!(sent.len(), TRIES);
+    let (untold, ..) = deliver(Chain { keeps: (false, false), ..Chain::default() }, 1).await;
+    assert!(matches!(untold, Err(NotDelivered::NoAnswer { .. })), "{untold:?}");
 }
 
 #[tokio::test]

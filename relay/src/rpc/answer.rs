@@ -75,6 +75,30 @@ pub(super) struct Found {
     pub(super) tx_result: TxResult,
 }
 
+/// A block: what is in it.
+#[derive(Deserialize)]
+pub(super) struct BlockAnswer {
+    pub(super) block: InBlock,
+}
+
+#[derive(Deserialize)]
+pub(super) struct InBlock {
+    pub(super) data: Transactions,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Transactions {
+    #[serde(default)]
+    pub(super) txs: Option<Vec<String>>,
+}
+
+/// What has come of a block's transactions, in their order.
+#[derive(Deserialize)]
+pub(super) struct Results {
+    #[serde(default)]
+    pub(super) txs_results: Option<Vec<TxResult>>,
+}
+
 #[derive(Deserialize)]
 pub(super) struct TxResult {
     #[serde(default)]

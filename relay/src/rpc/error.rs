@@ -99,6 +99,16 @@ impl RpcError {
         Self::Refused { why, code, codespace: told(&codespace), log: told(&log) }
     }
 
+    /// Whether it is that a server keeps no index of transactions, in CometBFT's own words (`rpc/core/tx.go`).
+    pub(crate) fn is_without_index(&self) -> bool {
+        matches!(self, Self::Failed { text, .. } if text.contains("transaction indexing is disabled"))
+    }
+
+    /// Whether it is that a server does not keep what comes of blocks (`state/errors.go`).
+    pub(crate) fn is_without_results(&self) -> bool {
+        matches!(self, Self::Failed { text, .. } if text.contains("is not persisting"))
+    }
+
     /// What the chain refuses because of; `None` if it does not.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
