@@ -159,16 +159,30 @@ pub enum ChainError {
         /// Where both are kept.
         file: PathBuf,
     },
-    /// The chain proves another past.
+    /// The chain proves what no ledger that was here can be gone on with.
     #[error(
-        "the chain has proven {had} entries before, and now proves {size} that are not those and more: do not go on \
-         before it is known why, and keep this folder as evidence"
+        "THE LEDGER IS NOT TO BE GONE ON WITH: {why}. Nothing more is believed, also after a restart, as long as {} is there: \
+         keep this folder as evidence, and find out with those you take part with why",
+        file.display()
     )]
-    Rewritten {
-        /// How many were proven.
-        had: u64,
-        /// How many are now.
-        size: u64,
+    Departed {
+        /// How the chain's and what was here are not of one ledger.
+        why: String,
+        /// Where what shows it is kept.
+        file: PathBuf,
+    },
+    /// What is trusted now and what was believed before are not of one chain.
+    #[error(
+        "chain.toml trusts another header than it did, and that and block {height}, which this node has believed because of the \
+         one before ({}), are not of one chain: compare `trust` with what the others have; if it is right, what is in this \
+         folder may be no part of the chain's ledger: begin with an empty one, and keep this as evidence",
+        file.display()
+    )]
+    Contradicted {
+        /// The height of the block that was believed.
+        height: u64,
+        /// Where it is kept.
+        file: PathBuf,
     },
     /// What is kept of the headers cannot be read, or its folder not be made.
     #[error("cannot use {}: {source}", path.display())]
@@ -178,6 +192,13 @@ pub enum ChainError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl ChainError {
+    /// Whether it shows that nothing more of the chain is to be believed, whoever is asked.
+    pub(crate) fn ends_trust(&self) -> bool {
+        matches!(self, Self::TwoHeaders { .. } | Self::Departed { .. })
+    }
 }
 
 /// Why a node cannot start or go on.

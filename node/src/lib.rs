@@ -259,6 +259,9 @@ impl Node {
                 stopping.clone(),
             ));
             let rights = Rights::new(&access, order.views(), order.keys(&keys), artifacts.clone())?;
+            if let Some(chain) = order.chain() {
+                chain.pays_for(rights.clone());
+            }
             let (ledger, own, is_bound) = (keys.ledger().0, own.public_key(), tls.is_some());
             let who = Who::new(ledger, own, is_bound, rights.clone(), counts.clone())
                 .map_err(|refusal| NodeError::Stopped(refusal.to_string()))?;

@@ -63,8 +63,10 @@ impl Health {
             let (free, reserve) = self.0.disk.lacking()?;
             Some(Refusal::DiskFull { free, reserve }.to_string())
         };
-        let undelivered = || self.0.chain.as_ref().and_then(Condition::undelivered);
-        self.ails().or_else(full).or_else(undelivered)
+        let chain = || self.0.chain.as_ref();
+        let incomplete = || chain().and_then(Condition::incomplete);
+        let undelivered = || chain().and_then(Condition::undelivered);
+        self.ails().or_else(full).or_else(incomplete).or_else(undelivered)
     }
 
     /// Whether it takes what is submitted.

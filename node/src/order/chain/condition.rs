@@ -18,6 +18,8 @@ struct State {
     header_ms: u64,
     /// The height up to which all is here.
     height: u64,
+    /// How many entries are here of how many that are proven, while they are taken over.
+    taking_over: Option<(u64, u64)>,
     following: Option<String>,
     /// Why nothing more of the chain is believed.
     nothing: Option<String>,
@@ -39,9 +41,15 @@ impl Condition {
     pub(super) fn followed(&self, header_ms: u64) {
         let mut state = self.state();
         state.header_ms = state.header_ms.max(header_ms);
+        state.taking_over = None;
         if let Some(before) = state.following.take() {
             tracing::info!(before, "the chain is followed again");
         }
+    }
+
+    /// So many entries are here of so many that are proven.
+    pub(super) fn taking_over(&self, here: u64, size: u64) {
+        self.state().taking_over = Some((here, size)).filter(|_| here < size);
     }
 
     /// All is here up to the block of this height.
@@ -102,7 +110,22 @@ impl Condition {
         let (age, begun) = (self.age(), self.header_ms() > 0);
         let told =
             || format!("the chain stands still: its newest block is {} s old", age.as_secs());
-        (begun && age > STILL).then(told)
+        // While much is taken over the newest header is as old as that takes.
+        (begun && age > STILL && self.state().taking_over.is_none()).then(told)
+    }
+
+    /// How far it is, if not all of the ledger is here yet; what is shown until then is not all that there is.
+    pub(crate) fn incomplete(&self) -> Option<String> {
+        let state = self.state();
+        match state.taking_over {
+            Some((here, size)) => {
+                Some(format!("the chain's ledger is taken over: {here} of {size} entries are here"))
+            }
+            None if state.height == 0 => Some(
+                "the chain's ledger is not here yet: nothing is proven since the start".to_owned(),
+            ),
+            None => None,
+        }
     }
 
     /// Why nothing that is submitted is recorded, if that is so; reading goes on.

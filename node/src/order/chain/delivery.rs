@@ -149,9 +149,12 @@ async fn carry(shared: &Shared, deliverer: &mut Deliverer, mut batch: Vec<Job>) 
     if nothing_is_believed(shared) {
         return;
     }
-    // Another has delivered some of it meanwhile.
+    // Another has delivered some of it meanwhile, or something with which the rules refuse it: what is known is not paid for.
+    let header_ms = shared.condition.header_ms();
     batch.retain(|job| match job {
-        Job::Transaction { key, .. } => shared.waiting.is_waited_for(key),
+        Job::Transaction { key, transaction, .. } => {
+            shared.waiting.is_waited_for(key) && !is_decided(shared, key, transaction, header_ms)
+        }
         Job::Tick(_) => false,
     });
     if batch.is_empty() {
@@ -208,27 +211,8 @@ pub(super) fn settle(shared: &Shared, height: u64, header_ms: u64) {
         .partition(|it| it.height < height);
     lock(&shared.deliveries.unseen).extend(unseen);
     for Delivered { key, payload, transaction, tries, code, .. } in seen {
-        let mirror = shared.mirror();
-        if !shared.waiting.is_waited_for(&key) {
-            continue;
-        }
-        match mirror.keeper().find(&transaction) {
-            Ok(Some(index)) => {
-                let experiment = &transaction.action().experiment;
-                shared.used.note(experiment, mirror.keeper().contract());
-                shared.waiting.recorded_before(&key, index);
-                super::look_again(shared);
-                continue;
-            }
-            Ok(None) => {}
-            Err(error) => {
-                let why = error.to_string();
-                shared.waiting.refuse(&key, || Refusal::NoOrder(why.clone()));
-                continue;
-            }
-        }
-        if let Ok(Err(rejection)) = mirror.keeper().would(header_ms, &transaction) {
-            shared.waiting.refuse(&key, || rejection.clone().into());
+        if !shared.waiting.is_waited_for(&key) || is_decided(shared, &key, &transaction, header_ms)
+        {
             continue;
         }
         // It was admitted here: it is a transaction, and vouches for this history. What one server says against that, or
@@ -243,6 +227,34 @@ pub(super) fn settle(shared: &Shared, height: u64, header_ms: u64) {
             );
             shared.waiting.refuse(&key, || Refusal::NoOrder(why.clone()));
         }
+    }
+}
+
+/// Whether what is here decides what becomes of a transaction that somebody waits for, who is told: recorded is what is
+/// proven, and refused what the rules refuse.
+fn is_decided(shared: &Shared, key: &Key, transaction: &Transaction, header_ms: u64) -> bool {
+    let mirror = shared.mirror();
+    match mirror.keeper().find(transaction) {
+        Ok(Some(index)) => {
+            shared.use_of(&mirror, transaction);
+            shared.waiting.recorded_before(key, index);
+            super::look_again(shared);
+            return true;
+        }
+        Ok(None) => {}
+        Err(error) => {
+            let why = error.to_string();
+            shared.waiting.refuse(key, || Refusal::NoOrder(why.clone()));
+            return true;
+        }
+    }
+    match mirror.keeper().would(header_ms, transaction) {
+        Ok(Err(rejection)) => {
+            shared.waiting.refuse(key, || rejection.clone().into());
+            true
+        }
+        // What cannot be found out here the contract says.
+        Ok(Ok(())) | Err(_) => false,
     }
 }
 

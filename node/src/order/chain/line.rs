@@ -9,6 +9,7 @@ use colearn_relay::{Rpc, Settings};
 use serde::{Deserialize, Serialize};
 
 use super::crosscheck::{CrossCheck, KeptBlock};
+use super::departed::{Departed, Why};
 use crate::clock;
 use crate::error::ChainError;
 
@@ -55,6 +56,7 @@ pub(crate) struct Line {
     /// Where the newest header is kept, and the time of the one that is.
     kept: (PathBuf, u64),
     cross_check: CrossCheck,
+    departed: Departed,
 }
 
 impl Line {
@@ -74,12 +76,19 @@ impl Line {
         }
         let file = data.join("chain.json");
         let light = match resume(&file, &pin)? {
-            Some(light) => light,
+            Some(Resumed { light, is_of_pin: true }) => light,
+            Some(Resumed { light: before, is_of_pin: false }) => {
+                let first = first(&rpc, &pin).await?;
+                agree(&rpc, &before, &first, &file).await?;
+                first
+            }
             None => first(&rpc, &pin).await?,
         };
         let kept = (file, light.time_ms());
         let cross_check = CrossCheck::begin(rpc.clone(), &pin, &light, data)?;
-        Ok(Self { rpc, light, pin, name, contract, code, outstanding: None, kept, cross_check })
+        let departed = Departed::begin(data)?;
+        let outstanding = None;
+        Ok(Self { rpc, light, pin, name, contract, code, outstanding, kept, cross_check, departed })
     }
 
     /// Which headers are asked for, and where.
@@ -110,21 +119,8 @@ impl Line {
             let (expected, found) = (self.pin.chain.clone(), status.chain_id);
             return Err(ChainError::OtherChain { expected, found });
         }
-        let mut way = Way::to(status.height);
-        for _ in 0..MAX_STEPS {
-            let Some(height) = way.next(&self.light) else { break };
-            let raw = self.rpc.block(height).await?;
-            let block = raw.read()?;
-            // Of any other height it could lead anywhere, and for ever.
-            if block.height() != height {
-                return Err(ChainError::OtherBlock { asked: height, found: block.height() });
-            }
-            let took = self.light.advance(block, clock::now_ms());
-            if took.is_ok() {
-                self.outstanding = Some(raw);
-            }
-            way.took(&self.light, took)?;
-        }
+        let outstanding = &mut self.outstanding;
+        go(&self.rpc, &mut self.light, status.height, |raw| *outstanding = Some(raw)).await?;
         let Some(block) = self.outstanding.clone() else { return Ok(None) };
         if self.light.height() > earlier.height() {
             self.cross_check.compare(&earlier, &self.light, &block);
@@ -135,9 +131,48 @@ impl Line {
     /// Whether nothing contradicts the newest header, as far as is known by now.
     ///
     /// # Errors
-    /// If another server was found to have another header that is to be believed as well.
+    /// If another server was found to have another header that is to be believed as well, or the contract's ledger not to be
+    /// what was here.
     pub(crate) async fn check(&mut self) -> Result<(), ChainError> {
+        self.departed.check()?;
         self.cross_check.check().await
+    }
+
+    /// Whether the contract has kept the root of what is here, by the newest header, which proves more entries than that. If
+    /// not, it has another past: whatever a server sends does not lead from here to there.
+    ///
+    /// # Errors
+    /// If it has not, or no server says what it has kept.
+    pub(crate) async fn check_past(
+        &mut self,
+        had: &Tree,
+        proven: &Proven,
+    ) -> Result<(), ChainError> {
+        let key = contract_key(&self.contract, &Root::key(had.head().size));
+        let answer = self.rpc.value(&key, self.light.height().saturating_sub(1)).await?;
+        let read = colearn_light::proven(&answer)?;
+        let is_it = match self.light.value(&key, &read) {
+            Ok(kept) => kept == had.kept_root().to_bytes(),
+            // It keeps the root behind each of its calls, and what is here ends behind one.
+            Err(_) => self.light.absent(&key, &read).map(|()| false)?,
+        };
+        if is_it {
+            return Ok(());
+        }
+        let (had_size, size) = (had.head().size, proven.tree.head().size);
+        let why = Why::Rewritten { had: had_size, size };
+        Err(self.depart(&why, had, proven, Some(&answer)))
+    }
+
+    /// Believes nothing more, because of what the newest header proves beside what is here.
+    pub(crate) fn depart(
+        &mut self,
+        why: &Why,
+        had: &Tree,
+        proven: &Proven,
+        root: Option<&[u8]>,
+    ) -> ChainError {
+        self.departed.found(why, (&self.pin.hash, &self.light), (had, proven), root)
     }
 
     /// Whether the contract has kept the root of this tree behind one of its calls, by the newest header. Which code it
@@ -229,8 +264,69 @@ async fn first(rpc: &Rpc, pin: &TrustLine) -> Result<Light, ChainError> {
     }
 }
 
-/// What was believed last here, because of this pin; `None` if nothing was.
-fn resume(file: &Path, pin: &TrustLine) -> Result<Option<Light>, ChainError> {
+/// Goes on to the block of this height, by others where it takes them; shows each that is believed.
+async fn go(
+    rpc: &Rpc,
+    light: &mut Light,
+    height: u64,
+    mut believed: impl FnMut(RawBlock),
+) -> Result<(), ChainError> {
+    let mut way = Way::to(height);
+    for _ in 0..MAX_STEPS {
+        let Some(height) = way.next(light) else { break };
+        let raw = rpc.block(height).await?;
+        let block = raw.read()?;
+        // Of any other height it could lead anywhere, and for ever.
+        if block.height() != height {
+            return Err(ChainError::OtherBlock { asked: height, found: block.height() });
+        }
+        let took = light.advance(block, clock::now_ms());
+        if took.is_ok() {
+            believed(raw);
+        }
+        way.took(light, took)?;
+    }
+    Ok(())
+}
+
+/// Whether what is trusted now and what was believed before, because of something else, are of one chain: the later one
+/// follows from the earlier.
+async fn agree(rpc: &Rpc, before: &Light, pinned: &Light, file: &Path) -> Result<(), ChainError> {
+    let (mut earlier, later) = match before.height() <= pinned.height() {
+        true => (before.clone(), pinned),
+        false => (pinned.clone(), before),
+    };
+    let mut tries = 0;
+    loop {
+        match go(rpc, &mut earlier, later.height(), |_| {}).await {
+            Ok(()) if earlier.hash() == later.hash() => return Ok(()),
+            Ok(()) => {
+                let (height, file) = (before.height(), file.to_owned());
+                return Err(ChainError::Contradicted { height, file });
+            }
+            Err(error) => {
+                tries += 1;
+                if tries >= rpc.servers() {
+                    // Such as where what was believed is too old for anything to follow from it, or no server has it any more:
+                    // what is trusted is what chain.toml says, and what is here is held to what that proves.
+                    tracing::warn!(%error, "what is trusted is not compared with what was believed before");
+                    return Ok(());
+                }
+                rpc.go_on();
+            }
+        }
+    }
+}
+
+/// What was believed last here.
+struct Resumed {
+    light: Light,
+    /// Whether because of what is trusted now.
+    is_of_pin: bool,
+}
+
+/// What was believed last here; `None` if nothing was, or nothing newer than what is trusted is.
+fn resume(file: &Path, pin: &TrustLine) -> Result<Option<Resumed>, ChainError> {
     let text = match std::fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -243,6 +339,9 @@ fn resume(file: &Path, pin: &TrustLine) -> Result<Option<Light>, ChainError> {
         let line = TrustLine { height: kept.height, hash, ..pin.clone() };
         Light::begin(&line, kept.block.raw().read().ok()?).ok()
     };
-    let is_of_it = kept.pin == hex::encode(pin.hash) && kept.height > pin.height;
-    Ok(is_of_it.then(read).flatten())
+    let is_of_pin = kept.pin == hex::encode(pin.hash);
+    if is_of_pin && kept.height <= pin.height {
+        return Ok(None);
+    }
+    Ok(read().map(|light| Resumed { light, is_of_pin }))
 }

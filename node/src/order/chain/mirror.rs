@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use colearn_contracts::ExperimentName;
-use colearn_ledger::{Appended, Reader, SignedCheckpoint};
+use colearn_ledger::{Appended, Entry, Reader, SignedCheckpoint};
 use colearn_records::on_chain::Tree;
 use colearn_records::record::{self, DecodedEntry, NotARecord, Record};
-use colearn_records::transaction::LedgerId;
+use colearn_records::transaction::{LedgerId, Transaction};
 use rayon::prelude::*;
 
 use super::stretch::check;
@@ -61,6 +60,12 @@ impl Mirror {
         &self.tree
     }
 
+    /// Whether an entry is of this time or later; one that cannot be read is not.
+    pub(crate) fn is_recent(&self, index: u64, from_ms: u64) -> bool {
+        let entry = self.reader.entry(index).ok().and_then(|bytes| Entry::decode(&bytes).ok());
+        entry.is_some_and(|entry| entry.time_ms >= from_ms)
+    }
+
     /// The newest checkpoint of this node.
     pub(crate) fn checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
         self.reader.checkpoint()
@@ -72,7 +77,7 @@ impl Mirror {
         &mut self,
         entries: &[Vec<u8>],
         proven: &Tree,
-    ) -> Result<Vec<(Key, ExperimentName, Appended)>, NotMirrored> {
+    ) -> Result<Vec<(Key, Transaction, Appended)>, NotMirrored> {
         check(&self.tree, entries, proven).map_err(NotMirrored::Unproven)?;
         let mut due = VecDeque::new();
         let mut transactions = Vec::new();
@@ -88,9 +93,9 @@ impl Mirror {
             let taken =
                 self.keeper.mirror(time_ms, &mirrored, &mut due).map_err(NodeError::from)?;
             let appended = taken.map_err(|source| NodeError::Departure { index, source })?;
-            if let Mirrored::Transaction(transaction) = &mirrored {
-                let key = key(&record::transaction_payload(transaction));
-                transactions.push((key, transaction.action().experiment.clone(), appended));
+            if let Mirrored::Transaction(transaction) = mirrored {
+                let key = key(&record::transaction_payload(&transaction));
+                transactions.push((key, transaction, appended));
             }
         }
         if !due.is_empty() || self.keeper.head() != *proven.head() {

@@ -4,6 +4,7 @@
 mod condition;
 mod crosscheck;
 mod delivery;
+mod departed;
 mod first;
 mod line;
 mod mirror;
@@ -14,7 +15,7 @@ mod stretch;
 mod tests;
 mod used;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,15 +23,17 @@ use bytes::Bytes;
 use colearn_contracts::ExperimentName;
 use colearn_ledger::SignedCheckpoint;
 use colearn_light::RawBlock;
+use colearn_records::on_chain::Between;
 use colearn_records::record;
 use colearn_records::transaction::{LedgerId, Transaction};
 use colearn_relay::{Deliverer, Rpc, Settings};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::condition::Condition;
 use self::delivery::{Deliveries, Job};
+use self::departed::Why;
 pub(crate) use self::first::{check_folder, first_entry};
 use self::line::{Line, Proven};
 use self::mirror::{Mirror, NotMirrored};
@@ -38,6 +41,7 @@ pub(crate) use self::proofs::Proofs;
 use self::used::Used;
 use super::Answers;
 use super::waiting::{self, Waiter, Waiting};
+use crate::door::rights::{Right, Rights};
 use crate::error::{ChainError, NodeError};
 use crate::keeper::Keeper;
 use crate::refusal::Refusal;
@@ -45,6 +49,10 @@ use crate::view::Views;
 
 /// How often it is looked for new blocks: a quarter of the time between two, within these.
 const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How long ago, by the chain's time, what is handed in again may have been recorded to count as a use: everybody has it, and
+/// whoever hands in what is old would have a mirror pay for experiments that it has no part in.
+const RECENT_MS: u64 = 3_600_000;
 
 /// How many blocks are fetched at once for others.
 const ASKING: usize = 8;
@@ -65,9 +73,13 @@ pub(super) struct Shared {
     proofs: Proofs,
     condition: Condition,
     published: watch::Sender<Option<Arc<SignedCheckpoint>>>,
+    /// Whether it is known how far the ledger that is to be taken over goes.
+    begun: watch::Sender<bool>,
     /// Asked for others, so that what they ask for has no part in what this node asks.
     shown: Rpc,
     used: Used,
+    /// Who may have something recorded here, once that is known.
+    rights: OnceLock<Rights>,
 }
 
 impl Shared {
@@ -86,10 +98,20 @@ impl Shared {
             proofs: Proofs::default(),
             condition: Condition::default(),
             published: watch::Sender::new(None),
+            begun: watch::Sender::new(false),
             shown,
             used: Used::begin(folder),
+            rights: OnceLock::new(),
         };
         (Arc::new(shared), taken)
+    }
+
+    /// Somebody who may write here has had something recorded: what is due there is paid for.
+    fn use_of(&self, mirror: &Mirror, transaction: &Transaction) {
+        let may = |rights: &Rights| rights.check(Right::Write, transaction.sender()).is_ok();
+        if self.rights.get().is_none_or(may) {
+            self.used.note(&transaction.action().experiment, mirror.keeper().contract());
+        }
     }
 
     fn mirror(&self) -> MutexGuard<'_, Mirror> {
@@ -128,21 +150,22 @@ impl OnChain {
             drop(ends);
         });
         let (following, runtime, stop) = (shared.clone(), Handle::current(), stopping.clone());
-        let (looked, first) = oneshot::channel();
+        let mut begun = shared.begun.subscribe();
         let thread = std::thread::spawn(move || {
             let ends = stop.clone().drop_guard();
-            let result = runtime.block_on(follow(&following, line, looked, &stop));
+            let result = runtime.block_on(follow(&following, line, &stop));
             if let Err(error) = &result {
                 tracing::error!(%error, "the chain's ledger cannot be mirrored; stopping");
             }
             // Who waits is told, as long as connections are there.
             following.waiting.stop();
+            following.begun.send_replace(true);
             drop(ends);
             result
         });
-        // Until something is proven nothing can be shown. It goes on by itself where no server answers; if it has stopped,
-        // whoever started it will see that.
-        let _ = first.await;
+        // Until something is proven nothing can be shown. It goes on by itself where no server answers, and while a long ledger
+        // is taken over; if it has stopped, whoever started it will see that.
+        let _ = begun.wait_for(|begun| *begun).await;
         Ok(Self { shared, views, thread })
     }
 
@@ -167,6 +190,12 @@ impl OnChain {
             rpc: self.shared.shown.clone(),
             asking: Arc::new(Semaphore::new(ASKING)),
         }
+    }
+
+    /// From now on what is handed in counts as a use only of those who may write.
+    pub(crate) fn pays_for(&self, rights: Rights) {
+        // There is one door.
+        let _ = self.shared.rights.set(rights);
     }
 
     /// How it goes.
@@ -248,8 +277,9 @@ impl Submissions {
         match mirror.keeper().find(&transaction) {
             Ok(Some(index)) => {
                 // Another mirror may have delivered it, or this one was stopped before it had noted that.
-                let experiment = &transaction.action().experiment;
-                shared.used.note(experiment, mirror.keeper().contract());
+                if mirror.is_recent(index, shared.condition.header_ms().saturating_sub(RECENT_MS)) {
+                    shared.use_of(&mirror, &transaction);
+                }
                 shared.waiting.wait_for_entry(index, waiter);
                 look_again(shared);
                 return;
@@ -293,16 +323,15 @@ fn look_again(shared: &Shared) {
 
 /// Follows the chain until the node stops.
 ///
-/// It says so in `looked` once it has looked, or asked every server in vain.
+/// It has begun once it has looked, or has a long ledger to take over, or has asked every server in vain.
 async fn follow(
     shared: &Arc<Shared>,
     mut line: Line,
-    looked: oneshot::Sender<()>,
     stopping: &CancellationToken,
 ) -> Result<(), NodeError> {
     let (soonest, latest) = LOOK;
     let (mut pause, mut header_ms) = (soonest, line.time_ms());
-    let (mut looked, mut in_vain) = (Some(looked), 0);
+    let mut in_vain = 0;
     while !stopping.is_cancelled() {
         // May be given up anywhere: what is taken over is so without a pause between.
         let done = tokio::select! {
@@ -310,11 +339,8 @@ async fn follow(
             done = look(shared, &mut line) => done,
         };
         in_vain += usize::from(done.is_err());
-        if (done.is_ok() || in_vain >= line.rpc().servers())
-            && let Some(looked) = looked.take()
-        {
-            // If nobody waits any more, nobody need be told.
-            let _ = looked.send(());
+        if done.is_ok() || in_vain >= line.rpc().servers() {
+            shared.begun.send_replace(true);
         }
         match done {
             Ok(()) => {
@@ -330,7 +356,7 @@ async fn follow(
                 }
             }
             Err(NotMirrored::Unproven(error)) => {
-                if matches!(error, ChainError::TwoHeaders { .. }) {
+                if error.ends_trust() {
                     shared.condition.believes_nothing(error.to_string());
                     delivery::nothing_is_believed(shared);
                 }
@@ -361,22 +387,41 @@ async fn look(shared: &Arc<Shared>, line: &mut Line) -> Result<(), NotMirrored> 
     }
     if size < had || (size == had && proven.tree != from) {
         // Both were proven, under headers that follow from one another: the contract itself has changed its past.
-        return Err(NodeError::from(ChainError::Rewritten { had, size }).into());
+        let departed = line.depart(&Why::Rewritten { had, size }, &from, &proven, None);
+        return Err(NotMirrored::Unproven(departed));
     }
+    // What is new is behind the end that the last header has proven, as long as this runs.
+    let after_ms = shared.proofs.of(0).map_or(0, |last| last.time_ms);
+    let between = Between { after_ms, before_ms: proven.time_ms };
     let mut here = from;
     while here.head().size < size {
         // It may take hours, and nothing more is taken once it is not to be believed.
         line.check().await.map_err(NotMirrored::Unproven)?;
-        let stretch = stretch::fetch(line, &here, &proven.tree, stretch::BOUNDS).await;
-        let (entries, end) = stretch.map_err(NotMirrored::Unproven)?.into_parts();
+        let stretch = match stretch::fetch(line, &here, &proven.tree, stretch::BOUNDS).await {
+            Ok(stretch) => stretch,
+            Err(error) => {
+                // Is it the server that lies, or was the past changed?
+                line.check_past(&here, &proven).await.map_err(NotMirrored::Unproven)?;
+                return Err(NotMirrored::Unproven(error));
+            }
+        };
+        if let Err(out_of_time) = stretch.check_times(between) {
+            let departed = line.depart(&Why::Time(out_of_time), &here, &proven, None);
+            return Err(NotMirrored::Unproven(departed));
+        }
+        let (entries, end) = stretch.into_parts();
         let recorded = shared.mirror().take(&entries, &end)?;
         tracing::debug!(height = proven.height, here = end.head().size, size, "mirrored");
-        for (key, experiment, appended) in recorded {
+        for (key, transaction, appended) in recorded {
             if shared.waiting.recorded(&key, &appended) {
-                shared.used.note(&experiment, shared.mirror().keeper().contract());
+                shared.use_of(&shared.mirror(), &transaction);
             }
         }
         here = end;
+        shared.condition.taking_over(here.head().size, size);
+        if here.head().size < size {
+            shared.begun.send_replace(true);
+        }
     }
     let height = proven.height;
     let header_ms = proven.time_ms;

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use colearn_ledger::{Entry, MAX_ENTRY_BYTES};
-use colearn_records::on_chain::Tree;
+use colearn_ledger::{Entry, Head, MAX_ENTRY_BYTES};
+use colearn_records::on_chain::{Between, OutOfTime, Tree};
 
 use super::line::Line;
 use crate::error::ChainError;
@@ -30,14 +30,30 @@ pub(super) struct Stretch {
     bounds: Bounds,
     /// How many bytes the entries have.
     bytes: usize,
+    /// The index of the first, and the time of the entry before it.
+    from: (u64, u64),
     entries: Vec<Vec<u8>>,
+    /// The entries' times.
+    times_ms: Vec<u64>,
     /// The ledger's end behind them.
     end: Tree,
 }
 
 impl Stretch {
     pub(super) fn behind(from: Tree, bounds: Bounds) -> Self {
-        Self { bounds, bytes: 0, entries: Vec::new(), end: from }
+        let Head { size, time_ms, .. } = *from.head();
+        let (entries, times_ms) = (Vec::new(), Vec::new());
+        Self { bounds, bytes: 0, from: (size, time_ms), entries, times_ms, end: from }
+    }
+
+    /// Whether its entries have the times of blocks between these headers, none that of an earlier one than the last.
+    ///
+    /// # Errors
+    /// Which one has not.
+    pub(super) fn check_times(&self, between: Between) -> Result<(), OutOfTime> {
+        let (first, before_ms) = self.from;
+        let after_ms = between.after_ms.max(before_ms);
+        Between { after_ms, ..between }.check_all(first, self.times_ms.iter().copied())
     }
 
     /// The entries, and the ledger's end behind them.
@@ -63,8 +79,10 @@ impl Stretch {
         if self.has(self.bounds.most) {
             return Err(ChainError::Endless { index: before.size, time_ms: before.time_ms });
         }
+        let time_ms = entry.time_ms;
         follow(&mut self.end, &bytes, entry)?;
         self.bytes += bytes.len();
+        self.times_ms.push(time_ms);
         self.entries.push(bytes);
         Ok(true)
     }

@@ -25,6 +25,12 @@ const SMALL: Bounds = Bounds { enough: (50, 1 << 20), most: (200, 4 << 20), ..BO
 /// A chain whose contract has kept a ledger, with the roots behind its calls.
 pub(super) fn keeping(written: &Written) -> Chain {
     let mut chain = Chain::begin(clock::now_ms() - 60_000);
+    keep(&mut chain, written);
+    chain
+}
+
+/// Two blocks more, by which the contract keeps that.
+pub(super) fn keep(chain: &mut Chain, written: &Written) {
     for end in &written.ends {
         chain.set(&Root::key(end.head().size), end.kept_root().to_bytes());
     }
@@ -33,7 +39,6 @@ pub(super) fn keeping(written: &Written) -> Chain {
     }
     chain.block(chain.time_ms() + 1_000);
     chain.block(chain.time_ms() + 1_000);
-    chain
 }
 
 /// What `chain.toml` says of servers of this chain.

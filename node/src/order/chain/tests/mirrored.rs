@@ -17,16 +17,22 @@ use crate::open::signer;
 use crate::testing::{Draws, key, ledger_id, next_step};
 
 fn genesis() -> v1::Genesis {
+    genesis_at(1_000)
+}
+
+fn genesis_at(time_ms: u64) -> v1::Genesis {
     let (id, contract) = (ID.to_owned(), CONTRACT.to_owned());
     let charter = Charter { creators: Creators::Anybody, max_members: 100 };
     let chain = PublicChain::new(id, contract, charter, 100_000_000).unwrap();
-    chain.genesis(VERSION, &Limits::default(), 1_000)
+    chain.genesis(VERSION, &Limits::default(), time_ms)
 }
 
 /// What the contract of a chain writes, call by call.
 pub(super) struct Written {
     contract: Contract,
     tree: Tree,
+    /// The earliest time of what comes next.
+    now_ms: u64,
     pub(super) entries: Vec<Vec<u8>>,
     /// The ledger's end after each call that has recorded something.
     pub(super) ends: Vec<Tree>,
@@ -34,15 +40,30 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn new() -> Self {
-        let genesis = genesis();
+        Self::begun_at(1_000)
+    }
+
+    /// What one writes that was begun at this time.
+    pub(super) fn begun_at(time_ms: u64) -> Self {
+        let genesis = genesis_at(time_ms);
         let charter = PublicChain::of_genesis(&genesis).unwrap().unwrap().charter().clone();
         let id = Digest(LogKeys::of_genesis(&genesis).unwrap().ledger().0);
         let contract = Contract::on_chain(id, VERSION, Limits::default(), charter);
-        let mut written =
-            Self { contract, tree: Tree::empty(), entries: Vec::new(), ends: Vec::new() };
-        written.append(1_000, record::genesis_payload(genesis));
+        let mut written = Self {
+            contract,
+            tree: Tree::empty(),
+            now_ms: time_ms,
+            entries: Vec::new(),
+            ends: Vec::new(),
+        };
+        written.append(time_ms, record::genesis_payload(genesis));
         written.ends.push(written.tree.clone());
         written
+    }
+
+    /// What comes next is of this time, or later.
+    pub(super) fn wait_until(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
     }
 
     fn append(&mut self, now_ms: u64, payload: Vec<u8>) {
@@ -59,7 +80,7 @@ impl Written {
 
     /// Plays so many calls, each of one transaction. Gives how many were recorded.
     pub(super) fn play(&mut self, calls: u32) -> u32 {
-        let (mut draws, mut now_ms, mut recorded) = (Draws(7), 1_000, 0);
+        let (mut draws, mut now_ms, mut recorded) = (Draws(7), self.now_ms, 0);
         for _ in 0..calls {
             // Now and then long enough for a deadline.
             now_ms += [0, 1, 7, 60][draws.below(4) as usize];

@@ -1,3 +1,4 @@
+mod departed;
 mod fetched;
 mod mirrored;
 mod real_chain;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use colearn_contracts::{Act, Rejection};
 use colearn_ledger::Entry;
 use colearn_records::record;
 use colearn_records::transaction::{Transaction, Unverified};
@@ -17,6 +18,10 @@ use super::super::delivery::{Job, deliver};
 use super::super::{Answers, Shared, Submissions};
 use super::fetched::{keeping, settings};
 use super::mirrored::{Written, mirror};
+use crate::access::{Access, Grant};
+use crate::artifacts::ArtifactStore;
+use crate::disk::DiskReserve;
+use crate::door::rights::Rights;
 use crate::order::waiting::{self, Waiter};
 use crate::refusal::Refusal;
 use crate::testing::{create, name, signed};
@@ -100,6 +105,57 @@ async fn what_is_recorded_already_was_used_here_too() {
     let recorded = Unverified::decode(message).unwrap().verified_before();
     let experiment = recorded.action().experiment.clone();
     assert!(!shared.used.contains(&experiment));
+    // Everybody has what is old, and could have the mirror pay for any experiment.
+    shared.condition.followed(Entry::decode(&written.entries[1]).unwrap().time_ms + 3_600_001);
+    drop(submit(&shared, recorded.clone()));
+    assert!(!shared.used.contains(&experiment));
+    let (shared, _jobs) = begin(&written, &settings, &dir.path().join("again"));
+    // Nor is paid for who may not write here.
+    let (folder, disk) = (dir.path().join("artifacts"), DiskReserve::new(dir.path(), 0));
+    let store = ArtifactStore::open(&folder, 1, 1, disk).unwrap();
+    let write = Grant { public: false, members: false, keys: Vec::new() };
+    let nobody = Access { write, ..Access::by_default([127, 0, 0, 1].into(), dir.path()) };
+    shared.rights.set(Rights::test(&nobody, store)).unwrap_or_else(|_| panic!("they are set"));
+    drop(submit(&shared, recorded.clone()));
+    assert!(!shared.used.contains(&experiment));
+    let (shared, _jobs) = begin(&written, &settings, &dir.path().join("more"));
     let _answers = submit(&shared, recorded);
     assert!(shared.used.contains(&experiment));
+}
+
+#[tokio::test]
+async fn what_the_rules_refuse_meanwhile_is_not_paid_for() {
+    let mut written = Written::new();
+    written.play(60);
+    let server = Server::start(keeping(&written), written.entries.clone());
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    server.bend(move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        None
+    });
+    let dir = tempfile::tempdir().unwrap();
+    Account::generate().unwrap().save(&dir.path().join("relay.pem")).unwrap();
+    let settings = settings(&keeping(&written), &[&server], dir.path());
+    let mirror = mirror(&dir.path().join("ledger"));
+    let (shared, jobs) = Shared::new(mirror, settings.servers().unwrap(), dir.path());
+    shared.condition.reached(3);
+    // Somebody else is the first to create it.
+    let created = written.entries.iter().find_map(|bytes| {
+        let payload = Entry::decode(bytes).unwrap().payload;
+        let it = Unverified::decode(record::read_transaction(&payload)?).unwrap();
+        matches!(it.action.what, Act::Create(_)).then_some(it.action.experiment)
+    });
+    let queued = submit(&shared, signed(200, create(created.unwrap().as_str())));
+    let to = written.ends.last().unwrap();
+    shared.mirror().take(&written.entries[1..], to).unwrap();
+    let deliverer =
+        Deliverer::new(settings.servers().unwrap(), &settings, settings.open_account().unwrap());
+    let stopping = CancellationToken::new();
+    let delivering = tokio::spawn(deliver(shared.clone(), deliverer, jobs, stopping.clone()));
+    let answer = queued.await.unwrap().remove(0);
+    assert!(matches!(answer, Err(Refusal::Rejected(Rejection::ExperimentExists))), "{answer:?}");
+    stopping.cancel();
+    delivering.await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "a server was asked, to pay for it");
 }

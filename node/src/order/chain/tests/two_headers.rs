@@ -12,16 +12,16 @@ use super::super::line::Line;
 use super::fetched::{keeping, settings};
 use super::mirrored::Written;
 use crate::error::ChainError;
-use crate::{Config, Node};
+use crate::{Config, Node, OpsListen};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn begin(settings: &Settings, folder: &std::path::Path) -> Line {
+pub(super) async fn begin(settings: &Settings, folder: &std::path::Path) -> Line {
     Line::begin(settings.servers().unwrap(), settings, folder).await.unwrap()
 }
 
 /// A chain with one more block, and the same with another one in its place.
-fn forked(mut chain: Chain) -> [Chain; 2] {
+pub(super) fn forked(mut chain: Chain) -> [Chain; 2] {
     let mut other = chain.clone();
     other.set(b"else", vec![1]);
     let time_ms = chain.time_ms() + 1_000;
@@ -31,7 +31,7 @@ fn forked(mut chain: Chain) -> [Chain; 2] {
 }
 
 /// Goes on until it is refused.
-async fn refused(line: &mut Line) -> ChainError {
+pub(super) async fn refused(line: &mut Line) -> ChainError {
     let refused = async {
         loop {
             match line.advance().await {
@@ -154,24 +154,35 @@ async fn a_node_says_that_there_are_two_headers() {
     let dir = tempfile::tempdir().unwrap();
     Account::generate().unwrap().save(&dir.path().join("relay.pem")).unwrap();
     let settings = settings(&chain, &[&honest, &second], dir.path());
-    let config = Config { chain: Some(settings), ..Config::new(dir.path().join("data")) };
+    let config =
+        Config { chain: Some(settings), ops: at_any(), ..Config::new(dir.path().join("data")) };
     for _ in 0..2 {
         let node = Node::start(config.clone()).await.unwrap();
-        let health = format!("{}/healthz", node.url());
-        let told = tokio::task::spawn_blocking(move || {
-            let begun = std::time::Instant::now();
-            let config = ureq::Agent::config_builder().http_status_as_error(false).build();
-            let agent = ureq::Agent::new_with_config(config);
-            loop {
-                let mut answer = agent.get(&health).call().unwrap();
-                let told = answer.body_mut().read_to_string().unwrap();
-                if answer.status() == 503 {
-                    return told;
-                }
-                assert!(begun.elapsed() < PATIENCE, "{told}");
-            }
-        });
-        assert!(told.await.unwrap().contains("TWO HEADERS"));
+        assert!(told(&node, "healthz", 503).await.contains("TWO HEADERS"));
         node.shutdown().await.unwrap();
     }
+}
+
+/// Where nobody else listens.
+pub(super) fn at_any() -> OpsListen {
+    OpsListen::At(([127, 0, 0, 1], 0).into())
+}
+
+/// What a node says where it is looked whether it is well, once it says so with this status.
+pub(super) async fn told(node: &Node, path: &str, status: u16) -> String {
+    let url = format!("http://{}/{path}", node.ops_address().unwrap());
+    let told = tokio::task::spawn_blocking(move || {
+        let begun = std::time::Instant::now();
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        let agent = ureq::Agent::new_with_config(config);
+        loop {
+            let mut answer = agent.get(&url).call().unwrap();
+            let told = answer.body_mut().read_to_string().unwrap();
+            if answer.status() == status {
+                return told;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{told}");
+        }
+    });
+    told.await.unwrap()
 }
