@@ -1,8 +1,8 @@
 //! A round of an experiment, played through whatever keeps the ledger.
 
 use colearn_contracts::{
-    Act, Admission, Choice, CreateExperiment, Digest, Invitation, Join, Parameters, Proposal,
-    Scores, VERSION, Vote, terms,
+    Act, Admission, Choice, CreateExperiment, Digest, Invitation, Join, MergeVote, Merges, Merging,
+    Parameters, Proposal, Scores, Update, VERSION, Vote, terms,
 };
 use colearn_records::transaction::{LedgerId, Seen};
 
@@ -65,6 +65,85 @@ pub(crate) fn keep_silent(ledger: &mut impl Keeps, name: &str, members: u16) -> 
     let gas = ledger.tick(name);
     assert!(ledger.seen().size >= before + u64::from(members));
     gas
+}
+
+/// The gas of a merged round.
+pub(crate) struct Merged {
+    /// Those of the first update, of one in the middle, and of the last, with which training ends.
+    pub(crate) updates: [u64; 3],
+    /// Those of votes on the merges alone.
+    pub(crate) votes: Vec<u64>,
+    /// That of one vote of a batch, and how many that has.
+    pub(crate) in_batch: Option<(u64, usize)>,
+    /// That which closes the round.
+    pub(crate) closing: u64,
+}
+
+impl Merged {
+    pub(crate) fn tell(&self, members: u16) {
+        let Self { updates, votes, in_batch, closing } = self;
+        println!("{members} members who all train: updates {updates:?}, votes {votes:?},");
+        println!("    in a batch {in_batch:?}, closing vote {closing}");
+    }
+}
+
+/// Invites so many, has all of them join, train and approve of the merges: the first two votes and the last alone, the others
+/// in batches of 20.
+pub(crate) fn play_merged(ledger: &mut impl Keeps, name: &str, members: u16) -> Merged {
+    let admission = invited(members);
+    let merging = Some(Merging { proposers: members.into(), ..Merging::default() });
+    let parameters = Parameters { min_learners: members.into(), merging, ..Parameters::default() };
+    let terms = terms(VERSION, learner(0), &parameters, &admission);
+    let version = VERSION.number();
+    let create = CreateExperiment { version, parameters, admission, model: model(0), plan: None };
+    let id = ledger.id();
+    let signed = |seen, who, what| payload(&signed(&id, seen, who, name, what));
+    let one = |ledger: &mut _, seen, who, what| {
+        let (codes, gas) = Keeps::submit(ledger, &[signed(seen, who, what)]);
+        assert_eq!(codes, [0]);
+        gas
+    };
+    let seen = ledger.seen();
+    one(ledger, seen, 0, Act::Create(create));
+    let seen = ledger.seen();
+    let join = || Act::Join(Join::new(0, Some(terms)));
+    let joins: Vec<Vec<u8>> = (0..members).map(|who| signed(seen, who, join())).collect();
+    for batch in joins.chunks(20) {
+        assert_eq!(ledger.submit(batch).0, vec![0; batch.len()]);
+    }
+    let seen = ledger.seen();
+    let update = |who: u16| {
+        let (base, weights) = (model(0).digest, model(1 + u32::from(who)));
+        let scores = Scores { vote: Some(900_000), test: None };
+        Act::Update(Update { round: 1, base, weights, scores, privacy: None })
+    };
+    let all: Vec<u64> = (0..members).map(|who| one(ledger, seen, who, update(who))).collect();
+    let updates = [all[0], all[all.len() / 2], all[all.len() - 1]];
+    let seen = ledger.seen();
+    let vote = || {
+        let scores = Scores { vote: Some(910_000), test: Some(905_000) };
+        Act::MergeVote(MergeVote {
+            round: 1,
+            merges: Merges { open: Some(Digest([1; 32])), guarded: Some(Digest([2; 32])) },
+            bear_open: true,
+            bear_guarded: true,
+            prefer_guarded: false,
+            reason: None,
+            scores_open: scores,
+            scores_guarded: scores,
+            link: None,
+        })
+    };
+    let votes = (0..2).map(|who| one(ledger, seen, who, vote())).collect();
+    let batched: Vec<Vec<u8>> = (2..members - 1).map(|who| signed(seen, who, vote())).collect();
+    let mut in_batch = None;
+    for batch in batched.chunks(20) {
+        let (codes, gas) = ledger.submit(batch);
+        assert_eq!(codes, vec![0; batch.len()]);
+        in_batch = in_batch.or(Some((gas / batch.len() as u64, batch.len())));
+    }
+    let closing = one(ledger, seen, members - 1, vote());
+    Merged { updates, votes, in_batch, closing }
 }
 
 /// The gas of each action.

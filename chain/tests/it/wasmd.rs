@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::light;
 use crate::people::model;
 use crate::reference::{Reference, follow};
-use crate::round::{Keeps, keep_silent, play};
+use crate::round::{Keeps, keep_silent, play, play_merged};
 
 pub(crate) const CHAIN: &str = "colearn-test-1";
 /// How long the node, and each transaction, may take.
@@ -321,10 +321,19 @@ fn a_round_is_decided_on_a_real_chain() {
     let unknown = json!({ "stop": {} }).to_string();
     assert_ne!(node.send(&["execute", &there.address, &unknown])["code"], 0);
 
+    // A merged round is dearer in the end, and its votes are not.
+    let merged = play_merged(&mut there, "merged", 5);
+    merged.tell(5);
+    assert!(merged.updates[0] <= 166_000 && merged.updates[2] <= 193_000, "{:?}", merged.updates);
+    assert!(merged.votes.iter().all(|vote| *vote <= 181_000) && merged.closing <= 247_000);
+
     // `COLEARN_CHAIN_MEMBERS=50` measures what it costs with so many.
     let members = std::env::var("COLEARN_CHAIN_MEMBERS").ok().and_then(|it| it.parse().ok());
     if let Some(members) = members {
         play(&mut there, "many", members, 3).tell(members);
+        // No more train in a round.
+        let training = members.min(64);
+        play_merged(&mut there, "merged-many", training).tell(training);
         let _: ExperimentState = there.ask(json!({ "experiment": { "name": "many" } }));
         let gas = keep_silent(&mut there, "silent", members);
         println!("    closing a round of silent members {gas}");
