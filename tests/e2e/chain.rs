@@ -123,11 +123,13 @@ fn a_ledger_is_begun_shown_and_delivered_to() {
     let garbage = stage.write("garbage.bin", &[1, 2, 3]);
     let told = succeed(&stage.with(file, "submit", &[&well]));
     assert!(told.contains("create.bin  recorded\nblock "), "{told}");
+    assert!(told.contains("what is recorded is proven by block "), "{told}");
     let output = run(&stage.with(file, "submit", &[&garbage, &well, "--json"]));
     assert_eq!(output.status.code(), Some(1));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(told["codes"][0], 200);
     assert_ne!(told["codes"][1], 0, "an experiment of this name is there already");
+    assert!(told["proven_by"].as_u64() > told["height"].as_u64(), "{told}");
     let grown = status();
     assert_eq!(grown["ledger"]["size"], 2);
     assert_ne!(grown["ledger"]["root"], begun["ledger"]["root"]);
@@ -138,6 +140,17 @@ fn a_ledger_is_begun_shown_and_delivered_to() {
         (&"first".into(), &0.into())
     );
     assert_eq!(grown["prices"][0]["round"], "11343");
+
+    // Each server is told of, and one of another chain stops nothing.
+    let away = &begun["servers"][0];
+    assert!(away["height"].is_null() && away["error"].as_str().is_some(), "{away}");
+    assert_eq!(begun["servers"][1]["chain_id"], stage.node.chain_id());
+    let other = format!("[\"{}\",", other_chain());
+    let strange = stage.settings().replace("[\"http://127.0.0.1:1\",", &other);
+    let strange = stage.write("strange.toml", strange.as_bytes());
+    let told = succeed(&stage.with(&strange, "status", &[]));
+    assert!(told.contains(": of another chain, other-1: take it out of rpc"), "{told}");
+    assert!(told.contains("proven        by block "), "{told}");
 
     // Another header is trusted, or nothing; a newer one may take the old one's place.
     let settings = stage.settings();
@@ -164,6 +177,33 @@ fn a_ledger_is_begun_shown_and_delivered_to() {
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &told["ledger"]["proven_by"]), (Some(1), &Value::Null));
     assert!(told["ledger"]["unproven"].as_str().unwrap().contains("the contract runs the code"));
+}
+
+/// A server that says it is one of another chain, whatever it is asked.
+fn other_chain() -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let body = r#"{"result":{"node_info":{"network":"other-1"},"sync_info":{"latest_block_height":"7",
+        "latest_block_time":"2026-01-02T03:04:05Z","catching_up":false}}}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let (mut asked, mut more) = (Vec::new(), [0; 4_096]);
+            // A question is one object; who asks may go.
+            while !asked.ends_with(b"}") {
+                match stream.read(&mut more) {
+                    Ok(count) if count > 0 => asked.extend_from_slice(&more[..count]),
+                    _ => break,
+                }
+            }
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
 }
 
 fn root(status: &Value) -> Hash {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use colearn_contracts::{
     Act, Action, Admission, CreateExperiment, FinishReason, Join, Parameters, Threshold, VERSION,
 };
+use colearn_records::keys;
 use colearn_sdk::client::{self, Client, Followed, Memory, Options, Summary, Trust};
 use colearn_sdk::learner::SAFETENSORS;
 use colearn_sdk::participant::Event;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::{Counter, NodeProcess, fail, key, name, succeed};
+use crate::support::{Counter, NodeProcess, fail, key, name, run, succeed};
 
 const LEARNERS: [u8; 3] = [1, 2, 3];
 const ROUNDS: u64 = 20;
@@ -138,6 +139,77 @@ impl Stage {
         Learner { ended: tokio::spawn(async move { run.await.unwrap() }), closed: rounds }
     }
 
+    /// What is signed and not submitted is delivered from a file, and what a learner has signed from beside its key.
+    fn what_is_signed_anybody_delivers(&self) {
+        let (pem, out) = (self.path("one.pem"), self.path("evaluation.bin"));
+        keys::save_new(&key(1), pem.as_ref()).unwrap();
+        let (memory, file) = (self.path("learner-1"), self.settings(0));
+        let url = format!("http://{}", self.addresses[1]);
+        let signs = ["--key", &pem, "--memory", &memory];
+        let evaluate = ["experiment", "evaluate", "x", "--node", &url, "--trust", &self.trust];
+        let told = succeed(&[&evaluate[..], &signs, &["--out", &out, "accuracy=0.9"]].concat());
+        assert!(told.contains("nothing is submitted yet"), "{told}");
+        let submit = ["chain", "submit", "--chain", &file, "--json"];
+        let told = succeed(&[&submit[..], &[&out]].concat());
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["codes"], serde_json::json!([0]));
+        assert!(told["proven_by"].as_u64() > told["height"].as_u64(), "{told}");
+        // What it has signed last is recorded: by the contract's rules not again.
+        let again = run(&[&submit[..], &signs, &["--experiment", "x"]].concat());
+        assert_eq!(again.status.code(), Some(1));
+        let told: Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert!(told["codes"][0].as_u64().is_some_and(|code| (1..200).contains(&code)), "{told}");
+        assert!(
+            fail(&[&submit[..], &signs, &["--experiment", "y"]].concat()).contains("has nothing")
+        );
+    }
+
+    /// A learner in Python, beside one in Rust, follows the chain's ledger by a mirror, and signs nothing without what to trust.
+    async fn a_learner_in_python_takes_part(&self) {
+        let python = std::env::var("COLEARN_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let command = || {
+            let mut command = tokio::process::Command::new(&python);
+            command.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
+            command
+        };
+        let installed = command().args(["-c", "import colearn_client"]).output().await;
+        if !installed.is_ok_and(|output| output.status.success()) {
+            colearn_testkit::skip("colearn_client", &format!("{python} has no colearn_client"));
+            return;
+        }
+        let rounds = 2;
+        let parameters =
+            Parameters { max_rounds: Some(rounds), min_learners: 2, ..Parameters::default() };
+        let client = Client::connect(self.urls_from(0)).await.unwrap();
+        let mut creator = Followed::open(client, Memory::default(), self.trusting()).await.unwrap();
+        let weights = Counter::weights(0);
+        creator.client().upload(&weights).await.unwrap();
+        let create = CreateExperiment {
+            version: VERSION.number(),
+            parameters,
+            admission: Admission::Open,
+            model: weights.model(SAFETENSORS),
+            plan: None,
+        };
+        creator.act(key(200), Action::new(name("z"), Act::Create(create))).await.unwrap();
+        let options = Options {
+            trust: self.trusting(),
+            ..Options::new(self.urls_from(0), name("z"), key(4))
+        };
+        let other = tokio::spawn(client::run(Counter { value: 0 }, options));
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/support/counter.py");
+        let at = [script, &self.urls_from(1), "z", &self.path("python.pem")];
+        let without = command().args(at).output().await.unwrap();
+        let told = String::from_utf8_lossy(&without.stderr).into_owned();
+        assert!(!without.status.success() && told.contains("nothing is signed for it"), "{told}");
+        let with = command().args(at).arg(&self.trust).output().await.unwrap();
+        let told = String::from_utf8_lossy(&with.stderr).into_owned();
+        assert!(with.status.success(), "{told}");
+        assert_eq!(String::from_utf8_lossy(&with.stdout).trim(), rounds.to_string());
+        let (learner, summary) = other.await.unwrap().unwrap();
+        assert_eq!((learner.value, summary.rounds), (rounds, rounds));
+    }
+
     /// Who shows an experiment names contract and chain, and says whether it is a node's word.
     fn it_is_told_whose_word_it_is(&self, at: usize) {
         let url = format!("http://{}", self.addresses[at]);
@@ -213,17 +285,27 @@ async fn no_vote_is_lost_whatever_is_killed() {
     stage.create().await;
     let mut learners: Vec<Learner> =
         LEARNERS.iter().map(|seed| stage.learner(*seed, stage.trusting())).collect();
-    for (round, at) in [(3, 0), (6, 1), (9, 2), (12, 1), (15, 0)] {
+    // A mirror, the chain, and both at once.
+    for (round, at, chain) in [
+        (3, Some(0), false),
+        (6, Some(1), false),
+        (9, None, true),
+        (12, Some(1), false),
+        (15, Some(0), false),
+        (17, Some(1), true),
+    ] {
         learners[0].closed.wait_for(|closed| *closed >= round).await.unwrap();
-        tokio::task::block_in_place(|| match at {
-            2 => {
+        tokio::task::block_in_place(|| {
+            if chain {
                 stage.chain.kill();
+            }
+            if let Some(mut node) = at.and_then(|at: usize| nodes[at].take()) {
+                node.process.kill();
+            }
+            if chain {
                 stage.chain.restart();
             }
-            at => {
-                if let Some(mut node) = nodes[at].take() {
-                    node.process.kill();
-                }
+            if let Some(at) = at {
                 nodes[at] = Some(stage.node(at));
             }
         });
@@ -252,6 +334,8 @@ async fn no_vote_is_lost_whatever_is_killed() {
         assert!(error.contains(told), "{error}");
     }
     stage.it_is_told_whose_word_it_is(1);
+    stage.a_learner_in_python_takes_part().await;
+    tokio::task::block_in_place(|| stage.what_is_signed_anybody_delivers());
     let [first, second] = nodes.map(Option::unwrap);
     first.stop();
     stage.a_folder_is_proven_though_the_ledger_goes_on().await;

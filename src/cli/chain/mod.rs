@@ -3,21 +3,20 @@
 mod deploy;
 mod price;
 mod status;
+mod submit;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use colearn_light::Trust;
-use colearn_relay::{Account, Deliverer, NOT_DELIVERED, Rpc, Settings};
+use colearn_relay::{Account, Deliverer, Rpc, Settings};
 use serde_json::json;
 
 use self::deploy::Deploy;
 pub(super) use self::deploy::wait;
-
-/// A transaction of a learner is far smaller.
-const MAX_PAYLOAD_BYTES: u64 = 1 << 20;
+use self::submit::Submit;
 
 #[derive(Subcommand)]
 pub(crate) enum Chain {
@@ -67,21 +66,7 @@ The exit code is 1 if the chain has halted, or if it does not prove what chain.t
         json: bool,
     },
     /// Deliver what learners have signed to the contract oneself.
-    #[command(after_help = "Example:
-  colearn chain submit --chain chain.toml transaction.bin
-
-For a learner whose node does not deliver: anybody may. A file has the payload of an entry, as a node gets it and a
-ledger keeps it. The exit code is 1 if one is not recorded.")]
-    Submit {
-        #[command(flatten)]
-        chain: ChainFile,
-        /// A transaction each, delivered in this order
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Submit(Submit),
 }
 
 /// Which chain, and who pays there.
@@ -127,7 +112,7 @@ impl Chain {
             Self::Deploy(deploy) => deploy.run().await,
             Self::Trust { chain, json } => trust(&chain.open()?, json).await,
             Self::Status { chain, json } => status::run(&chain.open()?, json).await,
-            Self::Submit { chain, files, json } => submit(&chain.open()?, &files, json).await,
+            Self::Submit(submit) => submit.run().await,
         }
     }
 }
@@ -161,57 +146,4 @@ fn tell_trust(trust: &Trust, server: &str) {
     println!(
         "# {server} says so: compare the whole line with what somebody else sees before you trust it."
     );
-}
-
-async fn submit(opened: &Opened, files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
-    let mut payloads = Vec::new();
-    for file in files {
-        let naming = || format!("cannot read {}", file.display());
-        let length = std::fs::metadata(file).with_context(naming)?.len();
-        if length > MAX_PAYLOAD_BYTES {
-            bail!("{} has {length} bytes, and no transaction has", file.display());
-        }
-        payloads.push(std::fs::read(file).with_context(naming)?);
-    }
-    let delivered = opened.deliverer()?.submit(&payloads).await?;
-    let denom = &opened.settings.denom;
-    if json {
-        // Where there is none, it is null.
-        let code = |code: &u32| (*code != NOT_DELIVERED).then_some(*code);
-        let codes: Vec<Option<u32>> = delivered.codes.iter().map(code).collect();
-        let mut told = json!({
-            "codes": codes, "fee": delivered.fee.to_string(), "gas_used": delivered.gas_used,
-            "height": delivered.height,
-        });
-        if !delivered.not_delivered.is_empty() {
-            told["not_delivered"] = json!(delivered.not_delivered);
-        }
-        println!("{told}");
-    } else {
-        for (at, (file, code)) in files.iter().zip(&delivered.codes).enumerate() {
-            let meaning = match delivered.not_delivered.get(&at) {
-                Some(why) => format!("not delivered: {why}"),
-                None => meaning(*code),
-            };
-            println!("{}  {meaning}", file.display());
-        }
-        println!(
-            "block {}, {} gas, {}{denom}",
-            delivered.height, delivered.gas_used, delivered.fee
-        );
-    }
-    Ok(match delivered.codes.iter().all(|code| *code == 0) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
-}
-
-/// What the contract's code for a transaction means (chain/README.md).
-fn meaning(code: u32) -> String {
-    match code {
-        0 => "recorded".to_owned(),
-        200 => "no transaction, or its signature is wrong".to_owned(),
-        201 => "its signer has seen another history, or it has expired".to_owned(),
-        rule => format!("refused by rule {rule} (contracts/README.md)"),
-    }
 }

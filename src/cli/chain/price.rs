@@ -3,15 +3,19 @@
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use colearn_contracts::Phase;
+use colearn_contracts::{Merging, Phase};
 use colearn_records::convert::ExperimentState;
 use colearn_relay::{GasPrice, HEADROOM, Rpc, Settings};
 use serde_json::{Value, json};
 
+/// How many votes are delivered together.
+const BATCH: u64 = 20;
+
 /// Of how many experiments it is told: each is a question to a server.
 const MAX_TOLD: usize = 20;
 
-/// Gas on wasmd 0.61 with 5 to 1,000 members, by the table of chain/README.md: what does not grow with them.
+/// Gas on wasmd 0.61 with 5 to 1,000 members, by the tables of chain/README.md, to which a test holds it: what does not grow
+/// with them.
 const PROPOSAL: u64 = 164_000;
 const VOTE: u64 = 159_000;
 const VOTE_IN_A_BATCH: u64 = 39_600;
@@ -22,6 +26,16 @@ const A_MEMBER: u64 = 500;
 /// What a call takes in which time closes a round, and what it takes more for each member that kept silent.
 const TICK: u64 = 190_000;
 const A_SILENT_MEMBER: u64 = 13_000;
+
+/// The same of merged rounds, with 5 to 50 members who all train: an update, and what it takes more for each member; what the
+/// last takes more for each, with which training ends; a vote on the merges, and the one that closes the round.
+const UPDATE: u64 = 156_000;
+const UPDATE_A_MEMBER: u64 = 450;
+const LAST_UPDATE_A_MEMBER: u64 = 2_700;
+const MERGE_VOTE: u64 = 173_000;
+const MERGE_VOTE_IN_A_BATCH: u64 = 43_100;
+const CLOSING_MERGE_VOTE: u64 = 201_000;
+const CLOSING_MERGE_VOTE_A_MEMBER: u64 = 6_700;
 
 /// What an experiment costs, in units of the denomination.
 pub(super) struct Price {
@@ -45,19 +59,52 @@ struct Gas {
 }
 
 impl Gas {
-    fn of(members: u32) -> Self {
-        let members = u64::from(members);
+    fn of(members: u32, merging: Option<&Merging>) -> Self {
+        match merging {
+            Some(merging) => Self::merged(members.into(), merging.proposers.into()),
+            None => Self::alternating(members.into()),
+        }
+    }
+
+    /// Of rounds in which several train, at most so many.
+    fn merged(members: u64, most: u64) -> Self {
+        let training = members.min(most);
+        let updates = (UPDATE + UPDATE_A_MEMBER * members) * training;
+        let last = (LAST_UPDATE_A_MEMBER - UPDATE_A_MEMBER) * members;
+        let closing = CLOSING_MERGE_VOTE + CLOSING_MERGE_VOTE_A_MEMBER * members;
+        let votes = members.saturating_sub(1);
+        Self {
+            round: updates + last + MERGE_VOTE * votes + closing,
+            batched: updates
+                + last
+                + in_batches(votes, MERGE_VOTE, MERGE_VOTE_IN_A_BATCH)
+                + closing,
+            // That nobody votes closes it likewise, and suspends likewise.
+            tick: closing.max(TICK) + A_SILENT_MEMBER * members,
+            join: JOIN + A_MEMBER * members,
+        }
+    }
+
+    /// Of rounds in which one trains.
+    fn alternating(members: u64) -> Self {
         let grown = A_MEMBER * members;
         let closing = PROPOSAL + CLOSING_VOTE + grown;
         // Who proposes does not vote, and one vote closes the round.
         let votes = members.saturating_sub(2);
         Self {
             round: closing + VOTE * votes,
-            batched: closing + VOTE_IN_A_BATCH * votes,
+            batched: closing + in_batches(votes, VOTE, VOTE_IN_A_BATCH),
             tick: TICK + A_SILENT_MEMBER * members,
             join: JOIN + grown,
         }
     }
+}
+
+/// What so many votes take in batches of twenty, of which one takes this alone, and that in a full batch: each call takes
+/// something, however many it has.
+fn in_batches(votes: u64, alone: u64, in_a_batch: u64) -> u64 {
+    let call = (alone - in_a_batch) * BATCH / (BATCH - 1);
+    call * votes.div_ceil(BATCH) + (alone - call) * votes
 }
 
 impl Price {
@@ -98,7 +145,7 @@ impl Price {
     }
 }
 
-/// Of the experiments that go on and whose rounds have one proposal, as a server says which there are; the first twenty.
+/// Of the experiments that go on, as a server says which there are; the first twenty.
 pub(super) async fn prices(
     rpc: &Rpc,
     settings: &Settings,
@@ -113,18 +160,13 @@ pub(super) async fn prices(
         let bytes = bytes.and_then(|it| STANDARD.decode(it).ok()).unwrap_or_default();
         let state = ExperimentState::from_bytes(&bytes)
             .with_context(|| format!("what the server says of the experiment {name:?} is none"))?;
-        if is_priced(&state) {
+        if !matches!(state.phase, Phase::Finished(_)) {
             let (experiment, members) = (state.name.to_string(), state.member_count);
-            let gas = Gas::of(members);
+            let gas = Gas::of(members, state.parameters.merging.as_ref());
             prices.push(Price { experiment, members, gas, price: settings.gas_price });
         }
     }
     Ok(prices)
-}
-
-/// What merged rounds take was not measured.
-fn is_priced(state: &ExperimentState) -> bool {
-    !matches!(state.phase, Phase::Finished(_)) && state.parameters.merging.is_none()
 }
 
 #[cfg(test)]
@@ -132,23 +174,69 @@ fn is_priced(state: &ExperimentState) -> bool {
 mod tests {
     use super::*;
 
+    /// The numbers in the rows of a table, behind the line that begins so; `None` where a cell has none. A number with an M is
+    /// of millions.
+    fn table(page: &str, begins: &str) -> Vec<Vec<Option<u64>>> {
+        let lines = page.lines().skip_while(|line| !line.starts_with(begins)).skip(2);
+        let number = |cell: &str| {
+            let text = cell.split_whitespace().next()?.replace(',', "");
+            let times = if cell.contains(" M") { 1e6 } else { 1.0 };
+            text.parse::<f64>().ok().map(|number| (number * times) as u64)
+        };
+        let row = |line: &str| line.trim_matches('|').split('|').map(number).collect();
+        lines.take_while(|line| line.starts_with('|')).map(row).collect()
+    }
+
+    fn near(gas: u64, cell: Option<u64>) -> bool {
+        cell.is_none_or(|measured| gas.abs_diff(measured) * 100 <= measured * 8)
+    }
+
     #[test]
-    fn a_round_costs_what_was_measured() {
-        // The table of docs/chain.md.
-        let near = |gas: u64, measured: u64| gas.abs_diff(measured) * 100 <= measured * 8;
-        assert!(near(Gas::of(5).round, 860_000) && near(Gas::of(20).round, 3_200_000));
-        assert!(near(Gas::of(100).round, 16_000_000) && near(Gas::of(100).batched, 4_200_000));
-        assert!(near(Gas::of(20).batched, 1_000_000));
-        // That of chain/README.md.
-        assert!(near(Gas::of(500).tick, 6_400_000) && near(Gas::of(1_000).tick, 12_600_000));
-        assert!(near(Gas::of(500).join, 415_000) && near(Gas::of(1_000).join, 664_000));
-        assert!(Gas::of(u32::MAX).round > Gas::of(u32::MAX).batched);
+    fn it_is_what_the_pages_say_was_measured() {
+        let measured = table(include_str!("../../../chain/README.md"), "| members | create |");
+        assert_eq!(measured.len(), 4);
+        for row in measured {
+            let [Some(members), _, _, join, propose, vote, batched, closing] = row[..] else {
+                panic!("{row:?}");
+            };
+            assert!(near(PROPOSAL, propose) && near(VOTE, vote) && near(VOTE_IN_A_BATCH, batched));
+            assert!(near(CLOSING_VOTE + A_MEMBER * members, closing), "{row:?}");
+            assert!(near(JOIN + A_MEMBER * members, join), "{row:?}");
+        }
+        let merged = table(include_str!("../../../chain/README.md"), "| members who all train |");
+        assert_eq!(merged.len(), 2);
+        for row in merged {
+            let [Some(members), first, middle, last, vote, batched, closing] = row[..] else {
+                panic!("{row:?}");
+            };
+            let update = UPDATE + UPDATE_A_MEMBER * members;
+            assert!(near(update, first) && near(update, middle), "{row:?}");
+            assert!(near(UPDATE + LAST_UPDATE_A_MEMBER * members, last), "{row:?}");
+            assert!(near(MERGE_VOTE, vote) && near(MERGE_VOTE_IN_A_BATCH, batched));
+            let by_members = CLOSING_MERGE_VOTE_A_MEMBER * members;
+            assert!(near(CLOSING_MERGE_VOTE + by_members, closing), "{row:?}");
+        }
+        let told = table(include_str!("../../../docs/chain.md"), "| a round with |");
+        assert_eq!(told.len(), 6);
+        let merging = Merging::default();
+        for (at, row) in told.iter().enumerate() {
+            let [Some(members), round, batched] = row[..] else { panic!("{row:?}") };
+            // The last ones are of merged rounds.
+            let merging = (at > 2).then_some(&merging);
+            let gas = Gas::of(members as u32, merging);
+            assert!(near(gas.round, round) && near(gas.batched, batched), "{gas:?} {row:?}");
+        }
+        // What closing a round of silent members was seen to take.
+        let tick = |members| Gas::of(members, None).tick;
+        assert!(near(tick(500), Some(6_400_000)) && near(tick(1_000), Some(12_600_000)));
+        let most = Gas::of(u32::MAX, Some(&merging));
+        assert!(most.round > most.batched && Gas::of(u32::MAX, None).round > most.join);
     }
 
     #[test]
     fn it_is_told_as_it_is_paid() {
         let price = "0.025".parse().unwrap();
-        let price = Price { experiment: "x".to_owned(), members: 5, gas: Gas::of(5), price };
+        let price = Price { experiment: "x".to_owned(), members: 5, gas: Gas::of(5, None), price };
         // 828,500 gas and three tenths of it, at 0.025.
         assert_eq!(price.to_json()["round"], "26927");
         assert!(price.text("stake").starts_with("x, 5 members: a round 26927stake, "));

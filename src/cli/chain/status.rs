@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use colearn_records::on_chain::{TREE_KEY, Tree};
-use colearn_relay::{NotProven, Rpc, Shown, Status};
+use colearn_relay::{NotProven, Rpc, RpcError, Shown, Status};
 use serde_json::{Value, json};
 
 use super::Opened;
@@ -27,10 +27,66 @@ struct Ledger {
     admin: Option<String>,
 }
 
+/// What one of the chain's servers says of it.
+struct Server {
+    address: String,
+    said: Result<Status, RpcError>,
+}
+
+impl Server {
+    fn is_of(&self, chain: &str) -> bool {
+        self.said.as_ref().is_ok_and(|status| status.chain_id == chain)
+    }
+
+    fn told(&self, chain: &str) -> String {
+        match &self.said {
+            Ok(Status { chain_id, .. }) if chain_id != chain => {
+                format!("of another chain, {chain_id}: take it out of rpc")
+            }
+            Ok(status) => {
+                let behind = if status.catching_up { ", and it is behind" } else { "" };
+                format!("block {}, {} s ago{behind}", status.height, age(status).as_secs())
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let status = self.said.as_ref().ok();
+        json!({
+            "address": self.address,
+            "chain_id": status.map(|it| &it.chain_id),
+            "error": self.said.as_ref().err().map(ToString::to_string),
+            "height": status.map(|it| it.height),
+            "lag_ms": status.map(|it| age(it).as_millis()),
+        })
+    }
+}
+
+/// All of them, asked at the same time: one may be silent.
+async fn servers(rpc: &Rpc) -> Vec<Server> {
+    let asked = rpc.each().map(|rpc| {
+        tokio::spawn(async move {
+            Server { address: rpc.server().to_owned(), said: rpc.status().await }
+        })
+    });
+    let mut servers = Vec::new();
+    for asked in asked.collect::<Vec<_>>() {
+        // It does not panic.
+        servers.extend(asked.await);
+    }
+    servers
+}
+
 pub(super) async fn run(opened: &Opened, json: bool) -> anyhow::Result<ExitCode> {
     let (settings, rpc) = (&opened.settings, &opened.rpc);
     let deliverer = opened.deliverer()?;
     let account = deliverer.address()?;
+    let servers = servers(rpc).await;
+    // What else is told is asked of the first that has the chain, if one has.
+    if let Some(place) = servers.iter().position(|it| it.is_of(&settings.chain_id)) {
+        (0..place).for_each(|_| rpc.go_on());
+    }
     let status = rpc.status().await?;
     let age = age(&status);
     let (denom, payer) = (&settings.denom, settings.granter.as_ref().unwrap_or(&account));
@@ -74,11 +130,16 @@ pub(super) async fn run(opened: &Opened, json: bool) -> anyhow::Result<ExitCode>
             "payer": payer,
             "prices": prices.iter().map(Price::to_json).collect::<Vec<_>>(),
             "server": rpc.server(),
+            "servers": servers.iter().map(Server::to_json).collect::<Vec<_>>(),
             "spent_today": spent.to_string(),
         });
         println!("{told}");
     } else {
         println!("server        {}", rpc.server());
+        // Where there is only one, what follows is all of it.
+        for server in servers.iter().filter(|_| servers.len() > 1) {
+            println!("of rpc        {}: {}", server.address, server.told(&settings.chain_id));
+        }
         println!("chain         {}", status.chain_id);
         if is_other_chain {
             println!("              which is another than chain_id, {}", settings.chain_id);

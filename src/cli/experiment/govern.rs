@@ -3,15 +3,15 @@
 
 use std::process::ExitCode;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use colearn_contracts::{
     Act, Action, Digest, Evaluation, ExperimentName, Invitation, LearnerId, Measure, Motion,
     VERSION, Version,
 };
-use colearn_records::keys;
+use colearn_records::{keys, record};
 use colearn_sdk::client::Described;
 use colearn_sdk::learner::Weights;
 
@@ -28,6 +28,9 @@ pub(crate) struct ActionArgs {
     node: NodeAddress,
     #[command(flatten)]
     signer: Signer,
+    /// Submit nothing: write what is signed to this file, for somebody to hand to a public chain (colearn chain submit)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    out: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -44,6 +47,22 @@ impl ActionArgs {
         let (key, mut followed) = self.signer.follow(&self.node.node, None).await?;
         let known = followed.described(&name, keys::learner_id(&key), 0)?;
         let action = Action::new(name, act(&known)?);
+        if let Some(out) = &self.out {
+            if !followed.keys().is_on_chain() {
+                bail!(
+                    "no contract on a public chain keeps this ledger: only its nodes take what is signed, without --out"
+                );
+            }
+            let signed = followed.sign(&key, action)?;
+            followed.keep()?;
+            let written = colearn_files::replace(out, &record::transaction_payload(&signed));
+            written.with_context(|| format!("cannot write {}", out.display()))?;
+            match self.json {
+                true => println!("{}", serde_json::json!({ "written": out })),
+                false => println!("written to {}: nothing is submitted yet", out.display()),
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         let submitted = followed.act(&key, action.clone()).await?;
         followed.keep()?;
         let index = submitted.receipt.index;

@@ -28,7 +28,7 @@ use colearn_keys::Place;
 use colearn_ledger::Receipt;
 use colearn_records::follower::{Follower, FollowerState};
 use colearn_records::receipts::KeptReceipt;
-use colearn_records::transaction::LedgerId;
+use colearn_records::transaction::{Invalid, LedgerId, Transaction, Unverified};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::turns::Turns;
@@ -36,6 +36,7 @@ use super::ClientError;
 use super::updates::Updates;
 #[cfg(feature = "chain")]
 use super::{ChainTrust, NoTrust};
+use crate::participant::Turn;
 use crate::spending::{Spending, SpendingError, experiment_folder};
 
 const FILE: &str = "memory.json";
@@ -269,6 +270,22 @@ impl Memory {
     pub(super) fn turns(&self, experiment: &ExperimentName) -> Result<Turns, ClientError> {
         let dir = self.dir.as_ref().map(|dir| experiment_folder(dir, experiment));
         Turns::open(dir, experiment)
+    }
+
+    /// What the key has signed for its last round in an experiment, be it sent or not: also while a learner uses the
+    /// folder. A public chain takes it from anybody.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn signed(&self, experiment: &ExperimentName) -> Result<Vec<Transaction>, ClientError> {
+        let (Some(dir), Some(ledger)) = (&self.dir, self.ledger()?) else { return Ok(Vec::new()) };
+        let turns = Turns::shown(&experiment_folder(dir, experiment), experiment)?;
+        let round = |signed: &Unverified| Turn::of(&signed.action).map(|turn| turn.round());
+        let last = turns.signed().filter_map(round).max();
+        let signed = turns.signed().filter(|signed| round(signed) == last);
+        let verified = signed.map(|signed| signed.clone().verify(&ledger));
+        let malformed = |error: Invalid| ClientError::Malformed(error.to_string());
+        verified.map(|it| it.map_err(malformed)).collect()
     }
 
     /// What others have trained in the open round of an experiment.

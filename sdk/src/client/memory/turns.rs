@@ -123,6 +123,13 @@ impl Turns {
         Ok(turns)
     }
 
+    /// What was signed as the folder has it, to be looked at: whoever signs may go on with it.
+    pub(super) fn shown(dir: &Path, experiment: &ExperimentName) -> Result<Self, ClientError> {
+        let mut turns = Self::open(None, experiment)?;
+        turns.read_signed(&dir.join(SIGNED))?;
+        Ok(turns)
+    }
+
     /// What cannot be read is not passed over: something else could be signed in its place.
     fn read_signed(&mut self, path: &Path) -> Result<(), ClientError> {
         let bytes = match std::fs::read(path) {
