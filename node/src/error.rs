@@ -195,6 +195,12 @@ pub enum ChainError {
 }
 
 impl ChainError {
+    /// Whether it shows that the contract is not to be trusted now: it may have the trusted code again.
+    pub(crate) fn is_of_other_code(&self) -> bool {
+        use colearn_light::NotEstablished;
+        matches!(self, Self::Admin(_) | Self::NotEstablished(NotEstablished::OtherCode { .. }))
+    }
+
     /// Whether it shows that nothing more of the chain is to be believed, whoever is asked.
     pub(crate) fn ends_trust(&self) -> bool {
         matches!(self, Self::TwoHeaders { .. } | Self::Departed { .. })

@@ -11,6 +11,14 @@ use crate::skip;
 /// How long the node, and each transaction, may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A contract that does nothing but take the place of another one's code: the exports that a chain insists on, and
+/// `migrate`, which answers that all is well.
+const OTHER_CODE: &str = "0061736d0100000001130460017f017f60017f0060000060027f7f017f0305040001020305030100040607017f01418020\
+    0b074205066d656d6f7279020008616c6c6f6361746500000a6465616c6c6f63617465000113696e746572666163655f76657273696f6e5f38000207\
+    6d69677261746500030a3704290023002300410c6a36020023002000360204230041003602082300230020006a41106a417c7124000b02000b02000b\
+    05004180080b0b5501004180080b4e100400003e0000003e000000000000007b226f6b223a7b226d65737361676573223a5b5d2c2261747472696275\
+    746573223a5b5d2c226576656e7473223a5b5d2c2264617461223a6e756c6c7d7d";
+
 /// A node of a chain with contracts, whose blocks come every 200 ms. It ends with this.
 pub struct Wasmd {
     program: PathBuf,
@@ -73,6 +81,17 @@ impl Wasmd {
         let staked = ["genesis", "gentx", "payer", "1000000stake", "--chain-id", Self::CHAIN];
         run(&[&staked, &test[..]].concat());
         run(&["genesis", "collect-gentxs"]);
+        // What those who stake vote on is decided in seconds.
+        let genesis = self.home.path().join("config/genesis.json");
+        let text = std::fs::read_to_string(&genesis).expect("wasmd has written its beginning");
+        let quick = text
+            .replace(
+                "\"expedited_voting_period\": \"86400s\"",
+                "\"expedited_voting_period\": \"2s\"",
+            )
+            .replace("\"voting_period\": \"172800s\"", "\"voting_period\": \"3s\"");
+        assert_ne!(quick, text);
+        std::fs::write(&genesis, quick).expect("its beginning is written");
         let config = self.home.path().join("config/config.toml");
         let text = std::fs::read_to_string(&config).expect("wasmd has written its settings");
         let quick = text.replace("timeout_commit = \"5s\"", "timeout_commit = \"200ms\"");
@@ -183,11 +202,52 @@ impl Wasmd {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Has the chain's governance give a contract other code, whoever administers it, and waits until it has.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn migrate(&self, contract: &str) {
+        let file = |name: &str| self.home.path().join(name);
+        let bytes = (0..OTHER_CODE.len()).step_by(2).map(|at| &OTHER_CODE[at..at + 2]);
+        let code: Vec<u8> = bytes.map(|it| u8::from_str_radix(it, 16).expect("hex")).collect();
+        std::fs::write(file("other.wasm"), code).expect("it can be written");
+        self.pay(&["tx", "wasm", "store", &file("other.wasm").to_string_lossy()]);
+        let codes = self.ask(&["query", "wasm", "list-code"]).expect("wasmd answers");
+        let codes = codes["code_infos"].as_array().expect("there is code");
+        let code = &codes.last().expect("there is code")["code_id"];
+        let governance = self.ask(&["query", "auth", "module-account", "gov"]);
+        let governance = governance.expect("wasmd answers")["account"]["value"]["address"].clone();
+        let proposal = serde_json::json!({
+            "messages": [{
+                "@type": "/cosmwasm.wasm.v1.MsgMigrateContract", "sender": governance,
+                "contract": contract, "code_id": code, "msg": {},
+            }],
+            "metadata": "", "deposit": "10000000stake", "title": "other code", "summary": "other code",
+        });
+        std::fs::write(file("proposal.json"), proposal.to_string()).expect("it can be written");
+        let proposal = file("proposal.json");
+        self.pay(&["tx", "gov", "submit-proposal", &proposal.to_string_lossy()]);
+        self.pay(&["tx", "gov", "vote", "1", "yes"]);
+        let begun = Instant::now();
+        loop {
+            let info = self.ask(&["query", "wasm", "contract", contract]).unwrap_or_default();
+            if info["contract_info"]["code_id"] == *code {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the proposal has come to nothing: {info}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Has a transaction carried out that the account signs that everything comes from.
     fn pay(&self, transaction: &[&str]) {
+        let from = ["--from", "payer"];
+        // The others say who among what they are about.
+        let says = matches!(transaction[1], "wasm" | "gov");
+        let from = if says { &from[..] } else { &[] };
         let pays = ["--keyring-backend", "test", "--chain-id", Self::CHAIN, "--yes"];
-        let gas = ["--broadcast-mode", "sync", "--gas", "200000", "--gas-prices", &self.gas_price];
-        let sent = self.ask(&[transaction, &pays, &gas].concat());
+        let gas = ["--broadcast-mode", "sync", "--gas", "2000000", "--gas-prices", &self.gas_price];
+        let sent = self.ask(&[transaction, from, &pays, &gas].concat());
         let sent = sent.expect("wasmd takes the transaction");
         assert_eq!(sent["code"], 0, "{sent}");
         let hash = sent["txhash"].as_str().expect("a transaction has a hash");

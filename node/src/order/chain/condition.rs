@@ -23,6 +23,8 @@ struct State {
     following: Option<String>,
     /// Why nothing more of the chain is believed.
     nothing: Option<String>,
+    /// Why nothing is, as long as that lasts.
+    nothing_now: Option<String>,
     /// Why the last delivery has failed, and when.
     delivering: Option<(Instant, String)>,
 }
@@ -41,7 +43,7 @@ impl Condition {
     pub(super) fn followed(&self, header_ms: u64) {
         let mut state = self.state();
         state.header_ms = state.header_ms.max(header_ms);
-        state.taking_over = None;
+        (state.taking_over, state.nothing_now) = (None, None);
         if let Some(before) = state.following.take() {
             tracing::info!(before, "the chain is followed again");
         }
@@ -88,9 +90,15 @@ impl Condition {
         self.state().nothing = Some(why);
     }
 
-    /// Why nothing more is believed, if that is so.
+    /// Nothing is believed until the chain is followed again.
+    pub(super) fn believes_nothing_now(&self, why: String) {
+        self.state().nothing_now = Some(why);
+    }
+
+    /// Why nothing is believed, if that is so.
     pub(super) fn why_nothing(&self) -> Option<String> {
-        self.state().nothing.clone()
+        let state = self.state();
+        state.nothing.clone().or_else(|| state.nothing_now.clone())
     }
 
     fn age(&self) -> Duration {
@@ -134,5 +142,28 @@ impl Condition {
         // It lapses: whoever sends nothing here for it would never see that it is over.
         let lately = state.delivering.as_ref().filter(|(since, _)| since.elapsed() < STILL);
         lately.map(|(_, why)| format!("nothing is delivered: {why}"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_that_is_taken_over_is_no_trouble_and_not_all_there() {
+        let condition = Condition::default();
+        assert!(condition.trouble().is_none());
+        assert!(condition.incomplete().unwrap().contains("is not here yet"));
+        // The newest header is old by then.
+        condition.followed(1_000);
+        assert!(condition.trouble().unwrap().contains("stands still"));
+        condition.taking_over(4_096, 10_000);
+        assert!(condition.trouble().is_none());
+        assert!(condition.incomplete().unwrap().contains("4096 of 10000 entries"));
+        condition.taking_over(10_000, 10_000);
+        condition.followed(clock::now_ms());
+        condition.reached(7);
+        assert!(condition.trouble().is_none() && condition.incomplete().is_none());
     }
 }

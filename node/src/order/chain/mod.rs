@@ -360,6 +360,11 @@ async fn follow(
                     shared.condition.believes_nothing(error.to_string());
                     delivery::nothing_is_believed(shared);
                 }
+                if error.is_of_other_code() {
+                    // What is handed to it is not for it.
+                    shared.condition.believes_nothing_now(error.to_string());
+                    delivery::nothing_is_believed(shared);
+                }
                 // Another server may be honest, or alive.
                 shared.condition.not_followed(error.to_string());
                 line.rpc().go_on();

@@ -9,10 +9,12 @@ use colearn_ledger::{Frontier, Hash, Head, MAX_ENTRY_BYTES};
 use colearn_records::on_chain::{Root, Tree};
 use colearn_relay::Settings;
 use colearn_testkit::chain::{Answer, CONTRACT, Chain, ID, Server, entries_answer};
+use tokio_util::sync::CancellationToken;
 
 use super::super::first::first_entry;
 use super::super::line::Line;
 use super::super::stretch::{BOUNDS, Bounds, fetch};
+use super::super::{Shared, follow};
 use super::mirrored::{Written, mirror};
 use crate::clock;
 use crate::error::ChainError;
@@ -93,6 +95,55 @@ async fn a_long_ledger_is_taken_over_in_stretches_and_gone_on_with_where_it_ende
     assert!(stretches > 5, "{stretches}");
     let reader = mirrored.keeper().reader();
     assert_eq!(reader.entries(0, reader.size(), usize::MAX).unwrap(), written.entries);
+}
+
+#[tokio::test]
+async fn while_a_long_ledger_is_taken_over_it_is_told_how_far_it_is() {
+    let mut written = Written::new();
+    written.play(9_000);
+    let size = written.entries.len() as u64;
+    assert!(size > BOUNDS.enough.0 as u64 + 500, "{size}");
+    let chain = keeping(&written);
+    let server = Server::start(chain.clone(), written.entries.clone());
+    // It says nothing of what lies behind the first stretch, until it is let go on.
+    let (go_on, waits) = std::sync::mpsc::channel::<()>();
+    server.bend(move |_, asked| {
+        if asks_for_entries(asked) && entries_from(asked) > BOUNDS.enough.0 as u64 {
+            let _ = waits.recv();
+        }
+        None
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(&chain, &[&server], dir.path());
+    let mirror = mirror(&dir.path().join("ledger"));
+    let (shared, _jobs) = Shared::new(mirror, settings.servers().unwrap(), dir.path());
+    let line = line(&chain, &server, dir.path()).await;
+    let (stopping, condition) = (CancellationToken::new(), shared.condition.clone());
+    let looked = async {
+        let mut begun = shared.begun.subscribe();
+        begun.wait_for(|begun| *begun).await.unwrap();
+        let told = condition.incomplete().unwrap();
+        assert!(told.contains(&format!(" of {size} entries are here")), "{told}");
+        assert_eq!(condition.trouble(), None);
+        drop(go_on);
+        let mut published = shared.published.subscribe();
+        published.wait_for(Option::is_some).await.unwrap();
+        while condition.incomplete().is_some() {
+            tokio::task::yield_now().await;
+        }
+        stopping.cancel();
+    };
+    let (followed, ()) = tokio::join!(follow(&shared, line, &stopping), looked);
+    followed.unwrap();
+    assert_eq!(shared.mirror().tree().head().size, size);
+}
+
+/// From which one on entries are asked for.
+fn entries_from(asked: &serde_json::Value) -> u64 {
+    let data = hex::decode(asked["data"].as_str().unwrap()).unwrap();
+    let text = String::from_utf8_lossy(&data).into_owned();
+    let (_, from) = text.split_once("\"from\":").unwrap();
+    from.trim_end_matches('}').parse().unwrap()
 }
 
 #[tokio::test]

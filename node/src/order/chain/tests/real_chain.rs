@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::two_headers::{at_any, told};
 use crate::testing::key;
 use crate::{ChainError, Config, Node, NodeError};
 
@@ -56,7 +57,11 @@ impl Stage {
     fn config(&self, name: &str) -> Config {
         let more = format!("contract = \"{}\"\ntrust = \"{}\"\n", self.contract, self.trust);
         let settings = settings(&self.chain, self.folder.path(), name, &more);
-        Config { chain: Some(settings), ..Config::new(self.folder.path().join(name)) }
+        Config {
+            chain: Some(settings),
+            ops: at_any(),
+            ..Config::new(self.folder.path().join(name))
+        }
     }
 }
 
@@ -245,6 +250,15 @@ async fn two_mirrors_have_what_the_chain_proves() {
     assert_eq!(proven(&stage, &b, 0).await.root(), proven(&stage, &a, 0).await.root());
 
     followed(&stage, [&a, &b], &weights).await;
+
+    // The chain's governance gives the contract other code: nothing is believed, or delivered there.
+    stage.chain.migrate(&stage.contract);
+    assert!(told(&a, "healthz", 503).await.contains("the contract runs the code "));
+    let paid = rpc.account(&payer).await.unwrap().map(|it| it.sequence);
+    assert!(told(&b, "healthz", 503).await.contains("the contract runs the code "));
+    let refused = submit(&b, &create(5, seen(&b).await)).await.unwrap_err();
+    assert!(refused.message().contains("the contract runs the code "), "{refused}");
+    assert_eq!(rpc.account(&payer).await.unwrap().map(|it| it.sequence), paid);
 
     a.shutdown().await.unwrap();
     b.shutdown().await.unwrap();
