@@ -26,6 +26,7 @@ use colearn_proto::v1;
 use colearn_proto::v1::coordinator_service_client::CoordinatorServiceClient;
 use colearn_records::transaction::{LedgerId, Seen, Transaction, Unverified};
 use colearn_sdk::client::{Followed, Memory};
+use colearn_testkit::Figures;
 use ed25519_dalek::SigningKey;
 use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
@@ -76,6 +77,7 @@ fn main() {
     let many = ["--max-connections", &most, "--max-connections-per-address", &most];
     let plain = start("plain", &many);
     let secure = start("tls", &[&many[..], &["--tls-self-signed"]].concat());
+    let mut figures = Figures::of("doors", env!("CARGO_TARGET_TMPDIR"));
     let mut best = [[0.0_f64; 2]; 2];
     for run in 0..RUNS {
         for (kind, node) in [&plain, &secure].into_iter().enumerate() {
@@ -90,28 +92,24 @@ fn main() {
     for (at, how) in ["unary", "streamed"].into_iter().enumerate() {
         let (plain, secure) = (best[0][at], best[1][at]);
         let share = secure / plain;
-        let verdict = if share >= 0.9 { "met" } else { "NOT met" };
-        let cost_us = 1e6 / secure - 1e6 / plain;
-        println!(
-            "votes, {how}: {secure:.0}/s with TLS of {plain:.0}/s: {share:.2}   >= 0.90   {verdict}; {cost_us:.1} us each"
-        );
+        let told = format!("{secure:.0}/s of {plain:.0}/s: {share:.2}; {cost_us:.1} us each");
+        figures.at_least(&format!("votes with TLS to those without, {how}"), &told, share, 0.9);
     }
-    signing();
-    encryption();
+    signing(&mut figures);
+    encryption(&mut figures);
     let shaken = runtime.block_on(handshakes(&secure.url));
-    println!("handshakes, both ends on this machine: {shaken:.0}/s");
+    figures.told("handshakes, both ends on this machine", &format!("{shaken:.0}/s"));
     let before = rss_mb(secure.process.id());
     let held = runtime.block_on(hold(&secure.url, connections));
     let after = rss_mb(secure.process.id());
     let each = (after - before) * 1000.0 / held.len() as f64;
-    println!(
-        "{} idle TLS connections: {after:.0} MB, {before:.0} MB before: {each:.1} kB each",
-        held.len()
-    );
+    let told = format!("{after:.0} MB, {before:.0} MB before: {each:.1} kB each");
+    figures.told(&format!("{} idle TLS connections", held.len()), &told);
+    figures.end();
 }
 
 /// What it costs to sign a vote, and to find out that it is signed, on one core.
-fn signing() {
+fn signing(figures: &mut Figures) {
     const SIGNED: u64 = 2_000;
     let name: ExperimentName = "signed".parse().unwrap();
     let key = SigningKey::from_bytes(&[7; 32]);
@@ -134,11 +132,12 @@ fn signing() {
             Unverified::decode(it.message().clone()).unwrap().check(&ledger).unwrap();
         });
     });
-    println!("a vote's signature: {sign_us:.1} us to make, {verify_us:.1} us to verify");
+    let told = format!("{sign_us:.1} us to make, {verify_us:.1} us to verify");
+    figures.told("a vote's signature", &told);
 }
 
 /// How fast models are encrypted and opened, on one core, beside their digest, which is needed in any case.
-fn encryption() {
+fn encryption(figures: &mut Figures) {
     let model = vec![7_u8; 64 << 20];
     let keys = ModelKeys::generate().unwrap();
     let digest = <[u8; 32]>::from(Sha256::digest(&model));
@@ -165,9 +164,10 @@ fn encryption() {
     let opened = best(&|| {
         Opened::new(&encrypted, &keys).unwrap().copy_to(&mut std::io::sink()).unwrap();
     });
-    println!(
-        "models: {sealed:.0} MB/s encrypted, {opened:.0} MB/s opened and read; SHA-256 {hashed:.0} MB/s"
+    let told = format!(
+        "{sealed:.0} MB/s encrypted, {opened:.0} MB/s opened and read; SHA-256 {hashed:.0} MB/s"
     );
+    figures.told("models", &told);
 }
 
 async fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {
