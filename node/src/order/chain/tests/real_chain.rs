@@ -270,7 +270,10 @@ async fn followed(stage: &Stage, nodes: [&Node; 2], weights: &Weights) {
     let memory = stage.folder.path().join("memory");
     let learner = learner_id(&key(3));
     let trust = || client::Trust { chain: Some(stage.trust.clone()), ..client::Trust::default() };
+    let mut known = 0;
     for (node, experiment) in nodes.into_iter().zip(["two", "three"]) {
+        // A learner passes over a mirror that is a block behind what it knows.
+        entries(node, known).await;
         let client = Client::connect(node.url()).await.unwrap();
         let memory = Memory::open(&memory, learner).unwrap();
         let mut followed = Followed::open(client.clone(), memory, trust()).await.unwrap();
@@ -288,6 +291,7 @@ async fn followed(stage: &Stage, nodes: [&Node; 2], weights: &Weights) {
         assert!(followed.size() > submitted.receipt.index);
         assert!(followed.seen().unwrap().size > submitted.receipt.index);
         followed.keep().unwrap();
+        known = usize::try_from(followed.size()).unwrap();
         let proven = client.proven_end(&stage.trust, 0).await.unwrap();
         assert!(proven.seen.size > submitted.receipt.index && proven.height > 1);
     }
