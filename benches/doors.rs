@@ -92,6 +92,7 @@ fn main() {
     for (at, how) in ["unary", "streamed"].into_iter().enumerate() {
         let (plain, secure) = (best[0][at], best[1][at]);
         let share = secure / plain;
+        let cost_us = 1e6 / secure - 1e6 / plain;
         let told = format!("{secure:.0}/s of {plain:.0}/s: {share:.2}; {cost_us:.1} us each");
         figures.at_least(&format!("votes with TLS to those without, {how}"), &told, share, 0.9);
     }
