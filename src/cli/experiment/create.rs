@@ -99,7 +99,7 @@ impl Create {
             bail!("say who may join: --open, --invite, --founder, or a plan with [members]");
         }
         let weights = match &self.weights {
-            Some(path) if is_index(path) => joined(path)?,
+            Some(path) if self.media_type == SAFETENSORS && is_index(path) => joined(path)?,
             Some(path) => {
                 Weights::open(path).with_context(|| format!("cannot read {}", path.display()))?
             }
