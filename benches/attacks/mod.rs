@@ -44,7 +44,7 @@ const ATTACKS: [&str; 11] = [
     HANDSHAKES,
 ];
 /// What nodes ask of each other (`/checkpoint/SIZE`): an answer is signed, or waits until the ledger is that long.
-const WORDS: &str = "nodes' words";
+const WORDS: &str = "words of nodes";
 const HANDSHAKES: &str = "handshakes";
 /// How many experiments with how many invited there are: an entry of 50 KB each.
 const LARGE: u32 = 60;
@@ -79,8 +79,18 @@ pub(crate) fn measure(dir: &Path, start: impl Fn(&str, &[&str]) -> NodeProcess, 
         };
         // One for each: what one has left in memory is not another's.
         let node = start(attack, &flags.iter().map(String::as_str).collect::<Vec<_>>());
-        // There each would take a block, and nobody asks for any of it.
-        if *attack != WORDS {
+        if *attack == WORDS {
+            // Before its first block it orders nothing.
+            let network = format!("{}/network", node.url);
+            let height = || -> Option<u64> {
+                let text = ureq::get(&network).call().ok()?.body_mut().read_to_string().ok()?;
+                serde_json::from_str::<serde_json::Value>(&text).ok()?["height"].as_u64()
+            };
+            while height().is_none_or(|height| height == 0) {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        } else {
+            // There each would take a block, and nobody asks for any of it.
             runtime.block_on(fill(&node.url));
         }
         println!("{}", runtime.block_on(one(&node, attack)));
