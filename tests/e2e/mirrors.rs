@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::{Counter, NodeProcess, fail, key, name, run, succeed};
+use crate::support::{Counter, NodeProcess, fail, key, name, run, succeed, wait_for};
 
 const LEARNERS: [u8; 3] = [1, 2, 3];
 const ROUNDS: u64 = 20;
@@ -316,7 +316,12 @@ async fn no_vote_is_lost_whatever_is_killed() {
         // Each round needs all votes.
         assert_eq!(learner.value, ROUNDS);
     }
-    let audits = [stage.audit(0), stage.audit(1)];
+    // One of them may be a block behind the other.
+    let audits = [0, 1].map(|at| {
+        wait_for("a mirror has all rounds", || {
+            Some(stage.audit(at)).filter(|audit| audit["rounds"] == ROUNDS)
+        })
+    });
     for audit in &audits {
         assert_eq!((&audit["ok"], &audit["rounds"]), (&true.into(), &ROUNDS.into()), "{audit}");
         assert_eq!(audit["chain"]["proven"], audit["size"], "{audit}");
