@@ -50,8 +50,7 @@ impl Contents {
         let mut tensors: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
         // An empty one begins where the next does.
         tensors.sort_by(|(a, one), (b, other)| (one.data_offsets, a).cmp(&(other.data_offsets, b)));
-        let mut metadata: BTreeMap<String, String> =
-            header.metadata().iter().flatten().map(|(key, it)| (key.clone(), it.clone())).collect();
+        let mut metadata = metadata_of(&header);
         let model = match metadata.remove(HEADER) {
             Some(_) => Some(model(&header, &tensors, file)?),
             None => None,
@@ -69,6 +68,11 @@ impl Contents {
     pub fn parameters(&self) -> u64 {
         self.tensors.iter().map(Tensor::len).fold(0, u64::saturating_add)
     }
+}
+
+/// What a header says of the whole, by name.
+pub(crate) fn metadata_of(header: &Metadata) -> BTreeMap<String, String> {
+    header.metadata().iter().flatten().map(|(key, it)| (key.clone(), it.clone())).collect()
 }
 
 /// Reads a header from the beginning of a file of so many bytes, whose tensors it describes whole.

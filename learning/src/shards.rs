@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::contents::read_header;
+use crate::contents::{metadata_of, read_header};
 
 /// The name of an index that these files have beside them.
 pub const INDEX: &str = "model.safetensors.index.json";
@@ -86,12 +86,17 @@ impl Placed {
 }
 
 impl Shards {
-    /// A model of an index (`.json`), or of one file. Only headers are read.
+    /// Whether a path names an index, and not a model.
+    pub fn is_index(path: &Path) -> bool {
+        path.extension().is_some_and(|ending| ending == "json")
+    }
+
+    /// A model of an [index](Self::is_index), or of one file. Only headers are read.
     ///
     /// # Errors
     /// If a file cannot be read, is no safetensors, or has other tensors than the index says.
     pub fn open(path: &Path) -> Result<Self, ShardsError> {
-        match path.extension().is_some_and(|ending| ending == "json") {
+        match Self::is_index(path) {
             true => Self::of_index(path),
             false => Self::of_files(vec![path.to_owned()]),
         }
@@ -157,12 +162,7 @@ impl Shards {
                 let begin = start + info.data_offsets.0 as u64;
                 all.tensors.push(Placed { name, info: info.clone(), file: number, start: begin });
             }
-            let own: BTreeMap<String, String> = header
-                .metadata()
-                .iter()
-                .flatten()
-                .map(|(key, it)| (key.clone(), it.clone()))
-                .collect();
+            let own = metadata_of(&header);
             match number {
                 0 => all.metadata = own,
                 _ => all.metadata.retain(|key, it| own.get(key) == Some(it)),

@@ -1,5 +1,6 @@
 //! `colearn model join` and `split`: models that lie in several files.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -36,20 +37,18 @@ pub(crate) struct Split {
     json: bool,
 }
 
-/// Joins what an index names into a file, which has its name when it is whole.
-fn join(shards: &Shards, out: &Path) -> anyhow::Result<Weights> {
+/// Writes a file that is not there yet. It has its name when it is whole, and is on the disk then.
+pub(crate) fn write_new(
+    out: &Path,
+    write: impl FnOnce(&mut File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let cannot = || format!("cannot write {}", out.display());
     let folder = colearn_files::folder_of(out);
     let mut new = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
-    shards.join(new.as_file_mut())?;
+    write(new.as_file_mut())?;
     new.as_file().sync_all().with_context(cannot)?;
     new.persist_noclobber(out).map_err(|error| error.error).with_context(cannot)?;
-    Weights::open(out).with_context(|| format!("cannot read {}", out.display()))
-}
-
-/// Whether a path names an index, and not a model.
-pub(crate) fn is_index(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "json")
+    Ok(())
 }
 
 /// The weights that an index names, joined into a file without a name, where temporary files lie.
@@ -63,7 +62,9 @@ pub(crate) fn joined(index: &Path) -> anyhow::Result<Weights> {
 impl Join {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let shards = Shards::open(&self.index)?;
-        let weights = join(&shards, &self.out)?;
+        write_new(&self.out, |file| Ok(shards.join(file)?))?;
+        let out = self.out.display();
+        let weights = Weights::open(&self.out).with_context(|| format!("cannot read {out}"))?;
         match self.json {
             true => println!(
                 "{:#}",

@@ -8,6 +8,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use colearn_encrypted::{ModelKeys, Opened};
 
+use super::model_files::write_new;
+
 #[derive(Subcommand)]
 pub(crate) enum Keys {
     /// Make a file with a first key, readable by you only.
@@ -84,12 +86,7 @@ impl Decrypt {
         let file = File::open(&self.file).with_context(cannot)?;
         let opened = Opened::new(&file, &keys).with_context(cannot)?;
         let cannot = || format!("cannot write {}", self.out.display());
-        // It has its name when it is whole.
-        let mut new = tempfile::NamedTempFile::new_in(colearn_files::folder_of(&self.out))
-            .with_context(cannot)?;
-        opened.copy_to(&mut new).with_context(cannot)?;
-        new.as_file().sync_all().with_context(cannot)?;
-        new.persist_noclobber(&self.out).map_err(|error| error.error).with_context(cannot)?;
+        write_new(&self.out, |file| opened.copy_to(file).with_context(cannot))?;
         println!("{}  {}", hex::encode(opened.digest()), self.out.display());
         Ok(ExitCode::SUCCESS)
     }

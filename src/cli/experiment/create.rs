@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use colearn_contracts::{ExperimentName, Parameters};
+use colearn_learning::Shards;
 use colearn_learning::data::Schema;
 use colearn_records::log_keys::LogKeys;
 use colearn_records::plan::{Agreement, agreements_line, check_agreements};
@@ -16,7 +17,7 @@ use serde_json::json;
 use super::agreements::parse_agreement;
 use super::rules::{Admitted, Rules};
 use crate::cli::args::{Data, ModelKeysArg, ModelShape, NodeAddress, SINGLE_ROUNDS, Signer};
-use crate::cli::model_files::{is_index, joined};
+use crate::cli::model_files::joined;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -99,7 +100,7 @@ impl Create {
             bail!("say who may join: --open, --invite, --founder, or a plan with [members]");
         }
         let weights = match &self.weights {
-            Some(path) if self.media_type == SAFETENSORS && is_index(path) => joined(path)?,
+            Some(path) if self.media_type == SAFETENSORS && Shards::is_index(path) => joined(path)?,
             Some(path) => {
                 Weights::open(path).with_context(|| format!("cannot read {}", path.display()))?
             }

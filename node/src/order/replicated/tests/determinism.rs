@@ -3,6 +3,21 @@
 use super::history::History;
 use super::*;
 
+/// Has each node decide a block, before something happens to it; what each has answered.
+fn decide(
+    network: &mut Network,
+    block: &Block,
+    mut then: impl FnMut(u64, &mut Node),
+) -> Vec<ResponseFinalizeBlock> {
+    let decide = |(at, node): (u64, &mut Node)| {
+        node.comet.decide(block.clone());
+        let answer = node.comet.finalize().unwrap();
+        then(at, node);
+        answer
+    };
+    (0..).zip(&mut network.nodes).map(decide).collect()
+}
+
 /// One node dies, or its CometBFT does, between deciding a block and making it durable.
 #[test]
 fn nodes_record_the_same_bytes_whatever_happens_to_one() {
@@ -10,10 +25,7 @@ fn nodes_record_the_same_bytes_whatever_happens_to_one() {
     let mut history = History::with_bundles(7);
     for height in 1..=150_u64 {
         let block = history.next(&network);
-        let mut answers = Vec::new();
-        for (at, node) in (0..).zip(&mut network.nodes) {
-            node.comet.decide(block.clone());
-            answers.push(node.comet.finalize().unwrap());
+        let answers = decide(&mut network, &block, |at, node| {
             if height % 7 == at {
                 // It finds its own candidate again.
                 node.connect();
@@ -24,7 +36,7 @@ fn nodes_record_the_same_bytes_whatever_happens_to_one() {
             } else {
                 node.comet.commit().unwrap();
             }
-        }
+        });
         assert_same(&answers, height);
         history.done(&block, codes(&answers[0]));
     }
@@ -57,17 +69,14 @@ proptest::proptest! {
         let mut history = History::with_bundles(seed);
         for height in 1..=25 {
             let block = history.next(&network);
-            let mut answers = Vec::new();
-            for (at, node) in (0..).zip(&mut network.nodes) {
-                node.comet.decide(block.clone());
-                answers.push(node.comet.finalize().unwrap());
+            let answers = decide(&mut network, &block, |at, node| {
                 if at == 1 && height % dies == 0 {
                     node.kill();
                     node.start();
                 } else {
                     node.comet.commit().unwrap();
                 }
-            }
+            });
             assert_same(&answers, height);
             history.done(&block, codes(&answers[0]));
         }
