@@ -4,7 +4,7 @@
 //! has no queue and knows no limit of this machine, so every keeper that is given the same times and
 //! transactions records the same bytes. Who orders ([`crate::order`]) drives it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use colearn_contracts::{
     Contract, Digest, ExperimentName, LearnerId, Limits, MAX_TIME_MS, Moment, NotAnUpgrade,
@@ -27,16 +27,12 @@ pub(crate) struct Keeper {
     ledger: Ledger,
     reader: Reader,
     contract: Contract,
-    /// Transactions that cannot be looked up in the index yet, with their entries.
-    recent: HashMap<Vec<u8>, u64>,
     /// When what was recorded since this was opened was recorded (R71).
     times: Times,
     /// What was decided since [`Keeper::take_touched`].
     touched: Touched,
     /// How many entries are sealed, or on their way.
     sealed_size: u64,
-    /// How many entries can be looked up.
-    indexed_size: u64,
     /// How many entries the last snapshot covers.
     snapshot_size: u64,
 }
@@ -112,10 +108,8 @@ impl Keeper {
             reader,
             times: Times::from_here(contract.limits().expiry_ms),
             contract,
-            recent: HashMap::new(),
             touched: Touched::new(),
             sealed_size: size,
-            indexed_size: size,
             snapshot_size: size,
         };
         Ok((keeper, replayed_from))
@@ -247,12 +241,9 @@ impl Keeper {
     ) -> Result<Appended, Error> {
         let action = transaction.action();
         let keys = record::keys_of_transaction(transaction.message(), action);
-        let [key, _] = &keys;
-        let key = key.clone();
         let payload = record::transaction_payload(transaction);
         let entry = self.ledger.append(now_ms, payload, keys.into())?;
         self.times.push(entry.index, now_ms);
-        self.recent.insert(key, entry.index);
         self.touch(&action.experiment, Some(transaction.sender()));
         Ok(entry)
     }
@@ -345,10 +336,7 @@ impl Keeper {
     /// If the index is damaged.
     pub(crate) fn find(&self, transaction: &Transaction) -> Result<Option<u64>, Error> {
         let [key, _] = record::keys_of_transaction(transaction.message(), transaction.action());
-        match self.recent.get(&key) {
-            Some(index) => Ok(Some(*index)),
-            None => self.reader.find(&key, 0),
-        }
+        self.ledger.find(&key)
     }
 
     /// Whether something was recorded since the last seal.
@@ -371,19 +359,12 @@ impl Keeper {
         std::mem::take(&mut self.touched)
     }
 
-    /// Has everything that is durable found by its keys. Gives how many entries that are.
+    /// Moves what is durable from memory to the index.
     ///
     /// # Errors
     /// If the index fails.
-    pub(crate) fn update_index(&mut self) -> Result<u64, Error> {
-        let size = self.reader.size();
-        if size > self.indexed_size {
-            self.ledger.update_index()?;
-            // Only now: a repetition must be found in one of the two at any time.
-            self.recent.retain(|_, index| *index >= size);
-            self.indexed_size = size;
-        }
-        Ok(self.indexed_size)
+    pub(crate) fn update_index(&mut self) -> Result<(), Error> {
+        self.ledger.update_index()
     }
 
     /// The contract's state now, if so many entries came since the last snapshot that the next start
@@ -568,7 +549,7 @@ mod tests {
             assert_eq!(keeper.find(&create).unwrap(), Some(entry.index), "{step}");
             match step {
                 0 => drop(keeper.seal().unwrap().wait().unwrap()),
-                _ => assert_eq!(keeper.update_index().unwrap(), 2),
+                _ => keeper.update_index().unwrap(),
             }
         }
     }

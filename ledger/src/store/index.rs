@@ -3,13 +3,15 @@
 //! One tree with one-letter prefixes, so that a batch is atomic:
 //! `t` tile number → the 256 leaf hashes of a full tile; `n` level, index → the root of a complete
 //! subtree, at the levels 8, 16, ...; `p` block number → the journal positions of 256 entries;
-//! `k` key, entry index → nothing; `s` number → a piece of the caller's snapshot; `S` → what the
+//! `k` the run's first entry and length, the first posting → up to 256 postings of the run;
+//! `s` number → a piece of the caller's snapshot; `S` → what the
 //! snapshot is of; `m` → how far the index goes. Numbers are big-endian, so that sled's order is
 //! theirs.
 //!
 //! Nothing here is synced when it is written. sled gives back a state that it had, perhaps an older
 //! one, and recovery reads the rest from the journal; what is damaged is rebuilt.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,9 +20,14 @@ use crate::log::hash::Hash;
 use crate::log::tile::{TILE_WIDTH, Tile};
 use crate::store::error::Error;
 use crate::store::journal::Position;
+use crate::store::keys::{self, Fingerprint, Posting};
 
 const META: &[u8] = b"m";
 const SNAPSHOT: &[u8] = b"S";
+/// The layout, in the extent: an index of another is rebuilt, never guessed at.
+const LAYOUT: u8 = 2;
+/// How many postings of a run are one value: some kilobytes.
+const PIECE_POSTINGS: usize = 256;
 /// sled is to hold small values only.
 const PIECE_BYTES: usize = 65_536;
 /// Bytes sled may cache.
@@ -100,8 +107,8 @@ impl Index {
     /// How far the index goes; `None` if it is empty or of another format.
     pub(crate) fn extent(&self) -> Result<Option<Extent>, Error> {
         let Some(bytes) = self.db.get(META)? else { return Ok(None) };
-        // Another length is another layout, older or newer: rebuilt, never guessed at.
-        let Ok(bytes) = <[u8; 56]>::try_from(&*bytes) else { return Ok(None) };
+        // The first layout had no number.
+        let Some((bytes, [LAYOUT])) = bytes.split_first_chunk::<56>() else { return Ok(None) };
         let number = |at: usize| {
             let mut word = [0; 8];
             word.copy_from_slice(&bytes[at..at + 8]);
@@ -201,12 +208,76 @@ impl Index {
     }
 
     /// The first entry from `from` on that has the key.
-    pub(crate) fn find(&self, wanted: &[u8], from: u64) -> Result<Option<u64>, Error> {
-        let range = lookup_key(wanted, from)..=lookup_key(wanted, u64::MAX);
-        let Some(item) = self.db.range(range).next() else { return Ok(None) };
-        let (key, _) = item?;
-        let index = key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes));
-        Ok(index)
+    pub(crate) fn find(&self, key: Fingerprint, from: u64) -> Result<Option<u64>, Error> {
+        loop {
+            let size = self.size()?;
+            let mut found = None;
+            for run in keys::runs(size).skip_while(|run| run.end <= from) {
+                found = self.find_in_run(&run, Posting { key, entry: from })?;
+                if found.is_some() {
+                    break;
+                }
+            }
+            // If the index has grown meanwhile, runs may have given way to longer ones unseen.
+            if self.size()? == size {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn size(&self) -> Result<u64, Error> {
+        Ok(self.extent()?.map_or(0, |extent| extent.head.size))
+    }
+
+    /// The entry of the first posting of the same key that is not before `wanted`.
+    fn find_in_run(&self, run: &Range<u64>, wanted: Posting) -> Result<Option<u64>, Error> {
+        let (first, last) = (posting_key(run, Posting::FIRST), posting_key(run, Posting::LAST));
+        let at = posting_key(run, wanted);
+        // The piece that begins at or before it has it, unless all in it come before: then the next
+        // piece begins with it.
+        let before = self.db.range(first..=at).next_back();
+        for piece in before.into_iter().chain(self.db.range(at..=last).next()) {
+            let (_, piece) = piece?;
+            let (postings, _) = piece.as_chunks::<{ Posting::BYTES }>();
+            let at = postings.partition_point(|posting| *posting < wanted.to_bytes());
+            if let Some(posting) = postings.get(at).map(|bytes| Posting::from_bytes(*bytes)) {
+                return Ok((posting.key == wanted.key).then_some(posting.entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has a batch add the postings of the entries `from..upto`, both multiples of 256, to an index of
+    /// those before.
+    pub(crate) fn add_postings(
+        &self,
+        batch: &mut Batch,
+        added: &[Posting],
+        from: u64,
+        upto: u64,
+    ) -> Result<(), Error> {
+        let mut gone = Vec::new();
+        for run in keys::old_runs(from, upto) {
+            let (first, last) =
+                (posting_key(&run, Posting::FIRST), posting_key(&run, Posting::LAST));
+            for piece in self.db.range(first..=last) {
+                let (key, piece) = piece?;
+                let (postings, _) = piece.as_chunks::<{ Posting::BYTES }>();
+                gone.extend(postings.iter().map(|bytes| Posting::from_bytes(*bytes)));
+                batch.0.remove(key);
+            }
+        }
+        for run in keys::new_runs(from, upto) {
+            // Only the first of the new runs holds what old ones have held.
+            let mut postings = std::mem::take(&mut gone);
+            postings.extend(added.iter().filter(|posting| run.contains(&posting.entry)));
+            postings.sort();
+            for piece in postings.chunks(PIECE_POSTINGS) {
+                let bytes: Vec<u8> = piece.iter().flat_map(|posting| posting.to_bytes()).collect();
+                batch.0.insert(posting_key(&run, piece[0]).to_vec(), bytes);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -224,18 +295,15 @@ impl Batch {
         self.0.insert(key(b'p', block).to_vec(), bytes);
     }
 
-    pub(crate) fn key(&mut self, key: &[u8], index: u64) {
-        self.0.insert(lookup_key(key, index), Vec::new());
-    }
-
     /// In the batch that holds the entries' hashes and positions, so that the index never claims
     /// more than it has.
     pub(crate) fn extent(&mut self, extent: &Extent) {
-        let mut bytes = Vec::with_capacity(56);
+        let mut bytes = Vec::with_capacity(57);
         bytes.extend(extent.head.size.to_be_bytes());
         bytes.extend(extent.head.leaf.0);
         bytes.extend(extent.head.time_ms.to_be_bytes());
         bytes.extend(extent.end.to_bytes());
+        bytes.push(LAYOUT);
         self.0.insert(META, bytes);
     }
 }
@@ -252,11 +320,12 @@ fn node_key(level: u8, index: u64) -> Vec<u8> {
     key
 }
 
-/// A length before the key, so that no key is the beginning of another.
-fn lookup_key(wanted: &[u8], index: u64) -> Vec<u8> {
-    let mut key = vec![b'k', wanted.len() as u8];
-    key.extend(wanted);
-    key.extend(index.to_be_bytes());
+/// With the run's length, since runs of several lengths begin with one entry, each in its time.
+fn posting_key(run: &Range<u64>, posting: Posting) -> [u8; 41] {
+    let mut key = [b'k'; 41];
+    key[1..9].copy_from_slice(&run.start.to_be_bytes());
+    key[9..17].copy_from_slice(&(run.end - run.start).to_be_bytes());
+    key[17..].copy_from_slice(&posting.to_bytes());
     key
 }
 

@@ -1,6 +1,5 @@
 //! The writing end of a ledger: opening and recovery, appending, committing.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +12,6 @@ use crate::log::tree;
 use crate::store::anchor::{self, Anchor, Anchored};
 use crate::store::error::Error;
 use crate::store::folder;
-use crate::store::index::Batch;
 use crate::store::journal::{Frames, Journal, JournalReader};
 use crate::store::options::{KeysOf, Options};
 use crate::store::reader::Reader;
@@ -58,8 +56,6 @@ pub struct Ledger {
     keys_of: KeysOf,
     /// The head after everything appended, committed or not.
     head: Head,
-    /// Keys of entries that are not in the index yet.
-    keys: VecDeque<(Vec<u8>, u64)>,
     /// The last sealed checkpoint, durable or on its way.
     sealed: Option<Arc<SignedCheckpoint>>,
     /// Held, not read: dropping it lets the next process in. Last, so that it is given up only when
@@ -91,7 +87,7 @@ impl Ledger {
         let recovery = recovery::recover(dir, &options, checkpoint)?;
         // Nothing is changed in the journal or the anchor before recovery has found them right: a
         // ledger that is refused stays as it was found, as evidence.
-        let Recovery { index, state, head, end, torn_bytes, keys, index_use } = recovery;
+        let Recovery { index, state, head, end, torn_bytes, index_use } = recovery;
         let disk = options.disk;
         let journal = Journal::open(&folder::journal(dir), end, head.size, disk.clone())?;
         let anchor = Anchor::open(dir, anchored.as_ref(), disk)?;
@@ -106,7 +102,6 @@ impl Ledger {
             segment_bytes: options.segment_bytes,
             keys_of: options.keys_of,
             head,
-            keys,
             sealed: None,
             _lock: lock,
         };
@@ -167,8 +162,7 @@ impl Ledger {
         let leaf = Hash::leaf(&bytes);
         let at = self.frames.push(&bytes);
         self.head = Head { size: entry.index + 1, leaf, time_ms: entry.time_ms };
-        self.keys.extend(keys.into_iter().map(|key| (key, entry.index)));
-        self.shared.state_mut().push(self.head, at, self.frames.end());
+        self.shared.state_mut().push(self.head, &keys, at, self.frames.end());
         Ok(Appended { index: entry.index, leaf, bytes })
     }
 
@@ -210,6 +204,14 @@ impl Ledger {
         (self.signer, self.cosigners, self.sealed) = (signer, cosigners, None);
     }
 
+    /// The first entry that was appended under `key`, committed or not.
+    ///
+    /// # Errors
+    /// If the index is damaged.
+    pub fn find(&self, key: &[u8]) -> Result<Option<u64>, Error> {
+        self.shared.find(key, 0)
+    }
+
     /// Makes everything appended durable, signs the new checkpoint and makes that durable too.
     ///
     /// # Errors
@@ -224,21 +226,9 @@ impl Ledger {
     /// # Errors
     /// If sled fails; nothing is lost, the next open rebuilds the index.
     pub fn update_index(&mut self) -> Result<(), Error> {
-        let mut batch = Batch::default();
-        let moved = {
-            // Only what is durable: an index that is ahead of the anchor is thrown away when the
-            // ledger is next opened.
-            let state = self.shared.state();
-            let committed = state.committed.as_ref().map_or(0, |signed| signed.checkpoint.size);
-            while let Some((key, index)) = self.keys.pop_front_if(|(_, index)| *index < committed) {
-                batch.key(&key, index);
-            }
-            state.copy_to(&mut batch, committed)
-        };
-        self.shared.index.apply(batch)?;
-        // Only now may readers stop finding these in memory.
-        self.shared.state_mut().forget(&moved);
-        Ok(())
+        // Only what is durable: an index that is ahead of the anchor is thrown away when the ledger is
+        // next opened.
+        self.shared.move_to_index(self.reader().size())
     }
 
     /// Keeps bytes that describe the caller's state after the entries of `head`, which must be

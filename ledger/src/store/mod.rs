@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod folder;
 pub(crate) mod index;
 pub(crate) mod journal;
+mod keys;
 pub(crate) mod ledger;
 pub(crate) mod options;
 pub(crate) mod published;

@@ -177,15 +177,14 @@ impl Reader {
         Ok((bytes, next))
     }
 
-    /// The first committed entry from `from` on that was indexed under `key`. What was committed
-    /// since [`crate::Ledger::update_index`] last ran is not found.
+    /// The first committed entry from `from` on that was appended under `key`.
     ///
     /// # Errors
     /// If the index is damaged.
     pub fn find(&self, key: &[u8], from: u64) -> Result<Option<u64>, Error> {
         let size = self.size();
-        // The size was taken first: the index may have gone on since.
-        Ok(self.0.index.find(key, from)?.filter(|index| *index < size))
+        // The size was taken first: more may be committed since, and more is appended.
+        Ok(self.0.find(key, from)?.filter(|index| *index < size))
     }
 
     fn check(&self, index: u64, size: u64) -> Result<(), Error> {

@@ -5,7 +5,6 @@
 //! something does not fit and the index had a say in it, recovery begins again without the index,
 //! and only what does not fit then is held against the journal.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use crate::log::edge::Edge;
@@ -42,8 +41,6 @@ pub(crate) struct Recovery {
     pub(crate) end: Position,
     /// The bytes that lie behind.
     pub(crate) torn_bytes: u64,
-    /// Keys of entries that are not in the index yet.
-    pub(crate) keys: VecDeque<(Vec<u8>, u64)>,
     pub(crate) index_use: IndexUse,
 }
 
@@ -126,7 +123,6 @@ struct Replay<'a> {
     read_bytes: u64,
     state: State,
     head: Head,
-    keys: VecDeque<(Vec<u8>, u64)>,
 }
 
 impl<'a> Replay<'a> {
@@ -158,7 +154,6 @@ impl<'a> Replay<'a> {
             journal,
             state: State::new(edge),
             head: from.head,
-            keys: VecDeque::new(),
         })
     }
 
@@ -207,29 +202,17 @@ impl<'a> Replay<'a> {
         };
         self.head = head;
         let keys = (self.options.keys_of)(&entry.payload);
-        self.keys.extend(keys.into_iter().map(|key| (key, entry.index)));
-        self.state.push(head, stored.at, self.journal.position());
+        self.state.push(head, &keys, stored.at, self.journal.position());
         self.read_bytes += stored.bytes.len() as u64;
         if head.size.is_multiple_of(REBUILD_BATCH) {
-            self.move_to_index()?;
+            // The index may go beyond the anchor for a moment; if the process ends in that moment, the
+            // next opening rebuilds it.
+            self.state.move_to(&self.index, head.size)?;
             if let Some(progress) = &self.options.progress {
                 progress(self.read_bytes, self.total_bytes);
             }
         }
         Ok(true)
-    }
-
-    /// Moves what was read from memory to the index. The index may go beyond the anchor for a
-    /// moment; if the process ends in that moment, the next opening rebuilds it.
-    fn move_to_index(&mut self) -> Result<(), Error> {
-        let mut batch = Batch::default();
-        for (key, entry) in self.keys.drain(..) {
-            batch.key(&key, entry);
-        }
-        let moved = self.state.copy_to(&mut batch, self.head.size);
-        self.index.apply(batch)?;
-        self.state.forget(&moved);
-        Ok(())
     }
 
     /// Whether damage to the next frame can be a write that was interrupted: it lies behind the
@@ -297,7 +280,6 @@ impl<'a> Replay<'a> {
             head: self.head,
             end: self.journal.position(),
             torn_bytes,
-            keys: self.keys,
             index_use: IndexUse::UpTo(self.start),
         })
     }

@@ -13,6 +13,7 @@ use crate::log::tree::Subtrees;
 use crate::store::error::Error;
 use crate::store::index::{Batch, Extent, Index};
 use crate::store::journal::{Position, Segments};
+use crate::store::keys::{Fingerprint, Keys, Posting};
 
 /// How many tiles with all their inner nodes are kept, about 16 KB each.
 const CACHED_TILES: usize = 512;
@@ -37,6 +38,8 @@ pub(crate) struct State {
     pub(crate) nodes: BTreeMap<(u8, u64), Hash>,
     /// The positions of the entries from `indexed` on.
     pub(crate) positions: VecDeque<Position>,
+    /// What the entries from `indexed` on are found by.
+    pub(crate) keys: Keys,
     /// How far the index goes after each block of 256 entries that is not in it yet.
     pub(crate) extents: VecDeque<Extent>,
     /// How many entries are in the index; a multiple of 256.
@@ -53,13 +56,18 @@ impl State {
             full: BTreeMap::new(),
             nodes: BTreeMap::new(),
             positions: VecDeque::new(),
+            keys: Keys::default(),
             extents: VecDeque::new(),
         }
     }
 
-    /// Appends an entry: the head after it, where its frame begins and where that ends.
-    pub(crate) fn push(&mut self, head: Head, at: Position, end: Position) {
+    /// Appends an entry: the head after it, what it is found by, where its frame begins and where
+    /// that ends.
+    pub(crate) fn push(&mut self, head: Head, keys: &[Vec<u8>], at: Position, end: Position) {
         self.positions.push_back(at);
+        for key in keys {
+            self.keys.insert(key, head.size - 1);
+        }
         if head.size.is_multiple_of(TILE_WIDTH) {
             self.extents.push_back(Extent { head, end });
         }
@@ -75,9 +83,21 @@ impl State {
 
 /// What a batch has moved from memory into the index, to be forgotten once it is applied.
 pub(crate) struct Moved {
+    /// How many entries were in the index before.
+    from: u64,
     positions: usize,
+    postings: Vec<Posting>,
     full: Vec<u64>,
     nodes: Vec<(u8, u64)>,
+}
+
+impl Moved {
+    /// Applies a batch, with the postings, which may have to be merged with what the index holds.
+    fn apply(&self, index: &Index, mut batch: Batch) -> Result<(), Error> {
+        let upto = self.from + self.positions as u64;
+        index.add_postings(&mut batch, &self.postings, self.from, upto)?;
+        index.apply(batch)
+    }
 }
 
 impl State {
@@ -103,13 +123,24 @@ impl State {
         if let Some(extent) = self.extents.iter().rfind(|extent| extent.head.size <= upto) {
             batch.extent(extent);
         }
-        Moved { positions, full, nodes }
+        let postings = self.keys.before(blocks * TILE_WIDTH);
+        Moved { from: self.indexed, positions, postings, full, nodes }
+    }
+
+    /// Moves what of the first `upto` entries is in memory into the index.
+    pub(crate) fn move_to(&mut self, index: &Index, upto: u64) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        let moved = self.copy_to(&mut batch, upto);
+        moved.apply(index, batch)?;
+        self.forget(&moved);
+        Ok(())
     }
 
     /// Forgets what is in the index now.
     pub(crate) fn forget(&mut self, moved: &Moved) {
         self.positions.drain(..moved.positions);
         self.indexed += moved.positions as u64;
+        self.keys.forget_before(self.indexed);
         self.extents.retain(|extent| extent.head.size > self.indexed);
         for number in &moved.full {
             self.full.remove(number);
@@ -157,6 +188,30 @@ impl Shared {
 
     pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Moves what of the first `upto` entries is not in the index yet into it: whole blocks only.
+    pub(crate) fn move_to_index(&self, upto: u64) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        let moved = {
+            let state = self.state();
+            if state.indexed / TILE_WIDTH == upto / TILE_WIDTH {
+                return Ok(());
+            }
+            state.copy_to(&mut batch, upto)
+        };
+        moved.apply(&self.index, batch)?;
+        // Only now may readers stop finding these in memory.
+        self.state_mut().forget(&moved);
+        Ok(())
+    }
+
+    /// The first entry from `from` on that has the key, committed or not.
+    pub(crate) fn find(&self, key: &[u8], from: u64) -> Result<Option<u64>, Error> {
+        let key = Fingerprint::of(key);
+        // Memory before index, as below; what the index knows comes first in the ledger.
+        let recent = self.state().keys.find(key, from);
+        Ok(self.index.find(key, from)?.or(recent))
     }
 
     pub(crate) fn position(&self, index: u64) -> Result<Position, Error> {

@@ -5,6 +5,8 @@
 mod export;
 #[cfg(feature = "store")]
 mod faults;
+#[cfg(feature = "store")]
+mod lookup;
 mod memory;
 #[cfg(feature = "store")]
 mod recovery;

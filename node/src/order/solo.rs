@@ -161,9 +161,7 @@ impl Solo {
             batch.reply(self.reader.checkpoint());
         }
         // While the disk is busy.
-        let indexed = self.keeper.update_index()?;
-        self.publisher.indexed(indexed);
-        Ok(())
+        self.keeper.update_index()
     }
 
     /// Decides and records, in order.
@@ -227,7 +225,9 @@ impl Solo {
             self.publisher.publish(view);
         }
         let snapshot = batch.snapshot.take();
+        let size = checkpoint.checkpoint.size;
         batch.reply(Some(checkpoint));
+        self.publisher.show_entries(size);
         match snapshot {
             Some(snapshot) => self.keeper.save_snapshot(snapshot),
             None => Ok(()),

@@ -169,7 +169,7 @@ async fn what_the_ledger_names_is_fetched_and_nothing_else() {
         let (touched, size) = (keeper.take_touched(), keeper.head().size);
         let view = publisher.draw(keeper.contract(), &touched, size);
         publisher.publish(view);
-        publisher.indexed(size);
+        publisher.show_entries(size);
     };
     let mut action = create("a");
     let Act::Create(creating) = &mut action.what else { unreachable!() };

@@ -187,7 +187,7 @@ impl Views {
         self.latest.borrow().clone()
     }
 
-    /// The number of durable entries that can be looked up, as it grows.
+    /// The number of entries that can be read, as it grows.
     pub(crate) fn size(&self) -> watch::Receiver<u64> {
         self.size.clone()
     }
@@ -199,12 +199,12 @@ pub(crate) struct Publisher {
     drawn: View,
     latest: watch::Sender<Arc<View>>,
     size: watch::Sender<u64>,
-    /// The experiments of entries that cannot be looked up yet: the size with them, and whom to tell.
-    unindexed: VecDeque<(u64, Arc<watch::Sender<()>>)>,
+    /// The experiments of entries that are not to be read yet: the size with them, and whom to tell.
+    untold: VecDeque<(u64, Arc<watch::Sender<()>>)>,
 }
 
 impl Publisher {
-    /// Shows the state after so many entries, which are durable and indexed.
+    /// Shows the state after so many entries, which are durable.
     pub(crate) fn new(contract: &Contract, size: u64) -> (Self, Views) {
         Self::showing(contract, size, size)
     }
@@ -214,7 +214,7 @@ impl Publisher {
         let drawn = View::of(contract, size);
         let (latest, view) = watch::channel(Arc::new(drawn.clone()));
         let (grown, sizes) = watch::channel(shown);
-        let publisher = Self { drawn, latest, size: grown, unindexed: VecDeque::new() };
+        let publisher = Self { drawn, latest, size: grown, untold: VecDeque::new() };
         (publisher, Views { latest: view, size: sizes })
     }
 
@@ -228,7 +228,7 @@ impl Publisher {
                 Some(before) => before.after(experiment, members),
                 None => ExperimentView::empty(experiment).after(experiment, &Members::Anybody),
             };
-            self.unindexed.push_back((size, view.grown.clone()));
+            self.untold.push_back((size, view.grown.clone()));
             self.drawn.experiments.insert(name.clone(), Arc::new(view));
         }
         Arc::new(self.drawn.clone())
@@ -239,14 +239,14 @@ impl Publisher {
         self.latest.send_replace(view);
     }
 
-    /// Tells whoever watches that so many entries can be looked up.
-    pub(crate) fn indexed(&mut self, size: u64) {
+    /// Tells whoever watches that so many entries can be read.
+    pub(crate) fn show_entries(&mut self, size: u64) {
         if *self.size.borrow() == size {
             return;
         }
         // Before the watchers are woken: they look how far they may read.
         self.size.send_replace(size);
-        while let Some((_, grown)) = self.unindexed.pop_front_if(|(with, _)| *with <= size) {
+        while let Some((_, grown)) = self.untold.pop_front_if(|(with, _)| *with <= size) {
             grown.send_replace(());
         }
     }
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watcher_is_woken_by_its_own_experiment_when_that_can_be_looked_up() {
+    fn a_watcher_is_woken_by_its_own_experiment_when_that_can_be_read() {
         let dir = tempfile::tempdir().unwrap();
         let mut keeper = keeper(dir.path());
         let (mut publisher, views) = Publisher::new(keeper.contract(), 1);
@@ -307,7 +307,7 @@ mod tests {
         };
         decide(&mut publisher, 1, create("a"));
         decide(&mut publisher, 1, create("b"));
-        publisher.indexed(3);
+        publisher.show_entries(3);
         let listed = views.latest();
         let names: Vec<_> =
             listed.experiments_after("a").map(|it| it.summary().name.as_str()).collect();
@@ -317,8 +317,8 @@ mod tests {
         let (a, b) = (watched("a"), watched("b"));
 
         decide(&mut publisher, 2, join("a", 1, 0));
-        assert!(!a.has_changed().unwrap(), "it cannot be looked up yet");
-        publisher.indexed(4);
+        assert!(!a.has_changed().unwrap(), "it cannot be read yet");
+        publisher.show_entries(4);
         assert!(a.has_changed().unwrap() && !b.has_changed().unwrap());
         // A picture that somebody holds stays as it was.
         assert_eq!(listed.size(), 3);

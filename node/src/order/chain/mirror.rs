@@ -119,7 +119,7 @@ impl Mirror {
         if let Some(view) = self.drawn.take() {
             self.publisher.publish(view);
         }
-        self.publisher.indexed(self.tree.head().size);
+        self.publisher.show_entries(self.tree.head().size);
     }
 
     /// Keeps a snapshot, so that the next start replays nothing.

@@ -376,12 +376,10 @@ impl Application {
     /// Indexes what is durable, and keeps a snapshot.
     pub(super) fn land(&self, landing: Landing) -> Result<(), colearn_ledger::Error> {
         let mut blocks = self.blocks();
-        let indexed = blocks.keeper_mut().update_index()?;
+        blocks.keeper_mut().update_index()?;
         if let Some(snapshot) = landing.snapshot {
             blocks.keeper().save_snapshot(snapshot)?;
         }
-        drop(blocks);
-        self.shown.indexed(indexed);
         Ok(())
     }
 }

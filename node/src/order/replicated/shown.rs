@@ -17,7 +17,6 @@ struct State {
     /// The one that the others are asked for. No more are kept: where blocks go on and signatures do not
     /// come, the states between would soon be all that this node has in memory.
     asked: Drawn,
-    indexed: u64,
 }
 
 /// The state after so many entries; without a picture if it is shown already.
@@ -46,7 +45,7 @@ impl Shown {
         let shown = published.as_ref().map_or(0, |it| it.checkpoint.size);
         let (publisher, views) = Publisher::showing(contract, size, shown);
         let newest = Drawn { size, view: None };
-        let state = State { publisher, asked: newest.clone(), newest, indexed: size };
+        let state = State { publisher, asked: newest.clone(), newest };
         let state = Mutex::new(state);
         (Self { state, published: watch::Sender::new(published), dir }, views)
     }
@@ -79,14 +78,6 @@ impl Shown {
         state.asked.size
     }
 
-    /// So many entries can be looked up.
-    pub(super) fn indexed(&self, size: u64) {
-        let mut state = self.state();
-        state.indexed = size;
-        let shown = size.min(self.published_size());
-        state.publisher.indexed(shown);
-    }
-
     /// Enough have signed what they were asked for: it is shown.
     pub(super) fn publish(&self, signed: &Arc<SignedCheckpoint>) {
         let size = signed.checkpoint.size;
@@ -99,8 +90,7 @@ impl Shown {
             state.publisher.publish(view);
         }
         self.published.send_replace(Some(signed.clone()));
-        let shown = state.indexed.min(size);
-        state.publisher.indexed(shown);
+        state.publisher.show_entries(size);
         drop(state);
         // Only audits of the folder need it; what is lost is asked for again.
         if let Err(error) = colearn_ledger::publish(&self.dir, &signed.note) {
