@@ -221,11 +221,25 @@ fn differs(from: &Path, to: &Path) -> Result<bool, BackupError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(io_at("read", &source)(error)),
         };
-        if same < length {
+        // Room that the ledger had made for entries to come, when it was copied in use.
+        if same < length && !is_zero_from(&mut copy, same).map_err(io_at("read", &path))? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether a file has only zeros from some byte on.
+fn is_zero_from(file: &mut File, start: u64) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(true),
+            count if piece[..count].iter().any(|byte| *byte != 0) => return Ok(false),
+            _ => {}
+        }
+    }
 }
 
 /// Copies what a ledger is, and gives how many bytes that took. First what it has signed, then the entries: those

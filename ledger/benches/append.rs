@@ -77,10 +77,11 @@ fn main() {
     fill(&mut ledger, BATCHES);
     let mut sealed = ledger.seal().unwrap();
     for batch in 1..BATCHES {
-        ledger.update_index().unwrap();
         fill(&mut ledger, BATCHES + batch);
+        let next = ledger.seal().unwrap();
         sealed.wait().unwrap();
-        sealed = ledger.seal().unwrap();
+        sealed = next;
+        ledger.update_index().unwrap();
     }
     sealed.wait().unwrap();
     let overlapped = started.elapsed() / BATCHES as u32;

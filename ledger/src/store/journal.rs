@@ -4,10 +4,10 @@
 //! A segment begins with 32 bytes: the magic (16), its number (u32), the index of its first entry
 //! (u64) and the CRC-32C of these 28 bytes. A frame is the entry's length (u32), the CRC-32C of
 //! that length and the entry (u32), and the entry. Integers are little-endian. Every byte is
-//! covered by a check.
+//! covered by a check. Zeros may follow the last frame of a segment: room that was made for more.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek as _, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -20,6 +20,10 @@ use crate::store::folder;
 const MAGIC: &[u8; 16] = b"colearn journal\n";
 const HEADER_BYTES: u64 = 32;
 const FRAME_HEADER_BYTES: usize = 8;
+
+/// How much room is made for frames to come, at least and at most: as much as there are, between these.
+/// A sync of bytes in a file that keeps its length costs half of one that has to record a new length.
+const ROOM_BYTES: std::ops::RangeInclusive<u64> = 1 << 14..=1 << 20;
 
 /// Where an entry's frame begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -148,6 +152,8 @@ pub(crate) struct Journal {
     tail: Arc<File>,
     number: u32,
     length: u64,
+    /// Where the zeros end that follow the last frame.
+    room: u64,
 }
 
 impl Journal {
@@ -194,7 +200,15 @@ impl Journal {
             open().map_err(Error::storage("open", &path))?
         };
         segments.push(tail.clone());
-        Ok(Self { dir: dir.to_owned(), disk, segments, tail, number: end.segment, length })
+        Ok(Self {
+            dir: dir.to_owned(),
+            disk,
+            segments,
+            tail,
+            number: end.segment,
+            length,
+            room: length,
+        })
     }
 
     pub(crate) fn segments(&self) -> Segments {
@@ -209,16 +223,42 @@ impl Journal {
             .write_at(&path, &self.tail, frames, self.length)
             .map_err(Error::storage("write", &path))?;
         self.length += frames.len() as u64;
+        if self.length > self.room {
+            let (least, most) = (*ROOM_BYTES.start(), *ROOM_BYTES.end());
+            let zeros = vec![0; self.length.clamp(least, most) as usize];
+            // Written, since room that a file system only sets aside is recorded anew as it is filled.
+            // Without it all is as it was, only slower: a disk that is nearly full has none to give.
+            let made = self.disk.write_at(&path, &self.tail, &zeros, self.length);
+            self.room = self.length + made.map_or(0, |()| zeros.len() as u64);
+        }
         self.disk.sync(&path, &self.tail).map_err(Error::storage("sync", &path))
     }
 
     /// Begins a new segment; `first` is the index of its first entry.
     pub(crate) fn roll(&mut self, first: u64) -> Result<(), Error> {
+        self.give_room_back();
         self.number += 1;
         self.tail = create_segment(&self.dir, self.number, first, &*self.disk)?;
-        self.length = HEADER_BYTES;
+        (self.length, self.room) = (HEADER_BYTES, HEADER_BYTES);
         self.segments.push(self.tail.clone());
         Ok(())
+    }
+}
+
+impl Journal {
+    /// Whoever reads zeros behind the last frame takes them for what they are; without them the file is
+    /// only smaller.
+    fn give_room_back(&mut self) {
+        let path = segment_path(&self.dir, self.number);
+        if self.room > self.length && self.disk.set_len(&path, &self.tail, self.length).is_ok() {
+            self.room = self.length;
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.give_room_back();
     }
 }
 
@@ -316,8 +356,22 @@ impl JournalReader {
     /// [`Error::Corrupt`] for a frame that is not what was written, whether by damage or because
     /// writing it was interrupted; reading cannot get past it.
     pub fn next_entry(&mut self) -> Result<Option<JournalEntry>, Error> {
-        // After an error the same place is read again, and gives the same error.
-        self.read_entry().inspect_err(|_| self.segment = None)
+        let read_ahead = self.segment.is_some();
+        let read = self.read_entry();
+        if matches!(read, Ok(Some(_))) {
+            return read;
+        }
+        // What was read ahead may be older than what is there now, if the ledger is in use. After an
+        // error the same place is read again, and gives the same error.
+        self.segment = None;
+        if !read_ahead {
+            return read;
+        }
+        let again = self.read_entry();
+        if !matches!(again, Ok(Some(_))) {
+            self.segment = None;
+        }
+        again
     }
 
     fn read_entry(&mut self) -> Result<Option<JournalEntry>, Error> {
@@ -327,16 +381,17 @@ impl JournalReader {
             }
             let Some(segment) = self.segment.as_mut() else { return Ok(None) };
             let mut header = [0; FRAME_HEADER_BYTES];
-            let read = read_up_to(segment, &mut header).map_err(|e| self.storage(e))?;
-            if read == 0 {
-                // The segment's end; the next one must be there unless this is the last. That one
-                // is missing shows by the one behind it.
-                self.segment = None;
-                let next = self.at.segment + 1;
-                if !self.has_segment(next) && !self.has_segment(next + 1) {
+            let read = read_up_to(segment, &mut header);
+            let ends = match read {
+                Ok(_) if header == [0; FRAME_HEADER_BYTES] => is_zero(segment),
+                Ok(read) => Ok(read == 0),
+                Err(_) => Ok(false),
+            };
+            let read = read.map_err(|e| self.storage(e))?;
+            if ends.map_err(|e| self.storage(e))? {
+                if self.is_at_end() {
                     return Ok(None);
                 }
-                self.at = Position { segment: next, ..Position::START };
                 continue;
             }
             if read < header.len() {
@@ -359,6 +414,18 @@ impl JournalReader {
             self.index += 1;
             return Ok(Some(JournalEntry { bytes, at }));
         }
+    }
+
+    /// At a segment's end: goes on to the next one, which must be there unless this is the last. That
+    /// one is missing shows by the one behind it.
+    fn is_at_end(&mut self) -> bool {
+        self.segment = None;
+        let next = self.at.segment + 1;
+        let last = !self.has_segment(next) && !self.has_segment(next + 1);
+        if !last {
+            self.at = Position { segment: next, ..Position::START };
+        }
+        last
     }
 
     /// Opens the segment at the present position; `false` if the journal ends before it.
@@ -404,10 +471,9 @@ impl JournalReader {
         Error::storage("read", &segment_path(&self.dir, self.at.segment))(source)
     }
 
-    /// The bytes from the present position to the end of the journal.
+    /// The bytes from the present position to the end of the journal, without the zeros there.
     pub(crate) fn bytes_behind(&self) -> u64 {
-        let length =
-            |number| std::fs::metadata(segment_path(&self.dir, number)).map(|data| data.len()).ok();
+        let length = |number| length_without_zeros(&segment_path(&self.dir, number)).ok();
         // A segment without even a whole header lies behind its own start.
         let before = if self.at == (Position { segment: self.at.segment, ..Position::START }) {
             0
@@ -425,6 +491,36 @@ impl JournalReader {
         }
         bytes
     }
+}
+
+/// Whether there are only zeros until the end.
+fn is_zero(reader: &mut impl BufRead) -> Result<bool, io::Error> {
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
+            return Ok(bytes.is_empty());
+        }
+        let length = bytes.len();
+        reader.consume(length);
+    }
+}
+
+/// Where the last byte of a segment ends that is not zero; its header has an end of its own.
+fn length_without_zeros(path: &Path) -> Result<u64, io::Error> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let (mut end, header) = (length, length.min(HEADER_BYTES));
+    let mut piece = [0; 1 << 14];
+    while end > 0 {
+        let start = end.saturating_sub(piece.len() as u64);
+        let bytes = &mut piece[..(end - start) as usize];
+        read_exact_at(&file, bytes, start)?;
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            return Ok(header.max(start + last as u64 + 1));
+        }
+        end = start;
+    }
+    Ok(header)
 }
 
 /// Fills the buffer as far as the reader has bytes.

@@ -8,6 +8,7 @@ use colearn_files::Lock;
 use crate::log::entry::{Entry, Head, MAX_ENTRY_BYTES, TooLarge};
 use crate::log::hash::Hash;
 use crate::log::note::{Checkpoint, SignedCheckpoint, Signer};
+use crate::log::tile::TILE_WIDTH;
 use crate::log::tree;
 use crate::store::anchor::{self, Anchor, Anchored};
 use crate::store::error::Error;
@@ -18,6 +19,10 @@ use crate::store::reader::Reader;
 use crate::store::recovery::{self, IndexUse, Recovery};
 use crate::store::shared::Shared;
 use crate::store::syncer::{Job, Sealed, Syncer};
+
+/// How many entries are moved to the index at once. sled syncs what it writes, on the disk that the
+/// journal waits for; and what is in memory only is read from the journal when a killed ledger opens.
+const INDEX_STEP: u64 = 16 * TILE_WIDTH;
 
 /// What opening found and did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -220,15 +225,15 @@ impl Ledger {
         self.seal()?.wait()
     }
 
-    /// Brings the index up to date with what is durable. Not needed for durability itself, so it
-    /// can wait until the acknowledgements are out.
+    /// Moves what is durable from memory to the index, once it is enough to be worth the writing. Not
+    /// needed for durability itself, so it can wait until the acknowledgements are out.
     ///
     /// # Errors
     /// If sled fails; nothing is lost, the next open rebuilds the index.
     pub fn update_index(&mut self) -> Result<(), Error> {
         // Only what is durable: an index that is ahead of the anchor is thrown away when the ledger is
         // next opened.
-        self.shared.move_to_index(self.reader().size())
+        self.shared.move_to_index(self.reader().size(), INDEX_STEP)
     }
 
     /// Keeps bytes that describe the caller's state after the entries of `head`, which must be
@@ -263,7 +268,7 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         // The index is only a convenience; what fails here is rebuilt.
-        if self.update_index().is_ok() {
+        if self.shared.move_to_index(self.reader().size(), TILE_WIDTH).is_ok() {
             let _ = self.shared.index.flush();
         }
     }

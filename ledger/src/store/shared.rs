@@ -190,12 +190,13 @@ impl Shared {
         self.state.write().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Moves what of the first `upto` entries is not in the index yet into it: whole blocks only.
-    pub(crate) fn move_to_index(&self, upto: u64) -> Result<(), Error> {
+    /// Moves what of the first `upto` entries is not in the index yet into it, if they are at least so
+    /// many: whole blocks only.
+    pub(crate) fn move_to_index(&self, upto: u64, least: u64) -> Result<(), Error> {
         let mut batch = Batch::default();
         let moved = {
             let state = self.state();
-            if state.indexed / TILE_WIDTH == upto / TILE_WIDTH {
+            if upto < state.indexed + least {
                 return Ok(());
             }
             state.copy_to(&mut batch, upto)

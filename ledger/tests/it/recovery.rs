@@ -205,11 +205,14 @@ fn a_torn_tail_is_cut_and_nothing_acknowledged_with_it() {
         let last = segments(dir.path()).pop().unwrap();
         // An interrupted write: the beginning of a frame.
         let frame = [20, 0, 0, 0, 1, 2, 3, 4, 8, 172, 2, 18, 32].iter().copied().cycle().take(cut);
+        let frame: Vec<u8> = frame.collect();
         let mut file = OpenOptions::new().append(true).open(&last).unwrap();
-        file.write_all(&frame.collect::<Vec<u8>>()).unwrap();
+        file.write_all(&frame).unwrap();
         drop(file);
         let (mut ledger, opened) = open(dir.path()).unwrap();
-        assert_eq!((opened.size, opened.torn_bytes), (300, cut as u64));
+        // Zeros at the end are room for frames to come, not torn.
+        let torn = frame.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        assert_eq!((opened.size, opened.torn_bytes), (300, torn as u64));
         grow(&mut ledger, 320);
         check_whole(dir.path(), &ledger);
     }
@@ -242,6 +245,89 @@ fn a_whole_frame_that_does_not_follow_is_cut_like_a_torn_one() {
         let (ledger, _) = open(dir.path()).unwrap();
         check_whole(dir.path(), &ledger);
     }
+}
+
+/// A copy of a folder as a killed process leaves it.
+fn as_if_killed(dir: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("journal")).unwrap();
+    let names = ["anchor-a", "anchor-b"].map(|name| dir.join(name));
+    for path in names.into_iter().chain(segments(dir)) {
+        std::fs::copy(&path, copy.path().join(path.strip_prefix(dir).unwrap())).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn room_for_frames_to_come_is_no_entry_nothing_torn_and_gone_once_it_is_closed() {
+    let dir = ledger_of(300);
+    let (mut ledger, _) = open(dir.path()).unwrap();
+    grow(&mut ledger, 310);
+    let length = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let open_length = length(&segments(dir.path()).pop().unwrap());
+    let killed = as_if_killed(dir.path());
+    drop(ledger);
+    let closed = segments(dir.path()).pop().unwrap();
+    assert!(length(&closed) + 10_000 < open_length, "room was made, and given back");
+    // Segments that are full have none, and those of the killed one are read over it.
+    assert!(segments(dir.path()).iter().all(|path| length(path) < 25_000));
+    let (mut ledger, opened) = open(killed.path()).unwrap();
+    assert_eq!((opened.size, opened.torn_bytes), (310, 0));
+    // Over the end of the segment.
+    grow(&mut ledger, 1000);
+    check_whole(killed.path(), &ledger);
+
+    // What lies in the room, or is missing before it, is damage if it was acknowledged.
+    let killed = as_if_killed(dir.path());
+    let last = segments(killed.path()).pop().unwrap();
+    let end = length(&last);
+    let file = OpenOptions::new().write(true).open(&last).unwrap();
+    file.set_len(end + 16_384).unwrap();
+    file.write_all_at(&[1], end + 10_000).unwrap();
+    let (ledger, opened) = open(killed.path()).unwrap();
+    assert_eq!((opened.size, opened.torn_bytes), (310, 10_001));
+    drop(ledger);
+    let last_frame = 8 + u64::from(u32::from_le_bytes({
+        let (mut at, bytes) = (32, std::fs::read(&last).unwrap());
+        let mut header = [0; 4];
+        while at < bytes.len() {
+            header.copy_from_slice(&bytes[at..at + 4]);
+            at += 8 + u32::from_le_bytes(header) as usize;
+        }
+        header
+    }));
+    for (from, to) in [(end - last_frame, end), (end - last_frame, end - 1)] {
+        let file = OpenOptions::new().write(true).open(&last).unwrap();
+        let whole = std::fs::read(&last).unwrap();
+        file.write_all_at(&vec![0; (to - from) as usize], from).unwrap();
+        let refused = open(killed.path()).map(|_| ());
+        assert!(
+            matches!(
+                refused,
+                Err(Error::RolledBack { size: 309, .. } | Error::Corrupt { index: 309, .. })
+            ),
+            "{refused:?}"
+        );
+        file.write_all_at(&whole, 0).unwrap();
+    }
+    open(killed.path()).unwrap();
+}
+
+#[test]
+fn a_reader_that_has_read_ahead_finds_what_was_written_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = open(dir.path()).unwrap();
+    grow(&mut ledger, 10);
+    let mut journal = JournalReader::open(dir.path()).unwrap();
+    for size in [10, 11, 200, 1_500] {
+        grow(&mut ledger, size);
+        while journal.index() < size {
+            let entry = journal.next_entry().unwrap().unwrap();
+            assert_eq!(entry.bytes, ledger.reader().entry(journal.index() - 1).unwrap());
+            // The end is not met: what was read ahead is kept.
+        }
+    }
+    assert!(journal.next_entry().unwrap().is_none());
 }
 
 #[test]

@@ -151,14 +151,15 @@ impl Solo {
         in_flight: &mut Option<(Batch, Sealed)>,
     ) -> Result<(), Error> {
         let batch = self.decide(commands)?;
+        // Before the last batch has landed: the disk goes on with this one at once.
+        let sealed = self.keeper.is_unsealed().then(|| self.keeper.seal()).transpose()?;
         if let Some((before, sealed)) = in_flight.take() {
             self.land(before, sealed)?;
         }
-        if self.keeper.is_unsealed() {
-            *in_flight = Some((batch, self.keeper.seal()?));
-        } else {
-            // Nothing to wait for: what these answers name was durable before.
-            batch.reply(self.reader.checkpoint());
+        match sealed {
+            Some(sealed) => *in_flight = Some((batch, sealed)),
+            // Nothing to wait for: what these answers name is durable.
+            None => batch.reply(self.reader.checkpoint()),
         }
         // While the disk is busy.
         self.keeper.update_index()
