@@ -354,6 +354,15 @@ impl Keeper {
         self.ledger.seal()
     }
 
+    /// The same, but it is durable when this returns. Sooner, where there is nothing to decide meanwhile.
+    ///
+    /// # Errors
+    /// If a write failed, now or before.
+    pub(crate) fn seal_here(&mut self) -> Result<Sealed, Error> {
+        self.sealed_size = self.head().size;
+        self.ledger.seal_here()
+    }
+
     /// In which experiments something was decided since this was last asked.
     pub(crate) fn take_touched(&mut self) -> Touched {
         std::mem::take(&mut self.touched)

@@ -23,7 +23,8 @@ const FRAME_HEADER_BYTES: usize = 8;
 
 /// How much room is made for frames to come, at least and at most: as much as there are, between these.
 /// A sync of bytes in a file that keeps its length costs half of one that has to record a new length.
-const ROOM_BYTES: std::ops::RangeInclusive<u64> = 1 << 14..=1 << 20;
+const LEAST_ROOM: u64 = 1 << 14;
+const MOST_ROOM: u64 = 1 << 20;
 
 /// Where an entry's frame begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -218,20 +219,23 @@ impl Journal {
     /// Writes frames and syncs them. After an error nothing may be written any more.
     pub(crate) fn write(&mut self, frames: &[u8]) -> Result<(), Error> {
         let path = segment_path(&self.dir, self.number);
+        // Given back only if all is well: after an error nothing may be written.
+        let mut room = std::mem::take(&mut self.room);
         // At the place that was handed out, not at the file's end: readers know positions already.
         self.disk
             .write_at(&path, &self.tail, frames, self.length)
             .map_err(Error::storage("write", &path))?;
         self.length += frames.len() as u64;
-        if self.length > self.room {
-            let (least, most) = (*ROOM_BYTES.start(), *ROOM_BYTES.end());
-            let zeros = vec![0; self.length.clamp(least, most) as usize];
+        if self.length > room {
+            let zeros = vec![0; self.length.clamp(LEAST_ROOM, MOST_ROOM) as usize];
             // Written, since room that a file system only sets aside is recorded anew as it is filled.
             // Without it all is as it was, only slower: a disk that is nearly full has none to give.
             let made = self.disk.write_at(&path, &self.tail, &zeros, self.length);
-            self.room = self.length + made.map_or(0, |()| zeros.len() as u64);
+            room = self.length + made.map_or(0, |()| zeros.len() as u64);
         }
-        self.disk.sync(&path, &self.tail).map_err(Error::storage("sync", &path))
+        self.disk.sync(&path, &self.tail).map_err(Error::storage("sync", &path))?;
+        self.room = room;
+        Ok(())
     }
 
     /// Begins a new segment; `first` is the index of its first entry.

@@ -18,7 +18,7 @@ use crate::store::options::{KeysOf, Options};
 use crate::store::reader::Reader;
 use crate::store::recovery::{self, IndexUse, Recovery};
 use crate::store::shared::Shared;
-use crate::store::syncer::{Job, Sealed, Syncer};
+use crate::store::syncer::{self, Job, Sealed, Syncer};
 
 /// How many entries are moved to the index at once. sled syncs what it writes, on the disk that the
 /// journal waits for; and what is in memory only is read from the journal when a killed ledger opens.
@@ -63,6 +63,8 @@ pub struct Ledger {
     head: Head,
     /// The last sealed checkpoint, durable or on its way.
     sealed: Option<Arc<SignedCheckpoint>>,
+    /// Whether the signers are others than those of the last seal.
+    resign: bool,
     /// Held, not read: dropping it lets the next process in. Last, so that it is given up only when
     /// the syncer's thread has ended.
     _lock: Lock,
@@ -108,6 +110,7 @@ impl Ledger {
             keys_of: options.keys_of,
             head,
             sealed: None,
+            resign: false,
             _lock: lock,
         };
         // Entries that were written but never acknowledged count from here on. An empty ledger is
@@ -177,11 +180,30 @@ impl Ledger {
     /// # Errors
     /// If a write or sync failed before: nothing more is taken then.
     pub fn seal(&mut self) -> Result<Sealed, Error> {
+        self.seal_with(Syncer::seal)
+    }
+
+    /// The same, but it is durable when this returns, and sooner so than by [`Sealed::wait`] unless
+    /// another batch is on its way. For who has nothing else to do meanwhile.
+    ///
+    /// # Errors
+    /// If a write or sync failed, now or before. Nothing may be acknowledged then.
+    pub fn seal_here(&mut self) -> Result<Sealed, Error> {
+        let none_on_its_way =
+            self.sealed.as_ref().is_none_or(|sealed| syncer::is_published(&self.shared, sealed));
+        self.seal_with(if none_on_its_way { Syncer::seal_here } else { Syncer::seal })
+    }
+
+    fn seal_with(
+        &mut self,
+        sync: impl FnOnce(&Syncer, Job) -> Result<Sealed, Error>,
+    ) -> Result<Sealed, Error> {
         let size = self.head.size;
-        // Nothing new: no second signature and no second sync. After a change of signers there is no
-        // last seal, so that the new key signs at once.
+        // Nothing new: no second signature and no second sync. After a change of signers there is, so
+        // that the new key signs at once.
         if let Some(sealed) = &self.sealed
             && sealed.checkpoint.size == size
+            && !self.resign
         {
             return self.syncer.seal_again(sealed.clone(), &self.shared);
         }
@@ -199,14 +221,14 @@ impl Ledger {
             roll: full.then_some(size),
             signed: signed.clone(),
         };
-        self.sealed = Some(signed);
-        self.syncer.seal(job)
+        (self.sealed, self.resign) = (Some(signed), false);
+        sync(&self.syncer, job)
     }
 
     /// Has the checkpoints signed by another key from the next seal on, which signs even where
     /// nothing was appended.
     pub fn set_signers(&mut self, signer: Signer, cosigners: Vec<Signer>) {
-        (self.signer, self.cosigners, self.sealed) = (signer, cosigners, None);
+        (self.signer, self.cosigners, self.resign) = (signer, cosigners, true);
     }
 
     /// The first entry that was appended under `key`, committed or not.
@@ -222,7 +244,7 @@ impl Ledger {
     /// # Errors
     /// If a write or sync failed, now or before. Nothing may be acknowledged then.
     pub fn commit(&mut self) -> Result<Arc<SignedCheckpoint>, Error> {
-        self.seal()?.wait()
+        self.seal_here()?.wait()
     }
 
     /// Moves what is durable from memory to the index, once it is enough to be worth the writing. Not

@@ -1,7 +1,8 @@
-//! The thread that makes batches durable while the writer goes on with the next one.
+//! Makes batches durable: in a thread of its own while the writer goes on with the next one, or in the
+//! writer's own, which spares both two changes of threads.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -51,41 +52,45 @@ impl Sealed {
 
     /// A batch that is durable already.
     fn done(signed: Arc<SignedCheckpoint>) -> Self {
+        Self::of(Done { signed, took: Duration::ZERO })
+    }
+
+    fn of(done: Done) -> Self {
         let (sender, receiver) = sync_channel(1);
         // The receiver is here and the channel has room.
-        let _ = sender.send(Ok(Done { signed, took: Duration::ZERO }));
+        let _ = sender.send(Ok(done));
         Self(receiver)
     }
 }
 
 type Request = (Job, SyncSender<Result<Done, Error>>);
 
-/// Hands batches to the thread.
+/// Writes batches, in their order; nothing after a failure.
 pub(crate) struct Syncer {
+    writer: Arc<Mutex<Writer>>,
     jobs: Option<SyncSender<Request>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Syncer {
-    pub(crate) fn start(mut journal: Journal, mut anchor: Anchor, shared: Arc<Shared>) -> Self {
+    pub(crate) fn start(journal: Journal, anchor: Anchor, shared: Arc<Shared>) -> Self {
+        let writer = Arc::new(Mutex::new(Writer { files: Some((journal, anchor)), shared }));
+        let used = writer.clone();
         // One in the channel and one in work: more would only delay the answer to a writer that
         // should slow down.
         let (jobs, requests) = sync_channel::<Request>(1);
         let thread = std::thread::spawn(move || {
             for (job, reply) in requests {
-                let began = Instant::now();
-                let done = sync(&mut journal, &mut anchor, &shared, job)
-                    .map(|signed| Done { signed, took: began.elapsed() });
+                let done = lock(&used).sync(job);
                 let failed = done.is_err();
                 // Whoever does not wait does not acknowledge either.
                 let _ = reply.send(done);
                 if failed {
-                    // A failed sync is never tried again: what the disk holds is unknown.
                     return;
                 }
             }
         });
-        Self { jobs: Some(jobs), thread: Some(thread) }
+        Self { writer, jobs: Some(jobs), thread: Some(thread) }
     }
 
     /// Hands over a batch; waits if two are on their way.
@@ -94,6 +99,12 @@ impl Syncer {
         let jobs = self.jobs.as_ref().ok_or(Error::Stopped)?;
         jobs.send((job, reply)).map_err(|_| Error::Stopped)?;
         Ok(Sealed(done))
+    }
+
+    /// Makes a batch durable before it returns, in this thread: those that were handed over are all done,
+    /// or it would be written before them.
+    pub(crate) fn seal_here(&self, job: Job) -> Result<Sealed, Error> {
+        lock(&self.writer).sync(job).map(Sealed::of)
     }
 
     /// Waits for a batch that was handed over before. It is durable only once it is published: until
@@ -111,7 +122,7 @@ impl Syncer {
     }
 }
 
-fn is_published(shared: &Shared, signed: &Arc<SignedCheckpoint>) -> bool {
+pub(crate) fn is_published(shared: &Shared, signed: &Arc<SignedCheckpoint>) -> bool {
     shared.state().committed.as_ref().is_some_and(|committed| Arc::ptr_eq(committed, signed))
 }
 
@@ -124,6 +135,32 @@ impl Drop for Syncer {
             // A panic there has been reported; there is nothing left to do here.
             let _ = thread.join();
         }
+    }
+}
+
+/// The files that batches are written to.
+struct Writer {
+    /// `None` after a failure. A failed sync is never tried again: what the disk holds is unknown.
+    files: Option<(Journal, Anchor)>,
+    shared: Arc<Shared>,
+}
+
+/// A panic while it was held has left files that nobody may write to.
+fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
+    writer.lock().unwrap_or_else(|poisoned| {
+        let mut writer = poisoned.into_inner();
+        writer.files = None;
+        writer
+    })
+}
+
+impl Writer {
+    fn sync(&mut self, job: Job) -> Result<Done, Error> {
+        let Some((mut journal, mut anchor)) = self.files.take() else { return Err(Error::Stopped) };
+        let began = Instant::now();
+        let signed = sync(&mut journal, &mut anchor, &self.shared, job)?;
+        self.files = Some((journal, anchor));
+        Ok(Done { signed, took: began.elapsed() })
     }
 }
 

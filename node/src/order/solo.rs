@@ -74,6 +74,23 @@ impl SoloThread {
     }
 }
 
+/// What is to be decided, with a look at what comes next.
+struct Waiting<'a> {
+    commands: &'a Receiver<Command>,
+    next: Option<Command>,
+}
+
+impl Waiting<'_> {
+    fn next(&mut self) -> Option<Command> {
+        self.next.take().or_else(|| self.commands.try_recv().ok())
+    }
+
+    fn has_more(&mut self) -> bool {
+        self.next = self.next();
+        self.next.is_some()
+    }
+}
+
 struct Solo {
     keeper: Keeper,
     reader: Reader,
@@ -96,12 +113,13 @@ struct Batch {
 impl Solo {
     /// Decides one batch while the one before is on its way to the disk.
     fn run(mut self, commands: &Receiver<Command>) -> Result<(), NodeError> {
+        let mut queue = Waiting { commands, next: None };
         let mut in_flight = None;
         let mut go_on = true;
         while go_on || in_flight.is_some() {
-            let taken = self.take(commands, in_flight.is_some());
+            let taken = self.take(&mut queue, in_flight.is_some());
             go_on &= !taken.iter().any(|command| matches!(command, Command::Stop));
-            if let Err(error) = self.step(taken, &mut in_flight) {
+            if let Err(error) = self.step(taken, &mut queue, &mut in_flight) {
                 tracing::error!(%error, "the ledger cannot be written; stopping");
                 return Err(error.into());
             }
@@ -111,11 +129,11 @@ impl Solo {
 
     /// What waits in the queue, as much as one batch takes. Sleeps while there is nothing to do, but
     /// never while a batch is on its way: that must be landed first.
-    fn take(&mut self, commands: &Receiver<Command>, disk_is_busy: bool) -> Vec<Command> {
-        let first = if disk_is_busy {
-            commands.try_recv().ok()
+    fn take(&mut self, queue: &mut Waiting<'_>, disk_is_busy: bool) -> Vec<Command> {
+        let first = if disk_is_busy || queue.has_more() {
+            queue.next()
         } else {
-            match commands.recv_timeout(self.sleep()) {
+            match queue.commands.recv_timeout(self.sleep()) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
                 // Whoever could stop this has gone.
@@ -125,7 +143,7 @@ impl Solo {
         let mut taken: Vec<Command> = first.into_iter().collect();
         let mut transactions = taken.iter().map(Command::transactions).sum::<usize>();
         while transactions < MAX_BATCH
-            && let Ok(command) = commands.try_recv()
+            && let Some(command) = queue.next()
         {
             transactions += command.transactions().max(1);
             taken.push(command);
@@ -148,9 +166,15 @@ impl Solo {
     fn step(
         &mut self,
         commands: Vec<Command>,
+        queue: &mut Waiting<'_>,
         in_flight: &mut Option<(Batch, Sealed)>,
     ) -> Result<(), Error> {
         let batch = self.decide(commands)?;
+        if in_flight.is_none() && self.keeper.is_unsealed() && !queue.has_more() {
+            let sealed = self.keeper.seal_here()?;
+            self.land(batch, sealed)?;
+            return self.keeper.update_index();
+        }
         // Before the last batch has landed: the disk goes on with this one at once.
         let sealed = self.keeper.is_unsealed().then(|| self.keeper.seal()).transpose()?;
         if let Some((before, sealed)) = in_flight.take() {
