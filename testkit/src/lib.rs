@@ -6,6 +6,7 @@ pub mod chain;
 mod figures;
 #[cfg(feature = "learner")]
 mod near;
+mod pace;
 #[path = "../../src/cli/demo/ports.rs"]
 mod ports;
 #[cfg(feature = "wasmd")]
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 pub use self::figures::Figures;
 #[cfg(feature = "learner")]
 pub use self::near::Near;
+pub use self::pace::assert_pace;
 
 /// What a machine may lack, one a line: its name, then the reason.
 const MAY_LACK: &str = include_str!("../../.ci/may-lack");

@@ -13,6 +13,7 @@ mod layout;
 mod limits;
 mod merged;
 mod model;
+mod pace;
 mod pieces;
 mod privacy;
 mod rejections;

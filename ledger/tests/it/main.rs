@@ -9,6 +9,8 @@ mod faults;
 mod lookup;
 mod memory;
 #[cfg(feature = "store")]
+mod pace;
+#[cfg(feature = "store")]
 mod recovery;
 mod tree;
 mod vectors;
