@@ -10,7 +10,7 @@
 mod long;
 
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use colearn_contracts::{Charter, Contract, Creators, Digest, Limits, VERSION};
 use colearn_ledger::Head;
@@ -100,6 +100,13 @@ async fn follow(url: &str, folder: &Path) -> f64 {
     followed.size() as f64 / started.elapsed().as_secs_f64()
 }
 
+/// Whether what a node shows has so many entries.
+async fn shows(url: &str, size: f64) -> bool {
+    let Ok(client) = Client::connect(url).await else { return false };
+    let followed = Followed::open(client, Memory::default(), Trust::default()).await;
+    followed.is_ok_and(|followed| followed.checkpoint().contains(&format!("\n{size}\n")))
+}
+
 #[tokio::main]
 async fn main() {
     let entries = std::env::args().find_map(|text| text.parse().ok()).unwrap_or(10_000);
@@ -119,14 +126,13 @@ async fn main() {
         let settings = settings(&chain, &server, dir);
         let data = dir.join(format!("mirror{time}"));
         let started = Instant::now();
-        // It is there once all is taken over.
         let config = Config { chain: Some(settings), ..Config::new(data) };
         let mirror = Node::start(config).await.unwrap();
+        // It serves while it takes over, and says so until all is there.
+        while !shows(&mirror.url(), size).await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         mirroring = mirroring.max(size / started.elapsed().as_secs_f64());
-        let client = Client::connect(mirror.url()).await.unwrap();
-        let followed = Followed::open(client, Memory::default(), Trust::default()).await.unwrap();
-        assert!(followed.checkpoint().contains(&format!("\n{size}\n")), "all is there");
-        drop(followed);
         mirror.shutdown().await.unwrap();
     }
     let ratio = mirroring / following;
