@@ -247,9 +247,7 @@ impl Journal {
         self.segments.push(self.tail.clone());
         Ok(())
     }
-}
 
-impl Journal {
     /// Whoever reads zeros behind the last frame takes them for what they are; without them the file is
     /// only smaller.
     fn give_room_back(&mut self) {
@@ -360,25 +358,19 @@ impl JournalReader {
     /// [`Error::Corrupt`] for a frame that is not what was written, whether by damage or because
     /// writing it was interrupted; reading cannot get past it.
     pub fn next_entry(&mut self) -> Result<Option<JournalEntry>, Error> {
+        // What was read ahead may be older than what is there now, if the ledger is in use: it is
+        // believed where it is an entry, else it is read anew.
         let read_ahead = self.segment.is_some();
-        let read = self.read_entry();
-        if matches!(read, Ok(Some(_))) {
-            return read;
-        }
-        // What was read ahead may be older than what is there now, if the ledger is in use. After an
-        // error the same place is read again, and gives the same error.
-        self.segment = None;
-        if !read_ahead {
-            return read;
-        }
-        let again = self.read_entry();
-        if !matches!(again, Ok(Some(_))) {
+        let mut read = self.read_entry(read_ahead);
+        if read_ahead && read.is_err() {
             self.segment = None;
+            read = self.read_entry(false);
         }
-        again
+        // After an error the same place is read again, and gives the same error.
+        read.inspect_err(|_| self.segment = None)
     }
 
-    fn read_entry(&mut self) -> Result<Option<JournalEntry>, Error> {
+    fn read_entry(&mut self, mut read_ahead: bool) -> Result<Option<JournalEntry>, Error> {
         loop {
             if self.segment.is_none() && !self.open_segment()? {
                 return Ok(None);
@@ -393,7 +385,10 @@ impl JournalReader {
             };
             let read = read.map_err(|e| self.storage(e))?;
             if ends.map_err(|e| self.storage(e))? {
-                if self.is_at_end() {
+                self.segment = None;
+                // Not from what was read ahead: the segment may have gone on, and have been followed
+                // by the next one, since.
+                if !std::mem::take(&mut read_ahead) && !self.next_segment() {
                     return Ok(None);
                 }
                 continue;
@@ -420,16 +415,15 @@ impl JournalReader {
         }
     }
 
-    /// At a segment's end: goes on to the next one, which must be there unless this is the last. That
-    /// one is missing shows by the one behind it.
-    fn is_at_end(&mut self) -> bool {
-        self.segment = None;
+    /// Goes on from a segment's end to the next one, which must be there unless this is the last:
+    /// `false`. That one is missing shows by the one behind it.
+    fn next_segment(&mut self) -> bool {
         let next = self.at.segment + 1;
-        let last = !self.has_segment(next) && !self.has_segment(next + 1);
-        if !last {
+        let is_there = self.has_segment(next) || self.has_segment(next + 1);
+        if is_there {
             self.at = Position { segment: next, ..Position::START };
         }
-        last
+        is_there
     }
 
     /// Opens the segment at the present position; `false` if the journal ends before it.
