@@ -102,8 +102,11 @@ impl Mirror {
             return Err(NodeError::WithinBlock(proven.head().size).into());
         }
         self.tree = proven.clone();
-        let _ =
-            self.keeper.seal().and_then(colearn_ledger::Sealed::wait).map_err(NodeError::from)?;
+        let _ = self
+            .keeper
+            .seal_here()
+            .and_then(colearn_ledger::Sealed::wait)
+            .map_err(NodeError::from)?;
         let touched = self.keeper.take_touched();
         let view = self.publisher.draw(self.keeper.contract(), &touched, proven.head().size);
         self.drawn = Some(view);

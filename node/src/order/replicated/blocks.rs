@@ -321,7 +321,7 @@ impl Blocks {
         let grown = self.keeper.is_unsealed();
         let mut took = None;
         if grown {
-            let sealed = self.keeper.seal().map_err(fatal)?;
+            let sealed = self.keeper.seal_here().map_err(fatal)?;
             let (_, sync) = sealed.wait_timed().map_err(fatal)?;
             took = Some(sync);
         }
