@@ -105,6 +105,8 @@ pub struct Followed {
     chain: Option<OnChain>,
     /// The longest checkpoint that goes on from what was followed, and the note it is in.
     latest: (Checkpoint, String),
+    /// The checkpoint that was verified last, under the keys as they are known now.
+    opened: Option<(Checkpoint, String)>,
     stream: Option<Stream>,
     /// What the ledger has signed besides, and what was signed on its word: all must fit what is followed.
     pub(super) pledges: Vec<Pledge>,
@@ -216,6 +218,7 @@ impl Followed {
                 keys,
                 chain,
                 latest: (latest, note),
+                opened: None,
                 stream: None,
                 pledges: Vec::new(),
                 trusted: 0,
@@ -723,12 +726,12 @@ impl Followed {
         if note == self.latest.1 {
             return Ok(self.latest.0.clone());
         }
-        match self.keys.open(note) {
+        match self.open_note(note) {
             // Perhaps the ledger's keys were changed.
             Err(NoteError::Unsigned(_) | NoteError::TooFew { .. }) => {
                 let known = self.client.known_ledger().await?;
                 self.prove_keys(&known, note).await?;
-                Ok(self.keys.open(note)?)
+                Ok(self.open_note(note)?)
             }
             Err(error) => {
                 let evidence = self.memory.keep_evidence("checkpoint", note.as_bytes());
@@ -736,6 +739,19 @@ impl Followed {
             }
             Ok(opened) => Ok(opened),
         }
+    }
+
+    /// A checkpoint that the ledger's key of its time has signed, as far as that is known. What came last comes again as
+    /// a rule, in the stream after a receipt, and is not verified again.
+    pub(super) fn open_note(&mut self, note: &str) -> Result<Checkpoint, NoteError> {
+        if let Some((opened, last)) = &self.opened
+            && last == note
+        {
+            return Ok(opened.clone());
+        }
+        let opened = self.keys.open(note)?;
+        self.opened = Some((opened.clone(), note.to_owned()));
+        Ok(opened)
     }
 
     fn take_latest(&mut self, checkpoint: Checkpoint, note: String) {
@@ -780,6 +796,7 @@ impl Followed {
         }
         keys.open(note)?;
         self.keys = keys;
+        self.opened = None;
         Ok(())
     }
 

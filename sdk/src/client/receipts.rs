@@ -100,9 +100,10 @@ impl Followed {
         })
     }
 
-    fn promised(&self, receipt: &Receipt, leaf: Hash) -> Result<Checkpoint, NoteError> {
-        let stated = self.keys.open(&receipt.checkpoint)?;
-        receipt.verify(leaf, self.keys.at(stated.size))
+    fn promised(&mut self, receipt: &Receipt, leaf: Hash) -> Result<Checkpoint, NoteError> {
+        let checkpoint = self.open_note(&receipt.checkpoint)?;
+        receipt.is_under(leaf, &checkpoint)?;
+        Ok(checkpoint)
     }
 
     /// Holds what is followed to this, too.
