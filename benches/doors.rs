@@ -1,5 +1,5 @@
 //! What TLS costs: votes that are recorded a second with it, as a share of those without, in the same run, beside what
-//! signing each costs; handshakes a second; and the memory of a node that many idle connections are open to. How fast
+//! signing each costs; what a node takes for a vote, beside verifying it; handshakes a second; and the memory of a node that many idle connections are open to. How fast
 //! models are encrypted and opened. And what attacks do to somebody honest.
 //!
 //! Run with `cargo bench --bench doors`; `-- --connections 10000` says how many are left open, `-- attacks` measures
@@ -10,6 +10,8 @@ mod attacks;
 #[allow(dead_code)]
 #[path = "network/load.rs"]
 mod load;
+#[path = "network/usage.rs"]
+mod usage;
 
 use std::io::Write as _;
 use std::process::Command;
@@ -34,6 +36,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower_service::Service as _;
 
 use self::load::Joins;
+use self::usage::usage;
 
 /// As in the `colearn` binary.
 #[global_allocator]
@@ -79,13 +82,21 @@ fn main() {
     let secure = start("tls", &[&many[..], &["--tls-self-signed"]].concat());
     let mut figures = Figures::of("doors", env!("CARGO_TARGET_TMPDIR"));
     let mut best = [[0.0_f64; 2]; 2];
+    // Of a node without TLS, for a vote.
+    let mut cpu_us = [f64::INFINITY; 2];
     for run in 0..RUNS {
         for (kind, node) in [&plain, &secure].into_iter().enumerate() {
             for streamed in [false, true] {
                 let name = format!("run-{run}-{streamed}");
+                let before = usage(node.process.id()).cpu_s;
                 let rate = runtime.block_on(rate(&node.url, &name, streamed));
+                let used_s = usage(node.process.id()).cpu_s - before;
                 let best = &mut best[kind][usize::from(streamed)];
                 *best = best.max(rate);
+                if kind == 0 {
+                    let least = &mut cpu_us[usize::from(streamed)];
+                    *least = least.min(used_s * 1e6 / (CLIENTS * EACH) as f64);
+                }
             }
         }
     }
@@ -96,21 +107,26 @@ fn main() {
         let told = format!("{secure:.0}/s of {plain:.0}/s: {share:.2}; {cost_us:.1} us each");
         figures.at_least(&format!("votes with TLS to those without, {how}"), &told, share, 0.9);
     }
-    signing(&mut figures);
+    let verify_us = signing(&mut figures);
+    for ((how, goal), cpu_us) in [("unary", 2.2), ("streamed", 1.35)].into_iter().zip(cpu_us) {
+        let times = cpu_us / verify_us;
+        let told = format!("{cpu_us:.0} us, {times:.2} times");
+        figures.at_most(&format!("a node's CPU a vote to verifying it, {how}"), &told, times, goal);
+    }
     encryption(&mut figures);
     let shaken = runtime.block_on(handshakes(&secure.url));
     figures.told("handshakes, both ends on this machine", &format!("{shaken:.0}/s"));
-    let before = rss_mb(secure.process.id());
+    let before = usage(secure.process.id()).rss_mb;
     let held = runtime.block_on(hold(&secure.url, connections));
-    let after = rss_mb(secure.process.id());
+    let after = usage(secure.process.id()).rss_mb;
     let each = (after - before) * 1000.0 / held.len() as f64;
     let told = format!("{after:.0} MB, {before:.0} MB before: {each:.1} kB each");
     figures.told(&format!("{} idle TLS connections", held.len()), &told);
     figures.end();
 }
 
-/// What it costs to sign a vote, and to find out that it is signed, on one core.
-fn signing(figures: &mut Figures) {
+/// What it costs to sign a vote, and to find out that it is signed, on one core. Gives the second, in microseconds.
+fn signing(figures: &mut Figures) -> f64 {
     const SIGNED: u64 = 2_000;
     let name: ExperimentName = "signed".parse().unwrap();
     let key = SigningKey::from_bytes(&[7; 32]);
@@ -135,6 +151,7 @@ fn signing(figures: &mut Figures) {
     });
     let told = format!("{sign_us:.1} us to make, {verify_us:.1} us to verify");
     figures.told("a vote's signature", &told);
+    verify_us
 }
 
 /// How fast models are encrypted and opened, on one core, beside their digest, which is needed in any case.
@@ -250,10 +267,4 @@ async fn hold(url: &str, count: usize) -> Vec<Channel> {
         held.push(channel);
     }
     held
-}
-
-fn rss_mb(process: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    rss.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
 }

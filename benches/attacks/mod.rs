@@ -26,8 +26,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tonic::transport::{Channel, Endpoint};
 
+use super::channel;
 use super::load::Joins;
-use super::{channel, rss_mb};
+use super::usage::usage;
 
 /// What is tried; with a node that speaks TLS the last, and with one of a network the one before.
 const ATTACKS: [&str; 11] = [
@@ -204,7 +205,7 @@ impl Honest<'_> {
                 Some(one) => took.push(one),
                 None => failed += 1,
             }
-            most_mb = most_mb.max(rss_mb(self.node.process.id()));
+            most_mb = most_mb.max(usage(self.node.process.id()).rss_mb);
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         took.sort_unstable_by(f64::total_cmp);

@@ -9,6 +9,7 @@
 mod bare;
 mod load;
 mod ours;
+mod usage;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use tokio::runtime::Runtime;
 use self::bare::Bare;
 use self::load::{Joins, Load};
 use self::ours::Ours;
+use self::usage::Usage;
 
 /// As in the `colearn` binary.
 #[global_allocator]
@@ -127,7 +129,7 @@ async fn rate(ours: &Ours) -> f64 {
     let receipts = load.stop().await;
     let in_time = receipts.iter().filter(|at| **at <= started + LOADED).count();
     let after = ours.usage();
-    let mean = |of: fn(&ours::Usage) -> f64, which: usize| {
+    let mean = |of: fn(&Usage) -> f64, which: usize| {
         after.iter().map(|it| of(&it[which])).sum::<f64>() / NODES as f64
     };
     let told = |which: usize| {
@@ -200,7 +202,7 @@ fn idling(ours: &Ours, time: Duration, table: &mut Figures) {
     let (shown, before) = (ours.shown(0), ours.usage());
     std::thread::sleep(time);
     let after = ours.usage();
-    let cpu_s = |usage: &[[ours::Usage; 2]]| usage.iter().flatten().map(|it| it.cpu_s).sum::<f64>();
+    let cpu_s = |usage: &[[Usage; 2]]| usage.iter().flatten().map(|it| it.cpu_s).sum::<f64>();
     let cores = (cpu_s(&after) - cpu_s(&before)) / time.as_secs_f64();
     table.goal("idle: cores of all", &format!("{cores:.3}"), "<= 0.2", cores <= 0.2);
     let same = ours.shown(0) == shown;

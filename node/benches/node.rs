@@ -1,9 +1,9 @@
 //! The node under load: votes to durable receipts, and rounds of a trivial learner.
 //!
-//! Run with `cargo bench --bench node`, or a part of it with `-- acknowledgements`, `votes`, `rounds` or `scrapes`
-//! (what metrics cost, and the votes once more while they are collected each second). The
-//! votes are compared with `verify_strict` of the same signatures on all cores, and merged rounds with those of
-//! one proposer, measured in the same run; clients and node share the machine.
+//! Run with `cargo bench --bench node`, or a part of it with `-- acknowledgements`, `votes`, `members` (a round of
+//! 1,000 and of 10,000), `rounds` or `scrapes` (what metrics cost, and the votes once more while they are collected
+//! each second). The votes are compared with `verify_strict` of the same signatures on all cores, and merged rounds
+//! with those of one proposer, measured in the same run; clients and node share the machine.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::{Duration, Instant};
@@ -75,6 +75,9 @@ fn main() {
         }
         if is_asked("votes") {
             votes(&url, &mut figures).await;
+        }
+        if is_asked("members") {
+            members(&url, &mut figures).await;
         }
         if is_asked("rounds") {
             rounds(&url, &mut figures).await;
@@ -148,16 +151,17 @@ async fn scrapes(figures: &mut Figures) {
     node.shutdown().await.unwrap();
 }
 
-/// Everybody's signed action, in the given history.
+/// The signed action of so many, in the given history.
 fn sign_all(
     ledger: LedgerId,
     seen: Seen,
-    skip: usize,
+    members: usize,
+    skip: Option<usize>,
     action: impl Fn() -> Action + Sync,
 ) -> Vec<v1::SignedTransaction> {
-    (0..MEMBERS)
+    (0..members)
         .into_par_iter()
-        .filter(|number| *number != skip)
+        .filter(|number| Some(*number) != skip)
         .map(|number| Transaction::sign(&key(number), &ledger, seen, action()).message().clone())
         .collect()
 }
@@ -272,8 +276,8 @@ async fn acknowledgements(url: &str, dir: &std::path::Path, figures: &mut Figure
         followed.submit(&signed).await.unwrap();
         followed.catch_up(&mut |_| {}).await.unwrap();
         let seen = followed.seen().unwrap();
-        let mut joins = sign_all(followed.ledger_id(), seen, MEMBERS, || joining.clone());
-        joins.truncate(count * each);
+        let ledger = followed.ledger_id();
+        let joins = sign_all(ledger, seen, count * each, None, || joining.clone());
         let (elapsed, latencies) = unary(url, joins, count).await;
         let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
         let rate = latencies.len() as f64 / elapsed.as_secs_f64();
@@ -290,99 +294,139 @@ async fn acknowledgements(url: &str, dir: &std::path::Path, figures: &mut Figure
     }
 }
 
-async fn votes(url: &str, figures: &mut Figures) {
-    let mut followed = Followed::connect(url, Memory::default()).await.unwrap();
-    let client = followed.client().clone();
-    let ledger = followed.ledger_id();
-    client.upload(&weights(0)).await.unwrap();
-    let parameters =
-        Parameters { min_learners: MEMBERS as u32, max_rounds: Some(2), ..Parameters::default() };
-    let model = weights(0).model(SAFETENSORS);
-    let create = create(name("votes"), parameters, model);
-    let joining = join(&create);
-    let signed = followed.sign(key(0), create).unwrap();
-    followed.submit(&signed).await.unwrap();
-    followed.catch_up(&mut |_| {}).await.unwrap();
-    let seen = followed.seen().unwrap();
-    streamed(url, sign_all(ledger, seen, MEMBERS, || joining.clone())).await;
+/// An experiment with so many members, who vote in one round after the other.
+struct Voting {
+    followed: Followed,
+    name: ExperimentName,
+    members: usize,
+    round: u64,
+    base: Weights,
+}
 
-    let mut base = weights(0);
-    for round in 1..=2 {
+impl Voting {
+    async fn begin(url: &str, experiment: &str, members: usize) -> Self {
+        let mut followed = Followed::connect(url, Memory::default()).await.unwrap();
+        followed.client().upload(&weights(0)).await.unwrap();
+        let parameters = Parameters {
+            min_learners: members as u32,
+            max_rounds: Some(2),
+            ..Parameters::default()
+        };
+        let name = name(experiment);
+        let create = create(name.clone(), parameters, weights(0).model(SAFETENSORS));
+        let joining = join(&create);
+        let signed = followed.sign(key(0), create).unwrap();
+        followed.submit(&signed).await.unwrap();
+        followed.catch_up(&mut |_| {}).await.unwrap();
+        let mut voting = Self { followed, name, members, round: 0, base: weights(0) };
+        streamed(url, voting.sign_all(None, || joining.clone())).await;
+        voting.followed.catch_up(&mut |_| {}).await.unwrap();
+        voting
+    }
+
+    /// Everybody's signed action but one's, over what was followed.
+    fn sign_all(
+        &self,
+        skip: Option<usize>,
+        action: impl Fn() -> Action + Sync,
+    ) -> Vec<v1::SignedTransaction> {
+        let (ledger, seen) = (self.followed.ledger_id(), self.followed.seen().unwrap());
+        sign_all(ledger, seen, self.members, skip, action)
+    }
+
+    /// Proposes in the next round, and gives everybody's vote for it. Once they are submitted, it is accepted.
+    async fn ballots(&mut self) -> Vec<v1::SignedTransaction> {
+        self.round += 1;
+        let (name, round) = (self.name.clone(), self.round);
+        let client = self.followed.client().clone();
         // The turn of whoever joined in that place.
-        let known = client.experiment(&name("votes"), None).await.unwrap().experiment;
+        let known = client.experiment(&name, None).await.unwrap().experiment;
         let Phase::Proposing { proposer: turn, .. } = known.phase else { panic!() };
-        let proposer = (0..MEMBERS)
+        let proposer = (0..self.members)
             .into_par_iter()
             .find_any(|number| learner_id(&key(*number)) == turn)
             .unwrap();
         let proposed = weights(round);
         client.upload(&proposed).await.unwrap();
-        let proposal = Action::new(
-            name("votes"),
-            Act::Propose(Proposal {
-                round,
-                base: base.digest(),
-                weights: proposed.model(SAFETENSORS),
-                scores: Scores::default(),
-                privacy: None,
-            }),
-        );
-        let signed = followed.sign(key(proposer), proposal).unwrap();
-        followed.submit(&signed).await.unwrap();
-        followed.catch_up(&mut |_| {}).await.unwrap();
-        let seen = followed.seen().unwrap();
-        let ballots = sign_all(ledger, seen, proposer, || {
-            Action::new(
-                name("votes"),
-                Act::Vote(Vote {
-                    round,
-                    weights: proposed.digest(),
-                    choice: Choice::Approve,
-                    reason: None,
-                    scores: Scores { vote: Some(950_000), test: Some(940_000) },
-                    link: None,
-                }),
-            )
+        let proposal = Act::Propose(Proposal {
+            round,
+            base: self.base.digest(),
+            weights: proposed.model(SAFETENSORS),
+            scores: Scores::default(),
+            privacy: None,
         });
-        // Nothing but verify_strict: keys, signatures and messages are ready.
-        let ready: Vec<_> = ballots
-            .iter()
-            .map(|ballot| {
-                let key = VerifyingKey::try_from(&ballot.public_key[..]).unwrap();
-                let signature = Signature::from_slice(&ballot.signature).unwrap();
-                (key, signature, signed_bytes(&ledger, &ballot.body))
-            })
-            .collect();
-        let started = Instant::now();
-        ready.par_iter().for_each(|(key, signature, message)| {
-            key.verify_strict(message, signature).unwrap();
-        });
-        let limit = MEMBERS as f64 / started.elapsed().as_secs_f64();
-        figures.told("verify_strict on all cores", &format!("{limit:.0}/s"));
-        if round == 1 {
-            let (elapsed, latencies) = unary(url, ballots, CONNECTIONS).await;
-            let rate = MEMBERS as f64 / elapsed.as_secs_f64();
-            let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
-            let ratio = rate / limit;
-            let told = format!(
-                "{rate:.0}/s, {ratio:.2}, latency p50 {:.1?} p99 {:.1?}",
-                at(0.5),
-                at(0.99)
-            );
-            figures.at_least(
-                &format!("votes, {CONNECTIONS} connections, to that"),
-                &told,
-                ratio,
-                0.3,
-            );
-        } else {
-            let rate = MEMBERS as f64 / streamed(url, ballots).await.as_secs_f64();
-            let ratio = rate / limit;
-            let told = format!("{rate:.0}/s, {ratio:.2}");
-            figures.at_least("the same streamed", &told, ratio, 0.7);
-        }
-        base = proposed;
+        let signed =
+            self.followed.sign(key(proposer), Action::new(name.clone(), proposal)).unwrap();
+        self.followed.submit(&signed).await.unwrap();
+        self.followed.catch_up(&mut |_| {}).await.unwrap();
+        let digest = proposed.digest();
+        self.base = proposed;
+        self.sign_all(Some(proposer), || {
+            let scores = Scores { vote: Some(950_000), test: Some(940_000) };
+            let choice = Choice::Approve;
+            let vote = Vote { round, weights: digest, choice, reason: None, scores, link: None };
+            Action::new(name.clone(), Act::Vote(vote))
+        })
     }
+}
+
+async fn votes(url: &str, figures: &mut Figures) {
+    let mut voting = Voting::begin(url, "votes", MEMBERS).await;
+    let ballots = voting.ballots().await;
+    let limit = verified_each_second(&voting.followed.ledger_id(), &ballots);
+    figures.told("verify_strict on all cores", &format!("{limit:.0}/s"));
+    let (elapsed, latencies) = unary(url, ballots, CONNECTIONS).await;
+    let rate = MEMBERS as f64 / elapsed.as_secs_f64();
+    let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize];
+    let ratio = rate / limit;
+    let (p50, p99) = (at(0.5), at(0.99));
+    let told = format!("{rate:.0}/s, {ratio:.2}, latency p50 {p50:.1?} p99 {p99:.1?}");
+    figures.at_least(&format!("votes, {CONNECTIONS} connections, to that"), &told, ratio, 0.3);
+
+    let ballots = voting.ballots().await;
+    let limit = verified_each_second(&voting.followed.ledger_id(), &ballots);
+    figures.told("verify_strict on all cores", &format!("{limit:.0}/s"));
+    let rate = MEMBERS as f64 / streamed(url, ballots).await.as_secs_f64();
+    let ratio = rate / limit;
+    let told = format!("{rate:.0}/s, {ratio:.2}");
+    figures.at_least("the same streamed", &told, ratio, 0.7);
+}
+
+/// Nothing but `verify_strict`: keys, signatures and messages are ready.
+fn verified_each_second(ledger: &LedgerId, ballots: &[v1::SignedTransaction]) -> f64 {
+    let ready: Vec<_> = ballots
+        .iter()
+        .map(|ballot| {
+            let key = VerifyingKey::try_from(&ballot.public_key[..]).unwrap();
+            let signature = Signature::from_slice(&ballot.signature).unwrap();
+            (key, signature, signed_bytes(ledger, &ballot.body))
+        })
+        .collect();
+    let started = Instant::now();
+    ready.par_iter().for_each(|(key, signature, message)| {
+        key.verify_strict(message, signature).unwrap();
+    });
+    ready.len() as f64 / started.elapsed().as_secs_f64()
+}
+
+/// How long a round's votes take from the first that is sent to the last receipt, where many have one. All send at
+/// once, each by a call of its own, and wait for a receipt.
+async fn members(url: &str, figures: &mut Figures) {
+    let mut each_us = Vec::new();
+    for (members, most_s) in [(1_000, 1.0), (10_000, 5.0)] {
+        let mut voting = Voting::begin(url, &format!("members-{members}"), members).await;
+        let mut best = f64::INFINITY;
+        for _ in 1..=2 {
+            let ballots = voting.ballots().await;
+            best = best.min(unary(url, ballots, CONNECTIONS).await.0.as_secs_f64());
+        }
+        let each = best / members as f64 * 1e6;
+        let told = format!("{best:.2} s, {each:.0} us each");
+        figures.at_most(&format!("a round's votes of {members} members"), &told, best, most_s);
+        each_us.push(each);
+    }
+    let ratio = each_us[1] / each_us[0];
+    figures.at_most("a vote of 10,000 to one of 1,000", &format!("{ratio:.2}"), ratio, 1.3);
 }
 
 /// Goes on from a number by a step of its own; approves everything.
