@@ -808,10 +808,12 @@ impl ArtifactStore {
             Opened::File(file) => Either::Left(tokio::fs::File::from_std(file)),
             Opened::Stream(stream) => Either::Right(stream),
         };
-        InspectReader::new(opened, move |bytes: &[u8]| {
-            let downloaded = &store.0.moved.downloaded_bytes;
-            downloaded.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        })
+        InspectReader::new(opened, move |bytes: &[u8]| store.read_for_others(bytes))
+    }
+
+    /// Counts what is read for somebody else.
+    pub(crate) fn read_for_others(&self, bytes: &[u8]) {
+        self.0.moved.downloaded_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
 
     /// Opens a stored artifact for somebody who reads it from an offset on.

@@ -35,6 +35,21 @@ pub(crate) enum Opened {
     Stream(Pin<Box<dyn AsyncRead + Send>>),
 }
 
+impl Opened {
+    /// All that is left of a file, where that is at most so many bytes: who reads it now need not come back for it.
+    /// Otherwise nothing is read.
+    pub(crate) fn rest(&mut self, most: usize) -> io::Result<Option<Vec<u8>>> {
+        let Self::File(file) = self else { return Ok(None) };
+        let left = file.metadata()?.len().saturating_sub(file.stream_position()?);
+        if left > most as u64 {
+            return Ok(None);
+        }
+        let mut rest = Vec::with_capacity(left as usize);
+        file.take(left).read_to_end(&mut rest)?;
+        Ok(Some(rest))
+    }
+}
+
 /// A stored artifact as a file here, which can be read at any place.
 pub(crate) struct Whole {
     file: File,

@@ -37,6 +37,11 @@ impl Upload {
         Self { store, number, part, size, written: offset, hasher, writing: None }
     }
 
+    /// Whether it is whole with this chunk, as far as its size goes.
+    pub(crate) fn ends_with(&self, chunk: &[u8]) -> bool {
+        self.written + chunk.len() as u64 == self.size
+    }
+
     /// Appends a chunk.
     pub(crate) fn write(&mut self, chunk: &[u8]) -> Result<(), ArtifactError> {
         let bytes = chunk.len() as u64;
@@ -122,7 +127,8 @@ impl Upload {
             part.is_whole = false;
         }
         drop(state);
-        let mut buffer = vec![0; 1 << 18];
+        let kept = self.written.min(1 << 18) as usize;
+        let mut buffer = vec![0; kept];
         loop {
             let read = file.read(&mut buffer)?;
             if read == 0 {

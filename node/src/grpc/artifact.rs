@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use colearn_contracts::Digest;
 use colearn_proto::v1;
 use colearn_proto::v1::artifact_service_server::ArtifactService;
 use colearn_proto::v1::upload_artifact_request::Part;
 use colearn_records::convert;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::{BoxStream, bad_field};
-use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Listing, Opened};
+use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Listing, Opened, Upload};
 use crate::door::rights::{Caller, Rights};
 use crate::door::who::Stated;
 use crate::limits::{LISTS, PIECE_BYTES, UPLOAD_PACE_BYTES};
@@ -66,10 +67,17 @@ impl Artifacts {
     }
 
     /// Opens an artifact; one that is on its way here is waited for.
-    async fn open(&self, who: Bringer, digest: Digest, offset: u64) -> Result<Opened, Status> {
+    async fn open(&self, who: Bringer, digest: Digest, offset: u64) -> Result<Reading, Status> {
         let open = || {
             let store = self.store.clone();
-            blocking(move || store.download(who, &digest, offset))
+            blocking(move || {
+                let mut opened = store.download(who, &digest, offset)?;
+                // What fits into one piece is read at once: each turn on another thread takes longer than that.
+                Ok(match opened.rest(PIECE_BYTES)? {
+                    Some(rest) => Reading::Read(rest.into()),
+                    None => Reading::Opened(opened),
+                })
+            })
         };
         match (open().await, &self.pulling) {
             (Err(missing), Some(pulling)) if missing.code() == Code::NotFound => {
@@ -126,17 +134,31 @@ impl Artifacts {
         let Some(mut upload) = begun.await? else {
             return Ok(Response::new(v1::UploadArtifactResponse { size: header.size }));
         };
-        while let Some(part) = pace.next(&mut parts).await? {
-            let Part::Chunk(chunk) = part else {
+        // What may be the last waits for what comes next: at the end both are done by one turn on another thread.
+        let mut last = Bytes::new();
+        loop {
+            let next = pace.next(&mut parts).await;
+            if let Ok(None) = next {
+                break;
+            }
+            let before = std::mem::take(&mut last);
+            if !before.is_empty() {
+                upload = written(upload, before).await?;
+            }
+            let Some(Part::Chunk(chunk)) = next? else {
                 return Err(Status::invalid_argument("after the header come chunks"));
             };
-            upload = blocking(move || {
-                upload.write(&chunk)?;
-                Ok(upload)
-            })
-            .await?;
+            if upload.ends_with(&chunk) {
+                last = chunk;
+            } else {
+                upload = written(upload, chunk).await?;
+            }
         }
-        let size = blocking(move || upload.finish()).await?;
+        let size = blocking(move || {
+            upload.write(&last)?;
+            upload.finish()
+        });
+        let size = size.await?;
         self.rights.note_brought(caller, digest);
         self.counts.uploaded(&digest, size, peer, caller.0);
         Ok(Response::new(v1::UploadArtifactResponse { size }))
@@ -151,9 +173,16 @@ impl Artifacts {
         let request = request.into_inner();
         let digest = convert::digest(&request.digest, "digest").map_err(bad_field)?;
         self.rights.check_weights(caller, &digest)?;
-        let file = self.open(who, digest, request.offset).await?;
+        let opened = match self.open(who, digest, request.offset).await? {
+            Reading::Opened(opened) => opened,
+            Reading::Read(chunk) => {
+                self.store.read_for_others(&chunk);
+                let chunk = (!chunk.is_empty()).then_some(v1::DownloadArtifactResponse { chunk });
+                return Ok(Response::new(Box::pin(stream::iter(chunk.map(Ok)))));
+            }
+        };
         // Read only as fast as the client takes it; a stalled client holds no thread.
-        let file = self.store.for_others(file);
+        let file = self.store.for_others(opened);
         let chunks = ReaderStream::with_capacity(file, PIECE_BYTES).map(|chunk| match chunk {
             Ok(chunk) => Ok(v1::DownloadArtifactResponse { chunk }),
             Err(error) => Err(match error.downcast::<ArtifactError>() {
@@ -195,6 +224,17 @@ impl Artifacts {
 /// Who has signed what is asked for.
 fn caller(extensions: &Extensions) -> Caller {
     extensions.get().copied().unwrap_or_default()
+}
+
+/// What is read for somebody.
+enum Reading {
+    /// It is all here.
+    Read(Bytes),
+    Opened(Opened),
+}
+
+async fn written(mut upload: Upload, chunk: Bytes) -> Result<Upload, Status> {
+    blocking(move || upload.write(&chunk).map(|()| upload)).await
 }
 
 /// Runs something that touches the disk where it may block.
@@ -303,7 +343,6 @@ impl ArtifactService for Artifacts {
 mod tests {
     use std::path::Path;
 
-    use bytes::Bytes;
     use colearn_proto::v1::artifact_service_client::ArtifactServiceClient;
     use colearn_proto::v1::artifact_service_server::ArtifactServiceServer;
     use sha2::{Digest as _, Sha256};

@@ -16,6 +16,9 @@ use crate::weights::{LARGE_BYTES, Weights};
 /// What is set aside in memory before any of it has arrived.
 const MAX_RESERVE_BYTES: u64 = 64 << 20;
 
+/// What is hashed sooner than another thread has begun with it.
+const HASHED_AT_ONCE: usize = 64 << 10;
+
 /// Where weights come to.
 #[derive(Clone, Debug, Default)]
 pub enum Destination {
@@ -156,7 +159,10 @@ impl Arriving {
             Self::Whole(weights) => weights.clone(),
             Self::Memory(bytes) => {
                 let bytes = std::mem::take(bytes).freeze();
-                off_the_thread(move || Weights::new(bytes)).await?
+                match bytes.len() <= HASHED_AT_ONCE {
+                    true => Weights::new(bytes),
+                    false => off_the_thread(move || Weights::new(bytes)).await?,
+                }
             }
             Self::File(part) => {
                 let file = part.file.try_clone().map_err(|error| part.failed(error))?;

@@ -56,13 +56,19 @@ impl Client {
 
     async fn try_upload(&self, weights: &Weights) -> Result<(), ClientError> {
         use v1::upload_artifact_request::Part;
-        let there = self.stat(weights.digest()).await?;
         let size = weights.bytes().len() as u64;
-        if there.stored {
-            return Ok(());
+        let mut offset = 0;
+        // What is sent at once is there no later than the answer would be.
+        if size > CHUNK_BYTES as u64 {
+            let there = self.stat(weights.digest()).await?;
+            if there.stored {
+                return Ok(());
+            }
+            if there.partial_size <= size {
+                offset = there.partial_size;
+            }
         }
         let digest = Bytes::copy_from_slice(&weights.digest().0);
-        let offset = if there.partial_size <= size { there.partial_size } else { 0 };
         let header = Part::Header(v1::UploadHeader { digest, size, offset });
         let taken = Arc::new(AtomicU64::new(0));
         let (all, mut placing) = ((size - offset).div_ceil(CHUNK_BYTES as u64), PLACING);
