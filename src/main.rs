@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A node under load spends a third less time allocating with this one than with glibc's.
+/// A node under load spends a third less time allocating with this one than with glibc's. Huge pages are off in it
+/// (Cargo.toml).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
