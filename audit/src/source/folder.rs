@@ -66,7 +66,8 @@ impl Source for Folder {
     }
 
     fn next_entries(&mut self, size: u64) -> Result<Vec<Vec<u8>>, Trouble> {
-        const CHUNK: usize = 4096;
+        // Three times that are in memory: read, decoded, followed.
+        const CHUNK: usize = 1024;
         let mut entries = Vec::new();
         while entries.len() < CHUNK && self.journal.index() < size {
             if self.journal.index().is_multiple_of(TILE_WIDTH) {
