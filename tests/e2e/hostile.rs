@@ -4,7 +4,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -25,7 +24,7 @@ use prost::Message as _;
 use serde_json::Value;
 
 use crate::support::network::{Network, Place, Sender};
-use crate::support::{copy, http, wait_for};
+use crate::support::{copy, http, script, wait_for};
 
 /// Who lies, of four.
 const LIAR: usize = 3;
@@ -119,16 +118,6 @@ impl Lie {
         }
         answer
     }
-}
-
-/// Writes a script. Not by this process: while it has a file open for writing, a child that another
-/// thread is starting has it open too, and then the file cannot be run ("text file busy").
-fn script(path: &Path, text: &str) {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"cat > "$0" && chmod +x "$0""#]).arg(path).stdin(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(shell.wait().unwrap().success());
 }
 
 /// Four nodes, of which the last has a liar beside it; `None` where there is no CometBFT.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::support::network::{
     LEARNERS, Network, Place, Running, all_ended, create, path, take_part,
 };
-use crate::support::{NodeProcess, fail, run, succeed, wait_for};
+use crate::support::{NodeProcess, fail, run, script, succeed, wait_for};
 
 #[test]
 fn a_demo_of_four_organisations_ends_with_four_audits_that_agree() {
@@ -45,6 +45,18 @@ fn a_demo_of_four_organisations_ends_with_four_audits_that_agree() {
     // A ledger of several has no page of its own among those of one.
     let told = fail(&["node", "rotate-key", "--data", path(&keep.join("node-1"))]);
     assert!(told.contains("several nodes keep this ledger"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_submitted_while_cometbft_starts_is_recorded() {
+    let Some(mut places) = Place::here(4) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let slow = dir.path().join("cometbft");
+    let text = "#!/bin/sh\n[ \"$1\" = start ] && sleep 2\nexec ";
+    script(&slow, &format!("{text}{} \"$@\"\n", path(&places[0].comet)));
+    places.iter_mut().for_each(|place| place.comet = slow.clone());
+    let network = tokio::task::spawn_blocking(|| Network::at(places)).await.unwrap();
+    create(&network, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use colearn_comet::abci::{self, Stopping};
@@ -56,6 +56,9 @@ use colearn_proto::v1;
 
 /// How often it is looked whether something is due, and whether somebody waits in vain.
 const BEAT: Duration = Duration::from_millis(250);
+/// How long what is submitted waits for a CometBFT that starts, and how often that is asked.
+const COMETBFT_STARTS: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The running order.
 pub(crate) struct Replicated {
@@ -360,9 +363,11 @@ impl Submissions {
         // It ends with the last of those who can offer something. If it panics the node stops: nothing would be
         // ordered any more, and all would look well.
         std::thread::spawn(move || {
-            let _ends = stopping.drop_guard();
+            let _ends = stopping.clone().drop_guard();
+            let started = Instant::now() + COMETBFT_STARTS;
+            let may_start = || Instant::now() < started && !stopping.is_cancelled();
             for offer in bundle::bundles(queue) {
-                hand_over(&calls, &offering.waiting, &offer);
+                hand_over(&calls, &offering.waiting, &offer, may_start);
             }
         });
         Self { application, signatures, offers, rpc, health }
@@ -436,15 +441,21 @@ fn refuse_busy(waiting: &Waiting, offer: &Offer) {
     }
 }
 
-/// Hands one to CometBFT, and tells whoever waits if that is the end of it.
-fn hand_over(rpc: &Client, waiting: &Waiting, offer: &Offer) {
+/// Hands one to CometBFT, and tells whoever waits if that is the end of it. As long as CometBFT may be starting, it is
+/// waited for: a node serves sooner.
+fn hand_over(rpc: &Client, waiting: &Waiting, offer: &Offer, may_start: impl Fn() -> bool) {
     waiting.offered(&offer.keys, &offer.tx);
     let refuse = |refusal: &dyn Fn() -> Refusal| {
         for key in &offer.keys {
             waiting.refuse(key, refusal);
         }
     };
-    match rpc.broadcast_tx_sync(&offer.tx) {
+    let mut taken = rpc.broadcast_tx_sync(&offer.tx);
+    while matches!(taken, Err(RpcError::Unreachable(_))) && may_start() {
+        std::thread::sleep(LOOK_AGAIN);
+        taken = rpc.broadcast_tx_sync(&offer.tx);
+    }
+    match taken {
         Ok(Broadcast::Taken | Broadcast::InCache) => {}
         Ok(Broadcast::Refused { code: code::INVALID }) => {
             refuse(&|| Refusal::NoOrder("it is refused as malformed".to_owned()));
