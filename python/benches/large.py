@@ -77,7 +77,7 @@ class Node:
             [str(it) for it in [*command, "--listen", self._listen]], stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
-        self.url = json.loads(self.process.stdout.readline())["url"]
+        self.url = json.loads(self.process.stdout.readline())["address"]
         self._listen = self.url.removeprefix("http://")
 
     def kill(self) -> None:
