@@ -9,6 +9,7 @@ mod near;
 mod pace;
 #[path = "../../src/cli/demo/ports.rs"]
 mod ports;
+mod script;
 #[cfg(feature = "wasmd")]
 #[allow(clippy::expect_used)]
 pub mod wasmd;
@@ -22,6 +23,7 @@ pub use self::figures::Figures;
 #[cfg(feature = "learner")]
 pub use self::near::Near;
 pub use self::pace::assert_pace;
+pub use self::script::script;
 
 /// What a machine may lack, one a line: its name, then the reason.
 const MAY_LACK: &str = include_str!("../../.ci/may-lack");

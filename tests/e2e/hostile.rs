@@ -19,12 +19,12 @@ use colearn_proto::v1;
 use colearn_proto::v1::validator_change::Change;
 use colearn_records::network_file;
 use colearn_records::record;
-use colearn_testkit::{free_address, free_addresses};
+use colearn_testkit::{free_address, free_addresses, script};
 use prost::Message as _;
 use serde_json::Value;
 
 use crate::support::network::{Network, Place, Sender};
-use crate::support::{copy, http, script, wait_for};
+use crate::support::{copy, http, wait_for};
 
 /// Who lies, of four.
 const LIAR: usize = 3;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use colearn_testkit::free_addresses;
+use colearn_testkit::{free_addresses, script};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::support::network::{
     LEARNERS, Network, Place, Running, all_ended, create, path, take_part,
 };
-use crate::support::{NodeProcess, fail, run, script, succeed, wait_for};
+use crate::support::{NodeProcess, fail, run, succeed, wait_for};
 
 #[test]
 fn a_demo_of_four_organisations_ends_with_four_audits_that_agree() {

@@ -4,7 +4,6 @@ pub(crate) mod browser;
 pub(crate) mod network;
 pub(crate) mod terminal;
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -350,14 +349,4 @@ pub(crate) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
     socket.connect(&to.into()).unwrap();
     socket.into()
-}
-
-/// Writes a script. Not by this process: while it has a file open for writing, a child that another
-/// thread is starting has it open too, and then the file cannot be run ("text file busy").
-pub(crate) fn script(path: &Path, text: &str) {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"cat > "$0" && chmod +x "$0""#]).arg(path).stdin(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(shell.wait().unwrap().success());
 }

@@ -2,7 +2,7 @@
 
 use colearn_comet::program::{Program, ProgramError};
 
-use crate::stub::script;
+use colearn_testkit::script;
 
 /// What is said of a program whose `version` does this.
 fn find(version: &str) -> Result<String, String> {

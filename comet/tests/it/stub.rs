@@ -1,23 +1,14 @@
 //! A program that says that it is CometBFT, and does what the test needs.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use colearn_comet::process::{Process, Sockets};
 use colearn_comet::program::Program;
-
-/// Writes a script. Not by this process: while it has a file open for writing, a child that another
-/// thread is starting has it open too, and then the file cannot be run ("text file busy").
-pub(crate) fn script(path: &Path, text: &str) {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"cat > "$0" && chmod +x "$0""#]).arg(path).stdin(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(shell.wait().unwrap().success());
-}
+use colearn_testkit::script;
 
 /// A stub with a home, and what it says to the test.
 pub(crate) struct Stub {
