@@ -1,4 +1,4 @@
-//! Files that are locked, by one process at a time.
+//! Files that are locked, by one process at a time or by several that only read.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -30,11 +30,17 @@ impl Lock {
     /// If it cannot be opened or locked.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let file = open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self::of(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        taken(file.try_lock()).map(|taken| taken.then(|| Self::of(file)))
+    }
+
+    /// Shares a file with everybody else who shares it, unless somebody has it locked: `None`. Creates it if it
+    /// is not there.
+    ///
+    /// # Errors
+    /// If it cannot be opened or locked.
+    pub fn try_share(path: &Path) -> io::Result<Option<Self>> {
+        let file = open(path)?;
+        taken(file.try_lock_shared()).map(|taken| taken.then(|| Self::of(file)))
     }
 
     fn of(file: File) -> Self {
@@ -63,6 +69,14 @@ impl Drop for Lock {
     }
 }
 
+fn taken(tried: Result<(), TryLockError>) -> io::Result<bool> {
+    match tried {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // Read, too: it may become somebody's standard input.
@@ -88,6 +102,18 @@ mod tests {
         drop(lock);
         assert!(Lock::try_take(&path)?.is_some());
         drop(inherited);
+        Ok(())
+    }
+
+    #[test]
+    fn those_who_share_keep_out_only_who_does_not() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("lock");
+        let shared = [Lock::try_share(&path)?, Lock::try_share(&path)?];
+        assert!(shared.iter().all(Option::is_some) && Lock::try_take(&path)?.is_none());
+        drop(shared);
+        let taken = Lock::try_take(&path)?;
+        assert!(taken.is_some() && Lock::try_share(&path)?.is_none());
         Ok(())
     }
 

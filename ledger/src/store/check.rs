@@ -63,8 +63,9 @@ fn check(dir: &Path) -> Checked {
         Err(error @ Error::NotAFolder { .. }) => return Ok(Some((0, error.to_string()))),
         Err(error) => return Err(error),
     }
-    // sled is for one process: a running ledger's index cannot be read from here.
-    let Ok(_lock) = folder::lock(dir) else { return Ok(None) };
+    // sled is for one process: a running ledger's index cannot be read from here, nor one that somebody else
+    // compares. A ledger that is opened now waits for the end of this.
+    let Ok(Some(_lock)) = folder::share(dir) else { return Ok(None) };
     let Ok(index) = Index::open_once(&index_dir) else { return Ok(None) };
     let Some(extent) = index.extent()? else { return Ok(None) };
     let mut journal = JournalReader::open(dir)?;
