@@ -43,7 +43,7 @@ mod _core {
     #[pymodule_export]
     use crate::schema::{derive, encode, model_schema};
     #[pymodule_export]
-    use crate::simulate::simulate;
+    use crate::simulate::{simulate, sweep};
     #[pymodule_export]
     use crate::weights::Weights;
 }

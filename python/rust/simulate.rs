@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use colearn::simulate::{
-    Aggregation, Own, OwnAttack, OwnLearner, OwnRule, Scenario, Seen, Sent, Simulation,
-    SimulationError,
+    Aggregation, Own, OwnAttack, OwnLearner, OwnRule, Scenario, ScenarioError, Seen, Sent,
+    Simulation, SimulationError, Varied, settings,
 };
 use colearn_learning::data::{Share, Targets};
 use colearn_learning::learner_seed;
@@ -101,6 +101,41 @@ pub(crate) fn simulate<'py>(
         })
     })?;
     values::object(py, &done.map_err(|error| error.raise(py))?)
+}
+
+/// One setting of a sweep: whether an attack and a rule that are handed in have a place in it, and its scenarios (TOML),
+/// one for each seed.
+type Setting = (bool, bool, Vec<String>);
+
+/// What a sweep runs, in the order of `colearn simulate --vary`, as which `varied` are written.
+#[pyfunction]
+pub(crate) fn sweep(
+    py: Python<'_>,
+    scenario: &str,
+    varied: Vec<String>,
+    seeds: u64,
+) -> PyResult<Vec<Setting>> {
+    let all = || -> Result<Vec<Setting>, ScenarioError> {
+        let read = |text: &String| {
+            text.parse().map_err(|why| ScenarioError::Malformed(format!("{text}: {why}")))
+        };
+        let varied = varied.iter().map(read).collect::<Result<Vec<Varied>, _>>()?;
+        let seeded = |text: &str, seed: u64| {
+            let seed = toml::Value::try_from(seed)
+                .map_err(|error| ScenarioError::Malformed(format!("seed {seed}: {error}")))?;
+            Scenario::with(text, &vec![("seed".to_owned(), Some(seed))])
+        };
+        let settings = settings(&varied).map_err(ScenarioError::Malformed)?;
+        let settings = settings.iter().map(|setting| {
+            let text = Scenario::with(scenario, setting)?;
+            let read = Scenario::parse(&text)?;
+            let seeds = read.seed..read.seed.saturating_add(seeds);
+            let texts = seeds.map(|seed| seeded(&text, seed)).collect::<Result<_, _>>()?;
+            Ok((read.takes_attack()?, read.takes_rule(), texts))
+        });
+        settings.collect()
+    };
+    all().map_err(|error| Failed::other(error).raise(py))
 }
 
 /// The scenario, and the shares of its data, which lies in the folder unless that is said in full; none where so many

@@ -13,7 +13,7 @@ import pytest
 from mean import Mean
 from test_merged import Line
 
-from colearn_client import ColearnError, MlpLearner, arrays, run_local, simulate
+from colearn_client import ColearnError, MlpLearner, arrays, run_local, simulate, sweep
 from colearn_client.errors import ModelError, PlanError
 from colearn_client.simulation import Seen, Sent, Share
 
@@ -258,3 +258,64 @@ def test_what_has_no_meaning_is_refused() -> None:
         text.media_type = "text/plain"
     with pytest.raises(PlanError, match="safetensors"):
         simulate(MERGED, learners=texts)
+
+
+def test_a_sweep_is_so_many_simulations(capfd: pytest.CaptureFixture[str]) -> None:
+    def first_of(sent: Sent) -> np.ndarray:
+        return sent.updates[0]
+
+    iris = {**IRIS, "training": {"epochs": 5}}
+    attacked = {**iris, "faults": ATTACKED["faults"]}
+    vary = {"faults.1.learners": [[], [2, 4]], "rule": [None, "median"]}
+    swept = sweep(
+        attacked,
+        vary,
+        seeds=2,
+        attack=lambda seen: -seen.trained,
+        merge=first_of,
+        progress=True,
+    )
+    assert [tuple(it.setting.values()) for it in swept] == [
+        ([], None),
+        ([], "median"),
+        ([2, 4], None),
+        ([2, 4], "median"),
+    ]
+    alone = simulate({**attacked, "seed": 4, "rule": "median"}, attack=lambda seen: -seen.trained)
+    assert swept[3].reports[1] == alone
+    first = swept[0]
+    finals = [report.final_score for report in first.reports]
+    assert first.final_score == pytest.approx(np.mean(finals))
+    assert first.deviation == pytest.approx(np.std(finals, ddof=1))
+    assert first.scores[-1] == pytest.approx(first.final_score) and first.scores.shape == (3,)
+    # The rule that was handed in, and no attack; without it there is one that is built in.
+    honest = simulate({**iris, "seed": 3}, merge=first_of)
+    assert first.reports[0] == honest != swept[1].reports[0]
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 8
+    assert told[3].startswith("run 4 of 8: faults.1.learners=[], rule=median, seed 2 of 2: score 0.")
+
+
+def test_a_sweep_that_cannot_be_is_refused_before_anything_runs() -> None:
+    called: list[Share] = []
+    refused = [
+        ({"faults.3.share": [0.1]}, {}, "with faults.3.share=0.1"),
+        ({"learners": [5, -1]}, {}, "with learners=-1"),
+        ({"rule": [None, 'a "best", one']}, {}, "best"),
+        ({"rule": []}, {}, "a value without anything in it"),
+        ({"a..b": [1]}, {}, "in a table KEY is TABLE.KEY"),
+        ({}, {"seeds": 0}, "seeds must be 1 to"),
+        ({"seed": [-1]}, {}, "with seed=-1"),
+        ({}, {"learners": [Mean([1.0])]}, "made anew for each run"),
+    ]
+    for vary, more, why in refused:
+        with pytest.raises(ColearnError, match=re.escape(why)):
+            sweep(IRIS, vary, **{"learners": lambda share: called.append(share), **more})  # type: ignore[arg-type]
+    assert not called
+    # Nor is anything handed in that no setting has a place for.
+    with pytest.raises(ColearnError, match="no fault says attack"):
+        sweep(IRIS, {"rounds": [1, 2]}, attack=lambda seen: seen.base)
+    with pytest.raises(ColearnError, match="a rule was handed in"):
+        sweep(IRIS, {"rule": ["median"]}, merge=lambda sent: None)
+    (only,) = sweep({**IRIS, "rounds": 1}, {}, learners=mlp)
+    assert only.setting == {} and len(only.reports) == 1 and np.isnan(only.deviation)

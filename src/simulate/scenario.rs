@@ -151,29 +151,38 @@ impl Scenario {
     pub fn read_with(path: &Path, setting: &Setting) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ScenarioError::Io { path: path.to_owned(), source })?;
-        let mut scenario = Self::parse(&text)?;
-        if !setting.is_empty() {
-            let mut table: toml::Table = toml::from_str(&text)
-                .map_err(|error| ScenarioError::Malformed(toml_error(&text, &error)))?;
-            super::sweep::apply(&mut table, setting).map_err(ScenarioError::Malformed)?;
-            let said =
-                setting.iter().map(|(key, value)| format!("{key}={}", shown(value.as_ref())));
-            let said = said.collect::<Vec<_>>().join(" ");
-            let changed = toml::to_string(&table)
-                .map_err(|error| ScenarioError::Malformed(error.to_string()))?;
-            scenario = Self::parse(&changed).map_err(|error| match error {
-                // Its lines are nobody's.
-                ScenarioError::Malformed(what) => {
-                    let what = what.split_once(": ").map_or(what.as_str(), |(_, what)| what);
-                    ScenarioError::Malformed(format!("with {said}: {what}"))
-                }
-                other => other,
-            })?;
-        }
+        let mut scenario = Self::parse(&Self::with(&text, setting)?)?;
         if let (Some(data), Some(folder)) = (&scenario.data, path.parent()) {
             scenario.data = Some(folder.join(data));
         }
         Ok(scenario)
+    }
+
+    /// A scenario's text that says some things otherwise.
+    ///
+    /// # Errors
+    /// What is wrong with either.
+    pub fn with(text: &str, setting: &Setting) -> Result<String, ScenarioError> {
+        Self::parse(text)?;
+        if setting.is_empty() {
+            return Ok(text.to_owned());
+        }
+        let mut table: toml::Table = toml::from_str(text)
+            .map_err(|error| ScenarioError::Malformed(toml_error(text, &error)))?;
+        super::sweep::apply(&mut table, setting).map_err(ScenarioError::Malformed)?;
+        let changed =
+            toml::to_string(&table).map_err(|error| ScenarioError::Malformed(error.to_string()))?;
+        Self::parse(&changed).map(|_| changed).map_err(|error| match error {
+            // Its lines are nobody's.
+            ScenarioError::Malformed(what) => {
+                let what = what.split_once(": ").map_or(what.as_str(), |(_, what)| what);
+                let said =
+                    setting.iter().map(|(key, value)| format!("{key}={}", shown(value.as_ref())));
+                let said = said.collect::<Vec<_>>().join(" ");
+                ScenarioError::Malformed(format!("with {said}: {what}"))
+            }
+            other => other,
+        })
     }
 
     /// Reads a scenario.
@@ -359,6 +368,20 @@ impl Scenario {
             "bytes are withheld, so the plan needs merging = { gather_deadline = \"10s\" }, or another"
                 .to_owned(),
         ))
+    }
+
+    /// Whether it has a place for an attack that is handed in.
+    ///
+    /// # Errors
+    /// If a learner is named that there is not.
+    pub fn takes_attack(&self) -> Result<bool, ScenarioError> {
+        let faults = self.faults(self.learners)?;
+        Ok(faults.iter().flatten().any(|fault| fault.attack == Some(Attack::Own)))
+    }
+
+    /// Whether it has a place for a rule that is handed in.
+    pub fn takes_rule(&self) -> bool {
+        matches!(self.rule, None | Some(Aggregation::Own))
     }
 
     /// What is wrong with each learner.

@@ -35,14 +35,16 @@ impl FromStr for Varied {
 
 /// At the commas that are in no brackets and no quotes.
 fn split(text: &str) -> impl Iterator<Item = &str> {
-    let (mut depth, mut quoted) = (0_i32, false);
+    let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
     text.split(move |char| {
         match char {
+            _ if escaped => {}
             '"' => quoted = !quoted,
             '[' | '{' if !quoted => depth += 1,
             ']' | '}' if !quoted => depth -= 1,
             _ => {}
         }
+        escaped = quoted && !escaped && char == '\\';
         char == ',' && depth == 0 && !quoted
     })
 }
@@ -135,6 +137,7 @@ mod tests {
             varied.values.iter().map(|it| shown(it.as_ref())).collect::<Vec<_>>()
         };
         assert_eq!(values("split=iid,dirichlet:0.5,\"a,b\""), ["iid", "dirichlet:0.5", "a,b"]);
+        assert_eq!(values(r#"data="a\",b",c"#), [r#"a",b"#, "c"]);
         assert_eq!(values("model.hidden=[32],[16, 8],[]"), ["[32]", "[16, 8]", "[]"]);
         assert_eq!(values("rule=-,median"), ["-", "median"]);
         let number: Varied = "training.rate=0.1,1".parse().unwrap();

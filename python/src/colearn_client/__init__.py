@@ -54,6 +54,7 @@ from .progress import Progress
 from .run import Event, Summary, run
 from .schema import Schema
 from .simulation import SimulationCosts, SimulationReport, simulate
+from .sweeps import Swept, sweep
 
 __version__ = version("colearn-client")
 
@@ -95,6 +96,7 @@ __all__ = [
     "SimulationReport",
     "SklearnLearner",
     "Summary",
+    "Swept",
     "TorchLearner",
     "Trust",
     "Vote",
@@ -116,5 +118,6 @@ __all__ = [
     "run",
     "run_local",
     "simulate",
+    "sweep",
     "vote_on_motion",
 ]

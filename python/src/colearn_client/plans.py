@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,11 @@ def text_of(plan: Plan | None) -> str | None:
 def toml(table: Mapping[str, Any]) -> str:
     """A mapping as TOML: what a plan or a scenario holds."""
     return "".join(f"{_key(key)} = {_value(item)}\n" for key, item in table.items())
+
+
+def varied(key: str, values: Sequence[Any]) -> str:
+    """A key of a scenario and its values, as after ``colearn simulate --vary``."""
+    return f"{key}=" + ",".join("-" if it is None else _value(it) for it in values)
 
 
 def _key(key: str) -> str:

@@ -16,10 +16,10 @@ class Shown(Protocol):
     """What shows people how something goes."""
 
     def begin(self, total: int | None) -> None:
-        """It is known how many rounds there are at most; ``None`` where there is no limit."""
+        """It is known how many rounds (or runs) there are at most; ``None`` where there is no limit."""
 
     def tell(self, text: str, done: int | None = None) -> None:
-        """Something happens, and perhaps so many rounds are done."""
+        """Something happens, and perhaps so many are done."""
 
 
 class _Nothing:
@@ -61,7 +61,7 @@ def in_notebook() -> bool:
 
 
 @contextlib.contextmanager
-def shown(progress: Progress) -> Iterator[Shown]:
+def shown(progress: Progress, unit: str = "round") -> Iterator[Shown]:
     """Shows how something goes, until the block ends.
 
     Raises
@@ -74,5 +74,5 @@ def shown(progress: Progress) -> Iterator[Shown]:
         return
     from tqdm.auto import tqdm
 
-    with tqdm(unit="round") as bar:
+    with tqdm(unit=unit) as bar:
         yield _Bar(bar)

@@ -258,30 +258,45 @@ def simulate(
     >>> simulate({"task": "digits", "learners": 5, "rounds": 10}).final_score
     >>> simulate({"learners": 20}, merge=lambda sent: np.median(sent.updates, axis=0)).final_score
     """
-    if isinstance(scenario, Mapping):
-        text, folder = toml(scenario), None
-    else:
-        folder = Path(scenario).parent
-        try:
-            text = Path(scenario).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ColearnError(f"cannot read the scenario {os.fspath(scenario)}: {error}") from error
+    text, folder = read(scenario)
     with ending_on_sigterm(), shown(progress) as people:
 
         def tell(number: int, verdict: str | None, score: float | None) -> None:
             about = "" if score is None else f", score {score:.3f}"
             people.tell(f"round {number}{': ' + verdict if verdict else ''}{about}", number)
 
-        told = _core.simulate(
-            text,
-            folder=folder,
-            learners=None if learners is None or callable(learners) else list(learners),
-            make=_making(learners) if callable(learners) else None,
-            attack=None if attack is None else _attacking(attack),
-            merge=None if merge is None else _merging(merge),
-            tell=tell if progress else None,
-            failed=failed,
-        )
+        return run_one(text, folder, learners, attack, merge, tell if progress else None)
+
+
+def read(scenario: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, Path | None]:
+    """A scenario's text, and the folder that it is in."""
+    if isinstance(scenario, Mapping):
+        return toml(scenario), None
+    try:
+        return Path(scenario).read_text(encoding="utf-8"), Path(scenario).parent
+    except (OSError, UnicodeDecodeError) as error:
+        raise ColearnError(f"cannot read the scenario {os.fspath(scenario)}: {error}") from error
+
+
+def run_one(
+    text: str,
+    folder: Path | None,
+    learners: Sequence[Learner] | Callable[[Share], Learner | None] | None,
+    attack: Attack | None,
+    merge: Merge | None,
+    tell: Callable[[int, str | None, float | None], None] | None,
+) -> SimulationReport:
+    """Runs a scenario of so much text, in its folder; ``tell`` hears of each round."""
+    told = _core.simulate(
+        text,
+        folder=folder,
+        learners=None if learners is None or callable(learners) else list(learners),
+        make=_making(learners) if callable(learners) else None,
+        attack=None if attack is None else _attacking(attack),
+        merge=None if merge is None else _merging(merge),
+        tell=tell,
+        failed=failed,
+    )
     # JSON has no NaN: where nothing was accepted yet there is no score.
     told["scores"] = [_number(score) for score in told["scores"]]
     told["final_score"] = _number(told["final_score"])
