@@ -232,22 +232,36 @@ fn window(single: &[(Losses, u64)], spacing: f64) -> (i64, i64) {
 
 /// ln Σ p·exp(t·index).
 fn log_moment(losses: &Losses, t: f64) -> f64 {
-    let last = losses.first + losses.masses.len() as i64 - 1;
-    // The larger end is factored out so that nothing overflows.
-    let pivot = if t >= 0.0 { last } else { losses.first };
-    let (mut sum, ratio) = (0.0, t.abs());
-    let factor = (-ratio).exp();
-    let mut scale = 1.0;
-    let mut add = |p: &f64| {
+    // From the end whose terms grow, so that nothing overflows: each term as it is to the largest power.
+    let (first, masses) = (losses.first, &losses.masses);
+    if t >= 0.0 {
+        log_sum(masses.iter().rev(), t, (first + masses.len() as i64 - 1) as f64)
+    } else {
+        log_sum(masses.iter(), -t, -first as f64)
+    }
+}
+
+/// ln Σ p·exp(t·power) where the powers begin with this one and fall by one; `t` is at least 0.
+fn log_sum<'a>(masses: impl Iterator<Item = &'a f64>, t: f64, mut power: f64) -> f64 {
+    // Numbers as small as this are slow, and smaller ones nothing.
+    const SMALL: f64 = 1e-280;
+    let factor = (-t).exp();
+    let (mut sum, mut scale) = (0.0, 1.0);
+    let mut down = 0.0;
+    for p in masses {
         sum += p * scale;
         scale *= factor;
-    };
-    if t >= 0.0 {
-        losses.masses.iter().rev().for_each(&mut add);
-    } else {
-        losses.masses.iter().for_each(&mut add);
+        down += 1.0;
+        if scale < SMALL {
+            // All the others together are at most this.
+            if sum > 0.0 && scale <= sum * f64::EPSILON {
+                break;
+            }
+            (sum, scale) = (if sum > 0.0 { sum / scale } else { 0.0 }, 1.0);
+            (power, down) = (power - down, 0.0);
+        }
     }
-    sum.ln() + t * pivot as f64
+    sum.ln() + t * power
 }
 
 /// The sum of all steps on the window of `size` points from `low` on.
@@ -317,4 +331,34 @@ fn solve(losses: &Losses, spacing: f64, delta: f64) -> f64 {
         }
     }
     0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_that_of_its_terms_however_far_apart_they_are() {
+        let masses = |count: usize, at: &[(usize, f64)]| {
+            let mut masses = vec![0.0; count];
+            at.iter().for_each(|(at, p)| masses[*at] = *p);
+            Losses { first: -7, masses, infinite: 0.0 }
+        };
+        let spread = masses(20_000, &[(0, 0.25), (9_000, 0.5), (19_000, 0.25)]);
+        let usual = Losses { first: 3, masses: vec![1e-3; 1_000], infinite: 0.0 };
+        for losses in [spread, usual, masses(3, &[(1, 1e-300)])] {
+            for t in [0.0, 1e-6, 0.01, 0.3, 5.0, 1e3, 1e7] {
+                for t in [t, -t] {
+                    let terms = || {
+                        let terms = losses.masses.iter().zip(losses.first..);
+                        terms.filter(|(p, _)| **p > 0.0).map(|(p, at)| p.ln() + t * at as f64)
+                    };
+                    let most = terms().fold(f64::NEG_INFINITY, f64::max);
+                    let expected = most + terms().map(|it| (it - most).exp()).sum::<f64>().ln();
+                    let found = log_moment(&losses, t);
+                    assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{t}");
+                }
+            }
+        }
+    }
 }
