@@ -1,6 +1,6 @@
 //! Fully connected networks: forward, and backward with or without clipping each example.
 
-use ndarray::linalg::general_mat_mul;
+use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
 use rand::SeedableRng as _;
 use rand::distr::{Distribution as _, Uniform};
@@ -11,6 +11,20 @@ use super::model::Activation;
 
 /// Rows that are evaluated at a time.
 const CHUNK: usize = 256;
+/// For so few rows in all, preparing a product of matrices takes longer than the product.
+const FEW: usize = 4;
+
+/// inputs · weightᵀ.
+fn at_once(inputs: &Array2<f32>, weight: &Array2<f32>, outputs: &mut Array2<f32>) {
+    general_mat_mul(1.0, inputs, &weight.t(), 0.0, outputs);
+}
+
+/// The same, but for rounding.
+fn by_row(inputs: &Array2<f32>, weight: &Array2<f32>, outputs: &mut Array2<f32>) {
+    for (inputs, mut outputs) in inputs.rows().into_iter().zip(outputs.rows_mut()) {
+        general_mat_vec_mul(1.0, weight, &inputs, 0.0, &mut outputs);
+    }
+}
 
 /// One fully connected layer: outputs = inputs · weightᵀ + bias.
 #[derive(Clone, PartialEq, Debug)]
@@ -163,8 +177,9 @@ impl Network {
         let width = self.layers.last().map_or(0, |layer| layer.bias.len());
         let mut all = Array2::zeros((rows.len(), width));
         let mut workspace = Workspace::default();
+        let multiply = if rows.len() <= FEW { by_row } else { at_once };
         for (chunk, mut to) in rows.chunks(CHUNK).zip(all.axis_chunks_iter_mut(Axis(0), CHUNK)) {
-            self.forward(features, chunk, &mut workspace);
+            self.forward(features, chunk, &mut workspace, multiply);
             if let Some(outputs) = workspace.outputs.last() {
                 to.assign(outputs);
             }
@@ -173,7 +188,13 @@ impl Network {
     }
 
     /// Fills the workspace's outputs.
-    fn forward(&self, features: ArrayView2<'_, f32>, rows: &[usize], workspace: &mut Workspace) {
+    fn forward(
+        &self,
+        features: ArrayView2<'_, f32>,
+        rows: &[usize],
+        workspace: &mut Workspace,
+        multiply: fn(&Array2<f32>, &Array2<f32>, &mut Array2<f32>),
+    ) {
         workspace.fit(self, rows.len());
         for (row, mut to) in rows.iter().zip(workspace.outputs[0].rows_mut()) {
             to.assign(&features.row(*row));
@@ -181,7 +202,7 @@ impl Network {
         for (at, layer) in self.layers.iter().enumerate() {
             let (before, after) = workspace.outputs.split_at_mut(at + 1);
             let (inputs, outputs) = (&before[at], &mut after[0]);
-            general_mat_mul(1.0, inputs, &layer.weight.t(), 0.0, outputs);
+            multiply(inputs, &layer.weight, outputs);
             *outputs += &layer.bias;
             if at + 1 < self.layers.len() {
                 match self.activation {
@@ -272,7 +293,7 @@ impl Network {
         class_weights: Option<&[f32]>,
         workspace: &mut Workspace,
     ) {
-        self.forward(features, rows, workspace);
+        self.forward(features, rows, workspace, at_once);
         self.backward(targets, rows, class_weights, workspace);
         self.sum_gradients(workspace, 1.0 / rows.len().max(1) as f32);
     }
@@ -285,7 +306,7 @@ impl Network {
         rows: &[usize],
         workspace: &mut Workspace,
     ) -> Array1<f32> {
-        self.forward(features, rows, workspace);
+        self.forward(features, rows, workspace, at_once);
         self.backward(targets, rows, None, workspace);
         let mean = workspace.deltas[0].sum_axis(Axis(0)) / rows.len().max(1) as f32;
         mean.dot(&self.layers[0].weight)
@@ -343,7 +364,7 @@ impl Network {
         clip: f32,
         workspace: &mut Workspace,
     ) {
-        self.forward(features, rows, workspace);
+        self.forward(features, rows, workspace, at_once);
         self.backward(targets, rows, None, workspace);
         for example in 0..rows.len() {
             let squares = |array: &Array2<f32>| {
@@ -399,6 +420,24 @@ mod tests {
             Targets::Numbers(vec![0.3, -2.0, 1.0])
         };
         (network, features, targets)
+    }
+
+    #[test]
+    fn few_rows_give_what_they_give_among_many() {
+        for activation in [Activation::Relu, Activation::Tanh] {
+            for classifier in [true, false] {
+                let (network, features, _) = setting(activation, classifier);
+                let many: Vec<usize> = (0..2 * CHUNK + 1).map(|row| row % 3).collect();
+                let among = network.predict(features.view(), &many);
+                for few in [&[2][..], &[1, 0], &[0, 1, 2, 0]] {
+                    let alone = network.predict(features.view(), few);
+                    for (row, alone) in few.iter().zip(alone.rows()) {
+                        let differ = |(one, other): (&f32, &f32)| (one - other).abs() > 1e-6;
+                        assert!(!alone.iter().zip(among.row(*row)).any(differ), "{row} of {few:?}");
+                    }
+                }
+            }
+        }
     }
 
     /// The gradient against finite differences of the loss, for every activation and loss.
