@@ -304,7 +304,8 @@ def test_a_sweep_that_cannot_be_is_refused_before_anything_runs() -> None:
         ({"rule": [None, 'a "best", one']}, {}, "best"),
         ({"rule": []}, {}, "a value without anything in it"),
         ({"a..b": [1]}, {}, "in a table KEY is TABLE.KEY"),
-        ({}, {"seeds": 0}, "seeds must be 1 to"),
+        ({}, {"seeds": 0}, "seeds must be positive"),
+        ({"rounds": range(1, 100)}, {"seeds": 10_000}, "these are 990000 runs"),
         ({"seed": [-1]}, {}, "with seed=-1"),
         ({}, {"learners": [Mean([1.0])]}, "made anew for each run"),
     ]

@@ -20,8 +20,8 @@ from .progress import Progress, shown
 from .run import ending_on_sigterm
 from .simulation import Attack, Merge, Share, SimulationReport, read, run_one
 
-#: The most seeds of a sweep.
-MAX_SEEDS = 10_000
+#: The most runs of a sweep.
+MAX_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,17 @@ def sweep(
         raise ColearnError(
             "learners of a sweep are made anew for each run; hand in a function that makes them"
         )
-    if not 1 <= seeds <= MAX_SEEDS:
-        raise ColearnError(f"seeds must be 1 to {MAX_SEEDS}, and is {seeds}")
+    if seeds < 1:
+        raise ColearnError(f"seeds must be positive, and is {seeds}")
+    runs = math.prod(len(values) for values in vary.values()) * seeds
+    if runs > MAX_RUNS:
+        raise ColearnError(f"these are {runs} runs, and {MAX_RUNS} is the most")
     text, folder = read(scenario)
     told = _core.sweep(text, [varied(key, values) for key, values in vary.items()], seeds)
     settings = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
     # What has no place anywhere is handed on, and refused.
     no_attack, no_merge = (not any(it[place] for it in told) for place in (0, 1))
-    runs, swept = len(told) * seeds, []
+    swept = []
     with ending_on_sigterm(), shown(progress, "run") as people:
         people.begin(runs)
         done = 0
