@@ -50,7 +50,7 @@ pub(crate) use self::keeping::keep;
 pub(crate) use self::listing::Listing;
 pub use self::shelf::{ArtifactKind, Lost, Shelf, Shelved};
 use self::storage::Storage;
-pub(crate) use self::storage::{Opened, Whole};
+pub(crate) use self::storage::{Opened, Reading, Whole};
 pub(crate) use self::upload::{Made, Upload};
 use self::uses::{Naming, Uses};
 

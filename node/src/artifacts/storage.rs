@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use colearn_contracts::Digest;
 use colearn_merge::Source;
 use tokio::io::AsyncRead;
@@ -15,6 +16,7 @@ use tokio::io::AsyncRead;
 use super::bucket::Bucket;
 use super::elsewhere::{MARK, MAX_MARK_BYTES};
 use super::{ArtifactError, Bringer, Made, files, parse_digest};
+use crate::limits::PIECE_BYTES;
 
 /// Where whole artifacts lie.
 #[derive(Clone, Debug)]
@@ -35,18 +37,25 @@ pub(crate) enum Opened {
     Stream(Pin<Box<dyn AsyncRead + Send>>),
 }
 
+/// What is read for somebody.
+pub(crate) enum Reading {
+    /// It is all here.
+    Read(Bytes),
+    Opened(Opened),
+}
+
 impl Opened {
-    /// All that is left of a file, where that is at most so many bytes: who reads it now need not come back for it.
-    /// Otherwise nothing is read.
-    pub(crate) fn rest(&mut self, most: usize) -> io::Result<Option<Vec<u8>>> {
-        let Self::File(file) = self else { return Ok(None) };
-        let left = file.metadata()?.len().saturating_sub(file.stream_position()?);
-        if left > most as u64 {
-            return Ok(None);
+    /// So many bytes, or what is left. What fits into one piece is read at once, where it is a file: each turn on
+    /// another thread takes longer than that.
+    pub(crate) fn read(mut self, length: u64) -> io::Result<Reading> {
+        let Self::File(file) = &mut self else { return Ok(Reading::Opened(self)) };
+        let left = file.metadata()?.len().saturating_sub(file.stream_position()?).min(length);
+        if left > PIECE_BYTES as u64 {
+            return Ok(Reading::Opened(self));
         }
-        let mut rest = Vec::with_capacity(left as usize);
-        file.take(left).read_to_end(&mut rest)?;
-        Ok(Some(rest))
+        let mut bytes = Vec::with_capacity(left as usize);
+        file.take(left).read_to_end(&mut bytes)?;
+        Ok(Reading::Read(bytes.into()))
     }
 }
 

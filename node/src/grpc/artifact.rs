@@ -16,7 +16,7 @@ use tokio_util::io::ReaderStream;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::{BoxStream, bad_field};
-use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Listing, Opened, Upload};
+use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Listing, Reading, Upload};
 use crate::door::rights::{Caller, Rights};
 use crate::door::who::Stated;
 use crate::limits::{LISTS, PIECE_BYTES, UPLOAD_PACE_BYTES};
@@ -70,14 +70,7 @@ impl Artifacts {
     async fn open(&self, who: Bringer, digest: Digest, offset: u64) -> Result<Reading, Status> {
         let open = || {
             let store = self.store.clone();
-            blocking(move || {
-                let mut opened = store.download(who, &digest, offset)?;
-                // What fits into one piece is read at once: each turn on another thread takes longer than that.
-                Ok(match opened.rest(PIECE_BYTES)? {
-                    Some(rest) => Reading::Read(rest.into()),
-                    None => Reading::Opened(opened),
-                })
-            })
+            blocking(move || Ok(store.download(who, &digest, offset)?.read(u64::MAX)?))
         };
         match (open().await, &self.pulling) {
             (Err(missing), Some(pulling)) if missing.code() == Code::NotFound => {
@@ -224,13 +217,6 @@ impl Artifacts {
 /// Who has signed what is asked for.
 fn caller(extensions: &Extensions) -> Caller {
     extensions.get().copied().unwrap_or_default()
-}
-
-/// What is read for somebody.
-enum Reading {
-    /// It is all here.
-    Read(Bytes),
-    Opened(Opened),
 }
 
 async fn written(mut upload: Upload, chunk: Bytes) -> Result<Upload, Status> {

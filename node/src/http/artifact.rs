@@ -10,7 +10,7 @@ use axum::routing::get;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, parse_digest};
+use crate::artifacts::{ArtifactError, ArtifactStore, Bringer, Reading, parse_digest};
 use crate::door::rights::{Caller, Rights};
 use crate::limits::PIECE_BYTES;
 use crate::peer::Peer;
@@ -50,12 +50,12 @@ async fn artifact(
         let artifacts = store;
         let size = artifacts.size_of(&digest).ok_or(ArtifactError::Missing(digest))?;
         let (first, last) = asked.unwrap_or((0, None));
-        let mut opened = artifacts.download(who, &digest, first)?;
-        // What fits into one piece is read at once: each turn on another thread takes longer than that.
-        let rest = opened.rest(PIECE_BYTES)?;
-        Ok((opened, rest, size, first, last))
+        // An artifact has a byte at least.
+        let last = last.map_or(size - 1, |last| last.min(size - 1));
+        let length = (last + 1).saturating_sub(first);
+        Ok((artifacts.download(who, &digest, first)?.read(length)?, size, first, last))
     });
-    let (file, rest, size, first, last) = match found.await {
+    let (reading, size, first, last) = match found.await {
         Ok(Ok(found)) => found,
         Ok(Err(error @ ArtifactError::Missing(_))) => {
             return (StatusCode::NOT_FOUND, format!("{error}\n")).into_response();
@@ -69,21 +69,18 @@ async fn artifact(
         }
         Err(_) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
     };
-    // An artifact has a byte at least.
-    let last = last.map_or(size - 1, |last| last.min(size - 1));
     if first > last {
         return not_satisfiable("it is not that long\n");
     }
     let length = last - first + 1;
-    let body = match rest {
-        Some(mut rest) => {
-            rest.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-            artifacts.read_for_others(&rest);
-            Body::from(rest)
+    let body = match reading {
+        Reading::Read(bytes) => {
+            artifacts.read_for_others(&bytes);
+            Body::from(bytes)
         }
         // Read only as fast as it is taken; who stalls holds no thread.
-        None => {
-            let bytes = artifacts.for_others(file).take(length);
+        Reading::Opened(opened) => {
+            let bytes = artifacts.for_others(opened).take(length);
             Body::from_stream(ReaderStream::with_capacity(bytes, PIECE_BYTES))
         }
     };
